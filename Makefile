@@ -1,0 +1,38 @@
+# make demo   the whole thing with no key and no network; prints a link
+# make test   lint, types and tests
+# Both make their own .venv and need only Python 3.11+, make and pip.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: demo test lint types unit picture clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/ftbridge demo $(ARGS)
+
+test: lint types unit
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+unit: $(VENV)/dev.stamp
+	$(BIN)/pytest -n 2 $(ARGS)
+
+$(VENV)/demo.stamp: pyproject.toml config/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable .
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml config/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/demo.stamp
+
+clean:
+	rm -rf $(VENV) demo dist

@@ -1,0 +1,110 @@
+"""Puts the parts together as the configuration says."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bridge import http, transport
+from bridge.errors import Stopped
+from bridge.providers import TYPES, Provider
+from bridge.settings import ProviderSettings, Settings
+from bridge.sync import Sync
+from bridge.tracking import Tracking
+from bridge.untrusted import Redactor
+from bridge.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """Everything that a command needs."""
+
+    settings: Settings
+    tracking: Tracking
+    redactor: Redactor
+    syncs: tuple[Sync, ...]
+    stopping: threading.Event
+    """Set to end waits and to let passes finish what is under way."""
+
+
+def now_ms() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def redactor_of(settings: Settings, environ: Mapping[str, str]) -> Redactor:
+    """Masks all secrets of a configuration."""
+    return Redactor(settings.secrets(environ))
+
+
+def experiment_of(settings: Settings, provider: ProviderSettings) -> str:
+    """The experiment in which a provider's runs are."""
+    return provider.experiment or settings.mlflow.experiment
+
+
+@contextlib.contextmanager
+def open_provider(
+    settings: Settings,
+    provider: ProviderSettings,
+    redactor: Redactor,
+    *,
+    stopping: threading.Event | None = None,
+    patience: int = transport.ATTEMPTS,
+) -> Iterator[Provider]:
+    """A provider with its connections, which are closed at the end."""
+    interrupted = stopping or threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if interrupted.wait(seconds):
+            raise Stopped("Asked to stop")
+
+    headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
+    client = http.connect(
+        provider.base_url,
+        headers=headers | {"Authorization": f"Bearer {provider.api_key.get_secret_value()}"},
+        redactor=redactor,
+        sleep=sleep,
+        connections=settings.poll.workers + 1,  # one lists while the workers read
+        patience=patience,
+    )
+    with contextlib.closing(client):
+        yield TYPES[provider.type](client, curves=settings.mlflow.curves)
+
+
+@contextlib.contextmanager
+def assemble(
+    settings: Settings, environ: Mapping[str, str], stopping: threading.Event
+) -> Iterator[Bridge]:
+    """The bridge, ready to make passes; its connections and threads end with the context."""
+    redactor = redactor_of(settings, environ)
+    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    with contextlib.ExitStack() as stack:
+        syncs = [
+            Sync(
+                name=provider.name,
+                provider=stack.enter_context(
+                    open_provider(settings, provider, redactor, stopping=stopping)
+                ),
+                tracking=tracking,
+                experiment=experiment_of(settings, provider),
+                vocabulary=Vocabulary.of(
+                    settings.mlflow.metric_names, TYPES[provider.type].meanings
+                ),
+                # One pool each: a provider that hangs holds up no other.
+                executor=stack.enter_context(ThreadPoolExecutor(settings.poll.workers)),
+                now=now_ms,
+                is_stopping=stopping.is_set,
+            )
+            for provider in settings.providers
+        ]
+        yield Bridge(
+            settings=settings,
+            tracking=tracking,
+            redactor=redactor,
+            syncs=tuple(syncs),
+            stopping=stopping,
+        )

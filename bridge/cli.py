@@ -1,0 +1,188 @@
+"""The command line. A command's module is imported when it runs: ``--help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from bridge import __version__
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+USAGE = 2
+"""Exit code for a wrong configuration or command line."""
+
+app = typer.Typer(
+    name="ftbridge",
+    help="Hosted fine-tuning jobs (OpenAI, Mistral) as MLflow runs, beside your local experiments.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="YAML file; else $FTBRIDGE_CONFIG, else config/bridge.yaml, else the environment.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.command()
+def demo(
+    port: Annotated[
+        int | None, typer.Option(help="Port of the MLflow UI; else 5000, or any if that is taken.")
+    ] = None,
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Run the simulated jobs to their end, then exit.")
+    ] = False,
+) -> None:
+    """See it work with no key and no network: simulated jobs, the bridge, the MLflow UI."""
+    from bridge.commands.demo import demo as command
+
+    _exit(lambda: command(port=port, once=once))
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Follow all providers until stopped."""
+    from bridge.commands.run import run as command
+
+    _exit(lambda: command(_settings(config), os.environ))
+
+
+@app.command()
+def backfill(  # noqa: PLR0917 - typer calls it with names
+    config: Config = None,
+    provider: Annotated[
+        list[str] | None, typer.Option(help="Only this provider; repeatable.")
+    ] = None,
+    job: Annotated[list[str] | None, typer.Option(help="Only this job id; repeatable.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Created at or after: 2026-01-31, or 30d ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Created before.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only jobs with this status; repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the newest so many of each provider.")
+    ] = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be written; write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the history of all providers into MLflow, once."""
+    from bridge.commands.backfill import backfill as command
+    from bridge.commands.backfill import chosen, select
+
+    def work() -> int:
+        selection = select(
+            job_ids=job or (),
+            since=since,
+            until=until,
+            statuses=status or (),
+            limit=limit,
+            now=datetime.now(UTC),
+        )
+        settings = chosen(_settings(config), provider or ())
+        return command(settings, os.environ, selection, dry_run=dry_run, as_json=as_json)
+
+    _exit(work)
+
+
+@app.command()
+def check(config: Config = None, *, as_json: Json = False) -> None:
+    """Say whether the configuration holds and everything can be reached."""
+    from bridge.commands.check import check as command
+
+    _exit(lambda: command(_settings(config), os.environ, as_json=as_json))
+
+
+@app.command()
+def status(config: Config = None, *, as_json: Json = False) -> None:
+    """Show what is tracked, as MLflow knows it."""
+    from bridge.commands.status import status as command
+
+    _exit(lambda: command(_settings(config), os.environ, as_json=as_json))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("config/bridge.yaml"),
+) -> None:
+    """Write a commented configuration to start from."""
+    from bridge.commands.init import init as command
+
+    _exit(lambda: command(path))
+
+
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: any free one.")] = 8808,
+) -> None:
+    """Serve simulated OpenAI and Mistral APIs on this machine."""
+    from bridge.commands.simulate import simulate as command
+
+    _exit(lambda: command(port=port))
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ftbridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True),
+    ] = False,
+) -> None:
+    del version
+
+
+def _settings(config: Path | None) -> Settings:
+    from bridge.config import load
+
+    return load(config, os.environ)
+
+
+def _exit(work: Callable[[], int]) -> NoReturn:
+    """Do a command's work; the only place where an error becomes text and an exit code."""
+    from bridge.errors import BridgeError, ConfigError
+
+    try:
+        code = work()
+    except ConfigError as error:
+        for problem in error.problems:
+            typer.echo(f"ftbridge: {problem}", err=True)
+        code = USAGE
+    except BridgeError as error:
+        typer.echo(f"ftbridge: {error}", err=True)
+        code = 1
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does; silence the interpreter's own word.
+        sys.stderr.close()
+        code = 1
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

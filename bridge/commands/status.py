@@ -1,0 +1,140 @@
+"""``ftbridge status``: what is tracked, as MLflow knows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.table import Table
+
+from bridge import log
+from bridge.assembly import experiment_of, now_ms, redactor_of
+from bridge.commands.console import links, out, print_json, print_links, safe
+from bridge.plan import CHECKPOINT_TAG
+from bridge.settings import Settings
+from bridge.tracking import RunState, Tracking
+
+_COLUMNS = {
+    "SCHEDULED": "waiting",
+    "RUNNING": "running",
+    "FINISHED": "succeeded",
+    "FAILED": "failed",
+    "KILLED": "cancelled",
+}
+
+
+@dataclass(slots=True)
+class Tracked:
+    """The runs of one provider."""
+
+    jobs: Counter[str] = field(default_factory=Counter)
+    """By MLflow's run status."""
+    newest_point: int | None = None
+    """Unix milliseconds of the newest metric."""
+    newest_active: int | None = None
+    """As ``newest_point``, of the jobs that are running alone."""
+    checkpoint: str = ""
+    """The newest checkpoint's model name."""
+    _checkpoint_at: int = -1
+
+    def add(self, run: RunState) -> None:
+        """Count a run."""
+        self.jobs[run.status] += 1
+        at = max((moment for _, moment in run.newest.values()), default=None)
+        if at is None:
+            return
+        self.newest_point = max(at, self.newest_point or at)
+        if run.status == "RUNNING":
+            self.newest_active = max(at, self.newest_active or at)
+        if run.tags.get(CHECKPOINT_TAG) and at > self._checkpoint_at:
+            self._checkpoint_at = at
+            self.checkpoint = run.tags[CHECKPOINT_TAG]
+
+    def lag(self, now: int) -> int | None:
+        """Milliseconds since the newest point of a running job."""
+        return None if self.newest_active is None else max(0, now - self.newest_active)
+
+
+def tally(runs: Iterable[RunState]) -> dict[str, Tracked]:
+    """The runs by provider."""
+    providers: dict[str, Tracked] = {}
+    for run in runs:
+        if not run.is_deleted:
+            providers.setdefault(run.provider, Tracked()).add(run)
+    return providers
+
+
+def status(settings: Settings, environ: Mapping[str, str], *, as_json: bool = False) -> int:
+    """Show what is tracked; returns the exit code.
+
+    Raises:
+        TrackingDown: MLflow cannot be asked.
+    """
+    redactor = redactor_of(settings, environ)
+    log.set_up(redactor)
+    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    experiments = sorted({experiment_of(settings, provider) for provider in settings.providers})
+    identifiers = [tracking.experiment(name, create=False) for name in experiments]
+    providers = tally(
+        run for identifier in identifiers if identifier for run in tracking.runs(identifier)
+    )
+    now = now_ms()
+    if as_json:
+        print_json(
+            {
+                "providers": {name: _document(each, now) for name, each in providers.items()},
+                "links": links(tracking, experiments),
+            },
+            redactor,
+        )
+        return 0
+    console = out()
+    if not providers:
+        console.print("Nothing is tracked yet. Start with: [bold]ftbridge backfill[/bold]")
+        return 0
+    console.print(_table(providers, now))
+    for name, tracked in sorted(providers.items()):
+        if tracked.checkpoint:
+            console.print(f"newest checkpoint of {safe(name)}: {safe(tracked.checkpoint)}")
+    print_links(tracking, experiments)
+    return 0
+
+
+def _table(providers: Mapping[str, Tracked], now: int) -> Table:
+    """Fits the usual 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("provider", style="bold")
+    for heading in _COLUMNS.values():
+        table.add_column(heading, justify="right")
+    table.add_column("newest point", justify="right")
+    table.add_column("lag", justify="right")
+    for name, tracked in sorted(providers.items()):
+        point, lag = tracked.newest_point, tracked.lag(now)
+        table.add_row(
+            safe(name),
+            *(f"{tracked.jobs[state]:,}" if tracked.jobs[state] else "·" for state in _COLUMNS),
+            "-" if point is None else f"{age(now - point)} ago",
+            "-" if lag is None else age(lag),
+        )
+    return table
+
+
+def _document(tracked: Tracked, now: int) -> dict[str, object]:
+    lag = tracked.lag(now)
+    return {
+        "jobs": {word: tracked.jobs[state] for state, word in _COLUMNS.items()},
+        "newest_point": tracked.newest_point,
+        "newest_checkpoint": tracked.checkpoint or None,
+        "lag_seconds": None if lag is None else lag / 1000,
+    }
+
+
+def age(milliseconds: int) -> str:
+    """A duration in the unit that a person would use."""
+    seconds = max(0, milliseconds) // 1000
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,222 @@
+"""The configuration: a YAML file, the environment, or both.
+
+All problems are found in one go, each with the key's path and the way out. ``${VAR}`` and
+``${VAR:-default}`` expand from the environment. Values never appear in a problem: one may be a key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+
+from bridge.errors import ConfigError
+from bridge.providers import TYPES
+from bridge.settings import MlflowSettings, PollSettings, ProviderSettings, Section, Settings
+
+DEFAULT_PATH: Final = Path("config/bridge.yaml")
+PATH_VARIABLE: Final = "FTBRIDGE_CONFIG"
+STARTER: Final = Path(__file__).with_name("starter.yaml")
+"""The commented configuration that ``ftbridge init`` writes."""
+
+_VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}")
+Environ = Mapping[str, str]
+
+
+def load(path: Path | None, environ: Environ) -> Settings:
+    """The settings from ``path``, else ``$FTBRIDGE_CONFIG``, else the default file if it exists.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
+    data = _read(named or DEFAULT_PATH) if named or DEFAULT_PATH.exists() else {}
+    problems: dict[str, str] = {}
+    data = _expand(data, environ, "", problems)
+    data = _with_defaults(data, environ, problems)
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_input=False):
+            where = _path(details["loc"])
+            if not _follows_from(where, problems):
+                problems.setdefault(where, _sentence(dict(details), data))
+    if problems:
+        raise ConfigError(
+            [f"{where}: {what}" if where else what for where, what in problems.items()]
+        )
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            [f"{path} cannot be read ({error.strerror}); write one with: ftbridge init {path}"]
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "not text"
+        raise ConfigError([f"{path} is not valid YAML{where}: {what}"]) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError([f"{path} must hold keys (mlflow:, poll:, providers:)"])
+    return data
+
+
+def _expand(value: Any, environ: Environ, where: str, problems: dict[str, str]) -> Any:  # noqa: ANN401 - YAML is untyped
+    """``value`` with every ``${VAR}`` in its texts replaced."""
+    if isinstance(value, dict):
+        return {
+            key: _expand(inner, environ, f"{where}.{key}".lstrip("."), problems)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_expand(v, environ, f"{where}[{i}]", problems) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        found = environ.get(match["name"], match["default"])
+        if found is None or (not found and match["default"] is None):
+            problems[where] = (
+                f"the environment variable {match['name']} is not set;"
+                f" export it, or write ${{{match['name']}:-default}}"
+            )
+            return match[0]
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _with_defaults(
+    data: dict[str, Any], environ: Environ, problems: dict[str, str]
+) -> dict[str, Any]:
+    """``data`` with what the environment and the kind of provider say."""
+    data = dict(data)
+    mlflow = data["mlflow"] = data.get("mlflow") or {}
+    if isinstance(mlflow, dict):
+        data["mlflow"] = _from_environment(environ) | _without_nulls(mlflow)
+    if "poll" in data:
+        data["poll"] = data["poll"] or {}
+    if data.get("providers") is None:
+        data["providers"] = _in_environment(environ)
+        if not data["providers"]:
+            known = ", ".join(kind.key_variable for kind in TYPES.values())
+            problems["providers"] = (
+                f"none configured; export a key ({known}),"
+                f" or write a configuration with: ftbridge init {DEFAULT_PATH}"
+            )
+    if isinstance(data["providers"], list):
+        data["providers"] = [_completed(item, environ) for item in data["providers"]]
+    return data
+
+
+def _from_environment(environ: Environ) -> dict[str, str]:
+    variables = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
+    return {key: environ[name] for key, name in variables.items() if environ.get(name)}
+
+
+def _in_environment(environ: Environ) -> list[dict[str, object]]:
+    """A provider for each key that its own SDK would find."""
+    found: list[dict[str, object]] = []
+    for name, kind in TYPES.items():
+        if not environ.get(kind.key_variable):
+            continue
+        provider: dict[str, object] = {"name": name}
+        if environ.get(f"{name.upper()}_BASE_URL"):
+            provider["base_url"] = environ[f"{name.upper()}_BASE_URL"]
+        headers = {
+            header: environ[variable]
+            for header, variable in kind.header_variables.items()
+            if environ.get(variable)
+        }
+        found.append(provider | ({"headers": headers} if headers else {}))
+    return found
+
+
+def _completed(item: Any, environ: Environ) -> Any:  # noqa: ANN401 - YAML is untyped
+    """A provider's entry with what its type implies."""
+    if not isinstance(item, dict):
+        return item
+    item = _without_nulls(item)
+    item.setdefault("type", item.get("name"))
+    kind = TYPES.get(item["type"]) if isinstance(item["type"], str) else None
+    if kind is not None:
+        item.setdefault("base_url", kind.base_url)
+        if environ.get(kind.key_variable):
+            item.setdefault("api_key", environ[kind.key_variable])
+    return item
+
+
+def _without_nulls(section: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.lstrip(".")
+
+
+def _follows_from(where: str, problems: Mapping[str, str]) -> bool:
+    """Whether a problem is only the consequence of one that is already listed."""
+    if where == "providers":
+        return any(known.startswith("providers[") for known in problems)
+    return where.endswith(".base_url") and where.replace(".base_url", ".type") in problems
+
+
+def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
+    """What is wrong at one place, and what to write instead."""
+    location: tuple[int | str, ...] = details["loc"]
+    match details["type"]:
+        case "extra_forbidden":
+            known = _keys_at(location[:-1])
+            close = difflib.get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            return f"unknown key; {hint}"
+        case "missing" if location[-1] == "api_key":
+            kind = TYPES.get(_value_at(data, location[:-1]).get("type", ""))
+            variable = kind.key_variable if kind else "the provider's key"
+            return f"missing; export {variable} or write api_key: ${{{variable}}}"
+        case "missing":
+            return "missing"
+        case "string_too_short" | "too_short":
+            return "must not be empty"
+        case "model_type":
+            return "must be a mapping of keys"
+        case "string_pattern_mismatch" if location[-1] == "base_url":
+            return "must be an address that begins with https:// or http://"
+        case "string_pattern_mismatch":
+            return "may hold letters, digits, '-', '_' and '.', and begins with a letter or digit"
+        case "float_parsing" | "float_type" if location[-1] == "interval":
+            return "must be a duration such as 60s, 5m or 1h"
+        case _:
+            return str(details["msg"]).removeprefix("Value error, ").replace("Input", "it", 1)
+
+
+def _value_at(data: Any, location: tuple[int | str, ...]) -> Any:  # noqa: ANN401 - YAML is untyped
+    for part in location:
+        data = data[part]
+    return data
+
+
+_SECTIONS: Final[Mapping[str, type[Section]]] = {
+    "": Settings,
+    "mlflow": MlflowSettings,
+    "poll": PollSettings,
+    "providers": ProviderSettings,
+}
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    return list(_SECTIONS[str(location[0]) if location else ""].model_fields)

@@ -1,0 +1,68 @@
+"""Many jobs at a time in an executor, and an orderly end where none would fare better."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Final
+
+from bridge.errors import BridgeError, ProviderDown, Stopped, TrackingDown
+from bridge.report import Outcome
+
+Task = Callable[[], Outcome]
+
+_ENDS_ALL: Final = (ProviderDown, TrackingDown, Stopped)
+
+
+class Crew:
+    """Works off tasks in the threads, or on the cluster, of an executor."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.unreached = 0
+        """Tasks that were known of but not done when the work ended early."""
+        self._executor = executor
+        self._pending: set[Future[Outcome]] = set()
+        self._finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
+        self._stop: BridgeError | None = None
+
+    def outcomes(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """The outcome of each task as soon as it is there; more tasks are taken meanwhile.
+
+        Raises:
+            BridgeError: why the work ends early: ``tasks`` raised it, or a task's outcome says
+                that no other would fare better. What is under way is finished first.
+        """
+        try:
+            for task in tasks:
+                future = self._executor.submit(task)
+                self._pending.add(future)
+                future.add_done_callback(self._finished.put)
+                while not self._finished.empty():
+                    yield from self._next()
+                if self._stop is not None:
+                    break
+        except BridgeError as error:
+            self._stop = error
+        while self._pending:
+            if self._stop is not None:
+                # Copied: a cancelled task leaves the set when its turn in the queue comes.
+                for future in tuple(self._pending):
+                    future.cancel()
+            yield from self._next()
+        if self._stop is not None:
+            raise self._stop
+
+    def _next(self) -> Iterator[Outcome]:
+        """The next outcome; none of a task that was cancelled or could not be done."""
+        future = self._finished.get()
+        self._pending.discard(future)
+        if future.cancelled():
+            self.unreached += 1
+            return
+        outcome = future.result()
+        if isinstance(outcome.error, _ENDS_ALL):
+            self.unreached += 1
+            self._stop = self._stop or outcome.error
+        else:
+            yield outcome

@@ -1,0 +1,169 @@
+"""The passes on a schedule, until a signal ends them.
+
+Each provider has an interval job of its own that never overlaps itself. A late pass is made once,
+not dropped and not repeated. What goes wrong is said when it begins and when it is over, not in
+between.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Final
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from bridge.errors import BridgeError, Stopped, TrackingDown
+from bridge.report import Kind, Outcome, Report
+from bridge.sync import Sync
+
+log = structlog.get_logger()
+
+GRACE: Final = 5.0
+"""Seconds that work in hand gets to finish after a signal. Whatever is cut off, the next start
+does again: nothing is lost."""
+_MOST_REMEMBERED: Final = 10_000
+
+
+@contextmanager
+def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set ``stopping``; a second one ends the process at once."""
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    before = {which: signal.signal(which, on_signal) for which in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def run(
+    syncs: Sequence[Sync],
+    *,
+    interval: float,
+    stopping: threading.Event,
+    leave: Callable[[int], None] = os._exit,
+) -> None:
+    """Make passes every ``interval`` seconds until ``stopping`` is set.
+
+    ``leave`` ends the process if work in hand is not done within the grace period.
+    """
+    news = News()
+    scheduler = BackgroundScheduler(
+        executors={"default": ThreadPoolExecutor(len(syncs))}, timezone=UTC
+    )
+    for sync in syncs:
+        scheduler.add_job(
+            _pass,
+            "interval",
+            args=[sync, news],
+            seconds=interval,
+            jitter=interval / 10,
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+    scheduler.start()
+    stopping.wait()
+    log.info("stopping", reason="finishing what is under way")
+    finished = threading.Thread(target=scheduler.shutdown, daemon=True)
+    finished.start()
+    finished.join(GRACE)
+    if finished.is_alive():
+        log.warning("stopped early", reason=f"work in hand took longer than {GRACE:.0f} s")
+        sys.stderr.flush()
+        leave(0)
+    log.info("stopped")
+
+
+def _pass(sync: Sync, news: News) -> None:
+    news.of(sync.run(watch=Teller(only_turns=True)))
+
+
+class Teller:
+    """Tells of jobs as they are recorded: all that is new, or only where a job's life turns."""
+
+    def __init__(self, *, only_turns: bool) -> None:
+        self._only_turns = only_turns
+
+    def listed(self, provider: str, jobs: int) -> None:
+        """Lists are no news."""
+
+    def done(self, outcome: Outcome) -> None:
+        """Log what was written for a job."""
+        plan = outcome.plan
+        if plan is None or outcome.kind not in {Kind.NEW, Kind.UPDATED}:
+            return
+        if self._only_turns and not (plan.is_new or plan.status):
+            return
+        log.info(
+            "job recorded",
+            provider=outcome.provider,
+            job=outcome.job_id,
+            run=outcome.run_id,
+            kind=outcome.kind.value,
+            points=len(plan.points),
+            **({"status": plan.status} if plan.status else {}),
+        )
+
+
+class News:
+    """Tells of each trouble once, and of its end. Thread-safe as each provider has its own keys."""
+
+    def __init__(self) -> None:
+        self._outages: dict[str, str] = {}
+        self._told: dict[tuple[str, str, str], None] = {}
+
+    def of(self, report: Report) -> None:
+        """Log what is new in a pass's report."""
+        for job_id, error in report.failures:
+            if self._is_new(report.provider, job_id, error.sentence):
+                log.error("job not recorded", provider=report.provider, job=job_id, **_facts(error))
+        for job_id, what in report.skipped:
+            if self._is_new(report.provider, job_id, what):
+                log.warning("value left out", provider=report.provider, job=job_id, what=what)
+        self._outage(report)
+
+    def _outage(self, report: Report) -> None:
+        stopped = report.stopped
+        if isinstance(stopped, Stopped):
+            return
+        kind = type(stopped).__name__ if stopped else None
+        before = self._outages.get(report.provider)
+        if kind == before:
+            return
+        if stopped is None:
+            del self._outages[report.provider]
+            log.info("recovered", provider=report.provider)
+            return
+        self._outages[report.provider] = type(stopped).__name__
+        who = "mlflow" if isinstance(stopped, TrackingDown) else report.provider
+        log.error("outage", provider=report.provider, of=who, **_facts(stopped))
+
+    def _is_new(self, provider: str, job_id: str, sentence: str) -> bool:
+        key = (provider, job_id, sentence)
+        if key in self._told:
+            return False
+        self._told[key] = None
+        if len(self._told) > _MOST_REMEMBERED:
+            self._told.pop(next(iter(self._told)))
+        return True
+
+
+def _facts(error: BridgeError) -> dict[str, str]:
+    facts = {"error": error.sentence}
+    return facts | {"remedy": error.remedy} if error.remedy else facts

@@ -1,0 +1,130 @@
+"""What can go wrong, and who does what next.
+
+::
+
+    BridgeError                 also itself, for a defect of the bridge's own
+    ├── ConfigError             the user mends the configuration; every problem is listed
+    ├── Stopped                 the user asked to stop; the next pass goes on from here
+    ├── ProviderError           one request failed: its job is reported, the others go on
+    │   ├── Forbidden           403
+    │   ├── NotFound            404: gone, or never there
+    │   ├── Refused             any other 4xx or a redirect
+    │   ├── ServerFailed        5xx, after all retries
+    │   ├── BadReply            a reply that is not what the API promises
+    │   ├── NoAnswer            none in time, or only part of one, at every attempt
+    │   └── ProviderDown        no request would fare better: this provider's pass ends
+    │       ├── Unauthorized    401: the user mends the key
+    │       ├── Withdrawn       410: the service is no more
+    │       ├── QuotaExhausted  429 for good: the user tops up
+    │       ├── Throttled       429 for longer than a pass may wait: the next pass
+    │       └── Unreachable     no connection: the next pass
+    └── TrackingError           MLflow refused one write: its job is reported, the others go on
+        ├── RunDeleted          the run was deleted meanwhile: looked up anew in the next pass
+        └── TrackingDown        no write would fare better: the pass ends, the next one converges
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BridgeError(Exception):
+    """Something went wrong that has a name and a remedy.
+
+    Attributes:
+        sentence: what happened.
+        remedy: what to do about it; empty where there is nothing to do.
+    """
+
+    def __init__(self, sentence: str, remedy: str = "") -> None:
+        self.sentence = sentence
+        self.remedy = remedy
+        super().__init__(f"{sentence}. {remedy}".rstrip(". ") + ".")
+
+
+class ConfigError(BridgeError):
+    """The configuration or the command line does not hold.
+
+    Attributes:
+        problems: every problem found, one sentence each with the way out.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problem.rstrip(".") for problem in self.problems))
+
+
+class Stopped(BridgeError):  # noqa: N818 - a request, not an error
+    """Asked to stop."""
+
+
+class ProviderError(BridgeError):
+    """A provider did not give what was asked of it."""
+
+
+class Forbidden(ProviderError):  # noqa: N818 - as httpx and requests name such classes
+    """The key may not do this (403)."""
+
+
+class NotFound(ProviderError):  # noqa: N818
+    """There is nothing at this address (404)."""
+
+
+class Refused(ProviderError):  # noqa: N818
+    """The provider refused the request (other 4xx, 3xx)."""
+
+
+class ServerFailed(ProviderError):  # noqa: N818
+    """The provider failed (5xx) at every attempt."""
+
+
+class BadReply(ProviderError):  # noqa: N818
+    """The reply is not what the API promises."""
+
+
+class NoAnswer(ProviderError):  # noqa: N818
+    """No complete answer in time, at every attempt."""
+
+
+class ProviderDown(ProviderError):  # noqa: N818
+    """No other request to this provider would fare better now."""
+
+
+class Unauthorized(ProviderDown):
+    """The key was refused (401)."""
+
+
+class Withdrawn(ProviderDown):
+    """The provider has ended this service (410)."""
+
+
+class QuotaExhausted(ProviderDown):
+    """The account has no quota left (429, permanent until topped up)."""
+
+
+class Throttled(ProviderDown):
+    """The provider asks for a longer wait than a pass may take (429)."""
+
+
+class Unreachable(ProviderDown):
+    """No connection at every attempt."""
+
+
+class TrackingError(BridgeError):
+    """MLflow refused one job's data."""
+
+
+class RunDeleted(TrackingError):  # noqa: N818
+    """The run was deleted while it was written to."""
+
+
+class TrackingDown(TrackingError):  # noqa: N818
+    """MLflow cannot be reached, or refuses everything."""
+
+
+def unexpected(error: Exception) -> BridgeError:
+    """A defect of the bridge's own, as an error that one job can have."""
+    return BridgeError(
+        f"Unexpected {type(error).__name__} in the bridge: {error}",
+        "Please report it; the other jobs are not affected",
+    )

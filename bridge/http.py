@@ -1,0 +1,193 @@
+"""The one HTTP client. A reply becomes a JSON object or bytes, or one of ``bridge.errors``.
+
+Each concern is a transport of its own, composed in ``connect``::
+
+    Http -> Retrying -> Whole -> httpx.HTTPTransport
+            patience    a whole, bounded reply without secrets
+
+A provider therefore holds no retry, no sleep and no ``try``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from bridge import __version__, errors
+from bridge.transport import ATTEMPTS, Retrying, TooLarge, Whole, error_object, is_quota
+from bridge.untrusted import Redactor, one_line
+
+Query = Mapping[str, str | int]
+JsonObject = dict[str, object]
+
+_TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
+
+
+def segment(identifier: str) -> str:
+    """``identifier`` as one segment of a URL's path, whatever characters it holds."""
+    # Dots alone would walk up the path: quote() leaves them as they are.
+    return (
+        identifier.replace(".", "%2E") if set(identifier) == {"."} else quote(identifier, safe="")
+    )
+
+
+def connect(
+    base_url: str,
+    *,
+    headers: Mapping[str, str],
+    redactor: Redactor,
+    sleep: Callable[[float], None] = time.sleep,
+    connections: int = 8,
+    patience: int = ATTEMPTS,
+    transport: httpx.BaseTransport | None = None,
+) -> Http:
+    """A client of the API at ``base_url``.
+
+    Args:
+        base_url: all of the address that the API's paths have in common.
+        headers: sent with every request; the key among them.
+        redactor: masks the secrets in whatever the server sends back.
+        sleep: waits that many seconds; raises ``Stopped`` to give up.
+        connections: how many requests may be under way at once.
+        patience: attempts for each request.
+        transport: replaces the network in tests.
+    """
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    wire = transport or httpx.HTTPTransport(limits=limits)
+    client = httpx.Client(
+        headers={"User-Agent": f"ftbridge/{__version__}", "Accept": "application/json", **headers},
+        timeout=_TIMEOUT,
+        transport=Retrying(Whole(wire, redactor), sleep=sleep, attempts=patience),
+    )
+    return Http(client, base_url.rstrip("/"))
+
+
+class Http:
+    """GET requests against one API."""
+
+    def __init__(self, client: httpx.Client, base_url: str) -> None:
+        self._client = client
+        self._base_url = base_url
+
+    def get_object(self, path: str, query: Query | None = None) -> JsonObject:
+        """The JSON object at ``path``.
+
+        Raises:
+            ProviderError: the one that says why there is none.
+        """
+        response = self._get(path, query)
+        try:
+            reply = response.extensions.get("json") or response.json()
+        except ValueError:
+            kind = response.headers.get("content-type", "no content type").split(";")[0]
+            raise errors.BadReply(
+                f"{self._base_url} answered {path} with {one_line(kind, 80)} instead of JSON",
+                "Check that base_url is the address of the API and that no proxy answers for it",
+            ) from None
+        if not isinstance(reply, dict):
+            raise errors.BadReply(
+                f"{self._base_url} answered {path} with a JSON {type(reply).__name__}"
+                " instead of an object"
+            )
+        return reply
+
+    def find_bytes(self, path: str) -> bytes | None:
+        """The bytes at ``path``; ``None`` where nothing is there any more.
+
+        Raises:
+            ProviderError: the one that says why there is no answer.
+        """
+        try:
+            return self._get(path, None).content
+        except errors.NotFound:
+            return None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _get(self, path: str, query: Query | None) -> httpx.Response:
+        try:
+            response = self._client.get(self._base_url + path, params=query)
+        except httpx.RequestError as error:
+            raise _unreachable(self._base_url, error) from error
+        except httpx.InvalidURL:
+            raise errors.Refused(
+                f"{one_line(self._base_url)} is not an address", "Correct base_url"
+            ) from None
+        if not response.is_success:
+            raise _failure(response, path)
+        return response
+
+
+def _unreachable(base_url: str, error: httpx.RequestError) -> errors.ProviderError:
+    if isinstance(error, TooLarge):
+        return errors.BadReply(f"{base_url} sent {error}", "No API sends that much: check base_url")
+    if isinstance(error, httpx.DecodingError):
+        return errors.BadReply(f"{base_url} sent incomplete JSON at every attempt")
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return errors.Refused(f"{one_line(base_url)} is not a web address", "Correct base_url")
+    why = one_line(str(error), 120) or type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return errors.Unreachable(
+            f"{base_url} cannot be reached ({why})",
+            "Check base_url, the network and the provider's status page",
+        )
+    return errors.NoAnswer(
+        f"{base_url} gave no complete answer at any attempt ({why})",
+        "The next pass tries again; if it persists, see the provider's status page",
+    )
+
+
+def _detail(response: httpx.Response) -> str:
+    """The provider's own words on an error, on one line; empty where it has none."""
+    error = error_object(response)
+    said = error.get("message") or error.get("detail") or error.get("error") or ""
+    return one_line(said if isinstance(said, str) else json.dumps(said))
+
+
+def _failure(response: httpx.Response, path: str) -> errors.ProviderError:
+    """The error that a reply with a failing status stands for."""
+    status = response.status_code
+    host = response.request.url.host
+    detail = _detail(response)
+    said = f": {detail}" if detail else ""
+    request_id = response.headers.get("x-request-id")
+    asked = f"{host} answered {status} to {one_line(path, 120)}"
+    if request_id:
+        asked += f" (request {one_line(request_id, 64)})"
+    match status:
+        case 401:
+            return errors.Unauthorized(
+                f"{host} refused the API key (401){said}",
+                "Check api_key: it may be mistyped, revoked, or of another account",
+            )
+        case 403:
+            return errors.Forbidden(
+                f"{host} does not permit this (403){said}",
+                "Give the key read permission for fine-tuning, or use the key of the right project",
+            )
+        case 404:
+            return errors.NotFound(f"{asked}{said}")
+        case 410:
+            return errors.Withdrawn(
+                f"{host} has withdrawn this service (410){said}",
+                "What MLflow holds stays; remove the provider from the configuration",
+            )
+        case 429 if is_quota(response):
+            return errors.QuotaExhausted(
+                f"The quota at {host} is exhausted (429){said}", "Top up the account"
+            )
+        case 429:
+            return errors.Throttled(
+                f"{host} limits the rate of requests (429){said}", "The next pass goes on from here"
+            )
+        case _ if response.is_server_error:
+            return errors.ServerFailed(f"{asked} at every attempt{said}", "Try again later")
+        case _:
+            return errors.Refused(f"{asked}{said}")

@@ -1,0 +1,41 @@
+"""Log lines on stderr: one event per outcome, its facts as fields."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from bridge.untrusted import Redactor, one_line
+
+
+def set_up(redactor: Redactor) -> None:
+    """Send structured events to stderr, without secrets and control characters."""
+
+    def tame(
+        _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        for key, value in event.items():
+            if isinstance(value, str):
+                event[key] = one_line(redactor.text(value), 600)
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
+            tame,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        # Looked up at each line: a progress bar puts itself in front of stderr while it shows.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # What the daemon has to say of a late or overlapping pass it says itself.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)

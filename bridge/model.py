@@ -1,0 +1,176 @@
+"""What a fine-tuning job is, whoever hosts it: frozen values, no I/O.
+
+Times are Unix milliseconds, as MLflow counts them. ``None`` means that the provider did not say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Scalar = str | int | float | bool
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life, in words that all providers share."""
+
+    VALIDATING = "validating"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """A word that the provider added after this was written: the job counts as running."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended and will not change any more."""
+        return self in _FINAL
+
+    @property
+    def has_started(self) -> bool:
+        """Whether there may be checkpoints and metrics to read."""
+        return self not in _WAITING
+
+
+_FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+_WAITING = frozenset({JobStatus.VALIDATING, JobStatus.QUEUED})
+
+
+class Meaning(StrEnum):
+    """What a metric measures, whatever a provider or a trainer calls it."""
+
+    TRAIN_LOSS = "training loss of a step"
+    VALID_LOSS = "loss over the whole validation set"
+    BATCH_VALID_LOSS = "loss over one batch of the validation set"
+    TRAIN_ACCURACY = "mean token accuracy of a training step"
+    VALID_ACCURACY = "mean token accuracy over the whole validation set"
+    BATCH_VALID_ACCURACY = "mean token accuracy over one batch of the validation set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One hosted fine-tuning job, as its provider describes it."""
+
+    id: str
+    status: JobStatus
+    provider_status: str
+    """The provider's own word for the status."""
+    created_at: int | None = None
+    finished_at: int | None = None
+    base_model: str | None = None
+    fine_tuned_model: str | None = None
+    suffix: str | None = None
+    """The name its owner gave it."""
+    trained_tokens: int | None = None
+    error: str | None = None
+    """Why it failed, in the provider's words."""
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    """Hyperparameters that are resolved: never ``auto``."""
+    has_validation: bool = False
+    """Whether the job evaluates on a validation file."""
+    result_files: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    """What of the provider's reply could not be read, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A saved state of the model with the metrics measured at its step."""
+
+    step: int
+    created_at: int | None
+    metrics: Mapping[str, float]
+    id: str | None = None
+    model: str | None = None
+    """A name to run inference with, where the provider gives checkpoints one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One value of one metric at one step, under the provider's name and time."""
+
+    name: str
+    step: int
+    value: float
+    created_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One value of one metric at one step, as MLflow gets it."""
+
+    name: str
+    step: int
+    value: float
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that one look at one job found."""
+
+    job: Job
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """By ascending step."""
+    curve: tuple[CurvePoint, ...] = ()
+    """Points beside the checkpoints. Where two share name and step, the first is the exact one."""
+    skipped: tuple[str, ...] = ()
+    """What could not be read, a sentence each; includes the job's own."""
+
+    @property
+    def newest_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint with the highest step."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a provider's job list, in the provider's order."""
+
+    jobs: tuple[Job, ...]
+    unreadable: tuple[str, ...] = ()
+    """A sentence for each row that is no job: it has no id to file it under."""
+
+
+IsLogged = Callable[[str, int], bool]
+"""Whether the metric with this provider's name is already logged at this step."""
+
+
+def numbers(values: Mapping[str, object]) -> tuple[dict[str, float], list[str]]:
+    """Flatten ``values`` to its finite numbers; nested names are joined with dots.
+
+    Returns them with the names of the numbers that are NaN or infinite. Text, booleans and nulls
+    are no metrics and are passed over.
+    """
+    finite: dict[str, float] = {}
+    broken: list[str] = []
+    for name, value in _leaves(values.items()):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            finite[name] = number
+        else:
+            broken.append(name)
+    return finite, broken
+
+
+def _leaves(
+    items: Iterable[tuple[object, object]], prefix: str = ""
+) -> Iterator[tuple[str, object]]:
+    for key, value in items:
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value.items(), f"{name}.")
+        elif isinstance(value, list):
+            yield from _leaves(enumerate(value), f"{name}.")
+        else:
+            yield name, value

@@ -1,0 +1,116 @@
+"""The CSV that OpenAI-shaped servers write when a job has finished: one row per step.
+
+The body is base64 since about 2024 and plain before. Values are rounded to five decimals and rows
+carry no time, so each is placed between the moments that the provider does tell.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from bridge.model import CurvePoint, Job
+
+_COLUMNS: Final[Mapping[str, str]] = {
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_accuracy": "valid_mean_token_accuracy",
+    "validation_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+"""Columns that events and checkpoints call otherwise."""
+
+Row = tuple[int, Mapping[str, float]]
+
+
+def rows(body: bytes) -> list[Row] | None:
+    """Step and metrics of each row by ascending step; ``None`` if this is no such file."""
+    text = _text(body)
+    if text is None:
+        return None
+    found: dict[int, dict[str, float]] = {}
+    for line in csv.DictReader(io.StringIO(text)):
+        step = _number(line.get("step"))
+        if step is not None and step.is_integer():
+            found.setdefault(int(step), dict(_metrics(line)))
+    return sorted(found.items())
+
+
+def _text(body: bytes) -> str | None:
+    """The CSV. Sniffed by its header: base64's alphabet alone would let a plain file through."""
+    plain = body.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not plain.startswith(b"step,"):
+        try:
+            plain = base64.b64decode(b"".join(body.split()), validate=True)
+        except binascii.Error:
+            return None
+        plain = plain.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return plain.decode("utf-8", "replace") if plain.startswith(b"step,") else None
+
+
+def _metrics(line: Mapping[str | None, object]) -> Iterator[tuple[str, float]]:
+    for column, cell in line.items():
+        value = _number(cell)
+        if column and column != "step" and value is not None:
+            yield _COLUMNS.get(column, column), value
+
+
+def _number(cell: object) -> float | None:
+    """The finite number in a cell; empty cells and ``N/A`` have none."""
+    try:
+        value = float(cell) if isinstance(cell, str) else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+class Timeline:
+    """When a step was trained: between the moments that are known, in proportion."""
+
+    def __init__(self, job: Job, known: Iterable[tuple[int, int | None]]) -> None:
+        moments: dict[int, int] = {}
+        for step, timestamp in known:
+            if timestamp is not None:
+                moments.setdefault(step, timestamp)
+        if job.created_at is not None:
+            moments.setdefault(0, job.created_at)
+        self._steps = sorted(moments)
+        self._times = [moments[step] for step in self._steps]
+        self._end = job.finished_at
+
+    def ending_at(self, last_step: int) -> Timeline:
+        """This timeline, with the job's end as the moment of ``last_step`` if nothing is known."""
+        if self._end is not None and (not self._steps or self._steps[-1] < last_step):
+            self._steps.append(last_step)
+            self._times.append(self._end)
+        return self
+
+    def at(self, step: int) -> int | None:
+        """Unix milliseconds, whole seconds; ``None`` where nothing is known at all."""
+        if not self._steps:
+            return None
+        right = bisect.bisect_left(self._steps, step)
+        if right == len(self._steps):
+            return self._times[-1]
+        if right == 0 or self._steps[right] == step:
+            return self._times[right]
+        (step_0, step_1), (time_0, time_1) = (
+            self._steps[right - 1 : right + 1],
+            self._times[right - 1 : right + 1],
+        )
+        return time_0 + (time_1 - time_0) * (step - step_0) // (step_1 - step_0) // 1000 * 1000
+
+
+def points(table: Sequence[Row], timeline: Timeline) -> list[CurvePoint]:
+    """The rows as points in time."""
+    if table:
+        timeline = timeline.ending_at(table[-1][0])
+    return [
+        CurvePoint(name, step, value, timeline.at(step))
+        for step, metrics in table
+        for name, value in metrics.items()
+    ]

@@ -1,0 +1,116 @@
+"""What a pass is asked to look at, and what it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from bridge.errors import BridgeError
+from bridge.model import Job
+from bridge.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which jobs a pass looks at; by default all."""
+
+    job_ids: tuple[str, ...] = ()
+    since: int | None = None
+    """Unix milliseconds of the earliest creation."""
+    until: int | None = None
+    """Unix milliseconds before which a job was created."""
+    statuses: frozenset[str] = frozenset()
+    """The provider's words or the bridge's, lower case."""
+    limit: int | None = None
+    """At most so many jobs of each provider, in its order: newest first."""
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self == Selection()
+
+    def wants(self, job: Job) -> bool:
+        """Whether a listed job is selected."""
+        if self.since is not None and (job.created_at or 0) < self.since:
+            return False
+        if self.until is not None and (job.created_at or 0) >= self.until:
+            return False
+        words = {job.status.value, job.provider_status.lower()}
+        return not self.statuses or not self.statuses.isdisjoint(words)
+
+
+class Kind(StrEnum):
+    """How a job fared in a pass."""
+
+    NEW = "new"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a pass did with one job."""
+
+    provider: str
+    job_id: str
+    kind: Kind
+    plan: Plan | None = None
+    run_id: str | None = None
+    steps: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """What is logged now, by metric."""
+    error: BridgeError | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What a pass over one provider did."""
+
+    provider: str
+    is_dry: bool = False
+    jobs: Counter[Kind] = field(default_factory=Counter)
+    points: int = 0
+    settling: int = 0
+    """Jobs that have ended but whose last data is still to come."""
+    unreached: int = 0
+    """Jobs that were known of when the pass was stopped."""
+    failures: list[tuple[str, BridgeError]] = field(default_factory=list)
+    """Jobs that were lost, by id; a row of the list that is no job has none."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """Values that were left out, by job id."""
+    plans: list[Plan] = field(default_factory=list)
+    """Of a dry run: what would be written."""
+    stopped: BridgeError | None = None
+    """Why the pass ended early; what it did until then stands."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether no job was lost."""
+        return not self.failures and self.stopped is None
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.jobs[outcome.kind] += 1
+        if outcome.error:
+            self.failures.append((outcome.job_id, outcome.error))
+        plan = outcome.plan
+        if plan is None:
+            return
+        self.points += len(plan.points)
+        self.settling += plan.is_settling
+        self.skipped += [(outcome.job_id, what) for what in plan.skipped]
+        if self.is_dry and not plan.is_empty:
+            self.plans.append(plan)
+
+
+class Watch(Protocol):
+    """Follows a pass while it runs; called from the thread that runs it."""
+
+    def listed(self, provider: str, jobs: int) -> None:
+        """So many more jobs need a look."""
+
+    def done(self, outcome: Outcome) -> None:
+        """A job is done."""

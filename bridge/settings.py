@@ -1,0 +1,113 @@
+"""What can be configured, as pydantic models. ``bridge.config`` fills them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
+
+from bridge.plan import is_allowed_name
+from bridge.providers import TYPES
+from bridge.vocabulary import PRESETS
+
+_DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: object) -> object:
+    """Seconds from ``60s``, ``5m``, ``1h`` or a number; anything else is pydantic's to refuse."""
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    return float(match["number"]) * _SECONDS[match["unit"]] if match else text
+
+
+def _known_type(name: str) -> str:
+    if name not in TYPES:
+        raise ValueError(f"must be one of {', '.join(TYPES)}")
+    return name
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MlflowSettings(Section):
+    """Where runs are written, and under which names."""
+
+    tracking_uri: Annotated[str, StringConstraints(min_length=1)] = "sqlite:///mlflow.db"
+    experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] = (
+        "hosted-fine-tunes"
+    )
+    metric_names: str | dict[str, str] = "provider"
+    curves: bool = True
+
+    @field_validator("metric_names")
+    @classmethod
+    def _known_names(cls, wanted: str | dict[str, str]) -> str | dict[str, str]:
+        if isinstance(wanted, str):
+            if wanted not in PRESETS:
+                raise ValueError(f"must be one of {', '.join(PRESETS)}, or a mapping of names")
+        elif refused := [name for name in wanted.values() if not is_allowed_name(name)]:
+            raise ValueError(f"MLflow refuses the metric name {refused[0]!r}")
+        return wanted
+
+
+class PollSettings(Section):
+    """How often, and how much at a time."""
+
+    interval: Annotated[float, BeforeValidator(duration), Field(ge=1, le=86400)] = 60.0
+    """Seconds."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
+
+
+class ProviderSettings(Section):
+    """One account of one provider."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+    type: Annotated[str, AfterValidator(_known_type)]
+    api_key: Annotated[SecretStr, Field(min_length=1)]
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
+    experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] | None = None
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    mlflow: MlflowSettings = MlflowSettings()
+    poll: PollSettings = PollSettings()
+    providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
+
+    @field_validator("providers")
+    @classmethod
+    def _unique_names(cls, providers: tuple[ProviderSettings, ...]) -> tuple[ProviderSettings, ...]:
+        names = [provider.name for provider in providers]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(
+                f"two providers are named {', '.join(sorted(doubled))}: each needs its own name"
+            )
+        return providers
+
+    def secrets(self, environ: Mapping[str, str]) -> Iterator[str]:
+        """Everything that must not be shown."""
+        for provider in self.providers:
+            yield provider.api_key.get_secret_value()
+            yield from (value.get_secret_value() for value in provider.headers.values())
+            yield urlsplit(provider.base_url).password or ""
+        yield urlsplit(self.mlflow.tracking_uri).password or ""
+        for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+            yield environ.get(name, "")

@@ -1,0 +1,29 @@
+"""A stand-in for the providers' fine-tuning APIs: real formats, invented jobs, no key, no network.
+
+It is for the demo and for tests. What it serves is labelled as simulated wherever a person sees it.
+"""
+
+from bridge.simulator.demo import demo_jobs
+from bridge.simulator.server import Intercept, Simulator
+from bridge.simulator.wire import Reply, Request, json_reply
+from bridge.simulator.world import (
+    INVALID_TRAINING_FILE,
+    Failure,
+    Outcome,
+    SimulatedJob,
+    all_end_by,
+)
+
+__all__ = [
+    "INVALID_TRAINING_FILE",
+    "Failure",
+    "Intercept",
+    "Outcome",
+    "Reply",
+    "Request",
+    "SimulatedJob",
+    "Simulator",
+    "all_end_by",
+    "demo_jobs",
+    "json_reply",
+]

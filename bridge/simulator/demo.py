@@ -1,0 +1,166 @@
+"""The jobs of the demo: a history to look at and some that train while one watches."""
+
+from __future__ import annotations
+
+from bridge.simulator.ids import alnum, uuid4
+from bridge.simulator.world import Outcome, Provider, SimulatedJob
+
+_HOUR = 3600.0
+_MODELS = {
+    "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
+    "gpt-4.1": "gpt-4.1-2025-04-14",
+    "mistral-7b": "open-mistral-7b",
+    "ministral-3b": "ministral-3b-latest",
+}
+
+
+def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
+    """Six jobs of the last days and four that end about a minute and a half after ``now``."""
+    return (*_history(now), *_live(now))
+
+
+def _history(now: float) -> tuple[SimulatedJob, ...]:
+    return (
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "support-bot", now),
+            created_at=now - 52 * _HOUR,
+            base_model=_MODELS["gpt-4.1-mini"],
+            suffix="support-bot",
+            validating_seconds=47,
+            queued_seconds=15,
+            total_steps=240,
+            seconds_per_step=7.5,
+            finishing_seconds=12,
+            batch_size=4,
+            learning_rate=1.8,
+            eval_every=10,
+            seed=11,
+        ),
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "sql-writer", now),
+            created_at=now - 27 * _HOUR,
+            base_model=_MODELS["gpt-4.1"],
+            suffix="sql-writer",
+            validating_seconds=38,
+            queued_seconds=20,
+            total_steps=180,
+            seconds_per_step=9,
+            finishing_seconds=12,
+            n_epochs=2,
+            validation=False,
+            seed=12,
+        ),
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "invoice-parser", now),
+            created_at=now - 20 * _HOUR,
+            base_model=_MODELS["gpt-4.1-mini"],
+            suffix="invoice-parser",
+            validating_seconds=41,
+            outcome=Outcome.FAILED,
+            seed=13,
+        ),
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "ticket-router", now),
+            created_at=now - 6 * _HOUR,
+            base_model=_MODELS["gpt-4.1-mini"],
+            suffix="ticket-router",
+            total_steps=180,
+            seconds_per_step=6,
+            outcome=Outcome.CANCELLED,
+            ends_at_step=70,
+            learning_rate=4.0,
+            seed=14,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "changelog-writer", now),
+            created_at=now - 31 * _HOUR,
+            base_model=_MODELS["mistral-7b"],
+            suffix="changelog-writer",
+            validating_seconds=6,
+            queued_seconds=4,
+            total_steps=100,
+            seconds_per_step=2,
+            finishing_seconds=30,
+            n_epochs=4,
+            seed=15,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "release-notes", now),
+            created_at=now - 3 * _HOUR,
+            base_model=_MODELS["ministral-3b"],
+            suffix="release-notes",
+            validating_seconds=6,
+            outcome=Outcome.WAITING,
+            seed=16,
+        ),
+    )
+
+
+def _live(now: float) -> tuple[SimulatedJob, ...]:
+    return (
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "support-bot-v2", now),
+            created_at=now,
+            base_model=_MODELS["gpt-4.1-mini"],
+            suffix="support-bot-v2",
+            validating_seconds=2,
+            queued_seconds=1,
+            total_steps=120,
+            seconds_per_step=0.5,
+            learning_rate=2.4,
+            eval_every=5,
+            seed=21,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "code-review", now),
+            created_at=now,
+            base_model=_MODELS["mistral-7b"],
+            suffix="code-review",
+            validating_seconds=2,
+            queued_seconds=1,
+            total_steps=100,
+            seconds_per_step=0.6,
+            eval_every=5,
+            seed=22,
+        ),
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "sql-writer-v2", now),
+            created_at=now + 3,
+            base_model=_MODELS["gpt-4.1"],
+            suffix="sql-writer-v2",
+            validating_seconds=2,
+            queued_seconds=3,
+            total_steps=150,
+            seconds_per_step=0.5,
+            n_epochs=5,
+            learning_rate=1.2,
+            seed=23,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "faq-bot", now),
+            created_at=now + 5,
+            base_model=_MODELS["ministral-3b"],
+            suffix="faq-bot",
+            validating_seconds=3,
+            queued_seconds=2,
+            total_steps=75,
+            seconds_per_step=0.9,
+            learning_rate=4e-5,
+            seed=24,
+        ),
+    )
+
+
+def _id(provider: Provider, name: str, now: float) -> str:
+    # The time makes each demo's jobs new ones: a job that is known to have ended is not read again.
+    return f"ftjob-{alnum(24, name, now)}" if provider == "openai" else uuid4(name, now)

@@ -1,0 +1,42 @@
+"""Identifiers and noise drawn from names: the same name always gives the same draw."""
+
+from __future__ import annotations
+
+import hashlib
+import string
+import uuid
+from statistics import NormalDist
+
+_ALPHABET = string.ascii_letters + string.digits
+_BYTES = 24
+_NORMAL = NormalDist()
+
+
+def alnum(length: int, *name: object) -> str:
+    """Letters and digits, as in ``ftjob-...``; up to 32 of them are distinct in practice."""
+    number = _draw(name)
+    letters: list[str] = []
+    for _ in range(length):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return "".join(letters)
+
+
+def uuid4(*name: object) -> str:
+    """A version 4 UUID in its usual notation."""
+    return str(uuid.UUID(int=_draw(name) >> 64, version=4))
+
+
+def uniform(*name: object) -> float:
+    """A number between 0 and 1, both excluded."""
+    return (_draw(name) % (1 << 52) + 0.5) / (1 << 52)
+
+
+def gauss(*name: object) -> float:
+    """A number from the standard normal distribution."""
+    return _NORMAL.inv_cdf(uniform(*name))
+
+
+def _draw(name: tuple[object, ...]) -> int:
+    text = "\x1f".join(map(str, name))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=_BYTES).digest())

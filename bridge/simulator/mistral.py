@@ -1,0 +1,203 @@
+"""The read side of Mistral's former fine-tuning API: jobs by page, checkpoints in the detail."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from bridge.model import JobStatus
+from bridge.simulator.curves import metrics_at
+from bridge.simulator.ids import uuid4
+from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
+from bridge.simulator.world import Outcome, SimulatedJob, life, newest_first, steps_done
+
+_PAGE_SIZE = 100
+_LEARNING_RATE = 1e-4
+_SEQ_LEN = 8192
+_COST_PER_TOKEN = 2e-6
+_DECIMALS = 6
+
+
+def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
+    """The reply to ``request``, whose path counts from the API's base URL.
+
+    Raises:
+        RefusedError: the reply is an error.
+    """
+    if request.method != "GET":
+        raise RefusedError(json_reply({"detail": "Method Not Allowed"}, 405))
+    known = newest_first(jobs, now)
+    match request.path.strip("/").split("/"):
+        case ["fine_tuning", "jobs"]:
+            wanted = [job for job in known if _wanted(job, now, request.query)]
+            page = _natural("page", 0, request.query)
+            size = _natural("page_size", _PAGE_SIZE, request.query)
+            rows = [_row(job, now) for job in wanted[page * size : (page + 1) * size]]
+            return json_reply({"data": rows, "object": "list", "total": len(wanted)})
+        case ["fine_tuning", "jobs", job_id]:
+            return json_reply(_detail(_find(known, job_id), now))
+        case _:
+            raise RefusedError(json_reply({"message": "no Route matched with those values"}, 404))
+
+
+def unauthorized(key: str) -> Reply:  # noqa: ARG001 - Mistral does not tell missing from wrong
+    """The reply to a missing or wrong key."""
+    return json_reply({"detail": "Unauthorized"}, 401)
+
+
+def _row(job: SimulatedJob, now: float) -> JsonObject:
+    """The job as a list shows it."""
+    past = _statuses(job, now)
+    modified_at, status = past[-1]
+    done = status == "SUCCESS"
+    tokens_per_step = job.batch_size * _SEQ_LEN
+    tokens = tokens_per_step * job.total_steps
+    return {
+        "id": job.id,
+        "auto_start": job.outcome is not Outcome.WAITING,
+        "hyperparameters": {
+            "training_steps": job.total_steps,
+            "learning_rate": job.learning_rate or _LEARNING_RATE,
+            "weight_decay": 0.1,
+            "warmup_fraction": 0.05,
+            "epochs": float(job.n_epochs),
+            "seq_len": _SEQ_LEN,
+            "fim_ratio": None,
+        },
+        "model": job.base_model,
+        "status": status,
+        "job_type": "completion",
+        "created_at": int(job.created_at),
+        "modified_at": int(modified_at),
+        "training_files": [uuid4(job.id, "training")],
+        "validation_files": [uuid4(job.id, "validation")] if job.validation else [],
+        "object": "job",
+        "fine_tuned_model": _model_name(job) if done else None,
+        "suffix": job.suffix,
+        "integrations": [],
+        "trained_tokens": tokens if done else None,
+        "repositories": [],
+        "metadata": {
+            "expected_duration_seconds": int(job.step_at(job.total_steps) - job.started_at),
+            "cost": round(tokens * _COST_PER_TOKEN, 4),
+            "cost_currency": "EUR",
+            "train_tokens_per_step": tokens_per_step,
+            "train_tokens": tokens,
+            "data_tokens": tokens // job.n_epochs,
+            "estimated_start_time": None,
+        },
+    }
+
+
+def _detail(job: SimulatedJob, now: float) -> JsonObject:
+    """The job as GET shows it, oldest event and newest checkpoint first."""
+    events = [
+        {"name": "status-updated", "data": {"status": status}, "created_at": int(at)}
+        for at, status in _statuses(job, now)
+    ]
+    steps = range(steps_done(job, now), 0, -1)
+    return {
+        **_row(job, now),
+        "events": events,
+        "checkpoints": [_checkpoint(job, step) for step in steps],
+    }
+
+
+def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
+    metrics = metrics_at(job, step)
+    # Zeros stand for "not evaluated", and what is named an accuracy is 2 to the loss: so did
+    # Mistral.
+    valid_loss = round(metrics.valid.loss, _DECIMALS) if metrics.valid else 0.0
+    return {
+        "metrics": {
+            "train_loss": round(metrics.train.loss, _DECIMALS),
+            "valid_loss": valid_loss,
+            "valid_mean_token_accuracy": (
+                round(2**valid_loss, _DECIMALS) if metrics.valid else 0.0
+            ),
+        },
+        "step_number": step,
+        "created_at": int(job.step_at(step)),
+    }
+
+
+def _statuses(job: SimulatedJob, now: float) -> list[tuple[float, str]]:
+    """The statuses up to ``now`` in Mistral's words, oldest first."""
+    past: list[tuple[float, str]] = []
+    for at, status in life(job):
+        match status:
+            case JobStatus.VALIDATING:
+                past += [(at, "QUEUED"), (at + job.validating_seconds / 2, "VALIDATING")]
+            case JobStatus.QUEUED:
+                past.append((at, "VALIDATED"))
+                if job.outcome is not Outcome.WAITING:
+                    past.append((at, "QUEUED"))
+            case JobStatus.RUNNING:
+                past.append((at, "RUNNING"))
+            case JobStatus.SUCCEEDED:
+                past.append((at, "SUCCESS"))
+            case JobStatus.FAILED:
+                past.append((at, "FAILED" if job.last_step else "FAILED_VALIDATION"))
+            case _:
+                past += [(job.stopped_at, "CANCELLATION_REQUESTED"), (at, "CANCELLED")]
+    return [(at, word) for at, word in past if at <= now]
+
+
+def _model_name(job: SimulatedJob) -> str:
+    date = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y%m%d")
+    parts = ("ft", job.base_model, "simulated", date, job.suffix, job.id.split("-")[0])
+    return ":".join(part for part in parts if part)
+
+
+def _wanted(job: SimulatedJob, now: float, query: Mapping[str, str]) -> bool:
+    """Whether ``job`` passes the filters of the query; those on wandb find nothing."""
+    is_what = {
+        "model": job.base_model,
+        "status": _statuses(job, now)[-1][1],
+        "suffix": job.suffix,
+        "wandb_project": None,
+        "wandb_name": None,
+    }
+    if any(query.get(name) not in (None, "", value) for name, value in is_what.items()):
+        return False
+    earliest = _unix("created_after", -math.inf, query)
+    latest = _unix("created_before", math.inf, query)
+    return earliest <= int(job.created_at) <= latest
+
+
+def _unix(name: str, default: float, query: Mapping[str, str]) -> float:
+    if not (text := query.get(name)):
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        message = "Input should be a valid datetime"
+        raise _invalid("datetime_parsing", ("query", name), message) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _natural(name: str, default: int, query: Mapping[str, str]) -> int:
+    text = query.get(name, str(default))
+    if not text.isdecimal():
+        message = "Input should be greater than or equal to 0"
+        raise _invalid("greater_than_equal", ("query", name), message)
+    return int(text)
+
+
+def _find(jobs: Iterable[SimulatedJob], job_id: str) -> SimulatedJob:
+    for job in jobs:
+        if job.id == job_id:
+            return job
+    try:
+        uuid.UUID(job_id)
+    except ValueError:
+        message = "Input should be a valid UUID"
+        raise _invalid("uuid_parsing", ("path", "job_id"), message) from None
+    raise RefusedError(json_reply({"detail": "Job not found"}, 404))
+
+
+def _invalid(kind: str, where: tuple[str, str], message: str) -> RefusedError:
+    detail = {"type": kind, "loc": where, "msg": message, "ctx": {}}
+    return RefusedError(json_reply({"detail": [detail]}, 422))

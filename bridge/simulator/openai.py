@@ -1,0 +1,133 @@
+"""The read side of OpenAI's fine-tuning API: routes, cursor paging and error bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from bridge.model import JobStatus
+from bridge.simulator.openai_objects import (
+    checkpoint_objects,
+    event_objects,
+    file_object,
+    job_object,
+    result_file,
+    result_file_id,
+)
+from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
+from bridge.simulator.world import SimulatedJob, newest_first, status
+
+_JOBS_LIMIT = 20
+_CHECKPOINTS_LIMIT = 10
+_EVENTS_LIMIT = 20
+_MAX_LIMIT = 100
+_SHOWN_OF_KEY = 4
+
+_T = TypeVar("_T")
+
+
+def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
+    """The reply to ``request``, whose path counts from the API's base URL.
+
+    Raises:
+        RefusedError: the reply is an error.
+    """
+    if request.method != "GET":
+        raise _refused(405, f"Not allowed to {request.method} on /v1{request.path}. (simulated)")
+    known = newest_first(jobs, now)
+    match request.path.strip("/").split("/"):
+        case ["fine_tuning", "jobs"]:
+            # The simulated jobs carry no metadata: no filter on a key finds any.
+            filters = any(name.startswith("metadata[") for name in request.query)
+            page, has_more = _page([] if filters else known, _job_id, request, _JOBS_LIMIT)
+            return _list([job_object(job, now) for job in page], has_more=has_more)
+        case ["fine_tuning", "jobs", job_id]:
+            return json_reply(job_object(_find(known, job_id), now))
+        case ["fine_tuning", "jobs", job_id, "checkpoints"]:
+            rows = checkpoint_objects(_find(known, job_id), now)
+            shown, has_more = _page(rows, _row_id, request, _CHECKPOINTS_LIMIT)
+            ends = {
+                "first_id": _row_id(shown[0]) if shown else None,
+                "last_id": _row_id(shown[-1]) if shown else None,
+            }
+            return _list(shown, has_more=has_more, more=ends)
+        case ["fine_tuning", "jobs", job_id, "events"]:
+            rows = event_objects(_find(known, job_id), now)
+            shown, has_more = _page(rows, _row_id, request, _EVENTS_LIMIT)
+            return _list(shown, has_more=has_more)
+        case ["files", file_id]:
+            return json_reply(file_object(_find_by_file(known, file_id, now)))
+        case ["files", file_id, "content"]:
+            content = result_file(_find_by_file(known, file_id, now))
+            return Reply(headers={"Content-Type": "application/octet-stream"}, body=content)
+        case _:
+            raise _refused(404, f"Invalid URL ({request.method} /v1{request.path})")
+
+
+def unauthorized(key: str) -> Reply:
+    """The reply to a missing (empty) or wrong key."""
+    if not key:
+        return _error(
+            401,
+            "You didn't provide an API key. You need to provide your API key in an Authorization "
+            "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+        )
+    shown = key[-_SHOWN_OF_KEY:] if len(key) > 2 * _SHOWN_OF_KEY else ""
+    return _error(401, f"Incorrect API key provided: ***{shown}.", code="invalid_api_key")
+
+
+def _page(
+    items: Sequence[_T], item_id: Callable[[_T], str], request: Request, default: int
+) -> tuple[Sequence[_T], bool]:
+    """The items after the cursor, and whether there are more."""
+    limit = request.query.get("limit", str(default))
+    if not limit.isdecimal():
+        raise _refused(400, f"'{limit}' is not of type 'integer' - 'limit'", param="limit")
+    start = 0
+    if after := request.query.get("after"):
+        ids = [item_id(item) for item in items]
+        if after not in ids:
+            raise _refused(400, f"Invalid cursor: {after}", param="after")
+        start = ids.index(after) + 1
+    end = start + min(max(int(limit), 1), _MAX_LIMIT)
+    return items[start:end], end < len(items)
+
+
+def _list(rows: Sequence[JsonObject], *, has_more: bool, more: JsonObject | None = None) -> Reply:
+    return json_reply({"object": "list", "data": rows, "has_more": has_more, **(more or {})})
+
+
+def _job_id(job: SimulatedJob) -> str:
+    return job.id
+
+
+def _row_id(row: JsonObject) -> str:
+    return str(row["id"])
+
+
+def _find(jobs: Iterable[SimulatedJob], job_id: str) -> SimulatedJob:
+    for job in jobs:
+        if job.id == job_id:
+            return job
+    message = f"Could not find fine tune: {job_id}"
+    raise _refused(404, message, param="fine_tune_id", code="fine_tune_not_found")
+
+
+def _find_by_file(jobs: Iterable[SimulatedJob], file_id: str, now: float) -> SimulatedJob:
+    for job in jobs:
+        if result_file_id(job) == file_id and status(job, now) is JobStatus.SUCCEEDED:
+            return job
+    raise _refused(404, f"No such File object: {file_id}", param="id")
+
+
+def _refused(
+    http_status: int, message: str, *, param: str | None = None, code: str | None = None
+) -> RefusedError:
+    return RefusedError(_error(http_status, message, param=param, code=code))
+
+
+def _error(
+    http_status: int, message: str, *, param: str | None = None, code: str | None = None
+) -> Reply:
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    return json_reply({"error": error}, http_status)

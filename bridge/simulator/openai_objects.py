@@ -1,0 +1,241 @@
+"""Jobs, checkpoints, events and files as OpenAI writes them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bridge.model import JobStatus
+from bridge.simulator.curves import StepMetrics, metrics_at
+from bridge.simulator.ids import alnum
+from bridge.simulator.wire import JsonObject
+from bridge.simulator.world import (
+    SimulatedJob,
+    has_started,
+    life_until,
+    status,
+    steps_done,
+)
+
+_ID_LENGTH = 24
+_HASH_LENGTH = 8
+_KEPT_EPOCHS = 3
+_AUTO_LEARNING_RATE = 2.0
+_TOKENS_PER_EXAMPLE = 180
+_STATUS = {JobStatus.VALIDATING: "validating_files"}
+"""Where OpenAI's word differs."""
+
+
+def job_object(job: SimulatedJob, now: float) -> JsonObject:
+    """The job as GET and list show it."""
+    current = status(job, now)
+    done = current is JobStatus.SUCCEEDED
+    failure = job.failure if current is JobStatus.FAILED else None
+    hyperparameters = _hyperparameters(job, now)
+    document: dict[str, object] = {
+        "object": "fine_tuning.job",
+        "id": job.id,
+        "model": job.base_model,
+        "created_at": int(job.created_at),
+        # Stays null on a job that failed or was cancelled, as in the recorded ones.
+        "finished_at": int(job.settled_at) if done else None,
+        "fine_tuned_model": model_name(job, job.total_steps) if done else None,
+        "organization_id": "org-simulated",
+        "result_files": [result_file_id(job)] if done else [],
+        "status": _STATUS.get(current, current.value),
+        "validation_file": _file_id(job, "validation") if job.validation else None,
+        "training_file": _file_id(job, "training"),
+        "hyperparameters": None if job.method == "dpo" else hyperparameters,
+        "trained_tokens": _trained_tokens(job) if done else None,
+        # Healthy jobs have the object too, full of nulls.
+        "error": {
+            "code": failure and failure.code,
+            "message": failure and failure.message,
+            "param": failure and failure.param,
+        },
+        "user_provided_suffix": job.suffix,
+        "seed": job.seed,
+        "estimated_finish": None,
+        "integrations": [],
+    }
+    if not job.plain_result_file:  # Jobs of that age have none of the newer keys.
+        beta = {"beta": 0.1} if job.method == "dpo" else {}
+        document["metadata"] = None
+        document["usage_metrics"] = None
+        document["shared_with_openai"] = False
+        document["method"] = {
+            "type": job.method,
+            job.method: {"hyperparameters": {**hyperparameters, **beta}},
+        }
+    return document
+
+
+def _hyperparameters(job: SimulatedJob, now: float) -> dict[str, object]:
+    if not has_started(job, now):
+        return dict.fromkeys(("n_epochs", "batch_size", "learning_rate_multiplier"), "auto")
+    return {
+        "n_epochs": job.n_epochs,
+        "batch_size": job.batch_size,
+        "learning_rate_multiplier": job.learning_rate or _AUTO_LEARNING_RATE,
+    }
+
+
+def checkpoint_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
+    """The checkpoints, newest first: none while the job runs, then all in one batch."""
+    if status(job, now) is not JobStatus.SUCCEEDED or now < job.settled_at + job.late_seconds:
+        return []
+    return [_checkpoint(job, step) for step in reversed(_kept_steps(job))]
+
+
+def _kept_steps(job: SimulatedJob) -> tuple[int, ...]:
+    return job.epoch_ends[-_KEPT_EPOCHS:]
+
+
+def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
+    metrics = metrics_at(job, step)
+    values: dict[str, object] = {
+        "step": step,
+        "train_loss": metrics.train.loss,
+        "train_mean_token_accuracy": metrics.train.accuracy,
+    }
+    if metrics.valid:  # The keys are absent without validation, and full_valid_* always are.
+        values["valid_loss"] = metrics.valid.loss
+        values["valid_mean_token_accuracy"] = metrics.valid.accuracy
+    return {
+        "object": "fine_tuning.job.checkpoint",
+        "id": f"ftckpt_{alnum(_ID_LENGTH, job.id, 'checkpoint', step)}",
+        "created_at": int(job.step_at(step)),
+        "fine_tuned_model_checkpoint": model_name(job, step),
+        "fine_tuning_job_id": job.id,
+        "metrics": values,
+        "step_number": step,
+    }
+
+
+def model_name(job: SimulatedJob, step: int) -> str:
+    """The model saved at ``step``: each has a hash of its own, and only the last no step."""
+    digest = alnum(_HASH_LENGTH, job.id, "model", step)
+    name = f"ft:{job.base_model}:simulated:{job.suffix or ''}:{digest}"
+    return name if step == job.total_steps else f"{name}:ckpt-step-{step}"
+
+
+_NO_DATA: JsonObject = {}
+
+
+class _Told(NamedTuple):
+    at: float
+    message: str
+    data: JsonObject | None = _NO_DATA
+    level: str = "info"
+    type: str = "message"
+
+
+def event_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
+    """The events, newest first; metrics appear as soon as their step is done."""
+    told = [event for event in _tell(job, now) if event.at <= now]
+    return [
+        {
+            "object": "fine_tuning.job.event",
+            # An event keeps its place in the telling, and with it its id.
+            "id": f"ftevent-{alnum(_ID_LENGTH, job.id, 'event', place)}",
+            "created_at": int(event.at),
+            "level": event.level,
+            "message": event.message,
+            "data": event.data,
+            "type": event.type,
+        }
+        for place, event in reversed(list(enumerate(told)))
+    ]
+
+
+def _tell(job: SimulatedJob, now: float) -> Iterator[_Told]:
+    """All events of the statuses up to ``now``, oldest first."""
+    for at, new_status in life_until(job, now):
+        match new_status:
+            case JobStatus.VALIDATING:
+                yield _Told(at, f"Created fine-tuning job: {job.id}")
+                files = f"training file: {_file_id(job, 'training')}"
+                if job.validation:
+                    files += f" and validation file: {_file_id(job, 'validation')}"
+                yield _Told(at, f"Validating {files}")
+            case JobStatus.QUEUED:
+                yield _Told(at, "Files validated, moving job to queued state")
+            case JobStatus.RUNNING:
+                yield _Told(at, "Fine-tuning job started", data=None)
+                for step in range(1, steps_done(job, now) + 1):
+                    yield _step_event(job, metrics_at(job, step))
+            case JobStatus.SUCCEEDED:
+                yield from _closing_events(job)
+            case JobStatus.FAILED:
+                yield _Told(at, job.failure.message, level="error")
+            case _:  # No recording has OpenAI's words for these.
+                yield _Told(at, f"The job was {new_status.value}")
+
+
+def _closing_events(job: SimulatedJob) -> Iterator[_Told]:
+    at = job.settled_at + job.late_seconds
+    for step in _kept_steps(job)[:-1]:
+        name = model_name(job, step)
+        yield _Told(at, f"Checkpoint created at step {step} with Snapshot ID: {name}")
+    yield _Told(at, f"New fine-tuned model created: {model_name(job, job.total_steps)}")
+    yield _Told(at, "The job has successfully completed")
+
+
+def _step_event(job: SimulatedJob, metrics: StepMetrics) -> _Told:
+    message = f"Step {metrics.step}/{job.total_steps}: training loss={metrics.train.loss:.2f}"
+    data: dict[str, object] = {
+        "step": metrics.step,
+        "train_loss": metrics.train.loss,
+        "total_steps": job.total_steps,
+        "train_mean_token_accuracy": metrics.train.accuracy,
+    }
+    if metrics.valid:
+        message += f", validation loss={metrics.valid.loss:.2f}"
+        data["valid_loss"] = metrics.valid.loss
+        data["valid_mean_token_accuracy"] = metrics.valid.accuracy
+    if metrics.full_valid:
+        message += f", full validation loss={metrics.full_valid.loss:.2f}"
+        data["full_valid_loss"] = metrics.full_valid.loss
+        data["full_valid_mean_token_accuracy"] = metrics.full_valid.accuracy
+    return _Told(job.step_at(metrics.step), message, data, type="metrics")
+
+
+def result_file_id(job: SimulatedJob) -> str:
+    """The id of the per-step metrics file."""
+    return _file_id(job, "result")
+
+
+def file_object(job: SimulatedJob) -> JsonObject:
+    """The description of the result file."""
+    return {
+        "object": "file",
+        "id": result_file_id(job),
+        "purpose": "fine-tune-results",
+        "filename": "step_metrics.csv",
+        "bytes": len(result_file(job)),
+        "created_at": int(job.settled_at),
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def result_file(job: SimulatedJob) -> bytes:
+    """The content of the result file: one row per step, rounded to five decimals."""
+    rows = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
+    for step in range(1, job.last_step + 1):
+        metrics = metrics_at(job, step)
+        row = [str(step)]
+        for score in (metrics.train, metrics.valid):
+            row += [str(round(score.loss, 5)), str(round(score.accuracy, 5))] if score else ["", ""]
+        rows.append(",".join(row))
+    text = "".join(f"{row}\n" for row in rows).encode()
+    return text if job.plain_result_file else base64.b64encode(text)
+
+
+def _file_id(job: SimulatedJob, role: str) -> str:
+    return f"file-{alnum(_ID_LENGTH, job.id, role)}"
+
+
+def _trained_tokens(job: SimulatedJob) -> int:
+    return job.total_steps * job.batch_size * _TOKENS_PER_EXAMPLE

@@ -1,0 +1,146 @@
+"""The simulator as an HTTP server on this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from bridge.simulator import mistral, openai
+from bridge.simulator.httpd import HOST, HttpServer
+from bridge.simulator.wire import RefusedError, Reply, Request, json_reply
+from bridge.simulator.world import Provider, SimulatedJob
+
+Intercept = Callable[[Request], Reply | None]
+
+
+class _Api(NamedTuple):
+    provider: Provider
+    base: str
+    answer: Callable[[Iterable[SimulatedJob], float, Request], Reply]
+    unauthorized: Callable[[str], Reply]
+
+
+_OPENAI = _Api("openai", "/openai/v1", openai.answer, openai.unauthorized)
+_MISTRAL = _Api("mistral", "/mistral/v1", mistral.answer, mistral.unauthorized)
+
+
+class Simulator:
+    """Serves simulated jobs while it is entered as a context manager.
+
+    ``intercept`` sees every request before anything else does and may answer it instead; it is
+    called from several threads. A port of 0 takes a free one, and keeps it if the simulator is
+    entered again. Without an ``api_key``, any key will do but none.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: Sequence[SimulatedJob] = (),
+        clock: Callable[[], float] = time.time,
+        port: int = 0,
+        api_key: str | None = None,
+        intercept: Intercept | None = None,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, SimulatedJob] = {}
+        self._requests: list[Request] = []
+        self._clock = clock
+        self._port = port
+        self._api_key = api_key
+        self._intercept = intercept
+        self._server: HttpServer | None = None
+        for job in jobs:
+            self.add(job)
+
+    def add(self, job: SimulatedJob) -> None:
+        """Serve ``job`` as well; it shows up once its time of creation has come.
+
+        Raises:
+            ValueError: there is a job of this id.
+        """
+        with self._lock:
+            if job.id in self._jobs:
+                raise ValueError(f"there is a job {job.id} already")
+            self._jobs[job.id] = job
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All requests so far, in the order of their arrival."""
+        with self._lock:
+            return tuple(self._requests)
+
+    @property
+    def url(self) -> str:
+        """Where a page says what this is."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def openai_url(self) -> str:
+        """The base URL that takes the place of https://api.openai.com/v1."""
+        return self.url + _OPENAI.base
+
+    @property
+    def mistral_url(self) -> str:
+        """The base URL that takes the place of https://api.mistral.ai/v1."""
+        return self.url + _MISTRAL.base
+
+    def __enter__(self) -> Self:
+        self._server = HttpServer(self._port, self._answer)
+        self._port = self._server.server_port
+        threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.05},
+            name="simulator",
+            daemon=True,
+        ).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+    def _answer(self, request: Request) -> Reply:
+        with self._lock:
+            self._requests.append(request)
+            jobs = tuple(self._jobs.values())
+        if self._intercept and (reply := self._intercept(request)):
+            return reply
+        if request.path == "/":
+            return self._page()
+        for api in (_OPENAI, _MISTRAL):
+            if request.path.startswith(api.base + "/"):
+                key = _bearer(request)
+                if not key or self._api_key not in (None, key):
+                    return api.unauthorized(key)
+                path = request.path.removeprefix(api.base)
+                mine = [job for job in jobs if job.provider == api.provider]
+                try:
+                    return api.answer(mine, self._clock(), replace(request, path=path))
+                except RefusedError as refused:
+                    return refused.reply
+        return json_reply({"error": f"The simulator has nothing at {request.path}"}, 404)
+
+    def _page(self) -> Reply:
+        text = (
+            "ftbridge simulator\n\n"
+            "Everything here is simulated: jobs, models and metrics are made up, nothing is\n"
+            "trained and nobody is billed. The formats are those of the real APIs.\n\n"
+            f"OpenAI:   {self.openai_url}/fine_tuning/jobs\n"
+            f"Mistral:  {self.mistral_url}/fine_tuning/jobs\n"
+        )
+        return Reply(headers={"Content-Type": "text/plain; charset=utf-8"}, body=text.encode())
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,49 @@
+"""A request as the simulator sees it, and the reply to send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+JsonObject = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request; header names are in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One HTTP reply, whole or broken on purpose."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    truncate_at: int | None = None
+    """Announce the whole body, send this many bytes of it and close the connection."""
+    reset: bool = False
+    """Send nothing and reset the connection."""
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+def json_reply(value: object, status: int = 200) -> Reply:
+    """``value`` as a JSON document."""
+    return Reply(
+        status=status,
+        headers={"Content-Type": "application/json"},
+        body=json.dumps(value).encode(),
+    )

@@ -1,0 +1,309 @@
+"""One pass over one provider: what the daemon repeats and ``backfill`` does once.
+
+::
+
+    provider.pages ──> choose ──> provider.read ──> make_plan ──> tracking.apply
+                         ^                              ^                │
+                         └──── ledger <── MLflow's runs ┴────────────────┘
+
+A first pass reads the whole history, MLflow's and the provider's. Later passes read the list until
+a page holds only settled jobs, and open jobs beyond it one by one. A dry run stops before the last
+arrow.
+
+Neither waits nor logs, and keeps nothing between passes that MLflow could not tell again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from typing import Final
+
+from bridge import errors
+from bridge.crew import Crew, Task
+from bridge.ledger import Ledger, resolve
+from bridge.model import Job
+from bridge.plan import Plan, Recorded, make_plan
+from bridge.providers import Provider
+from bridge.report import Kind, Outcome, Report, Selection, Watch
+from bridge.tracking import RunState, Tracking
+from bridge.vocabulary import Vocabulary
+
+Steps = Mapping[str, frozenset[int]]
+
+_ROUNDS: Final = 3
+"""How often a pass takes up a job whose run turned out to be another process's."""
+_LOOKUPS: Final = 20
+"""Up to this many jobs are looked up in MLflow one by one; for more, all runs are read."""
+
+
+class Sync:
+    """The passes over one provider. Not for use from several threads at once."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        provider: Provider,
+        tracking: Tracking,
+        experiment: str,
+        vocabulary: Vocabulary,
+        executor: Executor,
+        now: Callable[[], int],
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.name = name
+        self.experiment = experiment
+        self._provider = provider
+        self._tracking = tracking
+        self._vocabulary = vocabulary
+        self._executor = executor
+        self._now = now
+        self._is_stopping = is_stopping
+        # A cache of what MLflow and the provider say; a new process starts without it.
+        self._settled: set[str] = set()
+        self._open: set[str] = set()
+        self._steps: dict[str, Steps] = {}
+        self._knows_runs = False
+        self._knows_jobs = False
+
+    def run(
+        self,
+        selection: Selection | None = None,
+        *,
+        dry_run: bool = False,
+        watch: Watch | None = None,
+    ) -> Report:
+        """Make one pass.
+
+        A job's failure is in the report, and the others go on. Where nothing more can be done the
+        report says why; the next pass goes on from there.
+        """
+        report = Report(provider=self.name, is_dry=dry_run)
+        try:
+            self._pass(selection or Selection(), report, watch or _Nobody())
+        except errors.BridgeError as error:
+            report.stopped = error
+        return report
+
+    def _pass(self, selection: Selection, report: Report, watch: Watch) -> None:
+        experiment_id = self._tracking.experiment(self.experiment, create=not report.is_dry)
+        ledger = self._read_ledger(experiment_id, selection, is_dry=report.is_dry)
+        jobs = self._choose(selection, report, watch)
+        for _ in range(_ROUNDS):
+            created: dict[str, str] = {}
+            again: set[str] = set()
+            crew = Crew(self._executor)
+            tasks = self._tasks(jobs, experiment_id, ledger, is_dry=report.is_dry)
+            try:
+                for outcome in crew.outcomes(tasks):
+                    if isinstance(outcome.error, errors.RunDeleted):
+                        again.add(outcome.job_id)
+                        continue
+                    if outcome.run_id and outcome.plan and outcome.plan.is_new:
+                        created[outcome.job_id] = outcome.run_id
+                    self._remember(outcome, is_dry=report.is_dry)
+                    report.add(outcome)
+                    watch.done(outcome)
+            finally:
+                report.unreached += crew.unreached
+                if experiment_id is not None and created:
+                    again |= self._lost_races(experiment_id, created)
+            if not again:
+                return
+            ledger = Ledger()
+            jobs = iter([(job_id, None) for job_id in sorted(again)])
+
+    # Which jobs
+
+    def _read_ledger(
+        self, experiment_id: str | None, selection: Selection, *, is_dry: bool
+    ) -> Ledger:
+        """MLflow's runs: all of them at first, then those that are open."""
+        if experiment_id is None:
+            return Ledger(is_complete=True)
+        if selection.job_ids or (self._knows_runs and not self._open):
+            return Ledger()
+        first = not self._knows_runs
+        runs = self._tracking.runs(experiment_id, self.name, only_open=not first)
+        ledger = resolve(runs, is_complete=first)
+        if not is_dry:
+            self._tracking.delete(ledger.losers)
+        self._settled |= ledger.settled
+        self._settled -= ledger.open.keys()
+        self._open |= ledger.open.keys()
+        self._knows_runs = True
+        return ledger
+
+    def _choose(
+        self, selection: Selection, report: Report, watch: Watch
+    ) -> Iterator[tuple[str, Job | None]]:
+        """The jobs that need a look, with what the list already says of them."""
+        if selection.job_ids:
+            watch.listed(self.name, len(selection.job_ids))
+            yield from ((job_id, None) for job_id in selection.job_ids)
+            return
+        seen: set[str] = set()
+        chosen = 0
+        for page in self._provider.pages():
+            report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
+            # A job that appears while pages are read shifts others onto the next one.
+            fresh = {job.id: job for job in page.jobs if job.id not in seen}
+            seen |= fresh.keys()
+            wanted = [job for job in fresh.values() if selection.wants(job)]
+            if selection.limit is not None:
+                wanted = wanted[: selection.limit - chosen]
+            chosen += len(wanted)
+            due = [job for job in wanted if job.id not in self._settled]
+            self._open.update(job.id for job in due)
+            report.jobs[Kind.UNCHANGED] += len(wanted) - len(due)
+            watch.listed(self.name, len(due))
+            yield from ((job.id, job) for job in due)
+            if chosen == selection.limit or (self._knows_jobs and not fresh.keys() - self._settled):
+                break
+        if selection.is_everything:
+            self._knows_jobs = True
+            beyond = sorted(self._open - seen)
+            watch.listed(self.name, len(beyond))
+            yield from ((job_id, None) for job_id in beyond)
+
+    # One job
+
+    def _tasks(
+        self,
+        jobs: Iterable[tuple[str, Job | None]],
+        experiment_id: str | None,
+        ledger: Ledger,
+        *,
+        is_dry: bool,
+    ) -> Iterator[Task]:
+        for job_id, listed in jobs:
+            run, is_settled = self._run_of(job_id, experiment_id, ledger)
+            if is_settled:
+                yield partial(Outcome, provider=self.name, job_id=job_id, kind=Kind.UNCHANGED)
+            else:
+                yield partial(self._sync_job, job_id, listed, run, experiment_id, is_dry=is_dry)
+
+    def _run_of(
+        self, job_id: str, experiment_id: str | None, ledger: Ledger
+    ) -> tuple[RunState | None, bool]:
+        """The run that carries a job, and whether it is settled.
+
+        A run is created only after a search that did not find one, among deleted ones too.
+        """
+        if ledger.is_complete or job_id in ledger.open or experiment_id is None:
+            return ledger.open.get(job_id), False
+        found = resolve(self._tracking.runs(experiment_id, self.name, job_id=job_id))
+        return found.open.get(job_id), job_id in found.settled
+
+    def _sync_job(
+        self,
+        job_id: str,
+        listed: Job | None,
+        run: RunState | None,
+        experiment_id: str | None,
+        *,
+        is_dry: bool,
+    ) -> Outcome:
+        """Read one job and write what is new of it. Runs in a worker; raises nothing."""
+        try:
+            if self._is_stopping():
+                raise errors.Stopped("Asked to stop")  # noqa: TRY301 - every way out is one outcome
+            recorded = self._recorded(run) if run else None
+            snapshot = self._provider.read(
+                job_id, listed=listed, is_logged=self._is_logged(recorded)
+            )
+            if snapshot.job.id != job_id:
+                raise errors.BadReply(  # noqa: TRY301 - as above
+                    f"The provider answered with another job ({snapshot.job.id})"
+                )
+            plan = make_plan(self.name, snapshot, recorded, self._vocabulary, now=self._now())
+            run_id = plan.run_id
+            if experiment_id is not None and not is_dry and not plan.is_empty:
+                run_id = self._tracking.apply(experiment_id, plan)
+        except errors.BridgeError as error:
+            return self._failed(job_id, error)
+        except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
+            return self._failed(job_id, errors.unexpected(error))
+        return Outcome(
+            provider=self.name,
+            job_id=job_id,
+            kind=_kind(plan),
+            plan=plan,
+            run_id=run_id,
+            steps=_with_points(recorded, plan),
+        )
+
+    def _failed(self, job_id: str, error: errors.BridgeError) -> Outcome:
+        return Outcome(provider=self.name, job_id=job_id, kind=Kind.FAILED, error=error)
+
+    def _recorded(self, run: RunState) -> Recorded:
+        """What MLflow has of a job. Its curves are read once, and again if others wrote them."""
+        steps = self._steps.get(run.job_id)
+        newest = {name: step for name, (step, _) in run.newest.items()}
+        if steps is None or {name: max(logged) for name, logged in steps.items()} != newest:
+            steps = self._tracking.steps(run)
+        return self._tracking.recorded(run, steps)
+
+    def _is_logged(self, recorded: Recorded | None) -> Callable[[str, int], bool]:
+        if recorded is None:
+            return lambda _name, _step: False
+        return lambda name, step: recorded.has(self._vocabulary.metric(name), step)
+
+    # Afterwards
+
+    def _remember(self, outcome: Outcome, *, is_dry: bool) -> None:
+        job_id = outcome.job_id
+        vanished = isinstance(outcome.error, errors.NotFound)
+        complete = outcome.error is None and (outcome.plan is None or outcome.plan.is_final)
+        if is_dry:
+            return
+        if complete or vanished:
+            # A job that its provider no longer has is not asked for again until the next start.
+            self._settled.add(job_id)
+            self._open.discard(job_id)
+        if complete or outcome.error:
+            self._steps.pop(job_id, None)
+        else:
+            self._steps[job_id] = outcome.steps
+
+    def _lost_races(self, experiment_id: str, created: Mapping[str, str]) -> set[str]:
+        """Jobs that another process created a run for at the same time, and whose run counts."""
+        searches = created if len(created) <= _LOOKUPS else (None,)
+        found = (
+            run
+            for job_id in searches
+            for run in self._tracking.runs(experiment_id, self.name, job_id=job_id)
+        )
+        ledger = resolve(run for run in found if run.job_id in created)
+        self._tracking.delete(ledger.losers)
+        lost = {
+            job_id for job_id, run_id in created.items() if ledger.run_ids.get(job_id) != run_id
+        }
+        self._settled -= lost
+        return lost
+
+
+def _kind(plan: Plan) -> Kind:
+    if plan.is_new:
+        return Kind.NEW
+    return Kind.UNCHANGED if plan.is_empty else Kind.UPDATED
+
+
+def _with_points(recorded: Recorded | None, plan: Plan) -> Steps:
+    """The steps that are logged once the plan is applied, by metric."""
+    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
+    for point in plan.points:
+        steps.setdefault(point.name, set()).add(point.step)
+    return {name: frozenset(logged) for name, logged in steps.items()}
+
+
+class _Nobody:
+    """Watches nothing."""
+
+    def listed(self, provider: str, jobs: int) -> None:
+        pass
+
+    def done(self, outcome: Outcome) -> None:
+        pass

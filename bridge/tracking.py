@@ -1,0 +1,366 @@
+"""MLflow: the only module that imports it, and the bridge's only memory.
+
+Reads what is recorded, applies plans, and says in ``bridge.errors`` what went wrong. Nothing is
+decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from bridge import errors
+from bridge.plan import FINAL_RUN_STATUS, JOB_TAG, OWNER, OWNER_TAG, PROVIDER_TAG, Plan, Recorded
+from bridge.untrusted import Redactor, one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+    from mlflow.exceptions import MlflowException
+
+_PAGE_SIZE: Final = 1000
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    # MLflow's own patience is 7 retries of up to 120 s; the next pass is the better retry.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # A link per finished run would drown what the bridge itself prints.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""What the bridge wants of MLflow's client, unless the user has said otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A run that carries a job, as one search shows it."""
+
+    run_id: str
+    job_id: str
+    provider: str
+    name: str
+    status: str
+    is_deleted: bool
+    is_ours: bool
+    """Whether the bridge created it."""
+    start_time: int
+    end_time: int | None
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    newest: Mapping[str, tuple[int, int]]
+    """Of each metric the highest step and its Unix milliseconds."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether MLflow has everything."""
+        return self.status in FINAL_RUN_STATUS
+
+
+class Tracking:
+    """One tracking store, through ``MlflowClient``: a server or a database. Thread-safe.
+
+    Every method raises ``TrackingDown`` where the store cannot be reached or refuses everything,
+    and ``TrackingError`` where it refuses this one thing.
+    """
+
+    def __init__(self, uri: str, *, redactor: Redactor | None = None) -> None:
+        self.uri = uri
+        self._redactor = redactor or Redactor()
+        self._connecting = threading.Lock()
+        self._connected: MlflowClient | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server is asked, not a database opened."""
+        return urlsplit(self.uri).scheme in {"http", "https"}
+
+    def experiment(self, name: str, *, create: bool) -> str | None:
+        """The id of an active experiment; ``None`` where it does not exist and is not created."""
+        if not create and self._is_missing:
+            return None
+        with self._translated():
+            found: Experiment | None = self._client.get_experiment_by_name(name)
+            if found is None and create:
+                return self._create_experiment(name)
+        if found is None:
+            return None
+        if found.lifecycle_stage == "deleted":
+            raise errors.TrackingDown(
+                f"The MLflow experiment {name!r} is deleted",
+                f"Restore it (mlflow experiments restore -x {found.experiment_id})"
+                " or configure another name",
+            )
+        return str(found.experiment_id)
+
+    def _create_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException as error:
+            # Another process may have been faster.
+            found = self._client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+            return str(found.experiment_id)
+
+    def ping(self) -> None:
+        """Make sure that the store answers. A database file that is still missing is fine."""
+        if self._is_missing:
+            return
+        with self._translated():
+            self._client.search_experiments(max_results=1)
+
+    def runs(
+        self,
+        experiment_id: str,
+        provider: str | None = None,
+        *,
+        job_id: str | None = None,
+        only_open: bool = False,
+    ) -> Iterator[RunState]:
+        """Runs that carry jobs, deleted ones too.
+
+        Args:
+            experiment_id: where to look.
+            provider: only jobs of this provider.
+            job_id: only this job.
+            only_open: only runs without final status.
+        """
+        terms = [f"tags.{PROVIDER_TAG} = {_quoted(provider)}"] if provider else []
+        if not provider:
+            terms.append(f"tags.{PROVIDER_TAG} != ''")
+        if job_id is not None and _quoted(job_id):
+            terms.append(f"tags.{JOB_TAG} = {_quoted(job_id)}")
+        if only_open:
+            terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
+        for run in self._search(experiment_id, " and ".join(terms)):
+            state = _run_state(run)
+            if state.job_id and job_id in {None, state.job_id}:
+                yield state
+
+    def _search(self, experiment_id: str, filter_string: str) -> Iterator[Run]:
+        from mlflow.entities import ViewType
+
+        token: str | None = None
+        while True:
+            with self._translated():
+                page = self._client.search_runs(
+                    [experiment_id],
+                    filter_string=filter_string,
+                    run_view_type=ViewType.ALL,
+                    max_results=_PAGE_SIZE,
+                    page_token=token,
+                )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def steps(self, run: RunState) -> dict[str, frozenset[int]]:
+        """The steps that are logged in a run, by metric: one request a metric."""
+        with self._translated(one_job=True):
+            return {
+                name: frozenset(
+                    metric.step for metric in self._client.get_metric_history(run.run_id, name)
+                )
+                for name in run.newest
+            }
+
+    def recorded(self, run: RunState, steps: Mapping[str, frozenset[int]]) -> Recorded:
+        """What is known of a run, for the plan."""
+        return Recorded(
+            run_id=run.run_id,
+            status=run.status,
+            start_time=run.start_time,
+            tags=run.tags,
+            params=run.params,
+            steps=steps,
+        )
+
+    def apply(self, experiment_id: str, plan: Plan) -> str:
+        """Write a plan and return its run's id. The final status is written last.
+
+        Raises:
+            RunDeleted: the run was deleted meanwhile.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        with self._translated(one_job=True):
+            run_id = plan.run_id
+            tags = plan.tags
+            if run_id is None:
+                created = self._client.create_run(
+                    experiment_id,
+                    start_time=plan.start_time,
+                    tags=dict(tags),
+                    run_name=plan.run_name,
+                )
+                run_id = str(created.info.run_id)
+                tags = {}
+            self._client.log_batch(
+                run_id,
+                metrics=[Metric(p.name, p.value, p.timestamp, p.step) for p in plan.points],
+                params=[Param(name, value) for name, value in plan.params.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
+            if plan.status and plan.end_time is not None:
+                self._client.set_terminated(run_id, plan.status, plan.end_time)
+            elif plan.status:
+                self._client.update_run(run_id, status=plan.status)
+        return run_id
+
+    def delete(self, run_ids: Iterable[str]) -> None:
+        """Move runs to MLflow's trash."""
+        for run_id in run_ids:
+            # Whoever else resolves the same race may have been faster.
+            with contextlib.suppress(errors.RunDeleted), self._translated(one_job=True):
+                self._client.delete_run(run_id)
+
+    @property
+    def _is_missing(self) -> bool:
+        """Whether this is a database file that the first write will create."""
+        path = self.uri.removeprefix("sqlite:///")
+        return path != self.uri and not Path(path).exists()
+
+    @property
+    def _client(self) -> MlflowClient:
+        with self._connecting:
+            if self._connected is None:
+                for name, value in _ENVIRONMENT.items():
+                    os.environ.setdefault(name, value)
+                # The migrations of a new database are of no interest to its user.
+                logging.getLogger("alembic").setLevel(logging.WARNING)
+                logging.getLogger("mlflow").setLevel(logging.WARNING)
+                from mlflow import MlflowClient
+
+                self._connected = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            return self._connected
+
+    @contextlib.contextmanager
+    def _translated(self, *, one_job: bool = False) -> Iterator[None]:
+        """MLflow's exceptions as the bridge's; a refusal counts for ``one_job`` or for all."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except MlflowException as error:
+            raise self._translate(error, one_job=one_job) from error
+        except ModuleNotFoundError as error:
+            raise errors.TrackingDown(
+                f"MLflow needs the Python package {error.name!r} for {self.shown_uri}",
+                f"pip install {error.name}",
+            ) from error
+        except (SQLAlchemyError, OSError) as error:
+            raise self._down(str(error)) from error
+
+    def _translate(self, error: MlflowException, *, one_job: bool) -> errors.TrackingError:
+        message = self._redactor.text(str(error))
+        causes = {type(cause).__name__ for cause in _causes(error)}
+        if "must be in the 'active' state" in message or (
+            error.error_code == "RESOURCE_DOES_NOT_EXIST" and "Run" in message
+        ):
+            return errors.RunDeleted(f"MLflow: {one_line(message)}")
+        if error.error_code == "UNAUTHENTICATED":
+            return errors.TrackingDown(
+                f"MLflow at {self.shown_uri} does not know you (401)",
+                "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
+            )
+        if error.error_code == "PERMISSION_DENIED":
+            return errors.TrackingDown(
+                f"MLflow at {self.shown_uri} refuses ({one_line(message, 200)})",
+                "Ask for write permission, or start the server with --allowed-hosts for this name",
+            )
+        if error.error_code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in message:
+            return errors.TrackingDown(
+                f"{self.shown_uri} is not an MLflow server", "Correct mlflow.tracking_uri"
+            )
+        if one_job and "too many 500 error responses" in message:
+            return errors.TrackingError(f"MLflow failed (500): {one_line(message)}")
+        if causes & _PASSING_CAUSES:
+            return self._down(message)
+        if causes & _WRONG_URI:
+            return errors.TrackingDown(
+                f"{self.shown_uri} is no tracking store: {one_line(message)}",
+                "Use sqlite:///FILE, postgresql://..., or the http(s) address of an MLflow server"
+                " as mlflow.tracking_uri",
+            )
+        refused = errors.TrackingError if one_job else errors.TrackingDown
+        return refused(f"MLflow at {self.shown_uri} refused: {one_line(message)}")
+
+    def _down(self, message: str) -> errors.TrackingDown:
+        what = one_line(self._redactor.text(message), 200)
+        return errors.TrackingDown(
+            f"MLflow at {self.shown_uri} cannot be reached ({what})",
+            "Start it, or correct mlflow.tracking_uri",
+        )
+
+    @property
+    def shown_uri(self) -> str:
+        """The URI without its password."""
+        parts = urlsplit(self.uri)
+        if parts.password:
+            return self._redactor.text(self.uri.replace(f":{parts.password}@", ":***@"))
+        return self._redactor.text(self.uri)
+
+    def link(self, experiment_id: str, run_id: str | None = None) -> str:
+        """Where MLflow's UI shows an experiment's runs, or one run.
+
+        Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
+        """
+        base = self.uri.rstrip("/") if self.is_remote else "http://127.0.0.1:5000"
+        page = f"runs/{run_id}" if run_id else "runs"
+        return f"{base}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
+
+    @property
+    def ui_command(self) -> str | None:
+        """The command that serves the UI of a database; ``None`` where a server does already."""
+        return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
+
+
+_PASSING_CAUSES: Final = frozenset(
+    {"ConnectionError", "ConnectTimeout", "ReadTimeout", "RetryError", "OperationalError"}
+)
+_WRONG_URI: Final = frozenset(
+    {"InvalidUrlException", "UnsupportedModelRegistryStoreURIException", "InvalidURL"}
+)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _quoted(text: str | None) -> str | None:
+    """``text`` as a literal of MLflow's filter language, which has no escapes."""
+    for quote in ("'", '"'):
+        if text is not None and quote not in text:
+            return f"{quote}{text}{quote}"
+    return None
+
+
+def _run_state(run: Run) -> RunState:
+    tags = run.data.tags
+    return RunState(
+        run_id=run.info.run_id,
+        job_id=tags.get(JOB_TAG, ""),
+        provider=tags.get(PROVIDER_TAG, ""),
+        name=run.info.run_name or "",
+        status=run.info.status,
+        is_deleted=run.info.lifecycle_stage == "deleted",
+        is_ours=tags.get(OWNER_TAG) == OWNER,
+        start_time=run.info.start_time,
+        end_time=run.info.end_time,
+        tags=tags,
+        params=run.data.params,
+        # The message form is the public one that keeps a metric's step and time.
+        newest={m.key: (m.step, m.timestamp) for m in run.data.to_proto().metrics},
+    )

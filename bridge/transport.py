@@ -1,0 +1,206 @@
+"""Layers around the wire: a whole reply, then patience.
+
+Any ``httpx.BaseTransport`` fits below them, a test's as well as the network.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpx
+import tenacity
+
+from bridge.untrusted import Redactor
+
+ATTEMPTS: Final = 8
+"""With a fifth of all replies broken, one request in 400,000 still fails."""
+CONNECT_ATTEMPTS: Final = 4
+"""A host that refuses connections is down: no need to ask eight times."""
+LONGEST_RETRY_AFTER: Final = 60.0
+"""Seconds. A provider that asks for more is left alone until the next pass."""
+LONGEST_REQUEST: Final = 90.0
+"""Seconds after which a request gets no further attempt."""
+LARGEST_REPLY: Final = 64 * 2**20
+"""Bytes. The result file of a 100,000-step job has about 5 MB."""
+LARGEST_ERROR: Final = 64 * 2**10
+"""Bytes read of an error's body; its first sentence is all that is shown."""
+
+_QUOTA_CODES: Final = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+)
+
+
+class Whole(httpx.BaseTransport):
+    """Reads each reply to its end, so that a broken one fails here, where it can be retried."""
+
+    def __init__(self, wire: httpx.BaseTransport, redactor: Redactor) -> None:
+        self._wire = wire
+        self._redactor = redactor
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request``; the reply's body is in memory.
+
+        Raises:
+            httpx.RequestError: no reply, or only part of one.
+        """
+        reply = self._wire.handle_request(request)
+        try:
+            body = self._redactor.body(_bounded(reply, request))
+        finally:
+            reply.close()
+        headers = [
+            (name, value)
+            for name, value in reply.headers.multi_items()
+            # The body is decoded by now, and its length may have changed.
+            if name.lower() not in {"content-encoding", "content-length", "transfer-encoding"}
+        ]
+        whole = httpx.Response(reply.status_code, headers=headers, content=body, request=request)
+        if whole.is_success and "json" in whole.headers.get("content-type", ""):
+            whole.extensions["json"] = _decoded(body, request)
+        return whole
+
+    def close(self) -> None:
+        """Close the wire."""
+        self._wire.close()
+
+
+def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
+    """The body; of an error no more than its beginning."""
+    limit = LARGEST_REPLY if reply.is_success else LARGEST_ERROR
+    body = bytearray()
+    for chunk in reply.iter_bytes():
+        body += chunk
+        if len(body) > limit:
+            if reply.is_success:
+                raise TooLarge(f"more than {limit} bytes", request=request)
+            break
+    return bytes(body[:limit])
+
+
+class TooLarge(httpx.DecodingError):
+    """A reply beyond all reason; asking again would not make it smaller."""
+
+
+def _decoded(body: bytes, request: httpx.Request) -> object:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise httpx.DecodingError("incomplete JSON", request=request) from error
+
+
+class Retrying(httpx.BaseTransport):
+    """Sends a GET again while that may help, and as late as the server asks."""
+
+    def __init__(
+        self, wire: httpx.BaseTransport, *, sleep: Callable[[float], None], attempts: int = ATTEMPTS
+    ) -> None:
+        self._wire = wire
+        self._attempts = attempts
+        self._sleep = sleep
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request`` until a reply is worth keeping or patience ends.
+
+        Raises:
+            httpx.RequestError: the last attempt's.
+        """
+        if request.method != "GET":
+            return self._wire.handle_request(request)
+        attempts = tenacity.Retrying(
+            sleep=self._sleep,
+            stop=self._stop,
+            wait=_wait,
+            retry=tenacity.retry_if_result(_may_improve) | tenacity.retry_if_exception(_is_passing),
+            retry_error_callback=_last_outcome,
+        )
+        return attempts(self._wire.handle_request, request)
+
+    def _stop(self, state: tenacity.RetryCallState) -> bool:
+        connecting = isinstance(_error(state), httpx.ConnectError | httpx.ConnectTimeout)
+        attempts = min(CONNECT_ATTEMPTS, self._attempts) if connecting else self._attempts
+        return (
+            state.attempt_number >= attempts
+            or (state.seconds_since_start or 0.0) >= LONGEST_REQUEST
+            or (_asked_wait(state) or 0.0) > LONGEST_RETRY_AFTER
+        )
+
+    def close(self) -> None:
+        """Close the wire."""
+        self._wire.close()
+
+
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _last_outcome(state: tenacity.RetryCallState) -> httpx.Response:
+    assert state.outcome is not None  # noqa: S101 - tenacity calls back after an attempt
+    response: httpx.Response = state.outcome.result()
+    return response
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, httpx.RequestError) and not isinstance(
+        error, TooLarge | httpx.UnsupportedProtocol
+    )
+
+
+def _may_improve(response: httpx.Response) -> bool:
+    if response.headers.get("x-should-retry") == "false":
+        return False
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return not is_quota(response)
+    return response.status_code in {408, 409} or response.is_server_error
+
+
+def is_quota(response: httpx.Response) -> bool:
+    """Whether a 429 means an empty account, which no waiting fills."""
+    error = error_object(response)
+    return not _QUOTA_CODES.isdisjoint(map(str, (error.get("code"), error.get("type"))))
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Seconds: what the server asks for, else 0.25 doubling to 8, the last quarter random."""
+    asked = _asked_wait(state)
+    if asked is not None:
+        return asked
+    backoff = min(8.0, 0.25 * 2.0 ** (state.attempt_number - 1))
+    return backoff * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+def _asked_wait(state: tenacity.RetryCallState) -> float | None:
+    if state.outcome is None or state.outcome.failed:
+        return None
+    return retry_after(state.outcome.result().headers, now=time.time())
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds that a reply's headers ask to wait; ``None`` where they ask nothing sensible."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        try:
+            return max(0.0, float(value) * scale)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        except (ValueError, OverflowError):
+            pass
+    return None
+
+
+def error_object(response: httpx.Response) -> dict[str, object]:
+    """The part of an error's body that describes it, in any provider's form."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    inner = body.get("error")
+    return inner if isinstance(inner, dict) else body

@@ -1,0 +1,1 @@
+"""The tests. The network is simulated at the wire; MLflow is the real one."""

@@ -1,0 +1,55 @@
+"""Fixtures: a real MLflow in a temporary folder, a clock, threads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# Whoever runs the tests may use MLflow and the providers themselves.
+for name in list(os.environ):
+    if name.startswith(("MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "OPENAI_", "MISTRAL_", "FTBRIDGE")):
+        del os.environ[name]
+
+from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environment first
+from tests.support.world import Clock  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: its many migrations are made once."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    Tracking(f"sqlite:///{path}").experiment("Default", create=True)
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_database: Path) -> str:
+    """A tracking store of its own for each test."""
+    path = tmp_path / "mlflow.db"
+    shutil.copy(empty_database, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def tracking(uri: str) -> Tracking:
+    """The bridge's side of the tracking store."""
+    return Tracking(uri)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until the test turns it."""
+    return Clock()
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    """Threads for jobs."""
+    with ThreadPoolExecutor(4) as threads:
+        yield threads

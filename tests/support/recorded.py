@@ -1,0 +1,77 @@
+"""What MLflow holds, read through its public client, in a form that can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+Row = tuple[str, int, float, int]
+"""Metric name, step, value, Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRows:
+    """All that the bridge writes of a job."""
+
+    name: str
+    status: str
+    start_time: int
+    end_time: int | None
+    tags: dict[str, str]
+    params: dict[str, str]
+    rows: tuple[Row, ...]
+    """Every row of the metrics table, sorted: doubled points show."""
+
+
+def recorded(uri: str, experiment: str = "hosted-fine-tunes") -> dict[str, RunRows]:
+    """The active runs of an experiment by job id; two runs of one job are a failure."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found: dict[str, RunRows] = {}
+    for run in active_runs(uri, experiment):
+        job_id = run.data.tags.get("fine_tuning_job_id", "")
+        assert job_id not in found, f"two active runs carry {job_id}"
+        found[job_id] = RunRows(
+            name=run.info.run_name or "",
+            status=run.info.status,
+            start_time=run.info.start_time,
+            end_time=run.info.end_time,
+            tags={k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
+            params=dict(run.data.params),
+            rows=tuple(
+                sorted(
+                    (metric.key, metric.step, metric.value, metric.timestamp)
+                    for name in run.data.metrics
+                    for metric in client.get_metric_history(run.info.run_id, name)
+                )
+            ),
+        )
+    return found
+
+
+def active_runs(uri: str, experiment: str = "hosted-fine-tunes") -> list[Run]:
+    """The active runs of an experiment; none where it does not exist."""
+    return _runs(uri, experiment, ViewType.ACTIVE_ONLY)
+
+
+def deleted_runs(uri: str, experiment: str = "hosted-fine-tunes") -> list[Run]:
+    """The runs in an experiment's trash."""
+    return _runs(uri, experiment, ViewType.DELETED_ONLY)
+
+
+def _runs(uri: str, experiment: str, view: int) -> list[Run]:
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [found.experiment_id], run_view_type=view, max_results=1000, page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
