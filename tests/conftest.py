@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test asserts a duration: these machines are shared.
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Whoever runs the tests may use MLflow and the providers themselves.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from bridge.report import Kind
-from bridge.simulator import Simulator
+from bridge.report import Kind, Selection
+from bridge.simulator import Outcome, Simulator
 from bridge.tracking import Tracking
-from tests.support.recorded import recorded
+from tests.support.recorded import active_runs, deleted_runs, recorded
 from tests.support.world import Clock, job, make_sync
 
 
@@ -16,9 +18,8 @@ def test_a_second_pass_writes_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """Whatever a first pass recorded, a second one, also of a new process, finds unchanged."""
-    with Simulator(
-        jobs=[job("ftjob-a"), job("ftjob-b", total_steps=300)], clock=clock
-    ) as simulator:
+    jobs = [job("ftjob-a"), job("ftjob-b", total_steps=300)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
         first = make_sync(simulator, tracking, executor, clock).run()
         assert +first.jobs == Counter({Kind.NEW: 2}), first
@@ -26,3 +27,196 @@ def test_a_second_pass_writes_nothing(
         again = make_sync(simulator, tracking, executor, clock).run()
         assert +again.jobs == Counter({Kind.UNCHANGED: 2}), again
         assert recorded(uri) == before
+
+
+def test_a_run_is_not_finished_before_its_late_checkpoints_are_there(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """OpenAI publishes the checkpoints of a job some seconds after its success."""
+    late = job("ftjob-a", late_seconds=20.0)
+    with Simulator(jobs=[late], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now = late.settled_at + 1
+        assert sync.run().settling == 1
+        assert recorded(uri)["ftjob-a"].status == "RUNNING"
+        clock.now = late.settled_at + 21
+        assert sync.run().settling == 0
+        run = recorded(uri)["ftjob-a"]
+        assert run.status == "FINISHED"
+        assert run.tags["fine_tuned_model_checkpoint"] == run.tags["fine_tuned_model"]
+        assert run.end_time == int(late.settled_at) * 1000
+
+
+def test_a_settled_history_costs_one_request(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With nothing active a pass asks for one page, whatever the history's size."""
+    jobs = [job(f"ftjob-{n:03}", outcome=Outcome.FAILED) for n in range(250)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 100
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run().jobs[Kind.NEW] == 250
+        before = len(simulator.requests)
+        assert sync.run().jobs[Kind.UNCHANGED] == 100
+        assert len(simulator.requests) - before == 1
+
+
+def test_an_open_job_beyond_the_first_page_is_read_by_itself(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Later passes do not page through history to find a job that they know."""
+    old = job("ftjob-old", total_steps=500)
+    with Simulator(jobs=[old], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now += 100
+        sync.run()
+        for n in range(150):
+            simulator.add(job(f"ftjob-{n:03}", created_at=clock.now - 60, outcome=Outcome.FAILED))
+        sync.run()
+        steps = len(recorded(uri)["ftjob-old"].rows)
+        clock.now += 10
+        before = len(simulator.requests)
+        sync.run()
+        paths = [request.path for request in simulator.requests[before:]]
+        assert sum(path.endswith("/fine_tuning/jobs") for path in paths) == 1
+        assert sum(path.endswith("/ftjob-old") for path in paths) == 1
+        assert len(recorded(uri)["ftjob-old"].rows) > steps
+
+
+def test_two_bridges_at_once_leave_one_run_a_job(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Both look, both find nothing, both create: afterwards one run carries each job, whole."""
+    jobs = [job(f"ftjob-{n}", total_steps=20) for n in range(6)]
+    both_have_listed = threading.Barrier(2, timeout=60)
+    with Simulator(jobs=jobs, clock=clock) as simulator, ThreadPoolExecutor(2) as pool:
+        clock.now += 200
+        alone = make_sync(simulator, tracking, executor, clock)
+        bridges = [make_sync(simulator, Tracking(uri), executor, clock) for _ in range(2)]
+
+        class Meeting:
+            """Holds a bridge between its search and its first write until both are there."""
+
+            def __init__(self) -> None:
+                self.met = False
+
+            def listed(self, provider: str, jobs: int) -> None:
+                del provider, jobs
+                if not self.met:
+                    self.met = True
+                    both_have_listed.wait()
+
+            def done(self, outcome: object) -> None:
+                pass
+
+        reports = list(pool.map(lambda bridge: bridge.run(watch=Meeting()), bridges))
+        assert all(report.is_well for report in reports), reports
+        found = recorded(uri)
+        assert set(found) == {each.id for each in jobs}
+        assert all(run.status == "FINISHED" for run in found.values())
+        assert len({len(run.rows) for run in found.values()}) == 1
+        assert len(deleted_runs(uri)) == 6
+        assert +alone.run().jobs == Counter({Kind.UNCHANGED: 6})
+        assert recorded(uri) == found
+
+
+def test_a_run_that_its_user_deleted_stays_deleted(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Neither the process that knew it nor a new one creates it again."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 35
+        sync = make_sync(simulator, tracking, executor, clock)
+        sync.run()
+        tracking.delete([active_runs(uri)[0].info.run_id])
+        clock.now += 100
+        assert sync.run().is_well
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+        assert not active_runs(uri)
+
+
+def test_a_dry_run_plans_what_a_pass_then_writes(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """It writes nothing, and counts the same jobs and points."""
+    jobs = [job("ftjob-a"), job("ftjob-b", outcome=Outcome.FAILED)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 100
+        sync = make_sync(simulator, tracking, executor, clock)
+        dry = sync.run(dry_run=True)
+        assert not active_runs(uri)
+        assert tracking.experiment("hosted-fine-tunes", create=False) is None
+        real = sync.run()
+        assert (dry.jobs, dry.points) == (real.jobs, real.points)
+        assert {plan.job_id for plan in dry.plans} == {"ftjob-a", "ftjob-b"}
+
+
+def test_a_selection_reads_only_what_it_selects(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """By id without the list; by status and number from the list, newest first."""
+    jobs = [job(f"ftjob-{n}", created_at=clock.now + n) for n in range(4)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 200
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run(Selection(job_ids=("ftjob-1",))).jobs[Kind.NEW] == 1
+        assert not any(each.path.endswith("/jobs") for each in simulator.requests)
+        sync.run(Selection(limit=1))
+        assert set(recorded(uri)) == {"ftjob-1", "ftjob-3"}
+        sync.run(Selection(until=int(jobs[1].created_at * 1000)))
+        assert set(recorded(uri)) == {"ftjob-0", "ftjob-1", "ftjob-3"}
+        sync.run(Selection(statuses=frozenset({"failed"})))
+        sync.run(Selection(statuses=frozenset({"succeeded"})))
+        assert len(recorded(uri)) == 4
+
+
+def test_metrics_get_the_names_of_the_vocabulary(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A later look under the same vocabulary knows what is logged under the new names."""
+    with Simulator(jobs=[job("ftjob-a", total_steps=300)], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock, metric_names="huggingface")
+        clock.now += 250
+        sync.run()
+        before = len(simulator.requests)
+        clock.now += 1
+        assert sync.run().points == 2
+        events = [each for each in simulator.requests[before:] if each.path.endswith("/events")]
+        assert len(events) == 1
+        assert {name for name, *_ in recorded(uri)["ftjob-a"].rows} == {
+            "loss",
+            "mean_token_accuracy",
+            "eval_batch_loss",
+            "eval_batch_mean_token_accuracy",
+            "eval_loss",
+            "eval_mean_token_accuracy",
+        }
+
+
+def test_an_unexpected_error_in_one_job_stops_no_other(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A defect of the bridge's own is reported as such, and the next job is recorded."""
+    jobs = [job("ftjob-a"), job("ftjob-b")]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 100
+        sync = make_sync(simulator, tracking, executor, clock)
+        sync._vocabulary = Explosive()  # type: ignore[assignment] # noqa: SLF001 - a defect
+        report = sync.run()
+        assert +report.jobs == Counter({Kind.FAILED: 1, Kind.NEW: 1})
+        assert "ZeroDivisionError" in str(report.failures[0][1])
+        assert report.stopped is None
+        assert len(recorded(uri)) == 1
+
+
+class Explosive:
+    """A vocabulary with a defect that shows once."""
+
+    def __init__(self) -> None:
+        self._fuse = itertools.count()
+
+    def metric(self, name: str) -> str:
+        """Fail the first time."""
+        if next(self._fuse) == 0:
+            raise ZeroDivisionError
+        return name

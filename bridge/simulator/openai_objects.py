@@ -27,6 +27,10 @@ _STATUS = {JobStatus.VALIDATING: "validating_files"}
 """Where OpenAI's word differs."""
 
 
+_BEFORE_EVENT = 2.0
+"""Seconds. A checkpoint is dated a little before the event of its step, in recordings up to 15."""
+
+
 def job_object(job: SimulatedJob, now: float) -> JsonObject:
     """The job as GET and list show it."""
     current = status(job, now)
@@ -105,7 +109,7 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
     return {
         "object": "fine_tuning.job.checkpoint",
         "id": f"ftckpt_{alnum(_ID_LENGTH, job.id, 'checkpoint', step)}",
-        "created_at": int(job.step_at(step)),
+        "created_at": int(max(job.started_at, job.step_at(step) - _BEFORE_EVENT)),
         "fine_tuned_model_checkpoint": model_name(job, step),
         "fine_tuning_job_id": job.id,
         "metrics": values,

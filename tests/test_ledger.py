@@ -1,0 +1,65 @@
+"""Which run carries which job, whoever created how many."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.ledger import resolve
+from bridge.tracking import RunState
+
+runs = st.builds(
+    RunState,
+    run_id=st.uuids().map(lambda uuid: uuid.hex),
+    job_id=st.sampled_from(["a", "b", "c"]),
+    provider=st.just("openai"),
+    name=st.just("openai/x"),
+    status=st.sampled_from(["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]),
+    is_deleted=st.booleans(),
+    is_ours=st.booleans(),
+    start_time=st.just(1),
+    end_time=st.none(),
+    tags=st.just({}),
+    params=st.just({}),
+    newest=st.just({}),
+)
+many = st.lists(runs, unique_by=lambda run: run.run_id)
+
+
+@given(many, st.randoms())
+def test_every_process_comes_to_the_same_answer(found: list[RunState], random: Random) -> None:
+    """The order in which MLflow lists the runs does not matter."""
+    shuffled = list(found)
+    random.shuffle(shuffled)
+    one, other = resolve(found), resolve(shuffled)
+    assert (one.open, one.settled, one.run_ids) == (other.open, other.settled, other.run_ids)
+    assert sorted(one.losers) == sorted(other.losers)
+
+
+@given(many)
+def test_the_smallest_active_run_carries_the_job(found: list[RunState]) -> None:
+    """Of all active runs of a job the smallest id stays, and it is never deleted."""
+    ledger = resolve(found)
+    for job_id in {run.job_id for run in found}:
+        active = sorted(run.run_id for run in found if run.job_id == job_id and not run.is_deleted)
+        assert ledger.run_ids.get(job_id) == (active[0] if active else None)
+        assert (job_id in ledger.settled) != (job_id in ledger.open)
+        assert not set(active[:1]) & set(ledger.losers)
+
+
+@given(many)
+def test_only_runs_that_the_bridge_created_are_deleted(found: list[RunState]) -> None:
+    """A user's run that carries the same tags is left alone."""
+    ours = {run.run_id for run in found if run.is_ours and not run.is_deleted}
+    assert set(resolve(found).losers) <= ours
+
+
+@given(many)
+def test_a_job_whose_runs_are_all_deleted_is_left_alone(found: list[RunState]) -> None:
+    """Deleted by its user means: do not create it again."""
+    deleted = [run for run in found if run.is_deleted]
+    ledger = resolve(deleted)
+    assert ledger.settled == {run.job_id for run in deleted}
+    assert not ledger.open
