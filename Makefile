@@ -34,5 +34,8 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/demo.stamp
 
+picture: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.picture
+
 clean:
 	rm -rf $(VENV) demo dist
