@@ -185,7 +185,7 @@ def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
             hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
             return f"unknown key; {hint}"
         case "missing" if location[-1] == "api_key":
-            kind = TYPES.get(_value_at(data, location[:-1]).get("type", ""))
+            kind = TYPES.get(str(_value_at(data, location[:-1]).get("type")))
             variable = kind.key_variable if kind else "the provider's key"
             return f"missing; export {variable} or write api_key: ${{{variable}}}"
         case "missing":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Final
 
-from bridge.errors import BridgeError, ProviderDown, Stopped, TrackingDown
+from bridge.errors import ProviderDown, Stopped, TrackingDown
 from bridge.report import Outcome
 
 Task = Callable[[], Outcome]
@@ -24,14 +24,15 @@ class Crew:
         self._executor = executor
         self._pending: set[Future[Outcome]] = set()
         self._finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
-        self._stop: BridgeError | None = None
+        self._stop: Exception | None = None
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """The outcome of each task as soon as it is there; more tasks are taken meanwhile.
 
         Raises:
-            BridgeError: why the work ends early: ``tasks`` raised it, or a task's outcome says
-                that no other would fare better. What is under way is finished first.
+            Exception: why there are no more. What ``tasks`` raised, after the tasks before it are
+                done; or a task's own error that says that no other would fare better: then only
+                what is under way is finished.
         """
         try:
             for task in tasks:
@@ -42,10 +43,10 @@ class Crew:
                     yield from self._next()
                 if self._stop is not None:
                     break
-        except BridgeError as error:
+        except Exception as error:  # noqa: BLE001 - raised again when the pending tasks are done
             self._stop = error
         while self._pending:
-            if self._stop is not None:
+            if isinstance(self._stop, _ENDS_ALL):
                 # Copied: a cancelled task leaves the set when its turn in the queue comes.
                 for future in tuple(self._pending):
                     future.cancel()

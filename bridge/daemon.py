@@ -142,17 +142,16 @@ class News:
         stopped = report.stopped
         if isinstance(stopped, Stopped):
             return
-        kind = type(stopped).__name__ if stopped else None
-        before = self._outages.get(report.provider)
-        if kind == before:
-            return
-        if stopped is None:
-            del self._outages[report.provider]
-            log.info("recovered", provider=report.provider)
-            return
-        self._outages[report.provider] = type(stopped).__name__
-        who = "mlflow" if isinstance(stopped, TrackingDown) else report.provider
-        log.error("outage", provider=report.provider, of=who, **_facts(stopped))
+        who = None
+        if stopped is not None:
+            who = "mlflow" if isinstance(stopped, TrackingDown) else report.provider
+        before = self._outages.pop(report.provider, None)
+        if who is not None:
+            self._outages[report.provider] = who
+        if stopped is not None and who != before:
+            log.error("outage", provider=report.provider, of=who, **_facts(stopped))
+        elif stopped is None and before is not None:
+            log.info("recovered", provider=report.provider, of=before)
 
     def _is_new(self, provider: str, job_id: str, sentence: str) -> bool:
         key = (provider, job_id, sentence)

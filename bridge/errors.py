@@ -8,6 +8,7 @@
     ├── ProviderError           one request failed: its job is reported, the others go on
     │   ├── Forbidden           403
     │   ├── NotFound            404: gone, or never there
+    │   │   └── JobVanished     a job that no list shows any more: not asked for again
     │   ├── Refused             any other 4xx or a redirect
     │   ├── ServerFailed        5xx, after all retries
     │   ├── BadReply            a reply that is not what the API promises
@@ -19,13 +20,15 @@
     │       ├── Throttled       429 for longer than a pass may wait: the next pass
     │       └── Unreachable     no connection: the next pass
     └── TrackingError           MLflow refused one write: its job is reported, the others go on
-        ├── RunDeleted          the run was deleted meanwhile: looked up anew in the next pass
+        ├── RunChanged          others deleted it or wrote to it meanwhile: looked up anew
         └── TrackingDown        no write would fare better: the pass ends, the next one converges
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class BridgeError(Exception):
@@ -68,6 +71,15 @@ class Forbidden(ProviderError):  # noqa: N818 - as httpx and requests name such 
 
 class NotFound(ProviderError):  # noqa: N818
     """There is nothing at this address (404)."""
+
+
+class JobVanished(NotFound):
+    """The provider no longer has a job."""
+
+    @classmethod
+    def of(cls, error: NotFound) -> JobVanished:
+        """A 404 for a job that was asked for by its id."""
+        return cls(error.sentence, "The provider no longer has this job; its run stays as it is")
 
 
 class Refused(ProviderError):  # noqa: N818
@@ -114,8 +126,8 @@ class TrackingError(BridgeError):
     """MLflow refused one job's data."""
 
 
-class RunDeleted(TrackingError):  # noqa: N818
-    """The run was deleted while it was written to."""
+class RunChanged(TrackingError):  # noqa: N818
+    """The run was deleted, or written to by another process, at the same time."""
 
 
 class TrackingDown(TrackingError):  # noqa: N818
@@ -124,7 +136,9 @@ class TrackingDown(TrackingError):  # noqa: N818
 
 def unexpected(error: Exception) -> BridgeError:
     """A defect of the bridge's own, as an error that one job can have."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return BridgeError(
-        f"Unexpected {type(error).__name__} in the bridge: {error}",
-        "Please report it; the other jobs are not affected",
+        f"Unexpected {type(error).__name__} in the bridge{where}: {error}",
+        "Please report it; other jobs are not affected",
     )

@@ -14,7 +14,8 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -58,21 +59,44 @@ def connect(
         transport: replaces the network in tests.
     """
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    wire = transport or httpx.HTTPTransport(limits=limits)
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable() and value == value.strip()):
+            raise errors.ConfigError([f"{name}: holds characters that no header can"])
+    wire = transport or httpx.HTTPTransport(limits=limits, proxy=_proxy(base_url))
     client = httpx.Client(
         headers={"User-Agent": f"ftbridge/{__version__}", "Accept": "application/json", **headers},
         timeout=_TIMEOUT,
         transport=Retrying(Whole(wire, redactor), sleep=sleep, attempts=patience),
     )
-    return Http(client, base_url.rstrip("/"))
+    return Http(client, base_url.rstrip("/"), redactor)
+
+
+def _proxy(base_url: str) -> str | None:
+    """The proxy that the environment names for this address."""
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        return None  # not an address: the first request says so
+    proxies = getproxies()
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return proxies.get(parts.scheme, proxies.get("all"))
+
+
+def _without_userinfo(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + separator + host.rpartition("@")[2] + slash + path
 
 
 class Http:
     """GET requests against one API."""
 
-    def __init__(self, client: httpx.Client, base_url: str) -> None:
+    def __init__(self, client: httpx.Client, base_url: str, redactor: Redactor) -> None:
         self._client = client
         self._base_url = base_url
+        self._redactor = redactor
+        self._shown = one_line(redactor.text(_without_userinfo(base_url)))
 
     def get_object(self, path: str, query: Query | None = None) -> JsonObject:
         """The JSON object at ``path``.
@@ -80,48 +104,51 @@ class Http:
         Raises:
             ProviderError: the one that says why there is none.
         """
-        response = self._get(path, query)
+        response = self._get(path, query, is_json=True)
         try:
             reply = response.extensions.get("json") or response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type").split(";")[0]
             raise errors.BadReply(
-                f"{self._base_url} answered {path} with {one_line(kind, 80)} instead of JSON",
+                f"{self._shown} answered {path} with {one_line(kind, 80)} instead of JSON",
                 "Check that base_url is the address of the API and that no proxy answers for it",
             ) from None
         if not isinstance(reply, dict):
             raise errors.BadReply(
-                f"{self._base_url} answered {path} with a JSON {type(reply).__name__}"
-                " instead of an object"
+                f"{self._shown} answered {path} with a JSON {type(reply).__name__}"
+                " instead of an object",
+                "Check that base_url is the address of the API",
             )
         return reply
 
     def find_bytes(self, path: str) -> bytes | None:
-        """The bytes at ``path``; ``None`` where nothing is there any more.
+        """The bytes at ``path``; ``None`` where there are none for us.
 
         Raises:
             ProviderError: the one that says why there is no answer.
         """
         try:
-            return self._get(path, None).content
-        except errors.NotFound:
+            return self._get(path, None, is_json=False).content
+        except (errors.NotFound, errors.Forbidden, errors.Refused, errors.Withdrawn):
             return None
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _get(self, path: str, query: Query | None) -> httpx.Response:
+    def _get(self, path: str, query: Query | None, *, is_json: bool) -> httpx.Response:
         try:
-            response = self._client.get(self._base_url + path, params=query)
+            response = self._client.get(
+                self._base_url + path, params=query, extensions={"is_json": is_json}
+            )
         except httpx.RequestError as error:
-            raise _unreachable(self._base_url, error) from error
+            raise _unreachable(self._shown, error) from error
         except httpx.InvalidURL:
-            raise errors.Refused(
-                f"{one_line(self._base_url)} is not an address", "Correct base_url"
-            ) from None
+            raise errors.Refused(f"{self._shown} is not an address", "Correct base_url") from None
+        except UnicodeEncodeError:
+            raise errors.BadReply(f"{self._shown} gave an id that cannot be sent back") from None
         if not response.is_success:
-            raise _failure(response, path)
+            raise _failure(response, path, self._redactor)
         return response
 
 
@@ -130,6 +157,12 @@ def _unreachable(base_url: str, error: httpx.RequestError) -> errors.ProviderErr
         return errors.BadReply(f"{base_url} sent {error}", "No API sends that much: check base_url")
     if isinstance(error, httpx.DecodingError):
         return errors.BadReply(f"{base_url} sent incomplete JSON at every attempt")
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text shows the header, and that may be the key.
+        return errors.Refused(
+            f"A request to {base_url} cannot be sent: a header is malformed",
+            "Check api_key and headers for characters that do not belong there",
+        )
     if isinstance(error, httpx.UnsupportedProtocol):
         return errors.Refused(f"{one_line(base_url)} is not a web address", "Correct base_url")
     why = one_line(str(error), 120) or type(error).__name__
@@ -148,19 +181,20 @@ def _detail(response: httpx.Response) -> str:
     """The provider's own words on an error, on one line; empty where it has none."""
     error = error_object(response)
     said = error.get("message") or error.get("detail") or error.get("error") or ""
-    return one_line(said if isinstance(said, str) else json.dumps(said))
+    return one_line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
 
 
-def _failure(response: httpx.Response, path: str) -> errors.ProviderError:
+def _failure(response: httpx.Response, path: str, redactor: Redactor) -> errors.ProviderError:
     """The error that a reply with a failing status stands for."""
     status = response.status_code
     host = response.request.url.host
-    detail = _detail(response)
+    # Masked again: what was escaped in the body is readable only now.
+    detail = redactor.text(_detail(response))
     said = f": {detail}" if detail else ""
     request_id = response.headers.get("x-request-id")
+    # Not in the sentence: it differs each time, and the sentence is what is said once.
+    support = f"; ask the provider about request {one_line(request_id, 64)}" if request_id else ""
     asked = f"{host} answered {status} to {one_line(path, 120)}"
-    if request_id:
-        asked += f" (request {one_line(request_id, 64)})"
     match status:
         case 401:
             return errors.Unauthorized(
@@ -173,7 +207,9 @@ def _failure(response: httpx.Response, path: str) -> errors.ProviderError:
                 "Give the key read permission for fine-tuning, or use the key of the right project",
             )
         case 404:
-            return errors.NotFound(f"{asked}{said}")
+            return errors.NotFound(
+                f"{asked}{said}", "Check base_url, and whether the provider still has it"
+            )
         case 410:
             return errors.Withdrawn(
                 f"{host} has withdrawn this service (410){said}",
@@ -188,6 +224,8 @@ def _failure(response: httpx.Response, path: str) -> errors.ProviderError:
                 f"{host} limits the rate of requests (429){said}", "The next pass goes on from here"
             )
         case _ if response.is_server_error:
-            return errors.ServerFailed(f"{asked} at every attempt{said}", "Try again later")
+            return errors.ServerFailed(
+                f"{asked} at every attempt{said}", f"Try again later{support}"
+            )
         case _:
-            return errors.Refused(f"{asked}{said}")
+            return errors.Refused(f"{asked}{said}", f"Check base_url{support}")

@@ -40,7 +40,8 @@ def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
             ledger.settled.add(run.job_id)
             continue
         rival = carriers.setdefault(run.job_id, run)
-        if rival is not run:
+        # A run that is created while pages are read shows another one twice.
+        if rival.run_id != run.run_id:
             winner, loser = sorted((run, rival), key=lambda run: run.run_id)
             carriers[run.job_id] = winner
             if loser.is_ours:

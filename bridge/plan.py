@@ -155,12 +155,20 @@ def make_plan(
     job = snapshot.job
     skipped = list(snapshot.skipped)
     start = _start(snapshot, recorded, now)
-    points = tuple(_new_points(snapshot, recorded, vocabulary, skipped, fallback=start, now=now))
+    is_settling = _is_settling(snapshot, now)
+    if job.status is JobStatus.UNKNOWN:
+        word = clean(job.provider_status, 50)
+        skipped.append(f"its status {word!r} is unknown: it counts as running")
+    # While checkpoints are still to come, a rounded point must not take the place of theirs.
+    points = (
+        ()
+        if is_settling
+        else tuple(_new_points(snapshot, recorded, vocabulary, skipped, fallback=start, now=now))
+    )
     params = dict(_new_params(job.params, recorded.params if recorded else {}, skipped))
     wanted = dict(_tags(provider, snapshot, is_new=recorded is None))
     known = recorded.tags if recorded else {}
     tags = {name: value for name, value in wanted.items() if known.get(name) != value}
-    is_settling = _is_settling(snapshot, now)
     is_final = job.status.is_final and not is_settling
     status = RUN_STATUS[JobStatus.RUNNING if is_settling else job.status]
     current = recorded.status if recorded else NEW_RUN_STATUS
@@ -186,7 +194,8 @@ def _is_settling(snapshot: Snapshot, now: int) -> bool:
     job = snapshot.job
     if job.status is not JobStatus.SUCCEEDED or snapshot.checkpoints or job.finished_at is None:
         return False
-    return 0 <= now - job.finished_at < SETTLING
+    # Either clock may be ahead a little.
+    return -CLOCK_SKEW < now - job.finished_at < SETTLING
 
 
 def _is_time(timestamp: int | None, now: int) -> bool:

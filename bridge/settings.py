@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +36,22 @@ def _known_type(name: str) -> str:
     if name not in TYPES:
         raise ValueError(f"must be one of {', '.join(TYPES)}")
     return name
+
+
+def _header_value(secret: SecretStr) -> SecretStr:
+    """A secret without the newline that files end with, fit to be sent in a header."""
+    text = secret.get_secret_value().strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("must be printable ASCII; was it pasted with quotes or spaces around it?")
+    return SecretStr(text)
+
+
+def _secrets_of(url: str) -> Iterator[str]:
+    """What a URL gives away: its password, else its user name, and passwords in its query."""
+    parts = urlsplit(url)
+    yield unquote(parts.password or parts.username or "")
+    yield parts.password or parts.username or ""
+    yield from (value for name, value in parse_qsl(parts.query) if "pass" in name)
 
 
 class Section(BaseModel):
@@ -78,10 +94,12 @@ class ProviderSettings(Section):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
     type: Annotated[str, AfterValidator(_known_type)]
-    api_key: Annotated[SecretStr, Field(min_length=1)]
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)]
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
     experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] | None = None
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
+        default_factory=dict
+    )
 
 
 class Settings(Section):
@@ -107,7 +125,8 @@ class Settings(Section):
         for provider in self.providers:
             yield provider.api_key.get_secret_value()
             yield from (value.get_secret_value() for value in provider.headers.values())
-            yield urlsplit(provider.base_url).password or ""
-        yield urlsplit(self.mlflow.tracking_uri).password or ""
+            yield from _secrets_of(provider.base_url)
+        if urlsplit(self.mlflow.tracking_uri).scheme != "sqlite":
+            yield from _secrets_of(self.mlflow.tracking_uri)
         for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
             yield environ.get(name, "")

@@ -32,8 +32,8 @@ from bridge.vocabulary import Vocabulary
 
 Steps = Mapping[str, frozenset[int]]
 
-_ROUNDS: Final = 3
-"""How often a pass takes up a job whose run turned out to be another process's."""
+_MORE_ROUNDS: Final = 3
+"""How often a pass takes up again a job whose run turned out to be another process's."""
 _LOOKUPS: Final = 20
 """Up to this many jobs are looked up in MLflow one by one; for more, all runs are read."""
 
@@ -63,10 +63,13 @@ class Sync:
         self._is_stopping = is_stopping
         # A cache of what MLflow and the provider say; a new process starts without it.
         self._settled: set[str] = set()
+        """Jobs with nothing left to do: MLflow has everything, or its user deleted the run."""
+        self._vanished: set[str] = set()
+        """Open jobs that their provider no longer has."""
         self._open: set[str] = set()
         self._steps: dict[str, Steps] = {}
-        self._knows_runs = False
-        self._knows_jobs = False
+        self._has_read_runs = False
+        self._has_listed_all = False
 
     def run(
         self,
@@ -85,35 +88,57 @@ class Sync:
             self._pass(selection or Selection(), report, watch or _Nobody())
         except errors.BridgeError as error:
             report.stopped = error
+        except Exception as error:  # noqa: BLE001 - a defect must not end the daemon without a word
+            report.stopped = errors.unexpected(error)
         return report
 
     def _pass(self, selection: Selection, report: Report, watch: Watch) -> None:
         experiment_id = self._tracking.experiment(self.experiment, create=not report.is_dry)
         ledger = self._read_ledger(experiment_id, selection, is_dry=report.is_dry)
-        jobs = self._choose(selection, report, watch)
-        for _ in range(_ROUNDS):
-            created: dict[str, str] = {}
-            again: set[str] = set()
-            crew = Crew(self._executor)
-            tasks = self._tasks(jobs, experiment_id, ledger, is_dry=report.is_dry)
-            try:
-                for outcome in crew.outcomes(tasks):
-                    if isinstance(outcome.error, errors.RunDeleted):
-                        again.add(outcome.job_id)
-                        continue
-                    if outcome.run_id and outcome.plan and outcome.plan.is_new:
-                        created[outcome.job_id] = outcome.run_id
-                    self._remember(outcome, is_dry=report.is_dry)
-                    report.add(outcome)
-                    watch.done(outcome)
-            finally:
-                report.unreached += crew.unreached
-                if experiment_id is not None and created:
-                    again |= self._lost_races(experiment_id, created)
-            if not again:
-                return
-            ledger = Ledger()
-            jobs = iter([(job_id, None) for job_id in sorted(again)])
+        again = self._round(
+            self._choose(selection, report, watch), experiment_id, ledger, report, watch
+        )
+        for _ in range(_MORE_ROUNDS):
+            if again:
+                jobs = [(job_id, None) for job_id in sorted(again)]
+                again = self._round(jobs, experiment_id, Ledger(), report, watch)
+        for job_id in sorted(again):
+            contested = errors.RunChanged("Other processes keep changing its run")
+            self._count(self._failed(job_id, contested), report, watch)
+
+    def _round(
+        self,
+        jobs: Iterable[tuple[str, Job | None]],
+        experiment_id: str | None,
+        ledger: Ledger,
+        report: Report,
+        watch: Watch,
+    ) -> set[str]:
+        """Work off jobs; returns those whose run turned out to be another process's."""
+        created: dict[str, str] = {}
+        again: set[str] = set()
+        crew = Crew(self._executor)
+        try:
+            for outcome in crew.outcomes(
+                self._tasks(jobs, experiment_id, ledger, is_dry=report.is_dry)
+            ):
+                if isinstance(outcome.error, errors.RunChanged):
+                    again.add(outcome.job_id)
+                    continue
+                if outcome.run_id and outcome.plan and outcome.plan.is_new:
+                    created[outcome.job_id] = outcome.run_id
+                self._count(outcome, report, watch)
+        finally:
+            report.unreached += crew.unreached
+            if experiment_id is not None and created:
+                again |= self._lost_races(experiment_id, created)
+        return again
+
+    def _count(self, outcome: Outcome, report: Report, watch: Watch) -> None:
+        if not report.is_dry:
+            self._remember(outcome)
+        report.add(outcome)
+        watch.done(outcome)
 
     # Which jobs
 
@@ -123,9 +148,9 @@ class Sync:
         """MLflow's runs: all of them at first, then those that are open."""
         if experiment_id is None:
             return Ledger(is_complete=True)
-        if selection.job_ids or (self._knows_runs and not self._open):
+        if selection.job_ids or (self._has_read_runs and not self._open):
             return Ledger()
-        first = not self._knows_runs
+        first = not self._has_read_runs
         runs = self._tracking.runs(experiment_id, self.name, only_open=not first)
         ledger = resolve(runs, is_complete=first)
         if not is_dry:
@@ -133,7 +158,8 @@ class Sync:
         self._settled |= ledger.settled
         self._settled -= ledger.open.keys()
         self._open |= ledger.open.keys()
-        self._knows_runs = True
+        self._open -= self._settled | self._vanished
+        self._has_read_runs = True
         return ledger
 
     def _choose(
@@ -147,6 +173,7 @@ class Sync:
         seen: set[str] = set()
         chosen = 0
         for page in self._provider.pages():
+            self._stop_if_asked()
             report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
             # A job that appears while pages are read shifts others onto the next one.
             fresh = {job.id: job for job in page.jobs if job.id not in seen}
@@ -160,13 +187,18 @@ class Sync:
             report.jobs[Kind.UNCHANGED] += len(wanted) - len(due)
             watch.listed(self.name, len(due))
             yield from ((job.id, job) for job in due)
-            if chosen == selection.limit or (self._knows_jobs and not fresh.keys() - self._settled):
+            is_old = self._has_listed_all and not fresh.keys() - self._settled
+            if chosen == selection.limit or is_old:
                 break
         if selection.is_everything:
-            self._knows_jobs = True
+            self._has_listed_all = True
             beyond = sorted(self._open - seen)
             watch.listed(self.name, len(beyond))
             yield from ((job_id, None) for job_id in beyond)
+
+    def _stop_if_asked(self) -> None:
+        if self._is_stopping():
+            raise errors.Stopped("Asked to stop")
 
     # One job
 
@@ -208,20 +240,21 @@ class Sync:
     ) -> Outcome:
         """Read one job and write what is new of it. Runs in a worker; raises nothing."""
         try:
-            if self._is_stopping():
-                raise errors.Stopped("Asked to stop")  # noqa: TRY301 - every way out is one outcome
+            self._stop_if_asked()
             recorded = self._recorded(run) if run else None
             snapshot = self._provider.read(
                 job_id, listed=listed, is_logged=self._is_logged(recorded)
             )
             if snapshot.job.id != job_id:
-                raise errors.BadReply(  # noqa: TRY301 - as above
+                raise errors.BadReply(  # noqa: TRY301 - every way out is an outcome
                     f"The provider answered with another job ({snapshot.job.id})"
                 )
             plan = make_plan(self.name, snapshot, recorded, self._vocabulary, now=self._now())
             run_id = plan.run_id
             if experiment_id is not None and not is_dry and not plan.is_empty:
                 run_id = self._tracking.apply(experiment_id, plan)
+        except errors.NotFound as error:
+            return self._failed(job_id, error if listed else errors.JobVanished.of(error))
         except errors.BridgeError as error:
             return self._failed(job_id, error)
         except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
@@ -253,17 +286,16 @@ class Sync:
 
     # Afterwards
 
-    def _remember(self, outcome: Outcome, *, is_dry: bool) -> None:
+    def _remember(self, outcome: Outcome) -> None:
         job_id = outcome.job_id
-        vanished = isinstance(outcome.error, errors.NotFound)
-        complete = outcome.error is None and (outcome.plan is None or outcome.plan.is_final)
-        if is_dry:
-            return
-        if complete or vanished:
-            # A job that its provider no longer has is not asked for again until the next start.
+        if outcome.error is None and (outcome.plan is None or outcome.plan.is_final):
             self._settled.add(job_id)
             self._open.discard(job_id)
-        if complete or outcome.error:
+        if isinstance(outcome.error, errors.JobVanished):
+            # Not asked for again until the next start.
+            self._vanished.add(job_id)
+            self._open.discard(job_id)
+        if outcome.error or job_id in self._settled:
             self._steps.pop(job_id, None)
         else:
             self._steps[job_id] = outcome.steps

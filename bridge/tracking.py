@@ -7,6 +7,7 @@ decided here.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import threading
@@ -188,7 +189,7 @@ class Tracking:
         """Write a plan and return its run's id. The final status is written last.
 
         Raises:
-            RunDeleted: the run was deleted meanwhile.
+            RunChanged: the run was deleted meanwhile.
         """
         from mlflow.entities import Metric, Param, RunTag
 
@@ -220,14 +221,19 @@ class Tracking:
         """Move runs to MLflow's trash."""
         for run_id in run_ids:
             # Whoever else resolves the same race may have been faster.
-            with contextlib.suppress(errors.RunDeleted), self._translated(one_job=True):
+            with contextlib.suppress(errors.RunChanged), self._translated(one_job=True):
                 self._client.delete_run(run_id)
 
     @property
     def _is_missing(self) -> bool:
         """Whether this is a database file that the first write will create."""
-        path = self.uri.removeprefix("sqlite:///")
-        return path != self.uri and not Path(path).exists()
+        return self._file is not None and not self._file.exists()
+
+    @property
+    def _file(self) -> Path | None:
+        """The file of an sqlite database."""
+        path = self.uri.removeprefix("sqlite:///").partition("?")[0]
+        return Path(path) if path and path != self.uri else None
 
     @property
     def _client(self) -> MlflowClient:
@@ -240,7 +246,10 @@ class Tracking:
                 logging.getLogger("mlflow").setLevel(logging.WARNING)
                 from mlflow import MlflowClient
 
-                self._connected = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+                with _first_opening(self._file):
+                    client.search_experiments(max_results=1)
+                self._connected = client
             return self._connected
 
     @contextlib.contextmanager
@@ -264,10 +273,13 @@ class Tracking:
     def _translate(self, error: MlflowException, *, one_job: bool) -> errors.TrackingError:
         message = self._redactor.text(str(error))
         causes = {type(cause).__name__ for cause in _causes(error)}
-        if "must be in the 'active' state" in message or (
-            error.error_code == "RESOURCE_DOES_NOT_EXIST" and "Run" in message
+        if (
+            "must be in the 'active' state" in message
+            or (error.error_code == "RESOURCE_DOES_NOT_EXIST" and "Run" in message)
+            # Another process has inserted the same param or tag between MLflow's look and write.
+            or any(sign in message for sign in _RACED)
         ):
-            return errors.RunDeleted(f"MLflow: {one_line(message)}")
+            return errors.RunChanged(f"MLflow: {one_line(message)}")
         if error.error_code == "UNAUTHENTICATED":
             return errors.TrackingDown(
                 f"MLflow at {self.shown_uri} does not know you (401)",
@@ -315,7 +327,11 @@ class Tracking:
 
         Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
         """
-        base = self.uri.rstrip("/") if self.is_remote else "http://127.0.0.1:5000"
+        parts = urlsplit(self.uri)
+        host = parts.netloc.rpartition("@")[2]  # without user name and password
+        base = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+        if not self.is_remote:
+            base = "http://127.0.0.1:5000"
         page = f"runs/{run_id}" if run_id else "runs"
         return f"{base}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
 
@@ -325,9 +341,23 @@ class Tracking:
         return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
 
 
+@contextlib.contextmanager
+def _first_opening(database: Path | None) -> Iterator[None]:
+    """Lets one process at a time make an sqlite database's tables: two would get in their way."""
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.open("ab") as file:
+        # No lock of sqlite's own: those are of another kind.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 _PASSING_CAUSES: Final = frozenset(
     {"ConnectionError", "ConnectTimeout", "ReadTimeout", "RetryError", "OperationalError"}
 )
+_RACED: Final = ("UNIQUE constraint failed", "duplicate key value violates unique constraint")
 _WRONG_URI: Final = frozenset(
     {"InvalidUrlException", "UnsupportedModelRegistryStoreURIException", "InvalidURL"}
 )

@@ -54,13 +54,16 @@ class Whole(httpx.BaseTransport):
         finally:
             reply.close()
         headers = [
-            (name, value)
+            (name, self._redactor.text(value))
             for name, value in reply.headers.multi_items()
             # The body is decoded by now, and its length may have changed.
             if name.lower() not in {"content-encoding", "content-length", "transfer-encoding"}
         ]
         whole = httpx.Response(reply.status_code, headers=headers, content=body, request=request)
-        if whole.is_success and "json" in whole.headers.get("content-type", ""):
+        is_json = request.extensions.get("is_json") and "json" in whole.headers.get(
+            "content-type", ""
+        )
+        if whole.is_success and is_json:
             whole.extensions["json"] = _decoded(body, request)
         return whole
 
@@ -73,8 +76,11 @@ def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
     """The body; of an error no more than its beginning."""
     limit = LARGEST_REPLY if reply.is_success else LARGEST_ERROR
     body = bytearray()
+    deadline = time.monotonic() + LONGEST_REQUEST
     for chunk in reply.iter_bytes():
         body += chunk
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("the reply trickles in too slowly", request=request)
         if len(body) > limit:
             if reply.is_success:
                 raise TooLarge(f"more than {limit} bytes", request=request)
@@ -89,6 +95,8 @@ class TooLarge(httpx.DecodingError):
 def _decoded(body: bytes, request: httpx.Request) -> object:
     try:
         return json.loads(body)
+    except RecursionError:
+        raise httpx.DecodingError("JSON that is nested too deep", request=request) from None
     except ValueError as error:
         raise httpx.DecodingError("incomplete JSON", request=request) from error
 
@@ -146,7 +154,7 @@ def _last_outcome(state: tenacity.RetryCallState) -> httpx.Response:
 
 def _is_passing(error: BaseException) -> bool:
     return isinstance(error, httpx.RequestError) and not isinstance(
-        error, TooLarge | httpx.UnsupportedProtocol
+        error, TooLarge | httpx.UnsupportedProtocol | httpx.LocalProtocolError
     )
 
 
@@ -198,7 +206,7 @@ def error_object(response: httpx.Response) -> dict[str, object]:
     """The part of an error's body that describes it, in any provider's form."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(body, dict):
         return {}

@@ -29,9 +29,14 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # Longest first: a secret that contains another must not leave its tail behind.
-        known = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        stripped = {secret.strip() for secret in secrets}
+        known = sorted((s for s in stripped if len(s) >= _SHORTEST_SECRET), key=len, reverse=True)
         self._text = re.compile("|".join(map(re.escape, known))) if known else None
-        self._bytes = re.compile(b"|".join(re.escape(s.encode()) for s in known)) if known else None
+        self._bytes = (
+            re.compile(b"|".join(re.escape(s.encode(errors="surrogateescape")) for s in known))
+            if known
+            else None
+        )
 
     def text(self, text: str) -> str:
         """``text`` with the secrets masked."""

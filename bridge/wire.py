@@ -6,18 +6,17 @@ A record is a pydantic model of one wire object. Unknown keys are ignored and mi
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.errors import BadReply
-from bridge.untrusted import one_line
+from bridge.untrusted import clean, one_line
 
-_MOST_REPAIRS: Final = 50
-"""A record with more wrong values than this is not what it claims to be."""
+_LONGEST_ID: Final = 250
+
+Path = tuple[int | str, ...]
 
 
 class Record(BaseModel):
@@ -32,8 +31,24 @@ class Record(BaseModel):
 Number = Annotated[float, Field(strict=True)]
 """A JSON number: neither a boolean nor text that looks like one."""
 
-Identifier = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+def _taken_as_it_is(text: str) -> str:
+    if not text or clean(text, _LONGEST_ID) != text or "\n" in text or "\t" in text:
+        raise ValueError(f"must be 1 to {_LONGEST_ID} printable characters")
+    return text
+
+
+Identifier = Annotated[str, AfterValidator(_taken_as_it_is)]
 """An id: it names a run for good, so it is taken as it is or not at all."""
+
+Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A step as MLflow can store it: 64 bits."""
+
+
+def is_step(number: int) -> bool:
+    """Whether MLflow can store ``number`` as a step."""
+    return -(2**63) <= number < 2**63
+
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -59,37 +74,45 @@ def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[s
         BadReply: not even the core can be read.
     """
     skipped: list[str] = []
-    for _ in range(_MOST_REPAIRS):
+    while True:
         try:
             return kind.model_validate(data), tuple(skipped)
+        except RecursionError:
+            raise BadReply(f"A {kind.wire_name} cannot be read (nested too deep)") from None
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
+            problems = error.errors(include_url=False, include_input=False)
+        wrong: set[Path] = set()
+        for problem in problems:
             path = problem["loc"]
-            what = f"{_dotted(path)}: {one_line(problem['msg'], 120)}"
+            what = f"{_dotted(path)}: {one_line(problem['msg'], 120)}".removeprefix(": ")
             if problem["type"] == "missing":
                 path = path[:-1]
             if not path or not isinstance(data, dict):
-                raise BadReply(f"A {kind.wire_name} cannot be read ({what.lstrip(': ')})") from None
-            if not skipped:
-                data = copy.deepcopy(data)
-            _take_out(data, path)
+                raise BadReply(f"A {kind.wire_name} cannot be read ({what})")
+            wrong.add(path)
             skipped.append(what)
-    raise BadReply(f"A {kind.wire_name} has more than {_MOST_REPAIRS} values that cannot be read")
+        # From the back, so that the places of those before stay what they are.
+        for path in sorted(wrong, reverse=True):
+            data = _without(data, path)
 
 
-def _take_out(data: object, path: tuple[int | str, ...]) -> None:
-    *parents, last = path
-    for key in parents:
-        data = data[key]  # type: ignore[index] # pydantic has just walked this path
-    del data[last]  # type: ignore[attr-defined] # as above
+def _without(data: Any, path: Path) -> Any:  # noqa: ANN401 - pydantic has just walked this path
+    """A copy of ``data`` without the value at ``path``; only what leads there is copied."""
+    first, *rest = path
+    copied = data.copy()
+    if rest:
+        copied[first] = _without(copied[first], tuple(rest))
+    else:
+        del copied[first]
+    return copied
 
 
-def _dotted(path: tuple[int | str, ...]) -> str:
+def _dotted(path: Path) -> str:
     return one_line(".".join(map(str, path)), 120)
 
 
 def milliseconds(seconds: float | None) -> int | None:
     """Unix seconds as MLflow's milliseconds; ``None`` for what cannot be a time."""
-    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+    if seconds is None or not 0 < seconds < 2**53:
         return None
     return int(seconds * 1000)

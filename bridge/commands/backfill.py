@@ -14,7 +14,7 @@ from bridge.commands import summary
 from bridge.commands.console import links, print_json, print_links, safe
 from bridge.commands.progress import watching
 from bridge.daemon import stop_on_signals
-from bridge.errors import ConfigError, NotFound
+from bridge.errors import ConfigError, NotFound, Refused
 from bridge.model import JobStatus
 from bridge.providers import TYPES
 from bridge.report import Kind, Report, Selection
@@ -94,6 +94,8 @@ def select(
         for status in statuses
         if status.lower() not in words
     ]
+    if job_ids and (since or until or statuses or limit):
+        problems.append("--job names jobs by itself: leave out --since, --until, --status, --limit")
     selection = Selection(
         job_ids=tuple(dict.fromkeys(job_ids)),
         since=_moment("--since", since, now, problems),
@@ -135,7 +137,7 @@ def _without_strangers(reports: list[Report], selection: Selection) -> list[Repo
             (job_id, error)
             for job_id, error in report.failures
             if not (
-                isinstance(error, NotFound)
+                isinstance(error, NotFound | Refused)
                 and job_id in selection.job_ids
                 and lost[job_id] < len(reports)
             )

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
-from pydantic import Field
-
 from bridge.errors import BadReply
 from bridge.http import Http, segment
 from bridge.model import (
@@ -25,7 +23,7 @@ from bridge.model import (
     Snapshot,
     numbers,
 )
-from bridge.wire import Identifier, Number, Record, milliseconds, read_record, read_rows
+from bridge.wire import Identifier, Number, Record, Step, milliseconds, read_record, read_rows
 
 _PAGE_SIZE: Final = 100
 _VALIDATION: Final = ("valid_loss", "valid_mean_token_accuracy")
@@ -41,7 +39,7 @@ class EventRecord(Record):
 class CheckpointRecord(Record):
     """The metrics of one step; nothing that could be run."""
 
-    step_number: int = Field(ge=-(2**63), lt=2**63)
+    step_number: Step
     created_at: float | None = None
     metrics: dict[str, Number | None] | None = None
 
@@ -97,7 +95,8 @@ class Mistral:
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        number = 0
+        number = listed = 0
+        seen: set[str] = set()
         while True:
             query = {"page": number, "page_size": _PAGE_SIZE}
             reply = self._http.get_object("/fine_tuning/jobs", query)
@@ -107,9 +106,14 @@ class Mistral:
             records, unreadable = read_rows(JobRecord, rows)
             yield Page(tuple(self._job(*record) for record in records), unreadable)
             number += 1
+            listed += len(rows)
             total = reply.get("total")
-            if not rows or (isinstance(total, int) and number * _PAGE_SIZE >= total):
+            if not rows or (isinstance(total, int) and listed >= total):
                 return
+            fresh = {record.id for record, _ in records} - seen
+            if not fresh:
+                raise BadReply("The pages of /fine_tuning/jobs do not end: they repeat")
+            seen |= fresh
 
     def read(self, job_id: str, *, listed: Job | None, is_logged: IsLogged) -> Snapshot:
         """One job with all its checkpoints: they come in one reply, logged or not."""

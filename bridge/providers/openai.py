@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
-from pydantic import Field
-
 from bridge.errors import BadReply
 from bridge.http import Http, segment
 from bridge.model import (
@@ -27,9 +25,21 @@ from bridge.model import (
     numbers,
 )
 from bridge.providers import result_file
-from bridge.wire import Identifier, Number, Record, milliseconds, read_record, read_rows
+from bridge.untrusted import one_line
+from bridge.wire import (
+    Identifier,
+    Number,
+    Record,
+    Step,
+    is_step,
+    milliseconds,
+    read_record,
+    read_rows,
+)
 
 _PAGE_SIZE: Final = 100
+_UNRESOLVED: Final = ("auto", -1, None)
+"""What stands for a hyperparameter that the provider has still to choose."""
 _AXES: Final = frozenset({"step", "total_steps"})
 """Numbers that say where a point lies, not how the training went."""
 
@@ -70,7 +80,7 @@ class CheckpointRecord(Record):
 
     id: str | None = None
     created_at: float | None = None
-    step_number: int = Field(ge=-(2**63), lt=2**63)
+    step_number: Step
     fine_tuned_model_checkpoint: str | None = None
     metrics: dict[str, Number | None] | None = None
 
@@ -157,9 +167,8 @@ class OpenAI:
             more = reply.get("has_more")
             if not rows or more is False:
                 return
-            last = rows[-1]
-            after = last.get("id") if isinstance(last, dict) else None
-            if isinstance(after, str) and after not in seen:
+            after = _cursor(rows)
+            if after is not None and after not in seen:
                 seen.add(after)
             elif more:
                 raise BadReply(f"The pages of {path} do not end: there is no new cursor to go on")
@@ -215,42 +224,54 @@ class OpenAI:
     ) -> list[CurvePoint]:
         """Events from the newest back to what is logged.
 
-        Of a finished job one page of them, which are exact; its result file has the rest in one
-        request, rounded. Which of the two a point comes from depends on the provider's data alone,
-        so an interrupted read is resumed with the same points.
+        The result file has the rest of a finished job's steps in one request, but rounded and
+        without the metrics over the whole validation set. Which of the two a point comes from
+        depends on the provider's data alone, so an interrupted read is resumed with the same
+        points.
         """
         points: list[CurvePoint] = []
+        # A checkpoint may be logged before the events of the steps that led to it.
+        own_steps = {checkpoint.step for checkpoint in checkpoints}
+        has_file = job.status.is_final and bool(job.result_files)
+        file: list[result_file.Row] | None = None
+        oldest: int | None = None
         for rows in self._rows(f"{path}/events"):
             records, unreadable = read_rows(EventRecord, rows)
             skipped += unreadable
             page = [point for event, _ in records for point in _event_points(event, skipped)]
             points += page
-            if any(is_logged(point.name, point.step) for point in page):
-                break
-            if min((point.step for point in page), default=2) <= 1:
-                break
-            if job.status.is_final and job.result_files:
-                rest = self._result_points(job, checkpoints, points, skipped)
-                if rest is not None:
-                    return points + rest
-        return points
+            if any(is_logged(p.name, p.step) for p in page if p.step not in own_steps):
+                return points
+            oldest = min((point.step for point in points), default=None)
+            if oldest is not None and oldest <= 1:
+                has_file = False  # It has nothing to add.
+            if has_file and not job.has_validation and file is None:
+                file = self._result_file(job, skipped)
+                if result_file.has_all_before(oldest, file):
+                    break
+        if has_file and file is None:
+            file = self._result_file(job, skipped)
+        known = [(checkpoint.step, checkpoint.created_at) for checkpoint in checkpoints]
+        known += [(point.step, point.created_at) for point in points]
+        rest = [row for row in file or () if oldest is None or row[0] < oldest]
+        return points + result_file.points(rest, result_file.Timeline(job, known))
 
-    def _result_points(
-        self,
-        job: Job,
-        checkpoints: tuple[Checkpoint, ...],
-        events: list[CurvePoint],
-        skipped: list[str],
-    ) -> list[CurvePoint] | None:
-        """The result file's points; ``None`` where it is gone or unreadable."""
+    def _result_file(self, job: Job, skipped: list[str]) -> list[result_file.Row]:
+        """The result file's rows; none where it is gone or unreadable."""
         body = self._http.find_bytes(f"/files/{segment(job.result_files[0])}/content")
         rows = result_file.rows(body) if body is not None else None
         if rows is None:
             skipped.append(f"result file {job.result_files[0]} is gone or unreadable")
-            return None
-        known = [(checkpoint.step, checkpoint.created_at) for checkpoint in checkpoints]
-        known += [(point.step, point.created_at) for point in events]
-        return result_file.points(rows, result_file.Timeline(job, known))
+        return rows or []
+
+
+def _cursor(rows: list[object]) -> str | None:
+    """The id of the last row that has one."""
+    for row in reversed(rows):
+        identifier = row.get("id") if isinstance(row, dict) else None
+        if isinstance(identifier, str) and identifier:
+            return identifier
+    return None
 
 
 def _error(error: JobError | None) -> str | None:
@@ -265,21 +286,28 @@ def _params(record: JobRecord) -> dict[str, Scalar]:
     details = method.get(kind) if isinstance(kind, str) else None
     chosen: dict[str, object] = dict(record.hyperparameters or {})
     if isinstance(details, Mapping) and isinstance(details.get("hyperparameters"), Mapping):
-        chosen |= details["hyperparameters"]
+        chosen |= {
+            name: value
+            for name, value in details["hyperparameters"].items()
+            if name not in chosen or value not in _UNRESOLVED
+        }
     chosen |= {"seed": record.seed, "method": kind}
     return {
         name: value
         for name, value in chosen.items()
-        if isinstance(value, str | int | float) and value not in {"auto", -1}
+        if isinstance(value, str | int | float) and value not in _UNRESOLVED
     }
 
 
 def _event_points(record: EventRecord, skipped: list[str]) -> Iterator[CurvePoint]:
     data = record.data or {}
     step = data.get("step")
+    if record.type not in {"metrics", None} or step is None:
+        return
     if isinstance(step, float) and step.is_integer():
         step = int(step)
-    if record.type not in {"metrics", None} or isinstance(step, bool) or not isinstance(step, int):
+    if isinstance(step, bool) or not isinstance(step, int) or not is_step(step):
+        skipped.append(f"event at step {one_line(str(step), 40)}: this is no step")
         return
     values, broken = numbers({name: value for name, value in data.items() if name not in _AXES})
     skipped += [f"event at step {step}: {name} is not a finite number" for name in broken]

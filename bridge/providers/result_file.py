@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from bridge.model import CurvePoint, Job
+from bridge.wire import is_step
 
 _COLUMNS: Final[Mapping[str, str]] = {
     "train_accuracy": "train_mean_token_accuracy",
@@ -33,10 +34,13 @@ def rows(body: bytes) -> list[Row] | None:
     if text is None:
         return None
     found: dict[int, dict[str, float]] = {}
-    for line in csv.DictReader(io.StringIO(text)):
-        step = _number(line.get("step"))
-        if step is not None and step.is_integer():
-            found.setdefault(int(step), dict(_metrics(line)))
+    try:
+        for line in csv.DictReader(io.StringIO(text)):
+            step = _number(line.get("step"))
+            if step is not None and step.is_integer() and is_step(int(step)):
+                found.setdefault(int(step), dict(_metrics(line)))
+    except csv.Error:
+        return None
     return sorted(found.items())
 
 
@@ -103,6 +107,13 @@ class Timeline:
             self._times[right - 1 : right + 1],
         )
         return time_0 + (time_1 - time_0) * (step - step_0) // (step_1 - step_0) // 1000 * 1000
+
+
+def has_all_before(step: int | None, table: Sequence[Row]) -> bool:
+    """Whether the rows have every step before ``step``; ``None``: before their own last one."""
+    found = {row_step for row_step, _ in table}
+    end = max(found, default=0) if step is None else step
+    return bool(found) and all(each in found for each in range(1, end))
 
 
 def points(table: Sequence[Row], timeline: Timeline) -> list[CurvePoint]:

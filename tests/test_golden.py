@@ -1,0 +1,181 @@
+"""Recorded replies of the real providers, and the jobs that they become."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.http import connect
+from bridge.model import Page, Snapshot
+from bridge.providers import TYPES, Provider
+from bridge.untrusted import Redactor
+
+Json = dict[str, Any]
+
+GOLDEN = Path(__file__).with_name("golden")
+CASES = sorted(path.parent for path in GOLDEN.glob("*/*/expected.json"))
+READS = [case for case in CASES if (case / "job.json").exists()]
+LISTS = [case for case in CASES if (case / "list.json").exists()]
+POLLS = [case for case in CASES if (case / "polls.json").exists()]
+
+BASE = "/v1"
+POLLED = "a-job-that-was-polled"
+NO_MORE = httpx.Response(200, json={"object": "list", "data": [], "has_more": False})
+"""The events beyond the pages that were recorded: the case ends there."""
+GONE = httpx.Response(
+    404, json={"error": {"message": "No such File object", "type": "", "code": ""}}
+)
+
+
+def named(case: Path) -> str:
+    """A case by its provider and folder."""
+    return f"{case.parent.name}/{case.name}"
+
+
+def load(path: Path) -> Json:
+    """A JSON file that holds an object."""
+    document: Json = json.loads(path.read_text())
+    return document
+
+
+def load_all(path: Path) -> list[Json]:
+    """A JSON file that holds a list of objects."""
+    documents: list[Json] = json.loads(path.read_text())
+    return documents
+
+
+def provider(case: Path, transport: httpx.MockTransport) -> Provider:
+    """The provider class that the case is about, over recorded replies."""
+    http = connect(
+        f"https://provider.example{BASE}", headers={}, redactor=Redactor(), transport=transport
+    )
+    return TYPES[case.parent.name](http, curves=True)
+
+
+def replies(case: Path) -> dict[tuple[str, str | None], bytes]:
+    """The case's replies by path and cursor."""
+    found: dict[tuple[str, str | None], bytes] = {}
+
+    def serve(name: str, path: str, after: str | None = None) -> None:
+        if (case / name).exists():
+            found[BASE + path, after] = (case / name).read_bytes()
+
+    serve("list.json", "/fine_tuning/jobs")
+    if (case / "job.json").exists():
+        job = load(case / "job.json")
+        path = f"/fine_tuning/jobs/{job['id']}"
+        serve("job.json", path)
+        serve("checkpoints.json", f"{path}/checkpoints")
+        serve("events.json", f"{path}/events")
+        if (case / "events_2.json").exists():
+            cursor = load(case / "events.json")["data"][-1]["id"]
+            serve("events_2.json", f"{path}/events", cursor)
+        for file in job.get("result_files", ()):
+            serve("result.csv", f"/files/{file}/content")
+            serve("result.b64", f"/files/{file}/content")
+    return found
+
+
+def serving(case: Path) -> httpx.MockTransport:
+    """A provider that answers with the case's replies and knows nothing else."""
+    known = replies(case)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        body = known.get((path, request.url.params.get("after")))
+        if body is None and path.endswith("/events"):
+            return NO_MORE
+        if body is None:
+            assert path.startswith(f"{BASE}/files/"), f"{request.url} was never recorded"
+            return GONE
+        kind = "application/octet-stream" if "/files/" in path else "application/json"
+        return httpx.Response(200, headers={"Content-Type": kind}, content=body)
+
+    return httpx.MockTransport(answer)
+
+
+def always(reply: Json) -> httpx.MockTransport:
+    """A provider with one answer to everything."""
+    return httpx.MockTransport(lambda _request: httpx.Response(200, json=reply))
+
+
+def plain(value: Snapshot | Page) -> Json:
+    """A value of the model as JSON would carry it."""
+    document: Json = json.loads(json.dumps(asdict(value)))
+    return document
+
+
+def nothing_logged(_name: str, _step: int) -> bool:
+    """A tracking store that is empty."""
+    return False
+
+
+def compare(snapshot: Snapshot, expected: Json) -> None:
+    """The snapshot is the expected one; of a long curve only the expected sample is compared."""
+    found = plain(snapshot)
+    if "curve_sample" in expected:
+        curve = found.pop("curve")
+        assert len(curve) == expected["curve_length"]
+        assert [point for point in expected["curve_sample"] if point not in curve] == []
+        expected = {
+            name: value for name, value in expected.items() if not name.startswith("curve_")
+        }
+    assert found == expected
+
+
+@pytest.mark.parametrize("case", READS, ids=named)
+def test_a_recorded_job_is_read_as_its_expectation_says(case: Path) -> None:
+    """Every field of the job, every checkpoint and every point of its curve is as expected."""
+    job_id = load(case / "job.json")["id"]
+    snapshot = provider(case, serving(case)).read(job_id, listed=None, is_logged=nothing_logged)
+    compare(snapshot, load(case / "expected.json"))
+
+
+@pytest.mark.parametrize("case", LISTS, ids=named)
+def test_a_recorded_list_is_read_as_its_expectation_says(case: Path) -> None:
+    """A job in a list has all that its own reply says but for what only that reply holds."""
+    pages = [plain(page) for page in provider(case, serving(case)).pages()]
+    assert pages == [load(case / "expected.json")]
+
+
+@pytest.mark.parametrize("case", POLLS, ids=named)
+def test_successive_polls_show_the_job_grow(case: Path) -> None:
+    """Each recorded poll of one job is read as expected; checkpoints only ever come on top."""
+    steps: set[int] = set()
+    polls = load_all(case / "polls.json")
+    expected = load_all(case / "expected.json")
+    for poll, wanted in zip(polls, expected, strict=True):
+        snapshot = provider(case, always({"id": POLLED, **poll})).read(
+            POLLED, listed=None, is_logged=nothing_logged
+        )
+        compare(snapshot, wanted)
+        assert steps <= {checkpoint.step for checkpoint in snapshot.checkpoints}
+        steps = {checkpoint.step for checkpoint in snapshot.checkpoints}
+    assert len(polls) == 8
+    assert steps == {12, 24, 36, 48, 60}
+
+
+@pytest.mark.parametrize("form", ["base64", "plain"])
+def test_the_form_of_a_result_file_makes_no_difference(form: str) -> None:
+    """A result file gives the same curve in base64 as in plain CSV, and exact events before it."""
+    case = GOLDEN / "openai" / f"succeeded_{form}_result_file"
+    other = GOLDEN / "openai" / "succeeded_with_validation"
+    job_id = load(case / "job.json")["id"]
+    with_file, without = (
+        provider(path, serving(path)).read(job_id, listed=None, is_logged=nothing_logged).curve
+        for path in (case, other)
+    )
+    assert with_file[: len(without)] == without
+    assert {point.step for point in with_file[len(without) :]} == set(range(1, 42))
+
+
+def test_every_folder_is_a_case() -> None:
+    """No recording lies about unused: every folder has an expectation and something to read."""
+    assert sorted(path for path in GOLDEN.glob("*/*") if path.is_dir()) == CASES
+    assert {case.parent.name for case in CASES} == set(TYPES)
+    assert sorted(READS + LISTS + POLLS) == CASES
