@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -41,7 +42,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 @app.command()
 def demo(
     port: Annotated[
-        int | None, typer.Option(help="Port of the MLflow UI; else 5000, or any if that is taken.")
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port of the MLflow UI; else 5000, or any if that is taken."
+        ),
     ] = None,
     *,
     once: Annotated[
@@ -87,10 +91,12 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
 ) -> None:
     """Copy the history of all providers into MLflow, once."""
     from bridge.commands.backfill import backfill as command
-    from bridge.commands.backfill import chosen, select
+    from bridge.commands.backfill import select
 
     def work() -> int:
-        selection = select(
+        settings, selection = select(
+            _settings(config),
+            providers=provider or (),
             job_ids=job or (),
             since=since,
             until=until,
@@ -98,7 +104,6 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
             limit=limit,
             now=datetime.now(UTC),
         )
-        settings = chosen(_settings(config), provider or ())
         return command(settings, os.environ, selection, dry_run=dry_run, as_json=as_json)
 
     _exit(work)
@@ -132,7 +137,9 @@ def init(
 
 @app.command()
 def simulate(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: any free one.")] = 8808,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")
+    ] = 8808,
 ) -> None:
     """Serve simulated OpenAI and Mistral APIs on this machine."""
     from bridge.commands.simulate import simulate as command
@@ -185,4 +192,7 @@ def _exit(work: Callable[[], int]) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows "?"
     app()

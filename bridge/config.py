@@ -37,14 +37,17 @@ def load(path: Path | None, environ: Environ) -> Settings:
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
     data = _read(named or DEFAULT_PATH) if named or DEFAULT_PATH.exists() else {}
     problems: dict[str, str] = {}
-    data = _expand(data, environ, "", problems)
+    try:
+        data = _expand(data, environ, "", problems)
+    except RecursionError:
+        raise ConfigError([f"{named} refers to itself"]) from None
     data = _with_defaults(data, environ, problems)
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
         for details in error.errors(include_url=False, include_input=False):
             where = _path(details["loc"])
-            if not _follows_from(where, problems):
+            if not _follows_from(where, details["type"], problems):
                 problems.setdefault(where, _sentence(dict(details), data))
     if problems:
         raise ConfigError(
@@ -53,18 +56,40 @@ def load(path: Path | None, environ: Environ) -> Settings:
     return settings
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as everybody writes it; a key that stands twice is an error, not a loss."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if doubled := {key for key in keys if keys.count(key) > 1 and key != "<<"}:
+            raise ConfigError([f"{key}: stands twice; join the two" for key in sorted(doubled)])
+        return mapping
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # safe: _Loader is a SafeLoader
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except OSError as error:
         raise ConfigError(
             [f"{path} cannot be read ({error.strerror}); write one with: ftbridge init {path}"]
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # A broken date or number comes as whatever Python's own parsers raise.
+    except (
+        yaml.YAMLError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
+        # PyYAML's own words may quote a value.
         mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or "not text"
-        raise ConfigError([f"{path} is not valid YAML{where}: {what}"]) from None
+        where = f" near line {mark.line + 1}" if mark else ""
+        raise ConfigError(
+            [f"{path} is not valid YAML{where}; a value may lack its quotes there"]
+        ) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -87,10 +112,11 @@ def _expand(value: Any, environ: Environ, where: str, problems: dict[str, str]) 
     def replace(match: re.Match[str]) -> str:
         found = environ.get(match["name"], match["default"])
         if found is None or (not found and match["default"] is None):
-            problems[where] = (
+            problem = (
                 f"the environment variable {match['name']} is not set;"
                 f" export it, or write ${{{match['name']}:-default}}"
             )
+            problems[where] = "; ".join(filter(None, (problems.get(where), problem)))
             return match[0]
         return found
 
@@ -101,13 +127,11 @@ def _with_defaults(
     data: dict[str, Any], environ: Environ, problems: dict[str, str]
 ) -> dict[str, Any]:
     """``data`` with what the environment and the kind of provider say."""
-    data = dict(data)
-    mlflow = data["mlflow"] = data.get("mlflow") or {}
-    if isinstance(mlflow, dict):
-        data["mlflow"] = _from_environment(environ) | _without_nulls(mlflow)
-    if "poll" in data:
-        data["poll"] = data["poll"] or {}
-    if data.get("providers") is None:
+    # A section that is written without content holds nothing.
+    data = {"mlflow": {}} | {key: {} if value is None else value for key, value in data.items()}
+    if isinstance(data["mlflow"], dict):
+        data["mlflow"] = _from_environment(environ) | _without_nulls(data["mlflow"])
+    if data.get("providers", {}) == {}:
         data["providers"] = _in_environment(environ)
         if not data["providers"]:
             known = ", ".join(kind.key_variable for kind in TYPES.values())
@@ -148,8 +172,9 @@ def _completed(item: Any, environ: Environ) -> Any:  # noqa: ANN401 - YAML is un
     if not isinstance(item, dict):
         return item
     item = _without_nulls(item)
-    item.setdefault("type", item.get("name"))
-    kind = TYPES.get(item["type"]) if isinstance(item["type"], str) else None
+    if not _VARIABLE.search(str(item.get("name", ""))):
+        item.setdefault("type", item.get("name"))
+    kind = TYPES.get(str(item.get("type")))
     if kind is not None:
         item.setdefault("base_url", kind.base_url)
         if environ.get(kind.key_variable):
@@ -168,11 +193,14 @@ def _path(location: tuple[int | str, ...]) -> str:
     return path.lstrip(".")
 
 
-def _follows_from(where: str, problems: Mapping[str, str]) -> bool:
+def _follows_from(where: str, kind: str, problems: Mapping[str, str]) -> bool:
     """Whether a problem is only the consequence of one that is already listed."""
     if where == "providers":
         return any(known.startswith("providers[") for known in problems)
-    return where.endswith(".base_url") and where.replace(".base_url", ".type") in problems
+    parent, _, key = where.rpartition(".")
+    if kind != "missing" or key not in {"base_url", "type", "api_key"}:
+        return False
+    return any(f"{parent}.{cause}" in problems for cause in ("type", "name"))
 
 
 def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:

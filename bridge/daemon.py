@@ -21,7 +21,16 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from bridge.errors import BridgeError, Stopped, TrackingDown
+from bridge.errors import (
+    BadReply,
+    BridgeError,
+    NoAnswer,
+    ServerFailed,
+    Stopped,
+    Throttled,
+    TrackingDown,
+    Unreachable,
+)
 from bridge.report import Kind, Outcome, Report
 from bridge.sync import Sync
 
@@ -31,14 +40,18 @@ GRACE: Final = 5.0
 """Seconds that work in hand gets to finish after a signal. Whatever is cut off, the next start
 does again: nothing is lost."""
 _MOST_REMEMBERED: Final = 10_000
+_PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 
 
 @contextmanager
-def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set ``stopping``; a second one ends the process at once."""
+def stop_on_signals(
+    stopping: threading.Event, *, at_once: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """SIGINT and SIGTERM set ``stopping``; a second one ends the process after ``at_once``."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
+            at_once()
             os._exit(128 + number)
         stopping.set()
 
@@ -142,16 +155,17 @@ class News:
         stopped = report.stopped
         if isinstance(stopped, Stopped):
             return
-        who = None
-        if stopped is not None:
-            who = "mlflow" if isinstance(stopped, TrackingDown) else report.provider
         before = self._outages.pop(report.provider, None)
-        if who is not None:
-            self._outages[report.provider] = who
-        if stopped is not None and who != before:
+        if stopped is None:
+            if before is not None:
+                log.info("recovered", provider=report.provider)
+            return
+        # An outage that shows as a 503 now and as a timeout then is one; a refused key is another.
+        kind = "passing" if isinstance(stopped, _PASSING) else type(stopped).__name__
+        self._outages[report.provider] = kind
+        if kind != before:
+            who = "mlflow" if isinstance(stopped, TrackingDown) else report.provider
             log.error("outage", provider=report.provider, of=who, **_facts(stopped))
-        elif stopped is None and before is not None:
-            log.info("recovered", provider=report.provider, of=before)
 
     def _is_new(self, provider: str, job_id: str, sentence: str) -> bool:
         key = (provider, job_id, sentence)

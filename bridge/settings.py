@@ -38,6 +38,25 @@ def _known_type(name: str) -> str:
     return name
 
 
+def _address(text: str) -> str:
+    try:
+        urlsplit(text)
+    except ValueError:
+        raise ValueError("is no address: brackets in a password are written %5B and %5D") from None
+    return text
+
+
+def _metric_names(wanted: object) -> object:
+    if isinstance(wanted, str) and wanted in PRESETS:
+        return wanted
+    if not isinstance(wanted, dict) or not all(isinstance(name, str) for name in wanted.values()):
+        raise ValueError(f"must be one of {', '.join(PRESETS)}, or a mapping of names")
+    for name, renamed in wanted.items():
+        if not is_allowed_name(renamed):
+            raise ValueError(f"the name for {name} is one that MLflow refuses")
+    return wanted
+
+
 def _header_value(secret: SecretStr) -> SecretStr:
     """A secret without the newline that files end with, fit to be sent in a header."""
     text = secret.get_secret_value().strip()
@@ -63,22 +82,14 @@ class Section(BaseModel):
 class MlflowSettings(Section):
     """Where runs are written, and under which names."""
 
-    tracking_uri: Annotated[str, StringConstraints(min_length=1)] = "sqlite:///mlflow.db"
+    tracking_uri: Annotated[
+        str, StringConstraints(min_length=1), AfterValidator(_address), Field(repr=False)
+    ] = "sqlite:///mlflow.db"
     experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] = (
         "hosted-fine-tunes"
     )
-    metric_names: str | dict[str, str] = "provider"
+    metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = "provider"
     curves: bool = True
-
-    @field_validator("metric_names")
-    @classmethod
-    def _known_names(cls, wanted: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(wanted, str):
-            if wanted not in PRESETS:
-                raise ValueError(f"must be one of {', '.join(PRESETS)}, or a mapping of names")
-        elif refused := [name for name in wanted.values() if not is_allowed_name(name)]:
-            raise ValueError(f"MLflow refuses the metric name {refused[0]!r}")
-        return wanted
 
 
 class PollSettings(Section):
@@ -95,7 +106,12 @@ class ProviderSettings(Section):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
     type: Annotated[str, AfterValidator(_known_type)]
     api_key: Annotated[SecretStr, AfterValidator(_header_value)]
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
+    base_url: Annotated[
+        str,
+        StringConstraints(pattern=r"^https?://[^\s/]+"),
+        AfterValidator(_address),
+        Field(repr=False),
+    ]
     experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] | None = None
     headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
         default_factory=dict

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from bridge import errors
+from bridge.mlflow_errors import refused
 from bridge.plan import FINAL_RUN_STATUS, JOB_TAG, OWNER, OWNER_TAG, PROVIDER_TAG, Plan, Recorded
 from bridge.untrusted import Redactor, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
-    from mlflow.exceptions import MlflowException
 
 _PAGE_SIZE: Final = 1000
 
@@ -114,6 +114,8 @@ class Tracking:
     def ping(self) -> None:
         """Make sure that the store answers. A database file that is still missing is fine."""
         if self._is_missing:
+            with self._translated():
+                _check_folder(self._file)
             return
         with self._translated():
             self._client.search_experiments(max_results=1)
@@ -246,6 +248,7 @@ class Tracking:
                 logging.getLogger("mlflow").setLevel(logging.WARNING)
                 from mlflow import MlflowClient
 
+                _knock(self.uri)
                 client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
                 with _first_opening(self._file):
                     client.search_experiments(max_results=1)
@@ -260,67 +263,20 @@ class Tracking:
 
         try:
             yield
-        except MlflowException as error:
-            raise self._translate(error, one_job=one_job) from error
-        except ModuleNotFoundError as error:
-            raise errors.TrackingDown(
-                f"MLflow needs the Python package {error.name!r} for {self.shown_uri}",
-                f"pip install {error.name}",
-            ) from error
-        except (SQLAlchemyError, OSError) as error:
-            raise self._down(str(error)) from error
-
-    def _translate(self, error: MlflowException, *, one_job: bool) -> errors.TrackingError:
-        message = self._redactor.text(str(error))
-        causes = {type(cause).__name__ for cause in _causes(error)}
-        if (
-            "must be in the 'active' state" in message
-            or (error.error_code == "RESOURCE_DOES_NOT_EXIST" and "Run" in message)
-            # Another process has inserted the same param or tag between MLflow's look and write.
-            or any(sign in message for sign in _RACED)
-        ):
-            return errors.RunChanged(f"MLflow: {one_line(message)}")
-        if error.error_code == "UNAUTHENTICATED":
-            return errors.TrackingDown(
-                f"MLflow at {self.shown_uri} does not know you (401)",
-                "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
-            )
-        if error.error_code == "PERMISSION_DENIED":
-            return errors.TrackingDown(
-                f"MLflow at {self.shown_uri} refuses ({one_line(message, 200)})",
-                "Ask for write permission, or start the server with --allowed-hosts for this name",
-            )
-        if error.error_code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in message:
-            return errors.TrackingDown(
-                f"{self.shown_uri} is not an MLflow server", "Correct mlflow.tracking_uri"
-            )
-        if one_job and "too many 500 error responses" in message:
-            return errors.TrackingError(f"MLflow failed (500): {one_line(message)}")
-        if causes & _PASSING_CAUSES:
-            return self._down(message)
-        if causes & _WRONG_URI:
-            return errors.TrackingDown(
-                f"{self.shown_uri} is no tracking store: {one_line(message)}",
-                "Use sqlite:///FILE, postgresql://..., or the http(s) address of an MLflow server"
-                " as mlflow.tracking_uri",
-            )
-        refused = errors.TrackingError if one_job else errors.TrackingDown
-        return refused(f"MLflow at {self.shown_uri} refused: {one_line(message)}")
-
-    def _down(self, message: str) -> errors.TrackingDown:
-        what = one_line(self._redactor.text(message), 200)
-        return errors.TrackingDown(
-            f"MLflow at {self.shown_uri} cannot be reached ({what})",
-            "Start it, or correct mlflow.tracking_uri",
-        )
+        except (
+            MlflowException,
+            ModuleNotFoundError,
+            SQLAlchemyError,
+            OSError,
+            ValueError,
+        ) as error:
+            message = self._redactor.text(str(error))
+            raise refused(error, message, self.shown_uri, one_job=one_job) from error
 
     @property
     def shown_uri(self) -> str:
         """The URI without its password."""
-        parts = urlsplit(self.uri)
-        if parts.password:
-            return self._redactor.text(self.uri.replace(f":{parts.password}@", ":***@"))
-        return self._redactor.text(self.uri)
+        return one_line(self._redactor.text(self.uri))
 
     def link(self, experiment_id: str, run_id: str | None = None) -> str:
         """Where MLflow's UI shows an experiment's runs, or one run.
@@ -341,32 +297,32 @@ class Tracking:
         return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
 
 
+def _check_folder(file: Path | None) -> None:
+    if file is not None and not os.access(file.parent, os.W_OK):
+        raise PermissionError(f"{file.parent} is no folder to write to")
+
+
+def _knock(uri: str) -> None:
+    """Connect to a database once: MLflow itself would try for minutes if it is down."""
+    if urlsplit(uri).scheme.partition("+")[0] not in {"postgresql", "mysql", "mssql"}:
+        return
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    with engine.connect():
+        pass
+
+
 @contextlib.contextmanager
 def _first_opening(database: Path | None) -> Iterator[None]:
     """Lets one process at a time make an sqlite database's tables: two would get in their way."""
     if database is None:
         yield
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
     with database.open("ab") as file:
         # No lock of sqlite's own: those are of another kind.
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-_PASSING_CAUSES: Final = frozenset(
-    {"ConnectionError", "ConnectTimeout", "ReadTimeout", "RetryError", "OperationalError"}
-)
-_RACED: Final = ("UNIQUE constraint failed", "duplicate key value violates unique constraint")
-_WRONG_URI: Final = frozenset(
-    {"InvalidUrlException", "UnsupportedModelRegistryStoreURIException", "InvalidURL"}
-)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _quoted(text: str | None) -> str | None:

@@ -13,6 +13,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2
 """C0 and C1 controls (terminal escapes too) and bidirectional overrides; not tab and newline."""
 
 
+_USERINFO = re.compile(r"(?<=://)(?P<user>[^\s/@:]*):[^\s/@]+@")
+_PASSWORD_PARAMETER = re.compile(r"(?<=[?&]password=)[^\s&'\"]+")
+
+
 def clean(text: str, limit: int) -> str:
     """``text`` without control characters and lone surrogates, at most ``limit`` characters."""
     printable = _CONTROL.sub("", text).encode("utf-8", "replace").decode("utf-8")
@@ -39,8 +43,9 @@ class Redactor:
         )
 
     def text(self, text: str) -> str:
-        """``text`` with the secrets masked."""
-        return self._text.sub(MASK, text) if self._text else text
+        """``text`` with the secrets masked, and every password in an address."""
+        text = self._text.sub(MASK, text) if self._text else text
+        return _PASSWORD_PARAMETER.sub(MASK, _USERINFO.sub(rf"\g<user>:{MASK}@", text))
 
     def body(self, body: bytes) -> bytes:
         """``body`` with the secrets masked."""

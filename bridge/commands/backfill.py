@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from bridge import log
 from bridge.assembly import assemble, experiment_of, redactor_of
 from bridge.commands import summary
-from bridge.commands.console import links, print_json, print_links, safe
+from bridge.commands.console import links, print_json, print_links
 from bridge.commands.progress import watching
 from bridge.daemon import stop_on_signals
 from bridge.errors import ConfigError, NotFound, Refused
@@ -19,6 +19,7 @@ from bridge.model import JobStatus
 from bridge.providers import TYPES
 from bridge.report import Kind, Report, Selection
 from bridge.settings import Settings, duration
+from bridge.untrusted import one_line
 
 
 def backfill(
@@ -54,43 +55,33 @@ def backfill(
     return 0 if all(report.is_well for report in reports) else 1
 
 
-def chosen(settings: Settings, names: Sequence[str]) -> Settings:
-    """The settings with only the providers of these names.
-
-    Raises:
-        ConfigError: a name is not configured.
-    """
-    known = [provider.name for provider in settings.providers]
-    problems = [
-        f"--provider {safe(name)}: not configured; there is {', '.join(known)}"
-        for name in names
-        if name not in known
-    ]
-    if problems:
-        raise ConfigError(problems)
-    wanted = tuple(p for p in settings.providers if not names or p.name in names)
-    return settings.model_copy(update={"providers": wanted})
-
-
 def select(
+    settings: Settings,
     *,
-    job_ids: Sequence[str],
-    since: str | None,
-    until: str | None,
-    statuses: Sequence[str],
-    limit: int | None,
+    providers: Sequence[str] = (),
+    job_ids: Sequence[str] = (),
+    since: str | None = None,
+    until: str | None = None,
+    statuses: Sequence[str] = (),
+    limit: int | None = None,
     now: datetime,
-) -> Selection:
-    """The jobs that the command line asks for.
+) -> tuple[Settings, Selection]:
+    """The providers and jobs that the command line asks for.
 
     Raises:
         ConfigError: with everything on the command line that does not hold.
     """
     problems: list[str] = []
+    known = [provider.name for provider in settings.providers]
+    problems += [
+        f"--provider {one_line(name)}: not configured; there is {', '.join(known)}"
+        for name in providers
+        if name not in known
+    ]
     words = {status.value for status in JobStatus}
     words |= {word.lower() for kind in TYPES.values() for word in kind.statuses}
     problems += [
-        f"--status {safe(status)}: no such status; there is {', '.join(sorted(words))}"
+        f"--status {one_line(status)}: no such status; there is {', '.join(sorted(words))}"
         for status in statuses
         if status.lower() not in words
     ]
@@ -105,7 +96,8 @@ def select(
     )
     if problems:
         raise ConfigError(problems)
-    return selection
+    wanted = tuple(p for p in settings.providers if not providers or p.name in providers)
+    return settings.model_copy(update={"providers": wanted}), selection
 
 
 def _moment(option: str, text: str | None, now: datetime, problems: list[str]) -> int | None:
@@ -123,7 +115,7 @@ def _moment(option: str, text: str | None, now: datetime, problems: list[str]) -
         return int(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
         problems.append(
-            f"{option} {safe(text)}: write a date (2026-01-31), a time (2026-01-31T12:00:00Z),"
+            f"{option} {one_line(text)}: write a date (2026-01-31), a time (2026-01-31T12:00:00Z),"
             " or how long ago (30d)"
         )
         return None

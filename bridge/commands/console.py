@@ -26,12 +26,12 @@ _WIDE: Final = 200
 def out() -> Console:
     """Where results go."""
     width = None if sys.stdout.isatty() else _WIDE
-    return Console(highlight=False, soft_wrap=True, width=width)
+    return Console(highlight=False, soft_wrap=True, emoji=False, width=width)
 
 
 def err() -> Console:
     """Where progress and trouble go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def safe(text: str, limit: int = 300) -> str:

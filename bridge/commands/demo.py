@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,24 +57,25 @@ def demo(*, port: int | None, once: bool) -> int:
     log.set_up(Redactor())
     os.environ.update(_ENVIRONMENT)
     stopping = threading.Event()
+    children = Children()
     with (
-        daemon.stop_on_signals(stopping),
         tempfile.TemporaryDirectory(prefix="ftbridge-demo-") as folder,
-        _mlflow_server(Path(folder), _port(port), stopping) as mlflow_url,
+        daemon.stop_on_signals(stopping, at_once=lambda: children.end_now(folder)),
+        _mlflow_server(Path(folder), _port(port), stopping, children) as mlflow_url,
     ):
         if stopping.is_set():
             return 0
         if once:
-            return _to_the_end(mlflow_url, stopping)
-        return _live(mlflow_url, stopping)
+            return _to_the_end(mlflow_url, stopping, children)
+        return _live(mlflow_url, stopping, children)
 
 
-def _live(mlflow_url: str, stopping: threading.Event) -> int:
+def _live(mlflow_url: str, stopping: threading.Event, children: Children) -> int:
     """The daemon, in real time, until a signal."""
     with (
         Simulator(jobs=demo_jobs(time.time()), api_key=_KEY) as simulator,
         assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge,
-        _local_run(mlflow_url, seconds_per_step=_PACE),
+        children.local_run(mlflow_url, seconds_per_step=_PACE),
     ):
         page = _page(bridge.tracking)
         out().print(
@@ -86,7 +88,7 @@ def _live(mlflow_url: str, stopping: threading.Event) -> int:
     return 0
 
 
-def _to_the_end(mlflow_url: str, stopping: threading.Event) -> int:
+def _to_the_end(mlflow_url: str, stopping: threading.Event, children: Children) -> int:
     """The same passes on a clock that is turned by hand, then what landed."""
     # Begins in the past, so that nothing happens in the future.
     started = time.time() - all_end_by(demo_jobs(0.0))
@@ -95,7 +97,8 @@ def _to_the_end(mlflow_url: str, stopping: threading.Event) -> int:
     with (
         Simulator(jobs=jobs, api_key=_KEY, clock=lambda: clock) as simulator,
         assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge,
-        _local_run(mlflow_url, seconds_per_step=0.0) as local_run,
+        tempfile.TemporaryFile() as output,
+        children.local_run(mlflow_url, seconds_per_step=0.0, output=output) as local_run,
     ):
         end = all_end_by(jobs)
         troubles: list[str] = []
@@ -107,8 +110,10 @@ def _to_the_end(mlflow_url: str, stopping: threading.Event) -> int:
             if clock >= end:
                 break
             clock = min(clock + _LEAP, end)
-        if local_run.wait() != 0:
-            troubles.append("the local run failed")
+        if local_run.wait() != 0 and not stopping.is_set():
+            output.seek(0)
+            said = output.read().decode(errors="replace")[-600:]
+            troubles.append(f"the local run failed: {said}")
         landed = _landed(bridge.tracking)
         out().print(_table(jobs, landed))
         for trouble in troubles:
@@ -168,7 +173,9 @@ def _page(tracking: Tracking) -> str:
 
 
 @contextlib.contextmanager
-def _mlflow_server(folder: Path, port: int, stopping: threading.Event) -> Iterator[str]:
+def _mlflow_server(
+    folder: Path, port: int, stopping: threading.Event, children: Children
+) -> Iterator[str]:
     """MLflow's own server with a new database; its address once it answers."""
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
@@ -177,7 +184,7 @@ def _mlflow_server(folder: Path, port: int, stopping: threading.Event) -> Iterat
     command += ["--artifacts-destination", str(folder / "artifacts")]
     out().print("Starting MLflow ...")
     output = (folder / "mlflow.log").open("wb")
-    with output, _process(command, output=output) as server:
+    with output, children.start(command, output=output) as server:
         deadline = time.monotonic() + _START_TIMEOUT
         while not _answers(url) and not stopping.wait(0.2):
             if server.poll() is not None or time.monotonic() > deadline:
@@ -193,37 +200,60 @@ def _answers(url: str) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _local_run(mlflow_url: str, *, seconds_per_step: float) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "bridge.simulator.train_locally", str(seconds_per_step)]
-    with _process(command, environ={"MLFLOW_TRACKING_URI": mlflow_url}) as process:
-        yield process
+class Children:
+    """The processes that the demo starts: each in a group of its own, so Ctrl-C is ours alone."""
 
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
 
-@contextlib.contextmanager
-def _process(
-    command: list[str],
-    *,
-    environ: Mapping[str, str] | None = None,
-    output: IO[bytes] | int = subprocess.DEVNULL,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own: Ctrl-C is ours, and its children end with it."""
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
-        command,
-        env=os.environ | dict(environ or {}),
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        for which in (signal.SIGTERM, signal.SIGKILL):
+    @contextlib.contextmanager
+    def start(
+        self,
+        command: list[str],
+        *,
+        environ: Mapping[str, str] | None = None,
+        output: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that ends, with its own children, when the context does."""
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
+            command,
+            env=os.environ | dict(environ or {}),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._groups.add(process.pid)
+        try:
+            yield process
+        finally:
+            for which in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, which)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=10)
+                    break
+            self._groups.discard(process.pid)
+
+    @contextlib.contextmanager
+    def local_run(
+        self,
+        mlflow_url: str,
+        *,
+        seconds_per_step: float,
+        output: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """The local training run."""
+        command = [sys.executable, "-m", "bridge.simulator.train_locally", str(seconds_per_step)]
+        environ = {"MLFLOW_TRACKING_URI": mlflow_url}
+        with self.start(command, environ=environ, output=output) as process:
+            yield process
+
+    def end_now(self, folder: str) -> None:
+        """Kill them all, and remove what they wrote."""
+        for group in tuple(self._groups):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, which)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-                break
+                os.killpg(group, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _port(wanted: int | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bridge.commands.console import out, safe
-from bridge.config import STARTER
+from bridge.config import DEFAULT_PATH, STARTER
 from bridge.errors import ConfigError
 
 
@@ -19,9 +19,12 @@ def init(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(STARTER.read_text(encoding="utf-8"))
-    except FileExistsError:
-        raise ConfigError([f"{path} exists already; name another path or move it away"]) from None
     except OSError as error:
-        raise ConfigError([f"{path} cannot be written: {error.strerror}"]) from None
-    out().print(f"Wrote {safe(str(path))}. Next: edit it, then run [bold]ftbridge check[/bold].")
+        if path.exists():
+            problem = f"{path} exists already; name another path or move it away"
+        else:
+            problem = f"{path} cannot be written: {error.strerror}"
+        raise ConfigError([problem]) from None
+    check = "ftbridge check" if path == DEFAULT_PATH else f"ftbridge check --config {path}"
+    out().print(f"Wrote {safe(str(path))}. Next: edit it, then run [bold]{safe(check)}[/bold].")
     return 0

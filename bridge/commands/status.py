@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rich import box
 from rich.table import Table
 
 from bridge import log
@@ -42,15 +41,15 @@ class Tracked:
     def add(self, run: RunState) -> None:
         """Count a run."""
         self.jobs[run.status] += 1
-        at = max((moment for _, moment in run.newest.values()), default=None)
-        if at is None:
+        at = max((moment for _, moment in run.newest.values()), default=0)
+        if run.tags.get(CHECKPOINT_TAG) and at > self._checkpoint_at:
+            self._checkpoint_at = at
+            self.checkpoint = run.tags[CHECKPOINT_TAG]
+        if not at:
             return
         self.newest_point = max(at, self.newest_point or at)
         if run.status == "RUNNING":
             self.newest_active = max(at, self.newest_active or at)
-        if run.tags.get(CHECKPOINT_TAG) and at > self._checkpoint_at:
-            self._checkpoint_at = at
-            self.checkpoint = run.tags[CHECKPOINT_TAG]
 
     def lag(self, now: int) -> int | None:
         """Milliseconds since the newest point of a running job."""
@@ -104,11 +103,11 @@ def status(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fa
 
 def _table(providers: Mapping[str, Tracked], now: int) -> Table:
     """Fits the usual 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("provider", style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("provider", style="bold", overflow="fold")
     for heading in _COLUMNS.values():
         table.add_column(heading, justify="right")
-    table.add_column("newest point", justify="right")
+    table.add_column("newest", justify="right")
     table.add_column("lag", justify="right")
     for name, tracked in sorted(providers.items()):
         point, lag = tracked.newest_point, tracked.lag(now)

@@ -162,7 +162,7 @@ class OpenAI:
                 raise BadReply(f"The reply to {path} has no list", "Check base_url")
             rows = reply["data"] or []
             if not isinstance(rows, list):
-                raise BadReply(f"The list in the reply to {path} is no list")
+                raise BadReply(f"The list in the reply to {path} is no list", "Check base_url")
             yield rows
             more = reply.get("has_more")
             if not rows or more is False:
