@@ -9,10 +9,45 @@ Several processes may have created a run for one job; then all of them come to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bridge.tracking import RunState
+from bridge.plan import FINAL_RUN_STATUS, Recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A run that carries a job, as one search shows it."""
+
+    run_id: str
+    job_id: str
+    provider: str
+    name: str
+    status: str
+    is_deleted: bool
+    is_ours: bool
+    """Whether the bridge created it."""
+    start_time: int
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    newest: Mapping[str, tuple[int, int]]
+    """Of each metric the highest step and its Unix milliseconds."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether MLflow has everything."""
+        return self.status in FINAL_RUN_STATUS
+
+    def recorded(self, steps: Mapping[str, frozenset[int]]) -> Recorded:
+        """What MLflow has of the job; ``steps`` by metric."""
+        return Recorded(
+            run_id=self.run_id,
+            status=self.status,
+            start_time=self.start_time,
+            tags=self.tags,
+            params=self.params,
+            steps=steps,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

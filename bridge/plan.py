@@ -9,16 +9,15 @@ Does no I/O, reads no clock, and writes nothing that MLflow already has.
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.model import CurvePoint, JobStatus, MetricPoint, Scalar, Snapshot
+from bridge.model import JobStatus, MetricPoint, Scalar, Snapshot
+from bridge.points import CLOCK_SKEW, is_time, new_points, times
 from bridge.untrusted import clean, one_line
-from bridge.vocabulary import Vocabulary
+from bridge.vocabulary import LONGEST_NAME, Vocabulary, is_allowed_name
 
 PROVIDER_TAG: Final = "fine_tuning_provider"
 JOB_TAG: Final = "fine_tuning_job_id"
@@ -44,15 +43,10 @@ NEW_RUN_STATUS: Final = "RUNNING"
 
 SETTLING: Final = 5 * 60_000
 """Milliseconds. OpenAI publishes a job's checkpoints some seconds after its success."""
-CLOCK_SKEW: Final = 24 * 3_600_000
-"""Milliseconds. A time further ahead than this is not a time."""
-
 # MLflow's limits. Longer text would be cut there without a word.
-_LONGEST_NAME: Final = 250
 _LONGEST_PARAM: Final = 6000
 _LONGEST_TAG: Final = 5000
 _LONGEST_ERROR: Final = 1000
-_ALLOWED_NAME: Final = re.compile(r"[\w.\- /:]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +153,12 @@ def make_plan(
     if job.status is JobStatus.UNKNOWN:
         word = clean(job.provider_status, 50)
         skipped.append(f"its status {word!r} is unknown: it counts as running")
+    has = recorded.has if recorded else lambda _name, _step: False
     # While checkpoints are still to come, a rounded point must not take the place of theirs.
     points = (
         ()
         if is_settling
-        else tuple(_new_points(snapshot, recorded, vocabulary, skipped, fallback=start, now=now))
+        else tuple(new_points(snapshot, vocabulary, has, skipped, fallback=start, now=now))
     )
     params = dict(_new_params(job.params, recorded.params if recorded else {}, skipped))
     wanted = dict(_tags(provider, snapshot, is_new=recorded is None))
@@ -176,7 +171,7 @@ def make_plan(
         provider=provider,
         job_id=job.id,
         run_id=recorded.run_id if recorded else None,
-        run_name=f"{provider}/{one_line(job.suffix or job.id, _LONGEST_NAME)}",
+        run_name=f"{provider}/{one_line(job.suffix or job.id, LONGEST_NAME)}",
         start_time=start,
         tags=tags,
         params=params,
@@ -198,92 +193,21 @@ def _is_settling(snapshot: Snapshot, now: int) -> bool:
     return -CLOCK_SKEW < now - job.finished_at < SETTLING
 
 
-def _is_time(timestamp: int | None, now: int) -> bool:
-    return timestamp is not None and 0 < timestamp <= now + CLOCK_SKEW
-
-
-def _times(snapshot: Snapshot, now: int) -> list[int]:
-    """Every credible moment that the provider tells of the job."""
-    job = snapshot.job
-    told = [job.created_at, job.finished_at]
-    told += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
-    told += [point.created_at for point in snapshot.curve]
-    return [time for time in told if time is not None and _is_time(time, now)]
-
-
 def _start(snapshot: Snapshot, recorded: Recorded | None, now: int) -> int:
     if recorded is not None:
         return recorded.start_time
     created = snapshot.job.created_at
-    if created is not None and _is_time(created, now):
+    if created is not None and is_time(created, now):
         return created
-    return min(_times(snapshot, now), default=now)
+    return min(times(snapshot, now), default=now)
 
 
 def _end(snapshot: Snapshot, start: int, now: int) -> int:
     """When the job ended: failed jobs often do not say, then the last that is known of them."""
     finished = snapshot.job.finished_at
-    if finished is not None and _is_time(finished, now):
+    if finished is not None and is_time(finished, now):
         return max(start, finished)
-    return max([start, *_times(snapshot, now)])
-
-
-def _new_points(
-    snapshot: Snapshot,
-    recorded: Recorded | None,
-    vocabulary: Vocabulary,
-    skipped: list[str],
-    *,
-    fallback: int,
-    now: int,
-) -> Iterator[MetricPoint]:
-    """One point for each metric and step that MLflow does not have, by ascending step."""
-    chosen: dict[tuple[int, str], MetricPoint] = {}
-    refused: set[str] = set()
-    untimed: set[int] = set()
-    for point in _all_points(snapshot):
-        name = vocabulary.metric(point.name)
-        if not is_allowed_name(name):
-            refused.add(name)
-            continue
-        if (point.step, name) in chosen or (recorded and recorded.has(name, point.step)):
-            continue
-        timestamp = point.created_at
-        if timestamp is None or not _is_time(timestamp, now):
-            untimed.add(point.step)
-            # The start is recorded, so it is the same in every later look.
-            timestamp = fallback
-        chosen[point.step, name] = MetricPoint(name, point.step, point.value, timestamp)
-    skipped += [
-        f"metric {clean(name, 100)!r} has a name that MLflow refuses" for name in sorted(refused)
-    ]
-    if untimed:
-        skipped.append(
-            f"the time of step {min(untimed)} is missing or in the future"
-            f"{f' (and of {len(untimed) - 1} more)' if len(untimed) > 1 else ''}:"
-            " logged at the job's start"
-        )
-    for key in sorted(chosen):
-        yield chosen[key]
-
-
-def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
-    """Checkpoints before the curve: where both have a point, theirs counts."""
-    for checkpoint in snapshot.checkpoints:
-        for name, value in checkpoint.metrics.items():
-            yield CurvePoint(name, checkpoint.step, value, checkpoint.created_at)
-    yield from snapshot.curve
-
-
-def is_allowed_name(name: str) -> bool:
-    """Whether MLflow accepts ``name`` for a metric or a param."""
-    return (
-        len(name) <= _LONGEST_NAME
-        and _ALLOWED_NAME.fullmatch(name) is not None
-        and posixpath.normpath(name) == name
-        and not name.startswith(("/", ".."))
-        and name != "."
-    )
+    return max([start, *times(snapshot, now)])
 
 
 def _new_params(

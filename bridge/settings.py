@@ -18,9 +18,8 @@ from pydantic import (
     field_validator,
 )
 
-from bridge.plan import is_allowed_name
 from bridge.providers import TYPES
-from bridge.vocabulary import PRESETS
+from bridge.vocabulary import PRESETS, is_allowed_name
 
 _DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

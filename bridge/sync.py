@@ -22,15 +22,13 @@ from typing import Final
 
 from bridge import errors
 from bridge.crew import Crew, Task
-from bridge.ledger import Ledger, resolve
+from bridge.ledger import Ledger, RunState, resolve
 from bridge.model import Job
-from bridge.plan import Plan, Recorded, make_plan
+from bridge.one_job import JobSync, Steps
 from bridge.providers import Provider
 from bridge.report import Kind, Outcome, Report, Selection, Watch
-from bridge.tracking import RunState, Tracking
+from bridge.tracking import Tracking
 from bridge.vocabulary import Vocabulary
-
-Steps = Mapping[str, frozenset[int]]
 
 _MORE_ROUNDS: Final = 3
 """How often a pass takes up again a job whose run turned out to be another process's."""
@@ -57,10 +55,16 @@ class Sync:
         self.experiment = experiment
         self._provider = provider
         self._tracking = tracking
-        self._vocabulary = vocabulary
         self._executor = executor
-        self._now = now
         self._is_stopping = is_stopping
+        self._sync_job = JobSync(
+            name=name,
+            provider=provider,
+            tracking=tracking,
+            vocabulary=vocabulary,
+            now=now,
+            stop_if_asked=self._stop_if_asked,
+        )
         # A cache of what MLflow and the provider say; a new process starts without it.
         self._settled: set[str] = set()
         """Jobs with nothing left to do: MLflow has everything, or its user deleted the run."""
@@ -104,7 +108,7 @@ class Sync:
                 again = self._round(jobs, experiment_id, Ledger(), report, watch)
         for job_id in sorted(again):
             contested = errors.RunChanged("Other processes keep changing its run")
-            self._count(self._failed(job_id, contested), report, watch)
+            self._count(self._sync_job.failed(job_id, contested), report, watch)
 
     def _round(
         self,
@@ -200,7 +204,7 @@ class Sync:
         if self._is_stopping():
             raise errors.Stopped("Asked to stop")
 
-    # One job
+    # What to do with them
 
     def _tasks(
         self,
@@ -215,7 +219,15 @@ class Sync:
             if is_settled:
                 yield partial(Outcome, provider=self.name, job_id=job_id, kind=Kind.UNCHANGED)
             else:
-                yield partial(self._sync_job, job_id, listed, run, experiment_id, is_dry=is_dry)
+                yield partial(
+                    self._sync_job,
+                    job_id,
+                    listed=listed,
+                    run=run,
+                    steps=self._steps.get(job_id),
+                    experiment_id=experiment_id,
+                    is_dry=is_dry,
+                )
 
     def _run_of(
         self, job_id: str, experiment_id: str | None, ledger: Ledger
@@ -228,61 +240,6 @@ class Sync:
             return ledger.open.get(job_id), False
         found = resolve(self._tracking.runs(experiment_id, self.name, job_id=job_id))
         return found.open.get(job_id), job_id in found.settled
-
-    def _sync_job(
-        self,
-        job_id: str,
-        listed: Job | None,
-        run: RunState | None,
-        experiment_id: str | None,
-        *,
-        is_dry: bool,
-    ) -> Outcome:
-        """Read one job and write what is new of it. Runs in a worker; raises nothing."""
-        try:
-            self._stop_if_asked()
-            recorded = self._recorded(run) if run else None
-            snapshot = self._provider.read(
-                job_id, listed=listed, is_logged=self._is_logged(recorded)
-            )
-            if snapshot.job.id != job_id:
-                raise errors.BadReply(  # noqa: TRY301 - every way out is an outcome
-                    f"The provider answered with another job ({snapshot.job.id})"
-                )
-            plan = make_plan(self.name, snapshot, recorded, self._vocabulary, now=self._now())
-            run_id = plan.run_id
-            if experiment_id is not None and not is_dry and not plan.is_empty:
-                run_id = self._tracking.apply(experiment_id, plan)
-        except errors.NotFound as error:
-            return self._failed(job_id, error if listed else errors.JobVanished.of(error))
-        except errors.BridgeError as error:
-            return self._failed(job_id, error)
-        except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
-            return self._failed(job_id, errors.unexpected(error))
-        return Outcome(
-            provider=self.name,
-            job_id=job_id,
-            kind=_kind(plan),
-            plan=plan,
-            run_id=run_id,
-            steps=_with_points(recorded, plan),
-        )
-
-    def _failed(self, job_id: str, error: errors.BridgeError) -> Outcome:
-        return Outcome(provider=self.name, job_id=job_id, kind=Kind.FAILED, error=error)
-
-    def _recorded(self, run: RunState) -> Recorded:
-        """What MLflow has of a job. Its curves are read once, and again if others wrote them."""
-        steps = self._steps.get(run.job_id)
-        newest = {name: step for name, (step, _) in run.newest.items()}
-        if steps is None or {name: max(logged) for name, logged in steps.items()} != newest:
-            steps = self._tracking.steps(run)
-        return self._tracking.recorded(run, steps)
-
-    def _is_logged(self, recorded: Recorded | None) -> Callable[[str, int], bool]:
-        if recorded is None:
-            return lambda _name, _step: False
-        return lambda name, step: recorded.has(self._vocabulary.metric(name), step)
 
     # Afterwards
 
@@ -315,20 +272,6 @@ class Sync:
         }
         self._settled -= lost
         return lost
-
-
-def _kind(plan: Plan) -> Kind:
-    if plan.is_new:
-        return Kind.NEW
-    return Kind.UNCHANGED if plan.is_empty else Kind.UPDATED
-
-
-def _with_points(recorded: Recorded | None, plan: Plan) -> Steps:
-    """The steps that are logged once the plan is applied, by metric."""
-    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
-    for point in plan.points:
-        steps.setdefault(point.name, set()).add(point.step)
-    return {name: frozenset(logged) for name, logged in steps.items()}
 
 
 class _Nobody:

@@ -7,19 +7,19 @@ decided here.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from bridge import errors
+from bridge.database import check_folder, first_opening, knock
+from bridge.ledger import RunState
 from bridge.mlflow_errors import refused
-from bridge.plan import FINAL_RUN_STATUS, JOB_TAG, OWNER, OWNER_TAG, PROVIDER_TAG, Plan, Recorded
+from bridge.plan import FINAL_RUN_STATUS, JOB_TAG, OWNER, OWNER_TAG, PROVIDER_TAG, Plan
 from bridge.untrusted import Redactor, one_line
 
 if TYPE_CHECKING:
@@ -36,31 +36,6 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """What the bridge wants of MLflow's client, unless the user has said otherwise."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """A run that carries a job, as one search shows it."""
-
-    run_id: str
-    job_id: str
-    provider: str
-    name: str
-    status: str
-    is_deleted: bool
-    is_ours: bool
-    """Whether the bridge created it."""
-    start_time: int
-    end_time: int | None
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    newest: Mapping[str, tuple[int, int]]
-    """Of each metric the highest step and its Unix milliseconds."""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether MLflow has everything."""
-        return self.status in FINAL_RUN_STATUS
 
 
 class Tracking:
@@ -115,7 +90,7 @@ class Tracking:
         """Make sure that the store answers. A database file that is still missing is fine."""
         if self._is_missing:
             with self._translated():
-                _check_folder(self._file)
+                check_folder(self._file)
             return
         with self._translated():
             self._client.search_experiments(max_results=1)
@@ -175,17 +150,6 @@ class Tracking:
                 )
                 for name in run.newest
             }
-
-    def recorded(self, run: RunState, steps: Mapping[str, frozenset[int]]) -> Recorded:
-        """What is known of a run, for the plan."""
-        return Recorded(
-            run_id=run.run_id,
-            status=run.status,
-            start_time=run.start_time,
-            tags=run.tags,
-            params=run.params,
-            steps=steps,
-        )
 
     def apply(self, experiment_id: str, plan: Plan) -> str:
         """Write a plan and return its run's id. The final status is written last.
@@ -248,9 +212,9 @@ class Tracking:
                 logging.getLogger("mlflow").setLevel(logging.WARNING)
                 from mlflow import MlflowClient
 
-                _knock(self.uri)
+                knock(self.uri)
                 client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-                with _first_opening(self._file):
+                with first_opening(self._file):
                     client.search_experiments(max_results=1)
                 self._connected = client
             return self._connected
@@ -297,34 +261,6 @@ class Tracking:
         return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
 
 
-def _check_folder(file: Path | None) -> None:
-    if file is not None and not os.access(file.parent, os.W_OK):
-        raise PermissionError(f"{file.parent} is no folder to write to")
-
-
-def _knock(uri: str) -> None:
-    """Connect to a database once: MLflow itself would try for minutes if it is down."""
-    if urlsplit(uri).scheme.partition("+")[0] not in {"postgresql", "mysql", "mssql"}:
-        return
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-    with engine.connect():
-        pass
-
-
-@contextlib.contextmanager
-def _first_opening(database: Path | None) -> Iterator[None]:
-    """Lets one process at a time make an sqlite database's tables: two would get in their way."""
-    if database is None:
-        yield
-        return
-    with database.open("ab") as file:
-        # No lock of sqlite's own: those are of another kind.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _quoted(text: str | None) -> str | None:
     """``text`` as a literal of MLflow's filter language, which has no escapes."""
     for quote in ("'", '"'):
@@ -344,7 +280,6 @@ def _run_state(run: Run) -> RunState:
         is_deleted=run.info.lifecycle_stage == "deleted",
         is_ours=tags.get(OWNER_TAG) == OWNER,
         start_time=run.info.start_time,
-        end_time=run.info.end_time,
         tags=tags,
         params=run.data.params,
         # The message form is the public one that keeps a metric's step and time.

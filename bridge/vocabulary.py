@@ -1,15 +1,21 @@
-"""Metric names: the provider's own, or those that local trainers use.
+"""Metric names: the provider's own, or those that local trainers use; and what MLflow allows.
 
 Charts in MLflow lie on one another only where the names are the same.
 """
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from bridge.model import Meaning
+
+LONGEST_NAME: Final = 250
+"""Characters of a name that MLflow keeps."""
+_ALLOWED_NAME: Final = re.compile(r"[\w.\- /:]+")
 
 PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
     "provider": {},
@@ -53,3 +59,14 @@ class Vocabulary:
     def metric(self, name: str) -> str:
         """What MLflow calls the provider's metric ``name``."""
         return self.names.get(name, name)
+
+
+def is_allowed_name(name: str) -> bool:
+    """Whether MLflow accepts ``name`` for a metric or a param."""
+    return (
+        len(name) <= LONGEST_NAME
+        and _ALLOWED_NAME.fullmatch(name) is not None
+        and posixpath.normpath(name) == name
+        and not name.startswith(("/", ".."))
+        and name != "."
+    )

@@ -7,8 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.ledger import resolve
-from bridge.tracking import RunState
+from bridge.ledger import RunState, resolve
 
 runs = st.builds(
     RunState,
@@ -20,7 +19,6 @@ runs = st.builds(
     is_deleted=st.booleans(),
     is_ours=st.booleans(),
     start_time=st.just(1),
-    end_time=st.none(),
     tags=st.just({}),
     params=st.just({}),
     newest=st.just({}),

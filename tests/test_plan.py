@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan import (
-    CLOCK_SKEW,
     FINAL_RUN_STATUS,
     SETTLING,
     Plan,
     Recorded,
-    is_allowed_name,
     make_plan,
 )
-from bridge.vocabulary import Vocabulary
+from bridge.points import CLOCK_SKEW
+from bridge.vocabulary import Vocabulary, is_allowed_name
 
 NOW = 1_760_000_000_000
 CREATED = NOW - 3_600_000

@@ -850,6 +850,7 @@ def test_openai_result_file_with_holes_does_not_take_the_events_place(rows: list
 def test_openai_result_file_fills_in_for_events_that_are_gone() -> None:
     """Where events no longer reach back to the first step, the file has the rest."""
     api = openai_with_steps(20, **DONE | {"validation_file": "file-v"})
+    assert isinstance(api.events, list)
     api.events = api.events[:13]  # eight messages, then the steps 20 to 16
     curve = points(read(api.provider()).curve)
     assert curve == {n: n + 0.5 for n in range(1, 16)} | {n: float(n) for n in range(16, 21)}

@@ -26,9 +26,10 @@ from typer.testing import CliRunner
 
 from bridge.cli import app
 from bridge.commands.status import age, tally
+from bridge.ledger import RunState
 from bridge.simulator import Simulator
 from bridge.simulator.world import Outcome
-from bridge.tracking import RunState, Tracking
+from bridge.tracking import Tracking
 from tests.support.world import NOW, Clock, job, make_sync
 
 KEY = "sk-that-must-not-show"
@@ -251,7 +252,6 @@ def state(
         is_deleted=False,
         is_ours=True,
         start_time=1,
-        end_time=None,
         tags={},
         params={},
         newest={} if at is None else {"train_loss": (3, at), "valid_loss": (2, at - 5)},

@@ -6,10 +6,12 @@ import itertools
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 from bridge.report import Kind, Selection
 from bridge.simulator import Outcome, Simulator
 from bridge.tracking import Tracking
+from bridge.vocabulary import Vocabulary
 from tests.support.recorded import active_runs, deleted_runs, recorded
 from tests.support.world import Clock, job, make_sync
 
@@ -200,8 +202,8 @@ def test_an_unexpected_error_in_one_job_stops_no_other(
     jobs = [job("ftjob-a"), job("ftjob-b")]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
-        sync = make_sync(simulator, tracking, executor, clock)
-        sync._vocabulary = Explosive()  # type: ignore[assignment] # noqa: SLF001 - a defect
+        defect = cast("Vocabulary", Explosive())
+        sync = make_sync(simulator, tracking, executor, clock, vocabulary=defect)
         report = sync.run()
         assert +report.jobs == Counter({Kind.FAILED: 1, Kind.NEW: 1})
         assert "ZeroDivisionError" in str(report.failures[0][1])

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import httpx
 from rich.table import Table
@@ -25,10 +22,12 @@ from rich.table import Table
 from bridge import daemon, log
 from bridge.assembly import assemble
 from bridge.commands.console import out, safe
+from bridge.commands.processes import Children
 from bridge.errors import BridgeError, ConfigError
+from bridge.ledger import RunState
 from bridge.settings import Settings
 from bridge.simulator import SimulatedJob, Simulator, all_end_by, demo_jobs
-from bridge.tracking import RunState, Tracking
+from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
 
 EXPERIMENT: Final = "ftbridge demo (simulated jobs)"
@@ -198,62 +197,6 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/health", timeout=2.0).is_success
     except httpx.TransportError:
         return False
-
-
-class Children:
-    """The processes that the demo starts: each in a group of its own, so Ctrl-C is ours alone."""
-
-    def __init__(self) -> None:
-        self._groups: set[int] = set()
-
-    @contextlib.contextmanager
-    def start(
-        self,
-        command: list[str],
-        *,
-        environ: Mapping[str, str] | None = None,
-        output: IO[bytes] | int = subprocess.DEVNULL,
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that ends, with its own children, when the context does."""
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
-            command,
-            env=os.environ | dict(environ or {}),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._groups.add(process.pid)
-        try:
-            yield process
-        finally:
-            for which in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, which)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=10)
-                    break
-            self._groups.discard(process.pid)
-
-    @contextlib.contextmanager
-    def local_run(
-        self,
-        mlflow_url: str,
-        *,
-        seconds_per_step: float,
-        output: IO[bytes] | int = subprocess.DEVNULL,
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """The local training run."""
-        command = [sys.executable, "-m", "bridge.simulator.train_locally", str(seconds_per_step)]
-        environ = {"MLFLOW_TRACKING_URI": mlflow_url}
-        with self.start(command, environ=environ, output=output) as process:
-            yield process
-
-    def end_now(self, folder: str) -> None:
-        """Kill them all, and remove what they wrote."""
-        for group in tuple(self._groups):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _port(wanted: int | None) -> int:

@@ -11,9 +11,10 @@ from rich.table import Table
 from bridge import log
 from bridge.assembly import experiment_of, now_ms, redactor_of
 from bridge.commands.console import links, out, print_json, print_links, safe
+from bridge.ledger import RunState
 from bridge.plan import CHECKPOINT_TAG
 from bridge.settings import Settings
-from bridge.tracking import RunState, Tracking
+from bridge.tracking import Tracking
 
 _COLUMNS = {
     "SCHEDULED": "waiting",

@@ -20,79 +20,25 @@ from bridge.model import (
     JobStatus,
     Meaning,
     Page,
-    Scalar,
     Snapshot,
     numbers,
 )
 from bridge.providers import result_file
-from bridge.untrusted import one_line
+from bridge.providers.openai_records import (
+    CheckpointRecord,
+    EventRecord,
+    JobRecord,
+    error_text,
+    event_points,
+    params,
+)
 from bridge.wire import (
-    Identifier,
-    Number,
-    Record,
-    Step,
-    is_step,
     milliseconds,
     read_record,
     read_rows,
 )
 
 _PAGE_SIZE: Final = 100
-_UNRESOLVED: Final = ("auto", -1, None)
-"""What stands for a hyperparameter that the provider has still to choose."""
-_AXES: Final = frozenset({"step", "total_steps"})
-"""Numbers that say where a point lies, not how the training went."""
-
-
-class JobError(Record):
-    """Of a healthy job either null or an object full of nulls."""
-
-    code: str | None = None
-    message: str | None = None
-
-
-class JobRecord(Record):
-    """``fine_tuning.job``: only the id is sure to be there."""
-
-    wire_name: ClassVar = "job"
-
-    id: Identifier
-    status: str | None = None
-    model: str | None = None
-    created_at: float | None = None
-    finished_at: float | None = None
-    fine_tuned_model: str | None = None
-    trained_tokens: int | None = None
-    validation_file: str | None = None
-    result_files: list[str] | None = None
-    user_provided_suffix: str | None = None
-    suffix: str | None = None
-    seed: int | None = None
-    error: JobError | None = None
-    hyperparameters: dict[str, object] | None = None
-    method: dict[str, object] | None = None
-
-
-class CheckpointRecord(Record):
-    """``fine_tuning.job.checkpoint``."""
-
-    wire_name: ClassVar = "checkpoint"
-
-    id: str | None = None
-    created_at: float | None = None
-    step_number: Step
-    fine_tuned_model_checkpoint: str | None = None
-    metrics: dict[str, Number | None] | None = None
-
-
-class EventRecord(Record):
-    """``fine_tuning.job.event``: a message, or the metrics of one step."""
-
-    wire_name: ClassVar = "event"
-
-    created_at: float | None = None
-    type: str | None = None
-    data: dict[str, object] | None = None
 
 
 class OpenAI:
@@ -187,8 +133,8 @@ class OpenAI:
             fine_tuned_model=record.fine_tuned_model,
             suffix=record.user_provided_suffix or record.suffix,
             trained_tokens=record.trained_tokens,
-            error=_error(record.error),
-            params=_params(record),
+            error=error_text(record.error),
+            params=params(record),
             has_validation=bool(record.validation_file),
             result_files=tuple(record.result_files or ()),
             skipped=skipped,
@@ -238,7 +184,7 @@ class OpenAI:
         for rows in self._rows(f"{path}/events"):
             records, unreadable = read_rows(EventRecord, rows)
             skipped += unreadable
-            page = [point for event, _ in records for point in _event_points(event, skipped)]
+            page = [point for event, _ in records for point in event_points(event, skipped)]
             points += page
             if any(is_logged(p.name, p.step) for p in page if p.step not in own_steps):
                 return points
@@ -272,45 +218,3 @@ def _cursor(rows: list[object]) -> str | None:
         if isinstance(identifier, str) and identifier:
             return identifier
     return None
-
-
-def _error(error: JobError | None) -> str | None:
-    said = [part for part in (error.code, error.message) if part] if error else []
-    return ": ".join(said) or None
-
-
-def _params(record: JobRecord) -> dict[str, Scalar]:
-    """Hyperparameters once they are resolved: ``auto`` and -1 wait to be chosen."""
-    method = record.method or {}
-    kind = method.get("type")
-    details = method.get(kind) if isinstance(kind, str) else None
-    chosen: dict[str, object] = dict(record.hyperparameters or {})
-    if isinstance(details, Mapping) and isinstance(details.get("hyperparameters"), Mapping):
-        chosen |= {
-            name: value
-            for name, value in details["hyperparameters"].items()
-            if name not in chosen or value not in _UNRESOLVED
-        }
-    chosen |= {"seed": record.seed, "method": kind}
-    return {
-        name: value
-        for name, value in chosen.items()
-        if isinstance(value, str | int | float) and value not in _UNRESOLVED
-    }
-
-
-def _event_points(record: EventRecord, skipped: list[str]) -> Iterator[CurvePoint]:
-    data = record.data or {}
-    step = data.get("step")
-    if record.type not in {"metrics", None} or step is None:
-        return
-    if isinstance(step, float) and step.is_integer():
-        step = int(step)
-    if isinstance(step, bool) or not isinstance(step, int) or not is_step(step):
-        skipped.append(f"event at step {one_line(str(step), 40)}: this is no step")
-        return
-    values, broken = numbers({name: value for name, value in data.items() if name not in _AXES})
-    skipped += [f"event at step {step}: {name} is not a finite number" for name in broken]
-    timestamp = milliseconds(record.created_at)
-    for name, value in values.items():
-        yield CurvePoint(name, step, value, timestamp)

@@ -67,6 +67,7 @@ def make_sync(
     *,
     kind: Literal["openai", "mistral"] = "openai",
     metric_names: str | dict[str, str] = "provider",
+    vocabulary: Vocabulary | None = None,
     curves: bool = True,
 ) -> Sync:
     """Passes over one side of a simulator; a retry costs no time."""
@@ -82,7 +83,7 @@ def make_sync(
         provider=TYPES[kind](http, curves=curves),
         tracking=tracking,
         experiment="hosted-fine-tunes",
-        vocabulary=Vocabulary.of(metric_names, TYPES[kind].meanings),
+        vocabulary=vocabulary or Vocabulary.of(metric_names, TYPES[kind].meanings),
         executor=executor,
         now=clock.ms,
     )

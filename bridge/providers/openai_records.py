@@ -1,0 +1,110 @@
+"""OpenAI's wire objects, as far as they are used, and what their parts mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Final
+
+from bridge.model import CurvePoint, Scalar, numbers
+from bridge.untrusted import one_line
+from bridge.wire import Identifier, Number, Record, Step, is_step, milliseconds
+
+_UNRESOLVED: Final = ("auto", -1, None)
+"""What stands for a hyperparameter that the provider has still to choose."""
+_AXES: Final = frozenset({"step", "total_steps"})
+"""Numbers that say where a point lies, not how the training went."""
+
+
+class JobError(Record):
+    """Of a healthy job either null or an object full of nulls."""
+
+    code: str | None = None
+    message: str | None = None
+
+
+class JobRecord(Record):
+    """``fine_tuning.job``: only the id is sure to be there."""
+
+    wire_name: ClassVar = "job"
+
+    id: Identifier
+    status: str | None = None
+    model: str | None = None
+    created_at: float | None = None
+    finished_at: float | None = None
+    fine_tuned_model: str | None = None
+    trained_tokens: int | None = None
+    validation_file: str | None = None
+    result_files: list[str] | None = None
+    user_provided_suffix: str | None = None
+    suffix: str | None = None
+    seed: int | None = None
+    error: JobError | None = None
+    hyperparameters: dict[str, object] | None = None
+    method: dict[str, object] | None = None
+
+
+class CheckpointRecord(Record):
+    """``fine_tuning.job.checkpoint``."""
+
+    wire_name: ClassVar = "checkpoint"
+
+    id: str | None = None
+    created_at: float | None = None
+    step_number: Step
+    fine_tuned_model_checkpoint: str | None = None
+    metrics: dict[str, Number | None] | None = None
+
+
+class EventRecord(Record):
+    """``fine_tuning.job.event``: a message, or the metrics of one step."""
+
+    wire_name: ClassVar = "event"
+
+    created_at: float | None = None
+    type: str | None = None
+    data: dict[str, object] | None = None
+
+
+def error_text(error: JobError | None) -> str | None:
+    """Code and message of a failure, if there was one."""
+    said = [part for part in (error.code, error.message) if part] if error else []
+    return ": ".join(said) or None
+
+
+def params(record: JobRecord) -> dict[str, Scalar]:
+    """Hyperparameters once they are resolved: ``auto`` and -1 wait to be chosen."""
+    method = record.method or {}
+    kind = method.get("type")
+    details = method.get(kind) if isinstance(kind, str) else None
+    chosen: dict[str, object] = dict(record.hyperparameters or {})
+    if isinstance(details, Mapping) and isinstance(details.get("hyperparameters"), Mapping):
+        chosen |= {
+            name: value
+            for name, value in details["hyperparameters"].items()
+            if name not in chosen or value not in _UNRESOLVED
+        }
+    chosen |= {"seed": record.seed, "method": kind}
+    return {
+        name: value
+        for name, value in chosen.items()
+        if isinstance(value, str | int | float) and value not in _UNRESOLVED
+    }
+
+
+def event_points(record: EventRecord, skipped: list[str]) -> Iterator[CurvePoint]:
+    """The points of a metric event, none of a message; ``skipped`` takes what is no number."""
+    data = record.data or {}
+    step = data.get("step")
+    if record.type not in {"metrics", None} or step is None:
+        return
+    if isinstance(step, float) and step.is_integer():
+        step = int(step)
+    if isinstance(step, bool) or not isinstance(step, int) or not is_step(step):
+        skipped.append(f"event at step {one_line(str(step), 40)}: this is no step")
+        return
+    values, broken = numbers({name: value for name, value in data.items() if name not in _AXES})
+    skipped += [f"event at step {step}: {name} is not a finite number" for name in broken]
+    timestamp = milliseconds(record.created_at)
+    for name, value in values.items():
+        yield CurvePoint(name, step, value, timestamp)
