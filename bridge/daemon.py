@@ -39,6 +39,8 @@ log = structlog.get_logger()
 GRACE: Final = 5.0
 """Seconds that work in hand gets to finish after a signal. Whatever is cut off, the next start
 does again: nothing is lost."""
+_SLICE: Final = 0.2
+"""Seconds."""
 _MOST_REMEMBERED: Final = 10_000
 _PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 
@@ -61,6 +63,16 @@ def stop_on_signals(
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)
+
+
+def wait(stopping: threading.Event) -> None:
+    """Wait for ``stopping``, in slices.
+
+    A signal may be delivered to any thread, but only the main thread acts on it, and only when it
+    runs: an unlimited wait could sleep through it.
+    """
+    while not stopping.wait(_SLICE):
+        pass
 
 
 def run(
@@ -91,7 +103,7 @@ def run(
             misfire_grace_time=None,
         )
     scheduler.start()
-    stopping.wait()
+    wait(stopping)
     log.info("stopping", reason="finishing what is under way")
     finished = threading.Thread(target=scheduler.shutdown, daemon=True)
     finished.start()

@@ -10,7 +10,14 @@ from bridge.untrusted import one_line
 
 _RACED: Final = ("UNIQUE constraint failed", "duplicate key value violates unique constraint")
 _PASSING: Final = frozenset(
-    {"ConnectionError", "ConnectTimeout", "ReadTimeout", "RetryError", "OperationalError"}
+    {
+        "ConnectionError",
+        "ConnectTimeout",
+        "ReadTimeout",
+        "RetryError",
+        "OperationalError",
+        "TimeoutError",
+    }
 )
 _WRONG_URI: Final = frozenset(
     {"InvalidUrlException", "UnsupportedModelRegistryStoreURIException", "InvalidURL", "ValueError"}

@@ -171,7 +171,7 @@ def make_plan(
         provider=provider,
         job_id=job.id,
         run_id=recorded.run_id if recorded else None,
-        run_name=f"{provider}/{one_line(job.suffix or job.id, LONGEST_NAME)}",
+        run_name=f"{provider}/{one_line(job.suffix or '', LONGEST_NAME) or job.id}",
         start_time=start,
         tags=tags,
         params=params,

@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 _PAGE_SIZE: Final = 1000
+_CALLS: Final = 6
+"""How many calls may be inside an in-process store; it gains nothing from more."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     # MLflow's own patience is 7 retries of up to 120 s; the next pass is the better retry.
@@ -49,6 +52,11 @@ class Tracking:
         self.uri = uri
         self._redactor = redactor or Redactor()
         self._connecting = threading.Lock()
+        # In-process, MLflow may need two of its fifteen connections at a time for one call: more
+        # threads than this could wait for one another for ever. A server queues by itself.
+        self._turn: AbstractContextManager[object] = (
+            contextlib.nullcontext() if self.is_remote else threading.BoundedSemaphore(_CALLS)
+        )
         self._connected: MlflowClient | None = None
 
     @property
@@ -226,7 +234,8 @@ class Tracking:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            yield
+            with self._turn:
+                yield
         except (
             MlflowException,
             ModuleNotFoundError,

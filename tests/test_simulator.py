@@ -834,7 +834,7 @@ def test_the_demo_has_a_history_and_a_present() -> None:
     assert {job.outcome for job in jobs} == set(Outcome) - {Outcome.PAUSED}
     assert min(job.settled_at for job in live) - START > 45
     assert end - START < 90
-    assert all(job.settled_at < START or job.outcome is Outcome.WAITING for job in jobs[:6])
+    assert all(job.settled_at < START or job.outcome is Outcome.WAITING for job in jobs[:5])
     assert not set(ids(jobs)) & set(ids(demo_jobs(START + 1)))
     headers = {"Authorization": "Bearer any"}
     with Simulator(jobs=jobs, clock=Clock(end)) as simulator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -42,6 +43,9 @@ def backfill(
         passes = [
             pool.submit(sync.run, selection, dry_run=dry_run, watch=watch) for sync in bridge.syncs
         ]
+        # In slices, as in the daemon: the main thread has to run to act on Ctrl-C.
+        while futures.wait(passes, timeout=0.2).not_done:
+            pass
         reports = _without_strangers([each.result() for each in passes], selection)
     experiments = [experiment_of(settings, provider) for provider in settings.providers]
     wrote = any(report.jobs[Kind.NEW] or report.jobs[Kind.UPDATED] for report in reports)

@@ -7,7 +7,7 @@ import threading
 import time
 
 from bridge.commands.console import out
-from bridge.daemon import stop_on_signals
+from bridge.daemon import stop_on_signals, wait
 from bridge.errors import ConfigError
 from bridge.simulator import Simulator, demo_jobs
 
@@ -33,5 +33,5 @@ def simulate(*, port: int) -> int:
             f"  - {{name: mistral, api_key: any-key, base_url: {simulator.mistral_url}}}\n\n"
             "Ctrl-C stops them.",
         )
-        stopping.wait()
+        wait(stopping)
     return 0

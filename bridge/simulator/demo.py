@@ -15,7 +15,7 @@ _MODELS = {
 
 
 def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
-    """Six jobs of the last days and four that end about a minute and a half after ``now``."""
+    """Five jobs of the last days and four that end about a minute and a half after ``now``."""
     return (*_history(now), *_live(now))
 
 
@@ -36,21 +36,6 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
             learning_rate=1.8,
             eval_every=10,
             seed=11,
-        ),
-        SimulatedJob(
-            provider="openai",
-            id=_id("openai", "sql-writer", now),
-            created_at=now - 27 * _HOUR,
-            base_model=_MODELS["gpt-4.1"],
-            suffix="sql-writer",
-            validating_seconds=38,
-            queued_seconds=20,
-            total_steps=180,
-            seconds_per_step=9,
-            finishing_seconds=12,
-            n_epochs=2,
-            validation=False,
-            seed=12,
         ),
         SimulatedJob(
             provider="openai",
@@ -133,10 +118,10 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
         ),
         SimulatedJob(
             provider="openai",
-            id=_id("openai", "sql-writer-v2", now),
+            id=_id("openai", "sql-writer", now),
             created_at=now + 3,
             base_model=_MODELS["gpt-4.1"],
-            suffix="sql-writer-v2",
+            suffix="sql-writer",
             validating_seconds=2,
             queued_seconds=3,
             total_steps=150,

@@ -1,0 +1,79 @@
+"""A real MLflow server on this machine, which can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from tests.support.processes import wait_until
+
+
+class MlflowServer:
+    """``mlflow server`` over a database, while it is entered; its port stays the same."""
+
+    def __init__(self, store: str, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """The tracking URI."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it, and return once it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--backend-store-uri", self._store]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        log = self._folder / "mlflow.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._process = process
+        wait_until(
+            lambda: process.poll() is not None or self._answers(), "answer of MLflow", seconds=120
+        )
+        assert process.poll() is None, log.read_text()[-3000:]
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=2.0).is_success
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        """End it at once, workers and all."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()

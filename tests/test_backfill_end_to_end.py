@@ -1,0 +1,665 @@
+"""``ftbridge backfill`` from the command line to the rows in MLflow.
+
+The provider is ``tests.support.static_server``: canned jobs, and what should become of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import dump, invoke, run, started
+from tests.support.recorded import active_runs, deleted_runs, recorded
+from tests.support.static_server import (
+    BORN,
+    Answer,
+    Asked,
+    Case,
+    Json,
+    StaticServer,
+    differences,
+    expected,
+    json_answer,
+    mistral_case,
+    mistral_cases,
+    openai_case,
+    openai_cases,
+)
+
+KEY = "a-key-that-must-not-show"
+CASES = openai_cases() + mistral_cases()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A finished backfill of all jobs."""
+
+    server: StaticServer
+    database: Path
+    stdout: str
+    stderr: str
+    code: int
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """One backfill, in a process of its own, into a database that does not exist yet."""
+    folder = tmp_path_factory.mktemp("history")
+    database = folder / "mlflow.db"
+    with StaticServer(CASES, largest_page=20) as server:
+        config = folder / "bridge.yaml"
+        config.write_text(server.config(f"sqlite:///{database}"))
+        done = run("backfill", "--config", config)
+        yield History(server, database, done.stdout, done.stderr, done.returncode)
+
+
+def write_config(folder: Path, text: str) -> Path:
+    """A configuration file."""
+    path = folder / "bridge.yaml"
+    path.write_text(text)
+    return path
+
+
+def path_of(uri: str) -> Path:
+    """The database file."""
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+# Everything is there, once
+
+
+def test_one_backfill_records_every_job(history: History) -> None:
+    """One backfill puts every job into MLflow: names, states, tags, params and whole curves."""
+    assert history.code == 0, history.stderr
+    assert differences(expected(CASES), recorded(f"sqlite:///{history.database}")) == []
+
+
+def test_each_job_has_one_run(history: History) -> None:
+    """A backfill creates one run for each job and throws none away."""
+    uri = f"sqlite:///{history.database}"
+    assert len(active_runs(uri)) == len(CASES)
+    assert deleted_runs(uri) == []
+
+
+def test_a_second_backfill_changes_nothing(history: History, tmp_path: Path) -> None:
+    """A second backfill, of a new process, leaves the database's content as it is."""
+    database = tmp_path / "mlflow.db"
+    shutil.copy(history.database, database)
+    before = dump(database)
+    config = write_config(tmp_path, history.server.config(f"sqlite:///{database}"))
+    again = run("backfill", "--config", config)
+    assert again.returncode == 0, again.stderr
+    assert dump(database) == before
+
+
+def test_a_broken_network_changes_no_row(uri: str, tmp_path: Path) -> None:
+    """With a fifth of all replies broken, the rows are the same as without."""
+    with StaticServer(CASES, largest_page=20, faults=4) as server:
+        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        assert server.broken > 20
+    assert done.exit_code == 0, done.output
+    assert differences(expected(CASES), recorded(uri)) == []
+
+
+def test_large_pages_change_no_row(uri: str, tmp_path: Path) -> None:
+    """Where the provider gives as long pages as it is asked for, the rows are the same."""
+    with StaticServer(CASES, largest_page=10_000) as server:
+        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+    assert done.exit_code == 0, done.output
+    assert differences(expected(CASES), recorded(uri)) == []
+
+
+def test_without_curves_there_are_the_checkpoints_alone(uri: str, tmp_path: Path) -> None:
+    """With ``curves: false`` exactly the checkpoints' rows are in MLflow, and no event is read."""
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri, mlflow={"curves": False}))
+        done = invoke("backfill", "--config", config)
+        assert not [asked.path for asked in server.asked if asked.path.endswith("/events")]
+    assert done.exit_code == 0, done.output
+    found = recorded(uri)
+    for job_id, wanted in expected(CASES).items():
+        rows = {(name, step): (value, at) for name, step, value, at in found[job_id].rows}
+        assert rows == wanted.exact, job_id
+
+
+def test_metric_names_can_be_those_of_a_local_trainer(uri: str, tmp_path: Path) -> None:
+    """With ``metric_names: huggingface`` hosted and local losses have one name and no other."""
+    case = openai_case(1, "succeeded", steps=20)
+    with StaticServer([case]) as server:
+        config = server.config(uri, mlflow={"metric_names": "huggingface"}, providers=["openai"])
+        done = invoke("backfill", "--config", write_config(tmp_path, config))
+    assert done.exit_code == 0, done.output
+    rows = {(name, step) for name, step, _, _ in recorded(uri)[case.id].rows}
+    assert {step for name, step in rows if name == "loss"} == set(range(1, 21))
+    assert {name for name, _ in rows} == {
+        "loss",
+        "mean_token_accuracy",
+        "eval_batch_loss",
+        "eval_batch_mean_token_accuracy",
+        "eval_loss",
+        "eval_mean_token_accuracy",
+    }
+
+
+def test_a_provider_may_have_an_experiment_of_its_own(uri: str, tmp_path: Path) -> None:
+    """Each provider's runs are in the experiment that its configuration names."""
+    with StaticServer([openai_case(1, "queued"), mistral_case(2, "QUEUED")]) as server:
+        settings = json.loads(server.config(uri, mlflow={"experiment": "common"}))
+        settings["providers"][1]["experiment"] = "only mistral's"
+        config = write_config(tmp_path, json.dumps(settings))
+        assert invoke("backfill", "--config", config).exit_code == 0
+    assert {run.name for run in recorded(uri, "common").values()} == {"openai/suffix-1"}
+    assert {run.name for run in recorded(uri, "only mistral's").values()} == {"mistral/mistral-2"}
+
+
+# A dry run
+
+
+def test_a_dry_run_creates_no_database(tmp_path: Path) -> None:
+    """``--dry-run`` names every job that it would create and leaves not a single file behind."""
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config("sqlite:///mlflow.db"))
+        done = run("backfill", "--config", config, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == [config]
+    for wanted in expected(CASES).values():
+        assert f"create {wanted.name}" in done.stdout
+    assert "Nothing was written" in done.stdout
+
+
+def test_a_dry_run_leaves_a_database_as_it_is(uri: str, tmp_path: Path) -> None:
+    """``--dry-run --json`` tells the plan of each job and touches nothing in the database."""
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri))
+        assert invoke("backfill", "--config", config, "--limit", "3").exit_code == 0
+        before = dump(path_of(uri))
+        done = invoke("backfill", "--config", config, "--dry-run", "--json")
+    assert dump(path_of(uri)) == before
+    plans = {
+        plan["job"]: plan
+        for provider in json.loads(done.stdout)["providers"]
+        for plan in provider["plans"]
+    }
+    known = recorded(uri).keys()
+    assert len(known) == 6
+    wanted = expected(CASES)
+    assert {job for job, plan in plans.items() if plan["run"] is None} == wanted.keys() - known
+    for job, plan in plans.items():
+        assert sum(plan["points"].values()) == len(wanted[job].curve) or job in known
+
+
+# Filters
+
+
+def test_a_provider_can_be_chosen(uri: str, tmp_path: Path) -> None:
+    """``--provider`` copies that provider's jobs alone and asks the other one nothing."""
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri))
+        done = invoke("backfill", "--config", config, "--provider", "mistral")
+        assert not [asked for asked in server.asked if "/openai/" in asked.path]
+    assert done.exit_code == 0, done.output
+    assert recorded(uri).keys() == {case.id for case in mistral_cases()}
+
+
+def test_jobs_can_be_chosen(uri: str, tmp_path: Path) -> None:
+    """``--job`` copies these jobs alone; that one provider lacks the other's job is no failure."""
+    wanted = [CASES[18], CASES[33], CASES[52]]
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri))
+        options = [part for case in wanted for part in ("--job", case.id)]
+        done = invoke("backfill", "--config", config, *options)
+        assert done.exit_code == 0, done.output
+        assert not [asked for asked in server.asked if asked.path.endswith("/fine_tuning/jobs")]
+    assert differences(expected(wanted), recorded(uri)) == []
+
+
+def test_a_job_that_nobody_has_is_an_error(uri: str, tmp_path: Path) -> None:
+    """``--job`` with an unknown id ends with 1 and names the id; the other job is copied."""
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri))
+        done = invoke("backfill", "--config", config, "--job", CASES[20].id, "--job", "ftjob-gone")
+    assert done.exit_code == 1
+    assert "ftjob-gone" in done.output
+    assert recorded(uri).keys() == {CASES[20].id}
+
+
+@pytest.mark.parametrize(
+    ("options", "chooses"),
+    [
+        (["--since", "2025-06-19"], lambda job: job["created_at"] >= 1_750_291_200),
+        (["--until", "2025-06-19T00:00:00Z"], lambda job: job["created_at"] < 1_750_291_200),
+        (
+            ["--since", "2025-06-18T06:00:00+02:00", "--until", "2025-06-19T12:30:00"],
+            lambda job: 1_750_219_200 <= job["created_at"] < 1_750_336_200,
+        ),
+        (["--since", "1d"], lambda _: False),
+        (["--status", "failed"], lambda job: job["status"].startswith(("failed", "FAILED"))),
+        (
+            ["--status", "SUCCESS", "--status", "cancelled"],
+            lambda job: job["status"] in {"SUCCESS", "cancelled", "CANCELLED"},
+        ),
+        (["--status", "paused"], lambda job: job["status"] == "paused"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_list_can_be_filtered(
+    uri: str, tmp_path: Path, options: list[str], chooses: Callable[[Json], bool]
+) -> None:
+    """``--since``, ``--until`` and ``--status`` copy exactly the jobs that they describe."""
+    wanted = [case for case in CASES if chooses(case.job)]
+    with StaticServer(CASES, largest_page=20) as server:
+        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)), *options)
+    assert done.exit_code == 0, done.output
+    assert differences(expected(wanted), recorded(uri)) == []
+
+
+def test_a_limit_takes_the_newest_jobs(uri: str, tmp_path: Path) -> None:
+    """``--limit 4`` copies the four newest jobs of each provider, not more."""
+    newest = openai_cases()[:4] + mistral_cases()[:4]
+    with StaticServer(CASES, largest_page=3) as server:
+        config = write_config(tmp_path, server.config(uri))
+        done = invoke("backfill", "--config", config, "--limit", "4", "--provider", "openai")
+        assert done.exit_code == 0, done.output
+        server.cases = newest + [case for case in CASES if case.id not in {c.id for c in newest}]
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri))
+        done = invoke("backfill", "--config", config, "--limit", "4")
+        assert done.exit_code == 0, done.output
+    assert differences(expected(newest), recorded(uri)) == []
+
+
+def test_wrong_filters_are_told_together(uri: str, tmp_path: Path) -> None:
+    """Everything that is wrong on the command line is said at once, with 2 and no traceback."""
+    with StaticServer() as server:
+        config = write_config(tmp_path, server.config(uri))
+        done = invoke(
+            "backfill", "--config", config, "--since", "soon", "--until", "x", "--status", "lost"
+        )
+        assert server.asked == ()
+    assert done.exit_code == 2
+    for word in ("--since", "--until", "--status"):
+        assert word in done.stderr
+    assert "Traceback" not in done.output
+
+
+# For programs
+
+
+def test_json_is_one_document(uri: str, tmp_path: Path) -> None:
+    """With ``--json`` stdout is one JSON document; logs are on stderr."""
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri))
+        done = invoke("backfill", "--config", config, "--json", "--status", "succeeded")
+    document = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert document["ok"] is True
+    jobs = {provider["provider"]: provider["jobs"] for provider in document["providers"]}
+    succeeded = sum(case.job["status"] == "succeeded" for case in CASES)
+    assert jobs["openai"] == {"new": succeeded, "updated": 0, "unchanged": 0, "failed": 0}
+    assert jobs["mistral"]["new"] == 2
+    assert "job recorded" in done.stderr
+
+
+def test_json_tells_of_a_failure(uri: str, tmp_path: Path) -> None:
+    """With ``--json`` a failure is in the document, which is still the only thing on stdout."""
+    with StaticServer(CASES[:3], hook=gone(CASES[2].id)) as server:
+        config = write_config(tmp_path, server.config(uri))
+        done = invoke("backfill", "--config", config, "--json")
+    document = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert document["ok"] is False
+    failures = [failure for each in document["providers"] for failure in each["failures"]]
+    assert [failure["job"] for failure in failures] == [CASES[2].id]
+
+
+# One bad job
+
+
+def gone(job_id: str) -> Callable[[Asked], Answer | None]:
+    """A hook: everything about one job answers 404."""
+
+    def hook(asked: Asked) -> Answer | None:
+        if f"/fine_tuning/jobs/{job_id}" in asked.path:
+            return json_answer({"error": {"message": "No such job", "code": None}}, 404)
+        return None
+
+    return hook
+
+
+def test_a_job_that_is_gone_loses_only_itself(uri: str, tmp_path: Path) -> None:
+    """A job whose data answers 404 is named, the exit code is 1, and all others are copied."""
+    lost = CASES[18]
+    with StaticServer(CASES, hook=gone(lost.id)) as server:
+        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+    assert done.exit_code == 1
+    assert len([line for line in done.stdout.splitlines() if lost.id in line]) == 1
+    assert "404" in done.stdout
+    others = expected(case for case in CASES if case is not lost)
+    assert differences(others, recorded(uri)) == []
+
+
+def test_html_for_a_job_loses_only_that_job(uri: str, tmp_path: Path) -> None:
+    """A proxy's page in place of one job's data costs that job alone, and is said as what it is."""
+    lost = CASES[50]
+    page = Answer(body=b"<html><body>Welcome to the hotel WLAN</body></html>", kind="text/html")
+
+    def hook(asked: Asked) -> Answer | None:
+        return page if lost.id in asked.path else None
+
+    with StaticServer(CASES, hook=hook) as server:
+        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+    assert done.exit_code == 1
+    assert "text/html instead of JSON" in done.stdout
+    others = expected(case for case in CASES if case is not lost)
+    assert differences(others, recorded(uri)) == []
+
+
+WRONG_TYPES: list[Json] = [
+    {"created_at": "yesterday"},
+    {"created_at": [1, 2]},
+    {"created_at": -5},
+    {"created_at": 1e300},
+    {"created_at": 1e307},
+    {"created_at": 10**400},
+    {"finished_at": 1e307},
+    {"created_at": {"$date": 1}},
+    {"finished_at": "never"},
+    {"status": 7},
+    {"status": None},
+    {"status": ["running"]},
+    {"hyperparameters": [1, 2]},
+    {"hyperparameters": {"n_epochs": {"deep": [None]}, "": 1, "a@b": 2, "n" * 300: 3}},
+    {"error": "it broke"},
+    {"error": {"code": 5, "message": ["a", "b"]}},
+    {"result_files": "file-1"},
+    {"result_files": [None, 3]},
+    {"method": "supervised"},
+    {"method": {"type": 4}},
+    {"method": {"type": "dpo", "dpo": {"hyperparameters": [1]}}},
+    {"trained_tokens": "many"},
+    {"trained_tokens": 1e300},
+    {"seed": 2**70},
+    {"seed": {}},
+    {"user_provided_suffix": 12},
+    {"user_provided_suffix": "\x1b[31mred\x07\n\n" + "x" * 9000},
+    {"user_provided_suffix": "\ud800"},
+    {"model": {"name": "gpt"}},
+    {"model": "m" * 9000},
+    {"validation_file": 3},
+]
+
+
+def with_changes(case: Case, changes: Json) -> Case:
+    """``case`` with other values in its job."""
+    case.job |= changes
+    return case
+
+
+def test_wrong_types_do_not_lose_a_job(uri: str, tmp_path: Path) -> None:
+    """A value of any wrong type in a job costs that value; every job still has its run."""
+    odd = [
+        with_changes(openai_case(number, "queued"), changes)
+        for number, changes in enumerate(WRONG_TYPES, start=1)
+    ]
+    with StaticServer([*odd, *CASES[10:20]]) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        done = invoke("backfill", "--config", config)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert {case.id for case in odd} <= recorded(uri).keys(), done.output
+    assert "Traceback" not in done.output
+    good = {case.id: run for case in CASES[10:20] if (run := recorded(uri).get(case.id))}
+    assert differences(expected(CASES[10:20]), good) == []
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"checkpoints": [{"step_number": "three", "metrics": {"train_loss": 1.0}}]},
+        {"checkpoints": [None, 7, "x", [], {}]},
+        {"checkpoints": [{"step_number": 2**80, "metrics": {"train_loss": 1.0}}]},
+        {"checkpoints": [{"step_number": 3, "metrics": [1, 2]}]},
+        {"checkpoints": [{"step_number": 3, "created_at": 1e307, "metrics": {"train_loss": 1}}]},
+        {"checkpoints": [{"step_number": 3, "metrics": {"train_loss": 10**400, "other": "x"}}]},
+        {"checkpoints": [{"step_number": 3, "metrics": {"bad@name": 1.0, "": 2.0}}]},
+        {"events": [{"type": "metrics", "data": {"step": 2**63, "train_loss": 1.0}}]},
+        {"events": [{"type": "metrics", "data": {"step": 1e300, "train_loss": 1.0}}]},
+        {"events": [{"type": "metrics", "data": {"step": -1, "train_loss": 1.0}}]},
+        {"events": [{"type": "metrics", "created_at": 1e307, "data": {"step": 1, "a": 1.0}}]},
+        {"events": [{"type": "metrics", "data": [1]}, 5, None, {"type": 3, "data": "x"}]},
+        {"events": [{"type": "metrics", "data": {"step": 2, "s": {"g": [1.0, "x", [2.0]]}}}]},
+    ],
+    ids=lambda rows: json.dumps(rows)[:60],
+)
+def test_wrong_types_deep_in_a_job_leave_its_good_points(
+    uri: str, tmp_path: Path, rows: dict[str, list[Json]]
+) -> None:
+    """A row of a wrong kind among a job's points costs that row; the job has all its others."""
+    case = openai_case(1, "running", steps=30, done=8)
+    for name, odd in rows.items():
+        listed = getattr(case, name)
+        listed[len(listed) // 2 : len(listed) // 2] = odd
+    with StaticServer([case]) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    there = {(name, step) for name, step, _, _ in recorded(uri)[case.id].rows}
+    assert case.curve.keys() <= there
+
+
+def test_rows_that_are_no_jobs_are_told(uri: str, tmp_path: Path) -> None:
+    """Rows of the list without an id, or that are no objects, end with 1; all jobs are copied."""
+    good = CASES[:8]
+    rows: list[object] = [
+        None,
+        5,
+        "ftjob",
+        [],
+        {},
+        {"id": None},
+        {"id": ""},
+        {"id": 4},
+        {"object": "x"},
+    ]
+
+    def hook(asked: Asked) -> Answer | None:
+        if asked.path == "/openai/v1/fine_tuning/jobs":
+            listed = [*rows, *(case.job for case in good)]
+            return json_answer({"object": "list", "data": listed, "has_more": False})
+        return None
+
+    with StaticServer(good, hook=hook) as server:
+        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+    assert done.exit_code == 1
+    assert done.stdout.count("job list:") == len(rows)
+    assert differences(expected(good), recorded(uri)) == []
+
+
+# One bad provider
+
+
+def test_a_withdrawn_service_does_not_stop_the_other(uri: str, tmp_path: Path) -> None:
+    """A provider that answers 410 is told of once, and the other one's jobs are copied."""
+
+    def hook(asked: Asked) -> Answer | None:
+        return json_answer({"detail": "Gone"}, 410) if "/mistral/" in asked.path else None
+
+    with StaticServer(CASES, hook=hook) as server:
+        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        assert len([asked for asked in server.asked if "/mistral/" in asked.path]) == 1
+    assert done.exit_code == 1
+    assert done.output.count("has withdrawn") == 1
+    assert differences(expected(openai_cases()), recorded(uri)) == []
+
+
+def test_keys_appear_nowhere(tmp_path: Path) -> None:
+    """A key shows in no output and in no row, not even where the provider sends it back."""
+    echo = openai_case(1, "failed", error={"code": None, "message": f"Bad key {KEY} given"})
+    name = openai_case(2, "succeeded", steps=5, user_provided_suffix=f"my {KEY}", metadata={KEY: 1})
+    name.checkpoints[0]["metrics"][KEY] = 1.5
+    lost = openai_case(3, "running", steps=9)
+
+    def hook(asked: Asked) -> Answer | None:
+        sent = asked.headers.get("authorization", "")
+        if "/mistral/" in asked.path:
+            return json_answer({"message": f"Cannot accept {sent}", "request_id": "1"}, 401)
+        if lost.id in asked.path:
+            reply = json_answer({"error": {"message": f"No {sent}", "code": KEY}}, 403)
+            return Answer(status=403, body=reply.body, headers={"x-request-id": KEY})
+        return None
+
+    database = tmp_path / "mlflow.db"
+    with StaticServer([echo, name, lost], hook=hook) as server:
+        config = write_config(tmp_path, server.config(f"sqlite:///{database}"))
+        plain = run("backfill", "--config", config)
+        dry = invoke("backfill", "--config", config, "--dry-run", "--json")
+    assert plain.returncode == dry.exit_code == 1
+    assert "403" in plain.stdout
+    assert "401" in plain.stdout
+    for output in (plain.stdout, plain.stderr, dry.stdout, dry.stderr):
+        assert KEY not in output
+    json.loads(dry.stdout)
+    assert KEY not in dump(database)
+    assert KEY.encode() not in database.read_bytes()
+    assert {echo.id, name.id} <= recorded(f"sqlite:///{database}").keys()
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("moment", [2, 30])
+def test_ctrl_c_ends_in_order(uri: str, tmp_path: Path, moment: int) -> None:
+    """Ctrl-C in the middle says how to go on, without traceback; the next backfill completes."""
+
+    def hook(asked: Asked) -> Answer | None:
+        if asked.serial == moment:
+            process.send(signal.SIGINT)
+        return None
+
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server.config(uri))
+        with started("backfill", "--config", config) as process:
+            server.hook = hook
+            code = process.end()
+        assert code == 1, process.said
+        assert "Run it again" in process.said
+        assert "Traceback" not in process.said
+        assert len(recorded(uri)) < len(CASES)
+        server.hook = None
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert differences(expected(CASES), recorded(uri)) == []
+
+
+def test_many_providers_share_one_database(uri: str, tmp_path: Path) -> None:
+    """Four accounts with eight workers each record all their jobs in one database at once."""
+    cases = [openai_case(number, "queued") for number in range(1, 21)]
+    with StaticServer(cases) as server:
+        settings = json.loads(server.config(uri, providers=["openai"]))
+        (account,) = settings["providers"]
+        settings["providers"] = [
+            account | {"name": f"team-{n}", "type": "openai", "experiment": f"team {n}"}
+            for n in range(4)
+        ]
+        done = invoke("backfill", "--config", write_config(tmp_path, json.dumps(settings)))
+    assert done.exit_code == 0, done.output
+    for n in range(4):
+        assert recorded(uri, f"team {n}").keys() == {case.id for case in cases}
+
+
+# Where the documents leave room
+
+
+def test_a_provider_may_give_shorter_mistral_pages(uri: str, tmp_path: Path) -> None:
+    """All jobs are found where Mistral's pages are shorter than what was asked for."""
+    with StaticServer(mistral_cases(), largest_page=5) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["mistral"]))
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert differences(expected(mistral_cases()), recorded(uri)) == []
+
+
+def test_many_mistral_pages_are_read(tmp_path: Path) -> None:
+    """A Mistral history of several pages is read to its end."""
+    cases = [mistral_case(number, "QUEUED") for number in range(1, 251)]
+    with StaticServer(cases) as server:
+        config = server.config(f"sqlite:///{tmp_path}/none.db", providers=["mistral"])
+        done = invoke("backfill", "--config", write_config(tmp_path, config), "--dry-run", "--json")
+    (provider,) = json.loads(done.stdout)["providers"]
+    assert [plan["job"] for plan in provider["plans"]] == [case.id for case in cases] or (
+        {plan["job"] for plan in provider["plans"]} == {case.id for case in cases}
+    )
+
+
+def test_events_of_one_second_may_come_in_any_order(uri: str, tmp_path: Path) -> None:
+    """The curve is whole where events that share a second are listed in any order."""
+    case = openai_case(1, "running", steps=130, done=108, seconds_per_step=0.1)
+    # The first page of 100 ends with step 1: steps 2 to 9, of the same second, are on the next.
+    case.events.sort(
+        key=lambda event: (-event["created_at"], (event["data"] or {}).get("step", 999))
+    )
+    assert case.events[99]["data"]["step"] == 1
+    with StaticServer([case]) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert differences(expected([case]), recorded(uri)) == []
+
+
+def test_whole_validation_of_early_epochs_is_kept(uri: str, tmp_path: Path) -> None:
+    """A value that events alone tell, long before the end, is not lost to the result file."""
+    case = openai_case(1, "succeeded", steps=300, epochs=6, result="base64")
+    with StaticServer([case]) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert differences(expected([case]), recorded(uri)) == []
+
+
+def test_a_curve_that_begins_at_step_0_is_whole(uri: str, tmp_path: Path) -> None:
+    """A point at step 0 is recorded even where the page before it ends with step 1."""
+    case = openai_case(1, "running", steps=200, done=100)
+    case.curve["train_loss", 0] = 3.5
+    values = {"step": 0, "total_steps": 200, "train_loss": 3.5}
+    case.events.insert(100, case.events[99] | {"id": "ftevent-zero", "data": values})
+    with StaticServer([case]) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert differences(expected([case]), recorded(uri)) == []
+
+
+@pytest.mark.parametrize(
+    "job_id",
+    ["ftjob-\u200ehidden", "ftjob-\u0085next", "ftjob-\ud800half", " ftjob-blank "],
+    ids=["mark", "control", "surrogate", "blanks"],
+)
+def test_an_odd_id_has_one_run(uri: str, tmp_path: Path, job_id: str) -> None:
+    """A job is found again whatever characters its id holds: two backfills make one run at most."""
+    case = openai_case(1, "queued", id=job_id)
+    with StaticServer([case]) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        invoke("backfill", "--config", config)
+        invoke("backfill", "--config", config)
+        invoke("backfill", "--config", config)
+    assert len(active_runs(uri)) <= 1
+
+
+def test_jobs_that_tell_no_time_at_all(uri: str, tmp_path: Path) -> None:
+    """A job without any time has a run that ends no earlier than it starts, and stays as it is."""
+    case = Case("openai", {"id": "ftjob-timeless", "object": "fine_tuning.job", "status": "failed"})
+    with StaticServer([case]) as server:
+        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        assert invoke("backfill", "--config", config).exit_code == 0
+        before = dump(path_of(uri))
+        assert invoke("backfill", "--config", config).exit_code == 0
+    assert dump(path_of(uri)) == before
+    run_of = recorded(uri)[case.id]
+    assert run_of.end_time is not None
+    assert run_of.start_time > BORN * 1000
+    assert run_of.end_time >= run_of.start_time

@@ -1,0 +1,172 @@
+"""Backfills that are killed, and backfills that meet: in the end MLflow shows the same rows."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Started, invoke, started
+from tests.support.recorded import RunRows, active_runs, recorded
+from tests.support.static_server import (
+    Answer,
+    Asked,
+    Case,
+    StaticServer,
+    differences,
+    expected,
+    mistral_cases,
+    openai_case,
+    openai_cases,
+)
+
+_OPENAI = openai_cases()
+CASES: list[Case] = [
+    *(_OPENAI[number] for number in (1, 2, 3, 8, 10, 11, 14, 16, 18, 20, 22, 33, 35)),
+    # Enough points for more than one request to MLflow.
+    openai_case(50, "succeeded", steps=700, seconds_per_step=0.5),
+    *mistral_cases()[4:9],
+]
+WANTED = expected(CASES)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> dict[str, RunRows]:
+    """What one backfill that nobody disturbs records."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    database = folder / "mlflow.db"
+    shutil.copy(empty_database, database)
+    with StaticServer(CASES) as server:
+        config = write_config(folder, server, f"sqlite:///{database}")
+        assert invoke("backfill", "--config", config).exit_code == 0
+    rows = recorded(f"sqlite:///{database}")
+    assert differences(WANTED, rows) == []
+    return rows
+
+
+def write_config(folder: Path, server: StaticServer, uri: str) -> Path:
+    """A configuration file."""
+    path = folder / "bridge.yaml"
+    path.write_text(server.config(uri))
+    return path
+
+
+def count(database: Path, table: str) -> int:
+    """Rows of a table, while others write to it."""
+    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
+        (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+    return int(number)
+
+
+def killed_at(server: StaticServer, config: Path, serial: int) -> None:
+    """A backfill that is killed as soon as the provider sees its request of this number."""
+    base = len(server.asked)
+
+    def hook(asked: Asked) -> Answer | None:
+        if asked.serial - base == serial:
+            process.send(signal.SIGKILL)
+        return None
+
+    with started("backfill", "--config", config) as process:
+        server.hook = hook
+        code = process.end()
+    server.hook = None
+    assert code == -signal.SIGKILL, process.said
+
+
+def killed_when(is_so: Callable[[], bool], config: Path) -> bool:
+    """A backfill that is killed as soon as something is so; whether it was not faster."""
+    with started("backfill", "--config", config) as process:
+        while process.process.poll() is None and not is_so():
+            pass
+        process.send(signal.SIGKILL)
+        return process.end() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("serial", [1, 7, 41])
+def test_killed_at_a_request(
+    uri: str, tmp_path: Path, undisturbed: dict[str, RunRows], serial: int
+) -> None:
+    """After ``kill -9`` at any request the next backfill makes the rows that were to be."""
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server, uri)
+        killed_at(server, config, serial)
+        assert recorded(uri) != undisturbed
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert recorded(uri) == undisturbed
+
+
+@pytest.mark.parametrize(("table", "rows"), [("runs", 1), ("runs", 12), ("metrics", 1500)])
+def test_killed_at_a_write(
+    uri: str, tmp_path: Path, undisturbed: dict[str, RunRows], table: str, rows: int
+) -> None:
+    """A kill between any two writes leaves no half run that looks finished, and nothing is lost."""
+    database = Path(uri.removeprefix("sqlite:///"))
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server, uri)
+        assert killed_when(lambda: count(database, table) >= rows, config)
+        finished = {job: run for job, run in recorded(uri).items() if run.end_time is not None}
+        assert finished == {job: undisturbed[job] for job in finished}
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert recorded(uri) == undisturbed
+
+
+def test_killed_again_and_again(uri: str, tmp_path: Path, undisturbed: dict[str, RunRows]) -> None:
+    """A backfill that is killed at each attempt still gets further, and then completes."""
+    database = Path(uri.removeprefix("sqlite:///"))
+    total = sum(len(run.rows) for run in undisturbed.values())
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server, uri)
+        for wanted in (total // 8, total // 2):
+            if count(database, "metrics") <= wanted:
+                killed_when(lambda rows=wanted: count(database, "metrics") > rows, config)  # type: ignore[misc] # a default binds it
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert recorded(uri) == undisturbed
+
+
+def ends(*processes: Started) -> list[int]:
+    """The exit codes of running processes."""
+    return [process.end() for process in processes]
+
+
+def test_two_backfills_at_a_time(uri: str, tmp_path: Path, undisturbed: dict[str, RunRows]) -> None:
+    """Two backfills into one database at the same time leave one active run of each job."""
+    with StaticServer(CASES) as server:
+        meet(server)
+        config = write_config(tmp_path, server, uri)
+        with (
+            started("backfill", "--config", config) as one,
+            started("backfill", "--config", config) as other,
+        ):
+            assert ends(one, other) == [0, 0], one.said + other.said
+        assert recorded(uri) == undisturbed
+        runs = {run.info.run_id for run in active_runs(uri)}
+        assert invoke("backfill", "--config", config).exit_code == 0
+    assert recorded(uri) == undisturbed
+    assert {run.info.run_id for run in active_runs(uri)} == runs
+
+
+def meet(server: StaticServer) -> None:
+    """Hold the replies to the first list requests until both backfills have asked for theirs."""
+    gate = threading.Barrier(4, timeout=30)
+    held: list[int] = []
+
+    def hook(asked: Asked) -> Answer | None:
+        if asked.path.endswith("/fine_tuning/jobs") and len(held) < 4:
+            held.append(asked.serial)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                gate.wait()
+        return None
+
+    server.hook = hook

