@@ -45,11 +45,9 @@ class Crew:
                     break
         except Exception as error:  # noqa: BLE001 - raised again when the pending tasks are done
             self._stop = error
+        if isinstance(self._stop, _ENDS_ALL):
+            self._cancel()
         while self._pending:
-            if isinstance(self._stop, _ENDS_ALL):
-                # Copied: a cancelled task leaves the set when its turn in the queue comes.
-                for future in tuple(self._pending):
-                    future.cancel()
             yield from self._next()
         if self._stop is not None:
             raise self._stop
@@ -64,6 +62,13 @@ class Crew:
         outcome = future.result()
         if isinstance(outcome.error, _ENDS_ALL):
             self.unreached += 1
-            self._stop = self._stop or outcome.error
+            if not isinstance(self._stop, _ENDS_ALL):
+                self._stop = outcome.error
+                self._cancel()
         else:
             yield outcome
+
+    def _cancel(self) -> None:
+        """Let go of what has not begun; each leaves the set when its turn in the queue comes."""
+        for future in tuple(self._pending):
+            future.cancel()
