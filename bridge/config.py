@@ -69,8 +69,8 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        # safe: _Loader is a SafeLoader
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        text = path.read_text(encoding="utf-8")
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
     except OSError as error:
         raise ConfigError(
             [f"{path} cannot be read ({error.strerror}); write one with: ftbridge init {path}"]

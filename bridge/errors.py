@@ -57,7 +57,7 @@ class ConfigError(BridgeError):
         super().__init__("; ".join(problem.rstrip(".") for problem in self.problems))
 
 
-class Stopped(BridgeError):  # noqa: N818 - a request, not an error
+class Stopped(BridgeError):
     """Asked to stop."""
 
 
@@ -65,11 +65,11 @@ class ProviderError(BridgeError):
     """A provider did not give what was asked of it."""
 
 
-class Forbidden(ProviderError):  # noqa: N818 - as httpx and requests name such classes
+class Forbidden(ProviderError):
     """The key may not do this (403)."""
 
 
-class NotFound(ProviderError):  # noqa: N818
+class NotFound(ProviderError):
     """There is nothing at this address (404)."""
 
 
@@ -82,23 +82,23 @@ class JobVanished(NotFound):
         return cls(error.sentence, "The provider no longer has this job; its run stays as it is")
 
 
-class Refused(ProviderError):  # noqa: N818
+class Refused(ProviderError):
     """The provider refused the request (other 4xx, 3xx)."""
 
 
-class ServerFailed(ProviderError):  # noqa: N818
+class ServerFailed(ProviderError):
     """The provider failed (5xx) at every attempt."""
 
 
-class BadReply(ProviderError):  # noqa: N818
+class BadReply(ProviderError):
     """The reply is not what the API promises."""
 
 
-class NoAnswer(ProviderError):  # noqa: N818
+class NoAnswer(ProviderError):
     """No complete answer in time, at every attempt."""
 
 
-class ProviderDown(ProviderError):  # noqa: N818
+class ProviderDown(ProviderError):
     """No other request to this provider would fare better now."""
 
 
@@ -126,11 +126,11 @@ class TrackingError(BridgeError):
     """MLflow refused one job's data."""
 
 
-class RunChanged(TrackingError):  # noqa: N818
+class RunChanged(TrackingError):
     """The run was deleted, or written to by another process, at the same time."""
 
 
-class TrackingDown(TrackingError):  # noqa: N818
+class TrackingDown(TrackingError):
     """MLflow cannot be reached, or refuses everything."""
 
 
