@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE: Final = 1000
 _CALLS: Final = 6
-"""How many calls may be inside an in-process store; it gains nothing from more."""
+"""How many calls may be inside an in-process store. MLflow may need two of its fifteen connections
+for one call: more threads than this could wait for one another for ever."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     # MLflow's own patience is 7 retries of up to 120 s; the next pass is the better retry.
@@ -52,17 +53,21 @@ class Tracking:
         self.uri = uri
         self._redactor = redactor or Redactor()
         self._connecting = threading.Lock()
-        # In-process, MLflow may need two of its fifteen connections at a time for one call: more
-        # threads than this could wait for one another for ever. A server queues by itself.
-        self._turn: AbstractContextManager[object] = (
-            contextlib.nullcontext() if self.is_remote else threading.BoundedSemaphore(_CALLS)
-        )
+        self._turn = self._turns()
         self._connected: MlflowClient | None = None
 
     @property
     def is_remote(self) -> bool:
         """Whether a server is asked, not a database opened."""
         return urlsplit(self.uri).scheme in {"http", "https"}
+
+    def _turns(self) -> AbstractContextManager[object]:
+        """What a call holds while it is in the store."""
+        if self.is_remote:
+            return contextlib.nullcontext()  # a server queues by itself
+        # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
+        # seconds that MLflow gives them; here they wait as long as it takes.
+        return threading.BoundedSemaphore(_CALLS if self._file is None else 1)
 
     def experiment(self, name: str, *, create: bool) -> str | None:
         """The id of an active experiment; ``None`` where it does not exist and is not created."""
