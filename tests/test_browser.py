@@ -28,7 +28,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-quic",
 ]
-PATIENCE = 60_000
+PATIENCE = 120_000
 """Milliseconds."""
 
 pytestmark = [

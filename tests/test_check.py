@@ -386,7 +386,7 @@ def test_a_database_that_does_not_listen(folder: Path, address: str) -> None:
             text=True,
         )
         try:
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             output, _ = process.communicate()

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from bridge.cli import app
 
-PATIENCE: Final = 90.0
+PATIENCE: Final = 180.0
 """Seconds after which a process has failed, whatever the machine is busy with."""
 _WIDE: Final = {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
 
@@ -111,7 +111,7 @@ def started(
 
 
 def wait_until(
-    is_so: Callable[[], object], what: str, process: Started | None = None, seconds: float = 60.0
+    is_so: Callable[[], object], what: str, process: Started | None = None, seconds: float = 120.0
 ) -> None:
     """Return as soon as ``is_so``; fail when that takes too long, or when ``process`` has ended."""
     deadline = time.monotonic() + seconds
