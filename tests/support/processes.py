@@ -106,6 +106,10 @@ def started(
     try:
         yield running
     finally:
+        if process.poll() is None:
+            process.terminate()  # so that it can end the processes that it has started
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20)
         process.kill()
         running.end()
 
