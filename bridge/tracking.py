@@ -211,8 +211,9 @@ class Tracking:
     @property
     def _file(self) -> Path | None:
         """The file of an sqlite database."""
-        path = self.uri.removeprefix("sqlite:///").partition("?")[0]
-        return Path(path) if path and path != self.uri else None
+        scheme, found, rest = self.uri.partition(":///")
+        path = rest.partition("?")[0]
+        return Path(path) if found and scheme == "sqlite" and path else None
 
     @property
     def _client(self) -> MlflowClient:

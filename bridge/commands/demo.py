@@ -20,7 +20,7 @@ import httpx
 from rich.table import Table
 
 from bridge import daemon, log
-from bridge.assembly import assemble
+from bridge.assembly import Bridge, assemble
 from bridge.commands.console import out, safe
 from bridge.commands.processes import Children
 from bridge.errors import BridgeError, ConfigError
@@ -73,7 +73,7 @@ def _live(mlflow_url: str, stopping: threading.Event, children: Children) -> int
     """The daemon, in real time, until a signal."""
     with (
         Simulator(jobs=demo_jobs(time.time()), api_key=_KEY) as simulator,
-        assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge,
+        _assembled(simulator, mlflow_url, stopping) as bridge,
         children.local_run(mlflow_url, seconds_per_step=_PACE),
     ):
         page = _page(bridge.tracking)
@@ -95,7 +95,7 @@ def _to_the_end(mlflow_url: str, stopping: threading.Event, children: Children) 
     clock = started
     with (
         Simulator(jobs=jobs, api_key=_KEY, clock=lambda: clock) as simulator,
-        assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge,
+        _assembled(simulator, mlflow_url, stopping) as bridge,
         tempfile.TemporaryFile() as output,
         children.local_run(mlflow_url, seconds_per_step=0.0, output=output) as local_run,
     ):
@@ -118,6 +118,16 @@ def _to_the_end(mlflow_url: str, stopping: threading.Event, children: Children) 
         for trouble in troubles:
             out().print(f"[red]✗[/red] {safe(trouble)}")
         return 1 if troubles or len(landed) < len(jobs) else 0
+
+
+@contextlib.contextmanager
+def _assembled(
+    simulator: Simulator, mlflow_url: str, stopping: threading.Event
+) -> Iterator[Bridge]:
+    """The bridge, and the experiment: MLflow's own client fails if two create one at a time."""
+    with assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge:
+        bridge.tracking.experiment(EXPERIMENT, create=True)
+        yield bridge
 
 
 def _landed(tracking: Tracking) -> dict[str, RunState]:
@@ -167,7 +177,7 @@ def _settings(simulator: Simulator, mlflow_url: str) -> Settings:
 
 
 def _page(tracking: Tracking) -> str:
-    experiment_id = tracking.experiment(EXPERIMENT, create=True)
+    experiment_id = tracking.experiment(EXPERIMENT, create=False)
     return tracking.link(experiment_id or "")
 
 
