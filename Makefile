@@ -1,5 +1,6 @@
 # make demo   the whole thing with no key and no network; prints a link
 # make test   lint, types and tests
+# make bench  what things cost, measured here
 # Both make their own .venv and need only Python 3.11+, make and pip.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint types unit picture clean
+.PHONY: demo test lint types unit bench picture clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/ftbridge demo $(ARGS)
@@ -33,6 +34,9 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/demo.stamp
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.benchmarks.features
 
 picture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.picture

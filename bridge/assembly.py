@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from bridge import http, transport
 from bridge.errors import Stopped
+from bridge.one_job import Manner
 from bridge.providers import TYPES, Provider
+from bridge.routing import Router, Rule
 from bridge.settings import ProviderSettings, Settings
 from bridge.sync import Sync
 from bridge.tracking import Tracking
@@ -41,9 +43,38 @@ def redactor_of(settings: Settings, environ: Mapping[str, str]) -> Redactor:
     return Redactor(settings.secrets(environ))
 
 
-def experiment_of(settings: Settings, provider: ProviderSettings) -> str:
-    """The experiment in which a provider's runs are."""
-    return provider.experiment or settings.mlflow.experiment
+def router_of(settings: Settings, provider: ProviderSettings) -> Router:
+    """Where a provider's jobs go."""
+    return Router(
+        provider=provider.name,
+        experiment=provider.experiment or settings.mlflow.experiment,
+        rules=tuple(Rule(**route.model_dump()) for route in settings.mlflow.routes),
+        open_to_jobs=settings.mlflow.open_to_jobs,
+    )
+
+
+def manner_of(settings: Settings, provider: ProviderSettings) -> Manner:
+    """How a provider's jobs are recorded."""
+    mlflow = settings.mlflow
+    return Manner(
+        kind=provider.type,
+        vocabulary=Vocabulary.of(mlflow.metric_names, TYPES[provider.type].meanings),
+        models=mlflow.models,
+        datasets=mlflow.datasets,
+        archive=mlflow.archive,
+        archive_datasets=mlflow.archive_datasets,
+        register=mlflow.register_as,
+    )
+
+
+def experiments_of(settings: Settings) -> tuple[str, ...]:
+    """Every experiment that the configuration names."""
+    named = (
+        name
+        for provider in settings.providers
+        for name in router_of(settings, provider).experiments
+    )
+    return tuple(sorted(set(named)))
 
 
 @contextlib.contextmanager
@@ -90,10 +121,8 @@ def assemble(
                     open_provider(settings, provider, redactor, stopping=stopping)
                 ),
                 tracking=tracking,
-                experiment=experiment_of(settings, provider),
-                vocabulary=Vocabulary.of(
-                    settings.mlflow.metric_names, TYPES[provider.type].meanings
-                ),
+                router=router_of(settings, provider),
+                manner=manner_of(settings, provider),
                 # One pool each: a provider that hangs holds up no other.
                 executor=stack.enter_context(ThreadPoolExecutor(settings.poll.workers)),
                 now=now_ms,

@@ -87,11 +87,18 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be written; write nothing.")
     ] = False,
+    rename: Annotated[
+        bool,
+        typer.Option(
+            "--rename", help="Give the runs that are logged the names of mlflow.metric_names."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Copy the history of all providers into MLflow, once."""
     from bridge.commands.backfill import backfill as command
     from bridge.commands.backfill import select
+    from bridge.commands.rename import rename as rename_command
 
     def work() -> int:
         settings, selection = select(
@@ -102,8 +109,13 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
             until=until,
             statuses=status or (),
             limit=limit,
+            rename=rename,
             now=datetime.now(UTC),
         )
+        if rename:
+            return rename_command(
+                settings, os.environ, selection.job_ids, dry_run=dry_run, as_json=as_json
+            )
         return command(settings, os.environ, selection, dry_run=dry_run, as_json=as_json)
 
     _exit(work)

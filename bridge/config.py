@@ -17,7 +17,14 @@ from pydantic import ValidationError
 
 from bridge.errors import ConfigError
 from bridge.providers import TYPES
-from bridge.settings import MlflowSettings, PollSettings, ProviderSettings, Section, Settings
+from bridge.settings import (
+    MlflowSettings,
+    PollSettings,
+    ProviderSettings,
+    RouteSettings,
+    Section,
+    Settings,
+)
 
 DEFAULT_PATH: Final = Path("config/bridge.yaml")
 PATH_VARIABLE: Final = "FTBRIDGE_CONFIG"
@@ -241,10 +248,13 @@ def _value_at(data: Any, location: tuple[int | str, ...]) -> Any:  # noqa: ANN40
 _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "": Settings,
     "mlflow": MlflowSettings,
+    "mlflow.routes": RouteSettings,
     "poll": PollSettings,
     "providers": ProviderSettings,
 }
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    return list(_SECTIONS[str(location[0]) if location else ""].model_fields)
+    path = ".".join(part for part in location if isinstance(part, str))
+    fields = _SECTIONS[path].model_fields
+    return [field.alias or name for name, field in fields.items()]

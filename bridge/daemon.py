@@ -22,6 +22,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from bridge.errors import (
+    ArchiveFailed,
     BadReply,
     BridgeError,
     NoAnswer,
@@ -156,6 +157,8 @@ class News:
     def of(self, report: Report) -> None:
         """Log what is new in a pass's report."""
         for job_id, error in report.failures:
+            if isinstance(error, ArchiveFailed):
+                job_id = ""  # noqa: PLW2901 - it fails for all jobs alike, and is said once
             if self._is_new(report.provider, job_id, error.sentence):
                 log.error("job not recorded", provider=report.provider, job=job_id, **_facts(error))
         for job_id, what in report.skipped:

@@ -21,6 +21,7 @@
     │       └── Unreachable     no connection: the next pass
     └── TrackingError           MLflow refused one write: its job is reported, the others go on
         ├── RunChanged          others deleted it or wrote to it meanwhile: looked up anew
+        ├── ArchiveFailed       all but the archive is there: the next pass tries again
         └── TrackingDown        no write would fare better: the pass ends, the next one converges
 """
 
@@ -128,6 +129,10 @@ class TrackingError(BridgeError):
 
 class RunChanged(TrackingError):
     """The run was deleted, or written to by another process, at the same time."""
+
+
+class ArchiveFailed(TrackingError):
+    """The artifact store does not take a run's archive."""
 
 
 class TrackingDown(TrackingError):

@@ -1,4 +1,4 @@
-"""The one HTTP client. A reply becomes a JSON object or bytes, or one of ``bridge.errors``.
+"""The one HTTP client. A reply becomes a JSON object, bytes, or one of ``bridge.errors``.
 
 Each concern is a transport of its own, composed in ``connect``::
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -27,6 +28,8 @@ Query = Mapping[str, str | int]
 JsonObject = dict[str, object]
 
 _TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
+_PIECE: Final = 64 * 2**10
+"""Bytes of a stream that are handed on at once."""
 
 
 def segment(identifier: str) -> str:
@@ -98,6 +101,10 @@ class Http:
         self._redactor = redactor
         self._shown = one_line(redactor.text(_without_userinfo(base_url)))
 
+    def is_at(self, base_url: str) -> bool:
+        """Whether this is the API at ``base_url``."""
+        return self._base_url.lower() == base_url.rstrip("/").lower()
+
     def get_object(self, path: str, query: Query | None = None) -> JsonObject:
         """The JSON object at ``path``.
 
@@ -128,19 +135,53 @@ class Http:
             ProviderError: the one that says why there is no answer.
         """
         try:
-            return self._get(path, None, is_json=False).content
+            return self._get(path, None).content
         except (errors.NotFound, errors.Forbidden, errors.Refused, errors.Withdrawn):
             return None
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The bytes at ``path`` in pieces as they arrive, neither bounded nor masked.
+
+        Raises:
+            ProviderError: the one that says why there are none; also where they break off.
+        """
+        response = self._get(path, None, is_stream=True)
+        try:
+            yield self._pieces(response, path)
+        finally:
+            response.close()
+
+    def _pieces(self, response: httpx.Response, path: str) -> Iterator[bytes]:
+        try:
+            yield from response.iter_bytes(_PIECE)
+        except httpx.RequestError as error:
+            why = one_line(str(error), 120) or type(error).__name__
+            raise errors.NoAnswer(
+                f"{self._shown} broke off its answer to {one_line(path, 120)} ({why})",
+                "The next pass tries again",
+            ) from error
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _get(self, path: str, query: Query | None, *, is_json: bool) -> httpx.Response:
+    def _get(
+        self, path: str, query: Query | None, *, is_json: bool = False, is_stream: bool = False
+    ) -> httpx.Response:
+        """The reply: whole, or the beginning of a stream."""
+        extensions = {"is_json": is_json, "is_stream": is_stream}
+        # The end of a compressed file can be missing without a sign.
+        headers = {"Accept-Encoding": "identity"} if is_stream else None
         try:
-            response = self._client.get(
-                self._base_url + path, params=query, extensions={"is_json": is_json}
+            request = self._client.build_request(
+                "GET",
+                self._base_url + path,
+                params=query,
+                headers=headers,
+                extensions=extensions,
             )
+            response = self._client.send(request, stream=is_stream)
         except httpx.RequestError as error:
             raise _unreachable(self._shown, error) from error
         except httpx.InvalidURL:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from bridge import tags as run_tags
+from bridge.datasets import DatasetInput
 from bridge.plan import FINAL_RUN_STATUS, Recorded
 
 
@@ -20,23 +23,33 @@ class RunState:
     """A run that carries a job, as one search shows it."""
 
     run_id: str
+    experiment_id: str
     job_id: str
     provider: str
     name: str
     status: str
     is_deleted: bool
-    is_ours: bool
-    """Whether the bridge created it."""
     start_time: int
+    artifact_uri: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
     newest: Mapping[str, tuple[int, int]]
     """Of each metric the highest step and its Unix milliseconds."""
+    datasets: frozenset[DatasetInput] = frozenset()
+    model_ids: frozenset[str] = frozenset()
+    """The LoggedModels that are its outputs."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the bridge created it."""
+        return self.tags.get(run_tags.BRIDGE) == run_tags.OWNED
 
     @property
     def is_final(self) -> bool:
-        """Whether MLflow has everything."""
-        return self.status in FINAL_RUN_STATUS
+        """Whether MLflow has everything. The status of a user's run does not say that."""
+        if self.is_ours:
+            return self.status in FINAL_RUN_STATUS
+        return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
 
     def recorded(self, steps: Mapping[str, frozenset[int]]) -> Recorded:
         """What MLflow has of the job; ``steps`` by metric."""
@@ -47,6 +60,7 @@ class RunState:
             tags=self.tags,
             params=self.params,
             steps=steps,
+            datasets=self.datasets,
         )
 
 
@@ -65,27 +79,48 @@ class Ledger:
     losers: list[str] = field(default_factory=list)
     """Runs to delete: created by the bridge for a job that another run carries."""
 
+    def add(self, other: Ledger) -> None:
+        """Take in the runs of one more experiment."""
+        self.open.update(other.open)
+        self.settled.update(other.settled)
+        self.run_ids.update(other.run_ids)
+
 
 def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
     """The ledger of ``runs``, deleted ones among them, in any order."""
     ledger = Ledger(is_complete=is_complete)
-    carriers: dict[str, RunState] = {}
+    claims: dict[str, dict[str, _Claim]] = {}
     for run in runs:
         if run.is_deleted:
             ledger.settled.add(run.job_id)
-            continue
-        rival = carriers.setdefault(run.job_id, run)
-        # A run that is created while pages are read shows another one twice.
-        if rival.run_id != run.run_id:
-            winner, loser = sorted((run, rival), key=lambda run: run.run_id)
-            carriers[run.job_id] = winner
-            if loser.is_ours:
-                ledger.losers.append(loser.run_id)
-    for job_id, run in carriers.items():
-        ledger.run_ids[job_id] = run.run_id
-        if run.is_final:
+        else:
+            # A run that is created while pages are read shows another one twice.
+            claims.setdefault(run.job_id, {})[run.run_id] = _Claim.of(run)
+    for job_id, rivals in claims.items():
+        run_id = min(rivals)
+        winner = rivals.pop(run_id)
+        ledger.run_ids[job_id] = run_id
+        ledger.losers.extend(
+            loser
+            for loser, rival in rivals.items()
+            # Another experiment's may be there on purpose: the configuration was another then.
+            if rival.is_ours and rival.experiment_id == winner.experiment_id
+        )
+        if winner.open is None:
             ledger.settled.add(job_id)
         else:
             ledger.settled.discard(job_id)
-            ledger.open[job_id] = run
+            ledger.open[job_id] = winner.open
     return ledger
+
+
+class _Claim(NamedTuple):
+    """What counts of an active run; a final one's many tags are let go of."""
+
+    experiment_id: str
+    is_ours: bool
+    open: RunState | None
+
+    @classmethod
+    def of(cls, run: RunState) -> _Claim:
+        return cls(run.experiment_id, run.is_ours, None if run.is_final else run)

@@ -42,7 +42,7 @@ _WAITING = frozenset({JobStatus.VALIDATING, JobStatus.QUEUED})
 
 
 class Meaning(StrEnum):
-    """What a metric measures, whatever a provider or a trainer calls it."""
+    """What a metric measures or a param sets, whatever a provider or a trainer calls it."""
 
     TRAIN_LOSS = "training loss of a step"
     VALID_LOSS = "loss over the whole validation set"
@@ -50,6 +50,10 @@ class Meaning(StrEnum):
     TRAIN_ACCURACY = "mean token accuracy of a training step"
     VALID_ACCURACY = "mean token accuracy over the whole validation set"
     BATCH_VALID_ACCURACY = "mean token accuracy over one batch of the validation set"
+    EPOCHS = "how often the training set is gone through"
+    STEPS = "how many steps are trained"
+    BATCH_SIZE = "examples in a step"
+    WARMUP = "share of the steps in which the learning rate rises"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,8 @@ class Job:
     provider_status: str
     """The provider's own word for the status."""
     created_at: int | None = None
+    started_at: int | None = None
+    """When training began."""
     finished_at: int | None = None
     base_model: str | None = None
     fine_tuned_model: str | None = None
@@ -71,11 +77,27 @@ class Job:
     """Why it failed, in the provider's words."""
     params: Mapping[str, Scalar] = field(default_factory=dict)
     """Hyperparameters that are resolved: never ``auto``."""
-    has_validation: bool = False
-    """Whether the job evaluates on a validation file."""
+    total_steps: int | None = None
+    epochs: float | None = None
+    training_files: tuple[str, ...] = ()
+    """The provider's ids."""
+    validation_files: tuple[str, ...] = ()
     result_files: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What its owner noted on it."""
+    cost: str | None = None
+    """What it costs, with its currency, in the provider's words."""
+    page: str | None = None
+    """Where the provider shows it to people."""
+    raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """The provider's reply as it came."""
     skipped: tuple[str, ...] = ()
     """What of the provider's reply could not be read, a sentence each."""
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the job evaluates on a validation file."""
+        return bool(self.validation_files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +141,8 @@ class Snapshot:
     """By ascending step."""
     curve: tuple[CurvePoint, ...] = ()
     """Points beside the checkpoints. Where two share name and step, the first is the exact one."""
+    documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """What the provider said, as it said it, by file name; empty unless it was asked for."""
     skipped: tuple[str, ...] = ()
     """What could not be read, a sentence each; includes the job's own."""
 

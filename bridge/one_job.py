@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from bridge import errors
+from bridge import archive, errors
+from bridge.carrier import Carrier, Finder
 from bridge.ledger import RunState
-from bridge.model import IsLogged, Job
+from bridge.model import IsLogged, Job, Meaning, Snapshot
 from bridge.plan import Plan, Recorded, make_plan
 from bridge.providers import Provider
-from bridge.report import Kind, Outcome
-from bridge.tracking import Tracking
+from bridge.report import Kind, Known, Outcome
+from bridge.tracking import METRICS, Tracking, Written
 from bridge.vocabulary import Vocabulary
 
-Steps = Mapping[str, frozenset[int]]
-"""The steps that are logged, by metric."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A job that needs a look, with what the pass knows of it already."""
+
+    job_id: str
+    listed: Job | None
+    """The job as this pass has listed it, if it has."""
+    carrier: Carrier | None
+    """``None``: its run is not known and has to be looked for."""
+    known: Known | None
+    is_dry: bool
+    """Plan only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How jobs are recorded."""
+
+    kind: str = ""
+    """The provider's type."""
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    models: bool = True
+    datasets: bool = True
+    archive: bool = True
+    archive_datasets: bool = False
+    register: str | None = None
+    """Template of the registered model's name."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What runs are compared by: validation loss, then training loss."""
+        losses = (Meaning.VALID_LOSS, Meaning.BATCH_VALID_LOSS, Meaning.TRAIN_LOSS)
+        names = [name for loss in losses for name in self.vocabulary.named(loss)]
+        return tuple(map(self.vocabulary.metric, names)) or METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,66 +60,97 @@ class JobSync:
     """The provider's, in the configuration."""
     provider: Provider
     tracking: Tracking
-    vocabulary: Vocabulary
+    finder: Finder
+    manner: Manner
     now: Callable[[], int]
     stop_if_asked: Callable[[], None]
 
-    def __call__(
-        self,
-        job_id: str,
-        *,
-        listed: Job | None,
-        run: RunState | None,
-        steps: Steps | None,
-        experiment_id: str | None,
-        is_dry: bool,
-    ) -> Outcome:
-        """Read one job and write what is new of it. Raises nothing: the outcome says it.
-
-        Args:
-            job_id: the provider's id.
-            listed: the job as this pass has listed it, if it has.
-            run: the run that carries it, if there is one.
-            steps: what is known to be logged in that run.
-            experiment_id: where to write; ``None``: nowhere yet, in a dry run.
-            is_dry: plan only.
-        """
+    def __call__(self, task: Task) -> Outcome:
+        """Read one job and write what is new of it. Raises nothing: the outcome says it."""
         try:
             self.stop_if_asked()
-            recorded = self._recorded(run, steps) if run else None
-            snapshot = self.provider.read(
-                job_id, listed=listed, is_logged=self._is_logged(recorded)
-            )
-            if snapshot.job.id != job_id:
-                raise errors.BadReply(  # noqa: TRY301 - every way out is an outcome
-                    f"The provider answered with another job ({snapshot.job.id})"
-                )
-            plan = make_plan(self.name, snapshot, recorded, self.vocabulary, now=self.now())
-            run_id = plan.run_id
-            if experiment_id is not None and not is_dry and not plan.is_empty:
-                run_id = self.tracking.apply(experiment_id, plan)
+            job = task.listed or self._job(task.job_id)
+            carrier = task.carrier or self.finder.find(job, is_dry=task.is_dry)
+            if carrier.is_settled:
+                return Outcome(provider=self.name, job_id=job.id, kind=Kind.UNCHANGED)
+            return replace(self._synced(job, carrier, task), run=carrier.run)
         except errors.NotFound as error:
-            return self.failed(job_id, error if listed else errors.JobVanished.of(error))
+            vanished = error if task.listed else errors.JobVanished.of(error)
+            return self.failed(task.job_id, vanished)
         except errors.BridgeError as error:
-            return self.failed(job_id, error)
+            return self.failed(task.job_id, error)
         except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
-            return self.failed(job_id, errors.unexpected(error))
-        return Outcome(
-            provider=self.name,
-            job_id=job_id,
-            kind=_kind(plan),
-            plan=plan,
-            run_id=run_id,
-            steps=_with_points(recorded, plan),
-        )
+            return self.failed(task.job_id, errors.unexpected(error))
 
     def failed(self, job_id: str, error: errors.BridgeError) -> Outcome:
         """The outcome of a job that is lost for this pass."""
         return Outcome(provider=self.name, job_id=job_id, kind=Kind.FAILED, error=error)
 
-    def _recorded(self, run: RunState, steps: Steps | None) -> Recorded:
+    def _job(self, job_id: str) -> Job:
+        job = self.provider.job(job_id)
+        if job.id != job_id:
+            raise errors.BadReply(f"The provider answered with another job ({job.id})")
+        return job
+
+    def _synced(self, job: Job, carrier: Carrier, task: Task) -> Outcome:
+        run = carrier.run
+        recorded = self._recorded(run, task.known) if run else None
+        # What a user has logged does not say that the steps before it are there.
+        is_ours = recorded is not None and (task.known is not None or not recorded.is_adopted)
+        snapshot = self.provider.read(
+            job,
+            is_logged=self._is_logged(recorded if is_ours else None),
+            keep=self.manner.archive and job.status.is_final and not task.is_dry,
+        )
+        if snapshot.job.id != job.id:
+            raise errors.BadReply(f"The provider answered with another job ({snapshot.job.id})")
+        if run and recorded and self.manner.models and _has_models(snapshot):
+            known = task.known.models if task.known else None
+            models = self.tracking.ready_models(run) if known is None else known
+            recorded = replace(recorded, models=models)
+        plan = make_plan(
+            self.name,
+            snapshot,
+            recorded,
+            self.manner.vocabulary,
+            now=self.now(),
+            route=carrier.route,
+            kind=self.manner.kind,
+            register=self.manner.register,
+            archive_datasets=self.manner.archive and self.manner.archive_datasets,
+            models=self.manner.models,
+            datasets=self.manner.datasets,
+        )
+        if carrier.experiment_id is None or task.is_dry or plan.is_empty:
+            return self._outcome(plan, recorded, plan.run_id, recorded.models if recorded else {})
+        written = self.tracking.record(carrier.experiment_id, plan, run)
+        if recorded:
+            written = replace(written, model_ids={**recorded.models, **written.model_ids})
+        try:
+            plan = self._archived(plan, written)
+        except errors.BridgeError as error:
+            # All else is recorded: the pass counts it, and tells of the models.
+            outcome = self._outcome(plan, recorded, written.run_id, written.model_ids)
+            return replace(outcome, kind=Kind.FAILED, error=error)
+        self.tracking.register(written, plan)
+        self.tracking.finish(written, plan)
+        return self._outcome(plan, recorded, written.run_id, written.model_ids)
+
+    def _archived(self, plan: Plan, written: Written) -> Plan:
+        """The plan, with what of the archive could not be had; stores the rest."""
+        missing: list[str] = []
+        # The documents first: where the store takes nothing, no file is fetched in vain.
+        for documents, files in ((plan.documents, ()), ({}, plan.files)):
+            if documents or files:
+                with archive.laid_out(documents, files, self.provider.file) as laid_out:
+                    self.tracking.archive(written, laid_out.folder, archive.ARTIFACT_PATH)
+                missing += laid_out.missing
+        return replace(plan, skipped=(*plan.skipped, *missing))
+
+    def _recorded(self, run: RunState, known: Known | None) -> Recorded:
         """What MLflow has of a job. Its curves are read once, and again if others wrote them."""
         newest = {name: step for name, (step, _) in run.newest.items()}
+        steps = known.steps if known else None
         if steps is None or {name: max(logged) for name, logged in steps.items()} != newest:
             steps = self.tracking.steps(run)
         return run.recorded(steps)
@@ -93,7 +158,24 @@ class JobSync:
     def _is_logged(self, recorded: Recorded | None) -> IsLogged:
         if recorded is None:
             return lambda _name, _step: False
-        return lambda name, step: recorded.has(self.vocabulary.metric(name), step)
+        return lambda name, step: recorded.has(self.manner.vocabulary.metric(name), step)
+
+    def _outcome(
+        self, plan: Plan, recorded: Recorded | None, run_id: str | None, models: Mapping[str, str]
+    ) -> Outcome:
+        return Outcome(
+            provider=self.name,
+            job_id=plan.job_id,
+            kind=_kind(plan),
+            plan=plan,
+            run_id=run_id,
+            known=Known(steps=_with_points(recorded, plan), models=models),
+        )
+
+
+def _has_models(snapshot: Snapshot) -> bool:
+    """Whether there is anything that a LoggedModel could stand for."""
+    return bool(snapshot.job.fine_tuned_model) or any(c.model for c in snapshot.checkpoints)
 
 
 def _kind(plan: Plan) -> Kind:
@@ -102,7 +184,7 @@ def _kind(plan: Plan) -> Kind:
     return Kind.UNCHANGED if plan.is_empty else Kind.UPDATED
 
 
-def _with_points(recorded: Recorded | None, plan: Plan) -> Steps:
+def _with_points(recorded: Recorded | None, plan: Plan) -> dict[str, frozenset[int]]:
     """The steps that are logged once the plan is applied, by metric."""
     steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
     for point in plan.points:

@@ -11,21 +11,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from bridge import tags as run_tags
+from bridge.datasets import DatasetInput, datasets_of
+from bridge.hosted_models import HostedModel, Registration, hosted_models, registration_of
 from bridge.model import JobStatus, MetricPoint, Scalar, Snapshot
-from bridge.points import CLOCK_SKEW, is_time, new_points, times
+from bridge.points import CLOCK_SKEW, is_time, metric_names, new_points, times
+from bridge.routing import Route
 from bridge.untrusted import clean, one_line
 from bridge.vocabulary import LONGEST_NAME, Vocabulary, is_allowed_name
-
-PROVIDER_TAG: Final = "fine_tuning_provider"
-JOB_TAG: Final = "fine_tuning_job_id"
-STATUS_TAG: Final = "fine_tuning_status"
-CHECKPOINT_TAG: Final = "fine_tuned_model_checkpoint"
-OWNER_TAG: Final = "fine_tuning_bridge"
-"""On runs that the bridge created; it deletes no others."""
-OWNER: Final = "ftbridge"
 
 RUN_STATUS: Final[Mapping[JobStatus, str]] = {
     JobStatus.VALIDATING: "SCHEDULED",
@@ -43,10 +39,8 @@ NEW_RUN_STATUS: Final = "RUNNING"
 
 SETTLING: Final = 5 * 60_000
 """Milliseconds. OpenAI publishes a job's checkpoints some seconds after its success."""
-# MLflow's limits. Longer text would be cut there without a word.
 _LONGEST_PARAM: Final = 6000
-_LONGEST_TAG: Final = 5000
-_LONGEST_ERROR: Final = 1000
+"""Characters; MLflow would cut longer ones without a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +54,14 @@ class Recorded:
     params: Mapping[str, str]
     steps: Mapping[str, frozenset[int]]
     """The steps that are logged, by MLflow's metric name."""
+    datasets: frozenset[DatasetInput] = frozenset()
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Ids of its complete models by their full names."""
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether a user created the run."""
+        return self.tags.get(run_tags.BRIDGE) != run_tags.OWNED
 
     def has(self, name: str, step: int) -> bool:
         """Whether the metric that MLflow calls ``name`` is logged at ``step``."""
@@ -80,9 +82,18 @@ class Plan:
     params: Mapping[str, str]
     points: tuple[MetricPoint, ...]
     """By ascending step, so that an interrupted write leaves a curve without holes."""
+    datasets: tuple[DatasetInput, ...] = ()
+    models: tuple[HostedModel, ...] = ()
+    registration: Registration | None = None
+    documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """What is archived, by file name."""
+    files: tuple[str, ...] = ()
+    """What is archived besides: the provider's ids of files."""
     status: str | None
     """The run's new status; ``None``: as it is."""
     end_time: int | None
+    last_tags: Mapping[str, str] = field(default_factory=dict)
+    """Written after everything else, where the status alone does not say that all is there."""
     is_final: bool
     """Whether MLflow has everything once this is written."""
     is_settling: bool
@@ -98,7 +109,8 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether MLflow already has all of it."""
-        return not (self.is_new or self.tags or self.params or self.points or self.status)
+        changes = (self.tags, self.params, self.points, self.datasets, self.models, self.last_tags)
+        return not (self.is_new or self.status or any(changes))
 
     def document(self) -> dict[str, object]:
         """The plan for a JSON document; its points are counted by metric."""
@@ -109,9 +121,13 @@ class Plan:
             "start_time": self.start_time,
             "end_time": self.end_time,
             "status": self.status,
-            "tags": dict(self.tags),
+            "tags": {**self.tags, **self.last_tags},
             "params": dict(self.params),
             "points": dict(Counter(point.name for point in self.points)),
+            "datasets": {each.file_id: each.context for each in self.datasets},
+            "models": {each.name: each.model for each in self.models},
+            "registered_model": self.registration.name if self.registration else None,
+            "archive": sorted([*self.documents, *self.files]),
         }
 
     def __str__(self) -> str:
@@ -121,6 +137,7 @@ class Plan:
         metrics = len({point.name for point in self.points})
         changes = [
             f"{len(self.points)} points of {metrics} metrics" if self.points else "",
+            f"{len(self.models)} models" if self.models else "",
             f"{len(self.params)} params" if self.params else "",
             f"{len(self.tags)} tags" if self.tags else "",
             self.status or "",
@@ -136,6 +153,12 @@ def make_plan(
     vocabulary: Vocabulary,
     *,
     now: int,
+    route: Route | None = None,
+    kind: str = "",
+    register: str | None = None,
+    archive_datasets: bool = False,
+    models: bool = True,
+    datasets: bool = True,
 ) -> Plan:
     """The difference between a snapshot and what is recorded.
 
@@ -143,13 +166,20 @@ def make_plan(
         provider: the provider's name in the configuration.
         snapshot: what the provider says.
         recorded: what MLflow has; ``None``: no run yet.
-        vocabulary: the names that metrics get.
+        vocabulary: the names that metrics and params get.
         now: Unix milliseconds.
+        route: where the run goes, if the job has been routed.
+        kind: the provider's type.
+        register: the template of the registered model's name; ``None``: no registration.
+        archive_datasets: whether the job's files are archived too.
+        models: whether its models become LoggedModels.
+        datasets: whether its files become dataset inputs.
     """
     job = snapshot.job
-    skipped = list(snapshot.skipped)
+    skipped = [*(route.refused if route else ()), *snapshot.skipped]
     start = _start(snapshot, recorded, now)
     is_settling = _is_settling(snapshot, now)
+    is_final = job.status.is_final and not is_settling
     if job.status is JobStatus.UNKNOWN:
         word = clean(job.provider_status, 50)
         skipped.append(f"its status {word!r} is unknown: it counts as running")
@@ -160,28 +190,89 @@ def make_plan(
         if is_settling
         else tuple(new_points(snapshot, vocabulary, has, skipped, fallback=start, now=now))
     )
-    params = dict(_new_params(job.params, recorded.params if recorded else {}, skipped))
-    wanted = dict(_tags(provider, snapshot, is_new=recorded is None))
-    known = recorded.tags if recorded else {}
-    tags = {name: value for name, value in wanted.items() if known.get(name) != value}
-    is_final = job.status.is_final and not is_settling
-    status = RUN_STATUS[JobStatus.RUNNING if is_settling else job.status]
-    current = recorded.status if recorded else NEW_RUN_STATUS
+    belonging = run_tags.Belonging(
+        is_new=recorded is None,
+        is_adopted=recorded is not None and recorded.is_adopted,
+        parent_run_id=route.parent_run_id if route else None,
+    )
+    status = _status(snapshot, recorded, is_settling=is_settling)
     return Plan(
         provider=provider,
         job_id=job.id,
         run_id=recorded.run_id if recorded else None,
         run_name=f"{provider}/{one_line(job.suffix or '', LONGEST_NAME) or job.id}",
         start_time=start,
-        tags=tags,
-        params=params,
+        tags=run_tags.job_tags(
+            provider, snapshot, vocabulary, recorded.tags if recorded else {}, belonging
+        ),
+        params=dict(_new_params(job.params, recorded, vocabulary, skipped)),
         points=points,
-        status=status if status != current else None,
+        datasets=_new_datasets(snapshot, recorded) if datasets else (),
+        models=(
+            _new_models(provider, snapshot, recorded, points, vocabulary)
+            if models and not is_settling
+            else ()
+        ),
+        registration=(
+            registration_of(register, provider, kind, snapshot) if models and is_final else None
+        ),
+        documents=snapshot.documents if is_final else {},
+        files=_files(snapshot) if is_final and archive_datasets else (),
+        status=status,
         end_time=_end(snapshot, start, now) if is_final else None,
+        last_tags=_last_tags(recorded) if is_final else {},
         is_final=is_final,
         is_settling=is_settling,
         skipped=tuple(skipped),
     )
+
+
+def _status(snapshot: Snapshot, recorded: Recorded | None, *, is_settling: bool) -> str | None:
+    """The status that a run is to get; ``None`` where it has it already."""
+    wanted = RUN_STATUS[JobStatus.RUNNING if is_settling else snapshot.job.status]
+    current = recorded.status if recorded else NEW_RUN_STATUS
+    if recorded is not None and recorded.is_adopted and wanted == "SCHEDULED":
+        return None  # its user has begun it already
+    if wanted in FINAL_RUN_STATUS and _last_tags(recorded):
+        return wanted  # its user may have ended it long before the job
+    return wanted if wanted != current else None
+
+
+def _last_tags(recorded: Recorded | None) -> dict[str, str]:
+    if recorded is None or not recorded.is_adopted:
+        return {}
+    done = recorded.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
+    return {} if done else {run_tags.BRIDGE: run_tags.COMPLETED}
+
+
+def _new_models(
+    provider: str,
+    snapshot: Snapshot,
+    recorded: Recorded | None,
+    points: tuple[MetricPoint, ...],
+    vocabulary: Vocabulary,
+) -> tuple[HostedModel, ...]:
+    """The models that are not complete yet, once the points are logged."""
+    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
+    for point in points:
+        steps.setdefault(point.name, set()).add(point.step)
+    if recorded is not None and recorded.is_adopted:
+        # Its user's own metrics measure something else than the provider's models.
+        told = metric_names(snapshot, vocabulary)
+        steps = {name: logged for name, logged in steps.items() if name in told}
+    known = recorded.models if recorded else {}
+    found = hosted_models(provider, snapshot, steps)
+    return tuple(model for model in found if model.model not in known)
+
+
+def _new_datasets(snapshot: Snapshot, recorded: Recorded | None) -> tuple[DatasetInput, ...]:
+    known = recorded.datasets if recorded else frozenset()
+    return tuple(each for each in datasets_of(snapshot.job) if each not in known)
+
+
+def _files(snapshot: Snapshot) -> tuple[str, ...]:
+    job = snapshot.job
+    return tuple(dict.fromkeys([*job.training_files, *job.validation_files]))
 
 
 def _is_settling(snapshot: Snapshot, now: int) -> bool:
@@ -211,19 +302,24 @@ def _end(snapshot: Snapshot, start: int, now: int) -> int:
 
 
 def _new_params(
-    wanted: Mapping[str, Scalar], known: Mapping[str, str], skipped: list[str]
+    wanted: Mapping[str, Scalar],
+    recorded: Recorded | None,
+    vocabulary: Vocabulary,
+    skipped: list[str],
 ) -> Iterator[tuple[str, str]]:
-    for name, value in wanted.items():
+    known = recorded.params if recorded else {}
+    for own_name, value in wanted.items():
         text = clean(str(value), _LONGEST_PARAM)
-        if not is_allowed_name(name):
-            skipped.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")
-        elif name not in known:
-            yield name, text
-        elif not _is_same(known[name], text):
-            skipped.append(
-                f"param {name} is {clean(known[name], 100)} in MLflow, which never changes a param,"
-                f" and {clean(text, 100)} at the provider"
-            )
+        for name in vocabulary.params(own_name):
+            if not is_allowed_name(name):
+                skipped.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")
+            elif name not in known:
+                yield name, text
+            elif not _is_same(known[name], text):
+                skipped.append(
+                    f"param {name} is {clean(known[name], 100)} in MLflow, which never changes a"
+                    f" param, and {clean(text, 100)} at the provider"
+                )
 
 
 def _is_same(left: str, right: str) -> bool:
@@ -232,28 +328,3 @@ def _is_same(left: str, right: str) -> bool:
         return left == right or float(left) == float(right)
     except ValueError:
         return False
-
-
-def _tags(provider: str, snapshot: Snapshot, *, is_new: bool) -> Iterator[tuple[str, str]]:
-    job = snapshot.job
-    newest = snapshot.newest_checkpoint
-    values: dict[str, str | int | None] = {
-        PROVIDER_TAG: provider,
-        JOB_TAG: job.id,
-        STATUS_TAG: job.provider_status,
-        "base_model": job.base_model,
-        "fine_tuned_model": job.fine_tuned_model,
-        CHECKPOINT_TAG: newest.model if newest else None,
-        "trained_tokens": job.trained_tokens,
-        "fine_tuning_error": clean(job.error, _LONGEST_ERROR) if job.error else None,
-    }
-    if is_new:
-        values |= {
-            OWNER_TAG: OWNER,
-            "mlflow.user": OWNER,
-            "mlflow.source.type": "JOB",
-            "mlflow.source.name": f"{provider} {job.id}",
-        }
-    for name, value in values.items():
-        if value not in {None, ""}:
-            yield name, clean(str(value), _LONGEST_TAG)

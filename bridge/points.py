@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from bridge.model import CurvePoint, MetricPoint, Snapshot
 from bridge.untrusted import clean
-from bridge.vocabulary import Vocabulary, is_allowed_name
+from bridge.vocabulary import Vocabulary, epoch_of, is_allowed_name
 
 CLOCK_SKEW: Final = 24 * 3_600_000
 """Milliseconds. A time further ahead than this is not a time."""
@@ -25,6 +25,12 @@ def times(snapshot: Snapshot, now: int) -> list[int]:
     told += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
     told += [point.created_at for point in snapshot.curve]
     return [time for time in told if time is not None and is_time(time, now)]
+
+
+def metric_names(snapshot: Snapshot, vocabulary: Vocabulary) -> set[str]:
+    """What MLflow calls the metrics that a snapshot tells of."""
+    told = {vocabulary.metric(point.name) for point in _all_points(snapshot)}
+    return told | ({vocabulary.epoch} if vocabulary.epoch else set())
 
 
 def new_points(
@@ -71,8 +77,35 @@ def new_points(
             f"{f' (and of {len(untimed) - 1} more)' if len(untimed) > 1 else ''}:"
             " logged at the job's start"
         )
+    chosen |= _epochs(snapshot, vocabulary, chosen.keys(), has, now)
     for key in sorted(chosen):
         yield chosen[key]
+
+
+def _epochs(
+    snapshot: Snapshot,
+    vocabulary: Vocabulary,
+    chosen: Collection[tuple[int, str]],
+    has: Callable[[str, int], bool],
+    now: int,
+) -> dict[tuple[int, str], MetricPoint]:
+    """The epoch at each new step: an axis on which hosted and local runs can be compared."""
+    name = vocabulary.epoch
+    if name is None:
+        return {}
+    moments: dict[int, int] = {}
+    for point in _all_points(snapshot):
+        if point.created_at is not None and is_time(point.created_at, now):
+            # Of all its points, so that it is the same if some of them are logged already.
+            moments[point.step] = min(point.created_at, moments.get(point.step, point.created_at))
+    job = snapshot.job
+    return {
+        (step, name): MetricPoint(name, step, epoch, moments[step])
+        for step in {step for step, _ in chosen} & moments.keys()
+        if (epoch := epoch_of(step, job.total_steps, job.epochs)) is not None
+        and (step, name) not in chosen
+        and not has(name, step)
+    }
 
 
 def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bridge.errors import BridgeError
+from bridge.ledger import RunState
 from bridge.model import Job
 from bridge.plan import Plan
 
@@ -52,6 +53,16 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is logged in a job's run. Kept between passes; MLflow could tell it again."""
+
+    steps: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """By metric."""
+    models: Mapping[str, str] | None = None
+    """Ids of its complete models by their full names; ``None``: not asked for yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a pass did with one job."""
 
@@ -60,8 +71,9 @@ class Outcome:
     kind: Kind
     plan: Plan | None = None
     run_id: str | None = None
-    steps: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """What is logged now, by metric."""
+    run: RunState | None = None
+    """The run as it was found, if there was one."""
+    known: Known = field(default_factory=Known)
     error: BridgeError | None = None
 
 

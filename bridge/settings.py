@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
@@ -16,8 +17,10 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     field_validator,
+    model_validator,
 )
 
+from bridge.hosted_models import NAME_FIELDS
 from bridge.providers import TYPES
 from bridge.vocabulary import PRESETS, is_allowed_name
 
@@ -56,6 +59,22 @@ def _metric_names(wanted: object) -> object:
     return wanted
 
 
+def _name_template(wanted: object) -> object:
+    if isinstance(wanted, bool):
+        return wanted
+    known = ", ".join(f"{{{field}}}" for field in NAME_FIELDS)
+    text = wanted if isinstance(wanted, str) else ""
+    try:
+        fields = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError:
+        fields = [("", None, None)]
+    if not text.strip() or any(
+        name not in NAME_FIELDS or spec or conversion for name, spec, conversion in fields
+    ):
+        raise ValueError(f"must be true, false, or a name that may hold {known}")
+    return wanted
+
+
 def _header_value(secret: SecretStr) -> SecretStr:
     """A secret without the newline that files end with, fit to be sent in a header."""
     text = secret.get_secret_value().strip()
@@ -78,17 +97,49 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+"""As a shell matches names: ``*``, ``?``, ``[abc]``."""
+ExperimentName = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+
+
+class RouteSettings(Section):
+    """Jobs that fit all patterns go to an experiment."""
+
+    experiment: ExperimentName
+    provider: Pattern = "*"
+    base_model: Pattern = "*"
+    suffix: Pattern = "*"
+
+
 class MlflowSettings(Section):
-    """Where runs are written, and under which names."""
+    """Where runs are written, under which names, and what with them."""
 
     tracking_uri: Annotated[
         str, StringConstraints(min_length=1), AfterValidator(_address), Field(repr=False)
     ] = "sqlite:///mlflow.db"
-    experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] = (
-        "hosted-fine-tunes"
-    )
+    experiment: ExperimentName = "hosted-fine-tunes"
     metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = "provider"
     curves: bool = True
+    models: bool = True
+    datasets: bool = True
+    archive: bool = True
+    archive_datasets: bool = False
+    register_: Annotated[bool | str, BeforeValidator(_name_template), Field(alias="register")] = (
+        False
+    )
+    routes: tuple[RouteSettings, ...] = ()
+    open_to_jobs: tuple[Pattern, ...] = ("*",)
+
+    @model_validator(mode="after")
+    def _registers_models(self) -> Self:
+        if self.register_ and not self.models:
+            raise ValueError("register needs models: true")
+        return self
+
+    @property
+    def register_as(self) -> str | None:
+        """The template of a registered model's name; ``None``: no registration."""
+        return "{suffix}" if self.register_ is True else self.register_ or None
 
 
 class PollSettings(Section):
@@ -111,7 +162,7 @@ class ProviderSettings(Section):
         AfterValidator(_address),
         Field(repr=False),
     ]
-    experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] | None = None
+    experiment: ExperimentName | None = None
     headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
         default_factory=dict
     )

@@ -21,14 +21,17 @@ from functools import partial
 from typing import Final
 
 from bridge import errors
-from bridge.crew import Crew, Task
+from bridge.carrier import Carrier, Finder
+from bridge.crew import Crew
+from bridge.crew import Task as CrewTask
 from bridge.ledger import Ledger, RunState, resolve
+from bridge.lineage import Lineage
 from bridge.model import Job
-from bridge.one_job import JobSync, Steps
+from bridge.one_job import JobSync, Manner, Task
 from bridge.providers import Provider
-from bridge.report import Kind, Outcome, Report, Selection, Watch
+from bridge.report import Kind, Known, Outcome, Report, Selection, Watch
+from bridge.routing import Router
 from bridge.tracking import Tracking
-from bridge.vocabulary import Vocabulary
 
 _MORE_ROUNDS: Final = 3
 """How often a pass takes up again a job whose run turned out to be another process's."""
@@ -45,33 +48,38 @@ class Sync:
         name: str,
         provider: Provider,
         tracking: Tracking,
-        experiment: str,
-        vocabulary: Vocabulary,
+        router: Router,
+        manner: Manner,
         executor: Executor,
         now: Callable[[], int],
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
-        self.experiment = experiment
         self._provider = provider
         self._tracking = tracking
+        self._router = router
         self._executor = executor
         self._is_stopping = is_stopping
+        self._finder = Finder(tracking=tracking, router=router, metrics=manner.metrics)
         self._sync_job = JobSync(
             name=name,
             provider=provider,
             tracking=tracking,
-            vocabulary=vocabulary,
+            finder=self._finder,
+            manner=manner,
             now=now,
             stop_if_asked=self._stop_if_asked,
         )
+        self._lineage = Lineage(name, tracking)
         # A cache of what MLflow and the provider say; a new process starts without it.
         self._settled: set[str] = set()
         """Jobs with nothing left to do: MLflow has everything, or its user deleted the run."""
         self._vanished: set[str] = set()
         """Open jobs that their provider no longer has."""
         self._open: set[str] = set()
-        self._steps: dict[str, Steps] = {}
+        self._known: dict[str, Known] = {}
+        self._places: dict[str, str] = {}
+        """Ids of the experiments that have runs of this provider, by name."""
         self._has_read_runs = False
         self._has_listed_all = False
 
@@ -97,23 +105,22 @@ class Sync:
         return report
 
     def _pass(self, selection: Selection, report: Report, watch: Watch) -> None:
-        experiment_id = self._tracking.experiment(self.experiment, create=not report.is_dry)
-        ledger = self._read_ledger(experiment_id, selection, is_dry=report.is_dry)
-        again = self._round(
-            self._choose(selection, report, watch), experiment_id, ledger, report, watch
-        )
+        self._find_places(is_dry=report.is_dry)
+        ledger = self._read_ledger(selection, is_dry=report.is_dry)
+        again = self._round(self._choose(selection, report, watch), ledger, report, watch)
         for _ in range(_MORE_ROUNDS):
             if again:
                 jobs = [(job_id, None) for job_id in sorted(again)]
-                again = self._round(jobs, experiment_id, Ledger(), report, watch)
+                again = self._round(jobs, Ledger(), report, watch)
         for job_id in sorted(again):
             contested = errors.RunChanged("Other processes keep changing its run")
             self._count(self._sync_job.failed(job_id, contested), report, watch)
+        if not report.is_dry:
+            self._lineage.tell(self._everywhere())
 
     def _round(
         self,
         jobs: Iterable[tuple[str, Job | None]],
-        experiment_id: str | None,
         ledger: Ledger,
         report: Report,
         watch: Watch,
@@ -123,9 +130,7 @@ class Sync:
         again: set[str] = set()
         crew = Crew(self._executor)
         try:
-            for outcome in crew.outcomes(
-                self._tasks(jobs, experiment_id, ledger, is_dry=report.is_dry)
-            ):
+            for outcome in crew.outcomes(self._tasks(jobs, ledger, is_dry=report.is_dry)):
                 if isinstance(outcome.error, errors.RunChanged):
                     again.add(outcome.job_id)
                     continue
@@ -134,37 +139,55 @@ class Sync:
                 self._count(outcome, report, watch)
         finally:
             report.unreached += crew.unreached
-            if experiment_id is not None and created:
-                again |= self._lost_races(experiment_id, created)
+            if created:
+                again |= self._lost_races(created)
         return again
 
     def _count(self, outcome: Outcome, report: Report, watch: Watch) -> None:
         if not report.is_dry:
             self._remember(outcome)
+            self._lineage.recorded(outcome)
         report.add(outcome)
         watch.done(outcome)
 
     # Which jobs
 
-    def _read_ledger(
-        self, experiment_id: str | None, selection: Selection, *, is_dry: bool
-    ) -> Ledger:
+    def _find_places(self, *, is_dry: bool) -> None:
+        """The experiments that the configuration names, as far as there are any."""
+        for name in self._router.experiments:
+            is_needed = name == self._router.experiment and not is_dry
+            found = (
+                self._finder.experiment(name, is_dry=False)
+                if is_needed
+                else self._tracking.experiment(name, create=False)
+            )
+            if found:
+                self._places[name] = found
+
+    def _read_ledger(self, selection: Selection, *, is_dry: bool) -> Ledger:
         """MLflow's runs: all of them at first, then those that are open."""
-        if experiment_id is None:
-            return Ledger(is_complete=True)
         if selection.job_ids or (self._has_read_runs and not self._open):
             return Ledger()
         first = not self._has_read_runs
-        runs = self._tracking.runs(experiment_id, self.name, only_open=not first)
-        ledger = resolve(runs, is_complete=first)
+        ledger = self._ledger_of(list(self._places.values()), first=first, is_dry=is_dry)
+        self._has_read_runs = True
+        return ledger
+
+    def _ledger_of(self, places: list[str], *, first: bool, is_dry: bool) -> Ledger:
+        runs = self._tracking.runs(places, self.name, only_open=not first)
+        ledger = resolve(self._seen(runs) if first else runs, is_complete=first)
         if not is_dry:
             self._tracking.delete(ledger.losers)
         self._settled |= ledger.settled
         self._settled -= ledger.open.keys()
         self._open |= ledger.open.keys()
         self._open -= self._settled | self._vanished
-        self._has_read_runs = True
         return ledger
+
+    def _seen(self, runs: Iterable[RunState]) -> Iterator[RunState]:
+        for run in runs:
+            self._lineage.saw(run)
+            yield run
 
     def _choose(
         self, selection: Selection, report: Report, watch: Watch
@@ -207,39 +230,49 @@ class Sync:
     # What to do with them
 
     def _tasks(
-        self,
-        jobs: Iterable[tuple[str, Job | None]],
-        experiment_id: str | None,
-        ledger: Ledger,
-        *,
-        is_dry: bool,
-    ) -> Iterator[Task]:
+        self, jobs: Iterable[tuple[str, Job | None]], ledger: Ledger, *, is_dry: bool
+    ) -> Iterator[CrewTask]:
         for job_id, listed in jobs:
-            run, is_settled = self._run_of(job_id, experiment_id, ledger)
-            if is_settled:
-                yield partial(Outcome, provider=self.name, job_id=job_id, kind=Kind.UNCHANGED)
-            else:
-                yield partial(
-                    self._sync_job,
-                    job_id,
-                    listed=listed,
-                    run=run,
-                    steps=self._steps.get(job_id),
-                    experiment_id=experiment_id,
-                    is_dry=is_dry,
-                )
+            carrier = self._carrier(job_id, listed, ledger, is_dry=is_dry)
+            task = Task(
+                job_id=job_id,
+                listed=listed,
+                carrier=carrier,
+                known=self._known.get(job_id),
+                is_dry=is_dry,
+            )
+            yield partial(self._sync_job, task)
 
-    def _run_of(
-        self, job_id: str, experiment_id: str | None, ledger: Ledger
-    ) -> tuple[RunState | None, bool]:
-        """The run that carries a job, and whether it is settled.
+    def _carrier(
+        self, job_id: str, listed: Job | None, ledger: Ledger, *, is_dry: bool
+    ) -> Carrier | None:
+        """The run that carries a job, as far as the ledger says; else the worker asks MLflow."""
+        if listed is not None:
+            route = self._router.route(listed)
+            try:
+                place = self._place(route.experiment, ledger, is_dry=is_dry)
+            except errors.TrackingDown:
+                raise
+            except errors.TrackingError:
+                return None  # the worker meets it too: it costs this job alone
+        run = ledger.open.get(job_id)
+        if run is not None:
+            return Carrier(experiment_id=run.experiment_id, run=run)
+        if listed is None or not ledger.is_complete:
+            return None
+        if job_id in ledger.settled:
+            return Carrier(experiment_id=place, is_settled=True)
+        return None if route.run_id else Carrier(experiment_id=place, route=route)
 
-        A run is created only after a search that did not find one, among deleted ones too.
-        """
-        if ledger.is_complete or job_id in ledger.open or experiment_id is None:
-            return ledger.open.get(job_id), False
-        found = resolve(self._tracking.runs(experiment_id, self.name, job_id=job_id))
-        return found.open.get(job_id), job_id in found.settled
+    def _place(self, experiment: str, ledger: Ledger, *, is_dry: bool) -> str | None:
+        """The id of an experiment. Its runs are added to the ledger if it is a new one."""
+        if experiment not in self._places:
+            found = self._finder.experiment(experiment, is_dry=is_dry)
+            if found is None:
+                return None
+            self._places[experiment] = found
+            ledger.add(self._ledger_of([found], first=ledger.is_complete, is_dry=is_dry))
+        return self._places[experiment]
 
     # Afterwards
 
@@ -253,25 +286,35 @@ class Sync:
             self._vanished.add(job_id)
             self._open.discard(job_id)
         if outcome.error or job_id in self._settled:
-            self._steps.pop(job_id, None)
+            self._known.pop(job_id, None)
         else:
-            self._steps[job_id] = outcome.steps
+            self._known[job_id] = outcome.known
 
-    def _lost_races(self, experiment_id: str, created: Mapping[str, str]) -> set[str]:
+    def _lost_races(self, created: Mapping[str, str]) -> set[str]:
         """Jobs that another process created a run for at the same time, and whose run counts."""
         searches = created if len(created) <= _LOOKUPS else (None,)
+        places = self._everywhere()
         found = (
             run
             for job_id in searches
-            for run in self._tracking.runs(experiment_id, self.name, job_id=job_id)
+            for run in self._tracking.runs(places, self.name, job_id=job_id)
         )
         ledger = resolve(run for run in found if run.job_id in created)
-        self._tracking.delete(ledger.losers)
         lost = {
             job_id for job_id, run_id in created.items() if ledger.run_ids.get(job_id) != run_id
         }
+        winners = {
+            created[job_id]: ledger.run_ids[job_id] for job_id in lost & ledger.run_ids.keys()
+        }
+        # Those that another process has deleted too: they were still written to.
+        self._tracking.delete(sorted({*ledger.losers, *winners}))
+        self._lineage.carried_by(winners)
         self._settled -= lost
         return lost
+
+    def _everywhere(self) -> list[str]:
+        """The experiments with runs of this provider, also those that only single jobs name."""
+        return sorted({*self._places.values(), *self._finder.places})
 
 
 class _Nobody:

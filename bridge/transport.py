@@ -36,19 +36,24 @@ _QUOTA_CODES: Final = frozenset(
 
 
 class Whole(httpx.BaseTransport):
-    """Reads each reply to its end, so that a broken one fails here, where it can be retried."""
+    """Reads each reply to its end, so that a broken one fails here, where it can be retried.
+
+    Where a request has the extension ``is_stream``, a reply that is no error is passed on unread.
+    """
 
     def __init__(self, wire: httpx.BaseTransport, redactor: Redactor) -> None:
         self._wire = wire
         self._redactor = redactor
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send ``request``; the reply's body is in memory.
+        """Send ``request``; the reply's body is in memory, but for a stream's.
 
         Raises:
             httpx.RequestError: no reply, or only part of one.
         """
         reply = self._wire.handle_request(request)
+        if reply.is_success and request.extensions.get("is_stream"):
+            return reply
         try:
             body = self._redactor.body(_bounded(reply, request))
         finally:

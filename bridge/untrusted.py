@@ -9,7 +9,7 @@ MASK = "***"
 _SHORTEST_SECRET = 6
 """Anything shorter is a placeholder; masking it would only mangle ordinary words."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """C0 and C1 controls (terminal escapes too) and bidirectional overrides; not tab and newline."""
 
 

@@ -1,4 +1,4 @@
-"""Takes the README's picture (``make picture``): Chromium looks at MLflow while the demo runs."""
+"""Takes the README's pictures (``make picture``): Chromium looks at MLflow while the demo runs."""
 
 from __future__ import annotations
 
@@ -6,54 +6,112 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import sync_playwright
+from mlflow import MlflowClient
 
-PICTURE = Path(__file__).parents[1] / ".github" / "charts.png"
-SECONDS = 65
-"""Until the hosted jobs have trained for a while and still do."""
-CHROMIUM = [
-    f"--{switch}"
-    for switch in (
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-sync",
-        "disable-background-networking",
-        "disable-component-update",
+from tests.support.browser import browsing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FOLDER = Path(__file__).parents[1] / ".github"
+LIVE = 50
+"""Seconds until the hosted jobs have trained for a while and still do."""
+ENDED = 70
+"""Further seconds until they have all ended."""
+SETTLED = 3_000
+"""Milliseconds until a page has drawn everything."""
+
+
+COLORS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
+    *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
+)
+
+
+def color(address: str) -> None:
+    """Give each run a color of its own: MLflow draws lots, and some runs would get the same."""
+    client = MlflowClient(address)
+    (experiment,) = client.search_experiments(filter_string="name LIKE 'ftbridge%'")
+    for run, own in zip(client.search_runs([experiment.experiment_id]), COLORS, strict=True):
+        client.set_tag(run.info.run_id, "mlflow.runColor", own)
+
+
+def go(page: Page, url: str, landmark: str) -> None:
+    """Open ``url`` without MLflow's assistant; return once ``landmark`` is in sight."""
+    page.goto("about:blank")  # the addresses differ behind the # alone
+    page.goto(url)
+    page.get_by_text(landmark, exact=True).first.wait_for()
+    page.wait_for_timeout(SETTLED)
+    assistant = page.get_by_role("button", name="Close", exact=True)
+    if assistant.count():
+        assistant.first.click()
+        page.wait_for_timeout(SETTLED)
+
+
+def keep(page: Page, name: str, height: int) -> None:
+    """Save the page as it is, down to ``height``, without the assistant's button."""
+    page.mouse.move(900, 5)
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    page.screenshot(
+        path=FOLDER / f"{name}.png",
+        clip={"x": 0, "y": 0, "width": width, "height": height},
+        style="[aria-label='Assistant'], [data-testid*='assistant'] { display: none !important }",
     )
-]
 
 
-def take(url: str) -> None:
-    """Save what a person sees at ``url``, with MLflow's side panels closed."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
-        page = browser.new_page(viewport={"width": 1400, "height": 680})
-        page.goto(url)
-        page.get_by_text("openai/support-bot-v2").first.wait_for()
-        close = page.get_by_role("button", name="Close")
-        if close.count():
-            close.first.click()
-        page.get_by_placeholder("Search metric charts").fill("loss")
-        page.wait_for_timeout(6_000)
-        page.screenshot(path=PICTURE)
-        browser.close()
+def charts(page: Page, url: str) -> None:
+    """Losses of hosted jobs and of the local run, while they train."""
+    go(page, url, "openai/support-bot-v2")
+    page.get_by_placeholder("Search metric charts").fill("loss")
+    page.wait_for_timeout(SETTLED)
+    keep(page, "charts", 680)
+
+
+def table(page: Page, url: str) -> None:
+    """All runs, in the columns of the view that the link names."""
+    go(page, url, "openai/support-bot-v2")
+    keep(page, "table", 680)
+
+
+def run(page: Page, url: str) -> None:
+    """One run, its whole note in sight."""
+    go(page, url, "Show more")
+    page.get_by_text("Show more", exact=True).first.click()
+    page.wait_for_timeout(SETTLED)
+    keep(page, "run", 900)
+
+
+def models(page: Page, url: str) -> None:
+    """The checkpoints of all jobs, moved to where their metrics are."""
+    go(page, url, "support-bot-step-000240")
+    page.locator(".ag-center-cols-viewport").first.evaluate("table => table.scrollLeft = 760")
+    page.wait_for_timeout(SETTLED)
+    keep(page, "models", 690)
 
 
 def main() -> None:
-    """Run the demo, take the picture, stop the demo."""
+    """Run the demo, take the pictures, stop the demo."""
     demo = subprocess.Popen(
         [sys.executable, "-u", "-m", "bridge", "demo"], stdout=subprocess.PIPE, text=True
     )
     try:
-        lines = iter(demo.stdout or ())
-        url = next(found[0] for line in lines if (found := re.search(r"http\S+CHART", line)))
-        time.sleep(SECONDS)
-        take(url)
+        links: dict[str, str] = {}
+        for line in demo.stdout or ():
+            if found := re.search(r"^  (charts|table|models|a run)\s+(http\S+)$", line):
+                links[found[1]] = found[2]
+            if "Ctrl-C" in line:
+                break
+        with browsing(width=1400) as page:
+            page.wait_for_timeout(LIVE * 1000)
+            color(links["charts"].partition("/#")[0])
+            charts(page, links["charts"])
+            table(page, links["table"])
+            page.wait_for_timeout(ENDED * 1000)
+            run(page, links["a run"])
+            models(page, links["models"])
     finally:
         demo.send_signal(signal.SIGINT)
         demo.wait(timeout=60)

@@ -424,6 +424,115 @@ def test_a_file_that_is_no_database(simulator: Simulator, folder: Path) -> None:
     assert path.read_bytes() == before
 
 
+# Charts
+
+TRANSFORMERS = ("loss", "eval_loss", "train_loss", "train_runtime")
+LIGHTNING = ("train_loss", "val_loss")
+
+
+def train_locally(
+    uri: str, *metrics: str, experiment: str = "hosted-fine-tunes", **tags: str
+) -> None:
+    """A run with these metrics, as a trainer would have logged them."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+    run = client.create_run(experiment_id, tags=tags)
+    for name in metrics:
+        client.log_metric(run.info.run_id, name, 0.5, step=1)
+
+
+def configured(folder: Path, base_url: str, uri: str, mlflow: str) -> dict[str, str]:
+    """An environment with a configuration file; ``mlflow`` is more of its section."""
+    path = folder.parent / "bridge.yaml"
+    path.write_text(
+        f"mlflow: {{tracking_uri: '{uri}', {mlflow}}}\n"
+        f"providers: [{{name: openai, type: openai, api_key: {KEY}, base_url: {base_url}}}]\n"
+    )
+    return {"FTBRIDGE_CONFIG": str(path)}
+
+
+def test_local_runs_with_other_names(simulator: Simulator, uri: str) -> None:
+    """Advice is not an error: a mark of its own, what is there, what to set, exit code 0."""
+    train_locally(uri, *TRANSFORMERS)
+    code, text = check(environ(simulator.openai_url, uri))
+    assert code == 0
+    assert line_of("mlflow", text).startswith("✓")
+    assert line_of("charts", text) == (
+        "! charts: local runs in 'hosted-fine-tunes' log loss, eval_loss."
+        " Set mlflow.metric_names: huggingface to put hosted curves on the same charts."
+    )
+
+
+def test_advice_as_json(simulator: Simulator, uri: str) -> None:
+    """A finding that is well, and advice."""
+    train_locally(uri, *LIGHTNING)
+    code, text = check(environ(simulator.openai_url, uri), "--json")
+    assert code == 0
+    document = json.loads(text)
+    assert document["ok"] is True
+    marks = {each["subject"]: (each["ok"], each["advice"]) for each in document["checks"]}
+    assert marks == {
+        "configuration": (True, False),
+        "openai": (True, False),
+        "mlflow": (True, False),
+        "charts": (True, True),
+    }
+    assert "metric_names: lightning" in document["checks"][-1]["remedy"]
+
+
+def test_advice_hides_no_trouble(uri: str) -> None:
+    """A provider that is not well decides the exit code."""
+    train_locally(uri, *TRANSFORMERS)
+    code, text = check(environ(f"http://127.0.0.1:{closed_port()}/v1", uri))
+    assert code == 1
+    assert line_of("openai", text).startswith("✗")
+    assert line_of("charts", text).startswith("!")
+
+
+@pytest.mark.parametrize(
+    ("names", "is_advised"),
+    [
+        ("huggingface", False),
+        ("{train_loss: loss, full_valid_loss: eval_loss}", False),
+        ("{train_loss: loss}", True),
+        ("torchtune", True),
+        ("lightning", True),
+    ],
+)
+def test_names_that_are_right_already(
+    simulator: Simulator, uri: str, folder: Path, names: str, *, is_advised: bool
+) -> None:
+    """Names that share as many charts as the best preset are not argued with."""
+    train_locally(uri, *TRANSFORMERS)
+    variables = configured(folder, simulator.openai_url, uri, f"metric_names: {names}")
+    code, text = check(variables)
+    assert code == 0
+    assert ("charts" in text) == is_advised
+    assert ("huggingface" in text) == is_advised
+
+
+def test_no_local_runs(simulator: Simulator, uri: str) -> None:
+    """Hosted jobs, runs without metrics and other experiments' runs are no local neighbours."""
+    train_locally(uri, *TRANSFORMERS, fine_tuning_provider="other", fine_tuning_job_id="ftjob-b")
+    train_locally(uri)
+    train_locally(uri, *TRANSFORMERS, experiment="elsewhere")
+    code, text = check(environ(simulator.openai_url, uri))
+    assert code == 0
+    assert "charts" not in text
+
+
+def test_an_experiments_name_is_harmless(simulator: Simulator, uri: str, folder: Path) -> None:
+    """Markup and control characters in it are shown, not obeyed."""
+    name = "[red]x[/] \x1b[2J"
+    train_locally(uri, *TRANSFORMERS, experiment=name)
+    mlflow = f"experiment: {json.dumps(name)}"
+    code, text = check(configured(folder, simulator.openai_url, uri, mlflow))
+    assert code == 0
+    assert "[red]x[/]" in line_of("charts", text)
+    assert "\x1b" not in text
+
+
 # Writes nothing
 
 

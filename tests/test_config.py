@@ -56,6 +56,11 @@ def test_a_file_with_one_provider_gets_the_defaults() -> None:
     assert found.mlflow.experiment == "hosted-fine-tunes"
     assert found.mlflow.metric_names == "provider"
     assert found.mlflow.curves is True
+    assert found.mlflow.archive is True
+    assert found.mlflow.archive_datasets is False
+    assert found.mlflow.register_as is None
+    assert found.mlflow.routes == ()
+    assert found.mlflow.open_to_jobs == ("*",)
     assert found.poll.interval == 60
     assert found.poll.workers == 8
     (provider,) = found.providers
@@ -74,6 +79,13 @@ def test_everything_in_a_file_is_taken() -> None:
           experiment: all-fine-tunes
           metric_names: huggingface
           curves: false
+          archive: false
+          archive_datasets: true
+          register: "{provider}-{suffix}"
+          routes:
+            - {experiment: support, provider: team-*, base_model: "open-*", suffix: "support-?"}
+            - {experiment: the-rest}
+          open_to_jobs: [team-*, sandbox]
         poll: {interval: 5m, workers: 3}
         providers:
           - name: team-a
@@ -89,6 +101,19 @@ def test_everything_in_a_file_is_taken() -> None:
     assert found.mlflow.experiment == "all-fine-tunes"
     assert found.mlflow.metric_names == "huggingface"
     assert found.mlflow.curves is False
+    assert found.mlflow.archive is False
+    assert found.mlflow.archive_datasets is True
+    assert found.mlflow.register_as == "{provider}-{suffix}"
+    assert [route.model_dump() for route in found.mlflow.routes] == [
+        {
+            "experiment": "support",
+            "provider": "team-*",
+            "base_model": "open-*",
+            "suffix": "support-?",
+        },
+        {"experiment": "the-rest", "provider": "*", "base_model": "*", "suffix": "*"},
+    ]
+    assert found.mlflow.open_to_jobs == ("team-*", "sandbox")
     assert (found.poll.interval, found.poll.workers) == (300, 3)
     (provider,) = found.providers
     assert (provider.name, provider.type) == ("team-a", "mistral")
@@ -317,6 +342,12 @@ def test_all_problems_are_told_at_once() -> None:
         ("providr: 1", "providr", "did you mean providers?"),
         ("mlflow: {tracking_url: x}", "mlflow.tracking_url", "did you mean tracking_uri?"),
         ("mlflow: {zzz: x}", "mlflow.zzz", "tracking_uri, experiment"),
+        ("mlflow: {registers: true}", "mlflow.registers", "did you mean register?"),
+        (
+            "mlflow: {routes: [{experiment: a}, {experiment: b, model: x}]}",
+            "mlflow.routes[1].model",
+            "did you mean base_model?",
+        ),
         ("poll: {worker: 3}", "poll.worker", "did you mean workers?"),
         (
             "providers: [{name: openai, api_key: kkk, baseurl: x}]",
@@ -491,6 +522,75 @@ def test_metric_names_of_a_wrong_type_are_one_problem(value: str) -> None:
     assert "huggingface" in found["mlflow.metric_names"]
 
 
+@pytest.mark.parametrize(
+    ("written", "template"),
+    [
+        ("true", "{suffix}"),
+        ("false", None),
+        ("null", None),
+        ("our-models", "our-models"),
+        ("'{base_model} by {provider}'", "{base_model} by {provider}"),
+    ],
+)
+def test_a_registered_model_may_be_named_by_a_template(written: str, template: str | None) -> None:
+    """``true`` is the job's suffix; a name may be made of what is known of each job."""
+    found = loaded(ONE_PROVIDER + f"mlflow: {{register: {written}}}")
+    assert found.mlflow.register_as == template
+
+
+@pytest.mark.parametrize(
+    "written", ["'{job}'", "'{suffix'", "'{}'", "'{0}'", "'{suffix:>9}'", "'{suffix!r}'", "' '"]
+)
+def test_a_template_that_no_job_can_fill_is_a_problem(written: str) -> None:
+    """It is said before anything is written, with what a template may hold."""
+    found = problems(ONE_PROVIDER + f"mlflow: {{register: {written}}}")
+    assert found.keys() == {"mlflow.register"}
+    assert "{suffix}" in found["mlflow.register"]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("routes: [{suffix: a}]", "mlflow.routes[0].experiment"),
+        ("routes: [{experiment: ''}]", "mlflow.routes[0].experiment"),
+        ("routes: [{experiment: a}, {experiment: b, suffix: ''}]", "mlflow.routes[1].suffix"),
+        ("routes: [{experiment: a, base_model: [x]}]", "mlflow.routes[0].base_model"),
+        ("routes: [a]", "mlflow.routes[0]"),
+        ("routes: {experiment: a}", "mlflow.routes"),
+        (f"routes: [{{experiment: {'x' * 251}}}]", "mlflow.routes[0].experiment"),
+        ("open_to_jobs: team-*", "mlflow.open_to_jobs"),
+        ("open_to_jobs: [a, '']", "mlflow.open_to_jobs[1]"),
+        ("open_to_jobs: true", "mlflow.open_to_jobs"),
+        ("archive: sometimes", "mlflow.archive"),
+        ("archive_datasets: 7", "mlflow.archive_datasets"),
+        ("register: [a]", "mlflow.register"),
+    ],
+)
+def test_a_wrong_value_is_told_at_its_place(text: str, path: str) -> None:
+    """One problem for each, at the very entry that is wrong."""
+    assert problems(ONE_PROVIDER + f"mlflow: {{{text}}}").keys() == {path}
+
+
+def test_nothing_may_be_open_to_jobs() -> None:
+    """An empty list closes every experiment but those that the configuration names itself."""
+    assert loaded(ONE_PROVIDER + "mlflow: {open_to_jobs: []}").mlflow.open_to_jobs == ()
+
+
+@pytest.mark.parametrize(
+    "key", ["archive", "archive_datasets", "register", "routes", "open_to_jobs"]
+)
+def test_an_empty_value_is_the_default(key: str) -> None:
+    """A key without a value is as good as none."""
+    assert loaded(ONE_PROVIDER + f"mlflow: {{{key}: }}") == loaded(ONE_PROVIDER)
+
+
+def test_variables_expand_in_routes() -> None:
+    """As everywhere else, and an unset one is named at its place."""
+    text = ONE_PROVIDER + "mlflow: {routes: [{experiment: '${TEAM}-support', suffix: s}]}"
+    assert loaded(text, {"TEAM": "a"}).mlflow.routes[0].experiment == "a-support"
+    assert problems(text).keys() == {"mlflow.routes[0].experiment"}
+
+
 @pytest.mark.parametrize("section", ["mlflow", "poll", "providers"])
 @pytest.mark.parametrize("value", ["text", "5", "true", "false", "0", "[1]"])
 def test_a_section_of_a_wrong_type_is_a_problem(section: str, value: str) -> None:
@@ -565,6 +665,15 @@ PLACES = [
     "mlflow: {{metric_names: {}}}",
     "mlflow: {{metric_names: {{train_loss: {}}}}}",
     "mlflow: {{curves: {}}}",
+    "mlflow: {{archive: {}}}",
+    "mlflow: {{archive_datasets: {}}}",
+    "mlflow: {{register: {}}}",
+    "mlflow: {{register: '{{{{{}}}}}'}}",
+    "mlflow: {{routes: {}}}",
+    "mlflow: {{routes: [{}]}}",
+    "mlflow: {{routes: [{{experiment: a, suffix: {}, x: y}}]}}",
+    "mlflow: {{open_to_jobs: {}}}",
+    "mlflow: {{open_to_jobs: [{}]}}",
     "poll: {}",
     "poll: {{interval: {}}}",
     "poll: {{workers: {}}}",
@@ -617,6 +726,8 @@ _SCALARS = (
 _KEYS = st.sampled_from(
     [
         *("mlflow", "poll", "providers", "tracking_uri", "experiment", "metric_names", "curves"),
+        *("archive", "archive_datasets", "register", "routes", "open_to_jobs"),
+        *("suffix", "base_model", "provider"),
         *("interval", "workers", "name", "type", "api_key", "base_url", "headers", "nonsense"),
     ]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ GOLDEN = Path(__file__).with_name("golden")
 CASES = sorted(path.parent for path in GOLDEN.glob("*/*/expected.json"))
 READS = [case for case in CASES if (case / "job.json").exists()]
 LISTS = [case for case in CASES if (case / "list.json").exists()]
+KEPT = [case for case in READS if "documents" in json.loads((case / "expected.json").read_text())]
 POLLS = [case for case in CASES if (case / "polls.json").exists()]
 
 BASE = "/v1"
@@ -51,10 +53,14 @@ def load_all(path: Path) -> list[Json]:
 
 def provider(case: Path, transport: httpx.MockTransport) -> Provider:
     """The provider class that the case is about, over recorded replies."""
-    http = connect(
-        f"https://provider.example{BASE}", headers={}, redactor=Redactor(), transport=transport
-    )
-    return TYPES[case.parent.name](http, curves=True)
+    kind = TYPES[case.parent.name]
+    http = connect(kind.base_url, headers={}, redactor=Redactor(), transport=transport)
+    return kind(http, curves=True)
+
+
+def read(source: Provider, job_id: str, *, keep: bool = False) -> Snapshot:
+    """A full look at one job, found by its id."""
+    return source.read(source.job(job_id), is_logged=nothing_logged, keep=keep)
 
 
 def replies(case: Path) -> dict[tuple[str, str | None], bytes]:
@@ -105,9 +111,13 @@ def always(reply: Json) -> httpx.MockTransport:
 
 
 def plain(value: Snapshot | Page) -> Json:
-    """A value of the model as JSON would carry it."""
-    document: Json = json.loads(json.dumps(asdict(value)))
-    return document
+    """A value of the model as JSON would carry it, without what the provider said."""
+    document = asdict(value)
+    for job in document.get("jobs", [document.get("job")]):
+        del job["raw"]
+    document.pop("documents", None)
+    as_json: Json = json.loads(json.dumps(document))
+    return as_json
 
 
 def nothing_logged(_name: str, _step: int) -> bool:
@@ -118,6 +128,7 @@ def nothing_logged(_name: str, _step: int) -> bool:
 def compare(snapshot: Snapshot, expected: Json) -> None:
     """The snapshot is the expected one; of a long curve only the expected sample is compared."""
     found = plain(snapshot)
+    expected = {name: value for name, value in expected.items() if name != "documents"}
     if "curve_sample" in expected:
         curve = found.pop("curve")
         assert len(curve) == expected["curve_length"]
@@ -132,8 +143,29 @@ def compare(snapshot: Snapshot, expected: Json) -> None:
 def test_a_recorded_job_is_read_as_its_expectation_says(case: Path) -> None:
     """Every field of the job, every checkpoint and every point of its curve is as expected."""
     job_id = load(case / "job.json")["id"]
-    snapshot = provider(case, serving(case)).read(job_id, listed=None, is_logged=nothing_logged)
+    snapshot = read(provider(case, serving(case)), job_id)
     compare(snapshot, load(case / "expected.json"))
+    assert snapshot.documents == {}
+
+
+@pytest.mark.parametrize("case", READS, ids=named)
+def test_a_recorded_job_is_read_alike_if_its_replies_are_kept(case: Path) -> None:
+    """Keeping them changes nothing else, and the job's own reply is among them."""
+    job_id = load(case / "job.json")["id"]
+    snapshot = read(provider(case, serving(case)), job_id, keep=True)
+    compare(snapshot, load(case / "expected.json"))
+    assert json.loads(snapshot.documents["job.json"]) == load(case / "job.json")
+
+
+@pytest.mark.parametrize("case", KEPT, ids=named)
+def test_the_replies_about_a_recorded_job_are_kept_as_they_came(case: Path) -> None:
+    """Each document has the expected name, size and digest, and there is no other."""
+    job_id = load(case / "job.json")["id"]
+    documents = read(provider(case, serving(case)), job_id, keep=True).documents
+    assert {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in documents.items()
+    } == load(case / "expected.json")["documents"]
 
 
 @pytest.mark.parametrize("case", LISTS, ids=named)
@@ -150,9 +182,7 @@ def test_successive_polls_show_the_job_grow(case: Path) -> None:
     polls = load_all(case / "polls.json")
     expected = load_all(case / "expected.json")
     for poll, wanted in zip(polls, expected, strict=True):
-        snapshot = provider(case, always({"id": POLLED, **poll})).read(
-            POLLED, listed=None, is_logged=nothing_logged
-        )
+        snapshot = read(provider(case, always({"id": POLLED, **poll})), POLLED)
         compare(snapshot, wanted)
         assert steps <= {checkpoint.step for checkpoint in snapshot.checkpoints}
         steps = {checkpoint.step for checkpoint in snapshot.checkpoints}
@@ -167,8 +197,7 @@ def test_the_form_of_a_result_file_makes_no_difference(form: str) -> None:
     other = GOLDEN / "openai" / "succeeded_with_validation"
     job_id = load(case / "job.json")["id"]
     with_file, without = (
-        provider(path, serving(path)).read(job_id, listed=None, is_logged=nothing_logged).curve
-        for path in (case, other)
+        read(provider(path, serving(path)), job_id).curve for path in (case, other)
     )
     assert with_file[: len(without)] == without
     assert {point.step for point in with_file[len(without) :]} == set(range(1, 42))
@@ -179,3 +208,4 @@ def test_every_folder_is_a_case() -> None:
     assert sorted(path for path in GOLDEN.glob("*/*") if path.is_dir()) == CASES
     assert {case.parent.name for case in CASES} == set(TYPES)
     assert sorted(READS + LISTS + POLLS) == CASES
+    assert {case.parent.name for case in KEPT} == set(TYPES)

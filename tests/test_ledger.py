@@ -8,18 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.ledger import RunState, resolve
+from bridge.plan import FINAL_RUN_STATUS
+from bridge.tags import ADOPTED, BRIDGE, COMPLETED, OWNED
 
 runs = st.builds(
     RunState,
     run_id=st.uuids().map(lambda uuid: uuid.hex),
+    experiment_id=st.sampled_from(["1", "1", "2"]),
     job_id=st.sampled_from(["a", "b", "c"]),
     provider=st.just("openai"),
     name=st.just("openai/x"),
     status=st.sampled_from(["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]),
     is_deleted=st.booleans(),
-    is_ours=st.booleans(),
     start_time=st.just(1),
-    tags=st.just({}),
+    artifact_uri=st.just(""),
+    tags=st.sampled_from([{}, {BRIDGE: OWNED}, {BRIDGE: ADOPTED}, {BRIDGE: COMPLETED}]),
     params=st.just({}),
     newest=st.just({}),
 )
@@ -61,3 +64,22 @@ def test_a_job_whose_runs_are_all_deleted_is_left_alone(found: list[RunState]) -
     ledger = resolve(deleted)
     assert ledger.settled == {run.job_id for run in deleted}
     assert not ledger.open
+
+
+@given(many)
+def test_only_runs_of_the_winners_experiment_are_deleted(found: list[RunState]) -> None:
+    """A run in another experiment may be there on purpose."""
+    ledger = resolve(found)
+    by_id = {run.run_id: run for run in found}
+    for loser in ledger.losers:
+        winner = by_id[ledger.run_ids[by_id[loser].job_id]]
+        assert by_id[loser].experiment_id == winner.experiment_id
+
+
+@given(runs)
+def test_the_status_of_a_users_run_does_not_say_that_it_is_complete(run: RunState) -> None:
+    """A user's script may end its run long before the job; only the bridge's own word counts."""
+    if run.is_ours:
+        assert run.is_final == (run.status in FINAL_RUN_STATUS)
+    else:
+        assert run.is_final == (run.tags.get(BRIDGE) == COMPLETED)

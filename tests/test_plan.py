@@ -76,9 +76,14 @@ def applied(plan: Plan, recorded: Recorded | None = None) -> Recorded:
         run_id=plan.run_id or "run",
         status=plan.status or (recorded.status if recorded else "RUNNING"),
         start_time=plan.start_time,
-        tags={**(recorded.tags if recorded else {}), **plan.tags},
+        tags={**(recorded.tags if recorded else {}), **plan.tags, **plan.last_tags},
         params={**(recorded.params if recorded else {}), **plan.params},
         steps={name: frozenset(logged) for name, logged in steps.items()},
+        datasets=frozenset(plan.datasets) | (recorded.datasets if recorded else frozenset()),
+        models={
+            **(recorded.models if recorded else {}),
+            **{model.model: f"m-{model.name}" for model in plan.models},
+        },
     )
 
 
@@ -92,7 +97,12 @@ def test_a_new_job_becomes_a_run_with_everything_known_of_it() -> None:
     assert plan.status is None  # a new run is RUNNING already
     assert plan.params == {"n_epochs": "3", "learning_rate_multiplier": "1.8"}
     assert plan.points == (MetricPoint("train_loss", 10, 0.5, CREATED + 5),)
-    contract = {name: text for name, text in plan.tags.items() if not name.startswith("mlflow.")}
+    own = {"fine_tuning_note", "fine_tuned_model_best_checkpoint"}
+    contract = {
+        name: text
+        for name, text in plan.tags.items()
+        if not name.startswith("mlflow.") and name not in own
+    }
     assert contract == {
         "fine_tuning_provider": "openai",
         "fine_tuning_job_id": "ftjob-1",
@@ -100,6 +110,7 @@ def test_a_new_job_becomes_a_run_with_everything_known_of_it() -> None:
         "fine_tuning_bridge": "ftbridge",
         "base_model": "gpt-4.1",
         "fine_tuned_model_checkpoint": "ft:10",
+        "fine_tuning_metric_names": "provider",
     }
 
 
@@ -146,7 +157,9 @@ def test_what_is_logged_is_not_planned_again() -> None:
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(1, train_loss=1.0),))
     recorded = applied(plan_of(snapshot))
     changed = Snapshot(job=JOB, checkpoints=(checkpoint(1, CREATED + 7, train_loss=9.0),))
-    assert plan_of(changed, recorded).is_empty
+    plan = plan_of(changed, recorded)
+    assert (plan.points, plan.models, plan.params, plan.status) == ((), (), {}, None)
+    assert plan.tags.keys() == {"mlflow.note.content", "fine_tuning_note"}  # tells the newer value
 
 
 def test_the_end_of_a_failed_job_that_does_not_tell_it_is_the_last_known_moment() -> None:
@@ -218,7 +231,8 @@ def test_tags_change_with_the_job_and_are_never_taken_away() -> None:
     """A later look writes only what is new or different."""
     recorded = applied(plan_of(Snapshot(job=JOB)))
     plan = plan_of(Snapshot(job=finished(base_model=None, error="x\x1b[31my")), recorded)
-    assert plan.tags == {
+    note = {name: plan.tags[name] for name in ("mlflow.note.content", "fine_tuning_note")}
+    assert plan.tags == note | {
         "fine_tuning_status": "succeeded",
         "fine_tuned_model": "ft:model",
         "fine_tuning_error": "x[31my",
@@ -302,3 +316,21 @@ def test_a_name_is_allowed_only_if_mlflow_allows_it(name: str) -> None:
         assert not is_allowed_name(name)
     else:
         assert is_allowed_name(name) or not name
+
+
+def test_a_users_own_metrics_do_not_measure_the_providers_models() -> None:
+    """In a run that a user created, only what the provider told is linked to its models."""
+    snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5),))
+    theirs = Recorded(
+        run_id="run",
+        status="RUNNING",
+        start_time=CREATED,
+        tags={},
+        params={},
+        steps={"gpu_temperature": frozenset({10})},
+    )
+    (model,) = plan_of(snapshot, theirs).models
+    assert model.metrics == (("train_loss", 10),)
+    ours = dataclasses.replace(theirs, tags={"fine_tuning_bridge": "ftbridge"})
+    (model,) = plan_of(snapshot, ours).models
+    assert model.metrics == (("gpu_temperature", 10), ("train_loss", 10))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from urllib.parse import unquote
 
 import httpx
@@ -15,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import errors
-from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, Snapshot
+from bridge.http import connect
+from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, Meaning, Snapshot
 from bridge.providers import TYPES, Provider
-from bridge.untrusted import clean
+from bridge.providers.documents import documents
+from bridge.untrusted import Redactor, clean
 from tests.support.wire_server import (
     BASE_URL,
     CREATED,
@@ -31,6 +34,7 @@ from tests.support.wire_server import (
 
 KINDS = sorted(TYPES)
 JOB = "a-job"
+DOCUMENTS = {"job.json", "checkpoints.jsonl", "events.jsonl", "result-file.csv", "result-file"}
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -45,9 +49,25 @@ def listed(provider: Provider) -> list[Job]:
     return [job for page in provider.pages() for job in page.jobs]
 
 
-def read(provider: Provider, job_id: str = JOB, job: Job | None = None) -> Snapshot:
-    """A full look at one job."""
-    return provider.read(job_id, listed=job, is_logged=nothing_logged)
+def read(
+    provider: Provider, job_id: str = JOB, job: Job | None = None, *, keep: bool = False
+) -> Snapshot:
+    """A full look at one job, as it was listed or else as its own address has it."""
+    return provider.read(job or provider.job(job_id), is_logged=nothing_logged, keep=keep)
+
+
+def lines_of(document: bytes) -> list[object]:
+    """What a JSON document holds, or each line of a JSONL one."""
+    text = document.decode("utf-8")
+    if text.startswith("{\n") or text == "{}\n":
+        return [json.loads(text)]
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text[:-1].split("\n")]
+
+
+def addresses(api: Api) -> list[str]:
+    """What was asked of an API."""
+    return [str(request.url) for request in api.requests]
 
 
 def only(api: Api) -> Job:
@@ -612,12 +632,19 @@ def test_no_json_whatever_makes_a_provider_fail_without_a_name(
         jobs = listed(provider)
     except errors.ProviderError:
         jobs = []
-    for job in (None, *jobs):
+    for job, keep in itertools.product((None, *jobs), (False, True)):
         asked.clear()
         try:
-            snapshot = read(provider, job.id if job else JOB, job)
+            snapshot = read(provider, job.id if job else JOB, job, keep=keep)
         except errors.ProviderError:
             continue
+        assert set(snapshot.documents) <= DOCUMENTS
+        assert bool(snapshot.documents) == keep
+        for name, document in snapshot.documents.items():
+            assert name.endswith(".csv") or lines_of(document) or name == "result-file"
+        assert snapshot.job.epochs is None or math.isfinite(snapshot.job.epochs)
+        assert snapshot.job.total_steps is None or 0 < snapshot.job.total_steps < 2**63
+        assert len(snapshot.job.metadata) <= 16
         assert all(math.isfinite(v) for c in snapshot.checkpoints for v in c.metrics.values())
         assert all(math.isfinite(point.value) for point in snapshot.curve)
         assert all(-(2**63) <= point.step < 2**63 for point in snapshot.curve)
@@ -647,6 +674,287 @@ def test_json_that_is_nested_beyond_reason_is_a_bad_reply(kind: str) -> None:
     reply = httpx.Response(200, headers={"Content-Type": "application/json"}, content=b"[" * 10**5)
     with pytest.raises(errors.BadReply):
         listed(over(httpx.MockTransport(lambda _request: reply), kind))
+
+
+# What a request brings is not asked for twice
+
+
+@every_kind
+def test_a_job_by_its_id_costs_one_request(kind: str) -> None:
+    """It is the job that the list has, and whatever its own reply says beyond."""
+    api = WIRES[kind]()
+    api.jobs = [api.row("another"), api.row(JOB)]
+    api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
+    provider = api.provider()
+    job = provider.job(JOB)
+    assert len(api.requests) == 1
+    assert job == listed(provider)[1]
+
+
+@every_kind
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("found", ["listed", "by its id"])
+def test_no_request_is_made_twice(kind: str, found: str, *, keep: bool) -> None:
+    """Whoever has a job reads it without asking for any of it again."""
+    api = WIRES[kind]()
+    with_long_curve(api, 150)
+    provider = api.provider()
+    job = only(api) if found == "listed" else provider.job(JOB)
+    snapshot = read(provider, job=job, keep=keep)
+    assert snapshot.checkpoints
+    assert len(set(addresses(api))) == len(api.requests)
+
+
+@every_kind
+def test_a_job_is_read_anew_each_time(kind: str) -> None:
+    """What was read once does not stand in for what has come since."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB)]
+    provider = api.provider()
+    for number in (1, 2, 3):
+        api.checkpoints = [api.checkpoint(n, train_loss=0.5) for n in range(1, number + 1)]
+        assert len(read(provider).checkpoints) == number
+        assert len(read(provider, job=only(api)).checkpoints) == number
+
+
+@every_kind
+def test_a_job_has_the_reply_that_it_was_made_of(kind: str) -> None:
+    """As it came: with what nobody knows, and with what could not be read."""
+    api = WIRES[kind]()
+    row = api.row(JOB, status=7, news={"a": [1, None]})
+    api.jobs = [row]
+    job = only(api)
+    assert job.raw == row
+    assert job.skipped
+    assert row.items() <= api.provider().job(JOB).raw.items()
+
+
+# The replies themselves
+
+
+@every_kind
+@pytest.mark.parametrize("curves", [True, False])
+def test_no_documents_are_kept_unasked(kind: str, *, curves: bool) -> None:
+    """They cost memory."""
+    api = WIRES[kind]()
+    with_long_curve(api, 3)
+    assert read(api.provider(curves=curves)).documents == {}
+
+
+@every_kind
+@pytest.mark.parametrize("curves", [True, False])
+def test_kept_documents_are_the_replies(kind: str, *, curves: bool) -> None:
+    """All rows of all pages, in the provider's order, one on a line, also if nothing wants them."""
+    api = WIRES[kind]()
+    with_long_curve(api, 350)
+    events = [{"name": "status-updated", "created_at": CREATED + n} for n in range(3)]
+    if isinstance(api, OpenAIApi):
+        assert isinstance(api.events, list)
+        events = api.events
+    else:
+        api.jobs = [api.row(JOB, events=events)]
+    documents = read(api.provider(curves=curves), keep=True).documents
+    assert set(documents) == {"job.json", "checkpoints.jsonl", "events.jsonl"}
+    assert lines_of(documents["checkpoints.jsonl"]) == api.checkpoints
+    assert lines_of(documents["events.jsonl"]) == events
+    (row,) = api.jobs
+    assert isinstance(row, dict)
+    (kept,) = lines_of(documents["job.json"])
+    assert isinstance(kept, dict)
+    assert row.items() <= kept.items()
+    assert documents["job.json"].startswith(b'{\n  "')
+    assert b'": ' not in documents["checkpoints.jsonl"]
+
+
+@every_kind
+def test_keeping_documents_changes_nothing_else(kind: str) -> None:
+    """Points, checkpoints and sentences are those of a fresh job."""
+    api = WIRES[kind]()
+    with_long_curve(api, 350)
+    plain, kept = read(api.provider()), read(api.provider(), keep=True)
+    assert replace(kept, documents={}) == plain
+
+
+@every_kind
+def test_documents_are_complete_whatever_is_logged(kind: str) -> None:
+    """A job that was followed to its end has all of its replies, not the last few."""
+    api = WIRES[kind]()
+    with_long_curve(api, 350)
+    provider = api.provider()
+    fresh = read(provider, keep=True)
+    logged = provider.read(provider.job(JOB), is_logged=lambda _name, _step: True, keep=True)
+    assert logged == fresh
+
+
+@every_kind
+def test_an_empty_list_is_no_document(kind: str) -> None:
+    """There is always the job itself."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB)]
+    assert set(read(api.provider(), keep=True).documents) == {"job.json"}
+
+
+@every_kind
+def test_of_a_job_that_waits_its_own_reply_is_kept(kind: str) -> None:
+    """It costs no request."""
+    api = WIRES[kind]()
+    waiting = next(w for w, s in TYPES[kind].statuses.items() if s is JobStatus.QUEUED)
+    api.jobs = [api.row(JOB, status=waiting, suffix="größe")]
+    job = only(api)
+    before = len(api.requests)
+    documents = read(api.provider(), job=job, keep=True).documents
+    assert len(api.requests) == before
+    assert set(documents) == {"job.json"}
+    assert lines_of(documents["job.json"]) == api.jobs
+    assert "größe".encode() in documents["job.json"]
+
+
+@every_kind
+def test_any_text_and_number_is_kept_as_it_is(kind: str) -> None:
+    """Line ends, halves of characters, numbers beyond reason: a row stays one line of JSON."""
+    api = WIRES[kind]()
+    odd = {"text": "a\r\n\u2028\x85\x00 \ud800 日本 \u202e", "huge": 10**400, "inf": math.inf}
+    api.jobs = [api.row(JOB, odd=odd)]
+    api.checkpoints = [api.checkpoint(1, train_loss=0.5) | odd, 7, "x", None]
+    documents = read(api.provider(), keep=True).documents
+    assert lines_of(documents["checkpoints.jsonl"]) == api.checkpoints
+    (job,) = lines_of(documents["job.json"])
+    assert isinstance(job, dict)
+    assert job["odd"] == odd
+    assert documents["checkpoints.jsonl"].count(b"\n") == 4
+
+
+@every_kind
+@pytest.mark.parametrize("depth", [100, 400, 900])
+def test_deeply_nested_values_are_kept_or_named(kind: str, depth: int) -> None:
+    """The job is read, and the other documents are kept."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB, news=nested(depth))]
+    api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
+    snapshot = read(api.provider(), keep=True)
+    assert len(snapshot.checkpoints) == 1
+    assert "checkpoints.jsonl" in snapshot.documents
+    assert len(snapshot.skipped) == ("job.json" not in snapshot.documents)
+
+
+def test_what_is_nested_too_deep_to_be_kept_is_named() -> None:
+    """A document that cannot be written is missing as a whole; the others are there."""
+    skipped: list[str] = []
+    kept = documents({"id": "a"}, skipped, events=[{"id": 1}, nested(10**5)], checkpoints=[1, 2])
+    assert set(kept) == {"job.json", "checkpoints.jsonl"}
+    assert skipped == ["events.jsonl cannot be kept: it is nested too deep"]
+
+
+# Files
+
+
+@every_kind
+def test_a_file_is_streamed(kind: str) -> None:
+    """A training file's content is as it was uploaded; nothing is asked before it is wanted."""
+    api = WIRES[kind]()
+    api.files = {"file-t": b'{"messages": []}\n' * 9999}
+    file = api.provider().file("file-t")
+    assert api.requests == []
+    with file as pieces:
+        assert b"".join(pieces) == api.files["file-t"]
+    assert addresses(api) == [f"{BASE_URL}/files/file-t/content"]
+
+
+@every_kind
+def test_a_file_that_is_gone_is_not_found(kind: str) -> None:
+    """Providers forget files before jobs."""
+    with pytest.raises(errors.NotFound), WIRES[kind]().provider().file("file-t"):
+        pytest.fail("there is nothing to read")
+
+
+@every_kind
+@pytest.mark.parametrize("file_id", ODD_IDS)
+def test_an_odd_file_id_is_one_segment_of_the_path(kind: str, file_id: str) -> None:
+    """Whatever characters it holds, the request goes to the files and nowhere else."""
+    api = WIRES[kind]()
+    api.files = {file_id: b"a"}
+    with api.provider().file(file_id) as pieces:
+        assert b"".join(pieces) == b"a"
+    (request,) = api.requests
+    raw = request.url.raw_path.decode().removeprefix(f"{httpx.URL(BASE_URL).path}/")
+    assert raw.split("/")[0::2] == ["files", "content"]
+    assert unquote(raw.split("/")[1]) == file_id
+
+
+@every_kind
+def test_files_of_a_job_are_told(kind: str) -> None:
+    """Those it trains on and those it validates on, by the provider's ids."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB)]
+    job = only(api)
+    both = (job.training_files, job.validation_files)
+    assert both == ((("file-1",), ("file-2",)) if kind == "openai" else (("a",), ("b",)))
+    assert job.has_validation
+    none = {"validation_file": None, "validation_files": None, "training_file": ""}
+    api.jobs = [api.row(JOB, **none)]
+    assert only(api).validation_files == ()
+    assert not only(api).has_validation
+
+
+# What else is known of a job
+
+
+@every_kind
+def test_every_meaning_is_of_a_name_that_the_provider_uses(kind: str) -> None:
+    """No two names of a provider mean the same; epochs are known everywhere."""
+    meanings = TYPES[kind].meanings
+    assert len(set(meanings.values())) == len(meanings)
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB)]
+    about_params = {Meaning.EPOCHS, Meaning.STEPS, Meaning.BATCH_SIZE, Meaning.WARMUP}
+    params = {name for name, meaning in meanings.items() if meaning in about_params}
+    assert Meaning.EPOCHS in meanings.values()
+    row = api.row(JOB)["hyperparameters"]
+    assert isinstance(row, dict)
+    assert params <= row.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen", "expected"),
+    [
+        ("openai", {"n_epochs": 3}, 3.0),
+        ("openai", {"n_epochs": 2.5}, 2.5),
+        ("openai", {"n_epochs": "auto"}, None),
+        ("openai", {"n_epochs": -1}, None),
+        ("openai", {"n_epochs": "3"}, None),
+        ("openai", {"n_epochs": 10**400}, None),
+        ("openai", {"epochs": 3}, None),
+        ("openai", None, None),
+        ("mistral", {"epochs": 0.0431941570306258}, 0.0431941570306258),
+        ("mistral", {"epochs": None}, None),
+        ("mistral", {"n_epochs": 3}, None),
+        ("mistral", {"epochs": math.nan}, None),
+    ],
+)
+def test_epochs_are_known_once_they_are_resolved(
+    kind: str, chosen: object, expected: float | None
+) -> None:
+    """As a number, or not at all."""
+    api = WIRES[kind]()
+    api.jobs = [{"id": JOB, "hyperparameters": chosen}]
+    assert only(api).epochs == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_where_the_public_service_shows_it(kind: str) -> None:
+    """OpenAI has an address for each job; a server of one's own, and Mistral, have none."""
+    api = WIRES[kind]()
+    api.jobs = [api.row("job/1")]
+    assert only(api).page is None
+    http = connect(
+        TYPES[kind].base_url,
+        headers={},
+        redactor=Redactor(),
+        transport=httpx.MockTransport(api),
+    )
+    (job,) = listed(TYPES[kind](http, curves=True))
+    page = "https://platform.openai.com/finetune/job%2F1"
+    assert job.page == (page if kind == "openai" else None)
 
 
 # What is logged is not read again
@@ -687,7 +995,8 @@ def points_of(snapshot: Snapshot) -> list[Point]:
 def resumed(provider: Provider, written: list[Point]) -> list[Point]:
     """What a tracking store has in the end, of which ``written`` was there before."""
     logged = {(name, step) for step, name, *_ in written}
-    snapshot = provider.read(JOB, listed=None, is_logged=lambda name, step: (name, step) in logged)
+    job = provider.job(JOB)
+    snapshot = provider.read(job, is_logged=lambda name, step: (name, step) in logged)
     have = {(step, name) for step, name, *_ in written}
     return sorted([*written, *(p for p in points_of(snapshot) if p[:2] not in have)])
 
@@ -818,7 +1127,8 @@ def test_openai_running_job_has_all_its_events() -> None:
 def test_openai_reads_no_further_than_to_what_is_logged() -> None:
     """The page of events that holds a logged point is the last one."""
     api = openai_with_steps(350)
-    snapshot = api.provider().read(JOB, listed=None, is_logged=lambda _name, step: step <= 340)
+    provider = api.provider()
+    snapshot = provider.read(provider.job(JOB), is_logged=lambda _name, step: step <= 340)
     assert len(api.asked("/events")) == 1
     assert set(points(snapshot.curve)) >= set(range(341, 351))
 
@@ -839,8 +1149,10 @@ def test_openai_job_with_validation_is_read_from_its_events() -> None:
     assert not api.asked("/content")
 
 
-@pytest.mark.parametrize("rows", [[], [1, 19], [1, 2, 3, 5]])
-def test_openai_result_file_with_holes_does_not_take_the_events_place(rows: list[int]) -> None:
+@pytest.mark.parametrize("rows", [[], [1, 19], [1, 2, 3, 5], range(1, 120)])
+def test_openai_result_file_with_holes_does_not_take_the_events_place(
+    rows: Sequence[int],
+) -> None:
     """A file that lacks steps is no reason to leave them out."""
     api = openai_with_steps(350, **DONE)
     api.result = "\n".join(["step,train_loss", *(f"{n},0.5" for n in rows)]).encode()
@@ -1119,6 +1431,219 @@ def test_openai_suffix_has_two_names() -> None:
     assert [job.suffix for job in listed(api.provider())] == ["a", "b"]
 
 
+STARTED = "Fine-tuning job started"
+
+
+def told(api: OpenAIApi, message: object, at: int, number: int = 90) -> dict[str, object]:
+    """An event that says something."""
+    return api.message(number) | {"message": message, "created_at": CREATED + at}
+
+
+@pytest.mark.parametrize("message", [STARTED, "Job started."])
+def test_openai_training_begins_when_an_event_says_so(message: str) -> None:
+    """The job itself does not tell; of two such events the first counts."""
+    api = openai_with_steps(5)
+    assert isinstance(api.events, list)
+    api.events += [told(api, message, 60, 91), told(api, message, 30, 90)]
+    snapshot = read(api.provider())
+    assert snapshot.job.started_at == (CREATED + 30) * 1000
+    assert replace(snapshot.job, started_at=None, total_steps=None) == only(api)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"message": "Fine-tuning job started soon"},
+        {"message": 7},
+        {"message": STARTED, "created_at": "noon"},
+        {"message": STARTED, "created_at": None},
+    ],
+)
+def test_openai_start_that_no_event_tells_is_unknown(event: dict[str, object]) -> None:
+    """And nothing is said of it."""
+    api = openai_with_steps(5)
+    assert isinstance(api.events, list)
+    api.events.append(api.message(90) | event)
+    snapshot = read(api.provider())
+    assert snapshot.job.started_at is None
+    assert snapshot.skipped == ()
+
+
+def test_openai_start_is_unknown_until_its_event_is_read() -> None:
+    """The newest events alone do not tell; who keeps the replies reads them all."""
+    api = openai_with_steps(350)
+    assert isinstance(api.events, list)
+    api.events.append(told(api, STARTED, 30))
+    provider = api.provider()
+    job = provider.job(JOB)
+    late = provider.read(job, is_logged=lambda _name, step: step <= 340)
+    assert late.job.started_at is None
+    assert read(api.provider(curves=False), job=job).job.started_at is None
+    for curves in (True, False):
+        kept = read(api.provider(curves=curves), job=job, keep=True)
+        assert kept.job.started_at == (CREATED + 30) * 1000
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_openai_events_tell_how_many_steps_there_will_be(*, keep: bool) -> None:
+    """While the job trains, from its first step on; in whatever order, the most that was said."""
+    api = openai_with_steps(2)
+    assert read(api.provider(), keep=keep).job.total_steps == 1000
+    for totals in ((1000, 1200), (1200, 1000)):
+        api.events = [api.event(n, total_steps=total) for n, total in enumerate(totals)]
+        assert read(api.provider(), keep=keep).job.total_steps == 1200
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        (7, 7),
+        (7.0, 7),
+        (7.5, None),
+        (0, None),
+        (-7, None),
+        (None, None),
+        ("7", None),
+        (True, None),
+        (math.nan, None),
+        (2**63, None),
+        (10**400, None),
+        ([7], None),
+    ],
+)
+def test_openai_total_that_is_no_number_of_steps_is_unknown(
+    total: object, expected: int | None
+) -> None:
+    """The curve is read all the same."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB)]
+    api.events = [api.event(3, total_steps=total, train_loss=0.5)]
+    snapshot = read(api.provider())
+    assert snapshot.job.total_steps == expected
+    assert points(snapshot.curve) == {3: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("succeeded", 240), ("failed", None), ("running", None)]
+)
+def test_openai_highest_step_of_a_success_is_its_last(status: str, expected: int | None) -> None:
+    """Where no event tells; a job that broke off says nothing of how far it was to go."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB, status=status)]
+    api.checkpoints = [api.checkpoint(n, train_loss=0.5) for n in (240, 160, 80)]
+    for curves in (True, False):
+        assert read(api.provider(curves=curves)).job.total_steps == expected
+
+
+def test_openai_result_file_tells_how_many_steps_there_were() -> None:
+    """Where events and checkpoints are gone."""
+    api = openai_with_steps(350, **DONE)
+    api.events = []
+    assert read(api.provider()).job.total_steps == 350
+
+
+def test_openai_result_file_is_kept_decoded() -> None:
+    """The file is one request, whether the points need it or not."""
+    for steps, validation in ((350, None), (350, "file-v"), (50, None)):
+        for curves in (True, False):
+            api = openai_with_steps(steps, **DONE | {"validation_file": validation})
+            assert api.result is not None
+            snapshot = read(api.provider(curves=curves), keep=True)
+            assert snapshot.documents["result-file.csv"] == base64.b64decode(api.result)
+            assert len(lines_of(snapshot.documents["events.jsonl"])) == steps + 9
+            assert len(api.asked("/content")) == 1
+            assert bool(snapshot.curve) == curves
+            assert snapshot.skipped == ()
+
+
+@given(
+    steps=st.sampled_from([0, 1, 20, 99, 100, 101, 230]),
+    gone=st.sampled_from([0, 1, 2, 15, 95, 150]),
+    rows=st.sampled_from([0, 1, 90, 230]),
+    fields=st.fixed_dictionaries(
+        {
+            "validation_file": st.sampled_from([None, "file-v"]),
+            "status": st.sampled_from(["succeeded", "cancelled", "running"]),
+            "result_files": st.sampled_from([[], ["file-r"]]),
+        }
+    ),
+)
+def test_openai_keeping_replies_does_not_change_where_points_come_from(
+    steps: int, gone: int, rows: int, fields: dict[str, object]
+) -> None:
+    """All events are read to be kept, and the result file still counts where it would have."""
+    api = openai_with_steps(steps, **DONE | fields)
+    assert isinstance(api.events, list)
+    api.events = [
+        event
+        for event in api.events
+        if event["data"] is None or event["data"].get("step", 999) > gone
+    ]
+    api.result = "\n".join(["step,train_loss", *(f"{n},0.5" for n in range(1, rows + 1))]).encode()
+    plain, kept = read(api.provider()), read(api.provider(), keep=True)
+    assert kept.curve == plain.curve
+    assert kept.checkpoints == plain.checkpoints
+    assert set(plain.skipped) <= set(kept.skipped)
+    assert len(lines_of(kept.documents["events.jsonl"])) == len(api.events)
+    assert len(api.asked("/content")) <= 2
+
+
+@pytest.mark.parametrize("status", ["running", "paused"])
+def test_openai_result_file_of_a_job_that_goes_on_is_not_kept(status: str) -> None:
+    """It may be written anew."""
+    api = openai_with_steps(20, **DONE | {"status": status})
+    documents = read(api.provider(), keep=True).documents
+    assert set(documents) == {"job.json", "events.jsonl"}
+    assert not api.asked("/content")
+
+
+@pytest.mark.parametrize("curves", [True, False])
+@pytest.mark.parametrize("steps", [20, 350])
+@pytest.mark.parametrize("body", [None, b"", b"PK\x03\x04\xff"])
+def test_openai_result_file_that_cannot_be_kept_is_named(
+    body: bytes | None, steps: int, *, curves: bool
+) -> None:
+    """Once, and no document promises to be a table."""
+    api = openai_with_steps(steps, **DONE)
+    api.result = body
+    snapshot = read(api.provider(curves=curves), keep=True)
+    assert snapshot.skipped == ("result file file-r is gone or unreadable",)
+    assert snapshot.documents.get("result-file") == (body or None)
+    assert "result-file.csv" not in snapshot.documents
+    assert len(api.asked("/content")) == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"team": "a", "mlflow.experiment": "b"}, {"team": "a", "mlflow.experiment": "b"}),
+        ({"a": 1, "b": None, "c": ["d"], "e": "f"}, {"e": "f"}),
+        ({"a\nb": "c\x00\u202ed"}, {"a b": "cd"}),
+    ],
+)
+def test_openai_metadata_is_what_its_owner_noted(
+    metadata: object, expected: dict[str, str]
+) -> None:
+    """Text under text; whatever else a server sends there is no note."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB, metadata=metadata)]
+    job = only(api)
+    assert job.metadata == expected
+    assert job.skipped == ()
+
+
+def test_openai_metadata_is_bounded() -> None:
+    """By the limits that OpenAI documents, whatever a server sends."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB, metadata={f"{n}{'k' * 999}": "v" * 9999 for n in range(99)})]
+    found = only(api).metadata
+    assert len(found) == 16
+    assert max(map(len, found)) == 64
+    assert {len(value) for value in found.values()} == {512}
+
+
 # Mistral's own ways
 
 
@@ -1216,5 +1741,109 @@ def test_mistral_listed_job_is_read_for_its_checkpoints() -> None:
     provider = api.provider()
     (job,) = listed(provider)
     snapshot = read(provider, job=job)
-    assert asdict(snapshot.job) == asdict(job)
+    assert snapshot.job == job
     assert len(snapshot.checkpoints) == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_mistral_training_begins_when_it_is_first_said_to_run(order: int) -> None:
+    """Events come newest or oldest first, and only the job's own reply has them."""
+    api = MistralApi()
+    words = ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "SUCCESS"]
+    events = [
+        {"name": "status-updated", "data": {"status": word}, "created_at": CREATED + 10 * n}
+        for n, word in enumerate(words)
+    ]
+    api.jobs = [api.row(JOB, status="SUCCESS", events=events[::order])]
+    assert read(api.provider()).job.started_at == (CREATED + 10) * 1000
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"created_at": CREATED},
+        {"created_at": CREATED, "data": None},
+        {"created_at": CREATED, "data": {"status": "QUEUED"}},
+        {"created_at": CREATED, "data": {"status": ["RUNNING"]}},
+        {"created_at": None, "data": {"status": "RUNNING"}},
+    ],
+)
+def test_mistral_start_that_no_event_tells_is_unknown(event: object) -> None:
+    """Recordings have events without data."""
+    api = MistralApi()
+    api.jobs = [api.row(JOB, events=[event])]
+    assert read(api.provider()).job.started_at is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        *((10, 10), (10.0, 10), (None, None), (0, None), (-1, None), (1.5, None), ("10", None)),
+        *((2**63, None), (10**400, None), (math.nan, None), (True, None)),
+    ],
+)
+def test_mistral_steps_are_a_hyperparameter(steps: object, expected: int | None) -> None:
+    """Known before the job begins."""
+    api = MistralApi()
+    api.jobs = [api.row(JOB, hyperparameters={"training_steps": steps})]
+    assert only(api).total_steps == expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"cost": 2.6214, "cost_currency": "USD"}, "2.62 USD"),
+        ({"cost": 3.28, "cost_currency": "EUR"}, "3.28 EUR"),
+        ({"cost": 120, "cost_currency": "EUR"}, "120.00 EUR"),
+        ({"cost": 0.0, "cost_currency": "EUR"}, "0.00 EUR"),
+        ({"cost": 0.0042, "cost_currency": "EUR"}, "0.004 EUR"),
+        ({"cost": 2.5}, "2.50"),
+        ({"cost": 2.5, "cost_currency": None}, "2.50"),
+        ({"cost": 2.5, "cost_currency": "E\nU" + "R" * 999}, "2.50 E U" + "R" * 31 + "…"),
+        ({"cost": None, "cost_currency": "EUR"}, None),
+        ({"cost": "2.5", "cost_currency": "EUR"}, None),
+        ({"cost": True, "cost_currency": "EUR"}, None),
+        ({"cost": -1, "cost_currency": "EUR"}, None),
+        ({"cost": 1e300, "cost_currency": "EUR"}, None),
+        ({"cost": math.nan, "cost_currency": "EUR"}, None),
+        ({"cost_currency": "EUR"}, None),
+        (None, None),
+    ],
+)
+def test_mistral_tells_what_a_job_costs(metadata: object, expected: str | None) -> None:
+    """To the cent, with the currency; what else is under ``metadata`` is not its owner's."""
+    api = MistralApi()
+    api.jobs = [api.row(JOB, metadata=metadata)]
+    job = only(api)
+    assert job.cost == expected
+    assert job.metadata == {}
+
+
+@pytest.mark.parametrize("parts", [{"events": []}, {"checkpoints": []}, {"events": None}])
+def test_mistral_reply_without_all_its_parts_is_not_asked_for_again(
+    parts: dict[str, object],
+) -> None:
+    """Recorded replies lack the list of checkpoints as long as it is empty."""
+    row = MistralApi().row(JOB) | parts
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return sent(row)
+
+    provider = over(httpx.MockTransport(answer), "mistral")
+    assert read(provider, keep=True).checkpoints == ()
+    assert len(asked) == 1
+
+
+def test_mistral_keeps_checkpoints_and_events_beside_the_job() -> None:
+    """They are parts of its reply, and so is everything else."""
+    api = MistralApi()
+    events = [{"name": "status-updated", "created_at": CREATED}]
+    api.jobs = [api.row(JOB, status="SUCCESS", events=events)]
+    api.checkpoints = [api.checkpoint(n, train_loss=0.5) for n in (3, 2, 1)]
+    provider = api.provider()
+    documents = read(provider, job=only(api), keep=True).documents
+    (job,) = lines_of(documents["job.json"])
+    assert job == provider.job(JOB).raw
+    assert lines_of(documents["events.jsonl"]) == events

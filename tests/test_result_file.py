@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.model import CurvePoint, Job, JobStatus
-from bridge.providers.result_file import Timeline, points, rows
+from bridge.providers.result_file import ResultFile, Timeline, as_csv, points, rows
 
 CSV = (
     "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
@@ -63,6 +63,15 @@ def test_every_form_of_the_file_is_the_same_table(body: bytes) -> None:
     assert rows(body) == TABLE
 
 
+@pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
+def test_every_form_of_the_file_is_a_csv_for_people(body: bytes) -> None:
+    """Decoded if it is base64, and else to the byte as it came."""
+    table = as_csv(body)
+    assert table is not None
+    assert rows(table) == TABLE
+    assert table == body or base64.b64decode(body) == table
+
+
 @given(number=st.integers(0, 60))
 def test_plain_is_never_taken_for_base64(number: int) -> None:
     """A lenient base64 decoder reads a plain file of some lengths as garbage."""
@@ -93,6 +102,7 @@ GARBAGE = {
 def test_what_is_no_result_file_is_none(body: bytes) -> None:
     """The caller is told to look elsewhere."""
     assert rows(body) is None
+    assert as_csv(body) is None
 
 
 @given(body=st.binary(max_size=200) | st.binary(max_size=200).map(lambda b: b"step," + b))
@@ -290,3 +300,72 @@ def test_any_moments_give_a_time_or_none(moments: list[tuple[int, int | None]]) 
     """Also those that contradict each other."""
     timeline = Timeline(job(created_at=START, finished_at=1), moments).ending_at(10**6)
     assert all(isinstance(timeline.at(step), int) for step in (-(10**9), -1, 0, 1, 7, 10**9))
+
+
+# The file of a job
+
+
+class Shelf:
+    """Files by id; notes what is asked for."""
+
+    def __init__(self, **files: bytes) -> None:
+        self.files = files
+        self.asked: list[str] = []
+
+    def __call__(self, file_id: str) -> bytes | None:
+        """A file's content."""
+        self.asked.append(file_id)
+        return self.files.get(file_id)
+
+
+def done(status: JobStatus = JobStatus.SUCCEEDED, *files: str) -> Job:
+    """A job that has ended."""
+    return Job(id="a", status=status, provider_status="", result_files=files or ("first", "second"))
+
+
+def test_a_result_file_is_asked_for_when_it_is_wanted_and_once() -> None:
+    """Whether there should be one is known without a request."""
+    shelf = Shelf(first=BASE64)
+    file = ResultFile(done(), shelf, [])
+    assert file.exists
+    assert shelf.asked == []
+    assert file.rows == file.rows == TABLE
+    assert file.document == {"result-file.csv": PLAIN}
+    assert shelf.asked == ["first"]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        done(JobStatus.RUNNING),
+        Job(id="a", status=JobStatus.SUCCEEDED, provider_status=""),
+    ],
+    ids=["not done", "has none"],
+)
+def test_a_job_without_a_result_file_is_not_asked_for_one(job: Job) -> None:
+    """It is written at the end, and not always; nothing is said of that."""
+    shelf = Shelf(first=BASE64)
+    skipped: list[str] = []
+    file = ResultFile(job, shelf, skipped)
+    assert not file.exists
+    assert (file.rows, file.document, shelf.asked, skipped) == ([], {}, [], [])
+
+
+@pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
+def test_a_result_file_that_is_none_is_said_to_be_none(body: bytes) -> None:
+    """Once, however often it is wanted; what came is kept under a name that promises nothing."""
+    skipped: list[str] = []
+    file = ResultFile(done(), Shelf(first=body), skipped)
+    assert file.document == ({"result-file": body} if body else {})
+    assert file.rows == []
+    assert skipped == ["result file first is gone or unreadable"]
+
+
+def test_a_result_file_that_is_gone_is_said_to_be_gone() -> None:
+    """There is nothing to keep of it."""
+    shelf = Shelf()
+    skipped: list[str] = []
+    file = ResultFile(done(), shelf, skipped)
+    assert (file.rows, file.document, file.rows) == ([], {}, [])
+    assert skipped == ["result file first is gone or unreadable"]
+    assert shelf.asked == ["first"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support.mlflow_server import MlflowServer
+from tests.support.models import artifacts, datasets, models, versions_by_model
 from tests.support.processes import invoke, run, started
 from tests.support.recorded import RunRows, active_runs, deleted_runs, recorded
 from tests.support.static_server import (
@@ -59,8 +61,37 @@ def postgres() -> Iterator[str]:
 def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str) -> Path:
     """A configuration file."""
     path = folder / "bridge.yaml"
-    path.write_text(provider.config(uri, mlflow={"experiment": experiment}))
+    mlflow = {"experiment": experiment, "register": f"{experiment}-{{suffix}}"}
+    path.write_text(provider.config(uri, mlflow=mlflow))
     return path
+
+
+def content(uri: str, experiment: str) -> dict[str, object]:
+    """All that is in MLflow beside the runs' own rows, without ids that MLflow makes up."""
+    hosted = models(uri, experiment)
+    links = {
+        name: [each["name"].removeprefix(experiment) for each in json.loads(written)]
+        for name, model in hosted.items()
+        if (written := model.tags.pop("mlflow.modelVersions", None))
+    }
+    return {
+        "models": hosted,
+        "links": links,
+        "versions": versions_by_model(uri, f"{experiment}-"),
+        "datasets": {
+            run.data.tags["fine_tuning_job_id"]: datasets(run)
+            for run in active_runs(uri, experiment)
+        },
+        "notes": {
+            run.data.tags["fine_tuning_job_id"]: run.data.tags["mlflow.note.content"]
+            for run in active_runs(uri, experiment)
+        },
+        "artifacts": {
+            run.data.tags["fine_tuning_job_id"]: artifacts(uri, run)
+            for run in active_runs(uri, experiment)
+            if run.info.status == "FINISHED"
+        },
+    }
 
 
 def backfilled(folder: Path, uri: str, experiment: str) -> dict[str, RunRows]:
@@ -77,16 +108,23 @@ def backfilled(folder: Path, uri: str, experiment: str) -> dict[str, RunRows]:
     return rows
 
 
-def test_rows_over_a_server(server: str, tmp_path: Path) -> None:
-    """Over a server a backfill makes every row, once, and a second one none."""
-    assert differences(WANTED, backfilled(tmp_path, server, "rows")) == []
-
-
-def test_rows_in_postgres(postgres: str, tmp_path: Path) -> None:
-    """In PostgreSQL, opened directly or through a server, a backfill makes every row, once."""
+def test_everything_is_the_same_in_every_store(
+    server: str, postgres: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, models, versions, datasets, notes and archives do not depend on where they are."""
+    monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts of a PostgreSQL store where it is started
+    assert differences(WANTED, backfilled(tmp_path, uri, "file")) == []
+    wanted = content(uri, "file")
+    assert wanted["models"]
+    assert wanted["versions"]
+    assert all(wanted["artifacts"].values())  # type: ignore[attr-defined] # as content() made it
+    assert differences(WANTED, backfilled(tmp_path, server, "served")) == []
+    assert content(server, "served") == wanted
     assert differences(WANTED, backfilled(tmp_path, postgres, "direct")) == []
+    assert content(postgres, "direct") == wanted
     with MlflowServer(postgres, tmp_path) as mlflow:
-        assert differences(WANTED, backfilled(tmp_path, mlflow.url, "served")) == []
+        assert differences(WANTED, backfilled(tmp_path, mlflow.url, "both")) == []
+        assert content(mlflow.url, "both") == wanted
 
 
 def test_two_backfills_over_a_server(server: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +39,7 @@ from bridge.simulator import (
     all_end_by,
     demo_jobs,
     json_reply,
+    openai_objects,
 )
 from bridge.simulator import mistral as mistral_api
 from bridge.simulator import openai as openai_api
@@ -84,7 +86,7 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
 )
 OPENAI_VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"outcome": Outcome.PAUSED, "ends_at_step": 9},
-    {"method": "dpo"},
+    {"method": "dpo", "metadata": {"team": "search", "ticket": ""}},
     {"plain_result_file": True},
 )
 OPENAI_JOBS = tuple(
@@ -208,6 +210,10 @@ def test_the_openai_client_reads_everything(
         for file_id in job.result_files:
             assert openai_sdk.files.retrieve(file_id).purpose == "fine-tune-results"
             assert openai_sdk.files.content(file_id).content
+        for file_id in filter(None, (job.training_file, job.validation_file)):
+            described = openai_sdk.files.retrieve(file_id)
+            assert described.purpose == "fine-tune"
+            assert described.bytes == len(openai_sdk.files.content(file_id).content)
 
 
 @pytest.mark.parametrize("seconds", MOMENTS)
@@ -227,8 +233,11 @@ def test_openai_replies_conform(world: World, seconds: float) -> None:
                 conforms(row, f"openai_{schema}")
                 model = FineTuningJobCheckpoint if name == "checkpoints" else FineTuningJobEvent
                 TypeAdapter(model).validate_python(row)
-        for file_id in job["result_files"]:
+        for file_id in filter(
+            None, (*job["result_files"], job["training_file"], job["validation_file"])
+        ):
             described = world.openai(f"/files/{file_id}")
+            assert described["id"] == file_id
             conforms(described, "openai_file")
             TypeAdapter(FileObject).validate_python(described)
 
@@ -253,6 +262,12 @@ def test_the_mistral_client_reads_everything(
         assert detail.events
         steps = [row.step_number for row in detail.checkpoints or ()]
         assert steps == list(range(len(steps), 0, -1))
+        for file_id in (*detail.training_files, *(detail.validation_files or ())):
+            conforms(world.mistral(f"/files/{file_id}"), "mistral_file")
+            described = mistral_sdk.files.retrieve(file_id=file_id)
+            content = mistral_sdk.files.download(file_id=file_id).read()
+            assert (described.id, described.size_bytes) == (file_id, len(content))
+            assert described.num_lines == len(content.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -493,6 +508,104 @@ def test_the_result_file_is_there_at_the_end_only(world: World) -> None:
     conforms(reply.json(), "openai_error")
 
 
+@pytest.mark.parametrize("job", [OPENAI_JOBS[0], OPENAI_JOBS[1], OPENAI_JOBS[8], MISTRAL_JOBS[0]])
+def test_the_training_file_has_examples(world: World, job: SimulatedJob) -> None:
+    """Lines of JSON that say they are simulated: conversations, or pairs of answers for DPO."""
+    if job.provider == "openai":
+        shown = world.openai(f"/fine_tuning/jobs/{job.id}")
+        url, files = world.simulator.openai_url, [shown["training_file"], shown["validation_file"]]
+    else:
+        shown = world.mistral(f"/fine_tuning/jobs/{job.id}")
+        url, files = (
+            world.simulator.mistral_url,
+            shown["training_files"] + shown["validation_files"],
+        )
+    contents = [world.http.get(f"{url}/files/{name}/content").content for name in files if name]
+    assert len(contents) == 1 + job.validation
+    assert all(not content.startswith(other) for content, other in permutations(contents, 2))
+    for content in contents:
+        assert content.endswith(b"\n")
+        examples = [json.loads(line) for line in content.splitlines()]
+        assert 5 < len(examples) < 50
+        for example in examples:
+            dpo = job.method == "dpo"
+            talk = example["input"]["messages"] if dpo else example["messages"]
+            assert [said["role"] for said in talk] == ["system", "user", "assistant"][: 3 - dpo]
+            assert "simulated" in talk[0]["content"]
+            assert not dpo or example["preferred_output"] != example["non_preferred_output"]
+
+
+def test_files_of_different_jobs_differ(world: World) -> None:
+    """Each job has a file of its own, under an id of its own, which is there from the start."""
+    world.clock.now = START
+    jobs = world.openai("/fine_tuning/jobs")["data"]
+    ids_of_files = [job["training_file"] for job in jobs]
+    url = f"{world.simulator.openai_url}/files"
+    contents = {world.http.get(f"{url}/{file_id}/content").content for file_id in ids_of_files}
+    assert len(contents) == len(set(ids_of_files)) == len(OPENAI_JOBS)
+
+
+def test_openai_metadata_is_shown(world: World) -> None:
+    """Null where the owner noted nothing."""
+    assert world.openai(f"/fine_tuning/jobs/{OPENAI_JOBS[0].id}")["metadata"] is None
+    noted = world.openai(f"/fine_tuning/jobs/{OPENAI_JOBS[8].id}")["metadata"]
+    assert noted == {"team": "search", "ticket": ""}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"metadata[team]": "search"}, 1),
+        ({"metadata[team]": "search", "metadata[ticket]": ""}, 1),
+        ({"metadata[team]": "search", "metadata[ticket]": "7"}, 0),
+        ({"metadata[team]": "ads"}, 0),
+        ({"metadata[other]": "search"}, 0),
+        ({"metadata": "null"}, len(OPENAI_JOBS) - 1),
+        ({}, len(OPENAI_JOBS)),
+    ],
+)
+def test_openai_metadata_filters_the_list(world: World, query: dict[str, str], found: int) -> None:
+    """All conditions must hold."""
+    assert len(world.openai("/fine_tuning/jobs", **query)["data"]) == found
+
+
+def test_the_openai_client_filters_by_metadata(openai_sdk: openai.OpenAI) -> None:
+    """It writes the query as the specification has it."""
+    found = list(openai_sdk.fine_tuning.jobs.list(metadata={"team": "search"}))
+    assert [job.id for job in found] == [OPENAI_JOBS[8].id]
+
+
+def test_a_model_can_be_trained_further(world: World, openai_sdk: openai.OpenAI) -> None:
+    """A job starts from another one's model; what it makes is named after the original one."""
+    first = OPENAI_JOBS[0]
+    for n, step in enumerate((first.total_steps, first.epoch_ends[-2])):
+        base = openai_objects.model_name(first, step)
+        world.simulator.add(replace(first, id=f"ftjob-f{n:023}", base_model=base, suffix="further"))
+        job = openai_sdk.fine_tuning.jobs.retrieve(f"ftjob-f{n:023}")
+        assert job.model == base
+        assert job.fine_tuned_model is not None
+        assert job.fine_tuned_model.startswith("ft:gpt-4.1-mini-2025-04-14:simulated:further:")
+        steps = openai_sdk.fine_tuning.jobs.checkpoints.list(job.id)
+        assert job.fine_tuned_model in [row.fine_tuned_model_checkpoint for row in steps]
+    shown = openai_sdk.fine_tuning.jobs.retrieve(first.id).fine_tuned_model
+    assert shown == openai_objects.model_name(first, first.total_steps)
+
+
+def test_a_mistral_model_can_be_trained_further(world: World) -> None:
+    """The same at Mistral."""
+    first = MISTRAL_JOBS[0]
+    shown = world.mistral(f"/fine_tuning/jobs/{first.id}")
+    base = mistral_api.model_name(first)
+    assert shown["fine_tuned_model"] == base
+    again = replace(first, id="10000000-0000-4000-8000-000000000000", base_model=base)
+    world.simulator.add(again)
+    further = world.mistral(f"/fine_tuning/jobs/{again.id}")
+    conforms(further, "mistral_detail")
+    assert further["model"] == base
+    assert further["fine_tuned_model"].startswith("ft:open-mistral-7b:simulated:")
+    assert further["fine_tuned_model"] != base
+
+
 def test_mistral_checkpoints_grow_with_placeholders(world: World) -> None:
     """One row per step, newest first; zeros stand for no validation; accuracy is 2 to the loss."""
     job = MISTRAL_JOBS[0]
@@ -713,6 +826,9 @@ def test_openai_errors(world: World, path: str, status: int) -> None:
     [
         ("/fine_tuning/jobs/00000000-0000-4000-8000-00000000ffff", 404),
         ("/fine_tuning/jobs/not-a-uuid", 422),
+        ("/files/00000000-0000-4000-8000-00000000ffff", 404),
+        ("/files/00000000-0000-4000-8000-00000000ffff/content", 404),
+        ("/files/not-a-uuid", 422),
         ("/fine_tuning/jobs?page=-1", 422),
         ("/fine_tuning/jobs?created_after=yesterday", 422),
         ("/models", 404),
@@ -816,11 +932,12 @@ def test_connections_are_kept_alive_until_the_end(world: World) -> None:
         {"total_steps": 0},
         {"seconds_per_step": 0.0},
         {"provider": "mistral", "outcome": Outcome.PAUSED},
+        {"provider": "mistral", "metadata": {"team": "search"}},
     ],
 )
 def test_impossible_jobs_are_refused(nonsense: Mapping[str, Any]) -> None:
     """A job that no provider could have is an error at once."""
-    with pytest.raises(ValueError, match=r"start at 1|takes time|does not pause"):
+    with pytest.raises(ValueError, match=r"start at 1|takes time|does not pause|no metadata"):
         replace(OPENAI, **nonsense)
 
 

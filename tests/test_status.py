@@ -245,13 +245,14 @@ def state(
     """A run as a search shows it."""
     return RunState(
         run_id="r1",
+        experiment_id="1",
         job_id=job_id,
         provider="openai",
         name="openai/a",
         status=run_status,
         is_deleted=False,
-        is_ours=True,
         start_time=1,
+        artifact_uri="",
         tags={},
         params={},
         newest={} if at is None else {"train_loss": (3, at), "valid_loss": (2, at - 5)},

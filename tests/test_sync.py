@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
 
 from bridge.report import Kind, Selection
 from bridge.simulator import Outcome, Simulator
@@ -182,7 +181,7 @@ def test_metrics_get_the_names_of_the_vocabulary(
         sync.run()
         before = len(simulator.requests)
         clock.now += 1
-        assert sync.run().points == 2
+        assert sync.run().points == 3
         events = [each for each in simulator.requests[before:] if each.path.endswith("/events")]
         assert len(events) == 1
         assert {name for name, *_ in recorded(uri)["ftjob-a"].rows} == {
@@ -192,7 +191,13 @@ def test_metrics_get_the_names_of_the_vocabulary(
             "eval_batch_mean_token_accuracy",
             "eval_loss",
             "eval_mean_token_accuracy",
+            "epoch",
         }
+        epochs = {
+            step: value for name, step, value, _ in recorded(uri)["ftjob-a"].rows if name == "epoch"
+        }
+        assert epochs[100] == 1.0
+        assert epochs.keys() == set(range(1, max(epochs) + 1))
 
 
 def test_an_unexpected_error_in_one_job_stops_no_other(
@@ -202,8 +207,7 @@ def test_an_unexpected_error_in_one_job_stops_no_other(
     jobs = [job("ftjob-a"), job("ftjob-b")]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
-        defect = cast("Vocabulary", Explosive())
-        sync = make_sync(simulator, tracking, executor, clock, vocabulary=defect)
+        sync = make_sync(simulator, tracking, executor, clock, vocabulary=Explosive())
         report = sync.run()
         assert +report.jobs == Counter({Kind.FAILED: 1, Kind.NEW: 1})
         assert "ZeroDivisionError" in str(report.failures[0][1])
@@ -211,14 +215,13 @@ def test_an_unexpected_error_in_one_job_stops_no_other(
         assert len(recorded(uri)) == 1
 
 
-class Explosive:
+class Explosive(Vocabulary):
     """A vocabulary with a defect that shows once."""
 
-    def __init__(self) -> None:
-        self._fuse = itertools.count()
+    _fuse = itertools.count()
 
-    def metric(self, name: str) -> str:
+    def params(self, name: str) -> tuple[str, ...]:
         """Fail the first time."""
         if next(self._fuse) == 0:
             raise ZeroDivisionError
-        return name
+        return (name,)

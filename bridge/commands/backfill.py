@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from bridge import log
-from bridge.assembly import assemble, experiment_of, redactor_of
+from bridge.assembly import assemble, experiments_of, redactor_of
 from bridge.commands import summary
 from bridge.commands.console import links, print_json, print_links
 from bridge.commands.progress import watching
@@ -47,7 +47,7 @@ def backfill(
         while futures.wait(passes, timeout=0.2).not_done:
             pass
         reports = _without_strangers([each.result() for each in passes], selection)
-    experiments = [experiment_of(settings, provider) for provider in settings.providers]
+    experiments = experiments_of(settings)
     wrote = any(report.jobs[Kind.NEW] or report.jobs[Kind.UPDATED] for report in reports)
     if as_json:
         pages = links(bridge.tracking, experiments) if wrote else {}
@@ -68,6 +68,7 @@ def select(
     until: str | None = None,
     statuses: Sequence[str] = (),
     limit: int | None = None,
+    rename: bool = False,
     now: datetime,
 ) -> tuple[Settings, Selection]:
     """The providers and jobs that the command line asks for.
@@ -91,6 +92,8 @@ def select(
     ]
     if job_ids and (since or until or statuses or limit):
         problems.append("--job names jobs by itself: leave out --since, --until, --status, --limit")
+    if rename and (since or until or statuses or limit):
+        problems.append("--rename asks MLflow alone: only --provider and --job go with it")
     selection = Selection(
         job_ids=tuple(dict.fromkeys(job_ids)),
         since=_moment("--since", since, now, problems),

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from bridge import log
-from bridge.assembly import experiment_of, open_provider, redactor_of
+from bridge.assembly import experiments_of, manner_of, open_provider, redactor_of, router_of
 from bridge.commands.console import out, print_json, safe
 from bridge.errors import BridgeError, NotFound
 from bridge.settings import ProviderSettings, Settings
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
+from bridge.vocabulary import PRESETS, Vocabulary, closest_preset, shared_charts
 
 _PATIENCE = 2
 """Attempts: a person waits for the answer."""
+
+
+class Verdict(Enum):
+    """What a finding means, by the mark that it is shown with."""
+
+    WELL = "[green]✓[/green]"
+    ADVICE = "[yellow]![/yellow]"
+    """Nothing is wrong, but something could be better."""
+    WRONG = "[red]✗[/red]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +33,19 @@ class Finding:
     """What one check found."""
 
     subject: str
-    is_well: bool
+    verdict: Verdict
     sentence: str
     remedy: str = ""
+
+    def document(self) -> dict[str, object]:
+        """The finding for a JSON document."""
+        return {
+            "subject": self.subject,
+            "ok": self.verdict is not Verdict.WRONG,
+            "advice": self.verdict is Verdict.ADVICE,
+            "what": self.sentence,
+            "remedy": self.remedy,
+        }
 
 
 def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = False) -> int:
@@ -35,52 +56,37 @@ def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fal
     for finding in _findings(settings, redactor):
         findings.append(finding)
         if not as_json:
-            mark = "[green]✓[/green]" if finding.is_well else "[red]✗[/red]"
             text = redactor.text(f"{finding.sentence}. {finding.remedy}".rstrip(". ") + ".")
-            out().print(f"{mark} [bold]{safe(finding.subject)}[/bold]: {safe(text, 800)}")
-    is_well = all(finding.is_well for finding in findings)
+            subject = f"{finding.verdict.value} [bold]{safe(finding.subject)}[/bold]"
+            out().print(f"{subject}: {safe(text, 800)}")
+    is_well = all(finding.verdict is not Verdict.WRONG for finding in findings)
     if as_json:
-        print_json(
-            {
-                "ok": is_well,
-                "checks": [
-                    {
-                        "subject": finding.subject,
-                        "ok": finding.is_well,
-                        "what": finding.sentence,
-                        "remedy": finding.remedy,
-                    }
-                    for finding in findings
-                ],
-            },
-            redactor,
-        )
+        checks = [finding.document() for finding in findings]
+        print_json({"ok": is_well, "checks": checks}, redactor)
     return 0 if is_well else 1
 
 
 def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
     names = ", ".join(provider.name for provider in settings.providers)
-    yield Finding("configuration", is_well=True, sentence=f"valid; providers: {names}")
+    yield Finding("configuration", Verdict.WELL, f"valid; providers: {names}")
     for provider in settings.providers:
         try:
             yield _provider(settings, provider, redactor)
         except NotFound as error:
             yield Finding(
                 provider.name,
-                is_well=False,
-                sentence=error.sentence,
-                remedy=f"Correct base_url ({provider.base_url}): it is all that stands before"
+                Verdict.WRONG,
+                error.sentence,
+                f"Correct base_url ({provider.base_url}): it is all that stands before"
                 " /fine_tuning/jobs in the API's addresses",
             )
         except BridgeError as error:
-            yield Finding(
-                provider.name, is_well=False, sentence=error.sentence, remedy=error.remedy
-            )
+            yield Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
     try:
-        yield _mlflow(settings, tracking)
+        yield from _mlflow(settings, tracking)
     except BridgeError as error:
-        yield Finding("mlflow", is_well=False, sentence=error.sentence, remedy=error.remedy)
+        yield Finding("mlflow", Verdict.WRONG, error.sentence, error.remedy)
 
 
 def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor) -> Finding:
@@ -88,14 +94,49 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
         page = next(opened.pages())
     jobs = len(page.jobs) + len(page.unreadable)
     seen = f"{jobs} jobs on the first page" if jobs else "it has no fine-tuning jobs"
-    return Finding(provider.name, is_well=True, sentence=f"answers at {provider.base_url}; {seen}")
+    return Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")
 
 
-def _mlflow(settings: Settings, tracking: Tracking) -> Finding:
+def _mlflow(settings: Settings, tracking: Tracking) -> list[Finding]:
+    """What there is to say of MLflow; all of it has been read when the first is said."""
     tracking.ping()
-    names = sorted({experiment_of(settings, provider) for provider in settings.providers})
-    missing = [name for name in names if tracking.experiment(name, create=False) is None]
+    names = experiments_of(settings)
+    experiments = {name: tracking.experiment(name, create=False) for name in names}
+    missing = [name for name, identifier in experiments.items() if identifier is None]
     sentence = f"answers at {tracking.shown_uri}; experiment {', '.join(names)}"
     if missing:
         sentence += f" ({', '.join(missing)} will be created)"
-    return Finding("mlflow", is_well=True, sentence=sentence)
+    local_runs = {
+        name: tracking.local_metric_names(identifier)
+        for name, identifier in experiments.items()
+        if identifier is not None
+    }
+    return [Finding("mlflow", Verdict.WELL, sentence), *_charts(settings, local_runs)]
+
+
+def _charts(
+    settings: Settings, local_runs: Mapping[str, Sequence[frozenset[str]]]
+) -> Iterator[Finding]:
+    """Advice, where other names would put hosted curves on the charts of local runs."""
+    neighbours = [
+        (experiment, manner_of(settings, provider).vocabulary, local_runs[experiment])
+        for provider in settings.providers
+        for experiment in router_of(settings, provider).experiments
+        if experiment in local_runs
+    ]
+    preset = closest_preset([(vocabulary, runs) for _, vocabulary, runs in neighbours])
+    if preset is None:
+        return
+    shared = [
+        (experiment, shared_charts(Vocabulary.of(preset, vocabulary.meanings), runs))
+        for experiment, vocabulary, runs in neighbours
+    ]
+    where = sorted({repr(experiment) for experiment, charts in shared if charts})
+    logged = {name for _, charts in shared for name in charts}
+    metrics = [name for name in PRESETS[preset].values() if name in logged]
+    yield Finding(
+        "charts",
+        Verdict.ADVICE,
+        f"local runs in {', '.join(where)} log {', '.join(metrics)}",
+        f"Set mlflow.metric_names: {preset} to put hosted curves on the same charts",
+    )

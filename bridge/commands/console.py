@@ -53,7 +53,7 @@ def described(error: BridgeError) -> dict[str, str]:
 def links(tracking: Tracking, experiments: Iterable[str]) -> dict[str, str]:
     """By experiment the page of its runs; an experiment that does not exist has none."""
     found = {name: tracking.experiment(name, create=False) for name in sorted(set(experiments))}
-    return {name: tracking.link(identifier) for name, identifier in found.items() if identifier}
+    return {name: tracking.page(identifier) for name, identifier in found.items() if identifier}
 
 
 def print_links(tracking: Tracking, experiments: Iterable[str]) -> None:

@@ -31,6 +31,8 @@ from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
 
 EXPERIMENT: Final = "ftbridge demo (simulated jobs)"
+_METRICS: Final = ("eval_loss", "loss")
+"""What the local run and the jobs of all providers have."""
 _KEY: Final = "demo-key-of-no-account"
 _USUAL_PORT: Final = 5000
 _PACE: Final = 0.6
@@ -71,17 +73,20 @@ def demo(*, port: int | None, once: bool) -> int:
 
 def _live(mlflow_url: str, stopping: threading.Event, children: Children) -> int:
     """The daemon, in real time, until a signal."""
+    jobs = demo_jobs(time.time())
     with (
-        Simulator(jobs=demo_jobs(time.time()), api_key=_KEY) as simulator,
+        Simulator(jobs=jobs, api_key=_KEY) as simulator,
         _assembled(simulator, mlflow_url, stopping) as bridge,
         children.local_run(mlflow_url, seconds_per_step=_PACE),
     ):
-        page = _page(bridge.tracking)
+        for sync in bridge.syncs:
+            sync.run()  # so that the links lead to something; the daemon tells what fails
+        if stopping.is_set():
+            return 0
         out().print(
-            f"\nHosted jobs (simulated) and a local run (trained for real), live in MLflow:\n\n"
-            f"  charts  {page}&compareRunsMode=CHART\n"
-            f"  table   {page}\n\n"
-            "The hosted jobs train for about a minute and a half. Ctrl-C stops everything.\n"
+            "\nHosted jobs (simulated) and a local run (trained for real), live in MLflow:\n\n"
+            + "".join(f"  {name:8}{url}\n" for name, url in _links(bridge.tracking, jobs[0].id))
+            + "\nThe hosted jobs train for about a minute and a half. Ctrl-C stops everything.\n"
         )
         daemon.run(bridge.syncs, interval=2.0, stopping=stopping, leave=lambda _code: None)
     return 0
@@ -126,13 +131,24 @@ def _assembled(
 ) -> Iterator[Bridge]:
     """The bridge, and the experiment: MLflow's own client fails if two create one at a time."""
     with assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge:
-        bridge.tracking.experiment(EXPERIMENT, create=True)
+        bridge.tracking.experiment(EXPERIMENT, create=True, metrics=_METRICS)
         yield bridge
+
+
+def _links(tracking: Tracking, job_id: str) -> Iterator[tuple[str, str]]:
+    """Where to look, each by a word for what is there."""
+    experiment_id = tracking.experiment(EXPERIMENT, create=False) or ""
+    yield "charts", f"{tracking.link(experiment_id)}&compareRunsMode=CHART"
+    yield "table", tracking.page(experiment_id)
+    yield "models", tracking.link(experiment_id, page="models")
+    if run := _landed(tracking).get(job_id):
+        yield "a run", tracking.link(experiment_id, run.run_id)
 
 
 def _landed(tracking: Tracking) -> dict[str, RunState]:
     experiment_id = tracking.experiment(EXPERIMENT, create=False)
-    return {run.job_id: run for run in tracking.runs(experiment_id or "")}
+    found = tracking.runs([experiment_id] if experiment_id else [])
+    return {run.job_id: run for run in found if not run.is_deleted}
 
 
 def _table(jobs: tuple[SimulatedJob, ...], landed: Mapping[str, RunState]) -> Table:
@@ -158,6 +174,7 @@ def _settings(simulator: Simulator, mlflow_url: str) -> Settings:
                 "tracking_uri": mlflow_url,
                 "experiment": EXPERIMENT,
                 "metric_names": "huggingface",  # the local run's
+                "register": True,
             },
             "poll": {"interval": "2s", "workers": 4},
             "providers": [
@@ -174,11 +191,6 @@ def _settings(simulator: Simulator, mlflow_url: str) -> Settings:
             ],
         }
     )
-
-
-def _page(tracking: Tracking) -> str:
-    experiment_id = tracking.experiment(EXPERIMENT, create=False)
-    return tracking.link(experiment_id or "")
 
 
 @contextlib.contextmanager

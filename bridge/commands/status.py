@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from bridge import log
-from bridge.assembly import experiment_of, now_ms, redactor_of
+from bridge import log, tags
+from bridge.assembly import experiments_of, now_ms, redactor_of
 from bridge.commands.console import links, out, print_json, print_links, safe
 from bridge.ledger import RunState
-from bridge.plan import CHECKPOINT_TAG
 from bridge.settings import Settings
 from bridge.tracking import Tracking
 
@@ -43,9 +42,9 @@ class Tracked:
         """Count a run."""
         self.jobs[run.status] += 1
         at = max((moment for _, moment in run.newest.values()), default=0)
-        if run.tags.get(CHECKPOINT_TAG) and at > self._checkpoint_at:
+        if run.tags.get(tags.CHECKPOINT) and at > self._checkpoint_at:
             self._checkpoint_at = at
-            self.checkpoint = run.tags[CHECKPOINT_TAG]
+            self.checkpoint = run.tags[tags.CHECKPOINT]
         if not at:
             return
         self.newest_point = max(at, self.newest_point or at)
@@ -75,11 +74,9 @@ def status(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fa
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
-    experiments = sorted({experiment_of(settings, provider) for provider in settings.providers})
-    identifiers = [tracking.experiment(name, create=False) for name in experiments]
-    providers = tally(
-        run for identifier in identifiers if identifier for run in tracking.runs(identifier)
-    )
+    experiments = experiments_of(settings)
+    found = (tracking.experiment(name, create=False) for name in experiments)
+    providers = tally(tracking.runs([identifier for identifier in found if identifier]))
     now = now_ms()
     if as_json:
         print_json(

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from bridge.commands.console import described, out, safe
-from bridge.errors import Stopped
+from bridge.errors import BridgeError, Stopped
 from bridge.report import Kind, Report
 from bridge.untrusted import Redactor
 
 _SHOWN = 20
 """Values left out that are listed by provider; the rest is counted."""
+_NAMED = 3
+"""Jobs that are named of those with the same trouble; ``--json`` names all."""
 
 
 def show(reports: Sequence[Report], redactor: Redactor) -> None:
@@ -52,8 +54,8 @@ def _table(reports: Sequence[Report]) -> Table:
 def _troubles(report: Report) -> Iterator[tuple[str, str]]:
     """Mark and text of everything that a person should know."""
     lost, note = "[red]✗[/red]", "[yellow]![/yellow]"
-    for job_id, error in report.failures:
-        yield lost, f"{job_id}: {error}" if job_id else f"job list: {error}"
+    for text in _failures(report):
+        yield lost, text
     if report.stopped:
         left = f" {report.unreached} jobs were not reached." if report.unreached else ""
         yield lost, f"stopped: {report.stopped}{left}"
@@ -63,6 +65,25 @@ def _troubles(report: Report) -> Iterator[tuple[str, str]]:
         yield note, f"and {len(report.skipped) - _SHOWN} more values left out"
     if report.settling:
         yield note, f"{report.settling} jobs have only just ended: run again in five minutes"
+
+
+def _failures(report: Report) -> Iterator[str]:
+    """A line for each trouble, however many jobs have it."""
+    troubles: dict[tuple[bool, str], list[tuple[str, BridgeError]]] = {}
+    for job_id, error in report.failures:
+        troubles.setdefault((bool(job_id), error.sentence), []).append((job_id, error))
+    for (is_of_jobs, _), failures in troubles.items():
+        count = len(failures)
+        job_id, error = failures[0]
+        if not is_of_jobs:
+            yield f"job list: {error}" if count == 1 else f"job list: {count:,} times: {error}"
+        elif count == 1:
+            yield f"{job_id}: {error}"
+        else:
+            # The jobs come last: what is cut off of a long line is least missed there.
+            named = [job_id for job_id, _ in failures[:_NAMED]]
+            named += ["..."] if count > _NAMED else []
+            yield f"{count:,} jobs: {error} ({', '.join(named)})"
 
 
 def _document(report: Report) -> dict[str, object]:

@@ -7,6 +7,7 @@ and errors belong to ``bridge.http``, decisions to ``bridge.plan``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol
 
 from bridge.http import Http
@@ -27,7 +28,7 @@ class Provider(Protocol):
     statuses: ClassVar[Mapping[str, JobStatus]]
     """The provider's words for a job's status; any other counts as ``UNKNOWN``."""
     meanings: ClassVar[Mapping[str, Meaning]]
-    """What the provider's metrics measure, where they are what other tools measure too."""
+    """What its metrics measure and its params set, where other tools have the same."""
 
     def __init__(self, http: Http, *, curves: bool) -> None:
         """Read through ``http``; ``curves`` asks for more than the checkpoints."""
@@ -39,16 +40,30 @@ class Provider(Protocol):
             ProviderError: a page could not be read.
         """
 
-    def read(self, job_id: str, *, listed: Job | None, is_logged: IsLogged) -> Snapshot:
-        """One job with all that is not logged yet.
+    def job(self, job_id: str) -> Job:
+        """One job by the provider's id.
+
+        Raises:
+            ProviderError: it could not be read.
+        """
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """A job with all that is not logged yet.
 
         Args:
-            job_id: the provider's id.
-            listed: the job as this pass has listed it; saves a request.
+            job: as ``pages`` or ``job`` has just given it: it is not asked for again.
             is_logged: what need not be read again.
+            keep: read the replies to their end, logged or not, and put them into ``documents``.
 
         Raises:
             ProviderError: the job could not be read.
+        """
+
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The content of a training or validation file, in pieces as they arrive.
+
+        Raises:
+            ProviderError: there is none for us, or it breaks off in the middle.
         """
 
 

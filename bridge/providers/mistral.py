@@ -8,6 +8,7 @@ one row per step, without id or model name. Whether old jobs still answer depend
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
@@ -23,9 +24,25 @@ from bridge.model import (
     Snapshot,
     numbers,
 )
-from bridge.wire import Identifier, Number, Record, Step, milliseconds, read_record, read_rows
+from bridge.providers.documents import documents
+from bridge.providers.page import read_page
+from bridge.untrusted import one_line
+from bridge.wire import (
+    Identifier,
+    Number,
+    Record,
+    Step,
+    is_step,
+    milliseconds,
+    read_record,
+)
 
 _PAGE_SIZE: Final = 100
+_PARTS: Final = ("checkpoints", "events")
+"""What only a job's own reply has."""
+_CENT: Final = 0.01
+_HIGHEST_COST: Final = 1e9
+"""More is no price."""
 _VALIDATION: Final = ("valid_loss", "valid_mean_token_accuracy")
 
 
@@ -57,7 +74,9 @@ class JobRecord(Record):
     fine_tuned_model: str | None = None
     suffix: str | None = None
     trained_tokens: int | None = None
-    validation_files: list[object] | None = None
+    training_files: list[str] | None = None
+    validation_files: list[str] | None = None
+    metadata: dict[str, object] | None = None
     hyperparameters: dict[str, object] | None = None
     events: list[EventRecord] | None = None
     checkpoints: list[CheckpointRecord] | None = None
@@ -87,6 +106,9 @@ class Mistral:
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "train_loss": Meaning.TRAIN_LOSS,
         "valid_loss": Meaning.VALID_LOSS,
+        "epochs": Meaning.EPOCHS,
+        "training_steps": Meaning.STEPS,
+        "warmup_fraction": Meaning.WARMUP,
     }
 
     def __init__(self, http: Http, *, curves: bool = True) -> None:
@@ -103,43 +125,58 @@ class Mistral:
             rows = reply.get("data") or []
             if not isinstance(rows, list) or not {"data", "total"} & reply.keys():
                 raise BadReply("The reply to /fine_tuning/jobs has no list", "Check base_url")
-            records, unreadable = read_rows(JobRecord, rows)
-            yield Page(tuple(self._job(*record) for record in records), unreadable)
+            page = read_page(JobRecord, rows, self._job)
+            yield page
             number += 1
             listed += len(rows)
             total = reply.get("total")
             if not rows or (isinstance(total, int) and listed >= total):
                 return
-            fresh = {record.id for record, _ in records} - seen
+            fresh = {job.id for job in page.jobs} - seen
             if not fresh:
                 raise BadReply("The pages of /fine_tuning/jobs do not end: they repeat")
             seen |= fresh
 
-    def read(self, job_id: str, *, listed: Job | None, is_logged: IsLogged) -> Snapshot:
-        """One job with all its checkpoints: they come in one reply, logged or not."""
-        del is_logged
-        if listed is not None and not listed.status.has_started:
-            return Snapshot(job=listed, skipped=listed.skipped)
+    def job(self, job_id: str) -> Job:
+        """One job with its events and checkpoints: they come in one reply."""
         reply = self._http.get_object(f"/fine_tuning/jobs/{segment(job_id)}")
-        record, problems = read_record(JobRecord, reply)
-        skipped = list(problems)
+        return self._job(*read_record(JobRecord, reply), reply)
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """One job with all its checkpoints, logged or not."""
+        del is_logged
+        if job.status.has_started and not _is_detailed(job):
+            job = self.job(job.id)
+        skipped = list(job.skipped)
+        rows = {name: job.raw.get(name) for name in _PARTS}
+        kept = documents(job.raw, skipped, **rows) if keep else {}
+        if not _is_detailed(job):
+            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
+        record, _ = read_record(JobRecord, job.raw)
         checkpoints = {
             row.step_number: _checkpoint(row, skipped) for row in record.checkpoints or ()
         }
         return Snapshot(
-            job=self._job(record, problems),
+            job=job,
             checkpoints=tuple(checkpoints[step] for step in sorted(checkpoints)),
+            documents=kept,
             skipped=tuple(skipped),
         )
 
-    def _job(self, record: JobRecord, skipped: tuple[str, ...]) -> Job:
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The content of a training or validation file."""
+        return self._http.stream(f"/files/{segment(file_id)}/content")
+
+    def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
         word = record.status or ""
         status = self.statuses.get(word, JobStatus.UNKNOWN)
+        chosen, _ = numbers(record.hyperparameters or {})
         return Job(
             id=record.id,
             status=status,
             provider_status=word,
             created_at=milliseconds(record.created_at),
+            started_at=_started_at(record),
             finished_at=_finished_at(record) if status.is_final else None,
             base_model=record.model,
             fine_tuned_model=record.fine_tuned_model,
@@ -147,9 +184,44 @@ class Mistral:
             trained_tokens=record.trained_tokens,
             error=_error(record) if status is JobStatus.FAILED else None,
             params=_params(record),
-            has_validation=bool(record.validation_files),
+            total_steps=_total_steps(chosen.get("training_steps")),
+            epochs=chosen.get("epochs"),
+            training_files=tuple(record.training_files or ()),
+            validation_files=tuple(record.validation_files or ()),
+            cost=_cost(record.metadata or {}),
+            raw=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
+
+
+def _is_detailed(job: Job) -> bool:
+    """Whether this is the job's own reply: only that has these parts, if perhaps not all."""
+    return any(part in job.raw for part in _PARTS)
+
+
+def _started_at(record: JobRecord) -> int | None:
+    """When it was first said to be running."""
+    running = [
+        event for event in record.events or () if (event.data or {}).get("status") == "RUNNING"
+    ]
+    times = [milliseconds(event.created_at) for event in running]
+    return min((time for time in times if time is not None), default=None)
+
+
+def _total_steps(number: float | None) -> int | None:
+    if number is None or number <= 0 or not number.is_integer() or not is_step(int(number)):
+        return None
+    return int(number)
+
+
+def _cost(metadata: Mapping[str, object]) -> str | None:
+    """The price with its currency; to the cent, unless that would leave nothing of it."""
+    amount = numbers({"cost": metadata.get("cost")})[0].get("cost", -1.0)
+    if not 0 <= amount < _HIGHEST_COST:
+        return None
+    shown = f"{amount:.2f}" if amount >= _CENT or amount == 0 else f"{amount:.1g}"
+    currency = metadata.get("cost_currency")
+    return one_line(f"{shown} {currency}", 40) if isinstance(currency, str) else shown
 
 
 def _finished_at(record: JobRecord) -> int | None:

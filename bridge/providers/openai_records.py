@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Final
 
 from bridge.model import CurvePoint, Scalar, numbers
-from bridge.untrusted import one_line
+from bridge.untrusted import clean, one_line
 from bridge.wire import Identifier, Number, Record, Step, is_step, milliseconds
 
 _UNRESOLVED: Final = ("auto", -1, None)
 """What stands for a hyperparameter that the provider has still to choose."""
 _AXES: Final = frozenset({"step", "total_steps"})
 """Numbers that say where a point lies, not how the training went."""
+_STARTED: Final = frozenset({"Fine-tuning job started", "Job started."})
+"""What OpenAI's and Azure's events say when training begins."""
+_MOST_METADATA: Final = 16
+_LONGEST_KEY: Final = 64
+_LONGEST_VALUE: Final = 512
 
 
 class JobError(Record):
@@ -34,6 +39,7 @@ class JobRecord(Record):
     finished_at: float | None = None
     fine_tuned_model: str | None = None
     trained_tokens: int | None = None
+    training_file: str | None = None
     validation_file: str | None = None
     result_files: list[str] | None = None
     user_provided_suffix: str | None = None
@@ -42,6 +48,7 @@ class JobRecord(Record):
     error: JobError | None = None
     hyperparameters: dict[str, object] | None = None
     method: dict[str, object] | None = None
+    metadata: dict[str, object] | None = None
 
 
 class CheckpointRecord(Record):
@@ -63,6 +70,7 @@ class EventRecord(Record):
 
     created_at: float | None = None
     type: str | None = None
+    message: str | None = None
     data: dict[str, object] | None = None
 
 
@@ -90,6 +98,30 @@ def params(record: JobRecord) -> dict[str, Scalar]:
         for name, value in chosen.items()
         if isinstance(value, str | int | float) and value not in _UNRESOLVED
     }
+
+
+def metadata(record: JobRecord) -> dict[str, str]:
+    """What the job's owner noted on it, within the limits that OpenAI documents."""
+    noted = {
+        one_line(name, _LONGEST_KEY): clean(value, _LONGEST_VALUE)
+        for name, value in (record.metadata or {}).items()
+        if isinstance(value, str)
+    }
+    return dict(list(noted.items())[:_MOST_METADATA])
+
+
+def started_at(events: Iterable[EventRecord]) -> int | None:
+    """When training began, if one of ``events`` tells; Unix milliseconds."""
+    told = (milliseconds(event.created_at) for event in events if event.message in _STARTED)
+    return min((moment for moment in told if moment is not None), default=None)
+
+
+def total_steps(events: Iterable[EventRecord]) -> int | None:
+    """How many steps the job has, if one of ``events`` tells."""
+    told = [{"steps": (event.data or {}).get("total_steps")} for event in events]
+    counts = [numbers(each)[0].get("steps", 0.0) for each in told]
+    whole = [int(n) for n in counts if n > 0 and n.is_integer() and is_step(int(n))]
+    return max(whole, default=None)
 
 
 def event_points(record: EventRecord, skipped: list[str]) -> Iterator[CurvePoint]:

@@ -12,7 +12,8 @@ import bisect
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from bridge.model import CurvePoint, Job
@@ -25,14 +26,53 @@ _COLUMNS: Final[Mapping[str, str]] = {
 }
 """Columns that events and checkpoints call otherwise."""
 
+_HEADER: Final = b"step,"
+
 Row = tuple[int, Mapping[str, float]]
+
+
+class ResultFile:
+    """The result file of one job: asked for once, and only if it is wanted."""
+
+    def __init__(self, job: Job, fetch: Callable[[str], bytes | None], skipped: list[str]) -> None:
+        self._id = job.result_files[0] if job.status.is_final and job.result_files else None
+        self._fetch = fetch
+        self._skipped = skipped
+
+    @property
+    def exists(self) -> bool:
+        """Whether there should be one: it is written when the job has ended."""
+        return self._id is not None
+
+    @property
+    def rows(self) -> list[Row]:
+        """Its rows; none where it is gone or unreadable, and a sentence says so."""
+        return self._content[1]
+
+    @property
+    def document(self) -> dict[str, bytes]:
+        """Its content, under a name that says whether it is the table that it should be."""
+        body, _ = self._content
+        table = as_csv(body)
+        if table is not None:
+            return {"result-file.csv": table}
+        return {"result-file": body} if body else {}
+
+    @cached_property
+    def _content(self) -> tuple[bytes, list[Row]]:
+        body = self._fetch(self._id) if self._id is not None else None
+        found = rows(body or b"")
+        if found is None and self.exists:
+            self._skipped.append(f"result file {self._id} is gone or unreadable")
+        return body or b"", found or []
 
 
 def rows(body: bytes) -> list[Row] | None:
     """Step and metrics of each row by ascending step; ``None`` if this is no such file."""
-    text = _text(body)
-    if text is None:
+    table = as_csv(body)
+    if table is None:
         return None
+    text = _bare(table).decode("utf-8", "replace")
     found: dict[int, dict[str, float]] = {}
     try:
         for line in csv.DictReader(io.StringIO(text)):
@@ -44,16 +84,23 @@ def rows(body: bytes) -> list[Row] | None:
     return sorted(found.items())
 
 
-def _text(body: bytes) -> str | None:
-    """The CSV. Sniffed by its header: base64's alphabet alone would let a plain file through."""
-    plain = body.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not plain.startswith(b"step,"):
-        try:
-            plain = base64.b64decode(b"".join(body.split()), validate=True)
-        except binascii.Error:
-            return None
-        plain = plain.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return plain.decode("utf-8", "replace") if plain.startswith(b"step,") else None
+def as_csv(body: bytes) -> bytes | None:
+    """The CSV in ``body``, decoded if need be; ``None`` if there is none.
+
+    It is known by its header: base64's alphabet alone would let a plain file through.
+    """
+    if _bare(body).startswith(_HEADER):
+        return body
+    try:
+        decoded = base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        return None
+    return decoded if _bare(decoded).startswith(_HEADER) else None
+
+
+def _bare(table: bytes) -> bytes:
+    """The table without what may stand before its header."""
+    return table.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 def _metrics(line: Mapping[str | None, object]) -> Iterator[tuple[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bridge.simulator.ids import alnum, uuid4
+from bridge.simulator.openai_objects import model_name
 from bridge.simulator.world import Outcome, Provider, SimulatedJob
 
 _HOUR = 3600.0
@@ -19,24 +20,28 @@ def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
     return (*_history(now), *_live(now))
 
 
+def _support_bot(now: float) -> SimulatedJob:
+    return SimulatedJob(
+        provider="openai",
+        id=_id("openai", "support-bot", now),
+        created_at=now - 52 * _HOUR,
+        base_model=_MODELS["gpt-4.1-mini"],
+        suffix="support-bot",
+        validating_seconds=47,
+        queued_seconds=15,
+        total_steps=240,
+        seconds_per_step=7.5,
+        finishing_seconds=12,
+        batch_size=4,
+        learning_rate=1.8,
+        eval_every=10,
+        seed=11,
+    )
+
+
 def _history(now: float) -> tuple[SimulatedJob, ...]:
     return (
-        SimulatedJob(
-            provider="openai",
-            id=_id("openai", "support-bot", now),
-            created_at=now - 52 * _HOUR,
-            base_model=_MODELS["gpt-4.1-mini"],
-            suffix="support-bot",
-            validating_seconds=47,
-            queued_seconds=15,
-            total_steps=240,
-            seconds_per_step=7.5,
-            finishing_seconds=12,
-            batch_size=4,
-            learning_rate=1.8,
-            eval_every=10,
-            seed=11,
-        ),
+        _support_bot(now),
         SimulatedJob(
             provider="openai",
             id=_id("openai", "invoice-parser", now),
@@ -88,12 +93,13 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
 
 
 def _live(now: float) -> tuple[SimulatedJob, ...]:
+    first = _support_bot(now)
     return (
         SimulatedJob(
             provider="openai",
             id=_id("openai", "support-bot-v2", now),
             created_at=now,
-            base_model=_MODELS["gpt-4.1-mini"],
+            base_model=model_name(first, first.total_steps),
             suffix="support-bot-v2",
             validating_seconds=2,
             queued_seconds=1,

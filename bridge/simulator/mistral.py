@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from bridge.model import JobStatus
 from bridge.simulator.curves import metrics_at
+from bridge.simulator.datasets import Role, examples, roles
 from bridge.simulator.ids import uuid4
 from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
 from bridge.simulator.world import Outcome, SimulatedJob, life, newest_first, steps_done
@@ -38,6 +39,11 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
             return json_reply({"data": rows, "object": "list", "total": len(wanted)})
         case ["fine_tuning", "jobs", job_id]:
             return json_reply(_detail(_find(known, job_id), now))
+        case ["files", file_id]:
+            return json_reply(_file(*_find_file(known, file_id)))
+        case ["files", file_id, "content"]:
+            content = examples(*_find_file(known, file_id))
+            return Reply(headers={"Content-Type": "application/octet-stream"}, body=content)
         case _:
             raise RefusedError(json_reply({"message": "no Route matched with those values"}, 404))
 
@@ -71,10 +77,10 @@ def _row(job: SimulatedJob, now: float) -> JsonObject:
         "job_type": "completion",
         "created_at": int(job.created_at),
         "modified_at": int(modified_at),
-        "training_files": [uuid4(job.id, "training")],
-        "validation_files": [uuid4(job.id, "validation")] if job.validation else [],
+        "training_files": [_file_id(job, "training")],
+        "validation_files": [_file_id(job, "validation")] if job.validation else [],
         "object": "job",
-        "fine_tuned_model": _model_name(job) if done else None,
+        "fine_tuned_model": model_name(job) if done else None,
         "suffix": job.suffix,
         "integrations": [],
         "trained_tokens": tokens if done else None,
@@ -123,6 +129,29 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
     }
 
 
+def _file(job: SimulatedJob, role: Role) -> JsonObject:
+    """The description of a file."""
+    content = examples(job, role)
+    return {
+        "id": _file_id(job, role),
+        "object": "file",
+        "bytes": len(content),
+        "created_at": int(job.created_at),
+        "filename": f"{role}.jsonl",
+        "purpose": "fine-tune",
+        "sample_type": "instruct",
+        "num_lines": content.count(b"\n"),
+        "mimetype": "application/jsonl",
+        "source": "upload",
+        "signature": None,
+        "deleted": False,
+    }
+
+
+def _file_id(job: SimulatedJob, role: Role) -> str:
+    return uuid4(job.id, role)
+
+
 def _statuses(job: SimulatedJob, now: float) -> list[tuple[float, str]]:
     """The statuses up to ``now`` in Mistral's words, oldest first."""
     past: list[tuple[float, str]] = []
@@ -145,9 +174,10 @@ def _statuses(job: SimulatedJob, now: float) -> list[tuple[float, str]]:
     return [(at, word) for at, word in past if at <= now]
 
 
-def _model_name(job: SimulatedJob) -> str:
+def model_name(job: SimulatedJob) -> str:
+    """The model that a job makes."""
     date = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y%m%d")
-    parts = ("ft", job.base_model, "simulated", date, job.suffix, job.id.split("-")[0])
+    parts = ("ft", job.original_model, "simulated", date, job.suffix, job.id.split("-")[0])
     return ":".join(part for part in parts if part)
 
 
@@ -190,12 +220,23 @@ def _find(jobs: Iterable[SimulatedJob], job_id: str) -> SimulatedJob:
     for job in jobs:
         if job.id == job_id:
             return job
+    raise _not_found("Job", "job_id", job_id)
+
+
+def _find_file(jobs: Iterable[SimulatedJob], file_id: str) -> tuple[SimulatedJob, Role]:
+    for job in jobs:
+        for role in roles(job):
+            if _file_id(job, role) == file_id:
+                return job, role
+    raise _not_found("File", "file_id", file_id)
+
+
+def _not_found(kind: str, name: str, identifier: str) -> RefusedError:
     try:
-        uuid.UUID(job_id)
+        uuid.UUID(identifier)
     except ValueError:
-        message = "Input should be a valid UUID"
-        raise _invalid("uuid_parsing", ("path", "job_id"), message) from None
-    raise RefusedError(json_reply({"detail": "Job not found"}, 404))
+        return _invalid("uuid_parsing", ("path", name), "Input should be a valid UUID")
+    return RefusedError(json_reply({"detail": f"{kind} not found"}, 404))
 
 
 def _invalid(kind: str, where: tuple[str, str], message: str) -> RefusedError:

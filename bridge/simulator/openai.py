@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from bridge.model import JobStatus
 from bridge.simulator.openai_objects import (
+    FileRole,
     checkpoint_objects,
     event_objects,
+    file_content,
+    file_ids,
     file_object,
     job_object,
-    result_file,
-    result_file_id,
 )
 from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import SimulatedJob, newest_first, status
+from bridge.simulator.world import SimulatedJob, newest_first
 
 _JOBS_LIMIT = 20
 _CHECKPOINTS_LIMIT = 10
@@ -37,9 +37,8 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
     known = newest_first(jobs, now)
     match request.path.strip("/").split("/"):
         case ["fine_tuning", "jobs"]:
-            # The simulated jobs carry no metadata: no filter on a key finds any.
-            filters = any(name.startswith("metadata[") for name in request.query)
-            page, has_more = _page([] if filters else known, _job_id, request, _JOBS_LIMIT)
+            wanted = [job for job in known if _has_metadata(job, request.query)]
+            page, has_more = _page(wanted, _job_id, request, _JOBS_LIMIT)
             return _list([job_object(job, now) for job in page], has_more=has_more)
         case ["fine_tuning", "jobs", job_id]:
             return json_reply(job_object(_find(known, job_id), now))
@@ -56,9 +55,9 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
             shown, has_more = _page(rows, _row_id, request, _EVENTS_LIMIT)
             return _list(shown, has_more=has_more)
         case ["files", file_id]:
-            return json_reply(file_object(_find_by_file(known, file_id, now)))
+            return json_reply(file_object(*_find_file(known, file_id, now)))
         case ["files", file_id, "content"]:
-            content = result_file(_find_by_file(known, file_id, now))
+            content = file_content(*_find_file(known, file_id, now))
             return Reply(headers={"Content-Type": "application/octet-stream"}, body=content)
         case _:
             raise _refused(404, f"Invalid URL ({request.method} /v1{request.path})")
@@ -113,10 +112,25 @@ def _find(jobs: Iterable[SimulatedJob], job_id: str) -> SimulatedJob:
     raise _refused(404, message, param="fine_tune_id", code="fine_tune_not_found")
 
 
-def _find_by_file(jobs: Iterable[SimulatedJob], file_id: str, now: float) -> SimulatedJob:
+def _has_metadata(job: SimulatedJob, query: Mapping[str, str]) -> bool:
+    """Whether ``job`` passes the filters ``metadata[key]=value`` and ``metadata=null``."""
+    noted = job.metadata or {}
+    if query.get("metadata") == "null" and noted:
+        return False
+    wanted = {
+        name.removeprefix("metadata[").removesuffix("]"): value
+        for name, value in query.items()
+        if name.startswith("metadata[")
+    }
+    return wanted.items() <= noted.items()
+
+
+def _find_file(
+    jobs: Iterable[SimulatedJob], file_id: str, now: float
+) -> tuple[SimulatedJob, FileRole]:
     for job in jobs:
-        if result_file_id(job) == file_id and status(job, now) is JobStatus.SUCCEEDED:
-            return job
+        if role := file_ids(job, now).get(file_id):
+            return job, role
     raise _refused(404, f"No such File object: {file_id}", param="id")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
 
 from bridge.model import JobStatus
 from bridge.simulator.curves import StepMetrics, metrics_at
+from bridge.simulator.datasets import Role, examples, roles
 from bridge.simulator.ids import alnum
 from bridge.simulator.wire import JsonObject
 from bridge.simulator.world import (
@@ -17,6 +18,8 @@ from bridge.simulator.world import (
     status,
     steps_done,
 )
+
+FileRole = Role | Literal["result"]
 
 _ID_LENGTH = 24
 _HASH_LENGTH = 8
@@ -46,7 +49,7 @@ def job_object(job: SimulatedJob, now: float) -> JsonObject:
         "finished_at": int(job.settled_at) if done else None,
         "fine_tuned_model": model_name(job, job.total_steps) if done else None,
         "organization_id": "org-simulated",
-        "result_files": [result_file_id(job)] if done else [],
+        "result_files": [_file_id(job, "result")] if done else [],
         "status": _STATUS.get(current, current.value),
         "validation_file": _file_id(job, "validation") if job.validation else None,
         "training_file": _file_id(job, "training"),
@@ -65,7 +68,7 @@ def job_object(job: SimulatedJob, now: float) -> JsonObject:
     }
     if not job.plain_result_file:  # Jobs of that age have none of the newer keys.
         beta = {"beta": 0.1} if job.method == "dpo" else {}
-        document["metadata"] = None
+        document["metadata"] = dict(job.metadata) if job.metadata else None
         document["usage_metrics"] = None
         document["shared_with_openai"] = False
         document["method"] = {
@@ -120,7 +123,7 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
 def model_name(job: SimulatedJob, step: int) -> str:
     """The model saved at ``step``: each has a hash of its own, and only the last no step."""
     digest = alnum(_HASH_LENGTH, job.id, "model", step)
-    name = f"ft:{job.base_model}:simulated:{job.suffix or ''}:{digest}"
+    name = f"ft:{job.original_model}:simulated:{job.suffix or ''}:{digest}"
     return name if step == job.total_steps else f"{name}:ckpt-step-{step}"
 
 
@@ -205,27 +208,36 @@ def _step_event(job: SimulatedJob, metrics: StepMetrics) -> _Told:
     return _Told(job.step_at(metrics.step), message, data, type="metrics")
 
 
-def result_file_id(job: SimulatedJob) -> str:
-    """The id of the per-step metrics file."""
-    return _file_id(job, "result")
+def file_ids(job: SimulatedJob, now: float) -> Mapping[str, FileRole]:
+    """The files that there are at ``now``, and what they are to the job."""
+    there: list[FileRole] = [*roles(job)]
+    if status(job, now) is JobStatus.SUCCEEDED:
+        there.append("result")
+    return {_file_id(job, role): role for role in there}
 
 
-def file_object(job: SimulatedJob) -> JsonObject:
-    """The description of the result file."""
+def file_object(job: SimulatedJob, role: FileRole) -> JsonObject:
+    """The description of a file."""
+    is_result = role == "result"
     return {
         "object": "file",
-        "id": result_file_id(job),
-        "purpose": "fine-tune-results",
-        "filename": "step_metrics.csv",
-        "bytes": len(result_file(job)),
-        "created_at": int(job.settled_at),
+        "id": _file_id(job, role),
+        "purpose": "fine-tune-results" if is_result else "fine-tune",
+        "filename": "step_metrics.csv" if is_result else f"{role}.jsonl",
+        "bytes": len(file_content(job, role)),
+        "created_at": int(job.settled_at if is_result else job.created_at),
         "status": "processed",
         "status_details": None,
     }
 
 
-def result_file(job: SimulatedJob) -> bytes:
-    """The content of the result file: one row per step, rounded to five decimals."""
+def file_content(job: SimulatedJob, role: FileRole) -> bytes:
+    """What is in a file."""
+    return _result_file(job) if role == "result" else examples(job, role)
+
+
+def _result_file(job: SimulatedJob) -> bytes:
+    """One row per step, rounded to five decimals."""
     rows = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
     for step in range(1, job.last_step + 1):
         metrics = metrics_at(job, step)
@@ -237,7 +249,7 @@ def result_file(job: SimulatedJob) -> bytes:
     return text if job.plain_result_file else base64.b64encode(text)
 
 
-def _file_id(job: SimulatedJob, role: str) -> str:
+def _file_id(job: SimulatedJob, role: FileRole) -> str:
     return f"file-{alnum(_ID_LENGTH, job.id, role)}"
 
 

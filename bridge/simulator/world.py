@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -53,7 +53,10 @@ class SimulatedJob:
     id: str
     created_at: float
     base_model: str
+    """May be a model that another job has made."""
     suffix: str | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
+    """What its owner noted on it. OpenAI only."""
     validating_seconds: float = 20.0
     queued_seconds: float = 10.0
     total_steps: int = 100
@@ -85,6 +88,14 @@ class SimulatedJob:
             raise ValueError("a step takes time")
         if self.provider == "mistral" and self.outcome is Outcome.PAUSED:
             raise ValueError("Mistral does not pause jobs")
+        if self.provider == "mistral" and self.metadata is not None:
+            raise ValueError("Mistral has no metadata on jobs")
+
+    @property
+    def original_model(self) -> str:
+        """The provider's own model that all training began with."""
+        made, _, rest = self.base_model.partition(":")
+        return rest.split(":")[0] if made == "ft" else self.base_model
 
     @property
     def last_step(self) -> int:

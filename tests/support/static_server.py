@@ -475,6 +475,16 @@ def _expected(case: Case) -> Expected:
     )
 
 
+_OTHER_TAGS = {
+    "fine_tuning_bridge",
+    "fine_tuning_metric_names",
+    "fine_tuning_note",
+    "fine_tuning_started_at",
+    "fine_tuned_model_best_checkpoint",
+}
+"""Tags with tests of their own."""
+
+
 def differences(wanted: Mapping[str, Expected], found: Mapping[str, RunRows]) -> list[str]:
     """What of ``found`` is not as it should be, a sentence each."""
     said = [f"{job_id}: has no run" for job_id in sorted(wanted.keys() - found.keys())]
@@ -485,7 +495,7 @@ def differences(wanted: Mapping[str, Expected], found: Mapping[str, RunRows]) ->
 
 
 def _differences(wanted: Expected, found: RunRows) -> Iterable[str]:
-    tags = {k: v for k, v in found.tags.items() if k != "fine_tuning_bridge"}
+    tags = {k: v for k, v in found.tags.items() if k not in _OTHER_TAGS}
     error = tags.pop("fine_tuning_error", None)
     for what, left, right in (
         ("name", wanted.name, found.name),

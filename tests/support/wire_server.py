@@ -43,6 +43,8 @@ class Api(ABC):
 
     jobs: list[object] = field(default_factory=list)
     checkpoints: object = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Contents by id."""
     requests: list[httpx.Request] = field(default_factory=list)
     between: Callable[[], None] = lambda: None
     """Called after each page of jobs."""
@@ -86,8 +88,9 @@ class Api(ABC):
                         return sent(self.detail(job))
             case ["fine_tuning", "jobs", _, name] if (part := self.part(name, query)) is not None:
                 return sent(part)
-            case ["files", _, "content"]:
-                return self.file()
+            case ["files", file_id, "content"]:
+                content = self.files.get(file_id)
+                return self.file() if content is None else httpx.Response(200, content=content)
         return httpx.Response(404, json={"error": {"message": "nothing here"}})
 
     def file(self) -> httpx.Response:
@@ -129,6 +132,7 @@ class OpenAIApi(Api):
         "finished_at": {},
         "fine_tuned_model": {"name": "m"},
         "trained_tokens": "many",
+        "training_file": {"id": "file-1"},
         "validation_file": [],
         "result_files": "file-1",
         "user_provided_suffix": 5,
@@ -136,6 +140,7 @@ class OpenAIApi(Api):
         "error": "broken",
         "hyperparameters": "auto",
         "method": "supervised",
+        "metadata": "team=a",
     }
 
     events: object = field(default_factory=list)
@@ -163,7 +168,7 @@ class OpenAIApi(Api):
             "hyperparameters": {"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 1.8},
             "method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}},
             "integrations": [],
-            "metadata": None,
+            "metadata": {"team": "a"},
             **fields,
         }
 
@@ -247,7 +252,9 @@ class MistralApi(Api):
         "fine_tuned_model": {"name": "m"},
         "suffix": 5,
         "trained_tokens": "many",
+        "training_files": {"file": 1},
         "validation_files": "file",
+        "metadata": "cheap",
         "hyperparameters": "auto",
     }
 
@@ -272,8 +279,8 @@ class MistralApi(Api):
             "suffix": "a-suffix",
             "trained_tokens": 1000,
             "integrations": [],
-            "metadata": {"cost": 2.6},
-            "hyperparameters": {"training_steps": 10, "learning_rate": 0.0001, "epochs": None},
+            "metadata": {"cost": 2.6, "cost_currency": "EUR"},
+            "hyperparameters": {"training_steps": 10, "warmup_fraction": 0.05, "epochs": None},
             **fields,
         }
 
@@ -282,10 +289,11 @@ class MistralApi(Api):
         return {"step_number": step, "created_at": CREATED + 100, "metrics": metrics}
 
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the job list."""
+        """A page of the job list: its rows have neither events nor checkpoints."""
         size = min(int(query["page_size"]), self.largest_page)
         start = int(query["page"]) * size
-        reply: Row = {"object": "list", "data": self.jobs[start : start + size]}
+        rows = [_without_parts(row) for row in self.jobs[start : start + size]]
+        reply: Row = {"object": "list", "data": rows}
         if self.total is not None:
             reply["total"] = len(self.jobs) if self.total == "count" else self.total
         return reply
@@ -293,6 +301,12 @@ class MistralApi(Api):
     def detail(self, job: Row) -> object:
         """A job's own reply, the only one with checkpoints."""
         return {"checkpoints": self.checkpoints, "events": [], **job}
+
+
+def _without_parts(row: object) -> object:
+    if not isinstance(row, dict):
+        return row
+    return {key: value for key, value in row.items() if key not in {"events", "checkpoints"}}
 
 
 WIRES: Mapping[str, type[Api]] = {"openai": OpenAIApi, "mistral": MistralApi}

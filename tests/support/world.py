@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bridge.http import connect
+from bridge.http import Http, connect
+from bridge.one_job import Manner
 from bridge.providers import TYPES
+from bridge.routing import Router
 from bridge.simulator import SimulatedJob, Simulator
 from bridge.sync import Sync
 from bridge.tracking import Tracking
@@ -59,6 +61,12 @@ def job(
     return SimulatedJob(provider=provider, id=job_id, **(settings | changes))  # type: ignore[arg-type] # as the test says
 
 
+def over_http(url: str) -> Http:
+    """A client of a simulated provider; a retry costs no time."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return connect(url, headers=headers, redactor=Redactor([KEY]), sleep=NoSleep())
+
+
 def make_sync(
     simulator: Simulator,
     tracking: Tracking,
@@ -69,21 +77,25 @@ def make_sync(
     metric_names: str | dict[str, str] = "provider",
     vocabulary: Vocabulary | None = None,
     curves: bool = True,
+    router: Router | None = None,
+    archive: bool = False,
+    archive_datasets: bool = False,
+    register: str | None = None,
 ) -> Sync:
     """Passes over one side of a simulator; a retry costs no time."""
     url = simulator.openai_url if kind == "openai" else simulator.mistral_url
-    http = connect(
-        url,
-        headers={"Authorization": f"Bearer {KEY}"},
-        redactor=Redactor([KEY]),
-        sleep=NoSleep(),
-    )
     return Sync(
         name=kind,
-        provider=TYPES[kind](http, curves=curves),
+        provider=TYPES[kind](over_http(url), curves=curves),
         tracking=tracking,
-        experiment="hosted-fine-tunes",
-        vocabulary=vocabulary or Vocabulary.of(metric_names, TYPES[kind].meanings),
+        router=router or Router(provider=kind, experiment="hosted-fine-tunes"),
+        manner=Manner(
+            kind=kind,
+            vocabulary=vocabulary or Vocabulary.of(metric_names, TYPES[kind].meanings),
+            archive=archive,
+            archive_datasets=archive_datasets,
+            register=register,
+        ),
         executor=executor,
         now=clock.ms,
     )

@@ -72,10 +72,10 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
 
 
 def _is_run_changed(code: str, message: str) -> bool:
-    """Whether somebody deleted the run, or wrote the same param or tag at the same moment."""
+    """Whether somebody deleted the run or its model, or wrote the same at the same moment."""
     return (
         "must be in the 'active' state" in message
-        or (code == "RESOURCE_DOES_NOT_EXIST" and "Run" in message)
+        or (code == "RESOURCE_DOES_NOT_EXIST" and ("Run" in message or "ogged model" in message))
         or any(sign in message for sign in _RACED)
     )
 

@@ -1,0 +1,35 @@
+"""A provider's replies as files, for those who want more than what the bridge makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+Documents = dict[str, bytes]
+"""Contents by file name."""
+
+
+def documents(job: Mapping[str, object], skipped: list[str], **lists: object) -> Documents:
+    """``job.json``, and ``<name>.jsonl`` with a line for each row of a list that has any.
+
+    ``skipped`` takes a sentence for what cannot be written.
+    """
+    files = {"job.json": [job]}
+    files |= {f"{name}.jsonl": rows for name, rows in lists.items() if isinstance(rows, list)}
+    kept: Documents = {}
+    for name, rows in files.items():
+        indent = 2 if name == "job.json" else None
+        try:
+            text = "".join(f"{_text(row, indent)}\n" for row in rows)
+        except RecursionError:
+            skipped.append(f"{name} cannot be kept: it is nested too deep")
+        else:
+            if text:
+                # Half a surrogate pair turns into the escape that JSON has for it.
+                kept[name] = text.encode("utf-8", "backslashreplace")
+    return kept
+
+
+def _text(value: object, indent: int | None) -> str:
+    separators = (",", ":") if indent is None else None
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)

@@ -1,0 +1,10 @@
+"""MLflow: the only package that imports it, and the bridge's only memory.
+
+Reads what is recorded, writes what plans say, and says in ``bridge.errors`` what went wrong.
+Nothing is decided here, but which of two things that should be one stays.
+"""
+
+from bridge.tracking.experiments import METRICS
+from bridge.tracking.tracking import Tracking, Written
+
+__all__ = ["METRICS", "Tracking", "Written"]

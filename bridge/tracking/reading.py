@@ -1,0 +1,173 @@
+"""What MLflow has, as the bridge asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from bridge import errors, tags
+from bridge.ledger import RunState
+from bridge.model import MetricPoint
+from bridge.plan import FINAL_RUN_STATUS
+from bridge.tracking import experiments, logged_models
+from bridge.tracking.run_states import run_state
+from bridge.tracking.store import Store, quoted
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_PAGE_SIZE: Final = 1000
+_LOCAL_RUNS: Final = 50
+
+
+class Reading(Store):
+    """Experiments, runs and models of a tracking store. Creates experiments, and nothing else."""
+
+    def experiment(
+        self,
+        name: str,
+        *,
+        create: bool,
+        metrics: Sequence[str] = experiments.METRICS,
+        one_job: bool = False,
+    ) -> str | None:
+        """The id of an active experiment; ``None`` where it does not exist and is not created.
+
+        Args:
+            name: the experiment's.
+            create: whether to create it, with a description.
+            metrics: what a new experiment's runs are to be compared by, first things first.
+            one_job: whether only one job wants it: then it alone is lost where it cannot be had.
+        """
+        if not create and self.is_missing:
+            return None
+        with self.asked(one_job=one_job) as client:
+            found = client.get_experiment_by_name(name)
+            if found is None and create:
+                return experiments.create(client, name, self.file, metrics)
+        if found is None:
+            return None
+        if found.lifecycle_stage == "deleted":
+            kind = errors.TrackingError if one_job else errors.TrackingDown
+            raise kind(
+                f"The MLflow experiment {name!r} is deleted",
+                f"Restore it (mlflow experiments restore -x {found.experiment_id})"
+                " or configure another name",
+            )
+        return str(found.experiment_id)
+
+    def page(self, experiment_id: str) -> str:
+        """Where MLflow's UI shows an experiment's runs, with the columns that the bridge chose."""
+        with self.asked() as client:
+            known = client.get_experiment(experiment_id).tags
+        # An unknown view would send the UI to an overview without runs.
+        view = f"&viewStateShareKey={experiments.VIEW}" if experiments.VIEW_TAG in known else ""
+        return self.link(experiment_id) + view
+
+    def experiment_name(self, experiment_id: str) -> str:
+        """The name of an experiment."""
+        with self.asked(one_job=True) as client:
+            return str(client.get_experiment(experiment_id).name)
+
+    # Which runs there are
+
+    def runs(
+        self,
+        experiment_ids: Sequence[str],
+        provider: str | None = None,
+        *,
+        job_id: str | None = None,
+        base_model: str | None = None,
+        only_open: bool = False,
+    ) -> Iterator[RunState]:
+        """Runs that carry jobs, deleted ones too.
+
+        Args:
+            experiment_ids: where to look.
+            provider: only jobs of this provider.
+            job_id: only this job.
+            base_model: only jobs that start from this model.
+            only_open: only runs without final status.
+        """
+        terms = [f"tags.{tags.PROVIDER} = {quoted(provider)}"] if provider else []
+        if not provider:
+            terms.append(f"tags.{tags.PROVIDER} != ''")
+        for name, value in ((tags.JOB, job_id), (tags.BASE_MODEL, base_model)):
+            if value is not None and quoted(value):
+                terms.append(f"tags.{name} = {quoted(value)}")
+        if only_open:
+            terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
+        for run in self._search(experiment_ids, " and ".join(terms)):
+            state = run_state(run)
+            if not state.job_id or job_id not in {None, state.job_id}:
+                continue
+            if base_model in {None, state.tags.get(tags.BASE_MODEL)}:
+                yield state
+
+    def run(self, run_id: str) -> RunState | None:
+        """One run, deleted or not; ``None`` where there is none."""
+        try:
+            with self.asked(one_job=True) as client:
+                return run_state(client.get_run(run_id))
+        except errors.RunChanged:
+            return None
+
+    def _search(self, experiment_ids: Sequence[str], filter_string: str) -> Iterator[Run]:
+        from mlflow.entities import ViewType
+
+        token: str | None = None
+        while experiment_ids:
+            with self.asked() as client:
+                page = client.search_runs(
+                    list(experiment_ids),
+                    filter_string=filter_string,
+                    run_view_type=ViewType.ALL,
+                    max_results=_PAGE_SIZE,
+                    page_token=token,
+                )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def steps(self, run: RunState) -> dict[str, frozenset[int]]:
+        """The steps that are logged in a run, by metric: one request a metric."""
+        with self.asked(one_job=True) as client:
+            return {
+                name: frozenset(
+                    metric.step for metric in client.get_metric_history(run.run_id, name)
+                )
+                for name in run.newest
+            }
+
+    def ready_models(self, run: RunState) -> dict[str, str]:
+        """Ids of a run's complete models by their full names at the provider."""
+        with self.asked(one_job=True) as client:
+            found = logged_models.models_of_run(client, run.experiment_id, run.run_id)
+        return {name: model.model_id for name, model in found.items() if model.is_ready}
+
+    def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
+        """The metrics of each of the newest runs that carry no jobs."""
+        with self.asked() as client:
+            runs = client.search_runs(
+                [experiment_id],
+                filter_string=f"tags.{tags.PROVIDER} IS NULL",
+                max_results=_LOCAL_RUNS,
+            )
+        return [frozenset(run.data.metrics) for run in runs]
+
+    def history(self, run: RunState) -> dict[str, list[MetricPoint]]:
+        """All points of a run, by metric: one request a metric."""
+        with self.asked(one_job=True) as client:
+            return {
+                name: [
+                    MetricPoint(name, metric.step, metric.value, metric.timestamp)
+                    for metric in client.get_metric_history(run.run_id, name)
+                ]
+                for name in run.newest
+            }
+
+    def source_run(self, experiment_ids: Sequence[str], model: str) -> str | None:
+        """The run that made a model; ``None`` where no such model is known."""
+        with self.asked() as client:
+            return logged_models.source_run(client, experiment_ids, model)

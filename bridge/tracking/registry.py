@@ -1,0 +1,145 @@
+"""A job's result as a version of a registered model, with an alias at the newest.
+
+MLflow counts versions up, one process at a time: of two that were created for one run every process
+sees the smaller number, and that one stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from bridge import tags
+from bridge.hosted_models import Registration
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+ALIAS: Final = "newest"
+_ENDED: Final = "fine_tuning_ended_at"
+"""When the job ended, Unix milliseconds: versions are created in any order."""
+_VERSIONS: Final = "mlflow.modelVersions"
+"""On a LoggedModel: makes the UI link it, and its run, to its versions."""
+_ROUNDS: Final = 4
+
+
+def register(
+    client: MlflowClient,
+    registration: Registration,
+    run_id: str,
+    model_id: str,
+    facts: dict[str, str],
+) -> None:
+    """Make sure that the model has one version, and that the alias is at the newest one.
+
+    Args:
+        client: MLflow's.
+        registration: name and time.
+        run_id: the run that the model came from.
+        model_id: the LoggedModel.
+        facts: tags of the version.
+    """
+    if not _of_run(client, registration.name, run_id):
+        _create_registered_model(client, registration.name)
+        client.create_model_version(
+            registration.name,
+            source=registration.source,
+            run_id=run_id,
+            model_id=model_id,
+            tags={**facts, _ENDED: str(registration.at), tags.BRIDGE: tags.OWNED},
+            await_creation_for=0,
+        )
+    first, *doubles = _of_run(client, registration.name, run_id)
+    _link(client, model_id, first, doubles)
+    for double in doubles:
+        _delete(client, double)
+    _point_at_newest(client, registration.name)
+
+
+def forget(client: MlflowClient, run_id: str) -> None:
+    """Delete the versions of a run that loses its job to another run."""
+    for version in _found(client, f"run_id = '{run_id}'"):
+        # The alias first: afterwards nothing would tell that it has lost its version.
+        _point_at_newest(client, version.name, but=run_id)
+        _delete(client, version)
+
+
+def _link(
+    client: MlflowClient, model_id: str, version: ModelVersion, doubles: list[ModelVersion]
+) -> None:
+    """Let the LoggedModel show its version. A server has done that already, a database has not."""
+    written = client.get_logged_model(model_id).tags.get(_VERSIONS) or "[]"
+    links = {(each["name"], str(each["version"])) for each in json.loads(written)}
+    gone = {(double.name, str(double.version)) for double in doubles}
+    wanted = links - gone | {(version.name, str(version.version))}
+    if wanted != links:
+        shown = [{"name": name, "version": number} for name, number in sorted(wanted)]
+        client.set_logged_model_tags(model_id, {_VERSIONS: json.dumps(shown)})
+
+
+def _create_registered_model(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _of_run(client: MlflowClient, name: str, run_id: str) -> list[ModelVersion]:
+    """The versions of one run, by ascending number; more than one only for a moment."""
+    versions = _found(client, f"name = '{name}'")
+    return sorted((v for v in versions if v.run_id == run_id), key=lambda v: int(v.version))
+
+
+def _found(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
+    """Versions that the bridge has made."""
+    versions: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(filter_string, page_token=token)
+        versions += [version for version in page if version.tags.get(tags.BRIDGE) == tags.OWNED]
+        token = page.token
+        if not token:
+            return versions
+
+
+def _delete(client: MlflowClient, version: ModelVersion) -> None:
+    with _perhaps_gone():
+        client.delete_model_version(version.name, version.version)
+
+
+@contextlib.contextmanager
+def _perhaps_gone() -> Iterator[None]:
+    """Another process may have deleted a version meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+def _point_at_newest(client: MlflowClient, name: str, *, but: str | None = None) -> None:
+    """Move the alias. Looks again afterwards: another process may have moved it meanwhile.
+
+    Args:
+        client: MLflow's.
+        name: the registered model's.
+        but: a run whose versions do not count.
+    """
+    for _ in range(_ROUNDS):
+        versions = [v for v in _found(client, f"name = '{name}'") if v.run_id != but]
+        if not versions:
+            return
+        newest = max(versions, key=lambda v: (int(v.tags.get(_ENDED, "0")), int(v.version)))
+        aliases = client.get_registered_model(name).aliases
+        if str(aliases.get(ALIAS)) == str(newest.version):
+            return
+        with _perhaps_gone():
+            client.set_registered_model_alias(name, ALIAS, str(newest.version))

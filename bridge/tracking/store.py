@@ -1,0 +1,159 @@
+"""The connection to a tracking store: a server or a database."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from bridge.tracking.database import check_folder, first_opening, knock
+from bridge.tracking.mlflow_errors import refused
+from bridge.untrusted import Redactor, one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_CALLS: Final = 6
+"""How many calls may be inside an in-process store. MLflow may need two of its fifteen connections
+for one call: more threads than this could wait for one another for ever."""
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    # MLflow's own patience is 7 retries of up to 120 s; the next pass is the better retry.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # A link per finished run would drown what the bridge itself prints.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # The same for bars of one file each.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""What the bridge wants of MLflow's client, unless the user has said otherwise."""
+
+
+class Store:
+    """One tracking store, through ``MlflowClient``. Thread-safe."""
+
+    def __init__(self, uri: str, redactor: Redactor | None = None) -> None:
+        self.uri = uri
+        self.redactor = redactor or Redactor()
+        self._connecting = threading.Lock()
+        self._turn = self._turns()
+        self._connected: MlflowClient | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server is asked, not a database opened."""
+        return urlsplit(self.uri).scheme in {"http", "https"}
+
+    def _turns(self) -> AbstractContextManager[object]:
+        """What a call holds while it is in the store."""
+        if self.is_remote:
+            return contextlib.nullcontext()  # a server queues by itself
+        # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
+        # seconds that MLflow gives them; here they wait as long as it takes.
+        return threading.BoundedSemaphore(_CALLS if self.file is None else 1)
+
+    @contextlib.contextmanager
+    def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
+        """MLflow's client, with its exceptions as the bridge's.
+
+        Args:
+            one_job: whether a refusal concerns one job only, or every further call as well.
+
+        Raises:
+            TrackingDown: the store cannot be reached, or refuses everything.
+            TrackingError: it refuses this one thing.
+        """
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._turn:
+                yield self._client
+        except (
+            MlflowException,
+            ModuleNotFoundError,
+            SQLAlchemyError,
+            OSError,
+            ValueError,
+        ) as error:
+            message = self.redactor.text(str(error))
+            raise refused(error, message, self.shown_uri, one_job=one_job) from error
+
+    @property
+    def _client(self) -> MlflowClient:
+        with self._connecting:
+            if self._connected is None:
+                for name, value in _ENVIRONMENT.items():
+                    os.environ.setdefault(name, value)
+                # The migrations of a new database are of no interest to its user.
+                logging.getLogger("alembic").setLevel(logging.WARNING)
+                logging.getLogger("mlflow").setLevel(logging.WARNING)
+                from mlflow import MlflowClient
+
+                knock(self.uri)
+                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+                with first_opening(self.file):
+                    client.search_experiments(max_results=1)
+                self._connected = client
+            return self._connected
+
+    def ping(self) -> None:
+        """Make sure that the store answers. A database file that is still missing is fine."""
+        if self.is_missing:
+            try:
+                check_folder(self.file)
+            except OSError as error:
+                message = self.redactor.text(str(error))
+                raise refused(error, message, self.shown_uri, one_job=False) from error
+            return
+        with self.asked() as client:
+            client.search_experiments(max_results=1)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether this is a database file that the first write will create."""
+        return self.file is not None and not self.file.exists()
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an sqlite database."""
+        scheme, found, rest = self.uri.partition(":///")
+        path = rest.partition("?")[0]
+        return Path(path) if found and scheme == "sqlite" and path else None
+
+    @property
+    def shown_uri(self) -> str:
+        """The URI without its password."""
+        return one_line(self.redactor.text(self.uri))
+
+    def link(self, experiment_id: str, run_id: str | None = None, *, page: str = "runs") -> str:
+        """Where MLflow's UI shows an experiment's runs, one run, or another page of it.
+
+        Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
+        """
+        parts = urlsplit(self.uri)
+        host = parts.netloc.rpartition("@")[2]  # without user name and password
+        base = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+        if not self.is_remote:
+            base = "http://127.0.0.1:5000"
+        page = f"runs/{run_id}" if run_id else page
+        return f"{base}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
+
+    @property
+    def ui_command(self) -> str | None:
+        """The command that serves the UI of a database; ``None`` where a server does already."""
+        return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
+
+
+def quoted(text: str | None) -> str | None:
+    """``text`` as a literal of MLflow's filter language, which has no escapes."""
+    for quote in ("'", '"'):
+        if text is not None and quote not in text:
+            return f"{quote}{text}{quote}"
+    return None

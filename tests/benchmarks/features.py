@@ -1,0 +1,133 @@
+"""What each feature costs per job: requests to MLflow, and milliseconds beside the bare run.
+
+The same finished jobs are recorded again and again into new experiments of one ``mlflow server``,
+one job at a time, each time with one feature more. Counts come from the server's own access log.
+
+Usage: ``python -m tests.benchmarks.features [REPEATS]``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bridge.one_job import Manner
+from bridge.providers import TYPES
+from bridge.routing import Router
+from bridge.simulator import Simulator
+from bridge.sync import Sync
+from bridge.tracking import Tracking
+from bridge.vocabulary import Vocabulary
+from tests.support.mlflow_server import MlflowServer
+from tests.support.world import NOW, Clock, job, over_http
+
+JOBS: Final = 12
+"""Each with 90 steps, a validation file and three checkpoints."""
+
+BARE: Final = Manner(kind="openai", models=False, datasets=False, archive=False)
+FEATURES: Final = {
+    "metrics, params, tags, note": BARE,
+    "+ datasets": dataclasses.replace(BARE, datasets=True),
+    "+ models (3 checkpoints)": dataclasses.replace(BARE, datasets=True, models=True),
+    "+ archive (the default)": dataclasses.replace(BARE, datasets=True, models=True, archive=True),
+    "+ registered model": dataclasses.replace(
+        BARE, datasets=True, models=True, archive=True, register="{provider}-{suffix}"
+    ),
+}
+
+
+def main(repeats: int) -> None:
+    """Measure and print."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    clock = Clock(NOW + 10_000)
+    jobs = [
+        job(f"ftjob-{number}", total_steps=90, eval_every=10, suffix=f"bench-{number}")
+        for number in range(JOBS)
+    ]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        MlflowServer(f"sqlite:///{folder}/mlflow.db", Path(folder)) as server,
+        Simulator(jobs=jobs, clock=clock) as simulator,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        tracking = Tracking(server.url)
+        tracking.ping()
+        log = Path(folder) / "mlflow.log"
+        seconds: dict[str, list[float]] = {name: [] for name in FEATURES}
+        requests: dict[str, int] = {}
+        for repeat in range(repeats):
+            # Round by round, so that a slow moment of the machine does not hit one feature alone.
+            for name, manner in FEATURES.items():
+                experiment = f"{name} {repeat}".strip("+ ")
+                sync = _sync(
+                    simulator,
+                    clock,
+                    tracking=tracking,
+                    executor=executor,
+                    manner=manner,
+                    experiment=experiment,
+                )
+                asked = _writes(log)
+                begin = time.perf_counter()
+                report = sync.run()
+                seconds[name].append(time.perf_counter() - begin)
+                assert report.is_well, report
+                requests[name] = _writes(log) - asked
+    Console(width=100).print(_table(seconds, requests))
+
+
+def _sync(
+    simulator: Simulator,
+    clock: Clock,
+    *,
+    tracking: Tracking,
+    executor: ThreadPoolExecutor,
+    manner: Manner,
+    experiment: str,
+) -> Sync:
+    meanings = TYPES["openai"].meanings
+    return Sync(
+        name="openai",
+        provider=TYPES["openai"](over_http(simulator.openai_url), curves=True),
+        tracking=tracking,
+        router=Router(provider="openai", experiment=experiment),
+        manner=dataclasses.replace(manner, vocabulary=Vocabulary.of("provider", meanings)),
+        executor=executor,
+        now=clock.ms,
+    )
+
+
+def _writes(log: Path) -> int:
+    """How many requests the server has answered."""
+    return sum('HTTP/1.1"' in line for line in log.read_text(errors="replace").splitlines())
+
+
+def _table(seconds: dict[str, list[float]], requests: dict[str, int]) -> Table:
+    table = Table(title=f"Per job: {JOBS} finished jobs, one at a time, over mlflow server")
+    for heading in ("feature", "requests to MLflow", "ms (median)", "ratio to bare"):
+        table.add_column(heading, justify="left" if heading == "feature" else "right")
+    for cells in _rows(seconds, requests):
+        table.add_row(*cells)
+    return table
+
+
+def _rows(seconds: dict[str, list[float]], requests: dict[str, int]) -> Iterator[tuple[str, ...]]:
+    medians = {name: statistics.median(times) / JOBS for name, times in seconds.items()}
+    bare = next(iter(medians.values()))
+    for name, median in medians.items():
+        yield name, f"{requests[name] / JOBS:.1f}", f"{median * 1000:.0f}", f"{median / bare:.2f}"
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

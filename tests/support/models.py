@@ -1,0 +1,135 @@
+"""The models, versions, datasets and artifacts that MLflow holds, in a form that can be compared.
+
+Ids that MLflow makes up are left out: what is recorded twice is the same but for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Run
+from mlflow.entities.model_registry import ModelVersion
+
+from tests.support.recorded import Row, active_runs
+
+EXPERIMENT = "hosted-fine-tunes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRows:
+    """All that the bridge writes of a model."""
+
+    name: str
+    job_id: str
+    """Of the run that it came from."""
+    output_steps: tuple[int, ...]
+    """At which steps it is an output of that run: of one, if all is well."""
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    rows: tuple[Row, ...]
+
+
+def client_of(uri: str) -> MlflowClient:
+    """MLflow's own client."""
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_id(uri: str, experiment: str = EXPERIMENT) -> str:
+    """The id of an experiment that exists."""
+    found = client_of(uri).get_experiment_by_name(experiment)
+    assert found is not None
+    return str(found.experiment_id)
+
+
+def logged_models(uri: str, experiment: str = EXPERIMENT) -> list[LoggedModel]:
+    """All active LoggedModels of an experiment."""
+    client, place = client_of(uri), experiment_id(uri, experiment)
+    models: list[LoggedModel] = []
+    token: str | None = None
+    while True:
+        page = client.search_logged_models([place], page_token=token)
+        models += page
+        token = page.token
+        if not token:
+            return models
+
+
+def models(uri: str, experiment: str = EXPERIMENT) -> dict[str, ModelRows]:
+    """The models by their full names; two of one name are a failure."""
+    runs = {run.info.run_id: run for run in active_runs(uri, experiment)}
+    found: dict[str, ModelRows] = {}
+    for model in logged_models(uri, experiment):
+        full_name = model.tags["fine_tuned_model"]
+        assert full_name not in found, f"two models are {full_name}"
+        assert model.source_run_id in runs, f"{full_name} is of no active run"
+        run = runs[model.source_run_id]
+        found[full_name] = ModelRows(
+            name=model.name,
+            job_id=run.data.tags["fine_tuning_job_id"],
+            output_steps=tuple(
+                output.step
+                for output in (run.outputs.model_outputs if run.outputs else ())
+                if output.model_id == model.model_id
+            ),
+            status=str(model.status),
+            tags=dict(model.tags),
+            params=dict(model.params),
+            rows=tuple(sorted((m.key, m.step, m.value, m.timestamp) for m in model.metrics or ())),
+        )
+    return found
+
+
+def versions(uri: str, name: str) -> list[ModelVersion]:
+    """The versions of a registered model, by ascending number."""
+    found = client_of(uri).search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def versions_by_model(uri: str, prefix: str = "") -> dict[tuple[str, str], dict[str, str]]:
+    """Tags of versions by registered name and full name; two of one are a failure."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for version in client_of(uri).search_model_versions(f"name LIKE '{prefix}%'"):
+        key = version.name.removeprefix(prefix), version.tags["fine_tuned_model"]
+        assert key not in found, f"two versions are {key}"
+        found[key] = dict(version.tags)
+    return found
+
+
+def newest(uri: str, name: str) -> str:
+    """The full name of the model that the alias is at."""
+    version = client_of(uri).get_model_version_by_alias(name, "newest")
+    return str(version.tags["fine_tuned_model"])
+
+
+def run_of(uri: str, job_id: str, experiment: str = EXPERIMENT) -> Run:
+    """The active run of a job."""
+    (run,) = (
+        run for run in active_runs(uri, experiment) if run.data.tags["fine_tuning_job_id"] == job_id
+    )
+    return run
+
+
+def datasets(run: Run) -> list[tuple[str, str]]:
+    """Name and context of a run's datasets, sorted: doubled ones show."""
+    return sorted(
+        (each.dataset.name, tag.value)
+        for each in (run.inputs.dataset_inputs if run.inputs else ())
+        for tag in each.tags
+        if tag.key == "mlflow.data.context"
+    )
+
+
+def artifacts(uri: str, run: Run) -> dict[str, int]:
+    """The size of each of a run's artifacts, by path."""
+    return dict(_artifacts(client_of(uri), run.info.run_id, None))
+
+
+def _artifacts(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
+    for found in client.list_artifacts(run_id, folder):
+        if found.is_dir:
+            yield from _artifacts(client, run_id, found.path)
+        else:
+            yield found.path, found.file_size or 0

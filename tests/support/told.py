@@ -1,0 +1,109 @@
+"""A provider that says what a test tells it to: for jobs that no real one shows twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+from bridge.errors import NotFound
+from bridge.model import Checkpoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.one_job import Manner
+from bridge.providers import TYPES
+from bridge.routing import Router
+from bridge.sync import Sync
+from bridge.tracking import Tracking
+from bridge.vocabulary import Vocabulary
+
+START = 1_760_000_000_000
+"""When told jobs begin, Unix milliseconds; told passes are made long after."""
+
+
+class Told:
+    """Has the snapshots that are put into it, and no requests."""
+
+    base_url: ClassVar = "https://api.example.com/v1"
+    key_variable: ClassVar = "EXAMPLE_API_KEY"
+    header_variables: ClassVar[Mapping[str, str]] = {}
+    statuses: ClassVar[Mapping[str, JobStatus]] = {}
+    meanings: ClassVar[Mapping[str, Meaning]] = TYPES["openai"].meanings
+
+    def __init__(self, *snapshots: Snapshot) -> None:
+        self.snapshots = {snapshot.job.id: snapshot for snapshot in snapshots}
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Have one more, or say something else of a job."""
+        self.snapshots[snapshot.job.id] = snapshot
+
+    def pages(self) -> Iterator[Page]:
+        """All jobs at once, in the order in which they were told."""
+        yield Page(tuple(snapshot.job for snapshot in self.snapshots.values()))
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        if job_id not in self.snapshots:
+            raise NotFound("no such job")
+        return self.snapshots[job_id].job
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """What was told of it, whole."""
+        del is_logged, keep
+        return self.snapshots[job.id]
+
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """There are none."""
+        raise NotFound(f"no file {file_id}")
+
+    def sync(
+        self, tracking: Tracking, executor: ThreadPoolExecutor, *, register: str | None = None
+    ) -> Sync:
+        """Passes over it, as a new process makes them."""
+        return Sync(
+            name="openai",
+            provider=self,
+            tracking=tracking,
+            router=Router(provider="openai", experiment="hosted-fine-tunes"),
+            manner=Manner(
+                kind="openai",
+                vocabulary=Vocabulary.of("provider", self.meanings),
+                archive=False,
+                register=register,
+            ),
+            executor=executor,
+            now=lambda: START + 10**9,
+        )
+
+
+def told_job(job_id: str, **changes: object) -> Job:
+    """A job that has succeeded."""
+    settings: dict[str, object] = {
+        "status": JobStatus.SUCCEEDED,
+        "provider_status": "succeeded",
+        "created_at": START,
+        "finished_at": START + 60_000,
+        "base_model": "gpt-4.1-mini",
+        "fine_tuned_model": f"ft:{job_id}",
+    }
+    return Job(id=job_id, **(settings | changes))  # type: ignore[arg-type] # as the test says
+
+
+def told(job_id: str, *losses: float | None, **changes: object) -> Snapshot:
+    """A job with a checkpoint for each validation loss (``None``: not measured) at steps 1, 2, ..
+
+    The last one is the job's result.
+    """
+    job = told_job(job_id, **changes)
+    return Snapshot(
+        job=job,
+        checkpoints=tuple(
+            Checkpoint(
+                step=step,
+                created_at=START + step * 1000,
+                metrics={"train_loss": 1.0 / step} | ({"valid_loss": loss} if loss else {}),
+                id=f"ckpt-{step}",
+                model=f"ft:{job_id}:{step}" if step < len(losses) else job.fine_tuned_model,
+            )
+            for step, loss in enumerate(losses, start=1)
+        ),
+    )

@@ -1,0 +1,113 @@
+"""Stands between the bridge and an MLflow server, and counts what is written."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from tests.support.processes import PATIENCE
+
+_OF_ONE_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "host"})
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A request that changes something, and on which side of the server one stands."""
+
+    number: int
+    """1 for the first."""
+    is_done: bool
+    """Whether the server has carried it out; its reply is still to be sent."""
+
+
+class WriteProxy:
+    """Forwards every request to an MLflow server while it is entered.
+
+    ``hook`` is called before and after each write; where it returns true no reply is sent, and
+    before the write nothing is forwarded either.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.hook: Callable[[Write], bool] | None = None
+        self.writes: list[str] = []
+        """Method and path of each write so far."""
+        self._server = urlsplit(server)
+        self._lock = threading.Lock()
+        self._http: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        """The tracking URI."""
+        assert self._http is not None
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _any(self) -> None:
+                proxy.handle(self)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815 - http.server's names
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._http is not None
+        self._http.shutdown()
+        self._http.server_close()
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        """Pass a request on, and the reply back."""
+        body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
+        path = urlsplit(request.path).path
+        number = 0
+        if request.command != "GET" and not path.endswith("/search"):
+            with self._lock:
+                self.writes.append(f"{request.command} {path}")
+                number = len(self.writes)
+        if self._ends_here(number, is_done=False):
+            return
+        reply, content = self._forward(request, body)
+        if self._ends_here(number, is_done=True):
+            return
+        request.send_response(reply.status)
+        for name, value in reply.getheaders():
+            if name.lower() not in _OF_ONE_HOP:
+                request.send_header(name, value)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    def _ends_here(self, number: int, *, is_done: bool) -> bool:
+        return bool(number and self.hook and self.hook(Write(number, is_done)))
+
+    def _forward(
+        self, request: BaseHTTPRequestHandler, body: bytes
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in _OF_ONE_HOP}
+        connection = http.client.HTTPConnection(
+            self._server.hostname or "", self._server.port, timeout=PATIENCE
+        )
+        try:
+            connection.request(request.command, request.path, body or None, headers)
+            reply = connection.getresponse()
+            return reply, reply.read()
+        finally:
+            connection.close()

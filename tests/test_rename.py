@@ -1,0 +1,398 @@
+"""``backfill --rename``: what is logged already, under the names that are configured now."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.support.processes import dump, invoke
+from tests.support.recorded import Row, RunRows, active_runs, recorded
+from tests.support.static_server import StaticServer, mistral_case, openai_case
+
+HOSTED = openai_case(1, "succeeded", steps=130, result="base64", validation=False)
+VALIDATED = openai_case(2, "succeeded", steps=40)
+FAILED = openai_case(3, "failed", steps=30, done=12)
+QUEUED = openai_case(4, "queued")
+RUNNING = openai_case(5, "running", steps=90, done=30)
+MISTRAL = mistral_case(6, "SUCCESS", steps=30)
+CASES = [HOSTED, VALIDATED, FAILED, QUEUED, RUNNING, MISTRAL]
+WITH_CURVES = {HOSTED.id, VALIDATED.id, FAILED.id, RUNNING.id, MISTRAL.id}
+
+METRICS = {
+    "openai": {
+        "train_loss": "loss",
+        "valid_loss": "eval_batch_loss",
+        "full_valid_loss": "eval_loss",
+        "train_mean_token_accuracy": "mean_token_accuracy",
+        "valid_mean_token_accuracy": "eval_batch_mean_token_accuracy",
+        "full_valid_mean_token_accuracy": "eval_mean_token_accuracy",
+    },
+    "mistral": {"train_loss": "loss", "valid_loss": "eval_loss"},
+}
+PARAMS = {
+    "n_epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size",
+    "training_steps": "max_steps",
+    "warmup_fraction": "warmup_ratio",
+}
+LABEL = "fine_tuning_metric_names"
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Histories under the provider's names and, of the same jobs, under those of Hugging Face."""
+
+    provider: Path
+    huggingface: Path
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Logged:
+    """Two backfills, made once."""
+    folder = tmp_path_factory.mktemp("logged")
+    found = {}
+    with StaticServer(CASES) as server:
+        for names in ("provider", "huggingface"):
+            found[names] = Path(shutil.copy(empty_database, folder / f"{names}.db"))
+            mlflow = {"metric_names": names, "archive": False}
+            config = write_config(folder, server, found[names], mlflow)
+            done = invoke("backfill", "--config", config)
+            assert done.exit_code == 0, done.output
+    return Logged(**found)
+
+
+def write_config(
+    folder: Path, server: StaticServer, database: Path, mlflow: Mapping[str, object]
+) -> Path:
+    """A configuration file."""
+    path = folder / "bridge.yaml"
+    path.write_text(server.config(f"sqlite:///{database}", mlflow=mlflow))
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A history under the provider's names, of providers that nobody reaches any more."""
+
+    database: Path
+    config: Path
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI."""
+        return f"sqlite:///{self.database}"
+
+    def rename(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of the command."""
+        done = invoke("backfill", "--config", self.config, "--rename", *arguments)
+        assert "Traceback" not in done.output
+        return done.exit_code, done.stdout
+
+    def run_id(self, job_id: str) -> str:
+        """The id of a job's run."""
+        (found,) = (
+            run.info.run_id
+            for run in active_runs(self.uri)
+            if run.data.tags["fine_tuning_job_id"] == job_id
+        )
+        return str(found)
+
+
+@pytest.fixture
+def place(tmp_path: Path, logged: Logged) -> Place:
+    """A copy that this test may change, and a configuration that asks for other names."""
+    database = Path(shutil.copy(logged.provider, tmp_path / "mlflow.db"))
+    with StaticServer() as server:
+        mlflow = {"metric_names": "huggingface", "archive": False}
+        config = write_config(tmp_path, server, database, mlflow)
+    return Place(database, config)
+
+
+def models(uri: str) -> dict[str, dict[tuple[str, int], float]]:
+    """The measurements of each LoggedModel by its full name."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return {
+        model.tags["fine_tuned_model"]: {
+            (metric.key, metric.step): metric.value for metric in model.metrics or ()
+        }
+        for model in client.search_logged_models(ids)
+    }
+
+
+def names_of(run: RunRows) -> dict[str, str]:
+    """From old to new names of a run's metrics."""
+    return METRICS[run.tags["fine_tuning_provider"]]
+
+
+def without_epochs(rows: Iterable[Row]) -> list[Row]:
+    """The measurements among a run's rows."""
+    return [row for row in rows if row[0] != "epoch"]
+
+
+def epochs(rows: Iterable[Row]) -> dict[int, float]:
+    """The epoch of each step. Its time is that of a row of the step, and not always the same."""
+    return {step: value for name, step, value, _ in rows if name == "epoch"}
+
+
+def facts(run: RunRows) -> dict[str, str]:
+    """A run's tags but for its note: that tells when and as what the metrics were first logged."""
+    return {name: value for name, value in run.tags.items() if name != "fine_tuning_note"}
+
+
+# What it writes
+
+
+def test_all_curves_are_there_under_both_names(place: Place) -> None:
+    """Each row once more under its new name, with value, step and time; the old ones untouched."""
+    before = recorded(place.uri)
+    assert place.rename()[0] == 0
+    after = recorded(place.uri)
+    assert after.keys() == before.keys()
+    for job_id, was in before.items():
+        names = names_of(was)
+        renamed = {(names[name], *rest) for name, *rest in was.rows if name in names}
+        added = set(after[job_id].rows) - set(was.rows)
+        assert set(was.rows) <= set(after[job_id].rows)
+        assert {row for row in added if row[0] != "epoch"} == renamed
+        assert len(after[job_id].rows) == len(set(after[job_id].rows))
+        assert bool(renamed) == (job_id in WITH_CURVES)
+        assert after[job_id].tags == was.tags | {LABEL: "huggingface"}
+        new = {PARAMS[name]: value for name, value in was.params.items() if name in PARAMS}
+        assert after[job_id].params == was.params | new
+        assert (after[job_id].name, after[job_id].status, after[job_id].end_time) == (
+            was.name,
+            was.status,
+            was.end_time,
+        )
+
+
+def test_it_is_as_if_it_had_been_logged_so(place: Place, logged: Logged) -> None:
+    """Rows, params and the models' measurements are those of a backfill under the new names.
+
+    But for the epochs of jobs that did not succeed: MLflow cannot tell how many steps they had.
+    """
+    assert place.rename()[0] == 0
+    direct = f"sqlite:///{logged.huggingface}"
+    found = recorded(place.uri)
+    for job_id, wanted in recorded(direct).items():
+        rows = [row for row in found[job_id].rows if row[0] not in names_of(wanted)]
+        assert without_epochs(rows) == without_epochs(wanted.rows), job_id
+        if wanted.status == "FINISHED":
+            assert epochs(rows) == epochs(wanted.rows), job_id
+        else:
+            assert epochs(rows) == {}, job_id
+        assert wanted.params.items() <= found[job_id].params.items()
+        assert facts(found[job_id]) == facts(wanted), job_id
+    assert epochs(found[HOSTED.id].rows).keys() == set(range(1, 131))
+    measured = models(place.uri)
+    assert measured.keys() == models(direct).keys()
+    for model, direct_metrics in models(direct).items():
+        wanted_metrics = {at: value for at, value in direct_metrics.items() if at[0] != "epoch"}
+        assert wanted_metrics
+        assert wanted_metrics.items() <= measured[model].items(), model
+
+
+def test_the_models_keep_their_old_measurements(place: Place) -> None:
+    """A search by either name finds the same models."""
+    before = models(place.uri)
+    place.rename()
+    after = models(place.uri)
+    assert all(was.items() <= after[model].items() for model, was in before.items())
+    found = MlflowClient(tracking_uri=place.uri).search_logged_models(
+        [run.info.experiment_id for run in active_runs(place.uri)[:1]],
+        filter_string="metrics.eval_loss < 100",
+    )
+    assert {model.tags["fine_tuning_job_id"] for model in found} == {VALIDATED.id, MISTRAL.id}
+
+
+def test_a_second_time_writes_nothing(place: Place) -> None:
+    """It says so, too."""
+    place.rename()
+    before = dump(place.database)
+    code, said = place.rename("--json")
+    assert code == 0
+    assert [
+        (each["renamed"], each["unchanged"], each["points"])
+        for each in json.loads(said)["providers"]
+    ] == [(0, 5, 0), (0, 1, 0)]
+    assert dump(place.database) == before
+
+
+def test_a_backfill_afterwards_writes_nothing(place: Place) -> None:
+    """Jobs that are done and jobs that are not: all is there under the names that it looks for."""
+    place.rename()
+    before = dump(place.database)
+    with StaticServer(CASES) as server:
+        mlflow = {"metric_names": "huggingface", "archive": False}
+        config = write_config(place.config.parent, server, place.database, mlflow)
+        done = invoke("backfill", "--config", config, "--json")
+    assert done.exit_code == 0, done.output
+    jobs = [each["jobs"] for each in json.loads(done.stdout)["providers"]]
+    assert [(each["new"], each["updated"]) for each in jobs] == [(0, 0), (0, 0)]
+    assert dump(place.database) == before
+
+
+def test_back_again_writes_no_row(place: Place) -> None:
+    """The old names are still there: only the tag that says which are in use changes."""
+    place.rename()
+    before = {job_id: run.rows for job_id, run in recorded(place.uri).items()}
+    with StaticServer() as server:
+        config = write_config(place.config.parent, server, place.database, {})
+    assert place.rename()[0] == 0
+    assert config == place.config
+    assert {job_id: run.rows for job_id, run in recorded(place.uri).items()} == before
+    assert {run.tags[LABEL] for run in recorded(place.uri).values()} == {"provider"}
+
+
+# What it is asked for
+
+
+def test_a_dry_run_writes_nothing_and_counts_the_same(place: Place) -> None:
+    """``--dry-run`` tells what would be written, also to a program."""
+    before = dump(place.database)
+    code, said = place.rename("--dry-run", "--json")
+    assert code == 0
+    dry = json.loads(said)
+    assert "Nothing was written" in place.rename("--dry-run")[1]
+    assert dump(place.database) == before
+    real = json.loads(place.rename("--json")[1])
+    assert (dry.pop("dry_run"), real.pop("dry_run")) == (True, False)
+    assert dry == real
+    assert real["ok"] is True
+    openai, mistral = real["providers"]
+    assert (openai["renamed"], openai["unchanged"]) == (4, 1), "all but the queued job"
+    assert mistral["points"] > 30
+
+
+def test_a_person_is_told_what_was_done(place: Place) -> None:
+    """A line for each provider, and that the old names stay."""
+    code, said = place.rename()
+    assert code == 0
+    assert "openai" in said
+    assert "mistral" in said
+    assert "MLflow deletes no metric" in said
+    assert "MLflow deletes no metric" not in place.rename()[1]
+
+
+def test_a_provider_can_be_chosen(place: Place) -> None:
+    """``--provider`` leaves the runs of the others as they are."""
+    before = recorded(place.uri)
+    code, said = place.rename("--provider", "mistral", "--json")
+    assert code == 0
+    assert [each["provider"] for each in json.loads(said)["providers"]] == ["mistral"]
+    after = recorded(place.uri)
+    assert {job_id for job_id in after if after[job_id] != before[job_id]} == {MISTRAL.id}
+
+
+def test_jobs_can_be_chosen(place: Place) -> None:
+    """``--job`` leaves all others as they are, whichever provider has it."""
+    before = recorded(place.uri)
+    assert place.rename("--job", VALIDATED.id, "--job", MISTRAL.id)[0] == 0
+    after = recorded(place.uri)
+    assert {job_id for job_id in after if after[job_id] != before[job_id]} == {
+        VALIDATED.id,
+        MISTRAL.id,
+    }
+
+
+def test_a_job_that_no_run_carries_is_told(place: Place) -> None:
+    """A mistyped id is no success; the job that was meant too is renamed."""
+    code, said = place.rename("--job", MISTRAL.id, "--job", "ftjob-mistyped", "--json")
+    assert code == 1
+    assert json.loads(said)["unknown_jobs"] == ["ftjob-mistyped"]
+    assert json.loads(said)["ok"] is False
+    assert recorded(place.uri)[MISTRAL.id].tags[LABEL] == "huggingface"
+    code, said = place.rename("--job", "ftjob-mistyped")
+    assert code == 1
+    assert "ftjob-mistyped: no run carries it" in said
+
+
+@pytest.mark.parametrize("option", [["--since", "30d"], ["--limit", "3"], ["--status", "failed"]])
+def test_what_only_a_provider_could_tell_cannot_be_chosen(place: Place, option: list[str]) -> None:
+    """Nothing is renamed, and the exit code is that of wrong usage."""
+    before = dump(place.database)
+    done = invoke("backfill", "--config", place.config, "--rename", *option)
+    assert done.exit_code == 2
+    assert "--rename" in done.stderr
+    assert dump(place.database) == before
+
+
+def test_without_mlflow_it_says_so(tmp_path: Path) -> None:
+    """One sentence, exit code 1, no traceback."""
+    config = tmp_path / "bridge.yaml"
+    with StaticServer() as server:
+        config.write_text(server.config("http://127.0.0.1:9", mlflow={"metric_names": "torchtune"}))
+    done = invoke("backfill", "--config", config, "--rename")
+    assert done.exit_code == 1
+    assert "cannot be reached" in done.stderr
+    assert "Traceback" not in done.output
+
+
+# What it cannot do
+
+
+def test_a_name_that_is_taken_is_a_conflict(place: Place) -> None:
+    """A curve of the user's own is not mixed with another; all other curves are renamed.
+
+    The run is taken up again each time, until somebody has removed the obstacle.
+    """
+    client = MlflowClient(tracking_uri=place.uri)
+    run_id = place.run_id(VALIDATED.id)
+    client.log_metric(run_id, "loss", 123.0, step=7)
+    for _ in range(2):
+        code, said = place.rename("--json")
+        assert code == 1
+        told = json.loads(said)
+        assert told["ok"] is False
+        ((conflict,), ()) = (each["conflicts"] for each in told["providers"])
+        assert conflict["job"] == VALIDATED.id
+        assert "train_loss" in conflict["what"]
+        assert "loss" in conflict["what"]
+    found = recorded(place.uri)[VALIDATED.id]
+    assert [row[1:3] for row in found.rows if row[0] == "loss"] == [(7, 123.0)]
+    assert found.tags[LABEL] == "provider"
+    assert {name for name, *_ in found.rows} > {"eval_loss", "mean_token_accuracy"}
+    assert recorded(place.uri)[HOSTED.id].tags[LABEL] == "huggingface"
+    assert VALIDATED.id in place.rename()[1]
+
+
+def test_a_tag_that_says_nothing_is_a_conflict(place: Place) -> None:
+    """Without it nobody knows what the run's metrics are: that run is left alone, and told."""
+    client = MlflowClient(tracking_uri=place.uri)
+    client.set_tag(place.run_id(FAILED.id), LABEL, "{broken")
+    before = recorded(place.uri)[FAILED.id]
+    code, said = place.rename("--json")
+    assert code == 1
+    assert [conflict["job"] for conflict in json.loads(said)["providers"][0]["conflicts"]] == [
+        FAILED.id
+    ]
+    assert recorded(place.uri)[FAILED.id] == before
+
+
+def test_deleted_runs_stay_as_they_are(place: Place) -> None:
+    """What its user has thrown away is neither renamed nor a failure."""
+    client = MlflowClient(tracking_uri=place.uri)
+    run_id = place.run_id(HOSTED.id)
+    client.delete_run(run_id)
+    before = client.get_run(run_id).to_dictionary()
+    code, said = place.rename("--json")
+    assert code == 0
+    assert json.loads(said)["providers"][0]["renamed"] == 3
+    assert client.get_run(run_id).to_dictionary() == before
+
+
+def test_runs_without_the_tag_have_the_providers_names(place: Place) -> None:
+    """They were logged before there was such a tag."""
+    client = MlflowClient(tracking_uri=place.uri)
+    client.delete_tag(place.run_id(MISTRAL.id), LABEL)
+    assert place.rename()[0] == 0
+    found = recorded(place.uri)[MISTRAL.id]
+    assert found.tags[LABEL] == "huggingface"
+    assert "loss" in {name for name, *_ in found.rows}
