@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bridge import http, transport
+from bridge import entra, http, transport
 from bridge.errors import Stopped
 from bridge.one_job import Manner
 from bridge.providers import TYPES, Provider
@@ -77,6 +77,16 @@ def experiments_of(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(set(named)))
 
 
+def headers_of(provider: ProviderSettings) -> dict[str, str]:
+    """What is sent with every request to a provider, the key among it."""
+    headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
+    if provider.auth == "entra" or provider.api_key is None:
+        return headers
+    key = provider.api_key.get_secret_value()
+    bare = TYPES[provider.type].key_header if provider.auth == "key" else None
+    return headers | ({bare: key} if bare else {"Authorization": f"Bearer {key}"})
+
+
 @contextlib.contextmanager
 def open_provider(
     settings: Settings,
@@ -93,16 +103,18 @@ def open_provider(
         if interrupted.wait(seconds):
             raise Stopped("Asked to stop")
 
-    headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
-    client = http.connect(
-        provider.base_url,
-        headers=headers | {"Authorization": f"Bearer {provider.api_key.get_secret_value()}"},
-        redactor=redactor,
-        sleep=sleep,
-        connections=settings.poll.workers + 1,  # one lists while the workers read
-        patience=patience,
-    )
-    with contextlib.closing(client):
+    with contextlib.ExitStack() as stack:
+        client = http.connect(
+            provider.base_url,
+            headers=headers_of(provider),
+            redactor=redactor,
+            query={"api-version": provider.api_version} if provider.api_version else None,
+            auth=stack.enter_context(entra.signed_in()) if provider.auth == "entra" else None,
+            sleep=sleep,
+            connections=settings.poll.workers + 1,  # one lists while the workers read
+            patience=patience,
+        )
+        stack.enter_context(contextlib.closing(client))
         yield TYPES[provider.type](client, curves=settings.mlflow.curves)
 
 

@@ -22,7 +22,7 @@ USAGE = 2
 
 app = typer.Typer(
     name="ftbridge",
-    help="Hosted fine-tuning jobs (OpenAI, Mistral) as MLflow runs, beside your local experiments.",
+    help="Hosted fine-tuning jobs (OpenAI, Azure, ...) as MLflow runs, beside your local ones.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -15,6 +15,8 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from bridge import environment
+from bridge.environment import Environ
 from bridge.errors import ConfigError
 from bridge.providers import TYPES
 from bridge.settings import (
@@ -32,7 +34,6 @@ STARTER: Final = Path(__file__).with_name("starter.yaml")
 """The commented configuration that ``ftbridge init`` writes."""
 
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}")
-Environ = Mapping[str, str]
 
 
 def load(path: Path | None, environ: Environ) -> Settings:
@@ -139,9 +140,9 @@ def _with_defaults(
     if isinstance(data["mlflow"], dict):
         data["mlflow"] = _from_environment(environ) | _without_nulls(data["mlflow"])
     if data.get("providers", {}) == {}:
-        data["providers"] = _in_environment(environ)
+        data["providers"] = environment.providers_in(environ)
         if not data["providers"]:
-            known = ", ".join(kind.key_variable for kind in TYPES.values())
+            known = ", ".join(environment.ways_in())
             problems["providers"] = (
                 f"none configured; export a key ({known}),"
                 f" or write a configuration with: ftbridge init {DEFAULT_PATH}"
@@ -156,24 +157,6 @@ def _from_environment(environ: Environ) -> dict[str, str]:
     return {key: environ[name] for key, name in variables.items() if environ.get(name)}
 
 
-def _in_environment(environ: Environ) -> list[dict[str, object]]:
-    """A provider for each key that its own SDK would find."""
-    found: list[dict[str, object]] = []
-    for name, kind in TYPES.items():
-        if not environ.get(kind.key_variable):
-            continue
-        provider: dict[str, object] = {"name": name}
-        if environ.get(f"{name.upper()}_BASE_URL"):
-            provider["base_url"] = environ[f"{name.upper()}_BASE_URL"]
-        headers = {
-            header: environ[variable]
-            for header, variable in kind.header_variables.items()
-            if environ.get(variable)
-        }
-        found.append(provider | ({"headers": headers} if headers else {}))
-    return found
-
-
 def _completed(item: Any, environ: Environ) -> Any:  # noqa: ANN401 - YAML is untyped
     """A provider's entry with what its type implies."""
     if not isinstance(item, dict):
@@ -181,12 +164,7 @@ def _completed(item: Any, environ: Environ) -> Any:  # noqa: ANN401 - YAML is un
     item = _without_nulls(item)
     if not _VARIABLE.search(str(item.get("name", ""))):
         item.setdefault("type", item.get("name"))
-    kind = TYPES.get(str(item.get("type")))
-    if kind is not None:
-        item.setdefault("base_url", kind.base_url)
-        if environ.get(kind.key_variable):
-            item.setdefault("api_key", environ[kind.key_variable])
-    return item
+    return environment.completed(item, environ)
 
 
 def _without_nulls(section: dict[str, Any]) -> dict[str, Any]:
@@ -220,9 +198,11 @@ def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
             hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
             return f"unknown key; {hint}"
         case "missing" if location[-1] == "api_key":
-            kind = TYPES.get(str(_value_at(data, location[:-1]).get("type")))
-            variable = kind.key_variable if kind else "the provider's key"
-            return f"missing; export {variable} or write api_key: ${{{variable}}}"
+            return _missing_key(_value_at(data, location[:-1]))
+        case "missing" if location[-1] == "base_url":
+            kind = TYPES[_value_at(data, location[:-1])["type"]]
+            variables = " and ".join(environment.address_variables(kind))
+            return f"missing; export {variables}, or write base_url: {kind.base_url}"
         case "missing":
             return "missing"
         case "string_too_short" | "too_short":
@@ -237,6 +217,14 @@ def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
             return "must be a duration such as 60s, 5m or 1h"
         case _:
             return str(details["msg"]).removeprefix("Value error, ").replace("Input", "it", 1)
+
+
+def _missing_key(provider: dict[str, Any]) -> str:
+    kind = TYPES.get(str(provider.get("type")))
+    is_token = provider.get("auth") == "token"
+    variable = environment.TOKEN_VARIABLE if is_token else kind.key_variable if kind else "KEY"
+    sentence = f"missing; export {variable} or write api_key: ${{{variable}}}"
+    return f"{sentence}, or auth: entra" if provider.get("type") == "azure" else sentence
 
 
 def _value_at(data: Any, location: tuple[int | str, ...]) -> Any:  # noqa: ANN401 - YAML is untyped

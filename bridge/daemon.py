@@ -1,8 +1,8 @@
 """The passes on a schedule, until a signal ends them.
 
 Each provider has an interval job of its own that never overlaps itself. A late pass is made once,
-not dropped and not repeated. What goes wrong is said when it begins and when it is over, not in
-between.
+not dropped and not repeated. A provider that has ended its service is asked once a day. What goes
+wrong is said when it begins and when it is over, not in between.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from bridge.errors import (
     ArchiveFailed,
@@ -31,6 +32,7 @@ from bridge.errors import (
     Throttled,
     TrackingDown,
     Unreachable,
+    Withdrawn,
 )
 from bridge.report import Kind, Outcome, Report
 from bridge.sync import Sync
@@ -43,6 +45,10 @@ does again: nothing is lost."""
 _SLICE: Final = 0.2
 """Seconds."""
 _MOST_REMEMBERED: Final = 10_000
+_DAY: Final = 86_400.0
+"""Seconds."""
+_FAREWELLS: Final = 3
+"""Passes in a row that have to end with a withdrawn service: one may be a proxy's mistake."""
 _PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 
 
@@ -82,10 +88,16 @@ def run(
     interval: float,
     stopping: threading.Event,
     leave: Callable[[int], None] = os._exit,
+    rarely: float = _DAY,
 ) -> None:
     """Make passes every ``interval`` seconds until ``stopping`` is set.
 
-    ``leave`` ends the process if work in hand is not done within the grace period.
+    Args:
+        syncs: whose passes.
+        interval: seconds.
+        stopping: ends it.
+        leave: ends the process if work in hand is not done within the grace period.
+        rarely: seconds between passes over a provider that has ended its service.
     """
     news = News()
     scheduler = BackgroundScheduler(
@@ -94,10 +106,9 @@ def run(
     for sync in syncs:
         scheduler.add_job(
             _pass,
-            "interval",
-            args=[sync, news],
-            seconds=interval,
-            jitter=interval / 10,
+            id=sync.name,
+            trigger=_every(interval),
+            args=[sync, news, Pace(interval, rarely), scheduler],
             next_run_time=datetime.now(UTC),
             max_instances=1,
             coalesce=True,
@@ -116,8 +127,44 @@ def run(
     log.info("stopped")
 
 
-def _pass(sync: Sync, news: News) -> None:
-    news.of(sync.run(watch=Teller(only_turns=True)))
+def _every(seconds: float) -> IntervalTrigger:
+    return IntervalTrigger(seconds=seconds, jitter=seconds / 10, timezone=UTC)
+
+
+def _pass(sync: Sync, news: News, pace: Pace, scheduler: BackgroundScheduler) -> None:
+    report = sync.run(watch=Teller(only_turns=True))
+    news.of(report)
+    if pace.changes(report):
+        scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
+        log.info("pace changed", provider=sync.name, seconds=pace.seconds)
+
+
+class Pace:
+    """How often one provider is asked: as configured, or rarely once its service has ended."""
+
+    def __init__(self, interval: float, rarely: float) -> None:
+        self._interval = interval
+        self._rarely = rarely
+        self._farewells = 0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the service counts as ended."""
+        return self._farewells >= _FAREWELLS
+
+    @property
+    def seconds(self) -> float:
+        """From one pass to the next."""
+        return self._rarely if self.is_slow else self._interval
+
+    def changes(self, report: Report) -> bool:
+        """Take a pass into account; whether it makes a difference."""
+        was_slow = self.is_slow
+        if isinstance(report.stopped, Withdrawn):
+            self._farewells += 1
+        elif report.stopped is None or not was_slow:
+            self._farewells = 0
+        return self.is_slow != was_slow
 
 
 class Teller:

@@ -10,12 +10,14 @@
     │   ├── NotFound            404: gone, or never there
     │   │   └── JobVanished     a job that no list shows any more: not asked for again
     │   ├── Refused             any other 4xx or a redirect
+    │   │   └── NotOffered      405, 501: this server does not do that
     │   ├── ServerFailed        5xx, after all retries
     │   ├── BadReply            a reply that is not what the API promises
     │   ├── NoAnswer            none in time, or only part of one, at every attempt
     │   └── ProviderDown        no request would fare better: this provider's pass ends
     │       ├── Unauthorized    401: the user mends the key
-    │       ├── Withdrawn       410: the service is no more
+    │       ├── Withdrawn       410 or words to that effect: the service is no more
+    │       │   └── NoService   404 where it should begin: it is no more, or somewhere else
     │       ├── QuotaExhausted  429 for good: the user tops up
     │       ├── Throttled       429 for longer than a pass may wait: the next pass
     │       └── Unreachable     no connection: the next pass
@@ -87,6 +89,10 @@ class Refused(ProviderError):
     """The provider refused the request (other 4xx, 3xx)."""
 
 
+class NotOffered(Refused):
+    """The server does not do that (405, 501)."""
+
+
 class ServerFailed(ProviderError):
     """The provider failed (5xx) at every attempt."""
 
@@ -108,7 +114,11 @@ class Unauthorized(ProviderDown):
 
 
 class Withdrawn(ProviderDown):
-    """The provider has ended this service (410)."""
+    """The provider has ended this service, for all or for this account."""
+
+
+class NoService(Withdrawn):
+    """There is nothing where the service should begin (404)."""
 
 
 class QuotaExhausted(ProviderDown):

@@ -89,6 +89,8 @@ class Job:
     """What it costs, with its currency, in the provider's words."""
     page: str | None = None
     """Where the provider shows it to people."""
+    model_shutdown: int | None = None
+    """When the provider shuts down the model that the job has made."""
     raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
     """The provider's reply as it came."""
     skipped: tuple[str, ...] = ()

@@ -35,10 +35,12 @@ _MOST: Final = 10**15
 _SAYS_NO_MORE: Final = frozenset(
     {
         *("created", "pending", "queued", "validating", "validating_files", "started", "running"),
-        *("paused", "succeeded", "success", "failed", "cancelled"),
+        *("paused", "succeeded", "success", "completed", "failed", "error", "cancelled"),
     }
 )
 """The providers' words for a status beside which they say no more than the shared word."""
+_VALIDATION: Final = re.compile("valid|eval")
+"""In the names of metrics that are measured in validation."""
 _FIRST_METRICS: Final = ("loss", "reward", "accuracy")
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -208,7 +210,7 @@ def _table(
 ) -> str:
     """The checkpoints that can be called, else the steps that were validated; few of them."""
     named = [row for row in checkpoints if row.model]
-    validated = [row for row in checkpoints if any("valid" in name for name in row.metrics)]
+    validated = [row for row in checkpoints if any(map(_VALIDATION.search, row.metrics))]
     if named or not validated:
         rows, which = named or checkpoints, "the newest"
     else:
@@ -251,7 +253,7 @@ def _drawn(rows: Sequence[Checkpoint], best: str | None, metric: Callable[[str],
 def _rank(name: str) -> tuple[int, bool, str]:
     """What says most of a training first: losses, and of them those in validation."""
     places = [place for place, word in enumerate(_FIRST_METRICS) if word in name]
-    return min(places, default=len(_FIRST_METRICS)), "valid" not in name, name
+    return min(places, default=len(_FIRST_METRICS)), _VALIDATION.search(name) is None, name
 
 
 def _code(text: str | None, limit: int = _LONGEST_MODEL) -> str:

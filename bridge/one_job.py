@@ -97,13 +97,7 @@ class JobSync:
         recorded = self._recorded(run, task.known) if run else None
         # What a user has logged does not say that the steps before it are there.
         is_ours = recorded is not None and (task.known is not None or not recorded.is_adopted)
-        snapshot = self.provider.read(
-            job,
-            is_logged=self._is_logged(recorded if is_ours else None),
-            keep=self.manner.archive and job.status.is_final and not task.is_dry,
-        )
-        if snapshot.job.id != job.id:
-            raise errors.BadReply(f"The provider answered with another job ({snapshot.job.id})")
+        snapshot = self._snapshot(job, recorded if is_ours else None, is_dry=task.is_dry)
         if run and recorded and self.manner.models and _has_models(snapshot):
             known = task.known.models if task.known else None
             models = self.tracking.ready_models(run) if known is None else known
@@ -135,6 +129,19 @@ class JobSync:
         self.tracking.register(written, plan)
         self.tracking.finish(written, plan)
         return self._outcome(plan, recorded, written.run_id, written.model_ids)
+
+    def _snapshot(self, job: Job, recorded: Recorded | None, *, is_dry: bool) -> Snapshot:
+        """All that is to be known of a job, with the replies once it has ended."""
+        is_logged = self._is_logged(recorded)
+        is_kept = self.manner.archive and not is_dry
+        keep = is_kept and job.status.is_final
+        snapshot = self.provider.read(job, is_logged=is_logged, keep=keep)
+        if is_kept and not keep and snapshot.job.status.is_final:
+            # It has ended since it was listed.
+            snapshot = self.provider.read(snapshot.job, is_logged=is_logged, keep=True)
+        if snapshot.job.id != job.id:
+            raise errors.BadReply(f"The provider answered with another job ({snapshot.job.id})")
+        return snapshot
 
     def _archived(self, plan: Plan, written: Written) -> Plan:
         """The plan, with what of the archive could not be had; stores the rest."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final, Self
+from datetime import date
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
@@ -16,12 +17,15 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from bridge.hosted_models import NAME_FIELDS
 from bridge.providers import TYPES
+from bridge.providers.azure import needs_version
 from bridge.vocabulary import PRESETS, is_allowed_name
 
 _DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
@@ -81,6 +85,11 @@ def _header_value(secret: SecretStr) -> SecretStr:
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("must be printable ASCII; was it pasted with quotes or spaces around it?")
     return SecretStr(text)
+
+
+def _as_written(value: object) -> object:
+    """A date is text that YAML has read."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _secrets_of(url: str) -> Iterator[str]:
@@ -150,12 +159,20 @@ class PollSettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 8
 
 
+Auth = Literal["key", "token", "entra"]
+"""How a provider learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
+
+
 class ProviderSettings(Section):
     """One account of one provider."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
     type: Annotated[str, AfterValidator(_known_type)]
-    api_key: Annotated[SecretStr, AfterValidator(_header_value)]
+    auth: Auth = "key"
+    api_key: Annotated[
+        Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
+    ] = None
+    """None with ``entra`` alone."""
     base_url: Annotated[
         str,
         StringConstraints(pattern=r"^https?://[^\s/]+"),
@@ -166,6 +183,39 @@ class ProviderSettings(Section):
     headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
         default_factory=dict
     )
+    api_version: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,
+        BeforeValidator(_as_written),
+        Field(validate_default=True),
+    ] = None
+    """Goes into the query of every request."""
+
+    @field_validator("auth")
+    @classmethod
+    def _known_auth(cls, auth: Auth, info: ValidationInfo) -> Auth:
+        if auth != "key" and info.data.get("type", "azure") != "azure":
+            raise ValueError("is for type azure; others take their key as a bearer token anyway")
+        return auth
+
+    @field_validator("api_key")
+    @classmethod
+    def _needed_key(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if key is None and info.data.get("auth") != "entra":
+            raise PydanticKnownError("missing")
+        return key
+
+    @field_validator("api_version")
+    @classmethod
+    def _needed_version(cls, version: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("type") != "azure":
+            if version is not None:
+                raise ValueError("is for type azure")
+        elif version is None and needs_version(info.data.get("base_url", "")):
+            raise ValueError(
+                "missing, such as 2024-10-21: an address that ends in /openai needs one,"
+                " one that ends in /openai/v1 does not"
+            )
+        return version
 
 
 class Settings(Section):
@@ -189,7 +239,7 @@ class Settings(Section):
     def secrets(self, environ: Mapping[str, str]) -> Iterator[str]:
         """Everything that must not be shown."""
         for provider in self.providers:
-            yield provider.api_key.get_secret_value()
+            yield provider.api_key.get_secret_value() if provider.api_key else ""
             yield from (value.get_secret_value() for value in provider.headers.values())
             yield from _secrets_of(provider.base_url)
         if urlsplit(self.mlflow.tracking_uri).scheme != "sqlite":

@@ -26,6 +26,8 @@ BASE_MODEL: Final = "base_model"
 CHECKPOINT: Final = "fine_tuned_model_checkpoint"
 BEST_CHECKPOINT: Final = "fine_tuned_model_best_checkpoint"
 STARTED: Final = "fine_tuning_started_at"
+SHUTDOWN: Final = "fine_tuned_model_shutdown"
+"""The day on which the provider shuts the model down."""
 METRIC_NAMES: Final = "fine_tuning_metric_names"
 """The vocabulary that a run's metrics are logged under."""
 FROM_RUN: Final = "fine_tuned_from_run"
@@ -140,6 +142,7 @@ def _facts(
     yield BEST_CHECKPOINT, best_model(snapshot, vocabulary)
     yield "trained_tokens", job.trained_tokens
     yield STARTED, _written(job.started_at)
+    yield SHUTDOWN, day(job.model_shutdown)
     yield "fine_tuning_error", clean(job.error, _LONGEST_ERROR) if job.error else None
     yield METRIC_NAMES, vocabulary.label
 
@@ -154,6 +157,12 @@ def _origin(
     yield "mlflow.source.name", clean(f"{provider} {snapshot.job.id}", _LONGEST)
     if parent_run_id:
         yield PARENT, parent_run_id
+
+
+def day(moment: int | None) -> str | None:
+    """The date of Unix milliseconds, as ISO 8601 has it."""
+    written = _written(moment)
+    return written and written.split("T")[0]
 
 
 def _written(moment: int | None) -> str | None:

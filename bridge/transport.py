@@ -168,6 +168,8 @@ def _may_improve(response: httpx.Response) -> bool:
         return False
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return not is_quota(response)
+    if response.status_code == httpx.codes.NOT_IMPLEMENTED:
+        return False
     return response.status_code in {408, 409} or response.is_server_error
 
 

@@ -14,6 +14,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u2
 
 
 _USERINFO = re.compile(r"(?<=://)(?P<user>[^\s/@:]*):[^\s/@]+@")
+_WEB_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+")
+"""A JSON web token is always somebody's pass, and a new one every hour."""
 _PASSWORD_PARAMETER = re.compile(r"(?<=[?&]password=)[^\s&'\"]+")
 
 
@@ -43,8 +45,9 @@ class Redactor:
         )
 
     def text(self, text: str) -> str:
-        """``text`` with the secrets masked, and every password in an address."""
+        """``text`` with the secrets masked, every token, and every password in an address."""
         text = self._text.sub(MASK, text) if self._text else text
+        text = _WEB_TOKEN.sub(MASK, text)
         return _PASSWORD_PARAMETER.sub(MASK, _USERINFO.sub(rf"\g<user>:{MASK}@", text))
 
     def body(self, body: bytes) -> bytes:

@@ -7,9 +7,17 @@ A record is a pydantic model of one wire object. Unknown keys are ignored and mi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from bridge.errors import BadReply
 from bridge.untrusted import clean, one_line
@@ -48,6 +56,26 @@ Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 def is_step(number: int) -> bool:
     """Whether MLflow can store ``number`` as a step."""
     return -(2**63) <= number < 2**63
+
+
+def moment(text: object) -> int | None:
+    """An ISO 8601 time as Unix milliseconds, in UTC unless it says otherwise.
+
+    Before 1970 is no time: some servers write the year 1 for what has not happened.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if text is None or text == "":
+        return None
+    if not isinstance(text, str):
+        raise ValueError("must be a time as text")  # noqa: TRY004 - pydantic reports a ValueError
+    time = datetime.fromisoformat(text)
+    return milliseconds((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+Moment = Annotated[int | None, BeforeValidator(moment)]
+"""A time that is written as ISO 8601, in Unix milliseconds."""
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

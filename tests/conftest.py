@@ -17,8 +17,12 @@ hypothesis.settings.load_profile("shared machine")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Whoever runs the tests may use MLflow and the providers themselves.
+OTHERS = (
+    *("MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "FTBRIDGE", "OPENAI_", "AZURE_", "NEBIUS_"),
+    *("MISTRAL_", "TOGETHER_", "FIREWORKS_"),
+)
 for name in list(os.environ):
-    if name.startswith(("MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "OPENAI_", "MISTRAL_", "FTBRIDGE")):
+    if name.startswith(OTHERS):
         del os.environ[name]
 
 from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environment first

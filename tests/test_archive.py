@@ -239,19 +239,22 @@ def test_it_can_be_switched_off(uri: str, tmp_path: Path) -> None:
 def test_the_archive_of_a_short_job_costs_three_requests(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Checkpoints, events, result file: none is asked for twice, and never again afterwards."""
-    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+    """Checkpoints, events, result file: none is asked for twice, and never again afterwards.
+
+    When models are shut down is asked for once for all jobs.
+    """
+    with Simulator(jobs=[job("ftjob-a"), job("ftjob-b")], clock=clock) as simulator:
         clock.now += 1000
         sync = make_sync(simulator, tracking, executor, clock, archive=True)
-        assert sync.run().jobs[Kind.NEW] == 1
+        assert sync.run().jobs[Kind.NEW] == 2
         first, *others = simulator.requests
         assert first.path.endswith("/fine_tuning/jobs")
         assert Counter(request.path.rsplit("/", 1)[1] for request in others) == Counter(
-            ["checkpoints", "events", "content"]
+            ["checkpoints", "events", "content"] * 2 + ["models"]
         )
         sync.run()
         make_sync(simulator, tracking, executor, clock, archive=True).run()
-        later = simulator.requests[4:]
+        later = simulator.requests[8:]
         assert [request.path.rsplit("/", 1)[1] for request in later] == ["jobs", "jobs"]
 
 
@@ -278,6 +281,28 @@ def test_a_job_that_was_followed_live_is_archived_whole(
         other = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other')}"
         make_sync(simulator, Tracking(other), executor, clock, archive=True).run()
     assert archived(other, one.id) == live
+
+
+def test_a_job_that_ends_while_it_is_looked_at_is_archived(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Mistral's list still calls it running; its own reply, which has ended, is what is kept."""
+    hosted = job("11111111-2222-3333-4444-555555555555", "mistral")
+
+    def ends(request: Request) -> Reply | None:
+        if request.path.endswith(hosted.id):
+            clock.now = hosted.settled_at + 1
+        return None
+
+    with Simulator(jobs=[hosted], clock=clock, intercept=ends) as simulator:
+        clock.now = hosted.started_at + 1
+        sync = make_sync(simulator, tracking, executor, clock, kind="mistral", archive=True)
+        assert sync.run().is_well
+        assert sum(hosted.id in request.path for request in simulator.requests) == 1
+    assert recorded(uri)[hosted.id].status == "FINISHED"
+    kept = archived(uri, hosted.id)
+    assert json.loads(kept["job.json"])["status"] == "SUCCESS"
+    assert len(kept["checkpoints.jsonl"].splitlines()) == 12
 
 
 def test_datasets_are_archived_where_that_is_asked_for(

@@ -220,6 +220,23 @@ def test_a_service_that_has_ended(uri: str) -> None:
         assert "withdrawn" in provider_finding(server.openai_url, uri)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, {"error": {"message": "Not for you", "code": "training_not_available"}}),
+        (422, {"detail": "Fine-tuning is deprecated and no longer supported"}),
+    ],
+)
+def test_a_service_that_is_not_for_this_account_any_more(
+    uri: str, status: int, body: object
+) -> None:
+    """The finding says what happened and what stays."""
+    with answering(json_reply(body, status)) as server:
+        line = provider_finding(server.openai_url, uri)
+    assert "no longer offers" in line
+    assert "What MLflow holds stays" in line
+
+
 def test_an_empty_account(uri: str) -> None:
     """An exhausted quota is told as one, at once."""
     body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bridge.config import STARTER, load
 from bridge.errors import ConfigError
-from bridge.settings import Settings
+from bridge.settings import ProviderSettings, Settings
 from bridge.vocabulary import PRESETS
 
 KEY = "sk-that-must-not-show"
@@ -35,6 +35,12 @@ def loaded(text: str, environ: Mapping[str, str] | None = None) -> Settings:
     path = Path("written.yaml")
     path.write_text(text, encoding="utf-8")
     return load(path, environ or {})
+
+
+def key_of(provider: ProviderSettings) -> str:
+    """A provider's key."""
+    assert provider.api_key is not None
+    return provider.api_key.get_secret_value()
 
 
 def problems(text: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -65,7 +71,7 @@ def test_a_file_with_one_provider_gets_the_defaults() -> None:
     assert found.poll.workers == 8
     (provider,) = found.providers
     assert (provider.name, provider.type) == ("openai", "openai")
-    assert provider.api_key.get_secret_value() == "some-key"
+    assert key_of(provider) == "some-key"
     assert provider.base_url == "https://api.openai.com/v1"
     assert provider.experiment is None
 
@@ -117,7 +123,7 @@ def test_everything_in_a_file_is_taken() -> None:
     assert (found.poll.interval, found.poll.workers) == (300, 3)
     (provider,) = found.providers
     assert (provider.name, provider.type) == ("team-a", "mistral")
-    assert provider.api_key.get_secret_value() == "key-of-team-a"
+    assert key_of(provider) == "key-of-team-a"
     assert provider.base_url == "http://proxy.internal/mistral/v1"
     assert provider.experiment == "team-a"
     assert provider.headers["X-Team"].get_secret_value() == "a"
@@ -185,9 +191,7 @@ def test_the_starter_file_says_which_key_is_missing() -> None:
 def test_providers_are_found_by_their_keys() -> None:
     """With no file each key in the environment is a provider under its usual name and address."""
     found = load(None, OPENAI | {"MISTRAL_API_KEY": "key-of-mistral"})
-    assert [
-        (p.name, p.type, p.base_url, p.api_key.get_secret_value()) for p in found.providers
-    ] == [
+    assert [(p.name, p.type, p.base_url, key_of(p)) for p in found.providers] == [
         ("openai", "openai", "https://api.openai.com/v1", KEY),
         ("mistral", "mistral", "https://api.mistral.ai/v1", "key-of-mistral"),
     ]
@@ -228,7 +232,7 @@ def test_no_provider_at_all_is_a_problem_with_ways_out() -> None:
 def test_a_key_may_stay_in_the_environment() -> None:
     """A provider in the file takes its key from the variable that its SDK uses."""
     (provider,) = loaded("providers: [{name: team, type: openai}]", OPENAI).providers
-    assert provider.api_key.get_secret_value() == KEY
+    assert key_of(provider) == KEY
 
 
 def test_a_missing_key_is_named_with_its_variable() -> None:
@@ -236,6 +240,144 @@ def test_a_missing_key_is_named_with_its_variable() -> None:
     found = problems("providers: [{name: mistral}, {name: team, type: openai}]")
     assert "MISTRAL_API_KEY" in found["providers[0].api_key"]
     assert "OPENAI_API_KEY" in found["providers[1].api_key"]
+
+
+AZURE = {
+    "AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com/",
+    "AZURE_OPENAI_API_KEY": KEY,
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "base_url", "version", "auth"),
+    [
+        ({}, "https://res.openai.azure.com/openai/v1", None, "key"),
+        (
+            {"OPENAI_API_VERSION": "2024-10-21"},
+            "https://res.openai.azure.com/openai",
+            "2024-10-21",
+            "key",
+        ),
+        ({"AZURE_OPENAI_AD_TOKEN": KEY}, "https://res.openai.azure.com/openai/v1", None, "token"),
+        (
+            {"AZURE_OPENAI_AD_TOKEN": KEY, "AZURE_OPENAI_API_KEY": ""},
+            "https://res.openai.azure.com/openai/v1",
+            None,
+            "token",
+        ),
+    ],
+)
+def test_azure_is_found_as_its_sdk_finds_it(
+    environ: Mapping[str, str], base_url: str, version: str | None, auth: str
+) -> None:
+    """A version selects the older form of address, and a token comes before a key."""
+    (provider,) = load(None, {**AZURE, **environ}).providers
+    assert (provider.name, provider.type) == ("azure", "azure")
+    assert (provider.base_url, provider.api_version, provider.auth) == (base_url, version, auth)
+    assert key_of(provider) == KEY
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ({"AZURE_OPENAI_API_KEY": KEY}, []),
+        ({"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com"}, []),
+        ({"FIREWORKS_API_KEY": KEY}, []),
+        ({"FIREWORKS_API_KEY": KEY, "FIREWORKS_ACCOUNT_ID": "acme"}, ["fireworks"]),
+        ({"NEBIUS_API_KEY": KEY}, ["nebius"]),
+        ({"TOGETHER_API_KEY": KEY}, ["together"]),
+    ],
+)
+def test_a_key_without_its_address_is_for_something_else(
+    environ: Mapping[str, str], found: list[str]
+) -> None:
+    """Who only calls models has such a key: it does not break what is configured."""
+    names = [provider.name for provider in load(None, {**OPENAI, **environ}).providers]
+    assert names == ["openai", *found]
+
+
+def test_an_account_is_part_of_the_address() -> None:
+    """From the environment, in a file too."""
+    account = {"FIREWORKS_API_KEY": KEY, "FIREWORKS_ACCOUNT_ID": "acme"}
+    for found in (load(None, account), loaded("providers: [{name: fireworks}]", account)):
+        assert found.providers[0].base_url == "https://api.fireworks.ai/v1/accounts/acme"
+
+
+def test_an_azure_resource_in_a_file() -> None:
+    """What the file says comes before the environment, key by key."""
+    (provider,) = loaded(
+        "providers: [{name: east, type: azure, api_key: own-key,"
+        " base_url: 'https://east.openai.azure.com/openai', api_version: 2025-04-01-preview}]",
+        AZURE | {"AZURE_OPENAI_AD_TOKEN": "ignored-token", "OPENAI_API_VERSION": "2024-10-21"},
+    ).providers
+    assert provider.base_url == "https://east.openai.azure.com/openai"
+    assert (provider.auth, key_of(provider)) == ("key", "own-key")
+    assert provider.api_version == "2025-04-01-preview"
+
+
+def test_a_version_in_the_environment_is_for_the_form_that_needs_one() -> None:
+    """An address that ends in /openai/v1 is asked without."""
+    for base, version in (("/openai", "2024-10-21"), ("/openai/v1", None)):
+        (provider,) = loaded(
+            f"providers: [{{name: azure, base_url: 'https://res.openai.azure.com{base}'}}]",
+            AZURE | {"OPENAI_API_VERSION": "2024-10-21"},
+        ).providers
+        assert provider.api_version == version
+
+
+@pytest.mark.parametrize("written", ["2024-10-21", "'2024-10-21'", '"2024-10-21"'])
+def test_a_version_that_is_a_date_needs_no_quotes(written: str) -> None:
+    """To YAML it is a date, to everybody else it is what stands there."""
+    (provider,) = loaded(
+        "providers: [{name: azure, api_key: some-key, base_url: 'https://a.example/openai',"
+        f" api_version: {written}}}]"
+    ).providers
+    assert provider.api_version == "2024-10-21"
+
+
+def test_entra_needs_no_key() -> None:
+    """And takes none from the environment."""
+    (provider,) = loaded("providers: [{name: azure, auth: entra}]", AZURE).providers
+    assert (provider.auth, provider.api_key) == ("entra", None)
+    assert list(load(None, AZURE).secrets({}))
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "hint"),
+    [
+        ("type: azure, api_key: kkk", "base_url", "AZURE_OPENAI_ENDPOINT"),
+        ("type: azure, api_key: kkk", "base_url", "/openai/v1"),
+        ("type: azure, base_url: 'https://a/openai/v1'", "api_key", "AZURE_OPENAI_API_KEY"),
+        ("type: azure, base_url: 'https://a/openai/v1'", "api_key", "auth: entra"),
+        ("type: azure, base_url: 'https://a/openai', api_key: k", "api_version", "2024-10-21"),
+        ("type: azure, auth: token, base_url: 'https://a/v1'", "api_key", "AZURE_OPENAI_AD_TOKEN"),
+        ("type: azure, auth: magic, base_url: 'https://a/v1', api_key: k", "auth", "entra"),
+        ("type: openai, auth: entra", "auth", "for type azure"),
+        ("type: openai, api_key: k, api_version: 1", "api_version", ""),
+        ("type: openai, api_key: k, api_version: v1", "api_version", "for type azure"),
+        (
+            "type: azure, base_url: 'https://a/openai', api_key: k, api_version: a b",
+            "api_version",
+            "",
+        ),
+        ("type: fireworks, api_key: k", "base_url", "FIREWORKS_ACCOUNT_ID"),
+        ("type: together", "api_key", "TOGETHER_API_KEY"),
+    ],
+)
+def test_what_a_kind_of_provider_needs_is_said(written: str, path: str, hint: str) -> None:
+    """With the variable to export and the key to write."""
+    found = problems(f"providers: [{{name: mine, {written}}}]")
+    assert hint in found.pop(f"providers[0].{path}")
+    assert not set(found) - {"providers[0].api_key"}
+
+
+def test_ways_in_are_told_for_every_kind() -> None:
+    """With no provider at all."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, {})
+    (problem,) = caught.value.problems
+    assert "AZURE_OPENAI_API_KEY with AZURE_OPENAI_ENDPOINT" in problem
+    assert "FIREWORKS_API_KEY with FIREWORKS_ACCOUNT_ID" in problem
 
 
 # Variables
@@ -249,7 +391,7 @@ def test_variables_expand_wherever_there_is_text() -> None:
         {"NAME": "team", "K": KEY, "HOST": "host", "PATH_PART": "path"},
     ).providers
     assert provider.name == "team"
-    assert provider.api_key.get_secret_value() == KEY
+    assert key_of(provider) == KEY
     assert provider.base_url == "https://host/path/v1"
     assert provider.headers["X"].get_secret_value() == "a-team"
 
@@ -268,7 +410,7 @@ def test_a_default_counts_where_a_variable_is_unset(
 def test_an_expanded_value_is_not_expanded_again() -> None:
     """A value from the environment is taken as it is, whatever signs it holds."""
     text = "providers: [{name: openai, api_key: '${K}'}]"
-    assert loaded(text, {"K": "a${B}c"}).providers[0].api_key.get_secret_value() == "a${B}c"
+    assert key_of(loaded(text, {"K": "a${B}c"}).providers[0]) == "a${B}c"
 
 
 @pytest.mark.parametrize("environ", [{}, {"A": "", "B": ""}])
@@ -332,7 +474,7 @@ def test_all_problems_are_told_at_once() -> None:
     assert "60s" in found["poll.interval"]
     assert "huggingface" in found["mlflow.metric_names"]
     assert "https://" in found["providers[0].base_url"]
-    assert "openai, mistral" in found["providers[1].type"]
+    assert "openai, azure, nebius, mistral" in found["providers[1].type"]
     assert all(found.values())
 
 

@@ -9,14 +9,24 @@ import contextlib
 import json
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bridge import daemon
 from bridge.report import Report
-from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, all_end_by
+from bridge.simulator import (
+    Outcome,
+    Reply,
+    Request,
+    SimulatedJob,
+    Simulator,
+    all_end_by,
+    json_reply,
+)
 from bridge.tracking import Tracking
 from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import Started, dump, started, wait_until
@@ -25,7 +35,7 @@ from tests.support.world import KEY, NOW, Clock, job, make_sync
 
 
 @contextlib.contextmanager
-def daemon(
+def started_daemon(
     folder: Path, uri: str, *simulators: tuple[str, Simulator], interval: str = "1s"
 ) -> Iterator[Started]:
     """A daemon over providers with these names."""
@@ -62,7 +72,7 @@ def test_steps_appear_while_a_job_trains(uri: str, tmp_path: Path) -> None:
     one = job("ftjob-live", created_at=NOW, validating_seconds=1, queued_seconds=1)
     with (
         Simulator(jobs=[one], clock=clock) as simulator,
-        daemon(tmp_path, uri, ("openai", simulator)) as process,
+        started_daemon(tmp_path, uri, ("openai", simulator)) as process,
     ):
         wait_until(lambda: recorded(uri).keys() == {one.id}, "run", process)
         # MLflow creates every run as a running one.
@@ -83,7 +93,7 @@ def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Sign
     """SIGTERM and SIGINT end the daemon with 0, a word, and no traceback."""
     with (
         Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator,
-        daemon(tmp_path, uri, ("openai", simulator), interval="1h") as process,
+        started_daemon(tmp_path, uri, ("openai", simulator), interval="1h") as process,
     ):
         process.wait_for("job recorded")
         process.send(number)
@@ -103,7 +113,7 @@ def test_a_second_signal_ends_it_at_once(uri: str, tmp_path: Path) -> None:
 
     with (
         Simulator(jobs=[job("ftjob-a")], clock=Clock(), intercept=hang) as simulator,
-        daemon(tmp_path, uri, ("openai", simulator)) as process,
+        started_daemon(tmp_path, uri, ("openai", simulator)) as process,
     ):
         try:
             wait_until(asked.is_set, "request", process)
@@ -126,7 +136,7 @@ def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
         fragile = Simulator(jobs=[away], clock=clock)
         stack.enter_context(fragile)
         process = stack.enter_context(
-            daemon(tmp_path, uri, ("steady", steady), ("fragile", fragile))
+            started_daemon(tmp_path, uri, ("steady", steady), ("fragile", fragile))
         )
         wait_until(lambda: recorded(uri).keys() == {there.id, away.id}, "runs", process)
         fragile.__exit__(None, None, None)
@@ -153,7 +163,7 @@ def test_mlflow_may_be_down(uri: str, tmp_path: Path) -> None:
     with (
         Simulator(jobs=[one], clock=clock) as simulator,
         MlflowServer(uri, tmp_path) as mlflow,
-        daemon(tmp_path, mlflow.url, ("openai", simulator)) as process,
+        started_daemon(tmp_path, mlflow.url, ("openai", simulator)) as process,
     ):
         wait_until(lambda: recorded(uri).keys() == {one.id}, "run", process)
         mlflow.kill()
@@ -167,6 +177,53 @@ def test_mlflow_may_be_down(uri: str, tmp_path: Path) -> None:
         assert "Traceback" not in process.said
         process.send(signal.SIGTERM)
         assert process.end() == 0
+
+
+class Service:
+    """A provider that may end its service, and begin it again."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.asked = 0
+
+    def __call__(self, _: Request) -> Reply | None:
+        """Refuse a request, or let it pass."""
+        self.asked += 1
+        return None if self.is_open else json_reply({"error": {"message": "Gone"}}, 410)
+
+
+def test_a_service_that_has_ended_is_asked_less_often(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """After three such replies; others go on at their pace, and so does it once it answers."""
+    ended, other, stopping = Service(), Service(), threading.Event()
+    ended.is_open = False
+    with (
+        Simulator(clock=clock, intercept=ended) as first,
+        Simulator(clock=clock, intercept=other) as second,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
+        syncs[1].name = "another"
+        done = thread.submit(daemon.run, syncs, interval=0.1, stopping=stopping, rarely=3.0)
+        try:
+            wait_for(lambda: ended.asked == 3)
+            before = other.asked
+            wait_for(lambda: other.asked > before + 5)
+            assert ended.asked == 3
+            ended.is_open = True
+            wait_for(lambda: ended.asked > 10)
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.01)
 
 
 # The passes
@@ -347,7 +404,7 @@ def test_a_pass_that_breaks_unexpectedly_is_told(uri: str, tmp_path: Path) -> No
 
     with (
         Simulator(clock=Clock(), intercept=intercept) as simulator,
-        daemon(tmp_path, uri, ("openai", simulator)) as process,
+        started_daemon(tmp_path, uri, ("openai", simulator)) as process,
     ):
         wait_until(
             lambda: recorded(uri).keys() == {"ftjob-odd"} or process.count("[error") > 0,

@@ -27,7 +27,7 @@ BASE_URL = "https://provider.example/v1"
 PATH = "/fine_tuning/jobs"
 JSON = {"content-type": "application/json"}
 PASSING = [408, 409, 429, 500, 502, 503, 504]
-LASTING = [300, 302, 400, 401, 403, 404, 405, 410, 413, 422]
+LASTING = [300, 302, 400, 401, 403, 404, 405, 410, 413, 422, 501]
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,7 +482,7 @@ CLASSES: list[tuple[int, type[errors.ProviderError]]] = [
     (401, errors.Unauthorized),
     (403, errors.Forbidden),
     (404, errors.NotFound),
-    (405, errors.Refused),
+    (405, errors.NotOffered),
     (408, errors.Refused),
     (409, errors.Refused),
     (410, errors.Withdrawn),
@@ -490,6 +490,7 @@ CLASSES: list[tuple[int, type[errors.ProviderError]]] = [
     (422, errors.Refused),
     (429, errors.Throttled),
     (500, errors.ServerFailed),
+    (501, errors.NotOffered),
     (502, errors.ServerFailed),
     (503, errors.ServerFailed),
     (599, errors.ServerFailed),
@@ -506,6 +507,64 @@ def test_each_status_becomes_its_error(status: int, kind: type[errors.ProviderEr
     assert "as the server says" in error.sentence
     if kind in {errors.Unauthorized, errors.Forbidden, errors.Withdrawn, errors.Throttled}:
         assert error.remedy
+
+
+ENTRY: list[tuple[int, object, type[errors.ProviderError]]] = [
+    (404, {"error": {"message": "Invalid URL"}}, errors.NoService),
+    (404, {"detail": "Not Found"}, errors.NoService),
+    (410, {}, errors.Withdrawn),
+    (403, {"error": {"message": "No more", "code": "training_not_available"}}, errors.Withdrawn),
+    (403, {"error": {"message": "Missing scopes", "code": "missing_scope"}}, errors.Forbidden),
+    (403, {"error": {"message": "Fine-tuning is deprecated"}}, errors.Withdrawn),
+    (400, {"error": {"message": "This endpoint was sunset on 2026-09-15."}}, errors.Withdrawn),
+    (422, {"detail": "Fine-tuning is no longer available."}, errors.Withdrawn),
+    (422, {"detail": [{"msg": "Field required"}]}, errors.Refused),
+    (400, {"error": {"message": "limit is no integer"}}, errors.Refused),
+    (500, {"error": {"message": "deprecated"}}, errors.ServerFailed),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), ENTRY)
+def test_where_the_service_begins_a_reply_may_say_that_it_is_no_more(
+    status: int, body: object, kind: type[errors.ProviderError]
+) -> None:
+    """By its status, its code or its words; the remedy says what stays."""
+    with pytest.raises(errors.ProviderError) as caught:
+        script(answer(status, body)).http().get_object(PATH, is_entry=True)
+    assert type(caught.value) is kind
+    if isinstance(caught.value, errors.Withdrawn):
+        assert "MLflow" in caught.value.remedy
+        assert "once a day" in caught.value.remedy
+        assert str(status) in caught.value.sentence
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), ENTRY)
+def test_of_one_job_the_same_words_mean_that_job(
+    status: int, body: object, kind: type[errors.ProviderError]
+) -> None:
+    """A job whose model is deprecated does not end its provider's pass; two replies always do."""
+    del kind
+    error = failure(script(answer(status, body)))
+    ends = status == 410 or "training_not_available" in str(body)
+    assert isinstance(error, errors.Withdrawn) == ends
+
+
+def test_what_a_server_does_not_have_may_be_none() -> None:
+    """404, 405 and 501 are an answer where it is asked what there is; other failures are not."""
+    for status in (404, 405, 501):
+        assert script(answer(status)).http().find_object(PATH) is None
+    assert script(answer(200, {"a": 1})).http().find_object(PATH) == {"a": 1}
+    for status in (401, 403, 410, 422, 500):
+        with pytest.raises(errors.ProviderError):
+            script(answer(status)).http().find_object(PATH)
+
+
+def test_a_hint_is_no_loss_to_go_without() -> None:
+    """Whatever the reason."""
+    assert script(answer(200, {"a": 1})).http().hint(PATH) == {"a": 1}
+    for status in (401, 403, 404, 410, 422, 500):
+        assert script(answer(status)).http().hint(PATH) == {}
+    assert script(httpx.ConnectError("no")).http().hint(PATH) == {}
 
 
 def test_the_request_id_is_told() -> None:

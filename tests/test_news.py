@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from bridge import errors, log
-from bridge.daemon import News, Teller
+from bridge.daemon import News, Pace, Teller
 from bridge.model import MetricPoint
 from bridge.plan import Plan
 from bridge.report import Kind, Outcome, Report
@@ -192,6 +192,37 @@ def test_a_request_to_stop_is_neither_outage_nor_recovery() -> None:
     assert len(told(news, stopped(DOWN))) == 1
     assert told(news, end) == []
     assert [line["event"] for line in told(news, stopped(None))] == ["recovered"]
+
+
+# A service that has ended
+
+GONE = stopped(errors.Withdrawn("No more", "What MLflow holds stays"))
+WELL = stopped(None)
+
+
+@pytest.mark.parametrize(
+    ("reports", "paces"),
+    [
+        ([WELL, WELL], [60, 60]),
+        ([GONE, GONE, GONE, GONE], [60, 60, 3600, 3600]),
+        ([GONE, GONE, WELL, GONE, GONE], [60, 60, 60, 60, 60]),
+        ([GONE, GONE, stopped(DOWN), GONE, GONE], [60, 60, 60, 60, 60]),
+        ([GONE, GONE, GONE, WELL, GONE], [60, 60, 3600, 60, 60]),
+        ([GONE, GONE, GONE, stopped(DOWN), GONE], [60, 60, 3600, 3600, 3600]),
+        ([stopped(errors.NoService("No", "Check"))] * 3, [60, 60, 3600]),
+        ([stopped(errors.Unauthorized("No", "Check"))] * 5, [60] * 5),
+        ([failed("ftjob-a")] * 5, [60] * 5),
+    ],
+)
+def test_a_service_that_has_ended_is_asked_rarely(reports: list[Report], paces: list[int]) -> None:
+    """Once it has said so three times in a row, until it gives an answer again."""
+    pace = Pace(60, 3600)
+    before = pace.seconds
+    for report, expected in zip(reports, paces, strict=True):
+        changes = pace.changes(report)
+        assert pace.seconds == expected
+        assert changes == (expected != before)
+        before = expected
 
 
 # Jobs as they are recorded

@@ -809,7 +809,7 @@ def test_any_key_will_do_by_default_but_none(world: World) -> None:
         ("/fine_tuning/jobs/ftjob-unknown/checkpoints", 404),
         ("/files/file-unknown", 404),
         ("/files/file-unknown/content", 404),
-        ("/models", 404),
+        ("/engines", 404),
         ("/fine_tuning/jobs?limit=many", 400),
         ("/fine_tuning/jobs?after=ftjob-unknown", 400),
     ],

@@ -16,6 +16,7 @@ import sys
 import termios
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,33 @@ def test_a_checkpoint_without_metrics_is_shown(uri: str, store: Store) -> None:
     """A checkpoint counts though the provider measured nothing at it."""
     store.add("openai", "FINISHED", checkpoint="ft:only:ckpt-step-1")
     assert document(uri)["providers"]["openai"]["newest_checkpoint"] == "ft:only:ckpt-step-1"
+
+
+def test_models_that_end_soon_are_warned_of(uri: str, folder: Path) -> None:
+    """With the day and the first of their names; programs get all of them."""
+    day = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.create_experiment("hosted-fine-tunes")
+    for number in range(5):
+        tags = {
+            "fine_tuning_provider": "openai",
+            "fine_tuning_job_id": f"ftjob-{number}",
+            "fine_tuned_model": f"ft:m{number}",
+            "fine_tuned_model_shutdown": day,
+        }
+        client.create_run(experiment, start_time=1, tags=tags)
+    warned = f"! openai shuts down on {day}: ft:m0, ft:m1, ft:m2 and 2 more"
+    assert warned in status(environ(uri))
+    found = document(uri)["providers"]["openai"]["shutdowns"]
+    assert found == [{"day": day, "model": f"ft:m{number}"} for number in range(5)]
+    assert list(folder.iterdir()) == []
+
+
+def test_nothing_that_ends_is_no_warning(uri: str, store: Store) -> None:
+    """Most models have no such day."""
+    store.add("openai", "FINISHED", checkpoint="ft:m:ckpt-step-1")
+    assert "shuts down" not in status(environ(uri))
+    assert document(uri)["providers"]["openai"]["shutdowns"] == []
 
 
 # Lag

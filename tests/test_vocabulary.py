@@ -36,7 +36,13 @@ OPENAI_NAMES = (
     "full_valid_mean_token_accuracy",
 )
 MISTRAL_NAMES = ("train_loss", "valid_loss", "valid_mean_token_accuracy")
-NAMES = {"openai": OPENAI_NAMES, "mistral": MISTRAL_NAMES}
+TOGETHER_NAMES = ("train/loss", "eval/loss", "train/grad_norm", "train/learning_rate")
+NAMES: dict[str, tuple[str, ...]] = {
+    "openai": OPENAI_NAMES,
+    "mistral": MISTRAL_NAMES,
+    "together": TOGETHER_NAMES,
+    "fireworks": ("train/loss", "eval/loss"),
+}
 
 EXPECTED = {
     ("huggingface", "openai"): {
@@ -62,6 +68,14 @@ EXPECTED = {
     ("torchtune", "mistral"): {"train_loss": "loss", "valid_loss": "val_loss"},
     ("provider", "openai"): {},
     ("provider", "mistral"): {},
+    ("huggingface", "together"): {"train/loss": "loss", "eval/loss": "eval_loss"},
+    ("lightning", "together"): {"train/loss": "train_loss", "eval/loss": "val_loss"},
+    ("torchtune", "together"): {"train/loss": "loss", "eval/loss": "val_loss"},
+    ("provider", "together"): {},
+    ("huggingface", "fireworks"): {"train/loss": "loss", "eval/loss": "eval_loss"},
+    ("lightning", "fireworks"): {"train/loss": "train_loss", "eval/loss": "val_loss"},
+    ("torchtune", "fireworks"): {"train/loss": "loss", "eval/loss": "val_loss"},
+    ("provider", "fireworks"): {},
 }
 
 EXPECTED_PARAMS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
@@ -80,10 +94,43 @@ EXPECTED_PARAMS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
     ("torchtune", "mistral"): {},
     ("provider", "openai"): {},
     ("provider", "mistral"): {},
+    ("huggingface", "together"): {
+        "n_epochs": ("num_train_epochs",),
+        "batch_size": ("per_device_train_batch_size", "batch_size"),
+        "warmup_ratio": ("warmup_ratio",),
+    },
+    ("lightning", "together"): {"n_epochs": ("max_epochs",)},
+    ("torchtune", "together"): {"n_epochs": ("epochs",), "batch_size": ("batch_size",)},
+    ("provider", "together"): {},
+    ("huggingface", "fireworks"): {
+        "epochs": ("num_train_epochs",),
+        "batchSizeSamples": ("per_device_train_batch_size", "batchSizeSamples"),
+    },
+    ("lightning", "fireworks"): {"epochs": ("max_epochs",)},
+    ("torchtune", "fireworks"): {
+        "epochs": ("epochs",),
+        "batchSizeSamples": ("batch_size", "batchSizeSamples"),
+    },
+    ("provider", "fireworks"): {},
 }
-PARAMS = {
+PARAMS: dict[str, tuple[str, ...]] = {
     "openai": ("n_epochs", "batch_size", "learning_rate_multiplier", "seed", "method"),
     "mistral": ("epochs", "training_steps", "warmup_fraction", "learning_rate", "seed"),
+    "together": ("n_epochs", "batch_size", "warmup_ratio", "learning_rate", "training_method"),
+    "fireworks": ("epochs", "batchSizeSamples", "learningRate"),
+}
+
+# Azure and Nebius speak OpenAI's API, Nebius with one more param that others have too.
+for _kind in ("azure", "nebius"):
+    NAMES[_kind] = NAMES["openai"]
+    PARAMS[_kind] = PARAMS["openai"]
+    for _preset in PRESETS:
+        EXPECTED[_preset, _kind] = EXPECTED[_preset, "openai"]
+        EXPECTED_PARAMS[_preset, _kind] = EXPECTED_PARAMS[_preset, "openai"]
+PARAMS["nebius"] += ("warmup_ratio",)
+EXPECTED_PARAMS["huggingface", "nebius"] = {
+    **EXPECTED_PARAMS["huggingface", "openai"],
+    "warmup_ratio": ("warmup_ratio",),
 }
 
 

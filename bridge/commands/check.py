@@ -9,7 +9,7 @@ from enum import Enum
 from bridge import log
 from bridge.assembly import experiments_of, manner_of, open_provider, redactor_of, router_of
 from bridge.commands.console import out, print_json, safe
-from bridge.errors import BridgeError, NotFound
+from bridge.errors import BridgeError, NoService, NotFound
 from bridge.settings import ProviderSettings, Settings
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
@@ -72,7 +72,7 @@ def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
     for provider in settings.providers:
         try:
             yield _provider(settings, provider, redactor)
-        except NotFound as error:
+        except (NoService, NotFound) as error:
             yield Finding(
                 provider.name,
                 Verdict.WRONG,

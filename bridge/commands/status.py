@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Final
 
 from rich.table import Table
 
@@ -22,6 +24,10 @@ _COLUMNS = {
     "FAILED": "failed",
     "KILLED": "cancelled",
 }
+_NOTICE: Final = 60
+"""Days ahead of a model's end in which it is warned of."""
+_SHOWN: Final = 3
+"""Models of one day that are named; the rest is counted."""
 
 
 @dataclass(slots=True)
@@ -36,11 +42,15 @@ class Tracked:
     """As ``newest_point``, of the jobs that are running alone."""
     checkpoint: str = ""
     """The newest checkpoint's model name."""
+    ends: dict[str, set[str]] = field(default_factory=dict)
+    """By the day on which they are shut down the models of its jobs."""
     _checkpoint_at: int = -1
 
     def add(self, run: RunState) -> None:
         """Count a run."""
         self.jobs[run.status] += 1
+        if (end := run.tags.get(tags.SHUTDOWN)) and (model := run.tags.get(tags.MODEL)):
+            self.ends.setdefault(end, set()).add(model)
         at = max((moment for _, moment in run.newest.values()), default=0)
         if run.tags.get(tags.CHECKPOINT) and at > self._checkpoint_at:
             self._checkpoint_at = at
@@ -54,6 +64,13 @@ class Tracked:
     def lag(self, now: int) -> int | None:
         """Milliseconds since the newest point of a running job."""
         return None if self.newest_active is None else max(0, now - self.newest_active)
+
+    def ending(self, now: int) -> Iterator[tuple[str, list[str]]]:
+        """The days to come on which models are shut down before long, with the models."""
+        today = datetime.fromtimestamp(now // 1000, UTC).date()
+        for day in sorted(self.ends):
+            if 0 <= _days_to(day, today) <= _NOTICE:
+                yield day, sorted(self.ends[day])
 
 
 def tally(runs: Iterable[RunState]) -> dict[str, Tracked]:
@@ -95,6 +112,9 @@ def status(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fa
     for name, tracked in sorted(providers.items()):
         if tracked.checkpoint:
             console.print(f"newest checkpoint of {safe(name)}: {safe(tracked.checkpoint)}")
+    for name, tracked in sorted(providers.items()):
+        for day, models in tracked.ending(now):
+            console.print(f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}")
     print_links(tracking, experiments)
     return 0
 
@@ -125,7 +145,23 @@ def _document(tracked: Tracked, now: int) -> dict[str, object]:
         "newest_point": tracked.newest_point,
         "newest_checkpoint": tracked.checkpoint or None,
         "lag_seconds": None if lag is None else lag / 1000,
+        "shutdowns": [
+            {"day": day, "model": model} for day, models in tracked.ending(now) for model in models
+        ],
     }
+
+
+def _days_to(day: str, today: date) -> int:
+    """From today to a day; -1 for what is no day: a user may have edited it."""
+    try:
+        return (date.fromisoformat(day) - today).days
+    except ValueError:
+        return -1
+
+
+def _few(models: list[str]) -> str:
+    more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
+    return safe(", ".join(models[:_SHOWN])) + more
 
 
 def age(milliseconds: int) -> str:

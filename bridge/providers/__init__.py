@@ -12,17 +12,23 @@ from typing import ClassVar, Protocol
 
 from bridge.http import Http
 from bridge.model import IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.providers.azure import Azure
+from bridge.providers.fireworks import Fireworks
 from bridge.providers.mistral import Mistral
+from bridge.providers.nebius import Nebius
 from bridge.providers.openai import OpenAI
+from bridge.providers.together import Together
 
 
 class Provider(Protocol):
     """What the bridge asks of a hosted fine-tuning API."""
 
     base_url: ClassVar[str]
-    """Where the public service is."""
+    """Where the public service is. Variables of the environment may be part of it: ``${NAME}``."""
     key_variable: ClassVar[str]
     """The environment variable in which its users keep their key."""
+    key_header: ClassVar[str | None]
+    """The header that takes the bare key; ``None``: it is a bearer token as usual."""
     header_variables: ClassVar[Mapping[str, str]]
     """Headers that its own SDK takes from the environment, with the variables' names."""
     statuses: ClassVar[Mapping[str, JobStatus]]
@@ -67,7 +73,14 @@ class Provider(Protocol):
         """
 
 
-TYPES: Mapping[str, type[Provider]] = {"openai": OpenAI, "mistral": Mistral}
+TYPES: Mapping[str, type[Provider]] = {
+    "openai": OpenAI,
+    "azure": Azure,
+    "nebius": Nebius,
+    "mistral": Mistral,
+    "fireworks": Fireworks,
+    "together": Together,
+}
 """Every provider, by the ``type`` that a configuration gives it."""
 
 __all__ = ["TYPES", "Provider"]

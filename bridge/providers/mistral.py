@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
@@ -26,6 +27,7 @@ from bridge.model import (
 )
 from bridge.providers.documents import documents
 from bridge.providers.page import read_page
+from bridge.providers.shutdowns import Shutdowns
 from bridge.untrusted import one_line
 from bridge.wire import (
     Identifier,
@@ -87,6 +89,7 @@ class Mistral:
 
     base_url: ClassVar = "https://api.mistral.ai/v1"
     key_variable: ClassVar = "MISTRAL_API_KEY"
+    key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: ClassVar[Mapping[str, JobStatus]] = {
         "QUEUED": JobStatus.QUEUED,
@@ -113,15 +116,17 @@ class Mistral:
 
     def __init__(self, http: Http, *, curves: bool = True) -> None:
         self._http = http
+        self._shutdowns = Shutdowns(http)
         del curves  # The checkpoints are the curve: there is nothing beside them to leave out.
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
+        self._shutdowns.forget()
         number = listed = 0
         seen: set[str] = set()
         while True:
             query = {"page": number, "page_size": _PAGE_SIZE}
-            reply = self._http.get_object("/fine_tuning/jobs", query)
+            reply = self._http.get_object("/fine_tuning/jobs", query, is_entry=True)
             rows = reply.get("data") or []
             if not isinstance(rows, list) or not {"data", "total"} & reply.keys():
                 raise BadReply("The reply to /fine_tuning/jobs has no list", "Check base_url")
@@ -157,7 +162,7 @@ class Mistral:
             row.step_number: _checkpoint(row, skipped) for row in record.checkpoints or ()
         }
         return Snapshot(
-            job=job,
+            job=replace(job, model_shutdown=self._shutdowns.of(job)),
             checkpoints=tuple(checkpoints[step] for step in sorted(checkpoints)),
             documents=kept,
             skipped=tuple(skipped),

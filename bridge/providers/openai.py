@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import ClassVar
 
-from bridge.errors import BadReply
 from bridge.http import Http, segment
 from bridge.model import (
     Checkpoint,
@@ -27,6 +26,7 @@ from bridge.model import (
 )
 from bridge.providers import result_file
 from bridge.providers.documents import documents
+from bridge.providers.openai_lists import JOBS, Parts, job_path, newest_first, pages
 from bridge.providers.openai_records import (
     CheckpointRecord,
     EventRecord,
@@ -37,17 +37,11 @@ from bridge.providers.openai_records import (
     params,
     started_at,
     total_steps,
+    whole,
 )
 from bridge.providers.page import read_page
-from bridge.wire import (
-    milliseconds,
-    read_record,
-    read_rows,
-)
-
-_PAGE_SIZE: Final = 100
-_PAGES: Final = "https://platform.openai.com/finetune"
-"""Where people look at their jobs."""
+from bridge.providers.shutdowns import Shutdowns
+from bridge.wire import milliseconds, read_record, read_rows
 
 
 class OpenAI:
@@ -59,6 +53,13 @@ class OpenAI:
         "OpenAI-Organization": "OPENAI_ORG_ID",
         "OpenAI-Project": "OPENAI_PROJECT_ID",
     }
+    key_header: ClassVar[str | None] = None
+    pages_url: ClassVar[str | None] = "https://platform.openai.com/finetune"
+    """Where people look at their jobs, if there is an address for each."""
+    is_whole: ClassVar[bool] = False
+    """Whether every server of this kind has all lists below a job."""
+    has_result_files: ClassVar[bool] = True
+    """Whether a result file holds metrics."""
     statuses: ClassVar[Mapping[str, JobStatus]] = {
         "created": JobStatus.QUEUED,
         "pending": JobStatus.QUEUED,
@@ -86,16 +87,22 @@ class OpenAI:
     def __init__(self, http: Http, *, curves: bool = True) -> None:
         self._http = http
         self._is_public = http.is_at(self.base_url)
+        self._parts = Parts(http, is_whole=self.is_whole or self._is_public)
+        self._shutdowns = Shutdowns(http)
         self._curves = curves
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        for rows in self._rows("/fine_tuning/jobs"):
+        self._shutdowns.forget()
+        yield from self._pages()
+
+    def _pages(self) -> Iterator[Page]:
+        for rows in newest_first(pages(self._http, JOBS)):
             yield read_page(JobRecord, rows, self._job)
 
     def job(self, job_id: str) -> Job:
         """One job, as its own address has it."""
-        reply = self._http.get_object(_path(job_id))
+        reply = self._http.get_object(job_path(job_id))
         return self._job(*read_record(JobRecord, reply), reply)
 
     def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
@@ -104,26 +111,29 @@ class OpenAI:
         if not job.status.has_started:
             kept = documents(job.raw, skipped) if keep else {}
             return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
-        rows = [row for page in self._rows(f"{_path(job.id)}/checkpoints") for row in page]
+        rows = [row for page in self._part(job, "checkpoints") for row in page]
         checkpoints = _checkpoints(rows, skipped)
         file = result_file.ResultFile(job, self._content, skipped)
-        events = _Events(self._rows(f"{_path(job.id)}/events"), skipped)
-        pages: Iterable[list[EventRecord]] = events.pages()
+        events = _Events(newest_first(self._part(job, "events")), skipped)
+        told: Iterable[list[EventRecord]] = events.pages()
         if keep:
-            pages, is_logged = list(pages), _nothing
+            told, is_logged = list(told), _nothing
         curve: list[CurvePoint] = []
         if self._curves:
-            curve = _curve(job, pages, checkpoints, file=file, is_logged=is_logged, skipped=skipped)
+            curve = _curve(job, told, checkpoints, file=file, is_logged=is_logged, skipped=skipped)
         kept = {}
         if keep:
             kept = documents(job.raw, skipped, checkpoints=rows, events=events.rows)
             kept |= file.document
         return Snapshot(
-            job=_with_news(job, events.records, checkpoints, curve),
+            job=replace(
+                _with_news(job, events.records, checkpoints, curve),
+                model_shutdown=self._shutdowns.of(job),
+            ),
             checkpoints=checkpoints,
             curve=tuple(curve),
             documents=kept,
-            skipped=tuple(skipped),
+            skipped=(*skipped, *self._parts.news()),
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
@@ -133,35 +143,15 @@ class OpenAI:
     def _content(self, file_id: str) -> bytes | None:
         return self._http.find_bytes(_content_path(file_id))
 
-    def _rows(self, path: str) -> Iterator[list[object]]:
-        """The pages of a list. The cursor is the last row's id."""
-        after: str | None = None
-        seen: set[str] = set()
-        while True:
-            query: dict[str, str | int] = {"limit": _PAGE_SIZE}
-            if after is not None:
-                query["after"] = after
-            reply = self._http.get_object(path, query)
-            if "data" not in reply:
-                raise BadReply(f"The reply to {path} has no list", "Check base_url")
-            rows = reply["data"] or []
-            if not isinstance(rows, list):
-                raise BadReply(f"The list in the reply to {path} is no list", "Check base_url")
-            yield rows
-            more = reply.get("has_more")
-            if not rows or more is False:
-                return
-            after = _cursor(rows)
-            if after is not None and after not in seen:
-                seen.add(after)
-            elif more:
-                raise BadReply(f"The pages of {path} do not end: there is no new cursor to go on")
-            else:
-                return
+    def _part(self, job: Job, name: str) -> Iterator[list[object]]:
+        """The pages of a list below a job."""
+        jobs = (each for page in self._pages() for each in page.jobs)
+        return self._parts.pages(job, name, jobs)
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
         word = record.status or ""
         chosen = params(record)
+        is_shown = self._is_public and self.pages_url is not None
         return Job(
             id=record.id,
             status=self.statuses.get(word, JobStatus.UNKNOWN),
@@ -174,12 +164,13 @@ class OpenAI:
             trained_tokens=record.trained_tokens,
             error=error_text(record.error),
             params=chosen,
+            total_steps=whole(record.total_steps),
             epochs=numbers(chosen)[0].get("n_epochs"),
             training_files=_known(record.training_file),
             validation_files=_known(record.validation_file),
-            result_files=tuple(record.result_files or ()),
+            result_files=tuple(record.result_files or ()) if self.has_result_files else (),
             metadata=metadata(record),
-            page=f"{_PAGES}/{segment(record.id)}" if self._is_public else None,
+            page=f"{self.pages_url}/{segment(record.id)}" if is_shown else None,
             raw=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
@@ -203,10 +194,6 @@ class _Events:
             records = [record for record, _ in found]
             self.records += records
             yield records
-
-
-def _path(job_id: str) -> str:
-    return f"/fine_tuning/jobs/{segment(job_id)}"
 
 
 def _content_path(file_id: str) -> str:
@@ -288,17 +275,8 @@ def _with_news(
     curve: list[CurvePoint],
 ) -> Job:
     """The job with what its parts tell of it."""
-    steps = total_steps(events)
+    steps = total_steps(events) or job.total_steps
     if steps is None and job.status is JobStatus.SUCCEEDED:
         reached = {*(point.step for point in curve), *(each.step for each in checkpoints)}
         steps = max((step for step in reached if step > 0), default=None)
     return replace(job, started_at=started_at(events), total_steps=steps)
-
-
-def _cursor(rows: list[object]) -> str | None:
-    """The id of the last row that has one."""
-    for row in reversed(rows):
-        identifier = row.get("id") if isinstance(row, dict) else None
-        if isinstance(identifier, str) and identifier:
-            return identifier
-    return None

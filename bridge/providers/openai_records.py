@@ -44,6 +44,7 @@ class JobRecord(Record):
     result_files: list[str] | None = None
     user_provided_suffix: str | None = None
     suffix: str | None = None
+    total_steps: object = None
     seed: int | None = None
     error: JobError | None = None
     hyperparameters: dict[str, object] | None = None
@@ -118,10 +119,14 @@ def started_at(events: Iterable[EventRecord]) -> int | None:
 
 def total_steps(events: Iterable[EventRecord]) -> int | None:
     """How many steps the job has, if one of ``events`` tells."""
-    told = [{"steps": (event.data or {}).get("total_steps")} for event in events]
-    counts = [numbers(each)[0].get("steps", 0.0) for each in told]
-    whole = [int(n) for n in counts if n > 0 and n.is_integer() and is_step(int(n))]
-    return max(whole, default=None)
+    told = (whole((event.data or {}).get("total_steps")) for event in events)
+    return max((steps for steps in told if steps is not None), default=None)
+
+
+def whole(number: object) -> int | None:
+    """``number`` as a number of steps, if it can be one."""
+    count = numbers({"steps": number})[0].get("steps", 0.0)
+    return int(count) if count > 0 and count.is_integer() and is_step(int(count)) else None
 
 
 def event_points(record: EventRecord, skipped: list[str]) -> Iterator[CurvePoint]:

@@ -1,9 +1,12 @@
-"""The read side of OpenAI's fine-tuning API: routes, cursor paging and error bodies."""
+"""The read side of OpenAI's fine-tuning API: routes, cursor paging and error bodies.
+
+Others speak it in a dialect of their own: the same routes with other objects and errors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from bridge.simulator.openai_objects import (
     FileRole,
@@ -13,6 +16,7 @@ from bridge.simulator.openai_objects import (
     file_ids,
     file_object,
     job_object,
+    model_objects,
 )
 from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
 from bridge.simulator.world import SimulatedJob, newest_first
@@ -26,41 +30,76 @@ _SHOWN_OF_KEY = 4
 _T = TypeVar("_T")
 
 
+class Refusal(Protocol):
+    """Makes an error."""
+
+    def __call__(
+        self, http_status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> RefusedError:
+        """The error with these words."""
+
+
+class Dialect(NamedTuple):
+    """What differs between the servers that speak OpenAI's API."""
+
+    job: Callable[[SimulatedJob, float], JsonObject]
+    checkpoints: Callable[[SimulatedJob, float], list[JsonObject]]
+    events: Callable[[SimulatedJob, float], list[JsonObject]]
+    models: Callable[[Iterable[SimulatedJob], float], list[JsonObject]]
+    refused: Refusal
+    tells_ends: bool
+    """Whether a list of checkpoints names its first and last."""
+
+
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
     """The reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
     """
+    return answer_in(_OPENAI, jobs, now, request)
+
+
+def answer_in(
+    dialect: Dialect, jobs: Iterable[SimulatedJob], now: float, request: Request
+) -> Reply:
+    """The same in a dialect.
+
+    Raises:
+        RefusedError: the reply is an error.
+    """
+    refused = dialect.refused
     if request.method != "GET":
-        raise _refused(405, f"Not allowed to {request.method} on /v1{request.path}. (simulated)")
+        raise refused(405, f"Not allowed to {request.method} on /v1{request.path}. (simulated)")
     known = newest_first(jobs, now)
     match request.path.strip("/").split("/"):
         case ["fine_tuning", "jobs"]:
             wanted = [job for job in known if _has_metadata(job, request.query)]
-            page, has_more = _page(wanted, _job_id, request, _JOBS_LIMIT)
-            return _list([job_object(job, now) for job in page], has_more=has_more)
+            page, has_more = _page(wanted, _job_id, request, _JOBS_LIMIT, refused)
+            return _list([dialect.job(job, now) for job in page], has_more=has_more)
         case ["fine_tuning", "jobs", job_id]:
-            return json_reply(job_object(_find(known, job_id), now))
+            return json_reply(dialect.job(_find(known, job_id, refused), now))
         case ["fine_tuning", "jobs", job_id, "checkpoints"]:
-            rows = checkpoint_objects(_find(known, job_id), now)
-            shown, has_more = _page(rows, _row_id, request, _CHECKPOINTS_LIMIT)
+            rows = dialect.checkpoints(_find(known, job_id, refused), now)
+            shown, has_more = _page(rows, _row_id, request, _CHECKPOINTS_LIMIT, refused)
             ends = {
                 "first_id": _row_id(shown[0]) if shown else None,
                 "last_id": _row_id(shown[-1]) if shown else None,
             }
-            return _list(shown, has_more=has_more, more=ends)
+            return _list(shown, has_more=has_more, more=ends if dialect.tells_ends else None)
         case ["fine_tuning", "jobs", job_id, "events"]:
-            rows = event_objects(_find(known, job_id), now)
-            shown, has_more = _page(rows, _row_id, request, _EVENTS_LIMIT)
+            rows = dialect.events(_find(known, job_id, refused), now)
+            shown, has_more = _page(rows, _row_id, request, _EVENTS_LIMIT, refused)
             return _list(shown, has_more=has_more)
+        case ["models"]:
+            return json_reply({"object": "list", "data": dialect.models(known, now)})
         case ["files", file_id]:
-            return json_reply(file_object(*_find_file(known, file_id, now)))
+            return json_reply(file_object(*_find_file(known, file_id, now, refused)))
         case ["files", file_id, "content"]:
-            content = file_content(*_find_file(known, file_id, now))
+            content = file_content(*_find_file(known, file_id, now, refused))
             return Reply(headers={"Content-Type": "application/octet-stream"}, body=content)
         case _:
-            raise _refused(404, f"Invalid URL ({request.method} /v1{request.path})")
+            raise refused(404, f"Invalid URL ({request.method} /v1{request.path})")
 
 
 def unauthorized(key: str) -> Reply:
@@ -76,17 +115,21 @@ def unauthorized(key: str) -> Reply:
 
 
 def _page(
-    items: Sequence[_T], item_id: Callable[[_T], str], request: Request, default: int
+    items: Sequence[_T],
+    item_id: Callable[[_T], str],
+    request: Request,
+    default: int,
+    refused: Refusal,
 ) -> tuple[Sequence[_T], bool]:
     """The items after the cursor, and whether there are more."""
     limit = request.query.get("limit", str(default))
     if not limit.isdecimal():
-        raise _refused(400, f"'{limit}' is not of type 'integer' - 'limit'", param="limit")
+        raise refused(400, f"'{limit}' is not of type 'integer' - 'limit'", param="limit")
     start = 0
     if after := request.query.get("after"):
         ids = [item_id(item) for item in items]
         if after not in ids:
-            raise _refused(400, f"Invalid cursor: {after}", param="after")
+            raise refused(400, f"Invalid cursor: {after}", param="after")
         start = ids.index(after) + 1
     end = start + min(max(int(limit), 1), _MAX_LIMIT)
     return items[start:end], end < len(items)
@@ -104,12 +147,12 @@ def _row_id(row: JsonObject) -> str:
     return str(row["id"])
 
 
-def _find(jobs: Iterable[SimulatedJob], job_id: str) -> SimulatedJob:
+def _find(jobs: Iterable[SimulatedJob], job_id: str, refused: Refusal) -> SimulatedJob:
     for job in jobs:
         if job.id == job_id:
             return job
     message = f"Could not find fine tune: {job_id}"
-    raise _refused(404, message, param="fine_tune_id", code="fine_tune_not_found")
+    raise refused(404, message, param="fine_tune_id", code="fine_tune_not_found")
 
 
 def _has_metadata(job: SimulatedJob, query: Mapping[str, str]) -> bool:
@@ -126,12 +169,12 @@ def _has_metadata(job: SimulatedJob, query: Mapping[str, str]) -> bool:
 
 
 def _find_file(
-    jobs: Iterable[SimulatedJob], file_id: str, now: float
+    jobs: Iterable[SimulatedJob], file_id: str, now: float, refused: Refusal
 ) -> tuple[SimulatedJob, FileRole]:
     for job in jobs:
         if role := file_ids(job, now).get(file_id):
             return job, role
-    raise _refused(404, f"No such File object: {file_id}", param="id")
+    raise refused(404, f"No such File object: {file_id}", param="id")
 
 
 def _refused(
@@ -145,3 +188,13 @@ def _error(
 ) -> Reply:
     error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return json_reply({"error": error}, http_status)
+
+
+_OPENAI = Dialect(
+    job=job_object,
+    checkpoints=checkpoint_objects,
+    events=event_objects,
+    models=model_objects,
+    refused=_refused,
+    tells_ends=True,
+)

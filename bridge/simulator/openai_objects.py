@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from bridge.model import JobStatus
@@ -118,6 +119,33 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
         "metrics": values,
         "step_number": step,
     }
+
+
+def model_objects(jobs: Iterable[SimulatedJob], now: float) -> list[JsonObject]:
+    """The models that jobs have begun with and made, those with a date that have an end."""
+    return [
+        {
+            "object": "model",
+            "id": name,
+            "created": int(job.created_at),
+            "owned_by": "simulated",
+            "shutdown_date": _day(job.shutdown_at),
+        }
+        for job in jobs
+        for name in (job.original_model, *made_models(job, now, model_name))
+    ]
+
+
+def made_models(
+    job: SimulatedJob, now: float, name: Callable[[SimulatedJob, int], str]
+) -> tuple[str, ...]:
+    """The job's result, if it has come."""
+    is_done = status(job, now) is JobStatus.SUCCEEDED
+    return (name(job, job.total_steps),) if is_done else ()
+
+
+def _day(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).date().isoformat()
 
 
 def model_name(job: SimulatedJob, step: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from bridge.simulator import mistral, openai
+from bridge.simulator import azure, fireworks, mistral, openai, together
 from bridge.simulator.httpd import HOST, HttpServer
 from bridge.simulator.wire import RefusedError, Reply, Request, json_reply
 from bridge.simulator.world import Provider, SimulatedJob
@@ -21,11 +21,21 @@ class _Api(NamedTuple):
     provider: Provider
     base: str
     answer: Callable[[Iterable[SimulatedJob], float, Request], Reply]
-    unauthorized: Callable[[str], Reply]
+    unauthorized: Callable[[str], Reply] | None
+    """The reply to a missing or wrong key; ``None``: no key is asked for."""
 
 
 _OPENAI = _Api("openai", "/openai/v1", openai.answer, openai.unauthorized)
 _MISTRAL = _Api("mistral", "/mistral/v1", mistral.answer, mistral.unauthorized)
+_TOGETHER = _Api("together", "/together/v1", together.answer, together.unauthorized)
+_FIREWORKS = _Api(
+    "fireworks",
+    f"/fireworks/v1/{fireworks.ACCOUNT}",
+    fireworks.answer,
+    fireworks.unauthorized,
+)
+_AZURE = _Api("azure", "/azure", azure.answer, azure.unauthorized)
+_FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
 
 
 class Simulator:
@@ -84,9 +94,24 @@ class Simulator:
         return self.url + _OPENAI.base
 
     @property
+    def azure_url(self) -> str:
+        """The endpoint that takes the place of https://RESOURCE.openai.azure.com."""
+        return self.url + _AZURE.base
+
+    @property
     def mistral_url(self) -> str:
         """The base URL that takes the place of https://api.mistral.ai/v1."""
         return self.url + _MISTRAL.base
+
+    @property
+    def together_url(self) -> str:
+        """The base URL that takes the place of https://api.together.ai/v1."""
+        return self.url + _TOGETHER.base
+
+    @property
+    def fireworks_url(self) -> str:
+        """The base URL that takes the place of https://api.fireworks.ai/v1/accounts/ACCOUNT."""
+        return self.url + _FIREWORKS.base
 
     def __enter__(self) -> Self:
         self._server = HttpServer(self._port, self._answer)
@@ -117,10 +142,11 @@ class Simulator:
             return reply
         if request.path == "/":
             return self._page()
-        for api in (_OPENAI, _MISTRAL):
+        for api in (_OPENAI, _AZURE, _MISTRAL, _FIREWORKS, _FIREWORKS_FILES, _TOGETHER):
             if request.path.startswith(api.base + "/"):
-                key = _bearer(request)
-                if not key or self._api_key not in (None, key):
+                key = azure.key_of(request) if api is _AZURE else _bearer(request)
+                is_known = key and self._api_key in (None, key)
+                if api.unauthorized and not is_known:
                     return api.unauthorized(key)
                 path = request.path.removeprefix(api.base)
                 mine = [job for job in jobs if job.provider == api.provider]
@@ -136,7 +162,10 @@ class Simulator:
             "Everything here is simulated: jobs, models and metrics are made up, nothing is\n"
             "trained and nobody is billed. The formats are those of the real APIs.\n\n"
             f"OpenAI:   {self.openai_url}/fine_tuning/jobs\n"
+            f"Azure:    {self.azure_url}/openai/v1/fine_tuning/jobs\n"
             f"Mistral:  {self.mistral_url}/fine_tuning/jobs\n"
+            f"Together: {self.together_url}/fine-tunes\n"
+            f"Fireworks: {self.fireworks_url}/supervisedFineTuningJobs\n"
         )
         return Reply(headers={"Content-Type": "text/plain; charset=utf-8"}, body=text.encode())
 

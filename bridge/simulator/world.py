@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from bridge.model import JobStatus
 
-Provider = Literal["openai", "mistral"]
+Provider = Literal["openai", "mistral", "azure", "fireworks", "together"]
 Method = Literal["supervised", "dpo"]
 """A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it."""
 
@@ -78,6 +78,8 @@ class SimulatedJob:
     eval_every: int = 10
     seed: int = 1
     method: Method = "supervised"
+    shutdown_at: float | None = None
+    """When its models are shut down, if that is announced. OpenAI and Azure only."""
     plain_result_file: bool = False
     """Serves the result file as bare CSV, as for old jobs, instead of base64."""
 
@@ -90,12 +92,16 @@ class SimulatedJob:
             raise ValueError("Mistral does not pause jobs")
         if self.provider == "mistral" and self.metadata is not None:
             raise ValueError("Mistral has no metadata on jobs")
+        if self.provider == "together" and (self.metadata or self.outcome is Outcome.PAUSED):
+            raise ValueError("Together neither pauses jobs nor has metadata on them")
+        if self.provider == "fireworks" and self.metadata is not None:
+            raise ValueError("Fireworks has no metadata on jobs")
 
     @property
     def original_model(self) -> str:
         """The provider's own model that all training began with."""
         made, _, rest = self.base_model.partition(":")
-        return rest.split(":")[0] if made == "ft" else self.base_model
+        return rest.split(":")[0] if made == "ft" else self.base_model.split(".ft-")[0]
 
     @property
     def last_step(self) -> int:

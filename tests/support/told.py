@@ -25,6 +25,7 @@ class Told:
 
     base_url: ClassVar = "https://api.example.com/v1"
     key_variable: ClassVar = "EXAMPLE_API_KEY"
+    key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: ClassVar[Mapping[str, JobStatus]] = {}
     meanings: ClassVar[Mapping[str, Meaning]] = TYPES["openai"].meanings

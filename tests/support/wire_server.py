@@ -1,14 +1,14 @@
 """Scripted provider APIs at the wire: whatever a test puts into them is what they send.
 
-One class per wire format, in ``WIRES``: the contract of ``tests/test_provider_contract.py`` holds
-for every provider that has one.
+One class per wire format, all of them in ``tests.support.wires``: the contract of
+``tests/test_provider_contract.py`` holds for every provider that has one.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 from urllib.parse import unquote
@@ -17,6 +17,7 @@ import httpx
 
 from bridge.http import connect
 from bridge.providers import TYPES, Provider
+from bridge.signed import SignedFiles
 from bridge.untrusted import Redactor
 from tests.support.world import NoSleep
 
@@ -40,6 +41,45 @@ class Api(ABC):
     """The word for a job that is done."""
     wrong: ClassVar[Mapping[str, object]]
     """For each key that the provider reads, a value of a type that it cannot have."""
+    root: ClassVar[tuple[str, ...]] = ("fine_tuning", "jobs")
+    """The path of the job list."""
+    page_size: ClassVar[int | None] = 100
+    """How many jobs are asked for at once; ``None``: they come all together."""
+    step_key: ClassVar[str] = "step_number"
+    """What a checkpoint calls its step."""
+    curve_part: ClassVar[str | None] = "/events"
+    """The address that is asked for the curve alone."""
+    more_documents: ClassVar[frozenset[str]] = frozenset()
+    """What is kept besides the job, its checkpoints and its events."""
+    files_told: ClassVar[tuple[str, str]] = ("file-1", "file-2")
+    """The training and the validation file of a row."""
+    file_address: ClassVar[str] = "/files/{}/content"
+    """Where a file is asked for; ``{}`` is its id."""
+    id_key: ClassVar[str] = "id"
+    """What a row calls its job."""
+    id_prefix: ClassVar[str] = ""
+    """What the bridge puts before that, so that an id means one job alone."""
+    longest_id: ClassVar[int] = 250
+    status_key: ClassVar[str] = "status"
+    """What a row calls its status."""
+    measures_checkpoints: ClassVar[bool] = True
+    """Whether what is in ``checkpoints`` becomes checkpoints, or else the curve."""
+    measured_document: ClassVar[str] = "checkpoints.jsonl"
+    """What it is kept as."""
+    lists: ClassVar[frozenset[str]] = frozenset({"checkpoints.jsonl", "events.jsonl"})
+    """The documents with a line for each row."""
+    requests_a_page: ClassVar[int] = 1
+    omits_empty_lists: ClassVar[bool] = False
+    """Whether an object without anything says that there are no jobs."""
+    null_list: ClassVar[Mapping[str, object]] = {
+        "object": "list",
+        "data": None,
+        "total": 0,
+        "has_more": False,
+    }
+    """A list that is null."""
+    public_page: ClassVar[str | None] = None
+    """Where the public service shows a job to people; ``{}`` is its id."""
 
     jobs: list[object] = field(default_factory=list)
     checkpoints: object = field(default_factory=list)
@@ -65,6 +105,23 @@ class Api(ABC):
     def detail(self, job: Row) -> object:
         """A job's own reply."""
 
+    def bare(self, job_id: object, **fields: object) -> Row:
+        """A job of which nothing else is known."""
+        return {self.id_key: job_id, **fields}
+
+    def ids(self, job_ids: Iterable[str]) -> list[str]:
+        """What the bridge calls the jobs of these rows."""
+        return [f"{self.id_prefix}{job_id}" for job_id in job_ids]
+
+    def list_of(self, rows: list[object], *, has_more: bool | None) -> Row:
+        """A list of jobs, and whether it says that more follow."""
+        reply: Row = {"object": "list", "data": rows}
+        return reply | ({"has_more": True, "total": 10**9} if has_more else {})
+
+    def sent_checkpoints(self) -> object:
+        """The checkpoints as they are sent."""
+        return self.checkpoints
+
     def part(self, name: str, query: Mapping[str, str]) -> object:
         """What lies below a job, if anything does."""
         del name, query
@@ -76,22 +133,34 @@ class Api(ABC):
         assert len(self.requests) <= MOST_REQUESTS, "the provider asks without end"
         raw = request.url.raw_path.split(b"?")[0].decode()
         assert raw.startswith("/v1/"), raw
-        query = dict(request.url.params)
-        match [unquote(segment) for segment in raw.removeprefix("/v1/").split("/")]:
+        segments = [unquote(segment) for segment in raw.removeprefix("/v1/").split("/")]
+        answer = self.answer(segments, dict(request.url.params))
+        return answer or httpx.Response(404, json={"error": {"message": "nothing here"}})
+
+    def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
+        """The answer at a path below the base URL; ``None``: there is nothing."""
+        match path:
             case ["fine_tuning", "jobs"]:
                 reply = sent(self.page(query))
                 self.between()
                 return reply
             case ["fine_tuning", "jobs", job_id]:
-                for job in self.jobs:
-                    if isinstance(job, dict) and job.get("id") == job_id:
-                        return sent(self.detail(job))
-            case ["fine_tuning", "jobs", _, name] if (part := self.part(name, query)) is not None:
-                return sent(part)
+                found = self.find(job_id)
+                return None if found is None else sent(self.detail(found))
+            case ["fine_tuning", "jobs", _, name]:
+                part = self.part(name, query)
+                return None if part is None else sent(part)
             case ["files", file_id, "content"]:
                 content = self.files.get(file_id)
                 return self.file() if content is None else httpx.Response(200, content=content)
-        return httpx.Response(404, json={"error": {"message": "nothing here"}})
+        return None
+
+    def find(self, job_id: str) -> Row | None:
+        """The job of this id."""
+        for job in self.jobs:
+            if isinstance(job, dict) and job.get("id") == job_id:
+                return job
+        return None
 
     def file(self) -> httpx.Response:
         """A result file."""
@@ -108,7 +177,17 @@ class Api(ABC):
 
 def over(transport: httpx.BaseTransport, kind: str, *, curves: bool = True) -> Provider:
     """A provider over any transport; a retry costs no time."""
-    http = connect(BASE_URL, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport)
+    files = SignedFiles(
+        Redactor(), sleep=NoSleep(), transport=transport, resolve=lambda _host, _port: ["1.1.1.1"]
+    )
+    http = connect(
+        BASE_URL,
+        headers={},
+        redactor=Redactor(),
+        sleep=NoSleep(),
+        transport=transport,
+        signed=files,
+    )
     return TYPES[kind](http, curves=curves)
 
 
@@ -125,6 +204,7 @@ class OpenAIApi(Api):
     kind: ClassVar[str] = "openai"
     running: ClassVar[str] = "running"
     succeeded: ClassVar[str] = "succeeded"
+    public_page: ClassVar[str | None] = "https://platform.openai.com/finetune/{}"
     wrong: ClassVar[Mapping[str, object]] = {
         "status": 7,
         "model": ["m"],
@@ -244,6 +324,7 @@ class MistralApi(Api):
     kind: ClassVar[str] = "mistral"
     running: ClassVar[str] = "RUNNING"
     succeeded: ClassVar[str] = "SUCCESS"
+    files_told: ClassVar[tuple[str, str]] = ("a", "b")
     wrong: ClassVar[Mapping[str, object]] = {
         "status": 7,
         "model": ["m"],
@@ -307,7 +388,3 @@ def _without_parts(row: object) -> object:
     if not isinstance(row, dict):
         return row
     return {key: value for key, value in row.items() if key not in {"events", "checkpoints"}}
-
-
-WIRES: Mapping[str, type[Api]] = {"openai": OpenAIApi, "mistral": MistralApi}
-"""One for each of ``bridge.providers.TYPES``."""

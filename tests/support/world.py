@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
 
 from bridge.http import Http, connect
 from bridge.one_job import Manner
 from bridge.providers import TYPES
 from bridge.routing import Router
+from bridge.signed import SignedFiles
 from bridge.simulator import SimulatedJob, Simulator
+from bridge.simulator.world import Provider
 from bridge.sync import Sync
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
@@ -47,13 +49,20 @@ class NoSleep:
         self.asked.append(seconds)
 
 
-def job(
-    job_id: str, provider: Literal["openai", "mistral"] = "openai", **changes: object
-) -> SimulatedJob:
+BASE_MODELS: Mapping[Provider, str] = {
+    "openai": "gpt-4.1-mini-2025-04-14",
+    "azure": "gpt-4.1-mini-2025-04-14",
+    "mistral": "open-mistral-7b",
+    "together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
+    "fireworks": "accounts/fireworks/models/qwen3-8b",
+}
+
+
+def job(job_id: str, provider: Provider = "openai", **changes: object) -> SimulatedJob:
     """A short job that begins when the clock does."""
     settings: dict[str, object] = {
         "created_at": NOW,
-        "base_model": "gpt-4.1-mini-2025-04-14" if provider == "openai" else "open-mistral-7b",
+        "base_model": BASE_MODELS[provider],
         "suffix": f"about-{job_id[-6:]}",
         "total_steps": 12,
         "eval_every": 4,
@@ -63,8 +72,15 @@ def job(
 
 def over_http(url: str) -> Http:
     """A client of a simulated provider; a retry costs no time."""
-    headers = {"Authorization": f"Bearer {KEY}"}
-    return connect(url, headers=headers, redactor=Redactor([KEY]), sleep=NoSleep())
+    redactor = Redactor([KEY])
+    return connect(
+        url,
+        headers={"Authorization": f"Bearer {KEY}"},
+        redactor=redactor,
+        sleep=NoSleep(),
+        # The simulator's files are on this machine.
+        signed=SignedFiles(redactor, sleep=NoSleep(), trusts_every_host=True),
+    )
 
 
 def make_sync(
@@ -73,7 +89,7 @@ def make_sync(
     executor: ThreadPoolExecutor,
     clock: Clock,
     *,
-    kind: Literal["openai", "mistral"] = "openai",
+    kind: Provider = "openai",
     metric_names: str | dict[str, str] = "provider",
     vocabulary: Vocabulary | None = None,
     curves: bool = True,
@@ -83,7 +99,7 @@ def make_sync(
     register: str | None = None,
 ) -> Sync:
     """Passes over one side of a simulator; a retry costs no time."""
-    url = simulator.openai_url if kind == "openai" else simulator.mistral_url
+    url: str = getattr(simulator, f"{kind}_url")
     return Sync(
         name=kind,
         provider=TYPES[kind](over_http(url), curves=curves),

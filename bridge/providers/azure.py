@@ -1,0 +1,39 @@
+"""Azure OpenAI: OpenAI's jobs at an address of one's own, with a key in a header of its own.
+
+Wire format: Microsoft's specification of the fine-tuning API, 2024-10-21. Fields that are not set
+are missing, -1 stands for a hyperparameter that is still to be chosen, and its examples list
+checkpoints and events oldest first. There are two forms of address: ``.../openai/v1``, and
+``.../openai`` with a version in every request's query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from bridge.providers.openai import OpenAI
+
+_V1: Final = "/openai/v1"
+_CLASSIC: Final = "/openai"
+
+
+class Azure(OpenAI):
+    """An Azure OpenAI resource, or what stands before one."""
+
+    base_url: ClassVar[str] = "${AZURE_OPENAI_ENDPOINT}/openai/v1"
+    key_variable: ClassVar = "AZURE_OPENAI_API_KEY"
+    key_header: ClassVar[str | None] = "api-key"
+    header_variables: ClassVar[Mapping[str, str]] = {}
+    pages_url: ClassVar[str | None] = None
+    is_whole: ClassVar[bool] = True
+
+
+def address(endpoint: str, *, has_version: bool) -> str:
+    """The base URL at a resource's endpoint, which may name one of the two forms already."""
+    root = endpoint.strip().rstrip("/")
+    return root.removesuffix(_V1).removesuffix(_CLASSIC) + (_CLASSIC if has_version else _V1)
+
+
+def needs_version(base_url: str) -> bool:
+    """Whether requests to this address are refused without a version."""
+    return base_url.rstrip("/").endswith(_CLASSIC)

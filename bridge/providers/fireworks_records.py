@@ -1,0 +1,150 @@
+"""Fireworks' wire objects, as far as they are used, and what their parts mean.
+
+A field that nobody set may be absent, null, or its type's zero: JSON made of protocol buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Final
+
+from pydantic import Field
+
+from bridge.model import Scalar, numbers
+from bridge.untrusted import MASK, one_line
+from bridge.wire import Identifier, Moment, Record
+
+HYPERPARAMETERS: Final = (
+    "epochs",
+    "learningRate",
+    "learningRateWarmupSteps",
+    "loraRank",
+    "batchSize",
+    "batchSizeSamples",
+    "gradientAccumulationSteps",
+    "maxContextLength",
+    "optimizerWeightDecay",
+    "earlyStop",
+)
+"""What supervised jobs hold themselves, and others in ``trainingConfig``."""
+_FINE: Final = "OK"
+"""The status code of a job that nothing is wrong with."""
+_UNSPECIFIED: Final = "METHOD_UNSPECIFIED"
+_HIGHEST_COST: Final = 1e9
+"""More is no price."""
+_NANO: Final = 1e-9
+
+
+class Status(Record):
+    """How a job fares: a code and a sentence."""
+
+    code: str | None = None
+    message: str | None = None
+
+
+class Cost(Record):
+    """An amount of money: whole units, written as text, and billionths."""
+
+    currency: str | None = Field(None, alias="currencyCode")
+    units: str | None = None
+    nanos: int | None = None
+
+
+class Config(Record):
+    """What is to be trained into what."""
+
+    base_model: str | None = Field(None, alias="baseModel")
+    warm_start_from: str | None = Field(None, alias="warmStartFrom")
+    output_model: str | None = Field(None, alias="outputModel")
+
+
+class JobRecord(Config):
+    """A job of any of the three kinds."""
+
+    wire_name: ClassVar = "job"
+
+    name: Identifier
+    state: str | None = None
+    status: Status | None = None
+    display_name: str | None = Field(None, alias="displayName")
+    created_at: Moment = Field(None, alias="createTime")
+    completed_at: Moment = Field(None, alias="completedTime")
+    updated_at: Moment = Field(None, alias="updateTime")
+    dataset: str | None = None
+    evaluation_dataset: str | None = Field(None, alias="evaluationDataset")
+    cost: Cost | None = Field(None, alias="estimatedCost")
+    training: Config | None = Field(None, alias="trainingConfig")
+    metrics_file: str | None = Field(None, alias="metricsFileSignedUrl")
+
+    @property
+    def trained_from(self) -> str | None:
+        """The model that training begins with; one that a job has made comes first."""
+        configs = self._configs
+        made = (config.warm_start_from for config in configs)
+        bought = (config.base_model for config in configs)
+        return next(filter(None, made), None) or next(filter(None, bought), None)
+
+    @property
+    def trained_into(self) -> str | None:
+        """The name that the resulting model gets, from the job's beginning on."""
+        return next(filter(None, (config.output_model for config in self._configs)), None)
+
+    @property
+    def _configs(self) -> tuple[Config, ...]:
+        return (self, self.training) if self.training else (self,)
+
+
+def error_text(status: Status | None) -> str | None:
+    """Code and sentence of what went wrong, if anything did."""
+    if status is None or status.code in {_FINE, "", None}:
+        return None
+    return ": ".join(part for part in (status.code, status.message) if part)
+
+
+def params(row: Mapping[str, object]) -> dict[str, Scalar]:
+    """The hyperparameters that are set; a zero stands for what Fireworks chooses."""
+    training = row.get("trainingConfig")
+    places = (row, training) if isinstance(training, Mapping) else (row,)
+    chosen = {name: place[name] for place in places for name in HYPERPARAMETERS if name in place}
+    loss = row.get("lossConfig")
+    if isinstance(loss, Mapping):
+        chosen |= {f"lossConfig.{name}": value for name, value in loss.items()}
+    return {
+        name: value
+        for name, value in chosen.items()
+        if isinstance(value, str | int | float) and value and value != _UNSPECIFIED
+    }
+
+
+def cost_text(cost: Cost | None) -> str | None:
+    """The price with its currency."""
+    if cost is None or (cost.units is None and cost.nanos is None):
+        return None
+    try:
+        amount = int(cost.units or 0) + (cost.nanos or 0) * _NANO
+    except (ValueError, OverflowError):
+        return None
+    if not 0 < amount < _HIGHEST_COST:
+        return None
+    return one_line(f"{amount:.2f} {cost.currency or ''} (estimated)", 60)
+
+
+def epochs_of(chosen: Mapping[str, object]) -> float | None:
+    """How often the training set is gone through."""
+    return numbers(chosen)[0].get("epochs")
+
+
+def without_secrets(row: Mapping[str, object]) -> dict[str, object]:
+    """The reply with signed URLs and keys masked: whoever has them may read files."""
+    return dict(_masked(row))
+
+
+def _masked(row: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in row.items():
+        is_secret = name.lower().endswith(("signedurl", "apikey"))
+        if is_secret and value:
+            yield name, MASK
+        elif name == "wandbConfig" and isinstance(value, Mapping):
+            yield name, dict(_masked(value))
+        else:
+            yield name, value

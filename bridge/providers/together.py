@@ -1,0 +1,322 @@
+"""Together AI's fine-tuning API.
+
+Wire format: Together's OpenAPI document and the types of its official client; no recorded reply was
+at hand. Jobs are listed all at once, in shortened rows; a job's own reply fills in what they lack.
+Metrics have an address of their own and can be asked for from a step on; checkpoints have none, and
+get those of their step. Of the checkpoints only the last has a name to call: the job's result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from bridge.errors import BadReply
+from bridge.http import Http, segment
+from bridge.model import (
+    Checkpoint,
+    CurvePoint,
+    IsLogged,
+    Job,
+    JobStatus,
+    Meaning,
+    Page,
+    Snapshot,
+    numbers,
+)
+from bridge.providers.documents import documents
+from bridge.providers.page import read_page
+from bridge.providers.together_records import (
+    CheckpointRecord,
+    EventRecord,
+    JobRecord,
+    Measured,
+    failure,
+    first,
+    last,
+    measured,
+    params,
+    price,
+    source,
+    total_steps,
+)
+from bridge.wire import read_record, read_rows
+
+_JOBS: Final = "/fine-tunes"
+_PAGES: Final = "https://api.together.ai/fine-tuning"
+"""Where people look at their jobs."""
+_DETAILS: Final = frozenset(
+    {
+        *("job_id", "eval_steps", "train_on_inputs", "param_count", "epochs_completed"),
+        *("queue_depth", "model_output_path", "trainingfile_numlines", "trainingfile_size"),
+    }
+)
+"""What only a job's own reply has."""
+_LOSS: Final = "train/loss"
+_ENDS: Final = ("job_complete", "job_error", "job_stopped")
+_WIDEST_GAP: Final = 1000
+"""Steps between two rows of metrics; beyond it none is looked for."""
+_MOST_STEPS: Final = 10**6
+
+
+class Together:
+    """Jobs, their metrics by step, and the checkpoints at some of these."""
+
+    base_url: ClassVar = "https://api.together.ai/v1"
+    key_variable: ClassVar = "TOGETHER_API_KEY"
+    key_header: ClassVar[str | None] = None
+    header_variables: ClassVar[Mapping[str, str]] = {}
+    statuses: ClassVar[Mapping[str, JobStatus]] = {
+        "pending": JobStatus.QUEUED,
+        "queued": JobStatus.QUEUED,
+        "running": JobStatus.RUNNING,
+        "compressing": JobStatus.RUNNING,
+        "uploading": JobStatus.RUNNING,
+        "cancel_requested": JobStatus.RUNNING,
+        "cancelled": JobStatus.CANCELLED,
+        "error": JobStatus.FAILED,
+        # Known to the official client alone.
+        "user_error": JobStatus.FAILED,
+        "completed": JobStatus.SUCCEEDED,
+    }
+
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "train/loss": Meaning.TRAIN_LOSS,
+        "eval/loss": Meaning.VALID_LOSS,
+        "n_epochs": Meaning.EPOCHS,
+        "batch_size": Meaning.BATCH_SIZE,
+        "warmup_ratio": Meaning.WARMUP,
+    }
+
+    def __init__(self, http: Http, *, curves: bool = True) -> None:
+        self._http = http
+        self._is_public = http.is_at(self.base_url)
+        self._curves = curves
+        # Caches. Each job is read by one thread at a time.
+        self._models: dict[str, str] = {}
+        """What jobs make, by their ids: another job may go on from there."""
+        self._at_checkpoints: dict[str, dict[int, Measured]] = {}
+        """The metrics of open jobs at the checkpoints: every look at a job shows these."""
+
+    def pages(self) -> Iterator[Page]:
+        """All jobs on one page, newest first."""
+        rows = self._rows(_JOBS)
+        self._models = dict(_models(rows))
+        page = read_page(JobRecord, rows, self._job)
+        yield replace(page, jobs=tuple(sorted(page.jobs, key=_age)))
+
+    def job(self, job_id: str) -> Job:
+        """One job, as its own address has it."""
+        reply = self._http.get_object(_path(job_id))
+        record, skipped = read_record(JobRecord, reply)
+        origin = source(record)
+        if origin and not _is_name(origin) and origin not in self._models:
+            self._models = dict(_models(self._rows(_JOBS)))
+        return self._job(record, skipped, reply)
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """One job: its checkpoints, and its curve from where it is not logged."""
+        if not job.status.has_started:
+            skipped = list(job.skipped)
+            kept = documents(job.raw, skipped) if keep else {}
+            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
+        job = self._detailed(job)
+        skipped = list(job.skipped)
+        events = self._rows(f"{_path(job.id)}/events")
+        rows = self._rows(f"{_path(job.id)}/checkpoints")
+        checkpoints = _checkpoints(job, rows, skipped)
+        # The last look is at everything: an evaluation may have been late.
+        is_whole = keep or job.status.is_final
+        known = {} if is_whole else self._at_checkpoints.get(job.id, {})
+        start = 0 if is_whole else self._start(checkpoints.keys() - known.keys(), is_logged)
+        metrics = self._metrics(job.id, start)
+        found = known | measured(metrics, skipped)
+        self._remember(job, checkpoints.keys(), found)
+        kept = {}
+        if keep:
+            lists = {"checkpoints": rows, "events": events, "metrics": metrics}
+            kept = documents(job.raw, skipped, **lists)
+        return Snapshot(
+            job=_with_news(job, events, found, skipped),
+            checkpoints=tuple(
+                _with_metrics(checkpoints[step], found.get(step)) for step in sorted(checkpoints)
+            ),
+            curve=tuple(_points(found, beside=checkpoints.keys())) if self._curves else (),
+            documents=kept,
+            skipped=tuple(skipped),
+        )
+
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The content of a training or validation file."""
+        return self._http.stream(f"/files/{segment(file_id)}/content")
+
+    def _rows(self, path: str) -> list[object]:
+        reply = self._http.get_object(path, is_entry=path == _JOBS)
+        rows = reply["data"] or [] if "data" in reply else None
+        if not isinstance(rows, list):
+            raise BadReply(f"The reply to {path} has no list", "Check base_url")
+        return rows
+
+    def _metrics(self, job_id: str, start: float) -> list[object]:
+        """The rows of metrics from a step on, in the order of time."""
+        if start == math.inf:
+            return []
+        path = f"{_path(job_id)}/metrics"
+        query = {"global_step_from": int(start)} if start > 0 else None
+        rows = self._http.get_object(path, query).get("metrics") or []
+        if not isinstance(rows, list):
+            raise BadReply(f"The metrics in the reply to {path} are no list", "Check base_url")
+        return rows
+
+    def _start(self, unknown: AbstractSet[int], is_logged: IsLogged) -> float:
+        """The first step of an open job whose metrics are wanted; infinite where none are."""
+        return min([_newest(is_logged) if self._curves else math.inf, *unknown])
+
+    def _remember(self, job: Job, steps: AbstractSet[int], found: Mapping[int, Measured]) -> None:
+        if job.status.is_final:
+            self._at_checkpoints.pop(job.id, None)
+        else:
+            self._at_checkpoints[job.id] = {step: found.get(step, Measured()) for step in steps}
+
+    def _detailed(self, job: Job) -> Job:
+        """The job with what its row in the list lacks."""
+        if not _DETAILS.isdisjoint(job.raw):
+            return job
+        reply = self._http.get_object(_path(job.id))
+        # What is known already stays: whoever has listed the job goes by its status then.
+        raw = reply | {name: value for name, value in job.raw.items() if value is not None}
+        return self._job(*read_record(JobRecord, raw), raw)
+
+    def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
+        word = record.status or ""
+        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        chosen = params(record)
+        base_model = self._base_model(record)
+        if record.model and record.model != base_model:
+            chosen["model"] = record.model
+        return Job(
+            id=record.id,
+            status=status,
+            provider_status=word,
+            created_at=record.created_at,
+            finished_at=record.updated_at if status.is_final else None,
+            base_model=base_model,
+            # It has its name from the beginning, and is there at the end.
+            fine_tuned_model=record.model_output_name if status is JobStatus.SUCCEEDED else None,
+            suffix=record.suffix,
+            trained_tokens=(record.token_count or None) if status.is_final else None,
+            params=chosen,
+            epochs=numbers({"epochs": record.n_epochs})[0].get("epochs"),
+            training_files=_known(record.training_file),
+            validation_files=_known(record.validation_file),
+            cost=price(record),
+            page=f"{_PAGES}/{segment(record.id)}" if self._is_public else None,
+            raw=raw if isinstance(raw, dict) else {},
+            skipped=skipped,
+        )
+
+    def _base_model(self, record: JobRecord) -> str | None:
+        """What training began with: perhaps a model that another job has made."""
+        origin = source(record)
+        if origin is None:
+            return record.model or None
+        return self._models.get(origin) or (origin if _is_name(origin) else record.model or None)
+
+
+def _path(job_id: str) -> str:
+    return f"{_JOBS}/{segment(job_id)}"
+
+
+def _known(file_id: str | None) -> tuple[str, ...]:
+    return (file_id,) if file_id else ()
+
+
+def _is_name(origin: str) -> bool:
+    """Whether this is the name of a model, and not the id of a job."""
+    return "/" in origin
+
+
+def _models(rows: Iterable[object]) -> Iterator[tuple[str, str]]:
+    """The ids of jobs with the models that they make."""
+    for row in rows:
+        if isinstance(row, dict):
+            job_id, model = row.get("id"), row.get("model_output_name")
+            if isinstance(job_id, str) and isinstance(model, str) and model:
+                yield job_id, model
+
+
+def _age(job: Job) -> float:
+    """Sorts the newest job first; before it those that do not tell."""
+    return -math.inf if job.created_at is None else -job.created_at
+
+
+def _newest(is_logged: IsLogged) -> int:
+    """The newest step that is logged; its evaluation may still be to come. 0 without any.
+
+    Points are logged by ascending step, so whatever is before it is there.
+    """
+    newest = 0
+    for step in range(_MOST_STEPS):
+        if is_logged(_LOSS, step):
+            newest = step
+        elif step - newest > _WIDEST_GAP:
+            break
+    return newest
+
+
+def _checkpoints(job: Job, rows: list[object], skipped: list[str]) -> dict[int, Checkpoint]:
+    """The checkpoints by step, without metrics."""
+    checkpoints: dict[int, Checkpoint] = {}
+    records, unreadable = read_rows(CheckpointRecord, rows)
+    skipped += unreadable
+    # The model counts, not the adapter that stands beside it.
+    for record, problems in sorted(records, key=lambda each: each[0].checkpoint != "adapter"):
+        skipped += [f"checkpoint at step {record.step}: {problem}" for problem in problems]
+        if record.is_final and record.step == 0:
+            continue  # servers of 2025 did not tell the result's step
+        checkpoints[record.step] = Checkpoint(
+            id=record.object_id,
+            step=record.step,
+            created_at=record.created_at,
+            model=job.fine_tuned_model if record.is_final else None,
+            metrics={},
+        )
+    return checkpoints
+
+
+def _with_metrics(checkpoint: Checkpoint, at_step: Measured | None) -> Checkpoint:
+    """The checkpoint with what was measured at its step, and when."""
+    if at_step is None:
+        return checkpoint
+    moment = at_step.at or checkpoint.created_at
+    return replace(checkpoint, created_at=moment, metrics=at_step.values)
+
+
+def _points(found: Mapping[int, Measured], *, beside: AbstractSet[int]) -> Iterator[CurvePoint]:
+    """The curve, ``beside`` the steps that have a checkpoint."""
+    for step in sorted(found.keys() - beside):
+        for name, value in found[step].values.items():
+            yield CurvePoint(name, step, value, found[step].at)
+
+
+def _with_news(
+    job: Job, rows: list[object], found: Mapping[int, Measured], skipped: list[str]
+) -> Job:
+    """The job with what its events tell of it, and its metrics of its length."""
+    records, unreadable = read_rows(EventRecord, rows)
+    skipped += unreadable
+    events = [record for record, _ in records]
+    steps = total_steps(events)
+    if steps is None and job.status is JobStatus.SUCCEEDED:
+        steps = max((step for step in found if step > 0), default=None)
+    return replace(
+        job,
+        started_at=first(events, "training_start"),
+        finished_at=(last(events, _ENDS) or job.finished_at) if job.status.is_final else None,
+        total_steps=steps,
+        error=failure(events) if job.status is JobStatus.FAILED else None,
+    )

@@ -1,0 +1,55 @@
+"""Scripted servers that speak OpenAI's API in their own way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tests.support.wire_server import OpenAIApi, Row
+
+
+@dataclass
+class AzureApi(OpenAIApi):
+    """Azure OpenAI: what is not set is missing, and checkpoints come oldest first."""
+
+    kind: ClassVar[str] = "azure"
+    public_page: ClassVar[str | None] = None
+    wrong: ClassVar[Mapping[str, object]] = {
+        name: value
+        for name, value in OpenAIApi.wrong.items()
+        if name not in {"user_provided_suffix", "method", "metadata"}
+    } | {"suffix": 5}
+
+    def row(self, job_id: object, **fields: object) -> Row:
+        """A job with every key of the specification; a field that is ``None`` is not sent."""
+        row = super().row(job_id, **fields)
+        suffix = row.pop("user_provided_suffix")
+        for name in ("method", "metadata", "integrations", "organization_id", "error"):
+            if name not in fields:
+                del row[name]
+        return row | {"suffix": fields.get("suffix", suffix), "organisation_id": "org-1"}
+
+    def checkpoint(self, step: object, **metrics: object) -> Row:
+        """A checkpoint."""
+        row = super().checkpoint(step, **metrics)
+        return row | {"fine_tuned_model_checkpoint": f"gpt-4.1-2025-04-14.ft-1:ckpt-step-{step}"}
+
+
+@dataclass
+class NebiusApi(OpenAIApi):
+    """Nebius Token Factory: every key is there, some of them null."""
+
+    kind: ClassVar[str] = "nebius"
+    public_page: ClassVar[str | None] = None
+
+    def row(self, job_id: object, **fields: object) -> Row:
+        """A job with every key that is documented."""
+        chosen = {"n_epochs": 3, "batch_size": 8, "learning_rate": 1e-5, "warmup_ratio": 0.0}
+        lora = {"lora": True, "lora_r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
+        row = super().row(job_id, hyperparameters=chosen | lora, method=None)
+        return row | {"trained_steps": 10, "total_steps": 30} | fields
+
+    def checkpoint(self, step: object, **metrics: object) -> Row:
+        """A checkpoint; its result files are weights."""
+        return super().checkpoint(step, **metrics) | {"result_files": [f"file-weights-{step}"]}
