@@ -9,7 +9,7 @@ from bridge import archive, errors
 from bridge.carrier import Carrier, Finder
 from bridge.ledger import RunState
 from bridge.model import IsLogged, Job, Meaning, Snapshot
-from bridge.plan import Plan, Recorded, make_plan
+from bridge.plan import Plan, Recorded, make_plan, steps_with
 from bridge.providers import Provider
 from bridge.report import Kind, Known, Outcome
 from bridge.tracking import METRICS, Tracking, Written
@@ -176,7 +176,7 @@ class JobSync:
             kind=_kind(plan),
             plan=plan,
             run_id=run_id,
-            known=Known(steps=_with_points(recorded, plan), models=models),
+            known=Known(steps=steps_with(recorded, plan.points), models=models),
         )
 
 
@@ -189,11 +189,3 @@ def _kind(plan: Plan) -> Kind:
     if plan.is_new:
         return Kind.NEW
     return Kind.UNCHANGED if plan.is_empty else Kind.UPDATED
-
-
-def _with_points(recorded: Recorded | None, plan: Plan) -> dict[str, frozenset[int]]:
-    """The steps that are logged once the plan is applied, by metric."""
-    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
-    for point in plan.points:
-        steps.setdefault(point.name, set()).add(point.step)
-    return {name: frozenset(logged) for name, logged in steps.items()}

@@ -245,6 +245,16 @@ def _last_tags(recorded: Recorded | None) -> dict[str, str]:
     return {} if done else {run_tags.BRIDGE: run_tags.COMPLETED}
 
 
+def steps_with(
+    recorded: Recorded | None, points: tuple[MetricPoint, ...]
+) -> dict[str, frozenset[int]]:
+    """By MLflow's metric name the steps that are logged once the points are."""
+    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
+    for point in points:
+        steps.setdefault(point.name, set()).add(point.step)
+    return {name: frozenset(logged) for name, logged in steps.items()}
+
+
 def _new_models(
     provider: str,
     snapshot: Snapshot,
@@ -253,9 +263,7 @@ def _new_models(
     vocabulary: Vocabulary,
 ) -> tuple[HostedModel, ...]:
     """The models that are not complete yet, once the points are logged."""
-    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
-    for point in points:
-        steps.setdefault(point.name, set()).add(point.step)
+    steps = steps_with(recorded, points)
     if recorded is not None and recorded.is_adopted:
         # Its user's own metrics measure something else than the provider's models.
         told = metric_names(snapshot, vocabulary)
