@@ -2,13 +2,13 @@
 
 ::
 
-    provider.pages ──> choose ──> provider.read ──> make_plan ──> tracking.apply
+    provider.pages ──> choose ──> provider.read ──> make_plan ──> tracking.record ... finish
                          ^                              ^                │
                          └──── ledger <── MLflow's runs ┴────────────────┘
 
 A first pass reads the whole history, MLflow's and the provider's. Later passes read the list until
-a page holds only settled jobs, and open jobs beyond it one by one. A dry run stops before the last
-arrow.
+a page holds only settled jobs, and open jobs beyond it one by one. At its end a pass tells which
+runs start from the models of which others. A dry run stops before the last arrow.
 
 Neither waits nor logs, and keeps nothing between passes that MLflow could not tell again.
 """
