@@ -204,10 +204,10 @@ class News:
     def of(self, report: Report) -> None:
         """Log what is new in a pass's report."""
         for job_id, error in report.failures:
-            if isinstance(error, ArchiveFailed):
-                job_id = ""  # noqa: PLW2901 - it fails for all jobs alike, and is said once
-            if self._is_new(report.provider, job_id, error.sentence):
-                log.error("job not recorded", provider=report.provider, job=job_id, **_facts(error))
+            # A store that takes no archive takes none of any job: that is said once.
+            whose = "" if isinstance(error, ArchiveFailed) else job_id
+            if self._is_new(report.provider, whose, error.sentence):
+                log.error("job not recorded", provider=report.provider, job=whose, **_facts(error))
         for job_id, what in report.skipped:
             if self._is_new(report.provider, job_id, what):
                 log.warning("value left out", provider=report.provider, job=job_id, what=what)
