@@ -38,7 +38,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 class Store:
     """One tracking store, through ``MlflowClient``. Thread-safe."""
 
-    def __init__(self, uri: str, redactor: Redactor | None = None) -> None:
+    def __init__(self, uri: str, *, redactor: Redactor | None = None) -> None:
         self.uri = uri
         self.redactor = redactor or Redactor()
         self._connecting = threading.Lock()

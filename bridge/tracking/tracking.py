@@ -16,7 +16,7 @@ from bridge.renaming import Renaming
 from bridge.tracking import logged_models, registry
 from bridge.tracking.reading import Reading
 from bridge.tracking.run_states import run_state
-from bridge.untrusted import Redactor, one_line
+from bridge.untrusted import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,9 +40,6 @@ class Tracking(Reading):
     Every method raises ``TrackingDown`` where the store cannot be reached or refuses everything,
     and ``TrackingError`` where it refuses this one thing.
     """
-
-    def __init__(self, uri: str, *, redactor: Redactor | None = None) -> None:
-        super().__init__(uri, redactor)
 
     # One job
 
