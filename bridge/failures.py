@@ -64,7 +64,8 @@ def failed(
     # Masked again: what was escaped in the body is readable only now.
     detail = redactor.text(_detail(response))
     said = f": {detail}" if detail else ""
-    return _ended(response, said, is_entry=is_entry) or _refused(response, path, said, is_entry)
+    ended = _ended(response, said, is_entry=is_entry)
+    return ended or _refused(response, path, said, is_entry=is_entry)
 
 
 def _detail(response: httpx.Response) -> str:
@@ -93,10 +94,7 @@ def _ended(response: httpx.Response, said: str, *, is_entry: bool) -> errors.Wit
 
 
 def _refused(
-    response: httpx.Response,
-    path: str,
-    said: str,
-    is_entry: bool,  # noqa: FBT001 - as ``failed``
+    response: httpx.Response, path: str, said: str, *, is_entry: bool
 ) -> errors.ProviderError:
     status = response.status_code
     host = response.request.url.host
