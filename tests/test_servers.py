@@ -6,15 +6,18 @@ import json
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from bridge.tracking.store import CALLS, Store
 from tests.support.mlflow_server import MlflowServer
 from tests.support.models import artifacts, datasets, models, versions_by_model
-from tests.support.processes import invoke, run, started
+from tests.support.processes import PATIENCE, invoke, run, started
 from tests.support.recorded import RunRows, active_runs, deleted_runs, recorded
 from tests.support.static_server import (
     Answer,
@@ -26,6 +29,7 @@ from tests.support.static_server import (
     openai_case,
     openai_cases,
 )
+from tests.support.write_proxy import Write, WriteProxy
 
 CASES = [
     *openai_cases()[::3],
@@ -139,6 +143,33 @@ def test_two_backfills_over_a_server(server: str, tmp_path: Path) -> None:
     assert differences(WANTED, recorded(server, "two at a time")) == []
 
 
+def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) -> None:
+    """However many threads write, a server never sees more of them than it can serve."""
+    inside = threading.Semaphore(CALLS)
+    full = threading.Barrier(CALLS)
+    crowds = []
+
+    def hook(write: Write) -> bool:
+        if write.is_done:
+            inside.release()
+        else:
+            crowds.append(not inside.acquire(blocking=False))
+            if write.number <= CALLS:
+                full.wait(PATIENCE)  # the first are held until as many as may be there are there
+        return False
+
+    with WriteProxy(server) as proxy, ThreadPoolExecutor(32) as threads:
+        store = Store(proxy.url)
+        proxy.hook = hook
+
+        def write(number: int) -> None:
+            with store.asked() as client:
+                client.create_experiment(f"one of many {number}")
+
+        list(threads.map(write, range(32)))
+    assert crowds == [False] * 32
+
+
 def at_request(serial: int, act: Callable[[], None]) -> Callable[[Asked], Answer | None]:
     """A hook that acts before the reply to the request of this number."""
 
@@ -158,6 +189,7 @@ def test_mlflow_goes_down_in_the_middle(tmp_path: Path, uri: str) -> None:
         done = run("backfill", "--config", config)
         assert done.returncode == 1
         assert f"MLflow at {mlflow.url} cannot be reached" in done.stdout
+        assert "Max retries exceeded" not in done.stdout  # the cause, not the way to it
         assert "not reached" in done.stdout
         assert "Traceback" not in done.stdout + done.stderr
         provider.hook = None

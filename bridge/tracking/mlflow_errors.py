@@ -35,7 +35,7 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
     """
     code = getattr(error, "error_code", "")
     causes = {type(cause).__name__ for cause in _causes(error)}
-    said = one_line(message, 200)
+    said = one_line(_cause(message), 200)
     if isinstance(error, ModuleNotFoundError):
         return TrackingDown(
             f"MLflow needs the Python package {error.name!r} for {uri}", f"pip install {error.name}"
@@ -55,7 +55,7 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
     if code == "ENDPOINT_NOT_FOUND" or _is_no_mlflow(message):
         return TrackingDown(f"{uri} is not an MLflow server", "Correct mlflow.tracking_uri")
     if one_job and "too many 500 error responses" in message:
-        return TrackingError(f"MLflow failed (500): {said}")
+        return TrackingError(f"MLflow at {uri} failed: {said}")
     if causes & _PASSING or (isinstance(error, OSError) and not code):
         return TrackingDown(
             f"MLflow at {uri} cannot be reached ({said})",
@@ -69,6 +69,12 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         )
     kind = TrackingError if one_job else TrackingDown
     return kind(f"MLflow at {uri} refused: {said}")
+
+
+def _cause(message: str) -> str:
+    """What went wrong, of a message that begins with what was asked and how often."""
+    _, found, cause = message.rpartition("(Caused by ")
+    return cause.removesuffix(")") if found else message
 
 
 def _is_run_changed(code: str, message: str) -> bool:

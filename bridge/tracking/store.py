@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -19,14 +18,16 @@ from bridge.untrusted import Redactor, one_line
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_CALLS: Final = 6
-"""How many calls may be inside an in-process store. MLflow may need two of its fifteen connections
-for one call: more threads than this could wait for one another for ever."""
+CALLS: Final = 4
+"""How many calls may be in a store at a time. MLflow takes two of its database's fifteen
+connections for one write: sixteen writers, of however many bridges, can wait for one another until
+all time out. More than four are no faster either: a server's processor is the limit by then."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     # MLflow's own patience is 7 retries of up to 120 s; the next pass is the better retry.
+    # A server waits for its database for up to 30 s: who hangs up earlier never hears why.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "35",
     # A link per finished run would drown what the bridge itself prints.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The same for bars of one file each.
@@ -42,21 +43,15 @@ class Store:
         self.uri = uri
         self.redactor = redactor or Redactor()
         self._connecting = threading.Lock()
-        self._turn = self._turns()
+        # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
+        # seconds that MLflow gives them; here they wait as long as it takes.
+        self._turn = threading.BoundedSemaphore(CALLS if self.file is None else 1)
         self._connected: MlflowClient | None = None
 
     @property
     def is_remote(self) -> bool:
         """Whether a server is asked, not a database opened."""
         return urlsplit(self.uri).scheme in {"http", "https"}
-
-    def _turns(self) -> AbstractContextManager[object]:
-        """What a call holds while it is in the store."""
-        if self.is_remote:
-            return contextlib.nullcontext()  # a server queues by itself
-        # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
-        # seconds that MLflow gives them; here they wait as long as it takes.
-        return threading.BoundedSemaphore(_CALLS if self.file is None else 1)
 
     @contextlib.contextmanager
     def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
