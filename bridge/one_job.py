@@ -62,6 +62,8 @@ class JobSync:
     tracking: Tracking
     finder: Finder
     manner: Manner
+    shutdown_of: Callable[[Job], int | None]
+    """When the model that a job has made is shut down, Unix milliseconds."""
     now: Callable[[], int]
     stop_if_asked: Callable[[], None]
 
@@ -141,7 +143,8 @@ class JobSync:
             snapshot = self.provider.read(snapshot.job, is_logged=is_logged, keep=True)
         if snapshot.job.id != job.id:
             raise errors.BadReply(f"The provider answered with another job ({snapshot.job.id})")
-        return snapshot
+        shutdown = self.shutdown_of(snapshot.job)
+        return replace(snapshot, job=replace(snapshot.job, model_shutdown=shutdown))
 
     def _archived(self, plan: Plan, written: Written) -> Plan:
         """The plan, with what of the archive could not be had; stores the rest."""

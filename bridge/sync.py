@@ -8,7 +8,8 @@
 
 A first pass reads the whole history, MLflow's and the provider's. Later passes read the list until
 a page holds only settled jobs, and open jobs beyond it one by one. At its end a pass tells which
-runs start from the models of which others. A dry run stops before the last arrow.
+runs start from the models of which others, and shutdown dates that were announced after a run was
+final. A dry run stops before the last arrow.
 
 Neither waits nor logs, and keeps nothing between passes that MLflow could not tell again.
 """
@@ -21,6 +22,7 @@ from functools import partial
 from typing import Final
 
 from bridge import errors
+from bridge.announced import Announced
 from bridge.carrier import Carrier, Finder
 from bridge.crew import Crew
 from bridge.crew import Task as CrewTask
@@ -61,12 +63,14 @@ class Sync:
         self._executor = executor
         self._is_stopping = is_stopping
         self._finder = Finder(tracking=tracking, router=router, metrics=manner.metrics)
+        self._announced = Announced(provider, tracking, now)
         self._sync_job = JobSync(
             name=name,
             provider=provider,
             tracking=tracking,
             finder=self._finder,
             manner=manner,
+            shutdown_of=self._announced.of,
             now=now,
             stop_if_asked=self._stop_if_asked,
         )
@@ -117,6 +121,7 @@ class Sync:
             self._count(self._sync_job.failed(job_id, contested), report, watch)
         if not report.is_dry:
             self._lineage.tell(self._everywhere())
+            self._announced.tell()
 
     def _round(
         self,
@@ -165,7 +170,9 @@ class Sync:
                 self._places[name] = found
 
     def _read_ledger(self, selection: Selection, *, is_dry: bool) -> Ledger:
-        """MLflow's runs: all of them at first, then those that are open."""
+        """MLflow's runs: all of them at first and when dates change, else those that are open."""
+        if self._announced.have_changed():
+            self._has_read_runs = False
         if selection.job_ids or (self._has_read_runs and not self._open):
             return Ledger()
         first = not self._has_read_runs
@@ -187,6 +194,7 @@ class Sync:
     def _seen(self, runs: Iterable[RunState]) -> Iterator[RunState]:
         for run in runs:
             self._lineage.saw(run)
+            self._announced.saw(run)
             yield run
 
     def _choose(

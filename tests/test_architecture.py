@@ -70,6 +70,7 @@ ORDER: Final = (
     "bridge.crew",
     "bridge.one_job",
     "bridge.lineage",
+    "bridge.announced",
     "bridge.sync",
     # What is wanted, and putting it together.
     "bridge.settings",

@@ -163,8 +163,7 @@ def plain(value: Snapshot | Page) -> Json:
     document = asdict(value)
     for job in document.get("jobs", [document.get("job")]):
         del job["raw"]
-        if job["model_shutdown"] is None:  # Most providers tell of none.
-            del job["model_shutdown"]
+        del job["model_shutdown"]  # told elsewhere
     document.pop("documents", None)
     as_json: Json = json.loads(json.dumps(document))
     return as_json

@@ -65,7 +65,7 @@ def test_a_package_may_bring_a_provider(package: Path, tmp_path: Path) -> None:
         ("import a_module_that_is_not_there\n", "ModuleNotFoundError"),
         (
             "class Acme:\n    base_url = ''\n    pages = job = read = None\n",
-            "statuses, meanings, file",
+            "statuses, meanings, shutdowns, file",
         ),
         ("Acme = 7\n", "it lacks base_url"),
     ],

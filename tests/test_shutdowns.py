@@ -11,19 +11,18 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow import MlflowClient
 
 from bridge.commands.status import tally
 from bridge.http import connect
 from bridge.ledger import RunState
-from bridge.model import Job, JobStatus
 from bridge.providers import TYPES
-from bridge.providers.shutdowns import Shutdowns
-from bridge.simulator import Simulator
+from bridge.providers.shutdowns import read_shutdowns, shutdown_of
+from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
-from tests.support.recorded import recorded
+from tests.support.recorded import active_runs, recorded
 from tests.support.wire_server import BASE_URL, sent
-from tests.support.wires import WIRES
 from tests.support.world import Clock, NoSleep, job, make_sync
 
 BASE = "gpt-4.1-mini-2025-04-14"
@@ -49,28 +48,21 @@ class Models:
         self.asked.append(request.url.path)
         return sent(self.reply) if self.status == 200 else httpx.Response(self.status)
 
-    def shutdowns(self) -> Shutdowns:
-        """What reads it."""
+    def dates(self) -> Mapping[str, int]:
+        """What is read of it."""
         transport = httpx.MockTransport(self)
-        return Shutdowns(
+        return read_shutdowns(
             connect(BASE_URL, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport)
         )
+
+    def date(self, made: str = MADE, base: str | None = BASE) -> int | None:
+        """When the model that a job has made ends."""
+        return shutdown_of(self.dates(), made, base)
 
 
 def listing(*rows: object) -> Models:
     """A server with these models."""
     return Models({"object": "list", "data": list(rows)})
-
-
-def done(made: str | None = MADE, base: str | None = BASE) -> Job:
-    """A job that has succeeded."""
-    return Job(
-        id="a-job",
-        status=JobStatus.SUCCEEDED,
-        provider_status="succeeded",
-        fine_tuned_model=made,
-        base_model=base,
-    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +79,7 @@ def done(made: str | None = MADE, base: str | None = BASE) -> Job:
 )
 def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> None:
     """OpenAI's day, Azure's time for inference, Mistral's time."""
-    assert listing({"id": MADE, **told}).shutdowns().of(done()) == midnight("2027-01-14")
+    assert listing({"id": MADE, **told}).date() == midnight("2027-01-14")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +99,8 @@ def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> No
 def test_what_is_no_date_is_none(told: Mapping[str, object]) -> None:
     """A model without date is not said to end, and hides no other model's date."""
     models = listing({"id": MADE, **told}, 7, {"id": BASE, "shutdown_date": "2027-01-14"})
-    assert models.shutdowns().of(done()) == midnight("2027-01-14")
-    assert listing({"id": MADE, **told}).shutdowns().of(done()) is None
+    assert models.date() == midnight("2027-01-14")
+    assert listing({"id": MADE, **told}).date() is None
 
 
 @pytest.mark.parametrize(
@@ -126,9 +118,9 @@ def test_a_model_ends_with_the_one_that_it_comes_from(
 ) -> None:
     """Its own date counts, else that of the model that training began with."""
     models = listing({"id": listed, "shutdown_date": "2027-01-14"})
-    assert models.shutdowns().of(done(made, base)) == midnight("2027-01-14")
+    assert models.date(made, base) == midnight("2027-01-14")
     other = listing({"id": "another", "shutdown_date": "2027-01-14"})
-    assert other.shutdowns().of(done(made, base)) is None
+    assert other.date(made, base) is None
 
 
 def test_a_models_own_date_comes_first() -> None:
@@ -136,31 +128,13 @@ def test_a_models_own_date_comes_first() -> None:
     models = listing(
         {"id": BASE, "shutdown_date": "2026-10-23"}, {"id": MADE, "shutdown_date": "2027-01-14"}
     )
-    assert models.shutdowns().of(done()) == midnight("2027-01-14")
-
-
-def test_the_list_is_asked_for_once_in_a_pass() -> None:
-    """And only if a job has made a model."""
-    models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
-    shutdowns = models.shutdowns()
-    assert shutdowns.of(done(made=None)) is None
-    assert models.asked == []
-    assert shutdowns.of(done()) == shutdowns.of(done()) == midnight("2027-01-14")
-    assert len(models.asked) == 1
-    models.reply = {"data": [{"id": MADE, "shutdown_date": "2027-02-01"}]}
-    shutdowns.forget()
-    assert shutdowns.of(done()) == midnight("2027-02-01")
+    assert models.date() == midnight("2027-01-14")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500])
-def test_a_server_without_such_a_list_costs_no_job(status: int) -> None:
-    """Nothing is known then, and it is not asked for each job."""
-    models = Models(None, status)
-    shutdowns = models.shutdowns()
-    assert shutdowns.of(done()) is None
-    asked = len(models.asked)
-    assert shutdowns.of(done()) is None
-    assert len(models.asked) == asked
+def test_a_server_without_such_a_list_costs_nothing(status: int) -> None:
+    """Nothing is known then."""
+    assert Models(None, status).dates() == {}
 
 
 @given(
@@ -174,50 +148,141 @@ def test_a_server_without_such_a_list_costs_no_job(status: int) -> None:
         ),
     )
 )
-def test_no_list_whatever_breaks_a_job(reply: object) -> None:
+def test_no_list_whatever_breaks_anything(reply: object) -> None:
     """Whatever a server says of its models, there is a date or none."""
     for told in (reply, {"data": reply}, {"data": [reply]}, {"data": [{"id": MADE, "a": reply}]}):
-        found = Models(told).shutdowns().of(done())
+        found = Models(told).date()
         assert found is None or isinstance(found, int)
     for key in ("shutdown_date", "deprecation"):
-        found = listing({"id": MADE, key: reply}).shutdowns().of(done())
+        found = listing({"id": MADE, key: reply}).date()
         assert found is None or isinstance(found, int)
 
 
-@pytest.mark.parametrize("kind", ["openai", "azure", "mistral"])
-def test_a_finished_job_has_the_date_of_its_model(kind: str) -> None:
-    """A job that still trains has none: its model may come to be another."""
-    api = WIRES[kind]()
-    made = api.row("a-job")["fine_tuned_model"]
+@pytest.mark.parametrize("kind", TYPES)
+def test_who_tells_dates(kind: str) -> None:
+    """OpenAI, what speaks as it does, and Mistral; of the others nothing is even asked."""
+    models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
+    http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=httpx.MockTransport(models))
+    told = TYPES[kind](http, curves=True).shutdowns()
+    tells = kind in {"openai", "azure", "nebius", "mistral"}
+    assert told == ({MADE: midnight("2027-01-14")} if tells else {})
+    assert len(models.asked) == tells
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/models"):
-            return sent({"data": [{"id": made, "shutdown_date": "2027-01-14"}]})
-        return api(request)
 
-    http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=httpx.MockTransport(answer))
-    provider = TYPES[kind](http, curves=True)
-    for word, expected in ((api.running, None), (api.succeeded, midnight("2027-01-14"))):
-        api.jobs = [api.row("a-job", status=word)]
-        found = provider.read(provider.job("a-job"), is_logged=lambda _name, _step: False)
-        assert found.job.model_shutdown == expected
+# The tag
+
+
+class Announcements:
+    """A simulated provider's list of models."""
+
+    def __init__(self) -> None:
+        self.day: str | None = None
+        """When the models are shut down."""
+        self.asked = 0
+        """How often the list was asked for."""
+
+    def __call__(self, request: Request) -> Reply | None:
+        """Answer in the simulator's place."""
+        if not request.path.endswith("/models"):
+            return None
+        self.asked += 1
+        return json_reply({"data": [{"id": BASE, "shutdown_date": self.day}]})
 
 
 def test_a_run_is_tagged_with_the_day(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """As ISO 8601 has it; a run whose model stays has no such tag."""
-    end = datetime(2027, 1, 14, tzinfo=UTC).timestamp()
     jobs = [
-        job("ftjob-ends", shutdown_at=end),
+        job("ftjob-ends"),
         job("ftjob-stays", base_model="gpt-5-2025-08-07"),
     ]
-    with Simulator(jobs=jobs, clock=clock) as simulator:
+    announced = Announcements()
+    announced.day = "2027-01-14"
+    with Simulator(jobs=jobs, clock=clock, intercept=announced) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run().is_well
+        assert announced.asked == 0  # while a job trains there is no model that could end
         clock.now += 10_000
-        assert make_sync(simulator, tracking, executor, clock).run().is_well
+        assert sync.run().is_well
+    assert announced.asked == 1
     found = recorded(uri)
     assert found["ftjob-ends"].tags["fine_tuned_model_shutdown"] == "2027-01-14"
     assert "fine_tuned_model_shutdown" not in found["ftjob-stays"].tags
+
+
+@pytest.mark.parametrize("is_new_process", [True, False])
+def test_a_date_that_is_announced_later_reaches_the_run(
+    uri: str,
+    tracking: Tracking,
+    clock: Clock,
+    executor: ThreadPoolExecutor,
+    *,
+    is_new_process: bool,
+) -> None:
+    """On the next day, or with the next start; then nothing is written or asked for a day."""
+    announced = Announcements()
+    with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=announced) as simulator:
+        clock.now += 10_000
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run().is_well
+        assert "fine_tuned_model_shutdown" not in recorded(uri)["ftjob-a"].tags
+        announced.day = "2027-01-14"
+        announced.asked = 0
+        if is_new_process:
+            sync = make_sync(simulator, tracking, executor, clock)
+        else:
+            clock.now += 86_399 - 10_000
+            assert sync.run().is_well
+            assert announced.asked == 0
+            clock.now += 10_001
+        assert sync.run().is_well
+        assert recorded(uri)["ftjob-a"].tags["fine_tuned_model_shutdown"] == "2027-01-14"
+        before = recorded(uri)
+        assert sync.run().is_well
+        assert announced.asked == 1
+        clock.now += 86_400
+        assert sync.run().is_well
+        assert announced.asked == 2
+    assert recorded(uri) == before
+
+
+def test_a_clock_that_is_set_back_is_no_reason_to_stop_asking(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Dates are asked for again after a day by either direction of the clock."""
+    announced = Announcements()
+    with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=announced) as simulator:
+        clock.now += 10_000
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run().is_well
+        clock.now -= 10 * 86_400
+        assert sync.run().is_well
+    assert announced.asked == 2
+
+
+def test_a_dry_run_and_a_deleted_run(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A dry run tags nothing, and nobody tags a run that its user deleted."""
+    announced = Announcements()
+    jobs = [job("ftjob-a"), job("ftjob-b")]
+    with Simulator(jobs=jobs, clock=clock, intercept=announced) as simulator:
+        clock.now += 10_000
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+        announced.day = "2027-01-14"
+        before = recorded(uri)
+        assert make_sync(simulator, tracking, executor, clock).run(dry_run=True).is_well
+        assert recorded(uri) == before
+        deleted = next(
+            run.info.run_id
+            for run in active_runs(uri)
+            if run.data.tags["fine_tuning_job_id"] == "ftjob-a"
+        )
+        MlflowClient(uri).delete_run(deleted)
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+    assert recorded(uri)["ftjob-b"].tags["fine_tuned_model_shutdown"] == "2027-01-14"
+    assert "fine_tuned_model_shutdown" not in MlflowClient(uri).get_run(deleted).data.tags
 
 
 # The warning

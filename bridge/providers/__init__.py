@@ -71,6 +71,9 @@ class Provider(Protocol):
             ProviderError: the job could not be read.
         """
 
+    def shutdowns(self) -> Mapping[str, int]:
+        """When it shuts models down, as far as it tells: Unix milliseconds by a model's name."""
+
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file, in pieces as they arrive.
 

@@ -143,6 +143,10 @@ class Fireworks:
             skipped=tuple(skipped),
         )
 
+    def shutdowns(self) -> Mapping[str, int]:
+        """It tells of none."""
+        return {}
+
     @contextmanager
     def file(self, file_id: str) -> Iterator[Iterator[bytes]]:
         """The content of a dataset: its files one after the other."""

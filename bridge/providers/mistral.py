@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
@@ -27,7 +26,7 @@ from bridge.model import (
 )
 from bridge.providers.documents import documents
 from bridge.providers.page import read_page
-from bridge.providers.shutdowns import Shutdowns
+from bridge.providers.shutdowns import read_shutdowns
 from bridge.untrusted import one_line
 from bridge.wire import (
     Identifier,
@@ -116,12 +115,10 @@ class Mistral:
 
     def __init__(self, http: Http, *, curves: bool = True) -> None:
         self._http = http
-        self._shutdowns = Shutdowns(http)
         del curves  # The checkpoints are the curve: there is nothing beside them to leave out.
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        self._shutdowns.forget()
         number = listed = 0
         seen: set[str] = set()
         while True:
@@ -162,11 +159,15 @@ class Mistral:
             row.step_number: _checkpoint(row, skipped) for row in record.checkpoints or ()
         }
         return Snapshot(
-            job=replace(job, model_shutdown=self._shutdowns.of(job)),
+            job=job,
             checkpoints=tuple(checkpoints[step] for step in sorted(checkpoints)),
             documents=kept,
             skipped=tuple(skipped),
         )
+
+    def shutdowns(self) -> Mapping[str, int]:
+        """From the list of models."""
+        return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file."""

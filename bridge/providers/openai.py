@@ -40,7 +40,7 @@ from bridge.providers.openai_records import (
     whole,
 )
 from bridge.providers.page import read_page
-from bridge.providers.shutdowns import Shutdowns
+from bridge.providers.shutdowns import read_shutdowns
 from bridge.wire import milliseconds, read_record, read_rows
 
 
@@ -88,15 +88,10 @@ class OpenAI:
         self._http = http
         self._is_public = http.is_at(self.base_url)
         self._parts = Parts(http, is_whole=self.is_whole or self._is_public)
-        self._shutdowns = Shutdowns(http)
         self._curves = curves
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        self._shutdowns.forget()
-        yield from self._pages()
-
-    def _pages(self) -> Iterator[Page]:
         for rows in newest_first(pages(self._http, JOBS)):
             yield read_page(JobRecord, rows, self._job)
 
@@ -126,15 +121,16 @@ class OpenAI:
             kept = documents(job.raw, skipped, checkpoints=rows, events=events.rows)
             kept |= file.document
         return Snapshot(
-            job=replace(
-                _with_news(job, events.records, checkpoints, curve),
-                model_shutdown=self._shutdowns.of(job),
-            ),
+            job=_with_news(job, events.records, checkpoints, curve),
             checkpoints=checkpoints,
             curve=tuple(curve),
             documents=kept,
             skipped=(*skipped, *self._parts.news()),
         )
+
+    def shutdowns(self) -> Mapping[str, int]:
+        """From the list of models."""
+        return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file."""
@@ -145,7 +141,7 @@ class OpenAI:
 
     def _part(self, job: Job, name: str) -> Iterator[list[object]]:
         """The pages of a list below a job."""
-        jobs = (each for page in self._pages() for each in page.jobs)
+        jobs = (each for page in self.pages() for each in page.jobs)
         return self._parts.pages(job, name, jobs)
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:

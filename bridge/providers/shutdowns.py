@@ -7,7 +7,6 @@ model that training began with.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final
@@ -15,7 +14,6 @@ from typing import Annotated, ClassVar, Final
 from pydantic import BeforeValidator
 
 from bridge.http import Http
-from bridge.model import Job
 from bridge.wire import Identifier, Record, read_rows
 
 _MODELS: Final = "/models"
@@ -44,39 +42,24 @@ class ModelRecord(Record):
         return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 
-class Shutdowns:
-    """The dates, asked for once at the most until they are forgotten. Thread-safe."""
-
-    def __init__(self, http: Http) -> None:
-        self._http = http
-        self._lock = threading.Lock()
-        self._dates: Mapping[str, int] | None = None
-
-    def forget(self) -> None:
-        """Ask anew when a date is wanted again: they are announced at any time."""
-        with self._lock:
-            self._dates = None
-
-    def of(self, job: Job) -> int | None:
-        """When the model that a finished job has made is shut down, Unix milliseconds."""
-        if job.fine_tuned_model is None or not job.status.is_final:
-            return None
-        with self._lock:
-            if self._dates is None:
-                self._dates = self._read()
-            dates = self._dates
-        told = (dates.get(model) for model in _origins(job))
-        return next((date for date in told if date is not None), None)
-
-    def _read(self) -> dict[str, int]:
-        rows = self._http.hint(_MODELS).get("data")
-        records, _ = read_rows(ModelRecord, rows if isinstance(rows, list) else [])
-        return {record.id: date for record, _ in records if (date := record.shutdown) is not None}
+def read_shutdowns(http: Http) -> dict[str, int]:
+    """The dates of a server's list of models, Unix milliseconds; empty where it has none for us."""
+    rows = http.hint(_MODELS).get("data")
+    records, _ = read_rows(ModelRecord, rows if isinstance(rows, list) else [])
+    return {record.id: date for record, _ in records if (date := record.shutdown) is not None}
 
 
-def _origins(job: Job) -> Iterator[str]:
-    """The model that a job has made, then those that it descends from."""
-    for model in filter(None, (job.fine_tuned_model, job.base_model)):
+def shutdown_of(
+    dates: Mapping[str, int], model: str | None, base_model: str | None = None
+) -> int | None:
+    """When a fine-tuned model is shut down, Unix milliseconds."""
+    told = (dates.get(origin) for origin in _origins(model, base_model))
+    return None if model is None else next((date for date in told if date is not None), None)
+
+
+def _origins(*models: str | None) -> Iterator[str]:
+    """The models as they are named, each with the one that its name says it descends from."""
+    for model in filter(None, models):
         yield model
         # OpenAI: ft:gpt-4.1-2025-04-14:org::id. Azure: gpt-4.1-2025-04-14.ft-id.
         yield model.removeprefix("ft:").split(":")[0].split(".ft-")[0]

@@ -150,6 +150,10 @@ class Together:
             skipped=tuple(skipped),
         )
 
+    def shutdowns(self) -> Mapping[str, int]:
+        """It tells of none."""
+        return {}
+
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")

@@ -178,6 +178,11 @@ class Tracking(Reading):
             if label is not None:
                 client.set_tag(run.run_id, tags.METRIC_NAMES, label)
 
+    def tag(self, run_id: str, name: str, value: str) -> None:
+        """Set one tag of a run; of none if it was deleted meanwhile."""
+        with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
+            client.set_tag(run_id, name, value)
+
     def delete(self, run_ids: Iterable[str]) -> None:
         """Move runs to MLflow's trash, with the models and versions that the bridge made of them.
 

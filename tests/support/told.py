@@ -52,6 +52,10 @@ class Told:
         del is_logged, keep
         return self.snapshots[job.id]
 
+    def shutdowns(self) -> Mapping[str, int]:
+        """There are none."""
+        return {}
+
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """There are none."""
         raise NotFound(f"no file {file_id}")
