@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.resources import files
 from typing import Final
 
 from bridge.errors import RunChanged, TrackingDown, TrackingError
@@ -23,6 +26,18 @@ _WRONG_URI: Final = frozenset(
     {"InvalidUrlException", "UnsupportedModelRegistryStoreURIException", "InvalidURL", "ValueError"}
 )
 
+_DATABASE: Final = {
+    "database is locked": (
+        "is locked by another program",
+        "Nothing is lost: run this again when that has ended. An mlflow server lets several in",
+    ),
+    "disk I/O error": ("cannot write to its disk", "Make room there"),
+    "disk is full": ("cannot write to its disk", "Make room there"),
+    "No space left on device": ("cannot write to its disk", "Make room there"),
+    "readonly database": ("may not be written to", "Give write permission to the file"),
+}
+"""What databases say, as a sentence and what to do."""
+
 
 def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> TrackingError:
     """What an exception of MLflow, or of the database below it, means.
@@ -40,6 +55,8 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         return TrackingDown(
             f"MLflow needs the Python package {error.name!r} for {uri}", f"pip install {error.name}"
         )
+    if trouble := _of_database(message, uri):
+        return trouble
     if _is_run_changed(code, message):
         return RunChanged(f"MLflow: {said}")
     if code == "UNAUTHENTICATED":
@@ -72,9 +89,31 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
 
 
 def _cause(message: str) -> str:
-    """What went wrong, of a message that begins with what was asked and how often."""
+    """What went wrong, without what was asked, how often, and where to read more."""
     _, found, cause = message.rpartition("(Caused by ")
-    return cause.removesuffix(")") if found else message
+    message = cause.removesuffix(")") if found else message
+    return re.split(r"\s*(?:\[SQL: |\(Background on )", message)[0]
+
+
+def _of_database(message: str, uri: str) -> TrackingDown | None:
+    """What concerns a database as a whole, opened here or by a server."""
+    for sign, (what, advice) in _DATABASE.items():
+        if sign in message:
+            return TrackingDown(f"The database of MLflow at {uri} {what}", advice)
+    revision = re.search(r"out-of-date database schema \(found version (\w+)", message)
+    if revision is None:
+        return None
+    own = version("mlflow")
+    known = files("mlflow.store.db_migrations").joinpath("versions").iterdir()
+    if any(each.name.startswith(revision[1]) for each in known):
+        return TrackingDown(
+            f"The database at {uri} is of an older MLflow than the {own} here",
+            "Back it up, then run: mlflow db upgrade with that address",
+        )
+    return TrackingDown(
+        f"The database at {uri} is of a newer MLflow than the {own} here",
+        "pip install --upgrade mlflow",
+    )
 
 
 def _is_run_changed(code: str, message: str) -> bool:

@@ -89,6 +89,8 @@ class Store:
                 # The migrations of a new database are of no interest to its user.
                 logging.getLogger("alembic").setLevel(logging.WARNING)
                 logging.getLogger("mlflow").setLevel(logging.WARNING)
+                # It writes a traceback of what it raises as well.
+                logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
                 from mlflow import MlflowClient
 
                 knock(self.uri)
