@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -131,16 +134,30 @@ def test_everything_is_the_same_in_every_store(
         assert content(mlflow.url, "both") == wanted
 
 
-def test_two_backfills_over_a_server(server: str, tmp_path: Path) -> None:
-    """Two backfills over one server at the same time leave one active run of each job."""
-    with StaticServer(CASES) as provider:
-        config = write_config(tmp_path, provider, server, "two at a time")
-        with (
-            started("backfill", "--config", config) as one,
-            started("backfill", "--config", config) as other,
-        ):
-            assert [one.end(), other.end()] == [0, 0], one.said + other.said
-    assert differences(WANTED, recorded(server, "two at a time")) == []
+def test_many_bridges_over_a_server(server: str, uri: str, tmp_path: Path) -> None:
+    """Three backfills beside a daemon leave what one alone leaves, and nothing of those that lose.
+
+    With SOAK=1 they do so for 200 jobs.
+    """
+    many = [openai_case(n, "succeeded", steps=30, result=f"file-{n}") for n in range(200)]
+    cases = many if os.environ.get("SOAK") else CASES
+    with StaticServer(cases) as provider:
+        alone = invoke("backfill", "--config", write_config(tmp_path, provider, uri, "alone"))
+        assert alone.exit_code == 0, alone.output
+        config = write_config(tmp_path, provider, server, "crowd")
+        with contextlib.ExitStack() as stack:
+            daemon = stack.enter_context(started("run", "--config", config))
+            backfills = [
+                stack.enter_context(started("backfill", "--config", config)) for _ in range(3)
+            ]
+            ends = [backfill.end() for backfill in backfills]
+            assert ends == [0, 0, 0], "\n".join(backfill.said for backfill in backfills)
+            daemon.send(signal.SIGTERM)
+            assert daemon.end() == 0, daemon.said
+        last = invoke("backfill", "--config", config)  # the daemon was stopped at some job
+        assert last.exit_code == 0, last.output
+    assert differences(expected(cases), recorded(server, "crowd")) == []
+    assert content(server, "crowd") == content(uri, "alone")
 
 
 def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) -> None:
