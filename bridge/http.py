@@ -80,7 +80,9 @@ def connect(
         timeout=_TIMEOUT,
         transport=Retrying(Whole(wire, redactor), sleep=sleep, attempts=patience),
     )
-    files = signed or SignedFiles(redactor, sleep=sleep, patience=patience, proxy_of=_proxy)
+    files = signed or SignedFiles(
+        redactor, api=base_url, sleep=sleep, patience=patience, proxy_of=_proxy
+    )
     return Http(client, base_url.rstrip("/"), redactor, files)
 
 

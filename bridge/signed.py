@@ -1,4 +1,4 @@
-"""Files behind signed URLs, which a provider's reply names: from public hosts alone.
+"""Files behind signed URLs, which a provider's reply names: from public hosts and the API's own.
 
 The URL is its own permission, so nothing of ours goes with it: no key and no configured header.
 And it is text that others wrote: it must not lead into the network that the bridge runs in. So
@@ -9,6 +9,9 @@ very address that was checked, and no redirect is followed::
 
 Through a proxy the host's addresses are checked too, as far as they can be looked up here; it is
 the proxy that connects.
+
+One place is not checked: where the API itself is, by scheme, host and port. The configuration
+names it, and the bridge asks there anyway; so a provider on this machine can serve its own files.
 """
 
 from __future__ import annotations
@@ -144,31 +147,31 @@ class SignedFiles:
         self,
         redactor: Redactor,
         *,
+        api: str,
         sleep: Callable[[float], None] = time.sleep,
         patience: int = ATTEMPTS,
         proxy_of: Callable[[str], str | None] = lambda _url: None,
         resolve: Resolve = addresses_of,
         transport: httpx.BaseTransport | None = None,
-        trusts_every_host: bool = False,
     ) -> None:
         """Fetch over ``transport``, else the network.
 
         Args:
             redactor: masks the secrets in what comes back.
+            api: the address of the API that names the files, from the configuration.
             sleep: waits that many seconds between attempts.
             patience: attempts for each file.
             proxy_of: the proxy for a URL, if there is one.
             resolve: looks up a host.
             transport: replaces the network in tests.
-            trusts_every_host: skips the checks, for tests whose files are on this machine.
         """
         self._redactor = redactor
+        self._api = api
         self._sleep = sleep
         self._patience = patience
         self._proxy_of = proxy_of
         self._resolve = resolve
         self._transport = transport
-        self._trusts_every_host = trusts_every_host
 
     def find(self, url: str) -> Found:
         """The file's content, bounded as every reply is.
@@ -216,7 +219,7 @@ class SignedFiles:
     def _client(self, url: str) -> httpx.Client:
         proxy = self._proxy_of(url)
         wire = self._transport or httpx.HTTPTransport(proxy=proxy)
-        if not self._trusts_every_host:
+        if _origin(url) != _origin(self._api):
             wire = Public(wire, self._resolve, pins=proxy is None)
         transport = Retrying(
             Whole(wire, self._redactor), sleep=self._sleep, attempts=self._patience
@@ -228,6 +231,12 @@ class SignedFiles:
             trust_env=False,
             follow_redirects=False,
         )
+
+
+def _origin(url: str) -> tuple[str, bytes, int | None]:
+    """Scheme, host and port as the client takes them from a URL; a scheme's own port is none."""
+    parts = httpx.URL(url)
+    return parts.scheme, parts.raw_host, parts.port
 
 
 def _host(url: str) -> str:

@@ -38,7 +38,7 @@ from tests.support.wire_fireworks import (
     time,
 )
 from tests.support.wire_server import CREATED, Row, over
-from tests.support.world import KEY, NOW, Clock, job, make_sync
+from tests.support.world import KEY, NOW, Clock, job, make_sync, over_http
 
 JOB = f"{SUPERVISED}/a-job"
 LATER = 6 * 60
@@ -636,6 +636,35 @@ def test_the_sdk_is_told_what_is_wrong(sdk: fireworks.Fireworks, simulator: Simu
 
 
 # From the simulator into MLflow
+
+
+def test_a_server_on_this_machine_opens_no_other_one(clock: Clock) -> None:
+    """The API's own files are fetched; of a neighbour's nothing is asked, and that is told."""
+    clock.now += 1000
+
+    def elsewhere(request: Request) -> Reply | None:
+        if not request.path.endswith(SFT.id):
+            return None
+        reply = simulated.answer([SFT], clock(), replace(request, path=f"/{SUPERVISED}/{SFT.id}"))
+        return replace(reply, body=reply.body.replace(here, there))
+
+    with (
+        Simulator(jobs=[SFT], clock=clock) as neighbour,
+        Simulator(jobs=[SFT, DPO], clock=clock, intercept=elsewhere) as simulator,
+    ):
+        here, there = simulator.url.encode(), neighbour.url.encode()
+        provider = TYPES["fireworks"](over_http(simulator.fireworks_url))
+        found = {
+            job_id: provider.read(provider.job(job_id), is_logged=lambda _name, _step: False)
+            for job_id in (f"{SUPERVISED}/{SFT.id}", f"dpoJobs/{DPO.id}")
+        }
+        asked = neighbour.requests
+    other, own = found.values()
+    assert asked == ()
+    assert other.curve == ()
+    assert "127.0.0.1 is not asked" in " ".join(other.skipped)
+    assert len({point.step for point in own.curve}) == DPO.total_steps
+    assert own.skipped == ()
 
 
 def without_time(run: RunRows) -> RunRows:

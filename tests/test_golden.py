@@ -63,7 +63,10 @@ def provider(case: Path, transport: httpx.MockTransport) -> Provider:
     own = kind.base_url.startswith("$")  # each of its users has an address of their own
     base_url = f"https://provider.example{BASE}" if own else kind.base_url
     files = SignedFiles(
-        Redactor(), transport=transport, resolve=lambda _host, _port: [PUBLIC_ADDRESS]
+        Redactor(),
+        api=base_url,
+        transport=transport,
+        resolve=lambda _host, _port: [PUBLIC_ADDRESS],
     )
     http = connect(base_url, headers={}, redactor=Redactor(), transport=transport, signed=files)
     return kind(http, curves=True)

@@ -17,6 +17,7 @@ from bridge.untrusted import Redactor
 from tests.support.world import NoSleep
 
 URL = "https://storage.example/bucket/metrics.jsonl?X-Signature=s3cr3t-s3cr3t&b=%2F"
+API = "https://api.example/v1"
 PUBLIC = "93.184.215.14"
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -57,6 +58,7 @@ class Storage:
             return list(addresses or [PUBLIC])
 
         given: dict[str, object] = {
+            "api": API,
             "sleep": self.sleep,
             "transport": httpx.MockTransport(self),
             "resolve": resolve,
@@ -95,7 +97,7 @@ def test_nothing_of_ours_goes_along() -> None:
 
     storage = Storage()
     http = connect(
-        "https://api.example/v1",
+        API,
         headers={"Authorization": "Bearer a-key-to-hide", "X-Team": "ours"},
         redactor=Redactor(["a-key-to-hide"]),
         transport=httpx.MockTransport(answer),
@@ -339,9 +341,88 @@ def test_a_stream_that_breaks_off_is_an_error() -> None:
         list(storage.files().pieces(URL))
 
 
-def test_checks_are_on_unless_code_turns_them_off() -> None:
-    """For tests whose files are on this machine; no configuration reaches this."""
-    url = "http://127.0.0.1:9/metrics"
+# Where the API itself is
+
+LOCAL_API = "http://127.0.0.1:8080/v1"
+
+
+@pytest.mark.parametrize(
+    ("api", "url"),
+    [
+        (LOCAL_API, "http://127.0.0.1:8080/files/metrics?X-Signature=s3cr3t"),
+        (LOCAL_API, "HTTP://127.0.0.1:8080"),
+        ("http://127.0.0.1", "http://127.0.0.1:80/files"),
+        ("http://127.0.0.1:80/v1", "http://127.0.0.1/files"),
+        ("http://[::1]:8080/v1", "http://[::1]:8080/files"),
+        ("https://Gateway.internal/v1", "https://gateway.internal:443/files"),
+    ],
+)
+def test_the_apis_own_place_may_serve_its_files(api: str, url: str) -> None:
+    """Wherever that is: the configuration has named it. Still nothing of ours goes along."""
     storage = Storage()
-    assert storage.files().find(url).body is None
-    assert storage.files(trusts_every_host=True).find(url).body == b"a,b\n"
+    files = storage.files("10.0.0.1", api=api)
+    assert files.find(url).body == b"a,b\n"
+    assert b"".join(files.pieces(url)) == b"a,b\n"
+    assert storage.looked_up == []
+    for request in storage.asked:
+        assert request.url == httpx.URL(url)
+        assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1/files", "http://127.0.0.1:8081/files", "https://127.0.0.1:8080/files"),
+        *("http://127.1:8080/files", "http://localhost:8080/files", "http://[::1]:8080/files"),
+        *(
+            "http://127.0.0.1.:8080/files",
+            "http://2130706433:8080/",
+            "http://[::ffff:7f00:1]:8080/",
+        ),
+        *("http://127.0.0.1:8080@10.0.0.1/files", "http://127.0.0.1:8080@10.0.0.1:8080/files"),
+        *("http://10.0.0.1:8080/files", "https://10.0.0.1:8080/files", "ftp://127.0.0.1:8080/a"),
+    ],
+)
+def test_an_api_on_this_machine_opens_nothing_else_here(url: str) -> None:
+    """Not another port, protocol or neighbour, nor itself by another name."""
+    storage = Storage()
+    found = storage.files(api=LOCAL_API, resolve=addresses_of).find(url)
+    assert found.body is None
+    assert "is not asked" in (found.problem or "")
+    assert storage.asked == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1:8080/files", "https://127.0.0.1/files", "https://10.0.0.1/files"),
+        *("http://api.example/files", "http://api.example:443/files"),
+        *("https://api.example:8443/files", "https://files.api.example/files"),
+        *("https://api.example@10.0.0.1/files", "https://api.example:443@127.0.0.1/files"),
+        *("https://api.example.internal/files", "https://api.example./files"),
+    ],
+)
+def test_a_public_api_leads_nowhere_inside(url: str) -> None:
+    """Not even by its own name with another port, or by one that looks like it."""
+    storage = Storage()
+    found = storage.files("127.0.0.1", "10.0.0.1").find(url)
+    assert found.body is None
+    assert "is not asked" in (found.problem or "")
+    assert storage.asked == []
+
+
+def test_the_apis_own_place_leads_nowhere_else() -> None:
+    """A redirect there is not followed either."""
+    storage = Storage(
+        lambda _request: httpx.Response(307, headers={"Location": "http://127.0.0.1:9/"})
+    )
+    found = storage.files(api=LOCAL_API).find("http://127.0.0.1:8080/files")
+    assert found == Found(problem="127.0.0.1 answered 307 to a signed URL")
+    assert len(storage.asked) == 1
+
+
+def test_files_beside_an_api_of_the_public_internet_are_found() -> None:
+    """The place of the API is one more, not the only one."""
+    storage = Storage()
+    assert storage.files(api=LOCAL_API).find(URL).body == b"a,b\n"
+    assert storage.asked[-1].url.host == PUBLIC

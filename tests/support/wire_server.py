@@ -178,7 +178,11 @@ class Api(ABC):
 def over(transport: httpx.BaseTransport, kind: str, *, curves: bool = True) -> Provider:
     """A provider over any transport; a retry costs no time."""
     files = SignedFiles(
-        Redactor(), sleep=NoSleep(), transport=transport, resolve=lambda _host, _port: ["1.1.1.1"]
+        Redactor(),
+        api=BASE_URL,
+        sleep=NoSleep(),
+        transport=transport,
+        resolve=lambda _host, _port: ["1.1.1.1"],
     )
     http = connect(
         BASE_URL,
