@@ -153,7 +153,7 @@ def simulate(
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")
     ] = 8808,
 ) -> None:
-    """Serve simulated OpenAI and Mistral APIs on this machine."""
+    """Serve simulated fine-tuning APIs of all providers on this machine."""
     from bridge.commands.simulate import simulate as command
 
     _exit(lambda: command(port=port))

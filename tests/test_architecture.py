@@ -90,6 +90,7 @@ ORDER: Final = (
     "bridge.simulator.openai_objects",
     "bridge.simulator.openai",
     "bridge.simulator.azure",
+    "bridge.simulator.nebius",
     "bridge.simulator.mistral",
     "bridge.simulator.together_objects",
     "bridge.simulator.together",

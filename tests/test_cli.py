@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from typer.testing import CliRunner, Result
 from bridge import __version__
 from bridge.cli import app
 from bridge.config import STARTER, load
+from bridge.providers import TYPES
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from tests.support.recorded import active_runs
 from tests.support.world import job
@@ -475,8 +475,8 @@ def until_told(path: Path, process: subprocess.Popen[bytes], text: str) -> str:
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
-def test_simulate_serves_until_a_signal(which: signal.Signals, folder: Path) -> None:
-    """The printed addresses answer as the APIs do, and a signal is an orderly end."""
+def test_simulate_serves_until_a_signal(which: signal.Signals, folder: Path, uri: str) -> None:
+    """The printed configuration copies jobs of every provider, and a signal is an orderly end."""
     output = folder / "output.txt"
     with output.open("wb") as sink:
         process = subprocess.Popen(
@@ -485,30 +485,20 @@ def test_simulate_serves_until_a_signal(which: signal.Signals, folder: Path) -> 
             stderr=subprocess.STDOUT,
         )
     try:
-        text = until_told(output, process, "Ctrl-C")
-        providers = load_printed(text, folder)
-        for address in providers:
-            request = urllib.request.Request(  # noqa: S310 - an address on this machine
-                f"{address}/fine_tuning/jobs", headers={"Authorization": "Bearer any-key"}
-            )
-            with urllib.request.urlopen(request, timeout=DEADLINE) as reply:  # noqa: S310 - as above
-                assert json.load(reply)["data"]
+        lines = until_told(output, process, "Ctrl-C").splitlines()
+        start = lines.index("providers:")
+        printed = folder / "printed.yaml"
+        printed.write_text("\n".join(lines[start : lines.index("", start)]))
+        done = invoke("backfill", "--config", str(printed), environ={"MLFLOW_TRACKING_URI": uri})
+        assert done.exit_code == 0, done.output
         process.send_signal(which)
         assert process.wait(timeout=DEADLINE) == 0
     finally:
         process.kill()
         process.wait()
     assert "Traceback" not in output.read_text()
-
-
-def load_printed(text: str, folder: Path) -> list[str]:
-    """The addresses in a printed configuration, which is one that loads."""
-    lines = text.splitlines()
-    start = lines.index("providers:")
-    (folder / "printed.yaml").write_text("\n".join(lines[start : start + 3]))
-    found = load(folder / "printed.yaml", {})
-    assert [provider.name for provider in found.providers] == ["openai", "mistral"]
-    return [provider.base_url for provider in found.providers]
+    told = {run.data.tags["fine_tuning_provider"] for run in active_runs(uri)}
+    assert told == {*TYPES}
 
 
 def test_simulate_says_that_a_port_is_taken() -> None:

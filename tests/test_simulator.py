@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import httpx
 import jsonschema
@@ -43,6 +43,7 @@ from bridge.simulator import (
 )
 from bridge.simulator import mistral as mistral_api
 from bridge.simulator import openai as openai_api
+from bridge.simulator.world import Provider
 
 Json = dict[str, Any]
 
@@ -942,12 +943,13 @@ def test_impossible_jobs_are_refused(nonsense: Mapping[str, Any]) -> None:
 
 
 def test_the_demo_has_a_history_and_a_present() -> None:
-    """Both providers, all outcomes; some jobs run now and end soon; each demo's jobs are new."""
+    """All providers and outcomes; some jobs run now and end soon; each demo's jobs are new."""
     jobs = demo_jobs(START)
     end = all_end_by(jobs)
     live = [job for job in jobs if job.created_at >= START]
 
-    assert {job.provider for job in live} == {"openai", "mistral"}
+    assert {job.provider for job in jobs} == set(get_args(Provider))
+    assert {job.provider for job in live} == {"openai", "azure", "mistral", "together"}
     assert {job.outcome for job in jobs} == set(Outcome) - {Outcome.PAUSED}
     assert min(job.settled_at for job in live) - START > 45
     assert end - START < 90
@@ -955,10 +957,10 @@ def test_the_demo_has_a_history_and_a_present() -> None:
     assert not set(ids(jobs)) & set(ids(demo_jobs(START + 1)))
     headers = {"Authorization": "Bearer any"}
     with Simulator(jobs=jobs, clock=Clock(end)) as simulator:
-        for url in (simulator.openai_url, simulator.mistral_url):
+        for url, made in ((simulator.openai_url, 2), (simulator.mistral_url, 1)):
             rows = httpx.get(f"{url}/fine_tuning/jobs", headers=headers).json()["data"]
             models = [row["fine_tuned_model"] for row in rows if row["fine_tuned_model"]]
-            assert len(models) >= 3
+            assert len(models) == made
             assert all(":simulated:" in model for model in models)
 
 

@@ -29,9 +29,11 @@ def simulate(*, port: int) -> int:
             "Simulated fine-tuning APIs: real formats, invented jobs, any key."
             " Configure them as\n\n"
             "providers:\n"
-            f"  - {{name: openai, api_key: any-key, base_url: {simulator.openai_url}}}\n"
-            f"  - {{name: mistral, api_key: any-key, base_url: {simulator.mistral_url}}}\n\n"
-            "Ctrl-C stops them.",
+            + "".join(
+                f"  - {{name: {name}, api_key: any-key, base_url: {url}}}\n"
+                for name, url in simulator.base_urls.items()
+            )
+            + "\nCtrl-C stops them.",
         )
         wait(stopping)
     return 0

@@ -10,13 +10,18 @@ _HOUR = 3600.0
 _MODELS = {
     "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
     "gpt-4.1": "gpt-4.1-2025-04-14",
-    "mistral-7b": "open-mistral-7b",
+    "llama-8b": "meta-llama/Llama-3.1-8B-Instruct",
     "ministral-3b": "ministral-3b-latest",
+    "qwen-7b": "Qwen/Qwen2.5-7B-Instruct",
+    "qwen-8b": "accounts/fireworks/models/qwen3-8b",
 }
 
 
 def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
-    """Five jobs of the last days and four that end about a minute and a half after ``now``."""
+    """Five jobs of the last days and four that end about a minute and a half after ``now``.
+
+    Each provider has one at least.
+    """
     return (*_history(now), *_live(now))
 
 
@@ -43,8 +48,8 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
     return (
         _support_bot(now),
         SimulatedJob(
-            provider="openai",
-            id=_id("openai", "invoice-parser", now),
+            provider="azure",
+            id=_id("azure", "invoice-parser", now),
             created_at=now - 20 * _HOUR,
             base_model=_MODELS["gpt-4.1-mini"],
             suffix="invoice-parser",
@@ -53,23 +58,23 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
             seed=13,
         ),
         SimulatedJob(
-            provider="openai",
-            id=_id("openai", "ticket-router", now),
+            provider="nebius",
+            id=_id("nebius", "ticket-router", now),
             created_at=now - 6 * _HOUR,
-            base_model=_MODELS["gpt-4.1-mini"],
+            base_model=_MODELS["llama-8b"],
             suffix="ticket-router",
             total_steps=180,
             seconds_per_step=6,
             outcome=Outcome.CANCELLED,
             ends_at_step=70,
-            learning_rate=4.0,
+            learning_rate=4e-5,
             seed=14,
         ),
         SimulatedJob(
-            provider="mistral",
-            id=_id("mistral", "changelog-writer", now),
+            provider="fireworks",
+            id=_id("fireworks", "changelog-writer", now),
             created_at=now - 31 * _HOUR,
-            base_model=_MODELS["mistral-7b"],
+            base_model=_MODELS["qwen-8b"],
             suffix="changelog-writer",
             validating_seconds=6,
             queued_seconds=4,
@@ -110,10 +115,10 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             seed=21,
         ),
         SimulatedJob(
-            provider="mistral",
-            id=_id("mistral", "code-review", now),
+            provider="together",
+            id=_id("together", "code-review", now),
             created_at=now,
-            base_model=_MODELS["mistral-7b"],
+            base_model=_MODELS["qwen-7b"],
             suffix="code-review",
             validating_seconds=2,
             queued_seconds=1,
@@ -123,8 +128,8 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             seed=22,
         ),
         SimulatedJob(
-            provider="openai",
-            id=_id("openai", "sql-writer", now),
+            provider="azure",
+            id=_id("azure", "sql-writer", now),
             created_at=now + 3,
             base_model=_MODELS["gpt-4.1"],
             suffix="sql-writer",
@@ -154,4 +159,14 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
 
 def _id(provider: Provider, name: str, now: float) -> str:
     # The time makes each demo's jobs new ones: a job that is known to have ended is not read again.
-    return f"ftjob-{alnum(24, name, now)}" if provider == "openai" else uuid4(name, now)
+    match provider:
+        case "openai" | "nebius":
+            return f"ftjob-{alnum(24, name, now)}"
+        case "azure":
+            return f"ftjob-{uuid4(name, now).replace('-', '')}"
+        case "mistral":
+            return uuid4(name, now)
+        case "together":
+            return f"ft-{uuid4(name, now)}"
+        case "fireworks":
+            return alnum(8, name, now).lower()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-from bridge.simulator import azure, fireworks, mistral, openai, together
+from bridge.simulator import azure, fireworks, mistral, nebius, openai, together
 from bridge.simulator.httpd import HOST, HttpServer
 from bridge.simulator.wire import RefusedError, Reply, Request, json_reply
 from bridge.simulator.world import Provider, SimulatedJob
@@ -35,7 +35,9 @@ _FIREWORKS = _Api(
     fireworks.unauthorized,
 )
 _AZURE = _Api("azure", "/azure", azure.answer, azure.unauthorized)
+_NEBIUS = _Api("nebius", "/nebius/v1", nebius.answer, nebius.unauthorized)
 _FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
+_APIS: Final = (_OPENAI, _AZURE, _NEBIUS, _MISTRAL, _TOGETHER, _FIREWORKS, _FIREWORKS_FILES)
 
 
 class Simulator:
@@ -113,6 +115,18 @@ class Simulator:
         """The base URL that takes the place of https://api.fireworks.ai/v1/accounts/ACCOUNT."""
         return self.url + _FIREWORKS.base
 
+    @property
+    def base_urls(self) -> Mapping[Provider, str]:
+        """What to configure as each provider's ``base_url``."""
+        return {
+            "openai": self.openai_url,
+            "azure": f"{self.azure_url}/openai/v1",
+            "nebius": self.url + _NEBIUS.base,
+            "mistral": self.mistral_url,
+            "together": self.together_url,
+            "fireworks": self.fireworks_url,
+        }
+
     def __enter__(self) -> Self:
         self._server = HttpServer(self._port, self._answer)
         self._port = self._server.server_port
@@ -142,7 +156,7 @@ class Simulator:
             return reply
         if request.path == "/":
             return self._page()
-        for api in (_OPENAI, _AZURE, _MISTRAL, _FIREWORKS, _FIREWORKS_FILES, _TOGETHER):
+        for api in _APIS:
             if request.path.startswith(api.base + "/"):
                 key = azure.key_of(request) if api is _AZURE else _bearer(request)
                 is_known = key and self._api_key in (None, key)
@@ -161,11 +175,7 @@ class Simulator:
             "ftbridge simulator\n\n"
             "Everything here is simulated: jobs, models and metrics are made up, nothing is\n"
             "trained and nobody is billed. The formats are those of the real APIs.\n\n"
-            f"OpenAI:   {self.openai_url}/fine_tuning/jobs\n"
-            f"Azure:    {self.azure_url}/openai/v1/fine_tuning/jobs\n"
-            f"Mistral:  {self.mistral_url}/fine_tuning/jobs\n"
-            f"Together: {self.together_url}/fine-tunes\n"
-            f"Fireworks: {self.fireworks_url}/supervisedFineTuningJobs\n"
+            + "".join(f"{name:10}{url}\n" for name, url in self.base_urls.items())
         )
         return Reply(headers={"Content-Type": "text/plain; charset=utf-8"}, body=text.encode())
 

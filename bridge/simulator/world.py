@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from bridge.model import JobStatus
 
-Provider = Literal["openai", "mistral", "azure", "fireworks", "together"]
+Provider = Literal["openai", "azure", "nebius", "mistral", "together", "fireworks"]
 Method = Literal["supervised", "dpo"]
 """A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it."""
 

@@ -51,6 +51,7 @@ class NoSleep:
 BASE_MODELS: Mapping[Provider, str] = {
     "openai": "gpt-4.1-mini-2025-04-14",
     "azure": "gpt-4.1-mini-2025-04-14",
+    "nebius": "meta-llama/Llama-3.1-8B-Instruct",
     "mistral": "open-mistral-7b",
     "together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
@@ -95,10 +96,9 @@ def make_sync(
     register: str | None = None,
 ) -> Sync:
     """Passes over one side of a simulator; a retry costs no time."""
-    url: str = getattr(simulator, f"{kind}_url")
     return Sync(
         name=kind,
-        provider=TYPES[kind](over_http(url), curves=curves),
+        provider=TYPES[kind](over_http(simulator.base_urls[kind]), curves=curves),
         tracking=tracking,
         router=router or Router(provider=kind, experiment="hosted-fine-tunes"),
         manner=Manner(
