@@ -7,7 +7,7 @@
     ├── Stopped                 the user asked to stop; the next pass goes on from here
     ├── ProviderError           one request failed: its job is reported, the others go on
     │   ├── Forbidden           403
-    │   ├── NotFound            404: gone, or never there
+    │   ├── NotFound            404, 410: gone, or never there
     │   │   └── JobVanished     a job that no list shows any more: not asked for again
     │   ├── Refused             any other 4xx or a redirect
     │   │   └── NotOffered      405, 501: this server does not do that
@@ -16,7 +16,7 @@
     │   ├── NoAnswer            none in time, or only part of one, at every attempt
     │   └── ProviderDown        no request would fare better: this provider's pass ends
     │       ├── Unauthorized    401: the user mends the key
-    │       ├── Withdrawn       410 or words to that effect: the service is no more
+    │       ├── Withdrawn       410 where it should begin, or words to that effect: it is no more
     │       │   └── NoService   404 where it should begin: it is no more, or somewhere else
     │       ├── QuotaExhausted  429 for good: the user tops up
     │       ├── Throttled       429 for longer than a pass may wait: the next pass
@@ -73,7 +73,7 @@ class Forbidden(ProviderError):
 
 
 class NotFound(ProviderError):
-    """There is nothing at this address (404)."""
+    """There is nothing at this address (404), or no longer (410)."""
 
 
 class JobVanished(NotFound):

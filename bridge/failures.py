@@ -79,13 +79,13 @@ def _ended(response: httpx.Response, said: str, *, is_entry: bool) -> errors.Wit
     """The error that says that there is no such service any more, if this is one."""
     host = response.request.url.host
     match response.status_code:
-        case 410:
+        # Of one job or file the status and such words mean that alone.
+        case 410 if is_entry:
             return errors.Withdrawn(f"{host} has withdrawn this service (410){said}", _WITHDRAWN)
         case 403 if str(error_object(response).get("code")) in _ENDED:
             return errors.Withdrawn(
                 f"{host} no longer offers fine-tuning to this account (403){said}", _WITHDRAWN
             )
-        # Of one job or file such words mean that alone.
         case 400 | 403 | 422 as status if is_entry and _FAREWELL.search(said):
             return errors.Withdrawn(
                 f"{host} no longer offers this service ({status}){said}", _WITHDRAWN
@@ -118,7 +118,7 @@ def _refused(
                 f"{asked}: no fine-tuning is offered there{said}",
                 f"Check base_url; if it was right before, the service is withdrawn. {_STAYS}",
             )
-        case 404:
+        case 404 | 410:
             return errors.NotFound(
                 f"{asked}{said}", "Check base_url, and whether the provider still has it"
             )

@@ -76,9 +76,6 @@ class JobSync:
             if carrier.is_settled:
                 return Outcome(provider=self.name, job_id=job.id, kind=Kind.UNCHANGED)
             return replace(self._synced(job, carrier, task), run=carrier.run)
-        except errors.NotFound as error:
-            vanished = error if task.listed else errors.JobVanished.of(error)
-            return self.failed(task.job_id, vanished)
         except errors.BridgeError as error:
             return self.failed(task.job_id, error)
         except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
@@ -89,7 +86,10 @@ class JobSync:
         return Outcome(provider=self.name, job_id=job_id, kind=Kind.FAILED, error=error)
 
     def _job(self, job_id: str) -> Job:
-        job = self.provider.job(job_id)
+        try:
+            job = self.provider.job(job_id)
+        except errors.NotFound as error:
+            raise errors.JobVanished.of(error) from error
         if job.id != job_id:
             raise errors.BadReply(f"The provider answered with another job ({job.id})")
         return job

@@ -1091,6 +1091,24 @@ def test_openai_says_that_it_cannot_go_on_without_a_cursor(last: object) -> None
         listed(over(httpx.MockTransport(lambda _request: sent(reply)), "openai"))
 
 
+@pytest.mark.parametrize("kind", ["openai", "fireworks", "mistral"])
+@pytest.mark.parametrize("status", [404, 410, 422])
+def test_a_later_page_that_is_refused_does_not_end_the_service(kind: str, status: int) -> None:
+    """The job at a cursor may be gone by now: that is this pass's trouble and no farewell."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(f"job-{n}") for n in range(250)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_later = {"after", "pageToken"} & request.url.params.keys()
+        is_later = is_later or request.url.params.get("page", "0") != "0"
+        gone = {"error": {"message": "This cursor is no longer available"}}
+        return httpx.Response(status, json=gone) if is_later else api(request)
+
+    with pytest.raises(errors.ProviderError) as caught:
+        listed(over(httpx.MockTransport(answer), kind))
+    assert not isinstance(caught.value, errors.ProviderDown)
+
+
 def test_openai_goes_on_where_has_more_is_missing() -> None:
     """Without ``has_more`` the list ends with the first empty page."""
     api = OpenAIApi()

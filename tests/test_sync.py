@@ -7,8 +7,9 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from bridge.errors import JobVanished, NotFound
 from bridge.report import Kind, Selection
-from bridge.simulator import Outcome, Simulator
+from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.tracking import Tracking
 from bridge.vocabulary import Vocabulary
 from tests.support.recorded import active_runs, deleted_runs, recorded
@@ -82,6 +83,58 @@ def test_an_open_job_beyond_the_first_page_is_read_by_itself(
         assert sum(path.endswith("/fine_tuning/jobs") for path in paths) == 1
         assert sum(path.endswith("/ftjob-old") for path in paths) == 1
         assert len(recorded(uri)["ftjob-old"].rows) > steps
+
+
+def test_a_list_that_is_gone_for_a_moment_does_not_make_its_job_vanish(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The job itself still answers by its id: it is asked again, and completed."""
+    broken: set[str] = set()
+    old = job("ftjob-old", total_steps=500)
+
+    def without(request: Request) -> Reply | None:
+        is_gone = any(request.path.endswith(path) for path in broken)
+        return json_reply({"error": {"message": "Not Found"}}, 404) if is_gone else None
+
+    with Simulator(jobs=[old], clock=clock, intercept=without) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now = old.step_at(10)
+        for n in range(150):
+            simulator.add(job(f"ftjob-{n:03}", created_at=clock.now, outcome=Outcome.FAILED))
+        clock.now = old.step_at(400)
+        assert sync.run().is_well
+        clock.now += 1000
+        broken.add("/ftjob-old/checkpoints")
+        ((job_id, error),) = sync.run().failures
+        assert (job_id, type(error)) == ("ftjob-old", NotFound)
+        broken.clear()
+        assert sync.run().is_well
+        assert recorded(uri)["ftjob-old"].status == "FINISHED"
+
+
+def test_a_job_that_its_provider_has_deleted_is_asked_for_once(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """An open job that neither the list nor its own address has is told of, and then left."""
+    gone: set[str] = set()
+
+    def without(request: Request) -> Reply | None:
+        if request.path.endswith("/fine_tuning/jobs") and gone:
+            return json_reply({"object": "list", "data": [], "has_more": False})
+        is_gone = any(request.path.endswith(path) for path in gone)
+        return json_reply({"error": {"message": "No such job"}}, 404) if is_gone else None
+
+    lost = job("ftjob-lost", total_steps=50)
+    with Simulator(jobs=[lost], clock=clock, intercept=without) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now = lost.step_at(10)
+        assert sync.run().is_well
+        gone.add("/ftjob-lost")
+        ((job_id, error),) = sync.run().failures
+        assert (job_id, type(error)) == ("ftjob-lost", JobVanished)
+        before = len(simulator.requests)
+        assert sync.run().is_well
+        assert len(simulator.requests) == before + 1
 
 
 def test_two_bridges_at_once_leave_one_run_a_job(

@@ -205,7 +205,7 @@ class Fireworks:
             if is_optional:
                 reply = self._http.find_object(path, asked, is_optional=True)
             else:
-                reply = self._http.get_object(path, asked, is_entry=True)
+                reply = self._http.get_object(path, asked, is_entry="pageToken" not in query)
             if reply is None:
                 return
             yield _list(reply, path, key)

@@ -123,7 +123,7 @@ class Mistral:
         seen: set[str] = set()
         while True:
             query = {"page": number, "page_size": _PAGE_SIZE}
-            reply = self._http.get_object("/fine_tuning/jobs", query, is_entry=True)
+            reply = self._http.get_object("/fine_tuning/jobs", query, is_entry=number == 0)
             rows = reply.get("data") or []
             if not isinstance(rows, list) or not {"data", "total"} & reply.keys():
                 raise BadReply("The reply to /fine_tuning/jobs has no list", "Check base_url")

@@ -44,7 +44,8 @@ def pages(http: Http, path: str, first: JsonObject | None = None) -> Iterator[li
         query: dict[str, str | int] = {"limit": _PAGE_SIZE}
         if after is not None:
             query["after"] = after
-        is_entry = path == JOBS
+        # A cursor that is refused says nothing of the service.
+        is_entry = path == JOBS and after is None
         reply = http.get_object(path, query, is_entry=is_entry) if first is None else first
         first = None
         if "data" not in reply:
