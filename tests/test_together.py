@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge import errors
 from bridge.model import Checkpoint, CurvePoint, IsLogged, Job, JobStatus, Snapshot
 from bridge.providers import TYPES, Provider
 from tests.support.wire_server import CREATED, Row, over, sent
@@ -119,7 +121,7 @@ def test_a_job_has_what_its_row_and_its_own_reply_say() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path.removeprefix("/v1/fine-tunes"))
         replies: dict[str, object] = {"": {"data": [row]}, f"/{JOB}": reply}
-        return sent(replies.get(asked[-1], {"data": []}))
+        return sent(replies.get(asked[-1], {"data": [], "metrics": []}))
 
     job = look(over(httpx.MockTransport(answer), "together")).job
     assert job.suffix == "mine"
@@ -487,6 +489,75 @@ def test_a_job_may_have_no_metrics_yet(metrics: object) -> None:
 
     snapshot = look(over(httpx.MockTransport(answer), "together"))
     assert (snapshot.curve, snapshot.skipped) == ((), ())
+
+
+@pytest.mark.parametrize("reply", [{"data": []}, {"error": "later"}, {"metrics": "none"}, []])
+def test_a_reply_without_metrics_is_not_taken_for_none(reply: object) -> None:
+    """A finished job would be recorded without its curve for good."""
+    api = api_of("completed")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return sent(reply) if request.url.path.endswith("/metrics") else api(request)
+
+    with pytest.raises(errors.BadReply):
+        look(over(httpx.MockTransport(answer), "together"))
+
+
+# Lists that a job has not
+
+
+PARTS = ("events", "checkpoints", "metrics")
+
+
+def without(api: TogetherApi, parts: Iterable[str], status: int = 404) -> Provider:
+    """A server that has no such lists of any job."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_missing = request.url.path.endswith(tuple(f"/{part}" for part in parts))
+        return httpx.Response(status, json={"error": "none"}) if is_missing else api(request)
+
+    return over(httpx.MockTransport(answer), "together")
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 501])
+@pytest.mark.parametrize("parts", [*((part,) for part in PARTS), PARTS])
+def test_an_old_job_is_recorded_with_what_there_is(parts: tuple[str, ...], status: int) -> None:
+    """A list that is gone costs its points, not the job; each is named."""
+    api = api_of("completed")
+    api.checkpoints = [api.checkpoint(2, **{"train/loss": 0.5})]
+    api.metrics = [train(1, 0.75)]
+    api.events = [event("training_start", 30)]
+    snapshot = look(without(api, parts, status), keep=True)
+    assert [sentence.split()[4] for sentence in snapshot.skipped] == list(parts)
+    assert bool(snapshot.checkpoints) == ("checkpoints" not in parts)
+    assert bool(snapshot.curve) == ("metrics" not in parts)
+    assert bool(snapshot.job.started_at) == ("events" not in parts)
+    assert {f"{part}.jsonl" for part in PARTS if part not in parts} < set(snapshot.documents)
+
+
+def test_a_list_that_a_job_has_not_yet_is_not_missed() -> None:
+    """While a job trains it is asked for at each look."""
+    api = api_of()
+    assert look(without(api, PARTS)).skipped == ()
+    assert look(api).skipped == ()
+
+
+def test_a_job_that_is_gone_since_it_was_listed_is_not_found() -> None:
+    """It is not recorded as one that had no lists."""
+    api = api_of("completed", eval_steps=0)
+    provider = api.provider()
+    (page,) = provider.pages()
+    api.jobs = []
+    missing = without(api, PARTS)
+    with pytest.raises(errors.NotFound):
+        missing.read(page.jobs[0], is_logged=nothing)
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
+def test_a_list_that_is_refused_fails_the_job(status: int) -> None:
+    """It may be had later, or with another key."""
+    with pytest.raises(errors.ProviderError):
+        look(without(api_of("completed"), ["metrics"], status))
 
 
 # What is logged is not asked for again

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http import Http, segment
+from bridge.http import Http, JsonObject, Query, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -126,14 +126,14 @@ class Together:
             return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
         job = self._detailed(job)
         skipped = list(job.skipped)
-        events = self._rows(f"{_path(job.id)}/events")
-        rows = self._rows(f"{_path(job.id)}/checkpoints")
+        events = self._part(job, "events", skipped)
+        rows = self._part(job, "checkpoints", skipped)
         checkpoints = _checkpoints(job, rows, skipped)
         # The last look is at everything: an evaluation may have been late.
         is_whole = keep or job.status.is_final
         known = {} if is_whole else self._at_checkpoints.get(job.id, {})
         start = 0 if is_whole else self._start(checkpoints.keys() - known.keys(), is_logged)
-        metrics = self._metrics(job.id, start)
+        metrics = self._metrics(job, start, skipped)
         found = known | measured(metrics, skipped)
         self._remember(job, checkpoints.keys(), found)
         kept = {}
@@ -159,22 +159,27 @@ class Together:
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
     def _rows(self, path: str) -> list[object]:
-        reply = self._http.get_object(path, is_entry=path == _JOBS)
-        rows = reply["data"] or [] if "data" in reply else None
-        if not isinstance(rows, list):
-            raise BadReply(f"The reply to {path} has no list", "Check base_url")
-        return rows
+        return _list(self._http.get_object(path, is_entry=path == _JOBS), path)
 
-    def _metrics(self, job_id: str, start: float) -> list[object]:
+    def _part(
+        self, job: Job, name: str, skipped: list[str], query: Query | None = None
+    ) -> list[object]:
+        """The rows of a list below a job; none where there is none of a job that is still there."""
+        path = f"{_path(job.id)}/{name}"
+        reply = self._http.find_object(path, query)
+        if reply is not None:
+            return _list(reply, path)
+        self._http.get_object(_path(job.id))
+        if job.status.is_final:
+            skipped.append(f"the server has no {name} of this job: all else is recorded")
+        return []
+
+    def _metrics(self, job: Job, start: float, skipped: list[str]) -> list[object]:
         """The rows of metrics from a step on, in the order of time."""
         if start == math.inf:
             return []
-        path = f"{_path(job_id)}/metrics"
         query = {"global_step_from": int(start)} if start > 0 else None
-        rows = self._http.get_object(path, query).get("metrics") or []
-        if not isinstance(rows, list):
-            raise BadReply(f"The metrics in the reply to {path} are no list", "Check base_url")
-        return rows
+        return self._part(job, "metrics", skipped, query)
 
     def _start(self, unknown: AbstractSet[int], is_logged: IsLogged) -> float:
         """The first step of an open job whose metrics are wanted; infinite where none are."""
@@ -233,6 +238,17 @@ class Together:
 
 def _path(job_id: str) -> str:
     return f"{_JOBS}/{segment(job_id)}"
+
+
+def _list(reply: JsonObject, path: str) -> list[object]:
+    """The rows in a reply; for metrics, of which there are none yet, it may be empty."""
+    key = "metrics" if path.endswith("/metrics") else "data"
+    if key == "metrics" and not reply:
+        return []
+    rows = reply[key] or [] if key in reply else None
+    if not isinstance(rows, list):
+        raise BadReply(f"The reply to {path} has no list", "Check base_url")
+    return rows
 
 
 def _known(file_id: str | None) -> tuple[str, ...]:
