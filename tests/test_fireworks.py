@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import fireworks
 import httpx
 import pytest
 from fireworks.training.sdk.fireworks_client import FireworksClient
+from fireworks.types import DpoJob, ReinforcementFineTuningJob, SupervisedFineTuningJob
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,6 +149,64 @@ def test_lists_are_asked_for_by_time() -> None:
     api = supervised()
     jobs_of(api.provider())
     assert {str(request.url.params["orderBy"]) for request in api.requests} == {"createTime desc"}
+
+
+def test_a_list_in_another_order_is_read_to_its_end_at_once() -> None:
+    """A page of old jobs would say that no new one follows, and that would not be true."""
+    api = FireworksApi()
+    api.jobs = [api.row(f"s-{n}", createTime=time(CREATED + n % 7)) for n in range(450)]
+    pages = jobs_of(api.provider())
+    assert [len(page) for page in pages] == [450]
+
+
+def refusing(api: FireworksApi, refused: str, status: int) -> Provider:
+    """An account whose key or plan lacks a collection."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_refused = request.url.path.endswith(refused)
+        return httpx.Response(status, json={"message": "no"}) if is_refused else api(request)
+
+    return over(httpx.MockTransport(answer), "fireworks")
+
+
+@pytest.mark.parametrize("collection", COLLECTIONS[1:])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 422, 501])
+def test_a_collection_that_is_refused_costs_no_other_its_jobs(status: int, collection: str) -> None:
+    """One that is not there has no jobs; one that may not be read is told of."""
+    api = supervised()
+    pages = list(refusing(api, collection, status).pages())
+    assert [each.id for page in pages for each in page.jobs] == [JOB]
+    told = [sentence for page in pages for sentence in page.unreadable]
+    assert len(told) == (status in {400, 403, 422})
+    assert all(collection in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_service_without_supervised_jobs_is_none(status: int) -> None:
+    """It is no more, or base_url is wrong."""
+    with pytest.raises(errors.Withdrawn):
+        list(refusing(supervised(), SUPERVISED, status).pages())
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_collection_that_fails_for_now_ends_the_pass(status: int) -> None:
+    """Or its older jobs would not be listed again."""
+    with pytest.raises(errors.ProviderError):
+        list(refusing(supervised(), PREFERENCE, status).pages())
+
+
+def test_every_state_of_the_sdk_is_known() -> None:
+    """The words of all three kinds of jobs."""
+    kinds = (SupervisedFineTuningJob, DpoJob, ReinforcementFineTuningJob)
+    words = {word for kind in kinds for word in literals(kind.model_fields["state"].annotation)}
+    assert words >= {"JOB_STATE_UNSPECIFIED", "JOB_STATE_PAUSED"}
+    assert words <= TYPES["fireworks"].statuses.keys()
+
+
+def literals(annotation: object) -> set[str]:
+    """The words that a type allows."""
+    parts = get_args(annotation)
+    return {p for p in parts if isinstance(p, str)}.union(*map(literals, parts))
 
 
 @pytest.mark.parametrize("reply", [{"models": []}, {"code": 0}, {"totalSize": 0}])
@@ -369,6 +428,42 @@ def test_a_file_that_is_refused_is_told() -> None:
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(403)
     assert read(api).skipped == (f"no metrics file: {STORAGE} answered 403 to a signed URL",)
+
+
+def signed_at(moment: int) -> str:
+    """The URL that a reply of this moment has."""
+    return f"https://{STORAGE}/metrics?Signature=s3cr3t-{moment}"
+
+
+@pytest.mark.parametrize("listed", [signed_at(1), None, "", 7])
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_url_that_has_expired_is_asked_for_anew(listed: object, status: int) -> None:
+    """Between the list and the look at a job hours may pass; and a list may tell no URL at all."""
+    api = supervised(state=FireworksApi.succeeded, metricsFileSignedUrl=listed)
+    api.checkpoints = [api.checkpoint(1, loss=0.5)]
+    job = only(api)
+    api.jobs = [api.row("a-job", metricsFileSignedUrl=signed_at(2))]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        reply = api(request)
+        return httpx.Response(status) if "s3cr3t-1" in str(request.url) else reply
+
+    provider = over(httpx.MockTransport(answer), "fireworks")
+    snapshot = provider.read(job, is_logged=lambda _name, _step: False)
+    assert [point.value for point in snapshot.curve] == [0.5]
+    assert snapshot.skipped == job.skipped
+    assert str(api.fetched[-1].url).endswith("s3cr3t-2")
+
+
+def test_a_url_that_is_refused_anew_is_not_asked_for_a_third_time() -> None:
+    """The job is recorded without its curve, and that is told once."""
+    api = supervised(state=FireworksApi.succeeded, metricsFileSignedUrl=signed_at(1))
+    job = only(api)
+    api.jobs = [api.row("a-job", metricsFileSignedUrl=signed_at(2))]
+    api.storage["/metrics"] = httpx.Response(403)
+    snapshot = api.provider().read(job, is_logged=lambda _name, _step: False)
+    assert len(api.fetched) == 2
+    assert snapshot.skipped == (f"no metrics file: {STORAGE} answered 403 to a signed URL",)
 
 
 def test_a_url_into_the_bridges_network_is_not_followed() -> None:

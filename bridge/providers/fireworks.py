@@ -15,7 +15,8 @@ are kept with the other replies, and that is all. Reinforcement jobs tell no met
 documented: their state, params and result are recorded.
 
 Not verified against the live service: when the metrics file first appears while a job trains, how
-it names the evaluation loss, and that lists accept ``createTime desc`` for all three kinds.
+it names the evaluation loss, and that lists take ``createTime desc`` for all three kinds: where
+they ignore it, all pages are read at each pass.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply, NotFound, Refused
+from bridge.errors import BadReply, Forbidden, NotFound, NotOffered, Refused
 from bridge.http import Http, JsonObject, Query, segment
 from bridge.model import CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
 from bridge.providers import metrics_file
@@ -42,6 +43,7 @@ from bridge.providers.fireworks_records import (
 )
 from bridge.providers.page import read_page
 from bridge.providers.result_file import Timeline
+from bridge.signed import Found
 from bridge.wire import read_record
 
 _SUPERVISED: Final = "supervisedFineTuningJobs"
@@ -67,6 +69,7 @@ class Fireworks:
     key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: ClassVar[Mapping[str, JobStatus]] = {
+        "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
         "JOB_STATE_CREATING": JobStatus.QUEUED,
         "JOB_STATE_PENDING": JobStatus.QUEUED,
         "JOB_STATE_RE_QUEUEING": JobStatus.QUEUED,
@@ -109,7 +112,8 @@ class Fireworks:
         Each page has one of every collection that is not at its end. So a page without anything new
         says of all of them that nothing new follows.
         """
-        lists = [self._pages(collection) for collection in COLLECTIONS]
+        others = (self._other_pages(collection) for collection in COLLECTIONS[1:])
+        lists = [self._pages(_SUPERVISED), *others]
         for parts in zip_longest(*lists, fillvalue=Page(())):
             jobs = [job for part in parts for job in part.jobs]
             unreadable = [sentence for part in parts for sentence in part.unreadable]
@@ -161,25 +165,31 @@ class Fireworks:
 
     def _metrics(self, job: Job, skipped: list[str]) -> bytes:
         """The metrics file; empty where there is none yet, or none at all."""
-        url = self._metrics_url(job)
-        if not url:
+        found: Found | None = None
+        for url in self._metrics_urls(job):
+            found = self._http.find_signed(url)
+            if not found.problem:
+                break
+        if found is None:
             return b""
-        found = self._http.find_signed(url)
         if found.problem:
             skipped.append(f"no metrics file: {found.problem}")
         elif found.body is None and job.status is JobStatus.SUCCEEDED:
             skipped.append("its metrics file is gone")
         return found.body or b""
 
-    def _metrics_url(self, job: Job) -> str | None:
+    def _metrics_urls(self, job: Job) -> Iterator[str]:
+        """Where the file is said to be; a URL that was listed may have expired since."""
         collection, path = _path(job.id)
         if collection == _PREFERENCE:
             # While there is no file it may as well be refused.
             path = f"{path}:getMetricsFileEndpoint"
-            url = (self._http.find_object(path, is_optional=True) or {}).get("signedUrl")
-        else:
-            url = job.raw.get("metricsFileSignedUrl")
-        return url if isinstance(url, str) else None
+            yield from _urls(self._http.find_object(path, is_optional=True), "signedUrl")
+        elif collection == _SUPERVISED:
+            listed = _urls(job.raw, "metricsFileSignedUrl")
+            yield from listed
+            anew = _urls(self._http.find_object(path), "metricsFileSignedUrl")
+            yield from (url for url in anew if url not in listed)
 
     def _checkpoints(self, job: Job, skipped: list[str]) -> list[object]:
         collection, path = _path(job.id)
@@ -190,10 +200,28 @@ class Fireworks:
             skipped.append("its checkpoints cannot be listed")
         return [row for page in pages for row in page]
 
+    def _other_pages(self, collection: str) -> Iterator[Page]:
+        """The pages of a collection that an account may lack or a key may not read."""
+        pages = self._pages(collection)
+        try:
+            first = next(pages)
+        except (NotFound, NotOffered):
+            return
+        except (Forbidden, Refused) as error:
+            yield Page((), (f"No {collection}: {error.sentence}",))
+            return
+        yield first
+        yield from pages
+
     def _pages(self, collection: str) -> Iterator[Page]:
         make_job = partial(self._job, collection)
-        for rows in self._rows(f"/{collection}", collection, orderBy="createTime desc"):
-            yield read_page(JobRecord, rows, make_job)
+        lists = self._rows(f"/{collection}", collection, orderBy="createTime desc")
+        for rows in lists:
+            page = read_page(JobRecord, rows, make_job)
+            if not _descends(page):
+                # The order that was asked for is not kept: a new job may be on any page.
+                page = read_page(JobRecord, [*rows, *chain.from_iterable(lists)], make_job)
+            yield page
 
     def _rows(
         self, path: str, key: str, *, is_optional: bool = False, **query: str
@@ -205,7 +233,8 @@ class Fireworks:
             if is_optional:
                 reply = self._http.find_object(path, asked, is_optional=True)
             else:
-                reply = self._http.get_object(path, asked, is_entry="pageToken" not in query)
+                is_entry = key == _SUPERVISED and "pageToken" not in query
+                reply = self._http.get_object(path, asked, is_entry=is_entry)
             if reply is None:
                 return
             yield _list(reply, path, key)
@@ -267,8 +296,19 @@ def _list(reply: JsonObject, path: str, key: str) -> list[object]:
     return rows
 
 
+def _descends(page: Page) -> bool:
+    """Whether the newest job comes first."""
+    times = [job.created_at for job in page.jobs if job.created_at is not None]
+    return times == sorted(times, reverse=True)
+
+
 def _known(name: str | None) -> tuple[str, ...]:
     return (name,) if name else ()
+
+
+def _urls(reply: Mapping[str, object] | None, key: str) -> list[str]:
+    url = (reply or {}).get(key)
+    return [url] if isinstance(url, str) and url else []
 
 
 def _suffix(body: bytes) -> str:
