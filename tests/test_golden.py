@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bridge.model import Page, Snapshot
 from bridge.providers import TYPES, Provider
 from bridge.signed import SignedFiles
 from bridge.untrusted import Redactor
-from tests.support.wire_fireworks import COLLECTIONS
+from tests.support.wires import WIRES
 
 Json = dict[str, Any]
 
@@ -27,9 +28,6 @@ LISTS = [case for case in CASES if (case / "list.json").exists()]
 KEPT = [case for case in READS if "documents" in json.loads((case / "expected.json").read_text())]
 POLLS = [case for case in CASES if (case / "polls.json").exists()]
 
-BASE = "/v1"
-ROOTS = {"together": "/fine-tunes"}
-"""Where jobs are, if not where OpenAI has them."""
 PUBLIC_ADDRESS = "1.1.1.1"
 """Of every host with signed URLs."""
 POLLED = "a-job-that-was-polled"
@@ -57,18 +55,24 @@ def load_all(path: Path) -> list[Json]:
     return documents
 
 
+def base_url_of(case: Path) -> str:
+    """The public service's, or an example where each of its users has an address of their own."""
+    url = TYPES[case.parent.name].base_url
+    return "https://provider.example/v1" if url.startswith("$") else url
+
+
 def provider(case: Path, transport: httpx.MockTransport) -> Provider:
     """The provider class that the case is about, over recorded replies."""
     kind = TYPES[case.parent.name]
-    own = kind.base_url.startswith("$")  # each of its users has an address of their own
-    base_url = f"https://provider.example{BASE}" if own else kind.base_url
     files = SignedFiles(
         Redactor(),
         api=base_url,
         transport=transport,
         resolve=lambda _host, _port: [PUBLIC_ADDRESS],
     )
-    http = connect(base_url, headers={}, redactor=Redactor(), transport=transport, signed=files)
+    http = connect(
+        base_url_of(case), headers={}, redactor=Redactor(), transport=transport, signed=files
+    )
     return kind(http, curves=True)
 
 
@@ -79,8 +83,7 @@ def read(source: Provider, job_id: str, *, keep: bool = False) -> Snapshot:
 
 def job_id_of(case: Path) -> str:
     """The bridge's id of the job that the case is about."""
-    job = load(case / "job.json")
-    return str(job["id"] if "id" in job else "/".join(job["name"].split("/")[-2:]))
+    return str(load(case / "expected.json")["job"]["id"])
 
 
 def as_kept(job: Json) -> Json:
@@ -91,50 +94,37 @@ def as_kept(job: Json) -> Json:
     }
 
 
-def replies(case: Path) -> dict[tuple[str, str | None], bytes]:
-    """The case's replies by path and cursor."""
-    found: dict[tuple[str, str | None], bytes] = {}
-    if case.parent.name == "fireworks":
-        return fireworks_replies(case)
+def replies(case: Path) -> dict[str, bytes]:
+    """The case's replies by address below the base URL; of a page with the cursor that names it."""
+    addresses = case / "addresses.json"
+    known = load(addresses) if addresses.exists() else openai_addresses(case)
+    return {address: (case / str(name)).read_bytes() for address, name in known.items()}
 
-    def serve(name: str, path: str, after: str | None = None) -> None:
-        if (case / name).exists():
-            found[BASE + path, after] = (case / name).read_bytes()
 
-    jobs = ROOTS.get(case.parent.name, "/fine_tuning/jobs")
-    serve("list.json", jobs)
+def openai_addresses(case: Path) -> dict[str, str]:
+    """Where the replies belong that have an address of OpenAI's, and the names of their files."""
+    jobs = "/fine_tuning/jobs"
+    found = {jobs: "list.json"}
     if (case / "job.json").exists():
         job = load(case / "job.json")
         path = f"{jobs}/{job['id']}"
-        serve("job.json", path)
-        serve("checkpoints.json", f"{path}/checkpoints")
-        serve("events.json", f"{path}/events")
-        serve("metrics.json", f"{path}/metrics")
+        found |= {path: "job.json"}
+        found |= {f"{path}/{part}": f"{part}.json" for part in ("checkpoints", "events")}
         if (case / "events_2.json").exists():
             cursor = load(case / "events.json")["data"][-1]["id"]
-            serve("events_2.json", f"{path}/events", cursor)
+            found[f"{path}/events?after={cursor}"] = "events_2.json"
         for file in job.get("result_files", ()):
-            serve("result.csv", f"/files/{file}/content")
-            serve("result.b64", f"/files/{file}/content")
-    return found
+            form = "b64" if (case / "result.b64").exists() else "csv"
+            found[f"/files/{file}/content"] = f"result.{form}"
+    return {address: name for address, name in found.items() if (case / name).exists()}
 
 
-def fireworks_replies(case: Path) -> dict[tuple[str, str | None], bytes]:
-    """The same, where three collections and another host have them."""
-    account = httpx.URL(TYPES["fireworks"].base_url).path
-    files = {"list.json": [f"{account}/{collection}" for collection in COLLECTIONS]}
-    if (case / "job.json").exists():
-        path = f"{account}/{job_id_of(case)}"
-        files |= {"job.json": [path], "checkpoints.json": [f"{path}/checkpoints"]}
-        files["metrics.jsonl"] = ["/bucket/metrics.jsonl"]
-        if "dpoJobs" in path:
-            files["endpoint.json"] = [f"{path}:getMetricsFileEndpoint"]
-    return {
-        (path, None): (case / name).read_bytes()
-        for name, paths in files.items()
-        for path in paths
-        if (case / name).exists()
-    }
+def asked_for(request: httpx.Request, base_url: str, known: Iterable[str]) -> str:
+    """What a request asks for; of its query only what tells the known replies apart."""
+    told = {name for address in known for name in httpx.URL(address).params} | {"after"}
+    path = request.url.path.removeprefix(httpx.URL(base_url).path)
+    query = [f"{name}={value}" for name, value in request.url.params.items() if name in told]
+    return "?".join([path, *query])
 
 
 def serving(case: Path) -> httpx.MockTransport:
@@ -142,12 +132,13 @@ def serving(case: Path) -> httpx.MockTransport:
     known = replies(case)
 
     def answer(request: httpx.Request) -> httpx.Response:
-        path = request.url.path
-        body = known.get((path, request.url.params.get("after")))
+        address = asked_for(request, base_url_of(case), known)
+        path = address.partition("?")[0]
+        body = known.get(address)
         if body is None and path.endswith("/events"):
             return NO_MORE
         if body is None:
-            gone = path.startswith((f"{BASE}/files/", f"{BASE}/models", "/bucket/"))
+            gone = path.startswith(("/files/", "/models", "/bucket/"))
             assert gone, f"{request.url} was never recorded"
             return GONE
         kind = "application/octet-stream" if "/files/" in path else "application/json"
@@ -258,6 +249,6 @@ def test_the_form_of_a_result_file_makes_no_difference(form: str) -> None:
 def test_every_folder_is_a_case() -> None:
     """No recording lies about unused: every folder has an expectation and something to read."""
     assert sorted(path for path in GOLDEN.glob("*/*") if path.is_dir()) == CASES
-    assert {case.parent.name for case in CASES} == set(TYPES)
+    assert {case.parent.name for case in CASES} == set(WIRES)
     assert sorted(READS + LISTS + POLLS) == CASES
-    assert {case.parent.name for case in KEPT} == set(TYPES)
+    assert {case.parent.name for case in KEPT} == set(WIRES)

@@ -1,4 +1,4 @@
-"""What every provider promises, whatever its wire format: a new one joins by its entry in WIRES."""
+"""What every provider promises, whatever its wire format: see ``tests.support.wires``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import entry_points
 from urllib.parse import unquote
 
 import httpx
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from bridge import errors
 from bridge.http import connect
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, Meaning, Snapshot
-from bridge.providers import TYPES, Provider
+from bridge.providers import ENTRY_POINTS, TYPES, Provider
 from bridge.providers.documents import documents
 from bridge.untrusted import Redactor, clean
 from tests.support.wire_server import (
@@ -32,7 +33,7 @@ from tests.support.wire_server import (
 )
 from tests.support.wires import WIRES
 
-KINDS = sorted(TYPES)
+KINDS = sorted(WIRES)
 JOB = "a-job"
 DOCUMENTS = {
     *("job.json", "checkpoints.jsonl", "events.jsonl", "result-file.csv", "result-file"),
@@ -61,7 +62,7 @@ def read(
 
 def by_id(provider: Provider, job_id: str = JOB) -> Job:
     """One job, as its own address has it."""
-    (api,) = (WIRES[kind] for kind, known in TYPES.items() if type(provider) is known)
+    (api,) = (api for kind, api in WIRES.items() if type(provider) is TYPES[kind])
     return provider.job(f"{api.id_prefix}{job_id}")
 
 
@@ -102,9 +103,10 @@ def as_sent(job: Job) -> Job:
 
 
 def test_every_provider_has_a_wire_format_here() -> None:
-    """No provider goes without the tests of this file."""
-    assert set(WIRES) == set(TYPES)
-    assert all(api.kind == kind for kind, api in WIRES.items())
+    """No provider goes without the tests of this file, not even one that a package brings."""
+    brought = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
+    assert set(WIRES) == set(TYPES) | brought
+    assert brought == {"acme"}
 
 
 # Pages
@@ -228,6 +230,14 @@ def test_an_unknown_word_counts_as_still_running(kind: str, word: str | None) ->
     assert job.provider_status == (word or "")
     assert not job.status.is_final
     assert len(measured(api, read(api.provider(), job=job))) == 1
+
+
+@every_kind
+def test_every_word_of_the_specification_is_known(kind: str) -> None:
+    """None of them is left to count as running by accident."""
+    api = WIRES[kind]
+    assert api.words <= TYPES[kind].statuses.keys()
+    assert {api.running, api.succeeded} <= api.words
 
 
 @every_kind
@@ -740,7 +750,7 @@ def test_a_job_by_its_id_costs_one_request(kind: str) -> None:
 def test_no_request_is_made_twice(kind: str, found: str, *, keep: bool) -> None:
     """Whoever has a job reads it without asking for any of it again."""
     api = WIRES[kind]()
-    with_long_curve(api, 150)
+    api.fill(150)
     provider = api.provider()
     job = only(api) if found == "listed" else by_id(provider)
     snapshot = read(provider, job=job, keep=keep)
@@ -780,7 +790,7 @@ def test_a_job_has_the_reply_that_it_was_made_of(kind: str) -> None:
 def test_no_documents_are_kept_unasked(kind: str, *, curves: bool) -> None:
     """They cost memory."""
     api = WIRES[kind]()
-    with_long_curve(api, 3)
+    api.fill(3)
     assert read(api.provider(curves=curves)).documents == {}
 
 
@@ -789,7 +799,7 @@ def test_no_documents_are_kept_unasked(kind: str, *, curves: bool) -> None:
 def test_kept_documents_are_the_replies(kind: str, *, curves: bool) -> None:
     """All rows of all pages, in the provider's order, one on a line, also if nothing wants them."""
     api = WIRES[kind]()
-    with_long_curve(api, 350)
+    api.fill(350)
     events = [{"name": "status-updated", "created_at": CREATED + n} for n in range(3)]
     if isinstance(api, OpenAIApi):
         assert isinstance(api.events, list)
@@ -814,7 +824,7 @@ def test_kept_documents_are_the_replies(kind: str, *, curves: bool) -> None:
 def test_keeping_documents_changes_nothing_else(kind: str) -> None:
     """Points, checkpoints and sentences are those of a fresh job."""
     api = WIRES[kind]()
-    with_long_curve(api, 350)
+    api.fill(350)
     plain, kept = read(api.provider()), read(api.provider(), keep=True)
     assert replace(kept, documents={}) == plain
 
@@ -823,7 +833,7 @@ def test_keeping_documents_changes_nothing_else(kind: str) -> None:
 def test_documents_are_complete_whatever_is_logged(kind: str) -> None:
     """A job that was followed to its end has all of its replies, not the last few."""
     api = WIRES[kind]()
-    with_long_curve(api, 350)
+    api.fill(350)
     provider = api.provider()
     fresh = read(provider, keep=True)
     logged = provider.read(by_id(provider), is_logged=lambda _name, _step: True, keep=True)
@@ -939,9 +949,13 @@ def test_files_of_a_job_are_told(kind: str) -> None:
     training, validation = api.files_told
     assert (job.training_files, job.validation_files) == ((training,), (validation,))
     assert job.has_validation
-    none = {"validation_file": None, "validation_files": None, "training_file": ""}
-    none |= {"evaluationDataset": None}
-    api.jobs = [api.row(JOB, **none)]
+    api.jobs = [
+        {
+            name: None if value in (validation, [validation]) else value
+            for name, value in row.items()
+        }
+        for row in [api.row(JOB)]
+    ]
     assert only(api).validation_files == ()
     assert not only(api).has_validation
 
@@ -960,7 +974,7 @@ def test_every_meaning_is_of_a_name_that_the_provider_uses(kind: str) -> None:
     params = {name for name, meaning in meanings.items() if meaning in about_params}
     assert Meaning.EPOCHS in meanings.values()
     row = api.row(JOB)
-    chosen = row.get("hyperparameters", row)
+    chosen = row.get(api.params_key, row)
     assert isinstance(chosen, dict)
     assert params <= chosen.keys()
 
@@ -1012,22 +1026,6 @@ def test_a_page_is_where_the_public_service_shows_it(kind: str) -> None:
 # What is logged is not read again
 
 
-def with_long_curve(api: Api, steps: int) -> None:
-    """Give the one job of an API a long history."""
-    api.jobs = [api.row(JOB)]
-    if isinstance(api, OpenAIApi):
-        api.events = [
-            *(api.message(n) for n in range(8)),
-            *(api.event(n, train_loss=n / 1024, accuracy=0.5) for n in range(steps, 0, -1)),
-            *(api.message(n) for n in range(10, 14)),
-        ]
-        api.checkpoints = [
-            api.checkpoint(n, train_loss=n / 1024) for n in (steps, steps * 2 // 3, steps // 3)
-        ]
-    else:
-        api.checkpoints = [api.checkpoint(n, train_loss=n / 1024) for n in range(steps, 0, -1)]
-
-
 Point = tuple[int, str, float, int | None]
 
 
@@ -1058,7 +1056,7 @@ def resumed(provider: Provider, written: list[Point]) -> list[Point]:
 def test_an_interrupted_read_is_resumed_to_the_same_points(kind: str, cut: int) -> None:
     """What was written before a kill and what is read after it are together what one read gives."""
     api = WIRES[kind]()
-    with_long_curve(api, 300)
+    api.fill(300)
     full = points_of(read(api.provider()))
     assert len(full) >= 300
     assert resumed(api.provider(), full[:cut]) == full

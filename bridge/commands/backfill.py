@@ -84,7 +84,8 @@ def select(
         if name not in known
     ]
     words = {status.value for status in JobStatus}
-    words |= {word.lower() for kind in TYPES.values() for word in kind.statuses}
+    kinds = {*TYPES, *(provider.type for provider in settings.providers)}
+    words |= {word.lower() for kind in kinds for word in TYPES[kind].statuses}
     problems += [
         f"--status {one_line(status)}: no such status; there is {', '.join(sorted(words))}"
         for status in statuses

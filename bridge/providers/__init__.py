@@ -85,10 +85,12 @@ class Provider(Protocol):
 class Types(Mapping[str, type[Provider]]):
     """Kinds of providers by name: the project's own, and those that installed packages bring.
 
-    A package's is loaded when a configuration names it, and not before.
+    A package's is loaded when a configuration names it, and not before: it is not counted among
+    the project's own.
     """
 
     def __init__(self, own: Mapping[str, type[Provider]]) -> None:
+        self._own = own
         self._known = dict(own)
 
     def __getitem__(self, name: str) -> type[Provider]:
@@ -104,10 +106,10 @@ class Types(Mapping[str, type[Provider]]):
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter(self._own)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._own)
 
 
 def _loaded(entry: EntryPoint) -> type[Provider]:

@@ -43,6 +43,15 @@ class FireworksApi(Api):
     kind: ClassVar[str] = "fireworks"
     running: ClassVar[str] = "JOB_STATE_RUNNING"
     succeeded: ClassVar[str] = "JOB_STATE_COMPLETED"
+    words: ClassVar[frozenset[str]] = frozenset(
+        f"JOB_STATE_{word}"
+        for word in (
+            *("UNSPECIFIED", "CREATING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "DELETING"),
+            *("WRITING_RESULTS", "VALIDATING", "DELETING_CLEANING_UP", "PENDING", "EXPIRED"),
+            *("RE_QUEUEING", "CREATING_INPUT_DATASET", "IDLE", "CANCELLING", "EARLY_STOPPED"),
+            "PAUSED",
+        )
+    )
     root: ClassVar[tuple[str, ...]] = (SUPERVISED,)
     page_size: ClassVar[int | None] = 200
     requests_a_page: ClassVar[int] = len(COLLECTIONS)

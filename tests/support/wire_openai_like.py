@@ -14,6 +14,9 @@ class AzureApi(OpenAIApi):
     """Azure OpenAI: what is not set is missing, and checkpoints come oldest first."""
 
     kind: ClassVar[str] = "azure"
+    words: ClassVar[frozenset[str]] = frozenset(
+        {"created", "pending", "running", "succeeded", "cancelled", "failed"}
+    )
     public_page: ClassVar[str | None] = None
     wrong: ClassVar[Mapping[str, object]] = {
         name: value

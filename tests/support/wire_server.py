@@ -39,6 +39,8 @@ class Api(ABC):
     """The word for a job that trains."""
     succeeded: ClassVar[str]
     """The word for a job that is done."""
+    words: ClassVar[frozenset[str]]
+    """Every word for a status in the provider's own specification or documentation."""
     wrong: ClassVar[Mapping[str, object]]
     """For each key that the provider reads, a value of a type that it cannot have."""
     root: ClassVar[tuple[str, ...]] = ("fine_tuning", "jobs")
@@ -62,6 +64,8 @@ class Api(ABC):
     longest_id: ClassVar[int] = 250
     status_key: ClassVar[str] = "status"
     """What a row calls its status."""
+    params_key: ClassVar[str] = "hyperparameters"
+    """Where a row has its params, if not among its other keys."""
     measures_checkpoints: ClassVar[bool] = True
     """Whether what is in ``checkpoints`` becomes checkpoints, or else the curve."""
     measured_document: ClassVar[str] = "checkpoints.jsonl"
@@ -104,6 +108,11 @@ class Api(ABC):
     @abstractmethod
     def detail(self, job: Row) -> object:
         """A job's own reply."""
+
+    def fill(self, steps: int) -> None:
+        """Give the API one job with a long history: something measured at each of its steps."""
+        self.jobs = [self.row("a-job")]
+        self.checkpoints = [self.checkpoint(n, train_loss=n / 1024) for n in range(steps, 0, -1)]
 
     def bare(self, job_id: object, **fields: object) -> Row:
         """A job of which nothing else is known."""
@@ -158,7 +167,7 @@ class Api(ABC):
     def find(self, job_id: str) -> Row | None:
         """The job of this id."""
         for job in self.jobs:
-            if isinstance(job, dict) and job.get("id") == job_id:
+            if isinstance(job, dict) and job.get(self.id_key) == job_id:
                 return job
         return None
 
@@ -208,6 +217,9 @@ class OpenAIApi(Api):
     kind: ClassVar[str] = "openai"
     running: ClassVar[str] = "running"
     succeeded: ClassVar[str] = "succeeded"
+    words: ClassVar[frozenset[str]] = frozenset(
+        {"validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"}
+    )
     public_page: ClassVar[str | None] = "https://platform.openai.com/finetune/{}"
     wrong: ClassVar[Mapping[str, object]] = {
         "status": 7,
@@ -266,6 +278,17 @@ class OpenAIApi(Api):
             "fine_tuned_model_checkpoint": f"ft:model:ckpt-step-{step}",
             "metrics": {"step": step, **metrics},
         }
+
+    def fill(self, steps: int) -> None:
+        """An event at each step, and checkpoints at three of them."""
+        self.jobs = [self.row("a-job")]
+        self.events = [
+            *(self.message(n) for n in range(8)),
+            *(self.event(n, train_loss=n / 1024, accuracy=0.5) for n in range(steps, 0, -1)),
+            *(self.message(n) for n in range(10, 14)),
+        ]
+        thirds = (steps, steps * 2 // 3, steps // 3)
+        self.checkpoints = [self.checkpoint(n, train_loss=n / 1024) for n in thirds]
 
     def event(self, step: object, **metrics: object) -> Row:
         """A step's metrics as an event."""
@@ -328,6 +351,12 @@ class MistralApi(Api):
     kind: ClassVar[str] = "mistral"
     running: ClassVar[str] = "RUNNING"
     succeeded: ClassVar[str] = "SUCCESS"
+    words: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("QUEUED", "STARTED", "VALIDATING", "VALIDATED", "RUNNING", "FAILED_VALIDATION"),
+            *("FAILED", "SUCCESS", "CANCELLED", "CANCELLATION_REQUESTED"),
+        }
+    )
     files_told: ClassVar[tuple[str, str]] = ("a", "b")
     wrong: ClassVar[Mapping[str, object]] = {
         "status": 7,

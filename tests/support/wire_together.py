@@ -28,6 +28,12 @@ class TogetherApi(Api):
     kind: ClassVar[str] = "together"
     running: ClassVar[str] = "running"
     succeeded: ClassVar[str] = "completed"
+    words: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("pending", "queued", "running", "compressing", "uploading", "cancel_requested"),
+            *("cancelled", "error", "completed"),
+        }
+    )
     root: ClassVar[tuple[str, ...]] = ("fine-tunes",)
     page_size: ClassVar[int | None] = None
     step_key: ClassVar[str] = "step"

@@ -1,20 +1,24 @@
-"""The scripted provider APIs by the type of provider."""
+"""The scripted provider APIs by the type of provider: each ``wire_*.py`` beside this file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
 
-from tests.support.wire_fireworks import FireworksApi
-from tests.support.wire_openai_like import AzureApi, NebiusApi
-from tests.support.wire_server import Api, MistralApi, OpenAIApi
-from tests.support.wire_together import TogetherApi
+from tests.support.wire_server import Api
+
+
+def _with_heirs(apis: Iterable[type[Api]]) -> Iterator[type[Api]]:
+    for api in apis:
+        yield api
+        yield from _with_heirs(api.__subclasses__())
+
+
+for _path in Path(__file__).parent.glob("wire_*.py"):
+    import_module(f"tests.support.{_path.stem}")
 
 WIRES: Mapping[str, type[Api]] = {
-    "openai": OpenAIApi,
-    "azure": AzureApi,
-    "nebius": NebiusApi,
-    "mistral": MistralApi,
-    "fireworks": FireworksApi,
-    "together": TogetherApi,
+    api.kind: api for api in _with_heirs(Api.__subclasses__()) if "kind" in vars(api)
 }
-"""One for each of ``bridge.providers.TYPES``."""
+"""One for each type of provider, those of packages among them."""

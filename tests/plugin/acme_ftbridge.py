@@ -1,0 +1,197 @@
+"""Fine-tuning at Acme, a service that does not exist: a provider in a package of its own.
+
+Wire format: trainings come newest first, in pages that name the next one; times are ISO 8601. Below
+a training are its snapshots, each with a model to call, and its measurements, one for each step,
+both newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import ClassVar, Final
+
+from bridge.errors import BadReply
+from bridge.http import Http, segment
+from bridge.model import (
+    Checkpoint,
+    CurvePoint,
+    IsLogged,
+    Job,
+    JobStatus,
+    Meaning,
+    Page,
+    Snapshot,
+    numbers,
+)
+from bridge.providers.documents import documents
+from bridge.providers.page import read_page
+from bridge.wire import Identifier, Moment, Number, Record, Step, read_record, read_rows
+
+_TRAININGS: Final = "/trainings"
+_PAGE_SIZE: Final = 100
+
+
+class TrainingRecord(Record):
+    """A job; only its id is sure to be there."""
+
+    wire_name: ClassVar = "job"
+
+    uid: Identifier
+    phase: str | None = None
+    created_at: Moment = None
+    ended_at: Moment = None
+    parent_model: str | None = None
+    model: str | None = None
+    label: str | None = None
+    lesson: str | None = None
+    exam: str | None = None
+    tokens: int | None = None
+    problem: str | None = None
+    settings: dict[str, object] | None = None
+
+
+class MeasuredRecord(Record):
+    """The metrics of a step; a snapshot's with a model to call."""
+
+    wire_name: ClassVar = "measurement"
+
+    step: Step
+    created_at: Moment = None
+    metrics: dict[str, Number | None] | None = None
+    model: str | None = None
+
+
+class Acme:
+    """Trainings, their snapshots and their measurements."""
+
+    base_url: ClassVar = "https://api.acme.example/v1"
+    key_variable: ClassVar = "ACME_API_KEY"
+    key_header: ClassVar[str | None] = "X-Acme-Key"
+    header_variables: ClassVar[Mapping[str, str]] = {}
+    statuses: ClassVar[Mapping[str, JobStatus]] = {
+        "waiting": JobStatus.QUEUED,
+        "reading": JobStatus.VALIDATING,
+        "learning": JobStatus.RUNNING,
+        "resting": JobStatus.PAUSED,
+        "graduated": JobStatus.SUCCEEDED,
+        "failed": JobStatus.FAILED,
+        "expelled": JobStatus.CANCELLED,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "loss": Meaning.TRAIN_LOSS,
+        "exam_loss": Meaning.VALID_LOSS,
+        "rounds": Meaning.EPOCHS,
+    }
+
+    def __init__(self, http: Http, *, curves: bool = True) -> None:
+        self._http = http
+        self._curves = curves
+
+    def pages(self) -> Iterator[Page]:
+        """All jobs, newest first."""
+        for rows in self._pages(_TRAININGS):
+            yield read_page(TrainingRecord, rows, self._job)
+
+    def job(self, job_id: str) -> Job:
+        """One job, as its own address has it."""
+        reply = self._http.get_object(_path(job_id))
+        return self._job(*read_record(TrainingRecord, reply), reply)
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """One job: its checkpoints, and its curve as far back as it is not logged."""
+        snapshots: list[object] = []
+        measurements: list[object] = []
+        curve: list[CurvePoint] = []
+        checkpoints: dict[int, Checkpoint] = {}
+        skipped = list(job.skipped)
+        if job.status.has_started:
+            for rows in self._pages(f"{_path(job.id)}/snapshots"):
+                snapshots += rows
+                checkpoints |= {each.step: each for each in _measured(rows, skipped)}
+            for rows in (
+                self._pages(f"{_path(job.id)}/measurements") if self._curves or keep else ()
+            ):
+                measurements += rows
+                points = list(_points(_measured(rows, skipped)))
+                curve += points if self._curves else ()
+                # Points are logged by ascending step, but a checkpoint may come before them.
+                beside = (point for point in points if point.step not in checkpoints)
+                if not keep and any(is_logged(point.name, point.step) for point in beside):
+                    break
+        lists = {"checkpoints": snapshots, "measurements": measurements}
+        return Snapshot(
+            job=job,
+            checkpoints=tuple(checkpoints[step] for step in sorted(checkpoints)),
+            curve=tuple(curve),
+            documents=documents(job.raw, skipped, **lists) if keep else {},
+            skipped=tuple(skipped),
+        )
+
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The content of a training or validation file."""
+        return self._http.stream(f"/lessons/{segment(file_id)}/raw")
+
+    def _pages(self, path: str) -> Iterator[list[object]]:
+        """The pages of a list, down to one that names no other."""
+        query: dict[str, str | int] = {"size": _PAGE_SIZE}
+        seen: set[object] = set()
+        while True:
+            is_entry = path == _TRAININGS and not seen
+            reply = self._http.get_object(path, query, is_entry=is_entry)
+            rows = reply["items"] or [] if "items" in reply else None
+            if not isinstance(rows, list):
+                raise BadReply(f"The reply to {path} has no list", "Check base_url")
+            yield rows
+            following = reply.get("next")
+            if not isinstance(following, str) or not following:
+                return
+            if following in seen:
+                raise BadReply(f"The pages of {path} do not end: they repeat")
+            seen.add(following)
+            query["page"] = following
+
+    def _job(self, record: TrainingRecord, skipped: tuple[str, ...], raw: object) -> Job:
+        word = record.phase or ""
+        chosen = record.settings or {}
+        return Job(
+            id=record.uid,
+            status=self.statuses.get(word, JobStatus.UNKNOWN),
+            provider_status=word,
+            created_at=record.created_at,
+            finished_at=record.ended_at,
+            base_model=record.parent_model,
+            fine_tuned_model=record.model,
+            suffix=record.label,
+            trained_tokens=record.tokens,
+            error=record.problem or None,
+            params={k: v for k, v in chosen.items() if isinstance(v, str | int | float)},
+            epochs=numbers(chosen)[0].get("rounds"),
+            training_files=(record.lesson,) if record.lesson else (),
+            validation_files=(record.exam,) if record.exam else (),
+            raw=raw if isinstance(raw, dict) else {},
+            skipped=skipped,
+        )
+
+
+def _path(job_id: str) -> str:
+    return f"{_TRAININGS}/{segment(job_id)}"
+
+
+def _measured(rows: Iterable[object], skipped: list[str]) -> Iterator[Checkpoint]:
+    """The rows as checkpoints; ``skipped`` takes a sentence for what cannot be read."""
+    records, unreadable = read_rows(MeasuredRecord, rows)
+    skipped += unreadable
+    for record, problems in records:
+        metrics, broken = numbers(record.metrics or {})
+        skipped += [f"step {record.step}: {problem}" for problem in problems]
+        skipped += [f"step {record.step}: {name} is not a finite number" for name in broken]
+        yield Checkpoint(
+            step=record.step, created_at=record.created_at, model=record.model, metrics=metrics
+        )
+
+
+def _points(measured: Iterable[Checkpoint]) -> Iterator[CurvePoint]:
+    for each in measured:
+        for name, value in each.metrics.items():
+            yield CurvePoint(name, each.step, value, each.created_at)
