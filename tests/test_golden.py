@@ -66,7 +66,7 @@ def provider(case: Path, transport: httpx.MockTransport) -> Provider:
     kind = TYPES[case.parent.name]
     files = SignedFiles(
         Redactor(),
-        api=base_url,
+        api=base_url_of(case),
         transport=transport,
         resolve=lambda _host, _port: [PUBLIC_ADDRESS],
     )

@@ -100,7 +100,9 @@ def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> Non
                 assert row.to_dict().keys() == documented("checkpoints")["data"][0].keys()
             told = [event.data for event in jobs.list_events(each.id, limit=7)]
             steps = [row["step"] for row in told if isinstance(row, dict) and "step" in row]
-            assert steps == list(range(each.to_dict()["trained_steps"], 0, -1))
+            trained = each.to_dict()["trained_steps"]
+            assert isinstance(trained, int)
+            assert steps == list(range(trained, 0, -1))
 
 
 def documented(name: str) -> Any:  # noqa: ANN401 - JSON

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import httpx
 import pytest
 
-from bridge.simulator import Simulator, demo_jobs
+from bridge.simulator import Reply, Request, Simulator, demo_jobs
 from tests.support.processes import run
+from tests.support.recorded import recorded
+from tests.support.wire_acme import AcmeApi
+from tests.support.wire_server import CREATED
+from tests.support.wire_together import iso
 from tests.support.world import NOW, Clock
 
 PLUGIN = """
@@ -34,11 +40,11 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-def configured(folder: Path, kind: str, url: str) -> Path:
+def configured(folder: Path, kind: str, url: str, uri: str = "") -> Path:
     """A configuration with one provider."""
     path = folder / f"{kind}.yaml"
     path.write_text(
-        f"mlflow: {{tracking_uri: 'sqlite:///{folder}/mlflow.db'}}\n"
+        f"mlflow: {{tracking_uri: '{uri or f'sqlite:///{folder}/mlflow.db'}'}}\n"
         f"providers: [{{name: mine, type: {kind}, api_key: abcdefgh, base_url: '{url}'}}]\n"
     )
     return path
@@ -89,3 +95,71 @@ def test_a_type_that_nobody_brings_is_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "must be one of openai, " in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+# A whole one: tests/plugin/acme_ftbridge.py
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tests" / "plugin"
+
+
+def serving(api: AcmeApi) -> Simulator:
+    """The scripted service, on a port of this machine."""
+
+    def answer(request: Request) -> Reply:
+        url = httpx.URL("http://acme.example").copy_with(path=request.path, params=request.query)
+        reply = api(httpx.Request("GET", url, headers=dict(request.headers)))
+        return Reply(status=reply.status_code, headers=reply.headers, body=reply.content)
+
+    return Simulator(intercept=answer)
+
+
+def test_a_package_with_a_wire_format_of_its_own_is_recorded(uri: str, tmp_path: Path) -> None:
+    """Its words select, its key has its own header, and its job is recorded whole."""
+    api = AcmeApi()
+    api.fill(30)
+    api.jobs = [api.row("a-job", phase="graduated", ended_at=iso(CREATED + 90))]
+    with serving(api) as server:
+        config = configured(tmp_path, "acme", f"{server.url}/v1", uri)
+        arguments = ("backfill", "--status", "graduated", "--config", config)
+        done = run(*arguments, env={"PYTHONPATH": str(PACKAGE)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = recorded(uri)["a-job"]
+    assert (found.name, found.status) == ("mine/a-suffix", "FINISHED")
+    assert [(step, value) for _, step, value, _ in found.rows] == [
+        (step, step / 1024) for step in range(1, 31)
+    ]
+    assert found.tags["fine_tuned_model_checkpoint"] == "acme+30"
+    assert found.params == {"rounds": "3", "pace": "0.5"}
+    assert {request.headers["x-acme-key"] for request in api.requests} == {"abcdefgh"}
+
+
+def lines(path: Path) -> int:
+    """How many lines a file has."""
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_readme_counts_what_a_provider_takes() -> None:
+    """Its figures are those of the files that it names."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## Add a provider$(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+    said = " ".join(section.split())
+    golden = [path for path in (ROOT / "tests/golden/acme").rglob("*") if path.is_file()]
+    assert f"one file of {lines(PACKAGE / 'acme_ftbridge.py')} lines" in said
+    assert f"[tests/golden/acme](tests/golden/acme), {len(golden)} files" in said
+    assert f"{lines(ROOT / 'tests/support/wire_acme.py')} lines that answer" in said
+    (line,) = (line for line in section.splitlines() if "acme_ftbridge:Acme" in line)
+    (entry,) = PACKAGE.glob("*/entry_points.txt")
+    assert line.strip().replace('"', "") == entry.read_text(encoding="utf-8").splitlines()[1]
+
+
+def test_a_provider_is_named_in_its_own_files_alone() -> None:
+    """No list has to be kept: neither the bridge nor its tests know of Acme, but this file does."""
+    knowing = {
+        str(path.relative_to(ROOT))
+        for folder in ("bridge", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"\bacme_ftbridge|\bAcme(Api)?\b", path.read_text(encoding="utf-8"))
+    }
+    own = {"tests/plugin/acme_ftbridge.py", "tests/support/wire_acme.py"}
+    assert knowing == own | {"tests/test_plugins.py"}

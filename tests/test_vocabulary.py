@@ -135,8 +135,8 @@ EXPECTED_PARAMS["huggingface", "nebius"] = {
 
 
 def test_every_preset_and_provider_is_covered() -> None:
-    """A new preset or provider needs its expected names written down here."""
-    assert EXPECTED.keys() == {(preset, kind) for preset in PRESETS for kind in TYPES}
+    """A new preset needs its expected names written down here for each of these providers."""
+    assert EXPECTED.keys() == {(preset, kind) for preset in PRESETS for kind in NAMES}
     assert EXPECTED_PARAMS.keys() == EXPECTED.keys()
 
 
