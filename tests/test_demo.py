@@ -47,13 +47,13 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     }
     for name, status, newest in (
         ("openai/support-bot", "FINISHED", "240"),
-        ("azure/invoice-parser", "FAILED", "-"),
-        ("nebius/ticket-router", "KILLED", "70"),
+        ("openai/invoice-parser", "FAILED", "-"),
+        ("openai/ticket-router", "KILLED", "70"),
         ("openai/support-bot-v2", "FINISHED", "120"),
-        ("azure/sql-writer", "FINISHED", "150"),
-        ("fireworks/changelog-writer", "FINISHED", "100"),
+        ("openai/sql-writer", "FINISHED", "150"),
+        ("mistral/changelog-writer", "FINISHED", "100"),
         ("mistral/release-notes", "SCHEDULED", "-"),
-        ("together/code-review", "FINISHED", "100"),
+        ("mistral/code-review", "FINISHED", "100"),
         ("mistral/faq-bot", "FINISHED", "75"),
     ):
         assert landed[name][0] == status

@@ -148,8 +148,7 @@ def _links(tracking: Tracking, job_id: str) -> Iterator[tuple[str, str]]:
 def _landed(tracking: Tracking) -> dict[str, RunState]:
     experiment_id = tracking.experiment(EXPERIMENT, create=False)
     found = tracking.runs([experiment_id] if experiment_id else [])
-    # Fireworks' jobs are known by their collection and the id.
-    return {run.job_id.rpartition("/")[2]: run for run in found if not run.is_deleted}
+    return {run.job_id: run for run in found if not run.is_deleted}
 
 
 def _table(jobs: tuple[SimulatedJob, ...], landed: Mapping[str, RunState]) -> Table:
@@ -185,7 +184,10 @@ def _settings(simulator: Simulator, mlflow_url: str) -> Settings:
                     "api_key": _KEY,
                     "base_url": url,
                 }
-                for name, url in simulator.base_urls.items()
+                for name, url in (
+                    ("openai", simulator.openai_url),
+                    ("mistral", simulator.mistral_url),
+                )
             ],
         }
     )

@@ -9,7 +9,7 @@ import time
 from bridge.commands.console import out
 from bridge.daemon import stop_on_signals, wait
 from bridge.errors import ConfigError
-from bridge.simulator import Simulator, demo_jobs
+from bridge.simulator import Simulator, all_jobs
 
 
 def simulate(*, port: int) -> int:
@@ -21,7 +21,7 @@ def simulate(*, port: int) -> int:
     stopping = threading.Event()
     with contextlib.ExitStack() as stack:
         try:
-            simulator = stack.enter_context(Simulator(jobs=demo_jobs(time.time()), port=port))
+            simulator = stack.enter_context(Simulator(jobs=all_jobs(time.time()), port=port))
         except OSError as error:
             raise ConfigError([f"--port {port}: cannot be used ({error.strerror})"]) from None
         stack.enter_context(stop_on_signals(stopping))

@@ -3,7 +3,7 @@
 It is for the demo and for tests. What it serves is labelled as simulated wherever a person sees it.
 """
 
-from bridge.simulator.demo import demo_jobs
+from bridge.simulator.demo import all_jobs, demo_jobs
 from bridge.simulator.server import Intercept, Simulator
 from bridge.simulator.wire import Reply, Request, json_reply
 from bridge.simulator.world import (
@@ -24,6 +24,7 @@ __all__ = [
     "SimulatedJob",
     "Simulator",
     "all_end_by",
+    "all_jobs",
     "demo_jobs",
     "json_reply",
 ]

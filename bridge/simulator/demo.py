@@ -1,6 +1,14 @@
-"""The jobs of the demo: a history to look at and some that train while one watches."""
+"""The jobs of the demo: a history to look at and some that train while one watches.
+
+The demo keeps to two providers, few enough for one look at a chart; the simulator alone has jobs of
+all.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 from bridge.simulator.ids import alnum, uuid4
 from bridge.simulator.openai_objects import model_name
@@ -10,18 +18,24 @@ _HOUR = 3600.0
 _MODELS = {
     "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
     "gpt-4.1": "gpt-4.1-2025-04-14",
-    "llama-8b": "meta-llama/Llama-3.1-8B-Instruct",
+    "mistral-7b": "open-mistral-7b",
     "ministral-3b": "ministral-3b-latest",
-    "qwen-7b": "Qwen/Qwen2.5-7B-Instruct",
-    "qwen-8b": "accounts/fireworks/models/qwen3-8b",
+}
+_OTHERS: Final[Mapping[Provider, str]] = {
+    "azure": _MODELS["gpt-4.1"],
+    "nebius": "meta-llama/Llama-3.1-8B-Instruct",
+    "together": "Qwen/Qwen2.5-7B-Instruct",
+    "fireworks": "accounts/fireworks/models/qwen3-8b",
 }
 
 
-def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
-    """Five jobs of the last days and four that end about a minute and a half after ``now``.
+def all_jobs(now: float) -> tuple[SimulatedJob, ...]:
+    """The demo's jobs, and two of each other provider: one of yesterday, one that trains now."""
+    return (*demo_jobs(now), *(job for provider in _OTHERS for job in _two_of(provider, now)))
 
-    Each provider has one at least.
-    """
+
+def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
+    """Five jobs of the last days and four that end about a minute and a half after ``now``."""
     return (*_history(now), *_live(now))
 
 
@@ -48,8 +62,8 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
     return (
         _support_bot(now),
         SimulatedJob(
-            provider="azure",
-            id=_id("azure", "invoice-parser", now),
+            provider="openai",
+            id=_id("openai", "invoice-parser", now),
             created_at=now - 20 * _HOUR,
             base_model=_MODELS["gpt-4.1-mini"],
             suffix="invoice-parser",
@@ -58,23 +72,23 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
             seed=13,
         ),
         SimulatedJob(
-            provider="nebius",
-            id=_id("nebius", "ticket-router", now),
+            provider="openai",
+            id=_id("openai", "ticket-router", now),
             created_at=now - 6 * _HOUR,
-            base_model=_MODELS["llama-8b"],
+            base_model=_MODELS["gpt-4.1-mini"],
             suffix="ticket-router",
             total_steps=180,
             seconds_per_step=6,
             outcome=Outcome.CANCELLED,
             ends_at_step=70,
-            learning_rate=4e-5,
+            learning_rate=4.0,
             seed=14,
         ),
         SimulatedJob(
-            provider="fireworks",
-            id=_id("fireworks", "changelog-writer", now),
+            provider="mistral",
+            id=_id("mistral", "changelog-writer", now),
             created_at=now - 31 * _HOUR,
-            base_model=_MODELS["qwen-8b"],
+            base_model=_MODELS["mistral-7b"],
             suffix="changelog-writer",
             validating_seconds=6,
             queued_seconds=4,
@@ -115,10 +129,10 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             seed=21,
         ),
         SimulatedJob(
-            provider="together",
-            id=_id("together", "code-review", now),
+            provider="mistral",
+            id=_id("mistral", "code-review", now),
             created_at=now,
-            base_model=_MODELS["qwen-7b"],
+            base_model=_MODELS["mistral-7b"],
             suffix="code-review",
             validating_seconds=2,
             queued_seconds=1,
@@ -128,8 +142,8 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             seed=22,
         ),
         SimulatedJob(
-            provider="azure",
-            id=_id("azure", "sql-writer", now),
+            provider="openai",
+            id=_id("openai", "sql-writer", now),
             created_at=now + 3,
             base_model=_MODELS["gpt-4.1"],
             suffix="sql-writer",
@@ -155,6 +169,31 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             seed=24,
         ),
     )
+
+
+def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]:
+    past = SimulatedJob(
+        provider=provider,
+        id=_id(provider, "contract-summary", now),
+        created_at=now - 26 * _HOUR,
+        base_model=_OTHERS[provider],
+        suffix="contract-summary",
+        total_steps=120,
+        seconds_per_step=4,
+        seed=31,
+    )
+    live = replace(
+        past,
+        id=_id(provider, "tone-of-voice", now),
+        created_at=now,
+        suffix="tone-of-voice",
+        validating_seconds=2,
+        queued_seconds=1,
+        seconds_per_step=0.6,
+        method="supervised" if provider == "nebius" else "dpo",
+        seed=32,
+    )
+    return past, live
 
 
 def _id(provider: Provider, name: str, now: float) -> str:
