@@ -184,10 +184,13 @@ class Api(ABC):
         return over(httpx.MockTransport(self), self.kind, curves=curves)
 
 
-def over(transport: httpx.BaseTransport, kind: str, *, curves: bool = True) -> Provider:
+def over(
+    transport: httpx.BaseTransport, kind: str, *, curves: bool = True, key: str = ""
+) -> Provider:
     """A provider over any transport; a retry costs no time."""
+    redactor = Redactor([key])
     files = SignedFiles(
-        Redactor(),
+        redactor,
         api=BASE_URL,
         sleep=NoSleep(),
         transport=transport,
@@ -195,8 +198,8 @@ def over(transport: httpx.BaseTransport, kind: str, *, curves: bool = True) -> P
     )
     http = connect(
         BASE_URL,
-        headers={},
-        redactor=Redactor(),
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        redactor=redactor,
         sleep=NoSleep(),
         transport=transport,
         signed=files,
