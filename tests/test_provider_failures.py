@@ -230,19 +230,23 @@ def test_no_message_and_no_value_shows_the_key(kind: str, status: int) -> None:
 @every_kind
 @pytest.mark.parametrize("curves", [True, False])
 def test_many_looks_find_what_one_does(kind: str, *, curves: bool) -> None:
-    """A job that is followed from its first step on has the points of one read at its end."""
+    """A job that is followed from its first step on has at each look the points of one alone."""
     api = WIRES[kind]()
     followed = over(httpx.MockTransport(api), kind, curves=curves)
     found: dict[tuple[str, int], float] = {}
+
+    def look(steps: int) -> None:
+        found.update(new_points(followed, found))
+        alone = new_points(over(httpx.MockTransport(api), kind, curves=curves), {})
+        assert alone.items() <= found.items()
+        assert not curves or found == alone
+        assert not curves or len({step for _, step in alone}) == steps
+
     for steps in (3, 4, 40, 41, 180, 250):
         api.fill(steps)
-        found |= new_points(followed, found)
+        look(steps)
     api.jobs = finished(kind).jobs
-    found |= new_points(followed, found)
-    alone = new_points(over(httpx.MockTransport(api), kind, curves=curves), {})
-    assert alone.items() <= found.items()
-    assert not curves or found == alone
-    assert not curves or len({step for _, step in alone}) == 250
+    look(250)
 
 
 def new_points(

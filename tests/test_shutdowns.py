@@ -92,6 +92,8 @@ def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> No
         {"deprecation": {}},
         {"deprecation": {"fine_tune": 1799884800}},
         {"deprecation": {"inference": "later"}},
+        {"deprecation": {"inference": 0}},
+        {"deprecation": "0001-01-01T00:00:00Z"},
         {"deprecation": [1799884800]},
         {"deprecation": 10**400},
     ],

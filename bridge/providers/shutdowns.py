@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import BeforeValidator
 
 from bridge.http import Http
-from bridge.wire import Identifier, Record, read_rows
+from bridge.wire import Identifier, Record, milliseconds, read_rows
 
 _MODELS: Final = "/models"
 
@@ -39,7 +39,7 @@ class ModelRecord(Record):
         moment = self.shutdown_date or self.deprecation
         if moment is None:
             return None
-        return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+        return milliseconds(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
 
 
 def read_shutdowns(http: Http) -> dict[str, int]:
