@@ -27,7 +27,7 @@ _WITHDRAWN: Final = f"{_STAYS}; to end that, remove the provider from the config
 def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError:
     """The error that no reply, or only part of one, stands for."""
     if isinstance(error, TooLarge):
-        return errors.BadReply(f"{base_url} sent {error}", "No API sends that much: check base_url")
+        return errors.BadReply(f"{base_url} sent {error}", "No API does that: check base_url")
     if isinstance(error, httpx.DecodingError):
         return errors.BadReply(f"{base_url} sent incomplete JSON at every attempt")
     if isinstance(error, httpx.LocalProtocolError):
@@ -61,18 +61,18 @@ def failed(
         redactor: masks the secrets in the server's words.
         is_entry: whether the service begins at ``path``: without it there is none at all.
     """
-    # Masked again: what was escaped in the body is readable only now.
-    detail = redactor.text(_detail(response))
+    detail = _detail(response, redactor)
     said = f": {detail}" if detail else ""
     ended = _ended(response, said, is_entry=is_entry)
     return ended or _refused(response, path, said, is_entry=is_entry)
 
 
-def _detail(response: httpx.Response) -> str:
+def _detail(response: httpx.Response, redactor: Redactor) -> str:
     """The provider's own words on an error, on one line; empty where it has none."""
     error = error_object(response)
     said = error.get("message") or error.get("detail") or error.get("error") or ""
-    return one_line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+    # Masked again: what was escaped twice in the body is readable only now.
+    return redactor.line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
 
 
 def _ended(response: httpx.Response, said: str, *, is_entry: bool) -> errors.Withdrawn | None:

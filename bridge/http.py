@@ -29,6 +29,11 @@ Query = Mapping[str, str | int]
 JsonObject = dict[str, object]
 
 _TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
+_HEADERS: Final = {
+    "User-Agent": f"ftbridge/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+}
 _PIECE: Final = 64 * 2**10
 """Bytes of a stream that are handed on at once."""
 
@@ -74,7 +79,7 @@ def connect(
             raise errors.ConfigError([f"{name}: holds characters that no header can"])
     wire = transport or httpx.HTTPTransport(limits=limits, proxy=_proxy(base_url))
     client = httpx.Client(
-        headers={"User-Agent": f"ftbridge/{__version__}", "Accept": "application/json", **headers},
+        headers={**_HEADERS, **headers},
         params=query,
         auth=auth,
         timeout=_TIMEOUT,
@@ -114,7 +119,7 @@ class Http:
         self._base_url = base_url
         self._redactor = redactor
         self._signed = signed
-        self._shown = one_line(redactor.text(_without_userinfo(base_url)))
+        self._shown = redactor.line(_without_userinfo(base_url))
 
     def is_at(self, base_url: str) -> bool:
         """Whether this is the API at ``base_url``."""
@@ -208,7 +213,7 @@ class Http:
         try:
             yield from response.iter_bytes(_PIECE)
         except httpx.RequestError as error:
-            why = one_line(str(error), 120) or type(error).__name__
+            why = self._redactor.line(str(error), 120) or type(error).__name__
             raise errors.NoAnswer(
                 f"{self._shown} broke off its answer to {one_line(path, 120)} ({why})",
                 "The next pass tries again",

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from bridge.untrusted import Redactor, one_line
+from bridge.untrusted import Redactor
 
 
 def set_up(redactor: Redactor) -> None:
@@ -20,7 +20,7 @@ def set_up(redactor: Redactor) -> None:
     ) -> MutableMapping[str, Any]:
         for key, value in event.items():
             if isinstance(value, str):
-                event[key] = one_line(redactor.text(value), 600)
+                event[key] = redactor.line(value, 600)
         return event
 
     structlog.configure(
@@ -37,5 +37,8 @@ def set_up(redactor: Redactor) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    # Were any library to send these to a handler, they would show replies as they came.
+    for name in ("httpcore", "httpx", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # What the daemon has to say of a late or overlapping pass it says itself.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)

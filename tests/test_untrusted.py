@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import unicodedata
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -12,19 +16,22 @@ from hypothesis import strategies as st
 from bridge.untrusted import MASK, Redactor, clean, one_line
 
 any_text = st.text(st.characters(), max_size=60) | st.text(
-    st.sampled_from(["a", " ", "\n", "\t", "\r", "\x00", "\x1b", "\x9b", "\u202e", "\ud800", "é"])
+    st.sampled_from(
+        ["a", " ", "\n", "\t", "\r", "\x00", "\x1b", "\x9b", "\u202e", "\u200b", "\ud800", "é"]
+    )
 )
 limits = st.integers(1, 80)
 
 
 @given(text=any_text, limit=limits)
 def test_clean_text_is_bounded_and_harmless(text: str, limit: int) -> None:
-    """No control character but tab and newline is left, nothing that cannot be encoded."""
+    """No control character but tab and newline is left, nothing that cannot be encoded or seen."""
     found = clean(text, limit)
     assert len(found) <= limit
     found.encode()
     controls = {c for c in found if unicodedata.category(c) in {"Cc", "Cs"}}
     assert controls <= {"\t", "\n"}
+    assert not set(found) & {*"\xad\u180e\u200b\u200c\u200d\u2060\ufeff\ufff9\U000e0041"}
     bidirectional = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
     assert not {unicodedata.bidirectional(c) for c in found} & bidirectional
 
@@ -49,6 +56,7 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
         ("\x9b31mred", "31mred"),
         ("a\x00b\x7fc", "abc"),
         ("a\u202eb\u2066c\u200fd", "abcd"),
+        ("a\u200bb\u2060c\ufeffd\u00ade\U000e0041", "abcde"),
         ("a\r\nb\tc", "a\nb\tc"),
         ("half \ud800", "half ?"),
         ("größe 日本 🦙", "größe 日本 🦙"),
@@ -147,3 +155,61 @@ def test_a_secret_need_not_be_text_that_can_be_encoded() -> None:
     assert redactor.text("x another-secret y") == "x *** y"
     assert redactor.text("x secret-\udcff-key y") == "x *** y"
     assert redactor.body(b"x another-secret y") == b"x *** y"
+
+
+WRITINGS: dict[str, Callable[[str], str]] = {
+    "in an address": lambda secret: quote(secret, safe=""),
+    "all of it in percents": lambda secret: "".join(f"%{byte:02X}" for byte in secret.encode()),
+    "in JSON": json.dumps,
+    "in JSON with slashes": lambda secret: json.dumps(secret).replace("/", r"\/"),
+    "all of it in escapes": lambda secret: "".join(f"\\u{ord(char):04X}" for char in secret),
+    "in part in escapes": lambda secret: f"\\u{ord(secret[0]):04x}{json.dumps(secret[1:])[1:-1]}",
+    "in a web page": html.escape,
+    "in numbers of a web page": lambda secret: "".join(f"&#{ord(char)};" for char in secret),
+    "in base64": lambda secret: base64.b64encode(secret.encode()).decode(),
+    "as a password": lambda secret: base64.b64encode(f"me:{secret}".encode()).decode(),
+    "as a user name": lambda secret: base64.b64encode(f"{secret}:".encode()).decode(),
+    "as a token": lambda secret: base64.b64encode(f"Bearer {secret} or so".encode()).decode(),
+    "in an address's base64": lambda secret: base64.urlsafe_b64encode(
+        f"u:{secret}".encode()
+    ).decode(),
+}
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+@pytest.mark.parametrize(
+    "secret", ["sk-proj_Abc-123", "made/up+base64==", 'quo"ted\\&<pass>', "größe!"]
+)
+def test_a_secret_is_found_in_any_writing(secret: str, writing: str) -> None:
+    """However a server escapes what it repeats, no more of it is left than its last two letters."""
+    written = WRITINGS[writing](secret)
+    redactor = Redactor([secret, "another-secret"])
+    masked = redactor.text(f"<<{written}>>")
+    assert MASK in masked
+    rest = masked.replace(MASK, "").strip('<>"')
+    if "base64" in writing or writing.startswith("as a"):
+        bare = "".join(rest.split("="))
+        assert len(written) - len(bare) >= len(secret) * 8 // 6 - 4
+    else:
+        assert rest == ""
+    assert redactor.body(f"<<{written}>>".encode()) == masked.encode()
+
+
+# Before a slash or backslash a backslash may be its escape or stand for itself: not at the start.
+awkward = st.text('ab"\\/&%u0é', min_size=6, max_size=10).filter(lambda text: text[0] not in "\\/")
+
+
+@given(secret=awkward, before=st.sampled_from(["", "a\\"]))
+def test_masking_breaks_no_json(secret: str, before: str) -> None:
+    """Where a document escapes a secret, what is left of it can still be read."""
+    for ascii_only in (True, False):
+        document = json.dumps({"message": f"{before}{secret} there"}, ensure_ascii=ascii_only)
+        found = json.loads(Redactor([secret]).body(document.encode()))
+        assert secret not in found["message"]
+
+
+def test_a_cut_leaves_no_half_of_a_secret() -> None:
+    """A line is masked before it is cut, and when nothing invisible parts the secret any more."""
+    redactor = Redactor(["sk-a-secret-key"])
+    assert redactor.line("refused: sk-a-secret-key", 15) == "refused: ***"
+    assert redactor.line("refused:\nsk-a-\u200bsecret-\x00key", 100) == "refused: ***"

@@ -41,8 +41,18 @@ def safe(text: str, limit: int = 300) -> str:
 
 def print_json(document: Json, redactor: Redactor) -> None:
     """One JSON document, and nothing else, on stdout."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
-    sys.stdout.write(redactor.text(text) + "\n")
+    # In ASCII: JSON escapes no other control characters, and terminals obey them.
+    sys.stdout.write(json.dumps(_masked(document, redactor), indent=2) + "\n")
+
+
+def _masked(value: object, redactor: Redactor) -> object:
+    if isinstance(value, str):
+        return redactor.text(value)
+    if isinstance(value, Mapping):
+        return {_masked(key, redactor): _masked(each, redactor) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(each, redactor) for each in value]
+    return value
 
 
 def described(error: BridgeError) -> dict[str, str]:
