@@ -30,6 +30,9 @@ LARGEST_REPLY: Final = 64 * 2**20
 LARGEST_ERROR: Final = 64 * 2**10
 """Bytes read of an error's body; its first sentence is all that is shown."""
 
+_PACKED: Final = frozenset({"gzip", "deflate"})
+"""Encodings that make a body at most a thousand times smaller."""
+_PACKED_TIGHTER: Final = frozenset({"br", "zstd"})
 _QUOTA_CODES: Final = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 )
@@ -51,7 +54,20 @@ class Whole(httpx.BaseTransport):
         Raises:
             httpx.RequestError: no reply, or only part of one.
         """
+        try:
+            return self._read(request)
+        except httpx.RequestError as error:
+            # An error of the protocol quotes what was sent.
+            said = self._redactor.line(str(error))
+            raise type(error)(said, request=request) from None
+
+    def _read(self, request: httpx.Request) -> httpx.Response:
         reply = self._wire.handle_request(request)
+        try:
+            _check_encoding(reply, request)
+        except httpx.DecodingError:
+            reply.close()
+            raise
         if reply.is_success and request.extensions.get("is_stream"):
             return reply
         try:
@@ -77,6 +93,16 @@ class Whole(httpx.BaseTransport):
         self._wire.close()
 
 
+def _check_encoding(reply: httpx.Response, request: httpx.Request) -> None:
+    """Refuse what nobody asked for: of a body that is packed twice one chunk can be gigabytes."""
+    encodings = [
+        each.strip().lower() for each in reply.headers.get("content-encoding", "").split(",")
+    ]
+    packed = [each for each in encodings if each in _PACKED | _PACKED_TIGHTER]
+    if len(packed) > 1 or not _PACKED.issuperset(packed):
+        raise TooLarge(f"a reply packed as {', '.join(packed)[:80]}", request=request)
+
+
 def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
     """The body; of an error no more than its beginning."""
     limit = LARGEST_REPLY if reply.is_success else LARGEST_ERROR
@@ -94,7 +120,7 @@ def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
 
 
 class TooLarge(httpx.DecodingError):
-    """A reply beyond all reason; asking again would not make it smaller."""
+    """A reply that is, or may unpack to, more than all reason; the next would be no smaller."""
 
 
 def _decoded(body: bytes, request: httpx.Request) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -461,19 +462,81 @@ def test_a_reply_beyond_all_reason_is_given_up_once() -> None:
     assert chunks.closed
 
 
+@pytest.mark.parametrize("packing", ["gzip, gzip", "gzip, deflate, gzip", "br", "zstd"])
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_reply_that_is_packed_as_nobody_asked_is_not_unpacked(
+    packing: str, status: int, *, is_stream: bool
+) -> None:
+    """A gigabyte of zeros is a few kilobytes when it is packed twice: not a chunk is taken."""
+    chunks = Chunks(b"x" * 1024, 64)
+
+    def reply(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"content-encoding": packing}, stream=chunks)
+
+    sleep = NoSleep()
+    http = connect(
+        BASE_URL,
+        headers={},
+        redactor=Redactor(),
+        sleep=sleep,
+        transport=httpx.MockTransport(reply),
+    )
+    asked = http.stream(PATH) if is_stream else contextlib.closing(http)
+    with pytest.raises(errors.BadReply, match=f"packed as {packing}"), asked:
+        http.get_object(PATH)
+    assert (chunks.taken, chunks.closed, sleep.asked) == (0, True, [])
+
+
+def test_only_what_can_be_bounded_is_asked_for() -> None:
+    """Whatever packages are installed, only packings that gain a thousandfold at most."""
+    scripted = script(answer(200))
+    scripted.http().get_object(PATH)
+    assert scripted.requests[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+def test_zeros_that_are_packed_are_given_up_at_the_limit() -> None:
+    """What counts is the size that a reply unpacks to."""
+    content = gzip.compress(bytes(2 * transport.LARGEST_REPLY), 1)
+    scripted = script(Answer(200, content, {**JSON, "content-encoding": "gzip"}))
+    assert isinstance(failure(scripted), errors.BadReply)
+    assert len(scripted.requests) == 1
+
+
+def test_headers_without_end_are_no_answer() -> None:
+    """They are not read beyond a limit."""
+    reply = Reply(headers={f"x-{number}": "y" * 100 for number in range(2000)})
+    with (
+        Simulator(intercept=lambda _request: reply) as simulator,
+        contextlib.closing(local(simulator.openai_url)) as http,
+        pytest.raises(errors.NoAnswer),
+    ):
+        http.get_object(PATH)
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(status: int) -> None:
-    """The key is for the address that the user wrote: it goes nowhere else."""
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_redirect_is_not_followed(status: int, host: str) -> None:
+    """Key, headers and cookies are for the address that the user wrote: no other host or port."""
     with Simulator() as elsewhere:
-        there = {"Location": f"{elsewhere.openai_url}{PATH}"}
-        reply = Reply(status=status, headers=there)
+        there = elsewhere.openai_url.replace("127.0.0.1", host)
+        reply = Reply(
+            status=status,
+            headers={"Location": f"{there}{PATH}", "Set-Cookie": "a=b; Path=/"},
+        )
         with Simulator(intercept=lambda _request: reply) as simulator:
-            http = local(simulator.openai_url)
+            http = connect(
+                simulator.openai_url,
+                headers={"Authorization": f"Bearer {KEY}", "X-Team": KEY, "Cookie": f"c={KEY}"},
+                redactor=Redactor([KEY]),
+            )
             with pytest.raises(errors.Refused, match=str(status)):
                 http.get_object(PATH)
+            with pytest.raises(errors.Refused, match=str(status)), http.stream(PATH):
+                pass
             http.close()
         assert elsewhere.requests == ()
-        assert len(simulator.requests) == 1
+        assert len(simulator.requests) == 2
 
 
 CLASSES: list[tuple[int, type[errors.ProviderError]]] = [
@@ -682,6 +745,27 @@ def test_a_key_that_the_server_escapes_is_masked(key: str, written: str) -> None
         http.get_object(PATH)
     assert "refused" in str(caught.value)
     assert not [text for text in shown(caught.value) if key in text]
+
+
+def test_a_key_in_a_header_that_is_none_is_masked() -> None:
+    """The error of a broken protocol quotes the line that breaks it."""
+    broken = Reply(headers={"no header": KEY})
+    with (
+        Simulator(intercept=lambda _request: broken) as simulator,
+        contextlib.closing(local(simulator.openai_url)) as http,
+        pytest.raises(errors.NoAnswer, match="header") as caught,
+    ):
+        http.get_object(PATH)
+    assert not [text for text in shown(caught.value) if KEY in text]
+
+
+def test_a_key_is_masked_before_a_sentence_is_cut() -> None:
+    """Wherever the end of a long sentence falls, no half of the key is left."""
+    escaped = "".join(f"\\\\u{ord(char):04x}" for char in KEY)
+    for before in range(280, 300):
+        body = f'{{"detail": "{"x" * before}{escaped}"}}'.encode()
+        error = failure(script(Answer(401, body)))
+        assert not [text for text in shown(error) if KEY[:6] in text or "u0061" in text]
 
 
 @pytest.mark.parametrize("key", ["made-up-key\n", "made-up\nkey", "made-up-key ", "made-up-k€y"])
