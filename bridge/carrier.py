@@ -10,6 +10,9 @@ from bridge.model import Job
 from bridge.routing import RUN_KEY, Route, Router
 from bridge.tracking import Tracking
 
+Claims = dict[str, tuple[str, str]]
+"""By run id the provider and the job that continue it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carrier:
@@ -34,8 +37,8 @@ class Finder:
     """What the runs of a new experiment are compared by."""
     places: set[str] = field(default_factory=set)
     """Ids of the experiments that it has let runs be written in."""
-    claims: dict[str, str] = field(default_factory=dict)
-    """By run id the job that continues it: of several that name one run, one gets it."""
+    claims: Claims = field(default_factory=dict)
+    """Shared by all finders: of several jobs that name one run, one gets it."""
 
     def experiment(self, name: str, *, is_dry: bool) -> str | None:
         """The id of an experiment, which is created unless nothing is to be written.
@@ -108,5 +111,6 @@ class Finder:
         if name not in self.router.experiments and not self.router.is_open(name):
             return f"is in the experiment {name!r}, which mlflow.open_to_jobs does not allow"
         # Several jobs may be looked at now, and the run carries none of them yet.
-        claimed = self.claims.setdefault(run.run_id, job.id)
-        return "" if claimed == job.id else f"carries another job ({claimed})"
+        own = (self.router.provider, job.id)
+        claimed = self.claims.setdefault(run.run_id, own)
+        return "" if claimed == own else f"carries another job ({claimed[1]} of {claimed[0]})"

@@ -61,8 +61,9 @@ class Router:
     experiment: str
     """Where jobs go that no rule is for."""
     rules: tuple[Rule, ...] = ()
-    open_to_jobs: tuple[str, ...] = ("*",)
-    """Patterns of the experiments that a job's metadata may name, or whose runs it may continue."""
+    open_to_jobs: tuple[str, ...] = ()
+    """Patterns of the experiments, beside the configured ones, that a job's metadata may name or
+    whose runs it may continue."""
 
     @property
     def experiments(self) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ class MlflowSettings(Section):
         False
     )
     routes: tuple[RouteSettings, ...] = ()
-    open_to_jobs: tuple[Pattern, ...] = ("*",)
+    open_to_jobs: tuple[Pattern, ...] = ()
 
     @model_validator(mode="after")
     def _registers_models(self) -> Self:

@@ -23,7 +23,7 @@ from typing import Final
 
 from bridge import errors
 from bridge.announced import Announced
-from bridge.carrier import Carrier, Finder
+from bridge.carrier import Carrier, Claims, Finder
 from bridge.crew import Crew
 from bridge.crew import Task as CrewTask
 from bridge.ledger import Ledger, RunState, resolve
@@ -55,6 +55,7 @@ class Sync:
         executor: Executor,
         now: Callable[[], int],
         is_stopping: Callable[[], bool] = lambda: False,
+        claims: Claims | None = None,
     ) -> None:
         self.name = name
         self._provider = provider
@@ -62,7 +63,12 @@ class Sync:
         self._router = router
         self._executor = executor
         self._is_stopping = is_stopping
-        self._finder = Finder(tracking=tracking, router=router, metrics=manner.metrics)
+        self._finder = Finder(
+            tracking=tracking,
+            router=router,
+            metrics=manner.metrics,
+            claims={} if claims is None else claims,
+        )
         self._announced = Announced(provider, tracking, now)
         self._sync_job = JobSync(
             name=name,

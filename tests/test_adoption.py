@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +19,13 @@ from mlflow.entities import LoggedModelStatus, Metric, Param, Run, RunTag, ViewT
 
 from bridge.report import Kind
 from bridge.routing import Router
-from bridge.simulator import Outcome, SimulatedJob, Simulator
+from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator
 from bridge.simulator.openai_objects import model_name
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
-from tests.support.processes import dump
+from tests.support.processes import dump, invoke
 from tests.support.recorded import active_runs, deleted_runs, recorded
-from tests.support.world import NOW, Clock, job, make_sync
+from tests.support.world import KEY, NOW, Clock, job, make_sync
 
 LAUNCHES = "launches"
 HOME = "hosted-fine-tunes"
@@ -383,6 +385,18 @@ def of_another_provider(uri: str) -> str:
     return launch(uri, tags=tags)
 
 
+def of_another_providers_other_job(uri: str) -> str:
+    """A run that another provider's job continues."""
+    tags = {"fine_tuning_job_id": "ftjob-b", "fine_tuning_provider": "azure"}
+    return launch(uri, tags=tags | {"fine_tuning_bridge": "adopted"})
+
+
+def of_the_bridge(uri: str) -> str:
+    """A run that the bridge made for another job, where jobs may write anyway."""
+    tags = {"fine_tuning_job_id": "ftjob-b", "fine_tuning_provider": "openai"}
+    return launch(uri, HOME, tags=tags | {"fine_tuning_bridge": "ftbridge"})
+
+
 def not_open_to_jobs(uri: str) -> str:
     """A run where jobs may not write."""
     return launch(uri, "production")
@@ -397,6 +411,8 @@ def not_open_to_jobs(uri: str) -> str:
         (deleted_with_its_experiment, "is deleted"),
         (of_another_job, "carries another job (ftjob-other)"),
         (of_another_provider, "carries a job of mistral"),
+        (of_another_providers_other_job, "carries another job (ftjob-b)"),
+        (of_the_bridge, "carries another job (ftjob-b)"),
         (not_open_to_jobs, "mlflow.open_to_jobs"),
     ],
 )
@@ -418,7 +434,7 @@ def test_a_run_that_cannot_be_continued_is_refused(
         assert says in sentence
         again = make_sync(simulator, Tracking(uri), executor, clock, router=router).run()
         assert +again.jobs == Counter({Kind.UNCHANGED: 1})
-    (own,) = active_runs(uri)
+    (own,) = [run for run in active_runs(uri) if run.info.run_id != run_id]
     assert own.info.status == "FINISHED"
     assert own.data.tags["mlflow.parentRunId"] == "0" * 32, "its other wish is followed"
     assert before is None or client_of(uri).get_run(run_id).to_dictionary() == before
@@ -441,6 +457,38 @@ def test_of_two_jobs_that_name_one_run_one_gets_it(
     carried = whole(uri, run_id).run.data.tags["fine_tuning_job_id"]
     assert recorded(uri).keys() == {each.id for each in jobs} - {carried}
     assert len(whole(uri, run_id).models) == 3
+
+
+def test_of_two_providers_jobs_that_name_one_run_one_gets_it(uri: str, tmp_path: Path) -> None:
+    """Also where both find it free, before either has written to it."""
+    run_id = launch(uri, HOME)
+    both = threading.Barrier(2, timeout=60)
+
+    def wait_for_both(request: Request) -> Reply | None:
+        # A job's checkpoints are asked for once its run is found, and before it is written to.
+        if request.path.endswith("/checkpoints"):
+            both.wait()
+        return None
+
+    # An account and a gateway before it, say.
+    with Simulator(jobs=[launched_job(run_id)], intercept=wait_for_both) as simulator:
+        config = tmp_path / "bridge.yaml"
+        providers = [
+            {"name": name, "type": "openai", "api_key": KEY, "base_url": simulator.openai_url}
+            for name in ("account", "gateway")
+        ]
+        settings = {"mlflow": {"tracking_uri": uri}, "providers": providers}
+        config.write_text(json.dumps(settings), encoding="utf-8")
+        done = invoke("backfill", "--config", config, "--json")
+    assert done.exit_code == 0, done.output
+    reports = json.loads(done.stdout)["providers"]
+    told = [each["what"] for report in reports for each in report["left_out"]]
+    (refused,) = [what for what in told if "carries another job" in what]
+    tags = [run.data.tags for run in active_runs(uri)]
+    assert sorted(each["fine_tuning_provider"] for each in tags) == ["account", "gateway"]
+    carried = whole(uri, run_id)
+    assert f"(ftjob-a of {carried.run.data.tags['fine_tuning_provider']})" in refused
+    assert [copies for _, copies, _ in carried.models.values()] == [1, 1, 1]
 
 
 def test_a_run_that_is_deleted_afterwards_gets_no_successor(

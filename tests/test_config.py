@@ -67,7 +67,7 @@ def test_a_file_with_one_provider_gets_the_defaults() -> None:
     assert found.mlflow.archive_datasets is False
     assert found.mlflow.register_as is None
     assert found.mlflow.routes == ()
-    assert found.mlflow.open_to_jobs == ("*",)
+    assert found.mlflow.open_to_jobs == ()
     assert found.poll.interval == 60
     assert found.poll.workers == 8
     (provider,) = found.providers

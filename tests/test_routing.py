@@ -115,6 +115,14 @@ def test_metadata_may_name_only_what_is_open_to_jobs() -> None:
         assert "mlflow.open_to_jobs" in sentence
 
 
+def test_nothing_is_open_to_jobs_unless_it_is_opened() -> None:
+    """Of themselves jobs get no further than the experiments that the configuration names."""
+    routes = Router(provider="openai", experiment=HOME)
+    route = routes.route(hosted(metadata={"mlflow_experiment": "production"}))
+    assert route.experiment == HOME
+    assert not routes.is_open("production")
+
+
 def test_metadata_may_always_name_what_the_configuration_names() -> None:
     """What the bridge writes to anyway needs no permission of its own."""
     routes = router(Rule(experiment="ruled", suffix="s"), open_to_jobs=())

@@ -100,7 +100,7 @@ def make_sync(
         name=kind,
         provider=TYPES[kind](over_http(simulator.base_urls[kind]), curves=curves),
         tracking=tracking,
-        router=router or Router(provider=kind, experiment="hosted-fine-tunes"),
+        router=router or Router(provider=kind, experiment="hosted-fine-tunes", open_to_jobs=("*",)),
         manner=Manner(
             kind=kind,
             vocabulary=vocabulary or Vocabulary.of(metric_names, TYPES[kind].meanings),
