@@ -179,7 +179,9 @@ def _common(
 def _settings(config: Path | None) -> Settings:
     from bridge.config import load
 
-    return load(config, os.environ)
+    return load(
+        config, os.environ, warn=lambda what: typer.echo(f"ftbridge: warning: {what}", err=True)
+    )
 
 
 def _exit(work: Callable[[], int]) -> NoReturn:

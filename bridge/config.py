@@ -1,14 +1,15 @@
 """The configuration: a YAML file, the environment, or both.
 
 All problems are found in one go, each with the key's path and the way out. ``${VAR}`` and
-``${VAR:-default}`` expand from the environment. Values never appear in a problem: one may be a key.
+``${VAR:-default}`` expand from the environment, where ``VAR_FILE`` may name a file instead. Values
+never appear in a problem: one may be a key.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from bridge import environment
 from bridge.environment import Environ
 from bridge.errors import ConfigError
+from bridge.key_files import KeyFiles
 from bridge.providers import TYPES
 from bridge.settings import (
     MlflowSettings,
@@ -33,25 +35,35 @@ PATH_VARIABLE: Final = "FTBRIDGE_CONFIG"
 STARTER: Final = Path(__file__).with_name("starter.yaml")
 """The commented configuration that ``ftbridge init`` writes."""
 
+_MOST_VALUES: Final = 100_000
+"""In a file: a few aliases of aliases can stand for billions."""
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}")
 
 
-def load(path: Path | None, environ: Environ) -> Settings:
+def load(
+    path: Path | None, environ: Environ, *, warn: Callable[[str], object] = lambda _what: None
+) -> Settings:
     """The settings from ``path``, else ``$FTBRIDGE_CONFIG``, else the default file if it exists.
+
+    Args:
+        path: the file.
+        environ: the environment.
+        warn: is told, a sentence each, what should not be as it is.
 
     Raises:
         ConfigError: with every problem found.
     """
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
     data = _read(named or DEFAULT_PATH) if named or DEFAULT_PATH.exists() else {}
-    problems: dict[str, str] = {}
+    files = KeyFiles(environ)
+    problems = files.problems
     try:
-        data = _expand(data, environ, "", problems)
+        data = _expand(data, files, "", problems)
     except RecursionError:
         raise ConfigError([f"{named} refers to itself"]) from None
-    data = _with_defaults(data, environ, problems)
+    data = _with_defaults(data, files)
     try:
-        settings = Settings.model_validate(data)
+        settings = Settings.model_validate(data, context=environ)
     except ValidationError as error:
         for details in error.errors(include_url=False, include_input=False):
             where = _path(details["loc"])
@@ -61,18 +73,38 @@ def load(path: Path | None, environ: Environ) -> Settings:
         raise ConfigError(
             [f"{where}: {what}" if where else what for where, what in problems.items()]
         )
+    for warning in files.warnings:
+        warn(warning)
     return settings
 
 
 class _Loader(yaml.SafeLoader):
     """YAML as everybody writes it; a key that stands twice is an error, not a loss."""
 
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _size(node, {}) > _MOST_VALUES:
+            raise ConfigError(["its aliases (*name) stand for too much; write less of them"])
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        # Before those are added that are merged (<<): one that stands here as well comes first.
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if doubled := {key for key in keys if keys.count(key) > 1 and key != "<<"}:
             raise ConfigError([f"{key}: stands twice; join the two" for key in sorted(doubled)])
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
+
+
+def _size(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node stands for, each alias counted as all that it names."""
+    if node not in known:
+        known[node] = 1  # of one that holds itself
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[node] = 1 + sum(_size(part, known) for part in parts)
+    return known[node]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -131,24 +163,25 @@ def _expand(value: Any, environ: Environ, where: str, problems: dict[str, str]) 
     return _VARIABLE.sub(replace, value)
 
 
-def _with_defaults(
-    data: dict[str, Any], environ: Environ, problems: dict[str, str]
-) -> dict[str, Any]:
+def _with_defaults(data: dict[str, Any], files: KeyFiles) -> dict[str, Any]:
     """``data`` with what the environment and the kind of provider say."""
     # A section that is written without content holds nothing.
     data = {"mlflow": {}} | {key: {} if value is None else value for key, value in data.items()}
     if isinstance(data["mlflow"], dict):
-        data["mlflow"] = _from_environment(environ) | _without_nulls(data["mlflow"])
+        data["mlflow"] = _from_environment(files) | _without_nulls(data["mlflow"])
     if data.get("providers", {}) == {}:
-        data["providers"] = environment.providers_in(environ)
+        data["providers"] = environment.providers_in(files)
         if not data["providers"]:
             known = ", ".join(environment.ways_in())
-            problems["providers"] = (
+            files.problems["providers"] = (
                 f"none configured; export a key ({known}),"
                 f" or write a configuration with: ftbridge init {DEFAULT_PATH}"
             )
     if isinstance(data["providers"], list):
-        data["providers"] = [_completed(item, environ) for item in data["providers"]]
+        data["providers"] = [
+            _completed(item, files, f"providers[{number}]")
+            for number, item in enumerate(data["providers"])
+        ]
     return data
 
 
@@ -157,14 +190,19 @@ def _from_environment(environ: Environ) -> dict[str, str]:
     return {key: environ[name] for key, name in variables.items() if environ.get(name)}
 
 
-def _completed(item: Any, environ: Environ) -> Any:  # noqa: ANN401 - YAML is untyped
-    """A provider's entry with what its type implies."""
+def _completed(item: Any, files: KeyFiles, where: str) -> Any:  # noqa: ANN401 - YAML is untyped
+    """A provider's entry with what its type implies, and with the key of its file."""
     if not isinstance(item, dict):
         return item
     item = _without_nulls(item)
+    where = f"{where}.api_key_file"
+    if "api_key" in item and "api_key_file" in item:
+        files.problems[where] = "stands beside api_key; remove one of the two"
+    elif isinstance(path := item.get("api_key_file"), str):
+        item["api_key"] = files.read(path, where)
     if not _VARIABLE.search(str(item.get("name", ""))):
         item.setdefault("type", item.get("name"))
-    return environment.completed(item, environ)
+    return environment.completed(item, files)
 
 
 def _without_nulls(section: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +223,7 @@ def _follows_from(where: str, kind: str, problems: Mapping[str, str]) -> bool:
     parent, _, key = where.rpartition(".")
     if kind != "missing" or key not in {"base_url", "type", "api_key"}:
         return False
-    return any(f"{parent}.{cause}" in problems for cause in ("type", "name"))
+    return any(f"{parent}.{cause}" in problems for cause in ("type", "name", "api_key_file"))
 
 
 def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
@@ -223,7 +261,7 @@ def _missing_key(provider: dict[str, Any]) -> str:
     kind = TYPES.get(str(provider.get("type")))
     is_token = provider.get("auth") == "token"
     variable = environment.TOKEN_VARIABLE if is_token else kind.key_variable if kind else "KEY"
-    sentence = f"missing; export {variable} or write api_key: ${{{variable}}}"
+    sentence = f"missing; export {variable} or {variable}_FILE, or write api_key: ${{{variable}}}"
     return f"{sentence}, or auth: entra" if provider.get("type") == "azure" else sentence
 
 

@@ -77,7 +77,7 @@ def connect(
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise errors.ConfigError([f"{name}: holds characters that no header can"])
-    wire = transport or httpx.HTTPTransport(limits=limits, proxy=_proxy(base_url))
+    wire = transport or _network(limits, _proxy(base_url))
     client = httpx.Client(
         headers={**_HEADERS, **headers},
         params=query,
@@ -91,6 +91,16 @@ def connect(
     return Http(client, base_url.rstrip("/"), redactor, files)
 
 
+def _network(limits: httpx.Limits, proxy: str | None) -> httpx.HTTPTransport:
+    try:
+        return httpx.HTTPTransport(limits=limits, proxy=proxy)
+    except (httpx.InvalidURL, ValueError, ImportError):
+        # Their words may show its password.
+        raise errors.ConfigError(
+            ["the proxy that the environment names cannot be used; write http://HOST:PORT"]
+        ) from None
+
+
 def _proxy(base_url: str) -> str | None:
     """The proxy that the environment names for this address."""
     try:
@@ -100,7 +110,8 @@ def _proxy(base_url: str) -> str | None:
     proxies = getproxies()
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
-    return proxies.get(parts.scheme, proxies.get("all"))
+    proxy = proxies.get(parts.scheme, proxies.get("all"))
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def _without_userinfo(url: str) -> str:

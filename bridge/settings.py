@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from datetime import date
+from ipaddress import ip_address
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -29,6 +30,17 @@ from bridge.providers.azure import needs_version
 from bridge.vocabulary import PRESETS, is_allowed_name
 
 _DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
+_MLFLOW_SECRETS: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_SECRETS: Final = (
+    *_MLFLOW_SECRETS,
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),  # of an artifact store
+    *("AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_CLIENT_SECRET"),
+)
+"""Variables that libraries read which the bridge uses."""
+_READABLE: Final = (
+    "must begin with https://: with http:// everybody on the way can read the key;"
+    " if nobody is there, set allow_http: true beside it"
+)
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -92,9 +104,23 @@ def _as_written(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
+def _is_readable_on_the_way(url: str) -> bool:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
 def _secrets_of(url: str) -> Iterator[str]:
     """What a URL gives away: its password, else its user name, and passwords in its query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
     yield unquote(parts.password or parts.username or "")
     yield parts.password or parts.username or ""
     yield from (value for name, value in parse_qsl(parts.query) if "pass" in name)
@@ -123,6 +149,8 @@ class RouteSettings(Section):
 class MlflowSettings(Section):
     """Where runs are written, under which names, and what with them."""
 
+    allow_http: bool = False
+    """Whether a login may be sent to ``tracking_uri`` unencrypted, off this machine."""
     tracking_uri: Annotated[
         str, StringConstraints(min_length=1), AfterValidator(_address), Field(repr=False)
     ] = "sqlite:///mlflow.db"
@@ -138,6 +166,15 @@ class MlflowSettings(Section):
     )
     routes: tuple[RouteSettings, ...] = ()
     open_to_jobs: tuple[Pattern, ...] = ()
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _encrypted(cls, uri: str, info: ValidationInfo) -> str:
+        environ: Mapping[str, str] = info.context or {}
+        has_login = any(_secrets_of(uri)) or any(environ.get(name) for name in _MLFLOW_SECRETS)
+        if has_login and not info.data.get("allow_http") and _is_readable_on_the_way(uri):
+            raise ValueError(_READABLE)
+        return uri
 
     @model_validator(mode="after")
     def _registers_models(self) -> Self:
@@ -173,6 +210,10 @@ class ProviderSettings(Section):
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
     """None with ``entra`` alone."""
+    api_key_file: str | None = None
+    """In the place of ``api_key``: a file with it. It has been read by now."""
+    allow_http: bool = False
+    """Whether ``base_url`` may be unencrypted though it is not on this machine."""
     base_url: Annotated[
         str,
         StringConstraints(pattern=r"^https?://[^\s/]+"),
@@ -189,6 +230,13 @@ class ProviderSettings(Section):
         Field(validate_default=True),
     ] = None
     """Goes into the query of every request."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _encrypted(cls, url: str, info: ValidationInfo) -> str:
+        if not info.data.get("allow_http") and _is_readable_on_the_way(url):
+            raise ValueError(_READABLE)
+        return url
 
     @field_validator("auth")
     @classmethod
@@ -244,5 +292,8 @@ class Settings(Section):
             yield from _secrets_of(provider.base_url)
         if urlsplit(self.mlflow.tracking_uri).scheme != "sqlite":
             yield from _secrets_of(self.mlflow.tracking_uri)
-        for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        for name in _SECRETS:
             yield environ.get(name, "")
+        for name in ("https_proxy", "http_proxy", "all_proxy"):
+            yield from _secrets_of(environ.get(name, ""))
+            yield from _secrets_of(environ.get(name.upper(), ""))

@@ -74,6 +74,7 @@ _NAMED: Final = (
     "bridge.sync",
     # What is wanted, and putting it together.
     "bridge.settings",
+    "bridge.key_files",
     "bridge.environment",
     "bridge.config",
     "bridge.assembly",

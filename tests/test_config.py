@@ -98,7 +98,7 @@ def test_everything_in_a_file_is_taken() -> None:
           - name: team-a
             type: mistral
             api_key: key-of-team-a
-            base_url: http://proxy.internal/mistral/v1
+            base_url: https://proxy.internal/mistral/v1
             experiment: team-a
             headers: {X-Team: a}
         """,
@@ -125,7 +125,7 @@ def test_everything_in_a_file_is_taken() -> None:
     (provider,) = found.providers
     assert (provider.name, provider.type) == ("team-a", "mistral")
     assert key_of(provider) == "key-of-team-a"
-    assert provider.base_url == "http://proxy.internal/mistral/v1"
+    assert provider.base_url == "https://proxy.internal/mistral/v1"
     assert provider.experiment == "team-a"
     assert provider.headers["X-Team"].get_secret_value() == "a"
 
@@ -204,12 +204,12 @@ def test_openais_own_variables_are_followed() -> None:
         None,
         OPENAI
         | {
-            "OPENAI_BASE_URL": "http://gateway.internal/v1",
+            "OPENAI_BASE_URL": "https://gateway.internal/v1",
             "OPENAI_ORG_ID": "org-1",
             "OPENAI_PROJECT_ID": "proj_1",
         },
     ).providers
-    assert provider.base_url == "http://gateway.internal/v1"
+    assert provider.base_url == "https://gateway.internal/v1"
     headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
     assert headers == {"OpenAI-Organization": "org-1", "OpenAI-Project": "proj_1"}
 
@@ -825,6 +825,8 @@ PLACES = [
     "providers: [{{name: {}}}]",
     "providers: [{{name: openai, type: {}}}]",
     "providers: [{{name: openai, api_key: {}}}]",
+    "providers: [{{name: openai, api_key_file: {}}}]",
+    "providers: [{{name: openai, allow_http: {}}}]",
     "providers: [{{name: openai, base_url: {}}}]",
     "providers: [{{name: openai, experiment: {}}}]",
     "providers: [{{name: openai, headers: {}}}]",
@@ -854,6 +856,100 @@ def test_no_complaint_about_yaml_shows_a_value(value: str) -> None:
     assert KEY not in f"{caught.value.problems} {caught.value} {caught.value!r}"
 
 
+# Addresses that everybody on the way can read
+
+
+LOCAL = ["127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "mlflow.localhost", "[::1]"]
+REMOTE = ["10.0.0.1", "gateway", "0.0.0.0", "localhost.example", "127.1", "[::2]"]  # noqa: S104 - not bound to
+
+
+@pytest.mark.parametrize("host", LOCAL + REMOTE)
+def test_a_key_is_sent_unencrypted_on_this_machine_alone(host: str) -> None:
+    """Over http:// to another one it takes a word of the user's; https:// needs none."""
+    text = "providers: [{{name: openai, api_key: k, base_url: {}, allow_http: {}}}]"
+    plain, encrypted = f"'http://{host}:4000/v1'", f"'https://{host}:4000/v1'"
+    assert loaded(text.format(encrypted, "false"))
+    assert loaded(text.format(plain, "true"))
+    if host in LOCAL:
+        assert loaded(text.format(plain, "false"))
+    else:
+        found = problems(text.format(plain, "false"))
+        assert "https://" in found["providers[0].base_url"]
+        assert "allow_http" in found["providers[0].base_url"]
+
+
+def test_an_address_of_the_environment_is_held_to_the_same() -> None:
+    """There nobody can allow it: it takes a configuration."""
+    with pytest.raises(ConfigError, match="allow_http"):
+        load(None, OPENAI | {"OPENAI_BASE_URL": "http://gateway/v1"})
+
+
+@pytest.mark.parametrize("host", LOCAL + REMOTE)
+@pytest.mark.parametrize(
+    ("user", "environ"),
+    [
+        ("me:password@", {}),
+        ("token@", {}),
+        ("", {"MLFLOW_TRACKING_PASSWORD": "password"}),
+        ("", {"MLFLOW_TRACKING_TOKEN": "token"}),
+        ("", {}),
+    ],
+)
+def test_a_login_of_mlflow_is_held_to_the_same(
+    host: str, user: str, environ: Mapping[str, str]
+) -> None:
+    """A server without one may be anywhere."""
+
+    def text(scheme: str, allowed: str) -> str:
+        uri = f"{scheme}://{user}{host}:5000"
+        return f"{ONE_PROVIDER}mlflow: {{tracking_uri: '{uri}', allow_http: {allowed}}}"
+
+    assert loaded(text("https", "false"), environ)
+    assert loaded(text("http", "true"), environ)
+    if host in REMOTE and (user or environ):
+        found = problems(text("http", "false"), environ)
+        assert "allow_http" in found["mlflow.tracking_uri"]
+        assert "password" not in f"{found}"
+    else:
+        assert loaded(text("http", "false"), environ)
+
+
+# Files that are meant to harm
+
+BOMB = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(12))
+MERGED = "".join(f"a{n + 1}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}\n" for n in range(12))
+
+
+@pytest.mark.parametrize(
+    "text", [f"a0: &a0 [x]\n{BOMB}", f"a0: &a0 {{x: y}}\n{MERGED}"], ids=["lists", "merged"]
+)
+def test_aliases_of_aliases_are_not_followed(text: str) -> None:
+    """Twelve lines that stand for three hundred billion values are a sentence."""
+    with pytest.raises(ConfigError, match="aliases"):
+        loaded(text)
+
+
+def test_an_alias_may_be_used_as_usual() -> None:
+    """Defaults for several providers, say."""
+    found = loaded(
+        "providers:\n"
+        "  - &all {name: openai, type: openai, api_key: a-key}\n"
+        "  - {<<: *all, name: other}\n"
+    )
+    assert [provider.name for provider in found.providers] == ["openai", "other"]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["!!python/object/apply:os.mkdir [made]", "!!python/name:os.system", "!!python/module:os"],
+)
+def test_nothing_in_a_file_is_run(folder: Path, tag: str) -> None:
+    """YAML's tags for objects are no YAML here."""
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        loaded(f"mlflow: {tag}\n{ONE_PROVIDER}")
+    assert not (folder / "made").exists()
+
+
 # Whatever anybody writes
 
 _SCALARS = (
@@ -871,7 +967,17 @@ _KEYS = st.sampled_from(
         *("mlflow", "poll", "providers", "tracking_uri", "experiment", "metric_names", "curves"),
         *("archive", "archive_datasets", "register", "routes", "open_to_jobs"),
         *("suffix", "base_model", "provider"),
-        *("interval", "workers", "name", "type", "api_key", "base_url", "headers", "nonsense"),
+        *(
+            "interval",
+            "workers",
+            "name",
+            "type",
+            "api_key",
+            "api_key_file",
+            "base_url",
+            "headers",
+            "nonsense",
+        ),
     ]
 )
 _ANYTHING = st.recursive(

@@ -844,17 +844,31 @@ def test_an_address_that_is_none_is_said_to_be_none(base: str) -> None:
         http.get_object(PATH)
 
 
-def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, *, bare: bool) -> None:
     """Where a network can be left only through a proxy, HTTP_PROXY names it."""
     with Simulator(intercept=lambda _request: json_reply({"id": "through"})) as proxy:
         for name in ("HTTP_PROXY", "http_proxy"):
-            monkeypatch.setenv(name, proxy.url)
+            monkeypatch.setenv(name, proxy.url.removeprefix("http://") if bare else proxy.url)
         for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.delenv(name, raising=False)
         http = local("http://provider.invalid/v1")
         assert http.get_object(PATH) == {"id": "through"}
         http.close()
     assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("proxy", ["ftp://u:{}@h", "socks9://u:{}@h", "http://u:{}@h:port"])
+def test_a_proxy_that_cannot_be_used_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """It does not show the proxy's password."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", proxy.format(KEY))
+    with pytest.raises(errors.ConfigError, match="proxy") as caught:
+        connect(BASE_URL, headers={}, redactor=Redactor())
+    assert not [text for text in shown(caught.value) if KEY in text]
 
 
 # Files

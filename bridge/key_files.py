@@ -1,0 +1,68 @@
+"""Secrets that lie in files of their own, as container platforms mount them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+_SUFFIX: Final = "_FILE"
+_LONGEST: Final = 64 * 2**10
+"""Bytes; no key is longer."""
+_UNREAD: Final = "unread"
+"""Takes the place of what could not be read, so that nothing is said to be missing as well."""
+
+
+class KeyFiles(Mapping[str, str]):
+    """The environment, where ``NAME_FILE`` stands for ``NAME``: the file that it names holds it.
+
+    No sentence shows a file's name: somebody may have put the key there.
+
+    Attributes:
+        problems: what is wrong, by the variable or key that names the file.
+        warnings: what works, but should not be as it is.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._known: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        self.warnings: list[str] = []
+
+    def __getitem__(self, name: str) -> str:
+        if not self._environ.get(name) and (path := self._environ.get(name + _SUFFIX)):
+            return self.read(path, name + _SUFFIX)
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+    def read(self, path: str, where: str) -> str:
+        """The content of a file that ``where`` names, without blanks around it."""
+        if where not in self._known:
+            self._known[where] = self._read(path, where)
+        return self._known[where]
+
+    def _read(self, path: str, where: str) -> str:
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 - bounded, and of one and the same file
+                content = file.read(_LONGEST + 1)
+                mode = os.fstat(file.fileno()).st_mode
+            text = content.decode().strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            self.problems[where] = f"names a file that cannot be read ({why})"
+            return _UNREAD
+        if not text or len(content) > _LONGEST:
+            what = "is too long for a key" if text else "is empty; write the key into it"
+            self.problems[where] = f"names a file that {what}"
+            return _UNREAD
+        if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+            self.warnings.append(
+                f"{where}: names a file that every user of this machine can read; chmod 600 it"
+            )
+        return text
