@@ -20,7 +20,8 @@ ARTIFACT_PATH: Final = "provider"
 LARGEST_FILE: Final = 512 * 2**20
 """Bytes of a dataset that is archived."""
 
-_MANIFEST: Final = "datasets.json"
+MANIFEST: Final = "datasets.json"
+"""Names the files beside it, written where any were asked for."""
 _FOLDER: Final = "datasets"
 
 Fetch = Callable[[str], AbstractContextManager[Iterator[bytes]]]
@@ -66,7 +67,7 @@ def laid_out(
                 if (entry := _stored(archive, number, file_id, fetch, largest))
             ]
             text = json.dumps(manifest, indent=2)
-            (archive.folder / _MANIFEST).write_text(text + "\n", encoding="utf-8")
+            (archive.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
         yield archive
 
 

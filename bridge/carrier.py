@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge import errors
 from bridge.ledger import RunState, resolve
@@ -25,6 +25,8 @@ class Carrier:
     run: RunState | None = None
     is_settled: bool = False
     """Whether nothing is left to do for the job."""
+    run_id: str | None = None
+    """The run of a settled job; ``None``: it has none, or only deleted ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,21 @@ class Finder:
         is_settled = job.id in found.settled
         if run is None and not is_settled and route.run_id:
             return self._adopted(job, route, home)
-        return Carrier(route=route, experiment_id=home, run=run, is_settled=is_settled)
+        return Carrier(
+            route=route,
+            experiment_id=home,
+            run=run,
+            is_settled=is_settled,
+            run_id=found.run_ids.get(job.id),
+        )
+
+    def unsettled(self, carrier: Carrier) -> Carrier:
+        """The same with its run, as if that had not everything; settled only without any."""
+        if carrier.run is None and carrier.run_id is not None:
+            run = self.tracking.run(carrier.run_id)
+            if run is not None and not run.is_deleted:
+                carrier = replace(carrier, run=run, experiment_id=run.experiment_id)
+        return replace(carrier, is_settled=carrier.run is None)
 
     def _adopted(self, job: Job, route: Route, home: str | None) -> Carrier:
         """The run that the job's metadata names, if it may be continued."""
@@ -89,7 +105,11 @@ class Finder:
             return Carrier(route=route, experiment_id=home)
         self.places.add(run.experiment_id)
         return Carrier(
-            route=route, experiment_id=run.experiment_id, run=run, is_settled=run.is_final
+            route=route,
+            experiment_id=run.experiment_id,
+            run=run,
+            is_settled=run.is_final,
+            run_id=run.run_id,
         )
 
     def _problem(self, job: Job, run: RunState | None) -> str:

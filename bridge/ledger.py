@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bridge import tags as run_tags
 from bridge.datasets import DatasetInput
-from bridge.plan import FINAL_RUN_STATUS, Recorded
+from bridge.plan import Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class RunState:
     newest: Mapping[str, tuple[int, int]]
     """Of each metric the highest step and its Unix milliseconds."""
     datasets: frozenset[DatasetInput] = frozenset()
-    model_ids: frozenset[str] = frozenset()
-    """The LoggedModels that are its outputs."""
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    """The step of each LoggedModel that is its output, by id."""
 
     @property
     def is_ours(self) -> bool:
@@ -46,10 +46,8 @@ class RunState:
 
     @property
     def is_final(self) -> bool:
-        """Whether MLflow has everything. The status of a user's run does not say that."""
-        if self.is_ours:
-            return self.status in FINAL_RUN_STATUS
-        return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
+        """Whether MLflow has everything."""
+        return self.recorded({}).is_final
 
     def recorded(self, steps: Mapping[str, frozenset[int]]) -> Recorded:
         """What MLflow has of the job; ``steps`` by metric."""
@@ -78,6 +76,8 @@ class Ledger:
     """By job id the run that carries it."""
     losers: list[str] = field(default_factory=list)
     """Runs to delete: created by the bridge for a job that another run carries."""
+    rivals: list[str] = field(default_factory=list)
+    """Other runs of such jobs, which are not the bridge's to delete."""
 
     def add(self, other: Ledger) -> None:
         """Take in the runs of one more experiment."""
@@ -100,12 +100,10 @@ def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
         run_id = min(rivals)
         winner = rivals.pop(run_id)
         ledger.run_ids[job_id] = run_id
-        ledger.losers.extend(
-            loser
-            for loser, rival in rivals.items()
+        for loser, rival in rivals.items():
             # Another experiment's may be there on purpose: the configuration was another then.
-            if rival.is_ours and rival.experiment_id == winner.experiment_id
-        )
+            is_lost = rival.is_ours and rival.experiment_id == winner.experiment_id
+            (ledger.losers if is_lost else ledger.rivals).append(loser)
         if winner.open is None:
             ledger.settled.add(job_id)
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from bridge import archive, errors
+from bridge import archive, errors, tags
 from bridge.carrier import Carrier, Finder
+from bridge.inventory import farewell, lacking
 from bridge.ledger import RunState
 from bridge.model import IsLogged, Job, Meaning, Snapshot
 from bridge.plan import Plan, Recorded, make_plan, steps_with
@@ -28,6 +29,8 @@ class Task:
     known: Known | None
     is_dry: bool
     """Plan only."""
+    is_thorough: bool = False
+    """Compare a run that has everything with all that is to be known of its job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +74,7 @@ class JobSync:
         """Read one job and write what is new of it. Raises nothing: the outcome says it."""
         try:
             self.stop_if_asked()
-            job = task.listed or self._job(task.job_id)
-            carrier = task.carrier or self.finder.find(job, is_dry=task.is_dry)
-            if carrier.is_settled:
-                return Outcome(provider=self.name, job_id=job.id, kind=Kind.UNCHANGED)
-            return replace(self._synced(job, carrier, task), run=carrier.run)
+            return self._checked(task) if task.is_thorough else self._followed(task)
         except errors.BridgeError as error:
             return self.failed(task.job_id, error)
         except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
@@ -84,6 +83,42 @@ class JobSync:
     def failed(self, job_id: str, error: errors.BridgeError) -> Outcome:
         """The outcome of a job that is lost for this pass."""
         return Outcome(provider=self.name, job_id=job_id, kind=Kind.FAILED, error=error)
+
+    def _followed(self, task: Task) -> Outcome:
+        job = task.listed or self._job(task.job_id)
+        carrier = task.carrier or self.finder.find(job, is_dry=task.is_dry)
+        if carrier.is_settled:
+            return self._untouched(task, Kind.UNCHANGED)
+        return replace(self._synced(job, carrier, task), run=carrier.run)
+
+    def _checked(self, task: Task) -> Outcome:
+        """A run that should have everything. Others are for a pass to create and to go on with."""
+        try:
+            job = task.listed or self._job(task.job_id)
+        except errors.JobVanished:
+            if task.carrier is None:
+                raise
+            return self._ended(task, task.carrier.run)
+        found = task.carrier or self.finder.find(job, is_dry=True)
+        carrier = self.finder.unsettled(found)
+        run = carrier.run
+        if run is None or run.job_id != job.id:
+            return self._untouched(task, Kind.UNCHANGED if found.is_settled else Kind.NEW)
+        if not (run.is_final or job.status.is_final):
+            return self._untouched(task, Kind.UNCHANGED)
+        return replace(self._synced(job, carrier, task), run=run)
+
+    def _ended(self, task: Task, run: RunState | None) -> Outcome:
+        """An open run whose job is gone: nobody else would ever end it."""
+        if run is None:
+            return self._untouched(task, Kind.UNCHANGED)
+        plan = farewell(run, self.provider.statuses.get(run.tags.get(tags.STATUS, "")))
+        if not task.is_dry:
+            self.tracking.finish(Written.of(run), plan)
+        return replace(self._outcome(plan, None, run.run_id, {}), run=run)
+
+    def _untouched(self, task: Task, kind: Kind) -> Outcome:
+        return Outcome(provider=self.name, job_id=task.job_id, kind=kind)
 
     def _job(self, job_id: str) -> Job:
         try:
@@ -99,7 +134,9 @@ class JobSync:
         recorded = self._recorded(run, task.known) if run else None
         # What a user has logged does not say that the steps before it are there.
         is_ours = recorded is not None and (task.known is not None or not recorded.is_adopted)
-        snapshot = self._snapshot(job, recorded if is_ours else None, is_dry=task.is_dry)
+        vocabulary = self._vocabulary(run) if task.is_thorough else self.manner.vocabulary
+        is_resumed = is_ours and not task.is_thorough
+        snapshot = self._snapshot(job, recorded if is_resumed else None, task)
         if run and recorded and self.manner.models and _has_models(snapshot):
             known = task.known.models if task.known else None
             models = self.tracking.ready_models(run) if known is None else known
@@ -108,7 +145,7 @@ class JobSync:
             self.name,
             snapshot,
             recorded,
-            self.manner.vocabulary,
+            vocabulary,
             now=self.now(),
             route=carrier.route,
             kind=self.manner.kind,
@@ -117,6 +154,9 @@ class JobSync:
             models=self.manner.models,
             datasets=self.manner.datasets,
         )
+        if task.is_thorough and run and recorded:
+            inventory = self.tracking.inventory(run, plan, archive.ARTIFACT_PATH)
+            plan = lacking(plan, recorded, inventory, manifest=archive.MANIFEST)
         if carrier.experiment_id is None or task.is_dry or plan.is_empty:
             return self._outcome(plan, recorded, plan.run_id, recorded.models if recorded else {})
         written = self.tracking.record(carrier.experiment_id, plan, run)
@@ -132,10 +172,20 @@ class JobSync:
         self.tracking.finish(written, plan)
         return self._outcome(plan, recorded, written.run_id, written.model_ids)
 
-    def _snapshot(self, job: Job, recorded: Recorded | None, *, is_dry: bool) -> Snapshot:
+    def _vocabulary(self, run: RunState | None) -> Vocabulary:
+        """The one that a run is logged under; to change it is for ``backfill --rename``."""
+        own = self.manner.vocabulary
+        label = run.tags.get(tags.METRIC_NAMES, Vocabulary().label) if run else own.label
+        try:
+            return own if label == own.label else Vocabulary.from_label(label, own.meanings)
+        except ValueError:
+            sentence = f"The tag {tags.METRIC_NAMES} of its run says nothing that can be read"
+            raise errors.TrackingError(sentence, f"Set it to {own.label}") from None
+
+    def _snapshot(self, job: Job, recorded: Recorded | None, task: Task) -> Snapshot:
         """All that is to be known of a job, with the replies once it has ended."""
         is_logged = self._is_logged(recorded)
-        is_kept = self.manner.archive and not is_dry
+        is_kept = self.manner.archive and (task.is_thorough or not task.is_dry)
         keep = is_kept and job.status.is_final
         snapshot = self.provider.read(job, is_logged=is_logged, keep=keep)
         if is_kept and not keep and snapshot.job.status.is_final:

@@ -63,6 +63,13 @@ class Recorded:
         """Whether a user created the run."""
         return self.tags.get(run_tags.BRIDGE) != run_tags.OWNED
 
+    @property
+    def is_final(self) -> bool:
+        """Whether all of it is there. The status of a user's run does not say that."""
+        if self.is_adopted:
+            return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
+        return self.status in FINAL_RUN_STATUS
+
     def has(self, name: str, step: int) -> bool:
         """Whether the metric that MLflow calls ``name`` is logged at ``step``."""
         return step in self.steps.get(name, ())
@@ -109,8 +116,23 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether MLflow already has all of it."""
-        changes = (self.tags, self.params, self.points, self.datasets, self.models, self.last_tags)
-        return not (self.is_new or self.status or any(changes))
+        return not (self.is_new or self.status or self.last_tags or self.changes)
+
+    @property
+    def changes(self) -> str:
+        """What is added to a run, in words; empty where that is nothing."""
+        metrics = len({point.name for point in self.points})
+        archived = len(self.documents) + len(self.files)
+        parts = (
+            f"{len(self.points)} points of {metrics} metrics" if self.points else "",
+            f"{len(self.models)} models" if self.models else "",
+            f"{len(self.datasets)} datasets" if self.datasets else "",
+            f"{len(self.params)} params" if self.params else "",
+            f"{len(self.tags)} tags" if self.tags else "",
+            f"{archived} archived files" if archived else "",
+            "a registered version" if self.registration else "",
+        )
+        return ", ".join(filter(None, parts))
 
     def document(self) -> dict[str, object]:
         """The plan for a JSON document; its points are counted by metric."""
@@ -134,16 +156,8 @@ class Plan:
         """One line for ``--dry-run``."""
         if self.is_empty:
             return f"{self.run_name}: nothing to do"
-        metrics = len({point.name for point in self.points})
-        changes = [
-            f"{len(self.points)} points of {metrics} metrics" if self.points else "",
-            f"{len(self.models)} models" if self.models else "",
-            f"{len(self.params)} params" if self.params else "",
-            f"{len(self.tags)} tags" if self.tags else "",
-            self.status or "",
-        ]
         verb = "create" if self.is_new else "update"
-        return f"{verb} {self.run_name}: {', '.join(filter(None, changes))}"
+        return f"{verb} {self.run_name}: {', '.join(filter(None, [self.changes, self.status]))}"
 
 
 def make_plan(
@@ -262,15 +276,19 @@ def _new_models(
     points: tuple[MetricPoint, ...],
     vocabulary: Vocabulary,
 ) -> tuple[HostedModel, ...]:
-    """The models that are not complete yet, once the points are logged."""
+    """The models that are not complete yet, or that one of the points measures too."""
     steps = steps_with(recorded, points)
     if recorded is not None and recorded.is_adopted:
         # Its user's own metrics measure something else than the provider's models.
         told = metric_names(snapshot, vocabulary)
         steps = {name: logged for name, logged in steps.items() if name in told}
     known = recorded.models if recorded else {}
-    found = hosted_models(provider, snapshot, steps)
-    return tuple(model for model in found if model.model not in known)
+    new = {(point.name, point.step) for point in points}
+    return tuple(
+        model
+        for model in hosted_models(provider, snapshot, steps)
+        if model.model not in known or not new.isdisjoint(model.metrics)
+    )
 
 
 def _new_datasets(snapshot: Snapshot, recorded: Recorded | None) -> tuple[DatasetInput, ...]:

@@ -27,11 +27,13 @@ class Selection:
     """The provider's words or the bridge's, lower case."""
     limit: int | None = None
     """At most so many jobs of each provider, in its order: newest first."""
+    thorough: bool = False
+    """Whether runs that have everything are looked at as if they had not. No run is created."""
 
     @property
     def is_everything(self) -> bool:
         """Whether nothing is left out."""
-        return self == Selection()
+        return self == Selection(thorough=self.thorough)
 
     def wants(self, job: Job) -> bool:
         """Whether a listed job is selected."""
@@ -83,6 +85,7 @@ class Report:
 
     provider: str
     is_dry: bool = False
+    is_thorough: bool = False
     jobs: Counter[Kind] = field(default_factory=Counter)
     points: int = 0
     settling: int = 0
@@ -103,6 +106,11 @@ class Report:
         """Whether no job was lost."""
         return not self.failures and self.stopped is None
 
+    @property
+    def makes_runs(self) -> bool:
+        """Whether runs are created, experiments for them, and doubled ones deleted."""
+        return not (self.is_dry or self.is_thorough)
+
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
         self.jobs[outcome.kind] += 1
@@ -114,7 +122,7 @@ class Report:
         self.points += len(plan.points)
         self.settling += plan.is_settling
         self.skipped += [(outcome.job_id, what) for what in plan.skipped]
-        if self.is_dry and not plan.is_empty:
+        if self.is_dry and not self.is_thorough and not plan.is_empty:
             self.plans.append(plan)
 
 

@@ -9,7 +9,7 @@
 A first pass reads the whole history, MLflow's and the provider's. Later passes read the list until
 a page holds only settled jobs, and open jobs beyond it one by one. At its end a pass tells which
 runs start from the models of which others, and shutdown dates that were announced after a run was
-final. A dry run stops before the last arrow.
+final. A dry run stops before the last arrow. A thorough pass takes settled jobs for open ones.
 
 Neither waits nor logs, and keeps nothing between passes that MLflow could not tell again.
 """
@@ -105,9 +105,10 @@ class Sync:
         A job's failure is in the report, and the others go on. Where nothing more can be done the
         report says why; the next pass goes on from there.
         """
-        report = Report(provider=self.name, is_dry=dry_run)
+        selection = selection or Selection()
+        report = Report(provider=self.name, is_dry=dry_run, is_thorough=selection.thorough)
         try:
-            self._pass(selection or Selection(), report, watch or _Nobody())
+            self._pass(selection, report, watch or _Nobody())
         except errors.BridgeError as error:
             report.stopped = error
         except Exception as error:  # noqa: BLE001 - a defect must not end the daemon without a word
@@ -115,9 +116,9 @@ class Sync:
         return report
 
     def _pass(self, selection: Selection, report: Report, watch: Watch) -> None:
-        self._find_places(is_dry=report.is_dry)
-        ledger = self._read_ledger(selection, is_dry=report.is_dry)
-        again = self._round(self._choose(selection, report, watch), ledger, report, watch)
+        self._find_places(is_dry=not report.makes_runs)
+        ledger = self._read_ledger(selection, is_dry=not report.makes_runs)
+        again = self._round(self._choose(selection, ledger, report, watch), ledger, report, watch)
         for _ in range(_MORE_ROUNDS):
             if again:
                 jobs = [(job_id, None) for job_id in sorted(again)]
@@ -141,7 +142,7 @@ class Sync:
         again: set[str] = set()
         crew = Crew(self._executor)
         try:
-            for outcome in crew.outcomes(self._tasks(jobs, ledger, is_dry=report.is_dry)):
+            for outcome in crew.outcomes(self._tasks(jobs, ledger, report)):
                 if isinstance(outcome.error, errors.RunChanged):
                     again.add(outcome.job_id)
                     continue
@@ -179,6 +180,8 @@ class Sync:
         """MLflow's runs: all of them at first and when dates change, else those that are open."""
         if self._announced.have_changed():
             self._has_read_runs = False
+        if selection.job_ids and selection.thorough:
+            return resolve(self._runs_of(selection.job_ids))
         if selection.job_ids or (self._has_read_runs and not self._open):
             return Ledger()
         first = not self._has_read_runs
@@ -204,7 +207,7 @@ class Sync:
             yield run
 
     def _choose(
-        self, selection: Selection, report: Report, watch: Watch
+        self, selection: Selection, ledger: Ledger, report: Report, watch: Watch
     ) -> Iterator[tuple[str, Job | None]]:
         """The jobs that need a look, with what the list already says of them."""
         if selection.job_ids:
@@ -223,7 +226,8 @@ class Sync:
             if selection.limit is not None:
                 wanted = wanted[: selection.limit - chosen]
             chosen += len(wanted)
-            due = [job for job in wanted if job.id not in self._settled]
+            settled = () if selection.thorough else self._settled
+            due = [job for job in wanted if job.id not in settled]
             self._open.update(job.id for job in due)
             report.jobs[Kind.UNCHANGED] += len(wanted) - len(due)
             watch.listed(self.name, len(due))
@@ -233,7 +237,8 @@ class Sync:
                 break
         if selection.is_everything:
             self._has_listed_all = True
-            beyond = sorted(self._open - seen)
+            tracked = ledger.run_ids.keys() if selection.thorough else self._open
+            beyond = sorted(tracked - seen)
             watch.listed(self.name, len(beyond))
             yield from ((job_id, None) for job_id in beyond)
 
@@ -244,16 +249,17 @@ class Sync:
     # What to do with them
 
     def _tasks(
-        self, jobs: Iterable[tuple[str, Job | None]], ledger: Ledger, *, is_dry: bool
+        self, jobs: Iterable[tuple[str, Job | None]], ledger: Ledger, report: Report
     ) -> Iterator[CrewTask]:
         for job_id, listed in jobs:
-            carrier = self._carrier(job_id, listed, ledger, is_dry=is_dry)
+            carrier = self._carrier(job_id, listed, ledger, is_dry=not report.makes_runs)
             task = Task(
                 job_id=job_id,
                 listed=listed,
                 carrier=carrier,
                 known=self._known.get(job_id),
-                is_dry=is_dry,
+                is_dry=report.is_dry,
+                is_thorough=report.is_thorough,
             )
             yield partial(self._sync_job, task)
 
@@ -272,6 +278,9 @@ class Sync:
         run = ledger.open.get(job_id)
         if run is not None:
             return Carrier(experiment_id=run.experiment_id, run=run)
+        if job_id in ledger.run_ids:
+            run_id = ledger.run_ids[job_id]
+            return Carrier(experiment_id=None, is_settled=True, run_id=run_id)
         if listed is None or not ledger.is_complete:
             return None
         if job_id in ledger.settled:
@@ -307,13 +316,7 @@ class Sync:
     def _lost_races(self, created: Mapping[str, str]) -> set[str]:
         """Jobs that another process created a run for at the same time, and whose run counts."""
         searches = created if len(created) <= _LOOKUPS else (None,)
-        places = self._everywhere()
-        found = (
-            run
-            for job_id in searches
-            for run in self._tracking.runs(places, self.name, job_id=job_id)
-        )
-        ledger = resolve(run for run in found if run.job_id in created)
+        ledger = resolve(run for run in self._runs_of(searches) if run.job_id in created)
         lost = {
             job_id for job_id, run_id in created.items() if ledger.run_ids.get(job_id) != run_id
         }
@@ -325,6 +328,12 @@ class Sync:
         self._lineage.carried_by(winners)
         self._settled -= lost
         return lost
+
+    def _runs_of(self, job_ids: Iterable[str | None]) -> Iterator[RunState]:
+        """The runs of some jobs; of all for ``None``."""
+        places = self._everywhere()
+        for job_id in job_ids:
+            yield from self._tracking.runs(places, self.name, job_id=job_id)
 
     def _everywhere(self) -> list[str]:
         """The experiments with runs of this provider, also those that only single jobs name."""

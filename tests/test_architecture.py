@@ -51,6 +51,7 @@ _NAMED: Final = (
     "bridge.tags",
     "bridge.plan",
     "bridge.ledger",
+    "bridge.inventory",
     "bridge.renaming",
     # MLflow.
     "bridge.tracking.database",
@@ -61,6 +62,7 @@ _NAMED: Final = (
     "bridge.tracking.registry",
     "bridge.tracking.run_states",
     "bridge.tracking.reading",
+    "bridge.tracking.upkeep",
     "bridge.tracking.tracking",
     "bridge.tracking",
     # A pass.

@@ -123,6 +123,19 @@ def source_run(client: MlflowClient, experiment_ids: Sequence[str], model: str) 
     return found[0].source_run_id if found else None
 
 
+def is_deleted(client: MlflowClient, model_id: str) -> bool:
+    """Whether a model is no longer there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True
+    return False
+
+
 def _delete(client: MlflowClient, model: LoggedModel) -> None:
     if model.tags.get(tags.BRIDGE) == tags.OWNED:
         client.delete_logged_model(model.model_id)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from bridge import tags
 from bridge.hosted_models import Registration
+from bridge.tracking.logged_models import is_deleted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,29 +56,66 @@ def register(
     first, *doubles = _of_run(client, registration.name, run_id)
     _link(client, model_id, first, doubles)
     for double in doubles:
-        _delete(client, double)
-    _point_at_newest(client, registration.name)
+        remove(client, double.name, int(double.version))
+    point_at_newest(client, registration.name)
 
 
 def forget(client: MlflowClient, run_id: str) -> None:
     """Delete the versions of a run that loses its job to another run."""
     for version in _found(client, f"run_id = '{run_id}'"):
-        # The alias first: afterwards nothing would tell that it has lost its version.
-        _point_at_newest(client, version.name, but=run_id)
-        _delete(client, version)
+        remove(client, version.name, int(version.version))
+
+
+def remove(client: MlflowClient, name: str, number: int) -> None:
+    """Delete a version."""
+    # The alias first: afterwards nothing would tell that it has lost its version.
+    point_at_newest(client, name, but=number)
+    with _perhaps_gone():
+        client.delete_model_version(name, str(number))
+
+
+def names_of(client: MlflowClient, run_id: str, model_ids: Iterable[str]) -> frozenset[str]:
+    """The registered models with a version of a run, also one that was deleted since.
+
+    What a LoggedModel says of its versions outlives them.
+    """
+    linked = {
+        name
+        for model_id in model_ids
+        if not is_deleted(client, model_id)
+        for name, _ in _links(client, model_id)
+    }
+    return frozenset(linked | {each.name for each in _found(client, f"run_id = '{run_id}'")})
+
+
+def alias(client: MlflowClient, name: str) -> tuple[int | None, int | None]:
+    """The version that the alias of a registered model is at, and the one where it should be."""
+    newest = _newest(client, name)
+    at = client.get_registered_model(name).aliases.get(ALIAS)
+    return (None if at is None else int(at)), newest
+
+
+def users_aliases(client: MlflowClient, name: str, number: int) -> list[str]:
+    """The aliases that users have given a version."""
+    known = client.get_registered_model(name).aliases
+    return sorted(each for each, at in known.items() if int(at) == number and each != ALIAS)
 
 
 def _link(
     client: MlflowClient, model_id: str, version: ModelVersion, doubles: list[ModelVersion]
 ) -> None:
     """Let the LoggedModel show its version. A server has done that already, a database has not."""
-    written = client.get_logged_model(model_id).tags.get(_VERSIONS) or "[]"
-    links = {(each["name"], str(each["version"])) for each in json.loads(written)}
+    links = _links(client, model_id)
     gone = {(double.name, str(double.version)) for double in doubles}
     wanted = links - gone | {(version.name, str(version.version))}
     if wanted != links:
         shown = [{"name": name, "version": number} for name, number in sorted(wanted)]
         client.set_logged_model_tags(model_id, {_VERSIONS: json.dumps(shown)})
+
+
+def _links(client: MlflowClient, model_id: str) -> set[tuple[str, str]]:
+    written = client.get_logged_model(model_id).tags.get(_VERSIONS) or "[]"
+    return {(each["name"], str(each["version"])) for each in json.loads(written)}
 
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:
@@ -108,11 +146,6 @@ def _found(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
             return versions
 
 
-def _delete(client: MlflowClient, version: ModelVersion) -> None:
-    with _perhaps_gone():
-        client.delete_model_version(version.name, version.version)
-
-
 @contextlib.contextmanager
 def _perhaps_gone() -> Iterator[None]:
     """Another process may have deleted a version meanwhile."""
@@ -125,21 +158,27 @@ def _perhaps_gone() -> Iterator[None]:
             raise
 
 
-def _point_at_newest(client: MlflowClient, name: str, *, but: str | None = None) -> None:
+def point_at_newest(client: MlflowClient, name: str, *, but: int | None = None) -> None:
     """Move the alias. Looks again afterwards: another process may have moved it meanwhile.
 
     Args:
         client: MLflow's.
         name: the registered model's.
-        but: a run whose versions do not count.
+        but: a version that does not count.
     """
     for _ in range(_ROUNDS):
-        versions = [v for v in _found(client, f"name = '{name}'") if v.run_id != but]
-        if not versions:
+        newest = _newest(client, name, but=but)
+        if newest is None:
             return
-        newest = max(versions, key=lambda v: (int(v.tags.get(_ENDED, "0")), int(v.version)))
         aliases = client.get_registered_model(name).aliases
-        if str(aliases.get(ALIAS)) == str(newest.version):
+        if str(aliases.get(ALIAS)) == str(newest):
             return
         with _perhaps_gone():
-            client.set_registered_model_alias(name, ALIAS, str(newest.version))
+            client.set_registered_model_alias(name, ALIAS, str(newest))
+
+
+def _newest(client: MlflowClient, name: str, *, but: int | None = None) -> int | None:
+    """The version of the job that ended last."""
+    versions = (v for v in _found(client, f"name = '{name}'") if int(v.version) != but)
+    ended = ((int(v.tags.get(_ENDED, "0")), int(v.version)) for v in versions)
+    return max(ended, default=(0, None))[1]

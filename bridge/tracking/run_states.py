@@ -37,7 +37,8 @@ def run_state(run: Run) -> RunState:
             for tag in each.tags
             if tag.key == _CONTEXT
         ),
-        model_ids=frozenset(
-            model.model_id for model in (run.outputs.model_outputs if run.outputs else ())
-        ),
+        outputs={
+            model.model_id: model.step
+            for model in (run.outputs.model_outputs if run.outputs else ())
+        },
     )

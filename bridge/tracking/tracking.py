@@ -14,8 +14,8 @@ from bridge.note import with_lineage
 from bridge.plan import Plan
 from bridge.renaming import Renaming
 from bridge.tracking import logged_models, registry
-from bridge.tracking.reading import Reading
 from bridge.tracking.run_states import run_state
+from bridge.tracking.upkeep import Upkeep
 from bridge.untrusted import one_line
 
 if TYPE_CHECKING:
@@ -33,8 +33,18 @@ class Written:
     model_ids: Mapping[str, str]
     """LoggedModels by the models' full names."""
 
+    @classmethod
+    def of(cls, run: RunState) -> Written:
+        """A run that nothing is written to but what comes last."""
+        return cls(
+            run_id=run.run_id,
+            experiment_id=run.experiment_id,
+            artifact_uri=run.artifact_uri,
+            model_ids={},
+        )
 
-class Tracking(Reading):
+
+class Tracking(Upkeep):
     """One tracking store: a server or a database. Thread-safe.
 
     Every method raises ``TrackingDown`` where the store cannot be reached or refuses everything,
@@ -80,7 +90,7 @@ class Tracking(Reading):
                 outputs = [
                     LoggedModelOutput(model_ids[model.model], model.step)
                     for model in plan.models
-                    if model_ids[model.model] not in run.model_ids
+                    if model_ids[model.model] not in run.outputs
                 ]
                 if outputs:
                     client.log_outputs(run_id, outputs)
