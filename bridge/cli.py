@@ -130,6 +130,33 @@ def check(config: Config = None, *, as_json: Json = False) -> None:
 
 
 @app.command()
+def doctor(
+    config: Config = None,
+    provider: Annotated[
+        list[str] | None, typer.Option(help="Only this provider; repeatable.")
+    ] = None,
+    job: Annotated[list[str] | None, typer.Option(help="Only this job id; repeatable.")] = None,
+    *,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend it; else nothing is written.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find what no pass heals by itself: lost, doubled, stuck. Reads every job anew."""
+    from bridge.commands.backfill import select
+    from bridge.commands.doctor import doctor as command
+
+    def work() -> int:
+        settings, selection = select(
+            _settings(config),
+            providers=provider or (),
+            job_ids=job or (),
+            now=datetime.now(UTC),
+        )
+        return command(settings, os.environ, selection.job_ids, fix=fix, as_json=as_json)
+
+    _exit(work)
+
+
+@app.command()
 def status(config: Config = None, *, as_json: Json = False) -> None:
     """Show what is tracked, as MLflow knows it."""
     from bridge.commands.status import status as command

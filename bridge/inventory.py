@@ -7,11 +7,14 @@ nothing. Here all that MLflow has of one is compared with all that its provider 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from bridge import tags
 from bridge.ledger import RunState
 from bridge.model import JobStatus
 from bridge.plan import FINAL_RUN_STATUS, RUN_STATUS, Plan, Recorded
+
+GONE: Final = "its provider no longer has the job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,5 +88,5 @@ def farewell(run: RunState, last: JobStatus | None) -> Plan:
         last_tags={} if run.is_ours else {tags.BRIDGE: tags.COMPLETED},
         is_final=True,
         is_settling=False,
-        skipped=("its provider no longer has the job",),
+        skipped=(GONE,),
     )

@@ -74,6 +74,7 @@ _NAMED: Final = (
     "bridge.lineage",
     "bridge.announced",
     "bridge.sync",
+    "bridge.survey",
     # What is wanted, and putting it together.
     "bridge.settings",
     "bridge.key_files",
@@ -112,6 +113,7 @@ _NAMED: Final = (
     "bridge.commands.status",
     "bridge.commands.backfill",
     "bridge.commands.rename",
+    "bridge.commands.doctor",
     "bridge.commands.run",
     "bridge.commands.simulate",
     "bridge.commands.processes",

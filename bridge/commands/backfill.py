@@ -46,7 +46,7 @@ def backfill(
         # In slices, as in the daemon: the main thread has to run to act on Ctrl-C.
         while futures.wait(passes, timeout=0.2).not_done:
             pass
-        reports = _without_strangers([each.result() for each in passes], selection)
+        reports = without_strangers([each.result() for each in passes], selection)
     experiments = experiments_of(settings)
     wrote = any(report.jobs[Kind.NEW] or report.jobs[Kind.UPDATED] for report in reports)
     if as_json:
@@ -129,7 +129,7 @@ def _moment(option: str, text: str | None, now: datetime, problems: list[str]) -
         return None
 
 
-def _without_strangers(reports: list[Report], selection: Selection) -> list[Report]:
+def without_strangers(reports: list[Report], selection: Selection) -> list[Report]:
     """With ``--job``, a provider that does not know a job is no failure where another does."""
     lost = Counter(job_id for report in reports for job_id, _ in report.failures)
     for report in reports:

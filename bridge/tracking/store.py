@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote as escaped
 from urllib.parse import urlsplit
 
 from bridge.tracking.database import check_folder, first_opening, knock
@@ -134,13 +135,20 @@ class Store:
 
         Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
         """
+        page = f"runs/{run_id}" if run_id else page
+        return f"{self._ui}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
+
+    def registry_link(self, name: str, version: int) -> str:
+        """Where MLflow's UI shows a version of a registered model."""
+        return f"{self._ui}/#/models/{escaped(name, safe='')}/versions/{version}"
+
+    @property
+    def _ui(self) -> str:
+        if not self.is_remote:
+            return "http://127.0.0.1:5000"
         parts = urlsplit(self.uri)
         host = parts.netloc.rpartition("@")[2]  # without user name and password
-        base = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
-        if not self.is_remote:
-            base = "http://127.0.0.1:5000"
-        page = f"runs/{run_id}" if run_id else page
-        return f"{base}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
+        return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
 
     @property
     def ui_command(self) -> str | None:

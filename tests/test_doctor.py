@@ -1,0 +1,503 @@
+"""``ftbridge doctor``: damage of each kind is found, told, mended, and not found again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+
+from bridge.simulator import Outcome, Simulator
+from bridge.simulator.httpd import Reply, Request
+from bridge.simulator.openai_objects import model_name
+from bridge.simulator.wire import json_reply
+from bridge.simulator.world import Provider
+from tests.support.artifacts import archived
+from tests.support.models import (
+    EXPERIMENT,
+    client_of,
+    datasets,
+    experiment_id,
+    logged_models,
+    models,
+    newest,
+    run_of,
+    versions,
+)
+from tests.support.processes import dump, invoke
+from tests.support.recorded import active_runs, deleted_runs, recorded
+from tests.support.world import KEY, Clock, job
+
+JOB = "ftjob-a"
+OTHER = "ftjob-b"
+ENDED = 1000
+"""Seconds after which every job here has ended."""
+
+
+@dataclass(slots=True)
+class Provided:
+    """A simulated provider that can lose jobs, or fail."""
+
+    simulator: Simulator
+    clock: Clock
+    lost: set[str] = field(default_factory=set)
+    reply: Reply | None = None
+    """To every request, if it is set."""
+
+    def intercept(self, request: Request) -> Reply | None:
+        """A reply that is not the simulator's."""
+        if any(request.path.endswith(f"/jobs/{job_id}") for job_id in self.lost):
+            return json_reply({"error": {"message": "No such job"}}, 404)
+        if self.lost and request.path.endswith("/fine_tuning/jobs"):
+            return json_reply({"object": "list", "data": [], "has_more": False})
+        return self.reply
+
+
+@dataclass(slots=True)
+class Place:
+    """A tracking store, and the command line that is configured for it."""
+
+    uri: str
+    provided: Provided
+    mlflow: dict[str, object] = field(default_factory=lambda: {"register": "{provider}-{suffix}"})
+    kinds: tuple[Provider, ...] = ("openai",)
+
+    @property
+    def database(self) -> Path:
+        """The file."""
+        return Path(self.uri.removeprefix("sqlite:///"))
+
+    def call(self, *arguments: str, **changes: object) -> tuple[int, str]:
+        """Exit code and stdout of a command."""
+        path = self.database.with_suffix(".yaml")
+        simulator = self.provided.simulator
+        providers = [
+            {
+                "name": kind,
+                "type": kind,
+                "api_key": KEY,
+                "base_url": getattr(simulator, f"{kind}_url"),
+            }
+            for kind in self.kinds
+        ]
+        mlflow = {"tracking_uri": self.uri} | self.mlflow | changes
+        path.write_text(json.dumps({"mlflow": mlflow, "providers": providers}))
+        command, *rest = arguments
+        done = invoke(command, "--config", path, *rest)
+        assert "Traceback" not in done.output
+        assert KEY not in done.output
+        return done.exit_code, done.stdout
+
+    def backfill(self, **changes: object) -> None:
+        """Record everything."""
+        code, said = self.call("backfill", **changes)
+        assert code == 0, said
+
+    def doctor(self, *arguments: str, **changes: object) -> Doctor:
+        """What the command says."""
+        code, said = self.call("doctor", "--json", *arguments, **changes)
+        return Doctor(code, json.loads(said))
+
+    def run(self, job_id: str = JOB) -> Run:
+        """The active run of a job."""
+        return run_of(self.uri, job_id)
+
+    def run_id(self, job_id: str = JOB) -> str:
+        """Its id."""
+        return str(self.run(job_id).info.run_id)
+
+    @property
+    def whole(self) -> object:
+        """Everything that can be compared with another store."""
+        runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(self.uri)}
+        return (
+            recorded(self.uri),
+            models(self.uri),
+            {job_id: datasets(run) for job_id, run in runs.items()},
+            {job_id: archived(self.uri, job_id) for job_id in runs},
+            sorted(
+                (version.name, tuple(sorted(version.tags.items())))
+                for version in client_of(self.uri).search_model_versions()
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """What was found."""
+
+    code: int
+    document: Mapping[str, object]
+
+    @property
+    def chart(self) -> Mapping[str, object]:
+        """Of the only provider."""
+        (chart,) = self.document["providers"]  # type: ignore[misc, attr-defined] # JSON
+        return chart
+
+    @property
+    def findings(self) -> list[dict[str, object]]:
+        """Of the only provider."""
+        return self.chart["findings"]  # type: ignore[return-value] # JSON
+
+    @property
+    def said(self) -> list[str]:
+        """What they are."""
+        return [str(finding["what"]) for finding in self.findings]
+
+
+@pytest.fixture
+def provided(clock: Clock) -> Iterator[Provided]:
+    """A provider of a job that succeeds and one that fails."""
+    jobs = [job(JOB, suffix="bot"), job(OTHER, outcome=Outcome.FAILED, ends_at_step=5)]
+    simulator = Simulator(
+        jobs=jobs, clock=clock, intercept=lambda request: found.intercept(request)
+    )
+    found = Provided(simulator, clock)
+    with simulator:
+        yield found
+
+
+@pytest.fixture
+def place(uri: str, provided: Provided) -> Place:
+    """A store with nothing in it yet, beside that provider."""
+    return Place(uri, provided)
+
+
+@pytest.fixture
+def healthy(place: Place) -> Place:
+    """A store in which everything is recorded, of jobs that have ended."""
+    place.provided.clock.now += ENDED
+    place.backfill()
+    return place
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], object]:
+    """What a store holds that nothing happened to."""
+
+    def hold() -> object:
+        folder = tmp_path / "undisturbed"
+        folder.mkdir()
+        other = Place(f"sqlite:///{folder / 'mlflow.db'}", provided)
+        other.backfill()
+        return other.whole
+
+    return hold
+
+
+def mended(place: Place, *arguments: str, **changes: object) -> Doctor:
+    """What was found; that it is only told at first, then mended, then gone, is checked."""
+    before = dump(place.database)
+    told = place.doctor(*arguments, **changes)
+    assert told.code == 1
+    assert dump(place.database) == before, "a look has written something"
+    assert not any(finding["fixed"] for finding in told.findings)
+    done = place.doctor("--fix", *arguments, **changes)
+    assert done.code == 0, done
+    assert done.said == told.said
+    assert all(finding["fixed"] for finding in done.findings)
+    again = place.doctor(*arguments, **changes)
+    assert (again.code, again.findings) == (0, []), again
+    return told
+
+
+# Nothing is wrong
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure", "mistral", "together", "fireworks"])
+def test_in_a_healthy_world_nothing_is_found(uri: str, clock: Clock, kind: Provider) -> None:
+    """Neither of ended jobs nor of one that trains; and nothing is written, also with ``--fix``."""
+    ids = [f"{n}1111111-2222-3333-4444-555555555555" for n in range(3)]
+    jobs = [
+        job(ids[0], kind),
+        job(ids[1], kind, outcome=Outcome.FAILED, ends_at_step=5),
+        job(ids[2], kind, total_steps=5000),
+    ]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        place = Place(uri, Provided(simulator, clock), kinds=(kind,))
+        for _ in range(12):
+            clock.now += 7
+            place.call("backfill")
+        clock.now += 100
+        place.backfill()
+        # What a pass has not seen yet of a job that goes on is no damage.
+        clock.now += 10
+        before = dump(place.database)
+        for arguments in ((), ("--fix",)):
+            found = place.doctor(*arguments)
+            assert (found.code, found.findings) == (0, []), found
+            assert found.chart["compared"] == 3
+        assert dump(place.database) == before
+
+
+def test_a_person_is_told_that_all_is_well(healthy: Place) -> None:
+    """In one line a provider."""
+    code, said = healthy.call("doctor")
+    assert code == 0
+    assert said.splitlines() == ["openai: 2 jobs compared, 0 findings"]
+
+
+def test_nothing_recorded_is_nothing_wrong(place: Place, provided: Provided) -> None:
+    """Jobs that have no run are for a backfill; not even an experiment is made."""
+    provided.clock.now += ENDED
+    for arguments in ((), ("--fix",)):
+        found = place.doctor(*arguments)
+        assert (found.code, found.findings) == (0, [])
+        assert found.chart["without_run"] == 2
+    assert client_of(place.uri).get_experiment_by_name("hosted-fine-tunes") is None
+    assert "ftbridge backfill" in place.call("doctor")[1]
+
+
+def test_each_job_is_read_once(healthy: Place, provided: Provided) -> None:
+    """Its checkpoints and its events are asked for one time, whether it is mended or not."""
+    client_of(healthy.uri).delete_tag(healthy.run_id(), "base_model")
+    for arguments in ((), ("--fix",)):
+        before = len(provided.simulator.requests)
+        healthy.doctor(*arguments)
+        paths = [request.path for request in provided.simulator.requests[before:]]
+        for part in ("checkpoints", "events"):
+            assert sum(path.endswith(f"{JOB}/{part}") for path in paths) == 1
+
+
+# Doubles
+
+
+def twin(place: Place, experiment: str = EXPERIMENT, **changes: str) -> str:
+    """A second run of the job, created like the first one, which carries on with it."""
+    client, run = client_of(place.uri), place.run()
+    found = client.get_experiment_by_name(experiment)
+    where = found.experiment_id if found else client.create_experiment(experiment)
+    names = ("fine_tuning_provider", "fine_tuning_job_id", "fine_tuning_bridge")
+    tags = {name: run.data.tags[name] for name in names} | changes
+    while True:
+        run_id = str(client.create_run(where, tags=tags).info.run_id)
+        # The smallest id carries the job, and MLflow makes ids up.
+        if run_id > run.info.run_id:
+            return run_id
+        client.delete_run(run_id)
+
+
+def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[], object]) -> None:
+    """The one with the smallest id, as every pass has it; the other goes to the trash."""
+    first, second = healthy.run_id(), twin(healthy)
+    (finding,) = mended(healthy).findings
+    assert (finding["job"], finding["run"]) == (JOB, second)
+    assert first in str(finding["what"])
+    assert second in str(finding["link"])
+    assert healthy.run_id() == first
+    assert second in {run.info.run_id for run in deleted_runs(healthy.uri)}
+    assert healthy.whole == undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "changes", "words"),
+    [
+        ("elsewhere", {}, "a run in elsewhere"),
+        (EXPERIMENT, {"fine_tuning_bridge": "adopted, complete"}, "did not create"),
+    ],
+)
+def test_other_runs_of_a_job_are_told(
+    healthy: Place, experiment: str, changes: dict[str, str], words: str
+) -> None:
+    """Another experiment's may be there on purpose, and a user's own is never deleted."""
+    rival = twin(healthy, experiment, **changes)
+    before = dump(healthy.database)
+    for arguments in ((), ("--fix",)):
+        found = healthy.doctor(
+            *arguments, routes=[{"experiment": "elsewhere", "suffix": "nothing"}]
+        )
+        (finding,) = found.findings
+        assert words in str(finding["what"])
+        assert (finding["job"], finding["run"], finding["fixed"]) == (JOB, rival, False)
+        assert found.code == 1
+    assert dump(healthy.database) == before
+
+
+def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], object]) -> None:
+    """The first of them stays, with its measurements; a user's own model of that name too."""
+    client, full_name = client_of(healthy.uri), model_name(job(JOB, suffix="bot"), 8)
+    (first,) = (
+        model for model in logged_models(healthy.uri) if full_name == model.tags["fine_tuned_model"]
+    )
+    for _ in range(2):
+        client.create_logged_model(
+            experiment_id(healthy.uri), "again", healthy.run_id(), tags=dict(first.tags)
+        )
+    users = client.create_logged_model(experiment_id(healthy.uri), first.name, healthy.run_id())
+    found = mended(healthy)
+    assert found.said == [f"model {full_name} is there twice"] * 2
+    client.delete_logged_model(users.model_id)
+    assert healthy.whole == undisturbed()
+
+
+def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], object]) -> None:
+    """The first of them stays, with the alias."""
+    client, (first,) = client_of(healthy.uri), versions(healthy.uri, "openai-bot")
+    double = client.create_model_version(
+        first.name, first.source, first.run_id, tags=dict(first.tags), model_id=first.model_id
+    )
+    client.set_registered_model_alias(first.name, "newest", str(double.version))
+    assert mended(healthy).said == ["version 2 of openai-bot is there twice"]
+    assert [int(version.version) for version in versions(healthy.uri, "openai-bot")] == [1]
+    assert newest(healthy.uri, "openai-bot") == first.tags["fine_tuned_model"]
+    assert healthy.whole == undisturbed()
+
+
+# Leftovers
+
+
+def test_what_a_deleted_run_has_left_goes(healthy: Place) -> None:
+    """Its models and its version; the run stays deleted."""
+    client_of(healthy.uri).delete_run(healthy.run_id())
+    found = mended(healthy)
+    assert sorted(what.split()[0] for what in found.said) == ["model", "model", "model", "version"]
+    assert not logged_models(healthy.uri)
+    assert not versions(healthy.uri, "openai-bot")
+    assert recorded(healthy.uri).keys() == {OTHER}
+
+
+def test_a_version_that_its_user_has_named_is_told(healthy: Place) -> None:
+    """Somebody may call it by that name; without it, it goes."""
+    client = client_of(healthy.uri)
+    client.delete_run(healthy.run_id())
+    client.set_registered_model_alias("openai-bot", "champion", "1")
+    done = healthy.doctor("--fix")
+    (left,) = (finding for finding in done.findings if not finding["fixed"])
+    assert done.code == 1
+    assert "champion" in str(left["remedy"])
+    assert versions(healthy.uri, "openai-bot")
+    client.delete_registered_model_alias("openai-bot", "champion")
+    assert mended(healthy).said == ["version 1 of openai-bot has lost its run"]
+    assert not versions(healthy.uri, "openai-bot")
+
+
+def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
+    """It belongs to the version of the job that ended last."""
+    client = client_of(healthy.uri)
+    client.delete_registered_model_alias("openai-bot", "newest")
+    assert mended(healthy).said == ["the alias newest of openai-bot is at none"]
+    assert newest(healthy.uri, "openai-bot") == model_name(job(JOB, suffix="bot"), 12)
+
+
+# Runs that are stuck, or were ended too early
+
+
+def test_a_run_without_its_final_status_gets_it(
+    healthy: Place, undisturbed: Callable[[], object]
+) -> None:
+    """Its job has ended."""
+    client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
+    (what,) = mended(healthy).said
+    assert what.startswith("it is RUNNING although its job has ended")
+    assert healthy.whole == undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [("running", "KILLED"), ("succeeded", "FINISHED"), ("failed", "FAILED")]
+)
+def test_the_run_of_a_job_that_is_gone_ends(
+    place: Place, provided: Provided, word: str, status: str
+) -> None:
+    """As the job did, if it had ended when it was last seen; its end is the last that is known."""
+    provided.clock.now += 35
+    place.backfill()
+    client, run_id = client_of(place.uri), place.run_id()
+    client.set_tag(run_id, "fine_tuning_status", word)
+    before = recorded(place.uri)[JOB]
+    provided.lost |= {JOB, OTHER}
+    place.call("backfill")
+    assert place.run().info.status == "RUNNING", "a pass leaves it"
+    (what,) = mended(place, "--job", JOB).said
+    assert what == "it is RUNNING although its provider no longer has the job"
+    found = recorded(place.uri)[JOB]
+    assert (found.status, found.rows, found.tags) == (status, before.rows, before.tags)
+    assert found.end_time == max(row[3] for row in before.rows)
+
+
+def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> None:
+    """That its provider no longer has it is nothing to mend."""
+    provided.lost |= {JOB, OTHER}
+    before = dump(healthy.database)
+    assert healthy.doctor("--fix").code == 0
+    assert healthy.doctor("--fix", "--job", JOB).code == 0
+    assert dump(healthy.database) == before
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED"])
+def test_a_run_that_was_ended_too_early_gets_the_rest(
+    place: Place, provided: Provided, undisturbed: Callable[[], object], status: str
+) -> None:
+    """Its curve, models, datasets, version and archive, and the time at which the job ended."""
+    provided.clock.now += 35
+    place.backfill()
+    client_of(place.uri).set_terminated(place.run_id(), status)
+    provided.clock.now += ENDED
+    place.backfill()
+    assert not models(place.uri), "a pass takes it for complete"
+    (what,) = mended(place).said
+    assert what.startswith(f"it was set {status} before all was there, lacks ")
+    for lacking in ("points", "3 models", "archived files", "a registered version"):
+        assert lacking in what
+    held = undisturbed()
+    assert without_times(place.whole) == without_times(held)
+
+
+def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
+    place: Place, provided: Provided
+) -> None:
+    """From then on passes follow it again."""
+    provided.clock.now += 35
+    place.backfill()
+    client_of(place.uri).set_terminated(place.run_id(), "FINISHED")
+    (what,) = mended(place).said
+    assert what.startswith("it is FINISHED although its job goes on")
+    assert place.run().info.status == "RUNNING"
+    provided.clock.now += ENDED
+    place.backfill()
+    assert place.run().info.status == "FINISHED"
+    assert len(models(place.uri)) == 3
+
+
+def without_times(whole: object) -> str:
+    """What a followed job has in common with one that is recorded at its end."""
+    return re.sub(r"\b17600\d{8}\b", "TIME", repr(whole))
+
+
+# What is missing
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ({"curves": False}, "points of"),
+        ({"models": False}, "3 models"),
+        ({"datasets": False}, "2 datasets"),
+        ({"archive": False}, "archived files"),
+        ({"register": False}, "a registered version"),
+        ({"archive_datasets": False}, "archived files"),
+        ({"archive": False, "models": False, "curves": False}, "points of"),
+    ],
+)
+def test_what_a_complete_run_lacks_is_added(
+    place: Place,
+    provided: Provided,
+    undisturbed: Callable[[], object],
+    without: dict[str, object],
+    words: str,
+) -> None:
+    """As a backfill would have written it: here it was switched off at that time."""
+    place.mlflow = {"register": "{provider}-{suffix}", "archive_datasets": True}
+    provided.clock.now += ENDED
+    place.backfill(**without)
+    found = mended(place)
+    assert any(words in what and what.startswith("lacks ") for what in found.said)
+    other = undisturbed
+    del other
+    expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
+    expected.backfill()
+    assert place.whole == expected.whole
