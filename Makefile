@@ -1,5 +1,6 @@
 # make demo   the whole thing with no key and no network; prints a link
 # make test   lint, types and tests
+# make soak   longer looks for what goes wrong rarely: hours
 # make bench  what things cost, measured here
 # Both make their own .venv and need only Python 3.11+, make and pip.
 
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint types unit bench picture clean
+.PHONY: demo test lint types unit soak bench picture clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/ftbridge demo $(ARGS)
@@ -34,6 +35,9 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/demo.stamp
+
+soak: $(VENV)/dev.stamp
+	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 tests/test_state_machine.py tests/test_every_write.py $(ARGS)
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.benchmarks.features

@@ -79,6 +79,11 @@ class Simulator:
                 raise ValueError(f"there is a job {job.id} already")
             self._jobs[job.id] = job
 
+    def remove(self, job_id: str) -> None:
+        """Serve a job no more, as if there had never been one."""
+        with self._lock:
+            del self._jobs[job_id]
+
     @property
     def requests(self) -> tuple[Request, ...]:
         """All requests so far, in the order of their arrival."""

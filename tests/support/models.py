@@ -82,6 +82,18 @@ def models(uri: str, experiment: str = EXPERIMENT) -> dict[str, ModelRows]:
     return found
 
 
+def models_of(uri: str, run: Run) -> list[tuple[str, str, int]]:
+    """Full name, status and number of metrics of a run's models, sorted: doubled ones show."""
+    place = run.info.experiment_id
+    found = client_of(uri).search_logged_models(
+        [place], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
+    return sorted(
+        (model.tags["fine_tuned_model"], str(model.status), len(model.metrics or ()))
+        for model in found
+    )
+
+
 def versions(uri: str, name: str) -> list[ModelVersion]:
     """The versions of a registered model, by ascending number."""
     found = client_of(uri).search_model_versions(f"name = '{name}'")

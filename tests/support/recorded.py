@@ -27,7 +27,6 @@ class RunRows:
 
 def recorded(uri: str, experiment: str = "hosted-fine-tunes") -> dict[str, RunRows]:
     """The active runs of an experiment by job id; two runs of one job are a failure."""
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     found: dict[str, RunRows] = {}
     for run in active_runs(uri, experiment):
         job_id = run.data.tags.get("fine_tuning_job_id", "")
@@ -39,15 +38,21 @@ def recorded(uri: str, experiment: str = "hosted-fine-tunes") -> dict[str, RunRo
             end_time=run.info.end_time,
             tags={k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
             params=dict(run.data.params),
-            rows=tuple(
-                sorted(
-                    (metric.key, metric.step, metric.value, metric.timestamp)
-                    for name in run.data.metrics
-                    for metric in client.get_metric_history(run.info.run_id, name)
-                )
-            ),
+            rows=rows_of(uri, run),
         )
     return found
+
+
+def rows_of(uri: str, run: Run) -> tuple[Row, ...]:
+    """Every row of a run's metrics, sorted: doubled points show."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return tuple(
+        sorted(
+            (metric.key, metric.step, metric.value, metric.timestamp)
+            for name in run.data.metrics
+            for metric in client.get_metric_history(run.info.run_id, name)
+        )
+    )
 
 
 def active_runs(uri: str, experiment: str = "hosted-fine-tunes") -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from bridge.http import Http, connect
 from bridge.one_job import Manner
 from bridge.providers import TYPES
 from bridge.routing import Router
-from bridge.simulator import SimulatedJob, Simulator
+from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.simulator.world import Provider
 from bridge.sync import Sync
 from bridge.tracking import Tracking
@@ -46,6 +47,28 @@ class NoSleep:
     def __call__(self, seconds: float) -> None:
         """Do not wait."""
         self.asked.append(seconds)
+
+
+@dataclass(slots=True)
+class BrokenReplies:
+    """Breaks so many of a simulator's replies, each in one way or another."""
+
+    rate: float = 0.0
+    dice: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - faults, not secrets
+
+    def __call__(self, _: Request) -> Reply | None:
+        """A broken reply, or none."""
+        if self.dice.random() >= self.rate:
+            return None
+        return self.dice.choice(
+            [
+                Reply(reset=True),
+                json_reply({"error": {"message": "try again"}}, 500),
+                json_reply({"error": {"message": "too fast"}}, 429),
+                Reply(headers={"Content-Type": "application/json"}, body=b'{"data": [', status=200),
+                Reply(headers={"Content-Type": "text/html"}, body=b"<html>", status=200),
+            ]
+        )
 
 
 BASE_MODELS: Mapping[Provider, str] = {
