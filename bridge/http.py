@@ -2,8 +2,9 @@
 
 Each concern is a transport of its own, composed in ``connect``::
 
-    Http -> Retrying -> Whole -> httpx.HTTPTransport
-            patience    a whole, bounded reply without secrets
+    Http -> Retrying -> Whole -> Network
+            patience    |        a deadline for each reply
+                        a whole, bounded reply without secrets
 
 A provider therefore holds no retry, no sleep and no ``try``.
 """
@@ -21,6 +22,7 @@ import httpx
 
 from bridge import __version__, errors
 from bridge.failures import failed, unanswered
+from bridge.network import Clock, Network
 from bridge.signed import Found, SignedFiles
 from bridge.transport import ATTEMPTS, Retrying, Whole
 from bridge.untrusted import Redactor, one_line
@@ -54,6 +56,7 @@ def connect(
     query: Query | None = None,
     auth: httpx.Auth | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = time.monotonic,
     connections: int = 8,
     patience: int = ATTEMPTS,
     transport: httpx.BaseTransport | None = None,
@@ -68,32 +71,32 @@ def connect(
         query: sent with every request.
         auth: proves who asks, where no header does.
         sleep: waits that many seconds; raises ``Stopped`` to give up.
+        clock: seconds that only go forward, for deadlines.
         connections: how many requests may be under way at once.
         patience: attempts for each request.
         transport: replaces the network in tests.
         signed: replaces what fetches files behind signed URLs, in tests.
     """
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise errors.ConfigError([f"{name}: holds characters that no header can"])
-    wire = transport or _network(limits, _proxy(base_url))
+    wire = transport or _network(connections, clock, _proxy(base_url))
     client = httpx.Client(
         headers={**_HEADERS, **headers},
         params=query,
         auth=auth,
         timeout=_TIMEOUT,
-        transport=Retrying(Whole(wire, redactor), sleep=sleep, attempts=patience),
+        transport=Retrying(Whole(wire, redactor), sleep=sleep, attempts=patience, clock=clock),
     )
     files = signed or SignedFiles(
-        redactor, api=base_url, sleep=sleep, patience=patience, proxy_of=_proxy
+        redactor, api=base_url, sleep=sleep, clock=clock, patience=patience, proxy_of=_proxy
     )
     return Http(client, base_url.rstrip("/"), redactor, files)
 
 
-def _network(limits: httpx.Limits, proxy: str | None) -> httpx.HTTPTransport:
+def _network(connections: int, clock: Clock, proxy: str | None) -> Network:
     try:
-        return httpx.HTTPTransport(limits=limits, proxy=proxy)
+        return Network(proxy=proxy, connections=connections, clock=clock)
     except (httpx.InvalidURL, ValueError, ImportError):
         # Their words may show its password.
         raise errors.ConfigError(

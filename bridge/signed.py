@@ -5,7 +5,7 @@ And it is text that others wrote: it must not lead into the network that the bri
 only https is spoken, every address of the host has to be public, the connection is made to the
 very address that was checked, and no redirect is followed::
 
-    SignedFiles -> Retrying -> Whole -> Public -> httpx.HTTPTransport
+    SignedFiles -> Retrying -> Whole -> Public -> Network
 
 Through a proxy the host's addresses are checked too, as far as they can be looked up here; it is
 the proxy that connects.
@@ -27,6 +27,7 @@ from typing import Final
 import httpx
 
 from bridge import errors
+from bridge.network import Clock, Network
 from bridge.transport import ATTEMPTS, Retrying, Whole
 from bridge.untrusted import Redactor, one_line
 
@@ -149,6 +150,7 @@ class SignedFiles:
         *,
         api: str,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Clock = time.monotonic,
         patience: int = ATTEMPTS,
         proxy_of: Callable[[str], str | None] = lambda _url: None,
         resolve: Resolve = addresses_of,
@@ -160,6 +162,7 @@ class SignedFiles:
             redactor: masks the secrets in what comes back.
             api: the address of the API that names the files, from the configuration.
             sleep: waits that many seconds between attempts.
+            clock: seconds that only go forward, for deadlines.
             patience: attempts for each file.
             proxy_of: the proxy for a URL, if there is one.
             resolve: looks up a host.
@@ -168,6 +171,7 @@ class SignedFiles:
         self._redactor = redactor
         self._api = api
         self._sleep = sleep
+        self._clock = clock
         self._patience = patience
         self._proxy_of = proxy_of
         self._resolve = resolve
@@ -218,11 +222,14 @@ class SignedFiles:
 
     def _client(self, url: str) -> httpx.Client:
         proxy = self._proxy_of(url)
-        wire = self._transport or httpx.HTTPTransport(proxy=proxy)
+        wire = self._transport or Network(proxy=proxy, clock=self._clock)
         if _origin(url) != _origin(self._api):
             wire = Public(wire, self._resolve, pins=proxy is None)
         transport = Retrying(
-            Whole(wire, self._redactor), sleep=self._sleep, attempts=self._patience
+            Whole(wire, self._redactor),
+            sleep=self._sleep,
+            attempts=self._patience,
+            clock=self._clock,
         )
         return httpx.Client(
             headers={"Accept-Encoding": "identity"},

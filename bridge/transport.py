@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final
 
 import httpx
@@ -107,11 +108,8 @@ def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
     """The body; of an error no more than its beginning."""
     limit = LARGEST_REPLY if reply.is_success else LARGEST_ERROR
     body = bytearray()
-    deadline = time.monotonic() + LONGEST_REQUEST
     for chunk in reply.iter_bytes():
         body += chunk
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the reply trickles in too slowly", request=request)
         if len(body) > limit:
             if reply.is_success:
                 raise TooLarge(f"more than {limit} bytes", request=request)
@@ -136,11 +134,17 @@ class Retrying(httpx.BaseTransport):
     """Sends a GET again while that may help, and as late as the server asks."""
 
     def __init__(
-        self, wire: httpx.BaseTransport, *, sleep: Callable[[float], None], attempts: int = ATTEMPTS
+        self,
+        wire: httpx.BaseTransport,
+        *,
+        sleep: Callable[[float], None],
+        attempts: int = ATTEMPTS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wire = wire
         self._attempts = attempts
         self._sleep = sleep
+        self._clock = clock
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` until a reply is worth keeping or patience ends.
@@ -152,19 +156,19 @@ class Retrying(httpx.BaseTransport):
             return self._wire.handle_request(request)
         attempts = tenacity.Retrying(
             sleep=self._sleep,
-            stop=self._stop,
+            stop=partial(self._stop, self._clock()),
             wait=_wait,
             retry=tenacity.retry_if_result(_may_improve) | tenacity.retry_if_exception(_is_passing),
             retry_error_callback=_last_outcome,
         )
         return attempts(self._wire.handle_request, request)
 
-    def _stop(self, state: tenacity.RetryCallState) -> bool:
+    def _stop(self, begun: float, state: tenacity.RetryCallState) -> bool:
         connecting = isinstance(_error(state), httpx.ConnectError | httpx.ConnectTimeout)
         attempts = min(CONNECT_ATTEMPTS, self._attempts) if connecting else self._attempts
         return (
             state.attempt_number >= attempts
-            or (state.seconds_since_start or 0.0) >= LONGEST_REQUEST
+            or self._clock() - begun >= LONGEST_REQUEST
             or (_asked_wait(state) or 0.0) > LONGEST_RETRY_AFTER
         )
 
@@ -217,7 +221,10 @@ def _wait(state: tenacity.RetryCallState) -> float:
 def _asked_wait(state: tenacity.RetryCallState) -> float | None:
     if state.outcome is None or state.outcome.failed:
         return None
-    return retry_after(state.outcome.result().headers, now=time.time())
+    headers = state.outcome.result().headers
+    # A date is one of the server's clock, and this machine's may be off.
+    sent_at = _moment(headers.get("date", ""))
+    return retry_after(headers, now=time.time() if sent_at is None else sent_at)
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -228,11 +235,18 @@ def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
             return max(0.0, float(value) * scale)
         except ValueError:
             pass
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-        except (ValueError, OverflowError):
-            pass
+        moment = _moment(value)
+        if moment is not None:
+            return max(0.0, moment - now)
     return None
+
+
+def _moment(value: str) -> float | None:
+    """The Unix seconds of an HTTP date."""
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def error_object(response: httpx.Response) -> dict[str, object]:

@@ -20,6 +20,7 @@ _NAMED: Final = (
     "bridge.model",
     # From bytes to what a provider says.
     "bridge.wire",
+    "bridge.network",
     "bridge.transport",
     "bridge.failures",
     "bridge.signed",

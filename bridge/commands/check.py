@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
 
@@ -69,36 +71,54 @@ def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fal
 def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
     names = ", ".join(provider.name for provider in settings.providers)
     yield Finding("configuration", Verdict.WELL, f"valid; providers: {names}")
-    for provider in settings.providers:
+    # All at once, told in their order: what does not answer holds up no other for its timeouts.
+    checks = [_begun(_provider, settings, provider, redactor) for provider in settings.providers]
+    checks.append(_begun(_mlflow, settings, redactor))
+    for findings in checks:
+        yield from findings.result()
+
+
+def _begun(check: Callable[..., list[Finding]], *about: object) -> Future[list[Finding]]:
+    """A check under way, in a thread that Ctrl-C does not wait for."""
+    findings: Future[list[Finding]] = Future()
+
+    def work() -> None:
         try:
-            yield _provider(settings, provider, redactor)
-        except (NoService, NotFound) as error:
-            yield Finding(
-                provider.name,
-                Verdict.WRONG,
-                error.sentence,
-                f"Correct base_url ({provider.base_url}): it is all that stands before"
-                " /fine_tuning/jobs in the API's addresses",
-            )
-        except BridgeError as error:
-            yield Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)
-    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+            findings.set_result(check(*about))
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is taken
+            findings.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return findings
+
+
+def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor) -> list[Finding]:
     try:
-        yield from _mlflow(settings, tracking)
+        with open_provider(settings, provider, redactor, patience=_PATIENCE) as opened:
+            page = next(opened.pages())
+    except (NoService, NotFound) as error:
+        remedy = (
+            f"Correct base_url ({provider.base_url}): it is all that stands before"
+            " /fine_tuning/jobs in the API's addresses"
+        )
+        return [Finding(provider.name, Verdict.WRONG, error.sentence, remedy)]
     except BridgeError as error:
-        yield Finding("mlflow", Verdict.WRONG, error.sentence, error.remedy)
-
-
-def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor) -> Finding:
-    with open_provider(settings, provider, redactor, patience=_PATIENCE) as opened:
-        page = next(opened.pages())
+        return [Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)]
     jobs = len(page.jobs) + len(page.unreadable)
     seen = f"{jobs} jobs on the first page" if jobs else "it has no fine-tuning jobs"
-    return Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")
+    return [Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")]
 
 
-def _mlflow(settings: Settings, tracking: Tracking) -> list[Finding]:
-    """What there is to say of MLflow; all of it has been read when the first is said."""
+def _mlflow(settings: Settings, redactor: Redactor) -> list[Finding]:
+    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    try:
+        return _reached(settings, tracking)
+    except BridgeError as error:
+        return [Finding("mlflow", Verdict.WRONG, error.sentence, error.remedy)]
+
+
+def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
+    """What there is to say of MLflow where it answers."""
     tracking.ping()
     names = experiments_of(settings)
     experiments = {name: tracking.experiment(name, create=False) for name in names}

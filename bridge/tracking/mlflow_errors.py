@@ -14,6 +14,7 @@ from bridge.untrusted import one_line
 _RACED: Final = ("UNIQUE constraint failed", "duplicate key value violates unique constraint")
 _PASSING: Final = frozenset(
     {
+        "ChunkedEncodingError",
         "ConnectionError",
         "ConnectTimeout",
         "ReadTimeout",
