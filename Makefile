@@ -39,8 +39,12 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 soak: $(VENV)/dev.stamp
 	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 tests/test_state_machine.py tests/test_every_write.py $(ARGS)
 
-bench: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.benchmarks.features
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,bench]'
+	touch $@
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 picture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.picture

@@ -2,16 +2,12 @@
 
 The same finished jobs are recorded again and again into new experiments of one ``mlflow server``,
 one job at a time, each time with one feature more. Counts come from the server's own access log.
-
-Usage: ``python -m tests.benchmarks.features [REPEATS]``
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
 from bridge.one_job import Manner
@@ -47,9 +42,8 @@ FEATURES: Final = {
 }
 
 
-def main(repeats: int) -> None:
-    """Measure and print."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+def tables(repeats: int) -> Iterator[Table]:
+    """Measure; the table comes at the end."""
     clock = Clock(NOW + 10_000)
     jobs = [
         job(f"ftjob-{number}", total_steps=90, eval_every=10, suffix=f"bench-{number}")
@@ -84,7 +78,7 @@ def main(repeats: int) -> None:
                 seconds[name].append(time.perf_counter() - begin)
                 assert report.is_well, report
                 requests[name] = _writes(log) - asked
-    Console(width=100).print(_table(seconds, requests))
+    yield _table(seconds, requests)
 
 
 def _sync(
@@ -127,7 +121,3 @@ def _rows(seconds: dict[str, list[float]], requests: dict[str, int]) -> Iterator
     bare = next(iter(medians.values()))
     for name, median in medians.items():
         yield name, f"{requests[name] / JOBS:.1f}", f"{median * 1000:.0f}", f"{median / bare:.2f}"
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

@@ -1,0 +1,63 @@
+"""What things cost, measured here: ``make bench``.
+
+Usage: ``python -m tests.benchmarks [PART ...] [--jobs N] [--rounds N] [--full]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+# MLflow reads these when it is imported.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+
+from tests.benchmarks import features, speed
+from tests.benchmarks.stores import STORES
+
+
+def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
+    jobs = wanted.jobs or (300 if wanted.full else 30)
+    size = speed.Size(jobs=jobs, rounds=wanted.rounds, stores=wanted.store or [*STORES])
+    return speed.tables(size, _say)
+
+
+def _features(wanted: argparse.Namespace) -> Iterator[Table]:
+    return features.tables(wanted.rounds)
+
+
+_PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
+    "speed": _speed,
+    "features": _features,
+}
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{what}\n")
+
+
+def main() -> None:
+    """Measure what is asked for, and print a table of each."""
+    parser = argparse.ArgumentParser(description="What things cost, measured here.")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(_PARTS)}; default: all")
+    parser.add_argument("--full", action="store_true", help="sizes that take an hour")
+    parser.add_argument("--jobs", type=int, help="jobs of the speed table")
+    parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
+    parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
+    wanted = parser.parse_args()
+    console = Console(width=150)
+    if unknown := {*wanted.parts} - {*_PARTS}:
+        parser.error(f"no such part: {', '.join(unknown)}")
+    for part in wanted.parts or _PARTS:
+        for table in _PARTS[part](wanted):
+            console.print(table)
+
+
+if __name__ == "__main__":
+    main()

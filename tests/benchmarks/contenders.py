@@ -1,0 +1,237 @@
+"""Four ways to get the same jobs into a tracking store: each returns the seconds that it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import mlflow
+from mistralai.client import Mistral
+from mistralai.client.models import CompletionFineTuningJobDetails
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from openai import OpenAI
+
+from bridge.assembly import assemble
+from bridge.plan import Plan, make_plan
+from bridge.providers import TYPES
+from bridge.settings import Settings
+from bridge.vocabulary import Vocabulary
+from tests.benchmarks.provider import Provider
+from tests.support.world import NOW, over_http
+
+BARE: Final = {"models": False, "datasets": False, "archive": False}
+"""The bridge's settings for metrics, params and tags alone."""
+NOW_MS: Final = int((NOW + 1_000_000) * 1000)
+
+
+def bridge(provider: Provider, uri: str, experiment: str, *, full: bool, workers: int = 8) -> float:
+    """``ftbridge backfill`` but for its start."""
+    settings = Settings.model_validate(
+        {
+            "mlflow": {"tracking_uri": uri, "experiment": experiment, **({} if full else BARE)},
+            "poll": {"workers": workers},
+            "providers": [
+                {"name": kind, "type": kind, "api_key": "any-key", "base_url": url}
+                for kind, url in (
+                    ("openai", provider.openai_url),
+                    ("mistral", provider.mistral_url),
+                )
+            ],
+        }
+    )
+    begin = time.perf_counter()
+    with (
+        assemble(settings, {}, threading.Event()) as assembled,
+        ThreadPoolExecutor(len(assembled.syncs)) as pool,
+    ):
+        reports = list(pool.map(lambda sync: sync.run(), assembled.syncs))
+    seconds = time.perf_counter() - begin
+    assert all(report.is_well for report in reports), reports
+    return seconds
+
+
+def script(provider: Provider, uri: str, experiment: str, job_ids: Sequence[str]) -> float:
+    """What one writes in an afternoon: the official SDKs, a run a job, a call a step."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment)
+    begin = time.perf_counter()
+    openai = OpenAI(base_url=provider.openai_url, api_key="any-key")
+    with Mistral(server_url=provider.mistral_url.removesuffix("/v1"), api_key="any-key") as client:
+        for job_id in job_ids:
+            if job_id.startswith("ftjob-"):
+                _script_openai(openai, job_id)
+            else:
+                _script_mistral(client, job_id)
+    return time.perf_counter() - begin
+
+
+def _script_openai(client: OpenAI, job_id: str) -> None:
+    job = client.fine_tuning.jobs.retrieve(job_id)
+    with mlflow.start_run(run_name=job.id):
+        mlflow.set_tags({"job": job.id, "model": job.fine_tuned_model, "base_model": job.model})
+        mlflow.log_params(job.hyperparameters.to_dict() if job.hyperparameters else {})
+        for checkpoint in client.fine_tuning.jobs.checkpoints.list(job_id):
+            found = checkpoint.metrics.to_dict()
+            found.pop("step", None)
+            mlflow.log_metrics(found, step=checkpoint.step_number)  # type: ignore[arg-type] # numbers
+        for event in client.fine_tuning.jobs.list_events(job_id, limit=100):
+            data = event.data
+            if event.type == "metrics" and isinstance(data, dict):
+                numbers = {k: v for k, v in data.items() if k not in {"step", "total_steps"}}
+                mlflow.log_metrics(numbers, step=data["step"])
+
+
+def _script_mistral(client: Mistral, job_id: str) -> None:
+    job = client.fine_tuning.jobs.get(job_id=job_id)
+    assert isinstance(job, CompletionFineTuningJobDetails)
+    with mlflow.start_run(run_name=job.id):
+        mlflow.set_tags({"job": job.id, "model": job.fine_tuned_model, "base_model": job.model})
+        for checkpoint in job.checkpoints or ():
+            found = checkpoint.metrics.model_dump(exclude_none=True)
+            mlflow.log_metrics(found, step=checkpoint.step_number)
+
+
+def wandb_logger(provider: Provider, job_ids: Sequence[str]) -> float:
+    """Weights & Biases' own logger of OpenAI jobs, without its cloud: to files, job by job."""
+    with tempfile.TemporaryDirectory(prefix="bench-wandb-") as folder:
+        os.environ |= {
+            "WANDB_MODE": "offline",
+            "WANDB_SILENT": "true",
+            "WANDB_DIR": folder,
+            "WANDB_API_KEY": "0" * 40,
+            "WANDB_BASE_URL": provider.url,  # answers that there is no such run
+            "WANDB_ERROR_REPORTING": "false",
+            "WANDB_DISABLE_CODE": "true",
+        }
+        from wandb.integration.openai.fine_tuning import WandbLogger  # noqa: PLC0415 - reads these
+
+        WandbLogger._logged_in = True  # noqa: SLF001 - offline nobody is, and it insists
+        client = OpenAI(base_url=provider.openai_url, api_key="any-key")
+        begin = time.perf_counter()
+        with contextlib.redirect_stderr(io.StringIO()):
+            for job_id in job_ids:
+                WandbLogger.sync(fine_tune_job_id=job_id, openai_client=client, log_datasets=False)
+        return time.perf_counter() - begin
+
+
+# The limit
+
+
+def plans_of(provider: Provider) -> list[Plan]:
+    """All that the bridge would write, in memory."""
+    return [
+        plan
+        for kind, url in (("openai", provider.openai_url), ("mistral", provider.mistral_url))
+        for plan in _plans(kind, url)
+    ]
+
+
+def _plans(kind: str, url: str) -> Iterator[Plan]:
+    source = TYPES[kind](over_http(url), curves=True)
+    vocabulary = Vocabulary.of("provider", TYPES[kind].meanings)
+    for page in source.pages():
+        for job in page.jobs:
+            snapshot = source.read(job, is_logged=lambda _name, _step: False, keep=True)
+            yield make_plan(kind, snapshot, None, vocabulary, now=NOW_MS, kind=kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The fewest calls that MLflow's client has for these rows, nobody in the way."""
+
+    client: MlflowClient
+    experiment_id: str
+    full: bool
+
+    def __call__(self, plan: Plan) -> None:
+        """Write one job."""
+        client, full = self.client, self.full
+        run = client.create_run(
+            self.experiment_id, plan.start_time, tags=dict(plan.tags), run_name=plan.run_name
+        )
+        run_id = run.info.run_id
+        model_ids = self._models(plan, run_id) if full else {}
+        linked = {point: model_ids[m.model] for m in plan.models for point in m.metrics if full}
+        client.log_batch(
+            run_id,
+            metrics=[
+                Metric(p.name, p.value, p.timestamp, p.step, model_id=linked.get((p.name, p.step)))
+                for p in plan.points
+            ],
+            params=[Param(name, value) for name, value in plan.params.items()],
+            tags=[RunTag(name, value) for name, value in plan.last_tags.items()],
+        )
+        if full:
+            for model_id in model_ids.values():
+                client.finalize_logged_model(model_id, "READY")
+            self._files(plan, run.info.artifact_uri)
+        client.set_terminated(run_id, plan.status, plan.end_time)
+
+    def _models(self, plan: Plan, run_id: str) -> dict[str, str]:
+        inputs = [
+            DatasetInput(
+                Dataset(each.file_id, each.digest, "file", each.source(plan.provider)),
+                [InputTag("mlflow.data.context", each.context)],
+            )
+            for each in plan.datasets
+        ]
+        self.client.log_inputs(run_id, datasets=inputs)
+        ids: dict[str, str] = {}
+        for model in plan.models:
+            created = self.client.create_logged_model(
+                self.experiment_id,
+                name=model.name,
+                source_run_id=run_id,
+                tags=dict(model.about),
+                params=dict(model.about),
+            )
+            ids[model.model] = created.model_id
+        if ids:
+            outputs = [LoggedModelOutput(ids[model.model], model.step) for model in plan.models]
+            self.client.log_outputs(run_id, outputs)
+        return ids
+
+    def _files(self, plan: Plan, artifact_uri: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in plan.documents.items():
+                (Path(folder) / name).write_bytes(content)
+            repository = get_artifact_repository(
+                artifact_uri, tracking_uri=self.client.tracking_uri
+            )
+            repository.log_artifacts(folder, "provider")  # type: ignore[no-untyped-call] # MLflow's
+
+
+def limit(plans: Sequence[Plan], uri: str, experiment: str, *, full: bool) -> float:
+    """The rows as fast as MLflow takes them."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    place = None
+    if uri.startswith("sqlite:///"):
+        place = (
+            Path(uri.removeprefix("sqlite:///")).with_name(experiment.replace(" ", "-")).as_uri()
+        )
+    experiment_id = client.create_experiment(experiment, artifact_location=place)
+    write = Limit(client=client, experiment_id=experiment_id, full=full)
+    # A file has one writer; of a server's eight threads none waits for another's delayed packet.
+    with ThreadPoolExecutor(1 if place else 8) as pool:
+        begin = time.perf_counter()
+        list(pool.map(write, plans))
+        return time.perf_counter() - begin

@@ -1,0 +1,106 @@
+"""The bridge, the alternatives and the limit on the same work, in the same run.
+
+The bridge and the limit record all jobs. The script and the Weights & Biases logger are slow: they
+record a sample, weighed by each provider's share of the jobs (the logger knows OpenAI alone). All
+are given per job; the ratios are what holds on another machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
+
+from bridge.plan import Plan
+from tests.benchmarks import contenders
+from tests.benchmarks.provider import Provider
+from tests.benchmarks.stores import STORES
+
+LATENCIES: Final = (0.0, 0.15)
+"""Seconds a request to the provider."""
+_MANNERS: Final = {"metrics, params, tags": False, "everything (the default)": True}
+_SHARES: Final = {"openai": 5 / 6, "mistral": 1 / 6}
+"""Of the jobs; the table says so."""
+_SAMPLE: Final = 2
+"""Jobs of each provider that the slow ones record each round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is measured."""
+
+    jobs: int
+    """Of OpenAI; and a fifth as many of Mistral."""
+    rounds: int
+    stores: Sequence[str]
+
+
+def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
+    """Measure; the table comes at the end."""
+    table = Table(
+        title=f"{size.jobs} OpenAI and {size.jobs // 5} Mistral jobs of 90 steps: ms a job,"
+        f" medians of {size.rounds}; script and W&B: {_SAMPLE} jobs of each a round"
+    )
+    for heading in (
+        *("tracking store", "latency", "recorded"),
+        *("bridge", "limit", "script", "W&B"),
+        *("script / bridge", "W&B / bridge", "limit / bridge", "requests a job"),
+    ):
+        table.add_column(heading, justify="right" if heading != "tracking store" else "left")
+    with Provider(jobs=size.jobs, mistral_jobs=size.jobs // 5) as provider:
+        plans = contenders.plans_of(provider)
+        for store in size.stores:
+            with STORES[store]() as uri:
+                contenders.bridge(provider, uri, "first calls", full=True)
+                for latency in LATENCIES:
+                    say(f"{store}, {latency * 1000:.0f} ms")
+                    provider.latency(latency)
+                    for row in _rows(provider, uri, plans, f"{latency}", size.rounds):
+                        table.add_row(store, f"{latency * 1000:.0f} ms", *row)
+                provider.latency(0.0)
+    yield table
+
+
+def _rows(
+    provider: Provider, uri: str, plans: Sequence[Plan], name: str, rounds: int
+) -> Iterator[Sequence[str]]:
+    jobs = len(plans)
+    ids = {kind: [plan.job_id for plan in plans if plan.provider == kind] for kind in _SHARES}
+    # Round by round, so that a slow moment of the machine does not hit one of them alone.
+    found: dict[str, list[float]] = {}
+
+    def note(what: str, seconds: float) -> None:
+        found.setdefault(what, []).append(seconds * 1000)
+
+    requests: dict[bool, float] = {}
+    for turn in range(rounds):
+        for full in _MANNERS.values():
+            place = f"{name} {full} {turn}"
+            provider.asked()
+            seconds = contenders.bridge(provider, uri, f"bridge {place}", full=full)
+            requests[full] = provider.asked() / jobs
+            note(f"bridge {full}", seconds / jobs)
+            seconds = contenders.limit(plans, uri, f"limit {place}", full=full)
+            note(f"limit {full}", seconds / jobs)
+        sample = {kind: ids[kind][turn * _SAMPLE :][:_SAMPLE] for kind in ids}
+        weighed = [
+            contenders.script(provider, uri, f"script {name} {turn}", some) / len(some) * share
+            for some, share in zip(sample.values(), _SHARES.values(), strict=True)
+        ]
+        note("script", sum(weighed))
+        some = sample["openai"]
+        note("W&B", contenders.wandb_logger(provider, some) / len(some))
+    median = {what: statistics.median(times) for what, times in found.items()}
+    for manner, full in _MANNERS.items():
+        own = median[f"bridge {full}"]
+        others = [median[f"limit {full}"], median["script"], median["W&B"]]
+        yield (
+            manner,
+            *(f"{value:.0f}" for value in (own, *others)),
+            *(f"{value / own:.1f}" for value in others[1:]),
+            f"{others[0] / own:.2f}",
+            f"{requests[full]:.2f}",
+        )

