@@ -139,6 +139,7 @@ class Sync:
     ) -> set[str]:
         """Work off jobs; returns those whose run turned out to be another process's."""
         created: dict[str, str] = {}
+        starts: dict[str, int] = {}
         again: set[str] = set()
         crew = Crew(self._executor)
         try:
@@ -148,11 +149,12 @@ class Sync:
                     continue
                 if outcome.run_id and outcome.plan and outcome.plan.is_new:
                     created[outcome.job_id] = outcome.run_id
+                    starts[outcome.run_id] = outcome.plan.start_time
                 self._count(outcome, report, watch)
         finally:
             report.unreached += crew.unreached
             if created:
-                again |= self._lost_races(created)
+                again |= self._lost_races(created, starts)
         return again
 
     def _count(self, outcome: Outcome, report: Report, watch: Watch) -> None:
@@ -313,13 +315,13 @@ class Sync:
         else:
             self._known[job_id] = outcome.known
 
-    def _lost_races(self, created: Mapping[str, str]) -> set[str]:
+    def _lost_races(self, created: Mapping[str, str], starts: Mapping[str, int]) -> set[str]:
         """Jobs that another process created a run for at the same time, and whose run counts."""
-        searches = created if len(created) <= _LOOKUPS else (None,)
-        ledger = resolve(run for run in self._runs_of(searches) if run.job_id in created)
-        lost = {
-            job_id for job_id, run_id in created.items() if ledger.run_ids.get(job_id) != run_id
-        }
+        others = self._tracking.others(self._everywhere(), self.name, starts)
+        contested = {run.job_id for run in others} & created.keys()
+        searches = sorted(contested) if len(contested) <= _LOOKUPS else (None,)
+        ledger = resolve(run for run in self._runs_of(searches) if run.job_id in contested)
+        lost = {job_id for job_id in contested if ledger.run_ids.get(job_id) != created[job_id]}
         winners = {
             created[job_id]: ledger.run_ids[job_id] for job_id in lost & ledger.run_ids.keys()
         }

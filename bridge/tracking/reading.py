@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from bridge import errors, tags
 from bridge.ledger import RunState
 from bridge.model import MetricPoint
 from bridge.plan import FINAL_RUN_STATUS
+from bridge.points import CLOCK_SKEW
 from bridge.tracking import experiments, logged_models
 from bridge.tracking.run_states import run_state
 from bridge.tracking.store import Store, quoted
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE: Final = 1000
 _LOCAL_RUNS: Final = 50
+_LONGEST_LIST: Final = 1000
+"""Ids in one search. MLflow's parser gives up on some thousands."""
 
 
 class Reading(Store):
@@ -103,6 +107,30 @@ class Reading(Store):
                 continue
             if base_model in {None, state.tags.get(tags.BASE_MODEL)}:
                 yield state
+
+    def others(
+        self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
+    ) -> Iterator[RunState]:
+        """Runs beside ``own`` that may carry the same jobs; not the whole history.
+
+        Args:
+            experiment_ids: where to look.
+            provider: whose jobs.
+            own: runs by id, with their start in Unix milliseconds. Every process gives a job's run
+                the same one, but for the difference of their clocks where the job has none.
+        """
+        by_start = sorted(own.items(), key=itemgetter(1))
+        for place in range(0, len(by_start), _LONGEST_LIST):
+            some = by_start[place : place + _LONGEST_LIST]
+            terms = [
+                f"tags.{tags.PROVIDER} = {quoted(provider)}",
+                f"attributes.start_time >= {some[0][1] - CLOCK_SKEW}",
+                f"attributes.start_time <= {some[-1][1] + CLOCK_SKEW}",
+                f"attributes.run_id NOT IN ({','.join(repr(run_id) for run_id, _ in some)})",
+            ]
+            for run in self._search(experiment_ids, " and ".join(terms)):
+                if run.info.run_id not in own:
+                    yield run_state(run)
 
     def run(self, run_id: str) -> RunState | None:
         """One run, deleted or not; ``None`` where there is none."""
