@@ -58,12 +58,19 @@ def lacking(plan: Plan, recorded: Recorded, inventory: Inventory, *, manifest: s
     )
     if not (recorded.is_final and plan.is_final):
         return plan
-    if tags.STATUS not in plan.tags:
+    is_told = tags.STATUS not in plan.tags
+    if is_told:
         # The job's last word is recorded. What else differs from then on, its user has edited.
         added = {name: value for name, value in plan.tags.items() if name not in recorded.tags}
-        return replace(plan, tags=added, status=None)
-    # It was ended too early; perhaps with the right status, but not at the right time.
-    return plan if recorded.is_adopted else replace(plan, status=plan.status or recorded.status)
+        rest = replace(plan, tags=added, status=None)
+        # A note that nobody has edited tells of what is added; by itself it is no reason to write.
+        notes = {} if rest.is_empty else plan.tags.keys() & {tags.NOTE, tags.NOTE_DIGEST}
+        plan = replace(rest, tags=added | {name: plan.tags[name] for name in notes})
+    if recorded.is_adopted or (is_told and not plan.points):
+        return plan
+    # When a job ended may not be known but from its points; and whoever ended the run too early
+    # may have done so with the right status.
+    return replace(plan, status=plan.status or recorded.status)
 
 
 def farewell(run: RunState, last: JobStatus | None) -> Plan:

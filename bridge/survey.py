@@ -5,15 +5,18 @@ Each finding brings what mends it. Nothing is done here: a caller may only want 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import TypeVar
 
+from bridge import tags
+from bridge.inventory import farewell
 from bridge.ledger import RunState, resolve
-from bridge.tracking import Tracking
+from bridge.model import JobStatus
+from bridge.tracking import Tracking, Written
 from bridge.tracking.registry import ALIAS
 from bridge.tracking.upkeep import MadeModel, MadeVersion
 
@@ -67,6 +70,25 @@ class Survey:
     def _place(self, run: RunState) -> str:
         whose = "a run" if run.is_ours else "a run that the bridge did not create"
         return f"{whose} in {self.tracking.experiment_name(run.experiment_id)}"
+
+    def stranded(self, statuses: Mapping[str, JobStatus]) -> Iterator[Finding]:
+        """Open runs, whose jobs end without a word: their provider has ended its service.
+
+        Args:
+            statuses: what the provider's words mean.
+        """
+        for run in self._seen(only_open=True):
+            if run.is_deleted or run.is_final:
+                continue
+            plan = farewell(run, statuses.get(run.tags.get(tags.STATUS, "")))
+            yield Finding(
+                job_id=run.job_id,
+                run_id=run.run_id,
+                link=self.tracking.link(run.experiment_id, run.run_id),
+                what=f"it is {run.status} although its provider has ended the service",
+                remedy=f"set {plan.status}",
+                mend=partial(self.tracking.finish, Written.of(run), plan),
+            )
 
     def models(self) -> Iterator[Finding]:
         """Models of runs that are gone, and several of one name in a run."""
@@ -134,9 +156,11 @@ class Survey:
 
     # What MLflow has
 
-    def _seen(self) -> Iterator[RunState]:
+    def _seen(self, *, only_open: bool = False) -> Iterator[RunState]:
         for job_id in self._job_ids:
-            for run in self.tracking.runs(self.experiment_ids, self.provider, job_id=job_id):
+            for run in self.tracking.runs(
+                self.experiment_ids, self.provider, job_id=job_id, only_open=only_open
+            ):
                 self._active[run.run_id] = not run.is_deleted
                 yield run
 

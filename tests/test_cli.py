@@ -81,7 +81,9 @@ def environ_of(simulator: Simulator, uri: str) -> dict[str, str]:
 
 def test_the_documented_commands_are_there() -> None:
     """These names are what documents and scripts rely on."""
-    assert set(COMMANDS) == {"demo", "run", "backfill", "check", "status", "init", "simulate"}
+    assert set(COMMANDS) == {
+        *("demo", "run", "backfill", "doctor", "check", "status", "init", "simulate"),
+    }
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities import Run
 
 from bridge.simulator import Outcome, Simulator
-from bridge.simulator.httpd import Reply, Request
 from bridge.simulator.openai_objects import model_name
-from bridge.simulator.wire import json_reply
+from bridge.simulator.wire import Reply, Request, json_reply
 from bridge.simulator.world import Provider
 from tests.support.artifacts import archived
 from tests.support.models import (
     EXPERIMENT,
+    ModelRows,
     client_of,
     datasets,
     experiment_id,
@@ -29,11 +30,15 @@ from tests.support.models import (
     versions,
 )
 from tests.support.processes import dump, invoke
-from tests.support.recorded import active_runs, deleted_runs, recorded
+from tests.support.recorded import RunRows, active_runs, deleted_runs, recorded
 from tests.support.world import KEY, Clock, job
 
+Whole = list[tuple[str, str]]
+"""What a store holds, by what it is."""
 JOB = "ftjob-a"
 OTHER = "ftjob-b"
+PATHS = {"azure": "/openai/v1"}
+"""What a provider's base URL has besides its endpoint."""
 ENDED = 1000
 """Seconds after which every job here has ended."""
 
@@ -42,8 +47,8 @@ ENDED = 1000
 class Provided:
     """A simulated provider that can lose jobs, or fail."""
 
-    simulator: Simulator
     clock: Clock
+    simulator: Simulator = field(init=False)
     lost: set[str] = field(default_factory=set)
     reply: Reply | None = None
     """To every request, if it is set."""
@@ -80,7 +85,7 @@ class Place:
                 "name": kind,
                 "type": kind,
                 "api_key": KEY,
-                "base_url": getattr(simulator, f"{kind}_url"),
+                "base_url": getattr(simulator, f"{kind}_url") + PATHS.get(kind, ""),
             }
             for kind in self.kinds
         ]
@@ -111,19 +116,31 @@ class Place:
         return str(self.run(job_id).info.run_id)
 
     @property
-    def whole(self) -> object:
+    def whole(self) -> Whole:
         """Everything that can be compared with another store."""
         runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(self.uri)}
-        return (
-            recorded(self.uri),
-            models(self.uri),
-            {job_id: datasets(run) for job_id, run in runs.items()},
-            {job_id: archived(self.uri, job_id) for job_id in runs},
-            sorted(
-                (version.name, tuple(sorted(version.tags.items())))
-                for version in client_of(self.uri).search_model_versions()
-            ),
+        found = recorded(self.uri)
+        return sorted(
+            [
+                *((f"run of {job_id}", written(run)) for job_id, run in found.items()),
+                *((f"data of {job_id}", repr(datasets(run))) for job_id, run in runs.items()),
+                *(
+                    (f"{path} of {job_id}", repr(content))
+                    for job_id in runs
+                    for path, content in archived(self.uri, job_id).items()
+                ),
+                *((f"model {name}", written(model)) for name, model in models(self.uri).items()),
+                *(
+                    (f"version of {version.name}", repr(sorted(version.tags.items())))
+                    for version in client_of(self.uri).search_model_versions()
+                ),
+            ]
         )
+
+
+def written(rows: RunRows | ModelRows) -> str:
+    """The same text for the same rows."""
+    return json.dumps(asdict(rows), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +148,18 @@ class Doctor:
     """What was found."""
 
     code: int
-    document: Mapping[str, object]
+    document: Mapping[str, Any]
 
     @property
-    def chart(self) -> Mapping[str, object]:
+    def chart(self) -> Mapping[str, Any]:
         """Of the only provider."""
-        (chart,) = self.document["providers"]  # type: ignore[misc, attr-defined] # JSON
-        return chart
+        (chart,) = self.document["providers"]
+        return dict(chart)
 
     @property
-    def findings(self) -> list[dict[str, object]]:
+    def findings(self) -> list[dict[str, Any]]:
         """Of the only provider."""
-        return self.chart["findings"]  # type: ignore[return-value] # JSON
+        return list(self.chart["findings"])
 
     @property
     def said(self) -> list[str]:
@@ -154,11 +171,9 @@ class Doctor:
 def provided(clock: Clock) -> Iterator[Provided]:
     """A provider of a job that succeeds and one that fails."""
     jobs = [job(JOB, suffix="bot"), job(OTHER, outcome=Outcome.FAILED, ends_at_step=5)]
-    simulator = Simulator(
-        jobs=jobs, clock=clock, intercept=lambda request: found.intercept(request)
-    )
-    found = Provided(simulator, clock)
-    with simulator:
+    found = Provided(clock)
+    with Simulator(jobs=jobs, clock=clock, intercept=found.intercept) as simulator:
+        found.simulator = simulator
         yield found
 
 
@@ -177,10 +192,10 @@ def healthy(place: Place) -> Place:
 
 
 @pytest.fixture
-def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], object]:
+def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], Whole]:
     """What a store holds that nothing happened to."""
 
-    def hold() -> object:
+    def hold() -> Whole:
         folder = tmp_path / "undisturbed"
         folder.mkdir()
         other = Place(f"sqlite:///{folder / 'mlflow.db'}", provided)
@@ -199,7 +214,7 @@ def mended(place: Place, *arguments: str, **changes: object) -> Doctor:
     assert not any(finding["fixed"] for finding in told.findings)
     done = place.doctor("--fix", *arguments, **changes)
     assert done.code == 0, done
-    assert done.said == told.said
+    assert sorted(done.said) == sorted(told.said)
     assert all(finding["fixed"] for finding in done.findings)
     again = place.doctor(*arguments, **changes)
     assert (again.code, again.findings) == (0, []), again
@@ -219,7 +234,9 @@ def test_in_a_healthy_world_nothing_is_found(uri: str, clock: Clock, kind: Provi
         job(ids[2], kind, total_steps=5000),
     ]
     with Simulator(jobs=jobs, clock=clock) as simulator:
-        place = Place(uri, Provided(simulator, clock), kinds=(kind,))
+        provided = Provided(clock)
+        provided.simulator = simulator
+        place = Place(uri, provided, kinds=(kind,))
         for _ in range(12):
             clock.now += 7
             place.call("backfill")
@@ -282,7 +299,7 @@ def twin(place: Place, experiment: str = EXPERIMENT, **changes: str) -> str:
         client.delete_run(run_id)
 
 
-def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[], object]) -> None:
+def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
     """The one with the smallest id, as every pass has it; the other goes to the trash."""
     first, second = healthy.run_id(), twin(healthy)
     (finding,) = mended(healthy).findings
@@ -318,7 +335,7 @@ def test_other_runs_of_a_job_are_told(
     assert dump(healthy.database) == before
 
 
-def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], object]) -> None:
+def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
     """The first of them stays, with its measurements; a user's own model of that name too."""
     client, full_name = client_of(healthy.uri), model_name(job(JOB, suffix="bot"), 8)
     (first,) = (
@@ -335,11 +352,11 @@ def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], object]) ->
     assert healthy.whole == undisturbed()
 
 
-def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], object]) -> None:
+def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
     """The first of them stays, with the alias."""
     client, (first,) = client_of(healthy.uri), versions(healthy.uri, "openai-bot")
     double = client.create_model_version(
-        first.name, first.source, first.run_id, tags=dict(first.tags), model_id=first.model_id
+        first.name, str(first.source), first.run_id, tags=dict(first.tags), model_id=first.model_id
     )
     client.set_registered_model_alias(first.name, "newest", str(double.version))
     assert mended(healthy).said == ["version 2 of openai-bot is there twice"]
@@ -388,7 +405,7 @@ def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
 
 
 def test_a_run_without_its_final_status_gets_it(
-    healthy: Place, undisturbed: Callable[[], object]
+    healthy: Place, undisturbed: Callable[[], Whole]
 ) -> None:
     """Its job has ended."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
@@ -430,7 +447,7 @@ def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> 
 
 @pytest.mark.parametrize("status", ["FINISHED", "KILLED"])
 def test_a_run_that_was_ended_too_early_gets_the_rest(
-    place: Place, provided: Provided, undisturbed: Callable[[], object], status: str
+    place: Place, provided: Provided, undisturbed: Callable[[], Whole], status: str
 ) -> None:
     """Its curve, models, datasets, version and archive, and the time at which the job ended."""
     provided.clock.now += 35
@@ -463,9 +480,9 @@ def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
     assert len(models(place.uri)) == 3
 
 
-def without_times(whole: object) -> str:
+def without_times(whole: Whole) -> Whole:
     """What a followed job has in common with one that is recorded at its end."""
-    return re.sub(r"\b17600\d{8}\b", "TIME", repr(whole))
+    return [(what, re.sub(r"\b17600\d{8}\b", "TIME", str(content))) for what, content in whole]
 
 
 # What is missing
@@ -475,18 +492,17 @@ def without_times(whole: object) -> str:
     ("without", "words"),
     [
         ({"curves": False}, "points of"),
-        ({"models": False}, "3 models"),
+        ({"models": False, "register": False}, "3 models"),
         ({"datasets": False}, "2 datasets"),
         ({"archive": False}, "archived files"),
         ({"register": False}, "a registered version"),
         ({"archive_datasets": False}, "archived files"),
-        ({"archive": False, "models": False, "curves": False}, "points of"),
+        ({"archive": False, "models": False, "register": False, "curves": False}, "points of"),
     ],
 )
 def test_what_a_complete_run_lacks_is_added(
     place: Place,
     provided: Provided,
-    undisturbed: Callable[[], object],
     without: dict[str, object],
     words: str,
 ) -> None:
@@ -496,8 +512,199 @@ def test_what_a_complete_run_lacks_is_added(
     place.backfill(**without)
     found = mended(place)
     assert any(words in what and what.startswith("lacks ") for what in found.said)
-    other = undisturbed
-    del other
     expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
     expected.backfill()
     assert place.whole == expected.whole
+
+
+def test_a_removed_tag_is_written_again_and_an_edited_one_stays(healthy: Place) -> None:
+    """Edited tags, names and descriptions are their user's, also while others are mended."""
+    client, run_id = client_of(healthy.uri), healthy.run_id()
+    client.delete_tag(run_id, "trained_tokens")
+    edits = {"base_model": "mine", "mlflow.note.content": "my words", "mlflow.runName": "my run"}
+    for name, value in edits.items():
+        client.set_tag(run_id, name, value)
+    assert mended(healthy).said == ["lacks 1 tags"]
+    tags = healthy.run().data.tags
+    assert "trained_tokens" in tags
+    assert edits.items() <= tags.items()
+
+
+def test_what_is_only_edited_is_not_found(healthy: Place) -> None:
+    """A final status too is its user's to change afterwards."""
+    client, run_id = client_of(healthy.uri), healthy.run_id()
+    client.set_tag(run_id, "base_model", "mine")
+    client.set_tag(run_id, "mlflow.note.content", "my words")
+    client.update_run(run_id, status="FAILED", name="mine")
+    assert healthy.doctor("--fix").findings == []
+    assert healthy.run().info.status == "FAILED"
+
+
+# What its user does not want
+
+
+def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
+    """A run, a LoggedModel, a registered version: none is made again, nor is it told."""
+    client = client_of(healthy.uri)
+    client.delete_run(healthy.run_id(OTHER))
+    client.delete_model_version("openai-bot", "1")
+    deleted = model_name(job(JOB, suffix="bot"), 8)
+    for model in logged_models(healthy.uri):
+        if model.tags["fine_tuned_model"] == deleted:
+            client.delete_logged_model(model.model_id)
+    before = dump(healthy.database)
+    for arguments in ((), ("--fix",)):
+        found = healthy.doctor(*arguments)
+        assert (found.code, found.findings) == (0, [])
+    assert dump(healthy.database) == before
+    # Nor is it when something else is mended.
+    client.delete_tag(healthy.run_id(), "trained_tokens")
+    assert mended(healthy).said == ["lacks 1 tags"]
+    assert deleted not in models(healthy.uri)
+    assert not versions(healthy.uri, "openai-bot")
+
+
+@pytest.mark.parametrize("experiment", [EXPERIMENT, "launches"])
+@pytest.mark.parametrize("arguments", [(), ("--job", "ftjob-c")])
+def test_a_users_run_gets_only_what_every_adopted_run_gets(
+    place: Place, provided: Provided, experiment: str, arguments: tuple[str, ...]
+) -> None:
+    """It keeps its name, its status and its own data; other runs of the user's stay as they are."""
+    client = client_of(place.uri)
+    where = client.create_experiment(
+        experiment, artifact_location=(place.database.parent / "theirs").as_uri()
+    )
+    theirs = client.create_run(where, run_name="other", tags={"base_model": "local"}).info.run_id
+    launched = client.create_run(where, run_name="launch", tags={"team": "red"}).info.run_id
+    client.log_metric(launched, "train_loss", 9.0, step=1)
+    client.create_logged_model(where, "local", launched)
+    provided.simulator.add(job("ftjob-c", metadata={"mlflow_run_id": launched}))
+    provided.clock.now += ENDED
+    place.backfill(models=False, register=False)
+    client.set_terminated(launched, "FAILED")
+    other = client.get_run(theirs).to_dictionary()
+    found = mended(place, *arguments)
+    (what,) = (each["what"] for each in found.findings if each["run"] == launched)
+    assert what == "lacks 3 models, a registered version"
+    run = client.get_run(launched)
+    assert (run.info.run_name, run.info.status) == ("launch", "FAILED")
+    assert run.data.tags["team"] == "red"
+    losses = client.get_metric_history(launched, "train_loss")
+    assert [loss.value for loss in losses if loss.step == 1] == [9.0]
+    assert client.get_run(theirs).to_dictionary() == other
+
+
+def test_other_metric_names_are_no_damage(healthy: Place) -> None:
+    """A run is compared under the names that it is logged under; to rename is another command."""
+    found = healthy.doctor(metric_names="huggingface")
+    assert (found.code, found.findings) == (0, [])
+    client_of(healthy.uri).set_tag(healthy.run_id(), "fine_tuning_metric_names", "{broken")
+    found = healthy.doctor(metric_names="huggingface")
+    assert (found.code, found.findings) == (1, [])
+    (trouble,) = found.chart["not_compared"]
+    assert trouble["job"] == JOB
+
+
+# When not everything can be looked at
+
+
+def test_without_its_provider_mlflow_alone_tells(healthy: Place, provided: Provided) -> None:
+    """That is mended; what was not looked at is said, and the exit code stays 1."""
+    client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
+    rival = twin(healthy)
+    provided.reply = json_reply({"error": {"message": "no such key"}}, 401)
+    found = healthy.doctor("--fix")
+    assert found.code == 1
+    assert [(each["run"], each["fixed"]) for each in found.findings] == [(rival, True)]
+    assert found.chart["stopped"]["kind"] == "Unauthorized"
+    code, said = healthy.call("doctor")
+    assert code == 1
+    assert "was not asked" in said
+    assert healthy.run().info.status == "RUNNING"
+
+
+@pytest.mark.parametrize(("status", "is_ended"), [(410, True), (404, False)])
+def test_open_runs_end_with_their_providers_service(
+    place: Place, provided: Provided, status: int, *, is_ended: bool
+) -> None:
+    """Where it says so; nothing at its address says no more than that the address may be wrong."""
+    provided.clock.now += 35
+    place.backfill()
+    provided.reply = json_reply({"error": {"message": "not now"}}, status)
+    found = place.doctor("--fix")
+    assert found.code == 1
+    assert found.chart["stopped"]
+    told = ["it is RUNNING although its provider has ended the service"]
+    assert found.said == (told * 2 if is_ended else [])
+    assert place.run().info.status == ("KILLED" if is_ended else "RUNNING")
+    assert place.doctor("--fix").findings == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--job", "ftjob-c")])
+def test_runs_elsewhere_are_compared_too(
+    place: Place, provided: Provided, arguments: tuple[str, ...]
+) -> None:
+    """Those in an experiment that only a job's own metadata names."""
+    provided.simulator.add(job("ftjob-c", metadata={"mlflow_experiment": "support"}))
+    provided.clock.now += ENDED
+    place.backfill()
+    run_id = run_of(place.uri, "ftjob-c", "support").info.run_id
+    client_of(place.uri).delete_tag(run_id, "base_model")
+    (finding,) = mended(place, *arguments).findings
+    assert (finding["run"], finding["what"]) == (run_id, "lacks 1 tags")
+
+
+def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: Provided) -> None:
+    """The rest of the run is mended, and the next look finds what is still missing."""
+    provided.clock.now += ENDED
+    place.backfill(archive=False, datasets=False)
+    place.database.with_name("mlruns").write_text("a file where the artifacts should go")
+    done = place.doctor("--fix")
+    assert done.code == 1
+    assert {finding["trouble"]["kind"] for finding in done.findings} == {"ArchiveFailed"}
+    assert len(datasets(place.run())) == 2
+    place.database.with_name("mlruns").unlink()
+    assert all("datasets" not in what for what in mended(place).said)
+    assert archived(place.uri, JOB)
+
+
+def test_one_job_or_one_provider_alone(healthy: Place) -> None:
+    """Findings of others are neither told nor mended."""
+    client = client_of(healthy.uri)
+    for job_id in (JOB, OTHER):
+        client.delete_tag(healthy.run_id(job_id), "base_model")
+    for model in logged_models(healthy.uri):
+        client.create_logged_model(
+            experiment_id(healthy.uri), "again", healthy.run_id(), tags=dict(model.tags)
+        )
+    assert mended(healthy, "--job", OTHER).said == ["lacks 1 tags"]
+    healthy.kinds = ("openai", "mistral")
+    found = healthy.doctor("--fix", "--provider", "mistral")
+    assert (found.code, found.findings) == (0, [])
+    found = healthy.doctor("--job", JOB)
+    assert (found.code, len(found.document["providers"])) == (1, 2)
+    healthy.kinds = ("openai",)
+    assert len(mended(healthy).said) == 4
+
+
+def test_wrong_usage(healthy: Place) -> None:
+    """A provider that is not configured is a wrong command line, a job that nobody has is lost."""
+    assert healthy.call("doctor", "--provider", "acme")[0] == 2
+    assert healthy.call("doctor", "--job", "ftjob-nowhere")[0] == 1
+
+
+def test_a_person_reads_a_line_for_each_finding(healthy: Place) -> None:
+    """With the job, the run, what is to be done, and where to look at it."""
+    run_id = healthy.run_id()
+    client_of(healthy.uri).delete_tag(run_id, "base_model")
+    code, said = healthy.call("doctor")
+    told, total = said.splitlines()
+    assert code == 1
+    assert told.startswith(f"! openai {JOB} (run {run_id}): lacks 1 tags; to do: add")
+    assert f"/runs/{run_id}?" in told
+    assert total == "openai: 2 jobs compared, 1 findings"
+    code, said = healthy.call("doctor", "--fix")
+    told, total = said.splitlines()
+    assert code == 0
+    assert told.startswith(f"✓ openai {JOB} (run {run_id}): lacks 1 tags; done: add")
+    assert total == "openai: 2 jobs compared, 1 findings, 1 fixed"

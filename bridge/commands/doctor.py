@@ -8,16 +8,17 @@ from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from bridge import log
+from bridge import log, tags
 from bridge.assembly import Bridge, assemble, redactor_of, router_of
 from bridge.commands.backfill import without_strangers
 from bridge.commands.console import described, err, out, print_json, safe
 from bridge.commands.progress import watching
 from bridge.daemon import stop_on_signals
-from bridge.errors import BridgeError, RunChanged
+from bridge.errors import BridgeError, NoService, RunChanged, Withdrawn
 from bridge.inventory import GONE
 from bridge.ledger import RunState
 from bridge.plan import Plan
+from bridge.providers import TYPES
 from bridge.report import Kind, Outcome, Report, Selection, Watch
 from bridge.settings import ProviderSettings, Settings
 from bridge.survey import Finding, Survey
@@ -149,6 +150,11 @@ def _examined(
     chart.report = sync.run(
         selection, dry_run=not fix, watch=_Notes(chart, tracking, watch, fix=fix)
     )
+    if isinstance(chart.report.stopped, Withdrawn) and not isinstance(
+        chart.report.stopped, NoService
+    ):
+        stranded = survey.stranded(TYPES[provider.type].statuses)
+        chart.treated += [_treated(finding, fix=fix) for finding in list(stranded)]
     return chart
 
 
@@ -200,7 +206,7 @@ def _compared(run: RunState, plan: Plan, link: str) -> Finding:
         why = GONE if GONE in plan.skipped else "its job has ended"
         ended = f"it is {run.status} although {why}"
         remedy = f"{remedy} and set {plan.status or 'that it is complete'}".removeprefix(" and ")
-    elif plan.status:
+    elif tags.STATUS in plan.tags:
         ended = f"it was set {run.status} before all was there"
     else:
         ended = ""
