@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,6 +33,10 @@ class Clock:
     def __call__(self) -> float:
         """Unix seconds."""
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Do not wait: it is later now."""
+        self.now += seconds
 
     def ms(self) -> int:
         """Unix milliseconds."""
@@ -93,13 +98,14 @@ def job(job_id: str, provider: Provider = "openai", **changes: object) -> Simula
     return SimulatedJob(provider=provider, id=job_id, **(settings | changes))  # type: ignore[arg-type] # as the test says
 
 
-def over_http(url: str) -> Http:
-    """A client of a simulated provider; a retry costs no time."""
+def over_http(url: str, clock: Clock | None = None) -> Http:
+    """A client of a simulated provider; a retry costs no time, or turns ``clock``."""
     return connect(
         url,
         headers={"Authorization": f"Bearer {KEY}"},
         redactor=Redactor([KEY]),
-        sleep=NoSleep(),
+        sleep=clock.sleep if clock else NoSleep(),
+        clock=clock or time.monotonic,
     )
 
 
@@ -117,11 +123,13 @@ def make_sync(
     archive: bool = False,
     archive_datasets: bool = False,
     register: str | None = None,
+    retries_take_time: bool = False,
 ) -> Sync:
-    """Passes over one side of a simulator; a retry costs no time."""
+    """Passes over one side of a simulator; a retry costs no time unless the clock is to turn."""
+    url = simulator.base_urls[kind]
     return Sync(
         name=kind,
-        provider=TYPES[kind](over_http(simulator.base_urls[kind]), curves=curves),
+        provider=TYPES[kind](over_http(url, clock if retries_take_time else None), curves=curves),
         tracking=tracking,
         router=router or Router(provider=kind, experiment="hosted-fine-tunes", open_to_jobs=("*",)),
         manner=Manner(
