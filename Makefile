@@ -7,6 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LONG := $(patsubst %,tests/test_%.py,state_machine every_write long_life)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: demo test lint types unit soak bench picture clean
@@ -37,7 +38,7 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 	touch $@ $(VENV)/demo.stamp
 
 soak: $(VENV)/dev.stamp
-	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 tests/test_state_machine.py tests/test_every_write.py $(ARGS)
+	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 $(LONG) $(ARGS)
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,bench]'

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -44,6 +45,8 @@ GRACE: Final = 5.0
 does again: nothing is lost."""
 _SLICE: Final = 0.2
 """Seconds."""
+_SET_BACK: Final = 1.0
+"""Seconds by which a clock that is set back delays no pass."""
 _MOST_REMEMBERED: Final = 10_000
 _DAY: Final = 86_400.0
 """Seconds."""
@@ -89,6 +92,8 @@ def run(
     stopping: threading.Event,
     leave: Callable[[int], None] = os._exit,
     rarely: float = _DAY,
+    wall: Callable[[], float] = time.time,
+    elapsed: Callable[[], float] = time.monotonic,
 ) -> None:
     """Make passes every ``interval`` seconds until ``stopping`` is set.
 
@@ -98,6 +103,8 @@ def run(
         stopping: ends it.
         leave: ends the process if work in hand is not done within the grace period.
         rarely: seconds between passes over a provider that has ended its service.
+        wall: this machine's clock, which may be set.
+        elapsed: seconds that only go forward.
     """
     news = News()
     scheduler = BackgroundScheduler(
@@ -115,7 +122,13 @@ def run(
             misfire_grace_time=None,
         )
     scheduler.start()
-    wait(stopping)
+    ahead = wall() - elapsed()
+    while not stopping.wait(_SLICE):
+        before, ahead = ahead, wall() - elapsed()
+        if ahead < before - _SET_BACK:
+            # The scheduler waits for a time of day, which is now as much further away.
+            for sync in syncs:
+                scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
     log.info("stopping", reason="finishing what is under way")
     finished = threading.Thread(target=scheduler.shutdown, daemon=True)
     finished.start()

@@ -218,6 +218,30 @@ def test_a_service_that_has_ended_is_asked_less_often(
         done.result(timeout=60)
 
 
+def test_a_clock_that_is_set_back_delays_no_pass(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The scheduler's next moment is a day further away then: the pass is made at once instead."""
+    service, stopping = Service(), threading.Event()
+    with Simulator(clock=clock, intercept=service) as simulator, ThreadPoolExecutor(1) as thread:
+        sync = make_sync(simulator, tracking, executor, clock)
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            interval=3600.0,
+            stopping=stopping,
+            wall=clock,
+            elapsed=lambda: 0.0,
+        )
+        try:
+            wait_for(lambda: service.asked == 1)
+            clock.now -= 86_400
+            wait_for(lambda: service.asked == 2)
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + 60

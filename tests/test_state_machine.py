@@ -240,8 +240,6 @@ class World(RuleBasedStateMachine):
         if self.is_experiment_deleted:
             client.restore_experiment(found.experiment_id)
             self.deleted.clear()
-            # A restored run is noticed at the next start.
-            self.bridges = [self._bridge(), self._bridge()]
         else:
             client.delete_experiment(found.experiment_id)
         self.is_experiment_deleted = not self.is_experiment_deleted
