@@ -155,7 +155,7 @@ class JobSync:
             datasets=self.manner.datasets,
         )
         if task.is_thorough and run and recorded:
-            inventory = self.tracking.inventory(run, plan, archive.ARTIFACT_PATH)
+            inventory = self.tracking.inventory(run, plan, recorded.models, archive.ARTIFACT_PATH)
             plan = lacking(plan, recorded, inventory, manifest=archive.MANIFEST)
         if carrier.experiment_id is None or task.is_dry or plan.is_empty:
             return self._outcome(plan, recorded, plan.run_id, recorded.models if recorded else {})

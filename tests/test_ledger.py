@@ -76,6 +76,14 @@ def test_only_runs_of_the_winners_experiment_are_deleted(found: list[RunState]) 
         assert by_id[loser].experiment_id == winner.experiment_id
 
 
+@given(many)
+def test_each_active_run_carries_its_job_or_is_told_of(found: list[RunState]) -> None:
+    """It is the one that counts, one to delete, or a rival that stays: none is passed over."""
+    ledger = resolve(found)
+    told = [*ledger.run_ids.values(), *ledger.losers, *ledger.rivals]
+    assert sorted(told) == sorted({run.run_id for run in found if not run.is_deleted})
+
+
 @given(runs)
 def test_the_status_of_a_users_run_does_not_say_that_it_is_complete(run: RunState) -> None:
     """A user's script may end its run long before the job; only the bridge's own word counts."""

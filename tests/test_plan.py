@@ -334,3 +334,14 @@ def test_a_users_own_metrics_do_not_measure_the_providers_models() -> None:
     ours = dataclasses.replace(theirs, tags={"fine_tuning_bridge": "ftbridge"})
     (model,) = plan_of(snapshot, ours).models
     assert model.metrics == (("gpu_temperature", 10), ("train_loss", 10))
+
+
+def test_a_point_that_comes_late_is_linked_to_its_model_too() -> None:
+    """A model that was complete before is planned again with all that measures it."""
+    early = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5),))
+    recorded = applied(plan_of(early))
+    late = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5, valid_loss=0.4),))
+    plan = plan_of(late, recorded)
+    assert [point.name for point in plan.points] == ["valid_loss"]
+    assert [model.metrics for model in plan.models] == [(("train_loss", 10), ("valid_loss", 10))]
+    assert plan_of(late, applied(plan, recorded)).is_empty

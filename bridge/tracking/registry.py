@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
 from bridge import tags
 from bridge.hosted_models import Registration
-from bridge.tracking.logged_models import is_deleted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,35 +55,32 @@ def register(
     first, *doubles = _of_run(client, registration.name, run_id)
     _link(client, model_id, first, doubles)
     for double in doubles:
-        remove(client, double.name, int(double.version))
+        _delete(client, double.name, int(double.version))
     point_at_newest(client, registration.name)
 
 
 def forget(client: MlflowClient, run_id: str) -> None:
     """Delete the versions of a run that loses its job to another run."""
-    for version in _found(client, f"run_id = '{run_id}'"):
-        remove(client, version.name, int(version.version))
+    versions = _found(client, f"run_id = '{run_id}'")
+    for version in versions:
+        # The alias first: afterwards nothing would tell that it has lost its version.
+        lost = {int(each.version) for each in versions if each.name == version.name}
+        point_at_newest(client, version.name, but=lost)
+        _delete(client, version.name, int(version.version))
 
 
 def remove(client: MlflowClient, name: str, number: int) -> None:
-    """Delete a version."""
-    # The alias first: afterwards nothing would tell that it has lost its version.
-    point_at_newest(client, name, but=number)
-    with _perhaps_gone():
-        client.delete_model_version(name, str(number))
+    """Delete one version."""
+    point_at_newest(client, name, but={number})
+    _delete(client, name, number)
 
 
-def names_of(client: MlflowClient, run_id: str, model_ids: Iterable[str]) -> frozenset[str]:
+def names_of(client: MlflowClient, run_id: str, model_id: str | None) -> frozenset[str]:
     """The registered models with a version of a run, also one that was deleted since.
 
     What a LoggedModel says of its versions outlives them.
     """
-    linked = {
-        name
-        for model_id in model_ids
-        if not is_deleted(client, model_id)
-        for name, _ in _links(client, model_id)
-    }
+    linked = {name for name, _ in _links(client, model_id)} if model_id else set()
     return frozenset(linked | {each.name for each in _found(client, f"run_id = '{run_id}'")})
 
 
@@ -146,6 +142,11 @@ def _found(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
             return versions
 
 
+def _delete(client: MlflowClient, name: str, number: int) -> None:
+    with _perhaps_gone():
+        client.delete_model_version(name, str(number))
+
+
 @contextlib.contextmanager
 def _perhaps_gone() -> Iterator[None]:
     """Another process may have deleted a version meanwhile."""
@@ -158,13 +159,13 @@ def _perhaps_gone() -> Iterator[None]:
             raise
 
 
-def point_at_newest(client: MlflowClient, name: str, *, but: int | None = None) -> None:
+def point_at_newest(client: MlflowClient, name: str, *, but: Collection[int] = ()) -> None:
     """Move the alias. Looks again afterwards: another process may have moved it meanwhile.
 
     Args:
         client: MLflow's.
         name: the registered model's.
-        but: a version that does not count.
+        but: versions that do not count.
     """
     for _ in range(_ROUNDS):
         newest = _newest(client, name, but=but)
@@ -177,8 +178,8 @@ def point_at_newest(client: MlflowClient, name: str, *, but: int | None = None) 
             client.set_registered_model_alias(name, ALIAS, str(newest))
 
 
-def _newest(client: MlflowClient, name: str, *, but: int | None = None) -> int | None:
+def _newest(client: MlflowClient, name: str, *, but: Collection[int] = ()) -> int | None:
     """The version of the job that ended last."""
-    versions = (v for v in _found(client, f"name = '{name}'") if int(v.version) != but)
+    versions = (v for v in _found(client, f"name = '{name}'") if int(v.version) not in but)
     ended = ((int(v.tags.get(_ENDED, "0")), int(v.version)) for v in versions)
     return max(ended, default=(0, None))[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -50,12 +50,15 @@ class MadeVersion:
 class Upkeep(Reading):
     """All models and versions of a provider's jobs."""
 
-    def inventory(self, run: RunState, plan: Plan, artifact_path: str) -> Inventory:
+    def inventory(
+        self, run: RunState, plan: Plan, model_ids: Mapping[str, str], artifact_path: str
+    ) -> Inventory:
         """What MLflow has of a run, as far as the plan would add to it.
 
         Args:
             run: the run.
             plan: what would be written.
+            model_ids: its complete models, by their full names.
             artifact_path: the folder of the archive.
         """
         archived: frozenset[str] = frozenset()
@@ -64,24 +67,19 @@ class Upkeep(Reading):
                 each.path.removeprefix(f"{artifact_path}/")
                 for each in self._artifacts(run, artifact_path)
             )
+        registered: frozenset[str] = frozenset()
+        emptied: frozenset[int] = frozenset()
         with self.asked(one_job=True) as client:
-            return Inventory(
-                archived=archived,
-                registered=(
-                    registry.names_of(client, run.run_id, run.outputs)
-                    if plan.registration
-                    else frozenset()
-                ),
-                emptied=(
-                    frozenset(
-                        step
-                        for model_id, step in run.outputs.items()
-                        if logged_models.is_deleted(client, model_id)
-                    )
-                    if plan.models
-                    else frozenset()
-                ),
-            )
+            if plan.registration:
+                model_id = model_ids.get(plan.registration.model)
+                registered = registry.names_of(client, run.run_id, model_id)
+            if plan.models:
+                emptied = frozenset(
+                    step
+                    for model_id, step in run.outputs.items()
+                    if logged_models.is_deleted(client, model_id)
+                )
+        return Inventory(archived=archived, registered=registered, emptied=emptied)
 
     def _artifacts(self, run: RunState, folder: str) -> list[FileInfo]:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
