@@ -26,7 +26,7 @@ for name in list(os.environ):
         del os.environ[name]
 
 from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environment first
-from tests.support.world import Clock  # noqa: E402
+from tests.support.world import Clock  # noqa: E402 - as above
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from token import COMMENT
+from tokenize import tokenize
 from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parent.parent / "bridge"
+TESTS: Final = Path(__file__).parent
+ROOT: Final = TESTS.parent / "bridge"
 
 _NAMED: Final = (
     # What is known everywhere.
@@ -290,6 +294,18 @@ def test_readings_of_the_clock_are_found() -> None:
     """The check above sees a reading where there is one."""
     assert clock_readings("bridge.assembly")
     assert clock_readings("bridge.daemon")
+
+
+@pytest.mark.parametrize("path", [*FILES.values(), *sorted(TESTS.rglob("*.py"))], ids=str)
+def test_every_exemption_has_its_reason(path: Path) -> None:
+    """Where a rule does not hold, the line says why: the rules for security above all."""
+    with path.open("rb") as file:
+        comments = [each.string for each in tokenize(file.readline) if each.type == COMMENT]
+    for comment in comments:
+        if re.match(r"#\s*(noqa|type: ignore)", comment):
+            assert re.match(
+                r"# (noqa: [A-Z]+\d+(, [A-Z]+\d+)* - |type: ignore\[[\w, -]+\] # )\w", comment
+            ), f"{path.name}: {comment}"
 
 
 @pytest.mark.parametrize("module", [*FILES])

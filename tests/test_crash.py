@@ -62,7 +62,7 @@ def write_config(folder: Path, server: StaticServer, uri: str) -> Path:
 def count(database: Path, table: str) -> int:
     """Rows of a table, while others write to it."""
     with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
-        (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+        (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - our own names
     return int(number)
 
 

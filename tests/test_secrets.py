@@ -220,7 +220,7 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
             said.append(process.said)
             for front.refusal in REFUSALS:
                 said += [
-                    invoke(*map(str, each), "--config", config).output for each in commands[:5]
+                    invoke(*map(str, each), "--config", config).output for each in commands[1:6:2]
                 ]
     for name in ("openai", "azure", "nebius", "together", "fireworks", "file", "header"):
         assert secret(name) in front.seen, f"{name} was never sent"
