@@ -146,7 +146,7 @@ def test_a_long_life(uri: str, request: pytest.FixtureRequest) -> None:
             jobs, early, late = live(sync, simulator, world, here)
         finally:
             tracemalloc.stop()
-    assert late.memory - early.memory < 512 * 2**10 + 1024 * len(jobs)
+    assert late.memory - early.memory < 128 * 2**10 + 4096 * len(jobs)
     assert late.files <= early.files + 4
     outages = PASSES // 360 + 1
     assert lines[0] <= 4 * len(jobs) + 2 * outages

@@ -28,7 +28,7 @@ class Line:
     silent_after: int | None = None
     """Bytes of replies after which nothing more comes, and nothing closes."""
     drips: bytes | None = None
-    """What is sent in place of a reply, with one byte after another behind it, without end."""
+    """What is sent in place of a reply, with one byte after another behind it."""
     latency: float = 0.0
     """Seconds by which each piece of a reply is late."""
 
@@ -101,9 +101,10 @@ class TcpProxy:
             if line.drips is not None:
                 client.recv(_CHUNK)
                 client.sendall(line.drips)
-                while True:
+                for _ in range(100_000):
                     client.sendall(b"a")
                     self._passed()
+                return
             if not line.answers:
                 _swallow(client)
                 return
