@@ -59,6 +59,7 @@ _NAMED: Final = (
     "bridge.inventory",
     "bridge.renaming",
     # MLflow.
+    "bridge.tracking.acknowledgement",
     "bridge.tracking.database",
     "bridge.tracking.mlflow_errors",
     "bridge.tracking.store",

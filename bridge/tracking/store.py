@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote as escaped
 from urllib.parse import urlsplit
 
+from bridge.tracking.acknowledgement import acknowledge_at_once
 from bridge.tracking.database import check_folder, first_opening, knock
 from bridge.tracking.mlflow_errors import refused
 from bridge.untrusted import Redactor, one_line
@@ -94,6 +95,7 @@ class Store:
                 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
                 from mlflow import MlflowClient
 
+                acknowledge_at_once(self.uri)
                 knock(self.uri)
                 client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
                 with first_opening(self.file):

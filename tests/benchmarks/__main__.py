@@ -18,7 +18,7 @@ from rich.table import Table
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from tests.benchmarks import features, speed
+from tests.benchmarks import features, requests, speed
 from tests.benchmarks.stores import STORES
 
 
@@ -28,12 +28,17 @@ def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
     return speed.tables(size, _say)
 
 
+def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
+    return requests.tables()
+
+
 def _features(wanted: argparse.Namespace) -> Iterator[Table]:
     return features.tables(wanted.rounds)
 
 
 _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "speed": _speed,
+    "requests": _requests,
     "features": _features,
 }
 

@@ -1,0 +1,71 @@
+"""One request to a default ``mlflow server``, with the bridge's way to acknowledge and without.
+
+The server has two names, and only one of them is told to the bridge: connections to the other are
+as everybody's.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import urllib3
+from mlflow import MlflowClient
+from rich.table import Table
+
+from bridge.tracking.acknowledgement import acknowledge_at_once
+from tests.benchmarks.stores import sqlite
+from tests.support.mlflow_server import MlflowServer
+
+_REQUESTS: Final = 40
+
+
+def tables() -> Iterator[Table]:
+    """Measure; the table comes at the end."""
+    table = Table(title=f"ms a request to mlflow server, medians of {_REQUESTS}")
+    for heading in ("", "everybody's", "bridge", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for is_encrypted in (False, True):
+        before, after = _measured(is_encrypted=is_encrypted)
+        name = "https" if is_encrypted else "http"
+        table.add_row(name, f"{before:.1f}", f"{after:.1f}", f"{before / after:.1f}")
+    yield table
+
+
+def _measured(*, is_encrypted: bool) -> tuple[float, float]:
+    with ExitStack() as stack:
+        uri = stack.enter_context(sqlite())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        options = _certified(folder) if is_encrypted else ()
+        server = MlflowServer(uri, folder, options=options)
+        url = stack.enter_context(server).url
+        acknowledge_at_once(url)
+        clients = [
+            MlflowClient(each, each) for each in (url.replace("127.0.0.1", "localhost"), url)
+        ]
+        times: dict[int, list[float]] = {0: [], 1: []}
+        # In turn, so that a slow moment of the machine hits both.
+        for _ in range(_REQUESTS):
+            for number, client in enumerate(clients):
+                begin = time.perf_counter()
+                client.get_experiment("0")
+                times[number].append((time.perf_counter() - begin) * 1000)
+        return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _certified(folder: Path) -> tuple[str, ...]:
+    """The options of a server with a certificate of its own making, which is believed here."""
+    os.environ["MLFLOW_TRACKING_INSECURE_TLS"] = "true"
+    urllib3.disable_warnings()
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return ("--uvicorn-opts", f"--ssl-keyfile {key} --ssl-certfile {certificate} --workers 4")
