@@ -24,6 +24,9 @@ _WIDTHS: Final = {
 }
 """Pixels, where the UI's own width cuts off what matters or wastes it."""
 
+_LONGEST_FOLDER: Final = 60
+"""Characters, of up to four bytes: file systems take 255 bytes."""
+
 _DESCRIPTION: Final = """\
 Fine-tuning jobs that run at hosted APIs, copied here by ftbridge beside local runs.
 
@@ -100,5 +103,5 @@ def _artifact_location(name: str, database: Path | None) -> str | None:
     """Beside an sqlite database: MLflow would take wherever the bridge happens to be started."""
     if database is None:
         return None
-    folder = re.sub(r"[^\w-]+", "-", name).strip("-") or "experiment"
+    folder = re.sub(r"[^\w-]+", "-", name).strip("-")[:_LONGEST_FOLDER] or "experiment"
     return (database.absolute().parent / "mlruns" / folder).as_uri()
