@@ -51,8 +51,9 @@ def writings(text: str) -> Iterator[str]:
 def sent(request: Request) -> list[str]:
     """The secrets of a request, also those that are packed."""
     found = [request.headers.get(name, "") for name in ("api-key", "x-team")]
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    found.append(base64.b64decode(value).decode() if scheme == "Basic" else value)
+    for name in ("authorization", "proxy-authorization"):
+        scheme, _, value = request.headers.get(name, "").partition(" ")
+        found.append(base64.b64decode(value).decode() if scheme == "Basic" else value)
     return [value for value in found if value]
 
 
@@ -260,6 +261,33 @@ def test_no_command_gives_mlflows_login_away(
             ]
         assert not [each for each in elsewhere.requests if sent(each)]
     assert any(secret("password") in each for each in front.seen)
+    assert all("Traceback" not in text for text in said)
+    for text in (*said, everything_logged.getvalue()):
+        assert leaks(text.encode()) == []
+
+
+@pytest.mark.usefixtures("environ")
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: str(refusal.status))
+def test_a_proxy_that_repeats_its_password_does_not_show_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    everything_logged: io.StringIO,
+    refusal: Reply,
+) -> None:
+    """It stands between, and may answer in the place of the provider."""
+    front = Front("", refusal)
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        "providers: [{name: openai, base_url: 'http://provider.invalid/v1', allow_http: true}]"
+    )
+    with Simulator(intercept=front) as proxy:
+        login = f"me:{quote(secret('proxy'), safe='')}"
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", f"//{login}@"))
+        said = [
+            invoke(*arguments, "--config", config).output
+            for arguments in (["check"], ["check", "--json"], ["backfill"], ["backfill", "--json"])
+        ]
+    assert f"me:{secret('proxy')}" in front.seen
     assert all("Traceback" not in text for text in said)
     for text in (*said, everything_logged.getvalue()):
         assert leaks(text.encode()) == []
