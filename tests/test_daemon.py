@@ -434,7 +434,6 @@ def test_a_pass_that_breaks_unexpectedly_is_told(uri: str, tmp_path: Path) -> No
             lambda: recorded(uri).keys() == {"ftjob-odd"} or process.count("[error") > 0,
             "run and no word of why",
             process,
-            seconds=20,
         )
         process.send(signal.SIGTERM)
         assert process.end() == 0
