@@ -146,6 +146,8 @@ def _examined(
     # One after the other: with a run that goes, what was made of it does. And each as a whole
     # before anything is mended, which would shift the pages of what is still to be read.
     for look in (survey.runs, survey.models, survey.versions) if places else ():
+        if bridge.stopping.is_set():
+            break  # the pass below says so
         chart.treated += [_treated(finding, fix=fix) for finding in list(look())]
     chart.report = sync.run(
         selection, dry_run=not fix, watch=_Notes(chart, tracking, watch, fix=fix)
