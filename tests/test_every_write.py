@@ -181,7 +181,7 @@ def test_killed_at_a_write(  # noqa: PLR0917 - pytest's fixtures
         kill_at(proxy, at, config)
         done = invoke("backfill", "--config", config)
         assert done.exit_code == 0, done.output
-        assert everything(server, trial) == wanted, (trial, proxy.writes[at.number - 1])
+        assert everything(server, trial) == wanted, (trial, proxy.writes)
         proxy.writes.clear()
         assert invoke("backfill", "--config", config).exit_code == 0
         assert proxy.writes == []
@@ -200,7 +200,9 @@ def kill_at(proxy: WriteProxy, at: Write, config: Path) -> None:
         proxy.hook = hook
         code = process.end()
     proxy.hook = None
-    assert code == -signal.SIGKILL, process.said
+    # Both providers ask for the experiment at once: who comes later may have less to write there.
+    is_over = code == 0 and len(proxy.writes) < at.number
+    assert code == -signal.SIGKILL or is_over, process.said
 
 
 def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
