@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
 
 from bridge.ledger import RunState
 from bridge.report import Kind
 from bridge.simulator import Outcome, Simulator
+from bridge.simulator.world import Provider
+from bridge.sync import Sync
 from bridge.tracking import Tracking
+from tests.support.history import multiply
 from tests.support.world import NOW, Clock, job, make_sync
 
 # What is read of MLflow
@@ -53,3 +59,80 @@ def test_new_runs_are_recorded_without_reading_the_old_ones_again(
         clock.now += 9 * day
         assert sync.run().jobs[Kind.NEW] == 30
         assert tracking.read == 0
+
+
+# What is asked of the providers
+
+
+def asked(simulator: Simulator, sync: Sync) -> list[str]:
+    """The requests of one pass, which goes well; none is made twice."""
+    before = len(simulator.requests)
+    report = sync.run()
+    assert report.is_well, report
+    found = [f"{each.path}?{sorted(each.query.items())}" for each in simulator.requests[before:]]
+    assert len(found) == len(set(found)), sorted(found)
+    return found
+
+
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_a_settled_history_costs_one_request_whatever_its_size(
+    size: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The newest page says that nothing is new."""
+    jobs = [
+        job(f"ftjob-{n:06}", outcome=Outcome.FAILED, created_at=NOW + n / 1000) for n in range(size)
+    ]
+    with Simulator(jobs=jobs[:1], clock=clock) as simulator:
+        clock.now += 1000
+        make_sync(simulator, Tracking(uri), executor, clock).run()
+    database = Path(uri.removeprefix("sqlite:///"))
+    multiply(database, jobs[0].id, [each.id for each in jobs[1:]])
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        sync = make_sync(simulator, Tracking(uri), executor, clock)
+        assert len(asked(simulator, sync)) == size // 100  # at first the whole list is read
+        for _ in range(2):
+            assert len(asked(simulator, sync)) == 1
+
+
+@pytest.mark.parametrize(("kind", "most"), [("openai", 2), ("mistral", 1)])
+def test_an_active_job_costs_few_requests_a_pass(
+    kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """OpenAI: its checkpoints and its newest events. Mistral: all in one reply."""
+    jobs = [job(f"ftjob-{n}", kind, total_steps=1000) for n in range(5)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock, kind=kind)
+        for seconds in (100, 60, 60, 60):
+            clock.now += seconds
+            assert len(asked(simulator, sync)) <= 1 + most * len(jobs)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("openai", 3), ("mistral", 1)])
+def test_a_finished_job_costs_few_requests(
+    kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With all that is archived; besides one for the list and one for the models' end dates."""
+    jobs = [job(f"ftjob-{n}", kind, total_steps=90) for n in range(5)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 1000
+        sync = make_sync(simulator, tracking, executor, clock, kind=kind, archive=True)
+        assert len(asked(simulator, sync)) <= 2 + most * len(jobs)
+        assert len(asked(simulator, sync)) == 1
+
+
+def test_no_request_is_made_twice_in_a_pass(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Whatever happens to jobs while they are followed, also in long ones and on other pages."""
+    jobs = [
+        job("ftjob-long", total_steps=450),
+        job("ftjob-plain", total_steps=150, validation=False),
+        job("ftjob-late", total_steps=30, late_seconds=60.0),
+        *(job(f"ftjob-{outcome}", outcome=outcome, ends_at_step=3) for outcome in Outcome),
+        *(job(f"ftjob-{n:03}", outcome=Outcome.FAILED, created_at=NOW + 1) for n in range(110)),
+    ]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock, archive=True)
+        for seconds in (5, 40, 45, 60, 120, 400, 60):
+            clock.now += seconds
+            asked(simulator, sync)

@@ -18,7 +18,7 @@ from rich.table import Table
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from tests.benchmarks import features, requests, speed
+from tests.benchmarks import features, history, requests, speed
 from tests.benchmarks.stores import STORES
 
 
@@ -32,6 +32,10 @@ def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
     return requests.tables()
 
 
+def _history(wanted: argparse.Namespace) -> Iterator[Table]:
+    return history.tables([100, 1000, 100_000 if wanted.full else 10_000], _say)
+
+
 def _features(wanted: argparse.Namespace) -> Iterator[Table]:
     return features.tables(wanted.rounds)
 
@@ -39,6 +43,7 @@ def _features(wanted: argparse.Namespace) -> Iterator[Table]:
 _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "speed": _speed,
     "requests": _requests,
+    "history": _history,
     "features": _features,
 }
 

@@ -1,0 +1,131 @@
+"""A start and a pass at rest, with a long history in MLflow and at the provider.
+
+Each measurement is made in a process of its own, whose memory is counted from what
+``import mlflow`` takes. The history is put into the database in bulk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.table import Table
+
+from tests.benchmarks.provider import Provider, finished
+
+
+def tables(sizes: Sequence[int], say: Callable[[str], None]) -> Iterator[Table]:
+    """Measure; the table comes at the end."""
+    table = Table(title="One new job and a history, sqlite file")
+    headings = ("jobs known", "first write, s", "first pass, s", "at rest: s", "processor, s")
+    for heading in (*headings, "requests", "MB above import mlflow"):
+        table.add_column(heading, justify="right")
+    for size in sizes:
+        say(f"{size} jobs")
+        found = _measured(size)
+        table.add_row(
+            f"{size:,}",
+            *(f"{found[name]:.2f}" for name in ("first write", "first pass", "rest", "rest cpu")),
+            f"{found['asked']:.0f}",
+            f"{found['peak']:.0f}",
+        )
+    yield table
+
+
+def _measured(size: int) -> dict[str, float]:
+    from tests.benchmarks.stores import sqlite  # noqa: PLC0415 - imports MLflow, see _child
+    from tests.support.history import multiply  # noqa: PLC0415 - as above
+
+    with sqlite() as uri, Provider(jobs=size + 1) as provider:
+        database = Path(uri.removeprefix("sqlite:///"))
+        template = finished(0, "openai").id
+        _child(provider.openai_url, uri, template)
+        multiply(database, template, [finished(n, "openai").id for n in range(1, size)])
+        provider.asked()
+        found = _child(provider.openai_url, uri, "")
+        return found | {"asked": provider.asked() - size // 100 - 1}
+
+
+def _child(url: str, uri: str, job_id: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.history", url, uri, job_id]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _peak() -> float:
+    """The most memory that this process has taken so far, MB."""
+    # Not getrusage: what that tells begins with what the parent had.
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+class _FirstWrite:
+    """Notes when the first job was recorded."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def listed(self, provider: str, jobs: int) -> None:
+        """Lists are no writes."""
+
+    def done(self, _outcome: object) -> None:
+        """Note it."""
+        self.at = self.at or time.perf_counter()
+
+
+def main(url: str, uri: str, job_id: str) -> None:
+    """Make a first pass and one at rest, or record one job alone; print what it took."""
+    import mlflow.tracking  # noqa: F401, PLC0415 - what memory is counted from
+
+    before = _peak()
+    from bridge.one_job import Manner  # noqa: PLC0415 - so that it is counted
+    from bridge.providers import TYPES  # noqa: PLC0415 - as above
+    from bridge.report import Selection  # noqa: PLC0415 - as above
+    from bridge.routing import Router  # noqa: PLC0415 - as above
+    from bridge.sync import Sync  # noqa: PLC0415 - as above
+    from bridge.tracking import Tracking  # noqa: PLC0415 - as above
+    from tests.support.world import over_http  # noqa: PLC0415 - as above
+
+    with ThreadPoolExecutor(8) as executor:
+        sync = Sync(
+            name="openai",
+            provider=TYPES["openai"](over_http(url), curves=True),
+            tracking=Tracking(uri),
+            router=Router(provider="openai", experiment="history"),
+            manner=Manner(kind="openai"),
+            executor=executor,
+            now=lambda: time.time_ns() // 1_000_000,
+            is_stopping=threading.Event().is_set,
+        )
+        if job_id:
+            assert sync.run(Selection(job_ids=(job_id,))).is_well
+            sys.stdout.write("{}")
+            return
+        watch = _FirstWrite()
+        begin = time.perf_counter()
+        assert sync.run(watch=watch).is_well
+        found = {
+            "first pass": time.perf_counter() - begin,
+            "first write": (watch.at or begin) - begin,
+        }
+        begin, processor = time.perf_counter(), time.process_time()
+        assert sync.run().is_well
+        found |= {
+            "rest": time.perf_counter() - begin,
+            "rest cpu": time.process_time() - processor,
+            "peak": _peak() - before,
+        }
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    main(*sys.argv[1:4])
