@@ -89,26 +89,37 @@ class Ledger:
 def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
     """The ledger of ``runs``, deleted ones among them, in any order."""
     ledger = Ledger(is_complete=is_complete)
-    claims: dict[str, dict[str, _Claim]] = {}
+    claims: dict[str, _Claim] = {}
+    contested: dict[str, dict[str, _Claim]] = {}
+    # A history may be long: what its runs claim is nearly always the same, and held once.
+    final: dict[_Claim, _Claim] = {}
     for run in runs:
         if run.is_deleted:
             ledger.settled.add(run.job_id)
+            continue
+        claim = _Claim.of(run)
+        if claim.open is None:
+            claim = final.setdefault(claim, claim)
+        first = ledger.run_ids.setdefault(run.job_id, run.run_id)
+        if run.job_id in contested or first != run.run_id:
+            rivals = contested.setdefault(run.job_id, {first: claims[run.job_id]})
+            rivals[run.run_id] = claim
         else:
             # A run that is created while pages are read shows another one twice.
-            claims.setdefault(run.job_id, {})[run.run_id] = _Claim.of(run)
-    for job_id, rivals in claims.items():
-        run_id = min(rivals)
-        winner = rivals.pop(run_id)
-        ledger.run_ids[job_id] = run_id
+            claims[run.job_id] = claim
+    for job_id, rivals in contested.items():
+        ledger.run_ids[job_id] = min(rivals)
+        winner = claims[job_id] = rivals.pop(min(rivals))
         for loser, rival in rivals.items():
             # Another experiment's may be there on purpose: the configuration was another then.
             is_lost = rival.is_ours and rival.experiment_id == winner.experiment_id
             (ledger.losers if is_lost else ledger.rivals).append(loser)
-        if winner.open is None:
+    for job_id, claim in claims.items():
+        if claim.open is None:
             ledger.settled.add(job_id)
         else:
             ledger.settled.discard(job_id)
-            ledger.open[job_id] = winner.open
+            ledger.open[job_id] = claim.open
     return ledger
 
 
