@@ -18,7 +18,7 @@ from rich.table import Table
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from tests.benchmarks import features, history, requests, speed
+from tests.benchmarks import active, features, history, requests, speed
 from tests.benchmarks.stores import STORES
 
 
@@ -33,7 +33,11 @@ def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _history(wanted: argparse.Namespace) -> Iterator[Table]:
-    return history.tables([100, 1000, 100_000 if wanted.full else 10_000], _say)
+    return history.tables([1000, 100_000 if wanted.full else 10_000], _say)
+
+
+def _active(wanted: argparse.Namespace) -> Iterator[Table]:
+    return active.tables(1000 if wanted.full else 100, wanted.rounds, _say)
 
 
 def _features(wanted: argparse.Namespace) -> Iterator[Table]:
@@ -44,6 +48,7 @@ _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "speed": _speed,
     "requests": _requests,
     "history": _history,
+    "active": _active,
     "features": _features,
 }
 
