@@ -18,7 +18,7 @@ from rich.table import Table
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from tests.benchmarks import active, features, history, requests, speed
+from tests.benchmarks import active, features, history, requests, speed, start
 from tests.benchmarks.stores import STORES
 
 
@@ -40,6 +40,10 @@ def _active(wanted: argparse.Namespace) -> Iterator[Table]:
     return active.tables(1000 if wanted.full else 100, wanted.rounds, _say)
 
 
+def _start(_wanted: argparse.Namespace) -> Iterator[Table]:
+    return start.tables(9)
+
+
 def _features(wanted: argparse.Namespace) -> Iterator[Table]:
     return features.tables(wanted.rounds)
 
@@ -49,6 +53,7 @@ _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "requests": _requests,
     "history": _history,
     "active": _active,
+    "start": _start,
     "features": _features,
 }
 
