@@ -11,8 +11,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from mlflow import MlflowClient
 
+from bridge.commands.console import print_json
 from bridge.model import Checkpoint, Job, JobStatus, Snapshot
 from bridge.tracking import Tracking
+from bridge.untrusted import Redactor
 from tests.support.processes import dump, invoke
 from tests.support.static_server import StaticServer, openai_case
 from tests.support.told import START, Told
@@ -92,3 +94,12 @@ def test_an_experiments_name_is_no_path(tmp_path: Path, name: str) -> None:
     )
     assert place.resolve().parent == tmp_path / "mlruns"
     place.mkdir(parents=True)
+
+
+def test_json_on_a_terminal_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    """Terminals obey controls that JSON does not escape; a program reads the same text."""
+    print_json({HOSTILE: [HOSTILE, 1, None]}, Redactor())
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert CONTROLS.findall(printed) == []
+    assert json.loads(printed) == {HOSTILE: [HOSTILE, 1, None]}
