@@ -175,12 +175,14 @@ class World(RuleBasedStateMachine):
         which=st.integers(0, 1),
         at=st.integers(1, 15),
         trouble=st.sampled_from(Trouble),
+        later=st.sampled_from([0.0, 250.0]),
         is_killed=st.booleans(),
     )
     def mlflow_fails_at_a_write(
-        self, which: int, at: int, trouble: Trouble, *, is_killed: bool
+        self, which: int, at: int, trouble: Trouble, later: float, *, is_killed: bool
     ) -> None:
         """Or the bridge dies there, which is the same to the store."""
+        self.clock.now += later  # most is written where jobs have ended
         failing = self.bridges[which].tracking.failing
         failing.at, failing.trouble = at, trouble
         self.bridges[which].run()
@@ -371,3 +373,15 @@ def test_the_world_always_ends_in_order(empty_database: Path) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_a_store_that_fails_at_any_write(empty_database: Path, trouble: Trouble) -> None:
+    """Two finished jobs, and each write of theirs in turn goes wrong in each way."""
+    World.template = empty_database
+    share = [*Trouble].index(trouble)
+    for at in range(1, 27) if SOAK else range(1 + share, 27, len(Trouble)):
+        world = World()
+        world.begin(archive=True)
+        world.mlflow_fails_at_a_write(0, at, trouble, later=250.0, is_killed=at % 3 == 0)
+        world.teardown()
