@@ -255,7 +255,8 @@ def test_the_archive_of_a_short_job_costs_three_requests(
         sync.run()
         make_sync(simulator, tracking, executor, clock, archive=True).run()
         later = simulator.requests[8:]
-        assert [request.path.rsplit("/", 1)[1] for request in later] == ["jobs", "jobs"]
+        # A new process asks for them once more.
+        assert [request.path.rsplit("/", 1)[1] for request in later] == ["jobs", "models", "jobs"]
 
 
 def test_a_job_that_was_followed_live_is_archived_whole(
