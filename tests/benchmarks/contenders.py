@@ -71,7 +71,8 @@ def bridge(provider: Provider, uri: str, experiment: str, *, full: bool, workers
 
 def script(provider: Provider, uri: str, experiment: str, job_ids: Sequence[str]) -> float:
     """What one writes in an afternoon: the official SDKs, a run a job, a call a step."""
-    mlflow.set_tracking_uri(uri)
+    # By another name: the bridge's way to acknowledge replies is for the address that it asks.
+    mlflow.set_tracking_uri(uri.replace("//127.0.0.1", "//localhost"))
     mlflow.set_experiment(experiment)
     begin = time.perf_counter()
     openai = OpenAI(base_url=provider.openai_url, api_key="any-key")
