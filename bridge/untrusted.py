@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import bisect
+import contextlib
 import html
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 MASK = "***"
 _SHORTEST_SECRET = 6
@@ -23,9 +25,12 @@ _WEB_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+")
 """A JSON web token is always somebody's pass, and a new one every hour."""
 _PASSWORD_PARAMETER = re.compile(r"(?<=[?&]password=)[^\s&'\"]+")
 
-_ESCAPE = re.compile(r"\\[u/\"\\]|%[0-9A-Fa-f]{2}|&[#a-z]")
-"""How JSON, URLs and HTML begin what they do not write plainly."""
-_ESCAPE_IN_BYTES = re.compile(_ESCAPE.pattern.encode())
+_ESCAPES = (
+    re.compile(rb"\\(?:u(?P<unit>[0-9a-fA-F]{4})|(?P<itself>[\"\\/]))"),
+    re.compile(rb"%(?P<byte>[0-9a-fA-F]{2})"),
+    re.compile(rb"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);"),
+)
+"""How JSON, URLs and HTML write what they do not write plainly."""
 
 
 def clean(text: str, limit: int) -> str:
@@ -42,23 +47,26 @@ def one_line(text: str, limit: int = 300) -> str:
 class Redactor:
     """Replaces every known secret by ``***``, also where it is encoded; never shows what it knows.
 
-    Each of its characters may be written as JSON, URLs and HTML write it, and it may be a part of
-    what is written in base64, as in the header of basic authentication.
+    It may be written as JSON, URLs or HTML write it, and be a part of what is written in base64, as
+    in the header of basic authentication.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         stripped = {secret.strip() for secret in secrets}
-        known = {each for each in stripped if len(each) >= _SHORTEST_SECRET}
+        known = {
+            each
+            for secret in stripped
+            if len(secret) >= _SHORTEST_SECRET
+            for each in _in_bytes(secret)
+        }
         known |= {part for each in known for part in _in_base64(each)}
         # Longest first: a secret that contains another must not leave its tail behind.
         ordered = sorted(known, key=len, reverse=True)
-        self._text = [re.compile(pattern) for pattern in _patterns(ordered)]
-        self._bytes = [re.compile(_encoded(pattern)) for pattern in _patterns(ordered)]
+        self._secrets = re.compile(b"|".join(map(re.escape, ordered))) if known else None
 
     def text(self, text: str) -> str:
         """``text`` with the secrets masked, every token, and every password in an address."""
-        pattern = self._text[_ESCAPE.search(text) is not None]
-        text = pattern.sub(MASK, text)
+        text = self.body(text.encode(errors="surrogatepass")).decode(errors="surrogatepass")
         text = _WEB_TOKEN.sub(MASK, text)
         return _PASSWORD_PARAMETER.sub(MASK, _USERINFO.sub(rf"\g<user>:{MASK}@", text))
 
@@ -68,51 +76,66 @@ class Redactor:
 
     def body(self, body: bytes) -> bytes:
         """``body`` with the secrets masked."""
-        pattern = self._bytes[_ESCAPE_IN_BYTES.search(body) is not None]
-        return pattern.sub(MASK.encode(), body)
+        if self._secrets is None:
+            return body
+        for escape in _ESCAPES:
+            if escape.search(body):
+                body = _masked(body, self._secrets, escape)
+        return self._secrets.sub(MASK.encode(), body)
 
     def __repr__(self) -> str:
         return "Redactor(...)"
 
 
-def _encoded(text: str) -> bytes:
+def _in_bytes(secret: str) -> Iterator[bytes]:
+    yield secret.encode(errors="surrogatepass")
     # The environment's bytes that are no UTF-8 are lone surrogates in Python.
-    return text.encode(errors="surrogateescape")
+    with contextlib.suppress(UnicodeEncodeError):
+        yield secret.encode(errors="surrogateescape")
 
 
-def _patterns(texts: Sequence[str]) -> tuple[str, str]:
-    """For the texts as they are, and for any writing of them: that takes ten times as long."""
-    writings = ("|".join(map(write, texts)) for write in (re.escape, _in_any_writing))
-    plain, any_writing = (pattern or "(?!)" for pattern in writings)
-    return plain, any_writing
-
-
-def _in_any_writing(secret: str) -> str:
-    return "".join(f"(?:{'|'.join(_writings(character))})" for character in secret)
-
-
-def _writings(character: str) -> Iterator[str]:
-    """Patterns of one character: as JSON, URLs and HTML escape it, then plain."""
-    if character in '"\\/':
-        yield re.escape(f"\\{character}")
-    utf16 = character.encode("utf-16-be", "surrogatepass").hex()
-    yield "".join(rf"\\u{_hex(utf16[n : n + 4])}" for n in range(0, len(utf16), 4))
-    yield "".join(f"%{_hex(f'{byte:02x}')}" for byte in _encoded(character))
-    yield f"&#0*{ord(character)};"
-    yield f"&#[xX]0*{_hex(f'{ord(character):x}')};"
-    if (entity := html.escape(character)) != character:
-        yield entity
-    yield re.escape(character)
-
-
-def _hex(digits: str) -> str:
-    return "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in digits)
-
-
-def _in_base64(secret: str) -> Iterator[str]:
+def _in_base64(secret: bytes) -> Iterator[bytes]:
     """What shows of ``secret`` in base64: what stands before it aligns it in one of three ways."""
     for before, first in ((0, 0), (1, 2), (2, 3)):
-        padded = bytes(before) + _encoded(secret)
+        padded = bytes(before) + secret
         whole = slice(first, len(padded) * 8 // 6)  # those that hold bits of no other character
-        yield base64.b64encode(padded).decode()[whole]
-        yield base64.urlsafe_b64encode(padded).decode()[whole]
+        yield base64.b64encode(padded)[whole]
+        yield base64.urlsafe_b64encode(padded)[whole]
+
+
+def _understood(body: bytes, escape: re.Pattern[bytes]) -> tuple[bytes, list[tuple[int, int]]]:
+    """``body`` without escapes, and places in that with the same places in ``body``."""
+    parts: list[bytes] = []
+    places, end, length = [(0, 0)], 0, 0
+    for found in escape.finditer(body):
+        before, meant = body[end : found.start()], _meant(found)
+        parts += [before, meant]
+        length += len(before)
+        end = found.end()
+        places += [(length, found.start()), (length + len(meant), end)]
+        length += len(meant)
+    return b"".join([*parts, body[end:]]), places
+
+
+def _masked(body: bytes, secrets: re.Pattern[bytes], escape: re.Pattern[bytes]) -> bytes:
+    """``body`` with what stands for a secret masked, once its escapes are understood."""
+    plain, places = _understood(body, escape)
+
+    def place(at: int) -> int:
+        known, there = places[bisect.bisect_right(places, (at, len(body))) - 1]
+        return there + at - known
+
+    parts, end = [], 0
+    for secret in secrets.finditer(plain):
+        parts += [body[end : place(secret.start())], MASK.encode()]
+        end = place(secret.end())
+    return b"".join([*parts, body[end:]])
+
+
+def _meant(escape: re.Match[bytes]) -> bytes:
+    known = escape.groupdict()
+    if code := known.get("byte"):
+        return bytes.fromhex(code.decode())
+    if code := known.get("unit"):
+        return chr(int(code, 16)).encode(errors="surrogatepass")
+    return known.get("itself") or html.unescape(escape[0].decode()).encode()
