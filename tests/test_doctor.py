@@ -337,6 +337,9 @@ def test_other_runs_of_a_job_are_told(
 
 def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
     """The first of them stays, with its measurements; a user's own model of that name too."""
+    # Another run's models lie in time between the first and the others.
+    healthy.provided.simulator.add(job("ftjob-c"))
+    healthy.backfill()
     client, full_name = client_of(healthy.uri), model_name(job(JOB, suffix="bot"), 8)
     (first,) = (
         model for model in logged_models(healthy.uri) if full_name == model.tags["fine_tuned_model"]
@@ -515,6 +518,21 @@ def test_what_a_complete_run_lacks_is_added(
     expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
     expected.backfill()
     assert place.whole == expected.whole
+
+
+def test_holes_in_a_curve_are_filled(place: Place, provided: Provided) -> None:
+    """A pass reads a curve back to what is logged; here what is before that is missing."""
+    long = job("ftjob-long", total_steps=250)
+    provided.simulator.add(long)
+    provided.clock.now += ENDED
+    place.mlflow = {"archive": False}
+    place.backfill(curves=False)
+    rows = {row[:2] for row in recorded(place.uri)[long.id].rows}
+    client_of(place.uri).log_metric(place.run_id(long.id), "train_loss", 0.5, step=249)
+    mended(place, "--job", long.id)
+    filled = {row[:2] for row in recorded(place.uri)[long.id].rows}
+    assert rows < filled
+    assert {step for name, step in filled if name == "train_loss"} == set(range(1, 251))
 
 
 def test_a_removed_tag_is_written_again_and_an_edited_one_stays(healthy: Place) -> None:
