@@ -170,8 +170,8 @@ def test_a_closed_port(uri: str) -> None:
 
 def test_a_name_that_does_not_resolve(uri: str) -> None:
     """A host without address cannot be reached either."""
-    line = provider_finding("http://no-such-host.invalid/v1", uri)
-    assert "http://no-such-host.invalid/v1 cannot be reached" in line
+    line = provider_finding("https://no-such-host.invalid/v1", uri)
+    assert "https://no-such-host.invalid/v1 cannot be reached" in line
     assert "Check base_url" in line
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from mlflow.entities import Run
@@ -37,8 +37,6 @@ Whole = list[tuple[str, str]]
 """What a store holds, by what it is."""
 JOB = "ftjob-a"
 OTHER = "ftjob-b"
-PATHS = {"azure": "/openai/v1"}
-"""What a provider's base URL has besides its endpoint."""
 ENDED = 1000
 """Seconds after which every job here has ended."""
 
@@ -68,7 +66,9 @@ class Place:
 
     uri: str
     provided: Provided
-    mlflow: dict[str, object] = field(default_factory=lambda: {"register": "{provider}-{suffix}"})
+    mlflow: dict[str, object] = field(
+        default_factory=lambda: {"register": "{provider}-{suffix}", "open_to_jobs": ["*"]}
+    )
     kinds: tuple[Provider, ...] = ("openai",)
 
     @property
@@ -85,7 +85,7 @@ class Place:
                 "name": kind,
                 "type": kind,
                 "api_key": KEY,
-                "base_url": getattr(simulator, f"{kind}_url") + PATHS.get(kind, ""),
+                "base_url": simulator.base_urls[kind],
             }
             for kind in self.kinds
         ]
@@ -224,7 +224,7 @@ def mended(place: Place, *arguments: str, **changes: object) -> Doctor:
 # Nothing is wrong
 
 
-@pytest.mark.parametrize("kind", ["openai", "azure", "mistral", "together", "fireworks"])
+@pytest.mark.parametrize("kind", get_args(Provider))
 def test_in_a_healthy_world_nothing_is_found(uri: str, clock: Clock, kind: Provider) -> None:
     """Neither of ended jobs nor of one that trains; and nothing is written, also with ``--fix``."""
     ids = [f"{n}1111111-2222-3333-4444-555555555555" for n in range(3)]

@@ -146,7 +146,8 @@ def test_a_long_life(uri: str, request: pytest.FixtureRequest) -> None:
             jobs, early, late = live(sync, simulator, world, here)
         finally:
             tracemalloc.stop()
-    assert late.memory - early.memory < 128 * 2**10 + 4096 * len(jobs)
+    # Libraries fill caches of their own for a while: a leak of a kilobyte in each pass is more.
+    assert late.memory - early.memory < 384 * 2**10 + 4096 * len(jobs)
     assert late.files <= early.files + 4
     outages = PASSES // 360 + 1
     assert lines[0] <= 4 * len(jobs) + 2 * outages

@@ -120,7 +120,7 @@ def test_passes_over_a_bad_network(
 
     with Simulator(jobs=jobs, clock=clock) as simulator, TcpProxy(simulator.openai_url) as proxy:
         proxy.line = bad
-        between = cast("Simulator", SimpleNamespace(openai_url=proxy.url))
+        between = cast("Simulator", SimpleNamespace(base_urls={"openai": proxy.url}))
         sync = make_sync(between, Tracking(uri), executor, clock, archive=True)
         wait_until(lambda: sync.run().is_well, "complete pass")
         assert proxy.connections > len(jobs)

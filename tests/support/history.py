@@ -23,8 +23,8 @@ def multiply(database: Path, job_id: str, copies: Iterable[str]) -> None:
             (hashlib.md5(copy.encode(), usedforsecurity=False).hexdigest(), copy) for copy in copies
         ]
         for table in _TABLES:
-            # The table's name is one of those above.
-            rows = connection.execute(f"SELECT * FROM {table} WHERE run_uuid = ?", (run_id,))  # noqa: S608
+            selection = f"SELECT * FROM {table} WHERE run_uuid = ?"  # noqa: S608 - one of those above
+            rows = connection.execute(selection, (run_id,))
             template = rows.fetchall()
             places = ",".join("?" * len(rows.description))
             connection.executemany(
