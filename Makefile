@@ -1,6 +1,6 @@
 # make demo   the whole thing with no key and no network; prints a link
 # make test   lint, types and tests
-# make soak   longer looks for what goes wrong rarely: hours
+# make soak   longer looks for what goes wrong rarely
 # make bench  what things cost, measured here
 # Both make their own .venv and need only Python 3.11+, make and pip.
 
