@@ -72,7 +72,10 @@ class Provider(Protocol):
         """
 
     def shutdowns(self) -> Mapping[str, int]:
-        """When it shuts models down, as far as it tells: Unix milliseconds by a model's name."""
+        """When it shuts models down, as far as it tells: Unix milliseconds by a model's name.
+
+        Raises nothing: where it cannot be told it is empty, and asked for again on the next day.
+        """
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file, in pieces as they arrive.
