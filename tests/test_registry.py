@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import permutations
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelAlias
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from bridge.errors import RunChanged
 from bridge.hosted_models import Registration
@@ -125,6 +130,29 @@ class Results:
             with suppress(RunChanged), tracking.asked(one_job=True) as client:
                 register(client, registration, model.source_run_id, model.model_id, facts)
                 return
+
+
+def test_an_alias_that_is_deleted_while_it_is_moved(uri: str) -> None:
+    """Another process deletes it between MLflow's look and its write: a job to take up again."""
+    results = Results(uri, 2)
+    results.register(0)
+    client = MlflowClient(uri)
+    client.create_model_version("bot", "openai:/ft:other")
+
+    def delete(session: Session, *_others: object) -> None:
+        if any(isinstance(each, SqlRegisteredModelAlias) for each in session.dirty):
+            with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as other:
+                other.execute("DELETE FROM registered_model_aliases")
+                other.commit()
+
+    event.listen(Session, "before_flush", delete)
+    try:
+        with pytest.raises(RunChanged), Tracking(uri).asked(one_job=True):
+            client.set_registered_model_alias("bot", "newest", "2")
+    finally:
+        event.remove(Session, "before_flush", delete)
+    results.register(1)
+    assert newest(uri, "bot") == "ft:ftjob-1"
 
 
 @pytest.mark.parametrize("repeats", [1, 3])

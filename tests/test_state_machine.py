@@ -368,7 +368,7 @@ def test_the_world_always_ends_in_order(empty_database: Path) -> None:
     run_state_machine_as_test(
         World,
         settings=settings(
-            max_examples=300 if SOAK else 20,
+            max_examples=300 if SOAK else 12,
             stateful_step_count=40 if SOAK else 12,
             suppress_health_check=list(HealthCheck),
         ),

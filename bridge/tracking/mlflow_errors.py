@@ -11,7 +11,11 @@ from typing import Final
 from bridge.errors import RunChanged, TrackingDown, TrackingError
 from bridge.untrusted import one_line
 
-_RACED: Final = ("UNIQUE constraint failed", "duplicate key value violates unique constraint")
+_RACED: Final = (
+    "UNIQUE constraint failed",
+    "duplicate key value violates unique constraint",
+    "expected to update 1 row(s); 0 were matched",  # it was deleted between the look and the write
+)
 _PASSING: Final = frozenset(
     {
         "ChunkedEncodingError",
