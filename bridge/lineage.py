@@ -28,20 +28,21 @@ class Lineage:
         """Base models that no run is known to have made: nearly always the provider's own."""
 
     def saw(self, run: RunState) -> None:
-        """Take a run into account that MLflow has already."""
-        if run.is_deleted:
-            return
+        """Take a run into account that MLflow has already.
+
+        What it made is not remembered: few of a long history's models are ever trained further,
+        and MLflow can be asked for those.
+        """
         base_model = run.tags.get(tags.BASE_MODEL)
-        if base_model and tags.FROM_RUN not in run.tags:
+        if base_model and not run.is_deleted and tags.FROM_RUN not in run.tags:
             self._children.setdefault(base_model, set()).add(run.run_id)
-        for name in (tags.MODEL, tags.CHECKPOINT, tags.BEST_CHECKPOINT):
-            if model := run.tags.get(name):
-                self._makers[model] = run.run_id
 
     def recorded(self, outcome: Outcome) -> None:
         """Take a run into account that this pass has written, or completed."""
-        if outcome.run is not None:
+        if outcome.run is not None and not outcome.run.is_deleted:
             self.saw(outcome.run)
+            made = (outcome.run.tags.get(name) for name in tags.MADE_MODELS)
+            self._makers |= {model: outcome.run.run_id for model in made if model}
         if outcome.plan is None or outcome.run_id is None:
             return
         if base_model := outcome.plan.tags.get(tags.BASE_MODEL):

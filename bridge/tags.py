@@ -25,6 +25,8 @@ MODEL: Final = "fine_tuned_model"
 BASE_MODEL: Final = "base_model"
 CHECKPOINT: Final = "fine_tuned_model_checkpoint"
 BEST_CHECKPOINT: Final = "fine_tuned_model_best_checkpoint"
+MADE_MODELS: Final = (MODEL, CHECKPOINT, BEST_CHECKPOINT)
+"""Those that name what other jobs may start from."""
 STARTED: Final = "fine_tuning_started_at"
 SHUTDOWN: Final = "fine_tuned_model_shutdown"
 """The day on which the provider shuts the model down."""

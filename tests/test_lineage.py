@@ -96,6 +96,16 @@ def test_in_any_order(
     assert dump(Path(uri.removeprefix("sqlite:///"))) == before
 
 
+def test_without_logged_models(uri: str, executor: ThreadPoolExecutor) -> None:
+    """With ``models: false`` the tags tell which run made a result, or the best checkpoint."""
+    family = (PARENT, CHILD, told("ftjob-other", 0.3, base_model="ft:ftjob-parent:2"), GRANDCHILD)
+    provider = Told()
+    for snapshot in family:
+        provider.tell(snapshot)
+        assert provider.sync(Tracking(uri), executor, models=False).run().is_well
+    assert links(uri, family) == set(MADE_BY.items())
+
+
 def test_a_note_that_its_user_changed_is_left_alone(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:

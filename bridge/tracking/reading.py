@@ -198,4 +198,11 @@ class Reading(Store):
     def source_run(self, experiment_ids: Sequence[str], model: str) -> str | None:
         """The run that made a model; ``None`` where no such model is known."""
         with self.asked() as client:
-            return logged_models.source_run(client, experiment_ids, model)
+            if found := logged_models.source_run(client, experiment_ids, model):
+                return found
+            # Of a run without LoggedModels the tags tell it.
+            for name in tags.MADE_MODELS if quoted(model) else ():
+                term = f"tags.{tags.PROVIDER} != '' and tags.{name} = {quoted(model)}"
+                for run in client.search_runs(list(experiment_ids), term, max_results=1):
+                    return str(run.info.run_id)
+        return None

@@ -31,6 +31,12 @@ def multiply(database: Path, job_id: str, copies: Iterable[str]) -> None:
                 f"INSERT INTO {table} VALUES ({places})",  # noqa: S608 - as above
                 _copied(template, {run_id: 0, job_id: 1}, wanted),
             )
+        # Each makes models of its own.
+        connection.execute(
+            "UPDATE tags SET value = value || run_uuid WHERE key LIKE 'fine_tuned_model%'"
+            " AND key != 'fine_tuned_model_shutdown' AND run_uuid != ?",
+            (run_id,),
+        )
         connection.commit()
 
 

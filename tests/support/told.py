@@ -61,7 +61,12 @@ class Told:
         raise NotFound(f"no file {file_id}")
 
     def sync(
-        self, tracking: Tracking, executor: ThreadPoolExecutor, *, register: str | None = None
+        self,
+        tracking: Tracking,
+        executor: ThreadPoolExecutor,
+        *,
+        register: str | None = None,
+        models: bool = True,
     ) -> Sync:
         """Passes over it, as a new process makes them."""
         return Sync(
@@ -73,6 +78,7 @@ class Told:
                 kind="openai",
                 vocabulary=Vocabulary.of("provider", self.meanings),
                 archive=False,
+                models=models,
                 register=register,
             ),
             executor=executor,
