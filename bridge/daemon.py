@@ -35,7 +35,7 @@ from bridge.errors import (
     Unreachable,
     Withdrawn,
 )
-from bridge.report import Kind, Outcome, Report
+from bridge.report import Kind, Observer, Observers, Outcome, Report, Watch
 from bridge.sync import Sync
 
 log = structlog.get_logger()
@@ -92,6 +92,7 @@ def run(
     stopping: threading.Event,
     leave: Callable[[int], None] = os._exit,
     rarely: float = _DAY,
+    observers: Sequence[Observer] = (),
     wall: Callable[[], float] = time.time,
     elapsed: Callable[[], float] = time.monotonic,
 ) -> None:
@@ -103,10 +104,11 @@ def run(
         stopping: ends it.
         leave: ends the process if work in hand is not done within the grace period.
         rarely: seconds between passes over a provider that has ended its service.
+        observers: are told of every pass, after the log.
         wall: this machine's clock, which may be set.
         elapsed: seconds that only go forward.
     """
-    news = News()
+    told = Observers((_Log(), *observers))
     scheduler = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(len(syncs))}, timezone=UTC
     )
@@ -115,7 +117,7 @@ def run(
             _pass,
             id=sync.name,
             trigger=_every(interval),
-            args=[sync, news, Pace(interval, rarely), scheduler],
+            args=[sync, told, Pace(interval, rarely), scheduler, elapsed],
             next_run_time=datetime.now(UTC),
             max_instances=1,
             coalesce=True,
@@ -144,12 +146,23 @@ def _every(seconds: float) -> IntervalTrigger:
     return IntervalTrigger(seconds=seconds, jitter=seconds / 10, timezone=UTC)
 
 
-def _pass(sync: Sync, news: News, pace: Pace, scheduler: BackgroundScheduler) -> None:
-    report = sync.run(watch=Teller(only_turns=True))
-    news.of(report)
+def _pass(
+    sync: Sync,
+    observer: Observer,
+    pace: Pace,
+    scheduler: BackgroundScheduler,
+    elapsed: Callable[[], float],
+) -> None:
+    observer.begins(sync.name)
+    begun = elapsed()
+    report = sync.run(watch=observer)
+    observer.ended(report, elapsed() - begun)
     if pace.changes(report):
         scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
         log.info("pace changed", provider=sync.name, seconds=pace.seconds)
+    job = scheduler.get_job(sync.name)
+    if job is not None and job.next_run_time is not None:
+        observer.due(sync.name, job.next_run_time.timestamp())
 
 
 class Pace:
@@ -180,14 +193,11 @@ class Pace:
         return self.is_slow != was_slow
 
 
-class Teller:
+class Teller(Watch):
     """Tells of jobs as they are recorded: all that is new, or only where a job's life turns."""
 
     def __init__(self, *, only_turns: bool) -> None:
         self._only_turns = only_turns
-
-    def listed(self, provider: str, jobs: int) -> None:
-        """Lists are no news."""
 
     def done(self, outcome: Outcome) -> None:
         """Log what was written for a job."""
@@ -250,6 +260,19 @@ class News:
         if len(self._told) > _MOST_REMEMBERED:
             self._told.pop(next(iter(self._told)))
         return True
+
+
+class _Log(Teller, Observer):
+    """What a daemon logs of its passes."""
+
+    def __init__(self) -> None:
+        super().__init__(only_turns=True)
+        self._news = News()
+
+    def ended(self, report: Report, seconds: float) -> None:
+        """Log what is new."""
+        del seconds
+        self._news.of(report)
 
 
 def _facts(error: BridgeError) -> dict[str, str]:

@@ -9,6 +9,7 @@ Several processes may have created a run for one job; then all of them come to t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -78,6 +79,8 @@ class Ledger:
     """Runs to delete: created by the bridge for a job that another run carries."""
     rivals: list[str] = field(default_factory=list)
     """Other runs of such jobs, which are not the bridge's to delete."""
+    ends: Counter[str] = field(default_factory=Counter)
+    """How many of the settled jobs' runs have which status of MLflow."""
 
     def add(self, other: Ledger) -> None:
         """Take in the runs of one more experiment."""
@@ -117,6 +120,7 @@ def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
     for job_id, claim in claims.items():
         if claim.open is None:
             ledger.settled.add(job_id)
+            ledger.ends[claim.status] += 1
         else:
             ledger.settled.discard(job_id)
             ledger.open[job_id] = claim.open
@@ -128,8 +132,9 @@ class _Claim(NamedTuple):
 
     experiment_id: str
     is_ours: bool
+    status: str
     open: RunState | None
 
     @classmethod
     def of(cls, run: RunState) -> _Claim:
-        return cls(run.experiment_id, run.is_ours, None if run.is_final else run)
+        return cls(run.experiment_id, run.is_ours, run.status, None if run.is_final else run)

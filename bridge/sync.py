@@ -118,6 +118,7 @@ class Sync:
     def _pass(self, selection: Selection, report: Report, watch: Watch) -> None:
         self._find_places(is_dry=not report.makes_runs)
         ledger = self._read_ledger(selection, is_dry=not report.makes_runs)
+        watch.tracked(self.name, ledger)
         again = self._round(self._choose(selection, ledger, report, watch), ledger, report, watch)
         for _ in range(_MORE_ROUNDS):
             if again:
@@ -342,11 +343,5 @@ class Sync:
         return sorted({*self._places.values(), *self._finder.places})
 
 
-class _Nobody:
+class _Nobody(Watch):
     """Watches nothing."""
-
-    def listed(self, provider: str, jobs: int) -> None:
-        pass
-
-    def done(self, outcome: Outcome) -> None:
-        pass

@@ -12,12 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from bridge import daemon
-from bridge.report import Report
+from bridge.ledger import Ledger
+from bridge.report import Observer, Report
+from bridge.report import Outcome as Result
 from bridge.simulator import (
     Outcome,
     Reply,
@@ -242,7 +245,75 @@ def test_a_clock_that_is_set_back_delays_no_pass(
         done.result(timeout=60)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+class Heard(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.seconds: list[float] = []
+        self.moments: list[float] = []
+
+    def tracked(self, provider: str, ledger: Ledger) -> None:
+        """Note how many runs are open."""
+        self.told.append(f"{provider} has {len(ledger.open)} open, {ledger.is_complete=}")
+
+    def done(self, outcome: Result) -> None:
+        """Note the job."""
+        self.told.append(f"{outcome.kind} {outcome.job_id}")
+
+    def begins(self, provider: str) -> None:
+        """Note the provider."""
+        self.told.append(f"{provider} begins")
+
+    def ended(self, report: Report, seconds: float) -> None:
+        """Note the provider, and how long it took."""
+        self.told.append(f"{report.provider} ended")
+        self.seconds.append(seconds)
+
+    def due(self, provider: str, at: float) -> None:
+        """Note the moment."""
+        self.told.append(f"{provider} is due")
+        self.moments.append(at)
+
+
+def test_observers_are_told_of_every_pass(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """In order: it begins, what MLflow has, each job, its end with its duration, the next one."""
+    heard, stopping, ticks = Heard(), threading.Event(), count(0.0, 5.0)
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        sync = make_sync(simulator, tracking, executor, clock)
+        begun = time.time()
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            interval=3600.0,
+            stopping=stopping,
+            observers=[heard],
+            elapsed=lambda: next(ticks),
+        )
+        try:
+            wait_for(lambda: heard.moments)
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+    assert heard.told == [
+        "openai begins",
+        "openai has 0 open, ledger.is_complete=True",
+        "new ftjob-a",
+        "openai ended",
+        "openai is due",
+    ]
+    # The main thread asks for the time as well.
+    assert heard.seconds[0] >= 5.0
+    assert heard.seconds[0] % 5.0 == 0.0
+    assert begun + 3000 < heard.moments[0] < time.time() + 4200
+
+
+def wait_for(condition: Callable[[], object]) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + 60
     while not condition():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 from hypothesis import given
@@ -48,6 +49,16 @@ def test_the_smallest_active_run_carries_the_job(found: list[RunState]) -> None:
         assert ledger.run_ids.get(job_id) == (active[0] if active else None)
         assert (job_id in ledger.settled) != (job_id in ledger.open)
         assert not set(active[:1]) & set(ledger.losers)
+
+
+@given(many)
+def test_the_ends_of_settled_jobs_are_counted(found: list[RunState]) -> None:
+    """One for each job whose run has everything, under that run's status; none for deleted ones."""
+    ledger = resolve(found)
+    statuses = {run.run_id: run.status for run in found}
+    assert ledger.ends == Counter(
+        statuses[run_id] for job_id, run_id in ledger.run_ids.items() if job_id in ledger.settled
+    )
 
 
 @given(many)

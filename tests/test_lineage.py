@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from bridge.errors import TrackingDown
 from bridge.model import Snapshot
-from bridge.report import Selection
+from bridge.report import Selection, Watch
 from bridge.sync import Sync
 from bridge.tracking import Tracking
 from tests.support.models import client_of, models, run_of, versions_by_model
@@ -172,7 +172,7 @@ def test_interrupted_at_any_call(
     assert calls > 6
 
 
-class Overtaken:
+class Overtaken(Watch):
     """Lets another bridge make its whole pass between a bridge's search and its first write."""
 
     def __init__(self, other: Sync) -> None:

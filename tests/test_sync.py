@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from bridge.errors import JobVanished, NotFound
-from bridge.report import Kind, Selection
+from bridge.report import Kind, Selection, Watch
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.tracking import Tracking
 from bridge.vocabulary import Vocabulary
@@ -148,7 +148,7 @@ def test_two_bridges_at_once_leave_one_run_a_job(
         alone = make_sync(simulator, tracking, executor, clock)
         bridges = [make_sync(simulator, Tracking(uri), executor, clock) for _ in range(2)]
 
-        class Meeting:
+        class Meeting(Watch):
             """Holds a bridge between its search and its first write until both are there."""
 
             def __init__(self) -> None:

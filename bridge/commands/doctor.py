@@ -172,7 +172,7 @@ def _treated(finding: Finding, *, fix: bool) -> Treated:
     return Treated(finding, is_fixed=True)
 
 
-class _Notes:
+class _Notes(Watch):
     """Takes down what a pass finds, for a watch that may want to know too."""
 
     def __init__(self, chart: Chart, tracking: Tracking, watch: Watch | None, *, fix: bool) -> None:

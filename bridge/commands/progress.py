@@ -39,7 +39,7 @@ def watching(*, plain: bool, dry_run: bool) -> Iterator[Watch | None]:
         yield Bars(progress)
 
 
-class Bars:
+class Bars(Watch):
     """A bar for each provider; its length grows as jobs are listed. Thread-safe."""
 
     def __init__(self, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from rich.table import Table
 
 from bridge.assembly import assemble
-from bridge.report import Report
+from bridge.report import Report, Watch
 from bridge.settings import Settings
 from bridge.sync import Sync
 from tests.benchmarks.contenders import BARE
@@ -36,15 +36,12 @@ def tables(jobs: int, passes: int, say: Callable[[str], None]) -> Iterator[Table
     yield table
 
 
-class _Lateness:
+class _Lateness(Watch):
     """How long each step has been to be seen at the provider when it is recorded."""
 
     def __init__(self) -> None:
         self.began = 0.0
         self.seconds: list[float] = []
-
-    def listed(self, provider: str, jobs: int) -> None:
-        """Lists are not late."""
 
     def done(self, outcome: object) -> None:
         """Note when the newest step of a job was recorded, beyond the beginning of the pass."""

@@ -67,20 +67,6 @@ def _peak() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-class _FirstWrite:
-    """Notes when the first job was recorded."""
-
-    def __init__(self) -> None:
-        self.at: float | None = None
-
-    def listed(self, provider: str, jobs: int) -> None:
-        """Lists are no writes."""
-
-    def done(self, _outcome: object) -> None:
-        """Note it."""
-        self.at = self.at or time.perf_counter()
-
-
 def main(url: str, uri: str, job_id: str) -> None:
     """Make a first pass and one at rest, or record one job alone; print what it took."""
     import mlflow.tracking  # noqa: F401, PLC0415 - what memory is counted from
@@ -88,11 +74,21 @@ def main(url: str, uri: str, job_id: str) -> None:
     before = _peak()
     from bridge.one_job import Manner  # noqa: PLC0415 - so that it is counted
     from bridge.providers import TYPES  # noqa: PLC0415 - as above
-    from bridge.report import Selection  # noqa: PLC0415 - as above
+    from bridge.report import Selection, Watch  # noqa: PLC0415 - as above
     from bridge.routing import Router  # noqa: PLC0415 - as above
     from bridge.sync import Sync  # noqa: PLC0415 - as above
     from bridge.tracking import Tracking  # noqa: PLC0415 - as above
     from tests.support.world import over_http  # noqa: PLC0415 - as above
+
+    class FirstWrite(Watch):
+        """Notes when the first job was recorded."""
+
+        def __init__(self) -> None:
+            self.at: float | None = None
+
+        def done(self, _outcome: object) -> None:
+            """Note it."""
+            self.at = self.at or time.perf_counter()
 
     with ThreadPoolExecutor(8) as executor:
         sync = Sync(
@@ -109,7 +105,7 @@ def main(url: str, uri: str, job_id: str) -> None:
             assert sync.run(Selection(job_ids=(job_id,))).is_well
             sys.stdout.write("{}")
             return
-        watch = _FirstWrite()
+        watch = FirstWrite()
         begin = time.perf_counter()
         assert sync.run(watch=watch).is_well
         found = {
