@@ -114,6 +114,7 @@ def open_provider(
             sleep=sleep,
             connections=settings.poll.workers + 1,  # one lists while the workers read
             patience=patience,
+            per_second=provider.requests_per_second,
         )
         stack.enter_context(contextlib.closing(client))
         yield TYPES[provider.type](client, curves=settings.mlflow.curves)

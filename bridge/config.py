@@ -251,7 +251,7 @@ def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
             return "must be an address that begins with https:// or http://"
         case "string_pattern_mismatch":
             return "may hold letters, digits, '-', '_' and '.', and begins with a letter or digit"
-        case "float_parsing" | "float_type" if location[-1] == "interval":
+        case "float_parsing" | "float_type" if str(location[-1]).endswith("interval"):
             return "must be a duration such as 60s, 5m or 1h"
         case _:
             return str(details["msg"]).removeprefix("Value error, ").replace("Input", "it", 1)

@@ -1,8 +1,8 @@
 """The passes on a schedule, until a signal ends them.
 
 Each provider has an interval job of its own that never overlaps itself. A late pass is made once,
-not dropped and not repeated. A provider that has ended its service is asked once a day. What goes
-wrong is said when it begins and when it is over, not in between.
+not dropped and not repeated. A provider without open jobs is asked less often, one that has ended
+its service once a day. What goes wrong is said when it begins and when it is over, not in between.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -88,22 +88,20 @@ def wait(stopping: threading.Event) -> None:
 def run(
     syncs: Sequence[Sync],
     *,
-    interval: float,
+    paces: Mapping[str, Pace],
     stopping: threading.Event,
     leave: Callable[[int], None] = os._exit,
-    rarely: float = _DAY,
     observers: Sequence[Observer] = (),
     wall: Callable[[], float] = time.time,
     elapsed: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Make passes every ``interval`` seconds until ``stopping`` is set.
+    """Make passes, over each provider at its own pace, until ``stopping`` is set.
 
     Args:
         syncs: whose passes.
-        interval: seconds.
+        paces: how often, by the provider's name.
         stopping: ends it.
         leave: ends the process if work in hand is not done within the grace period.
-        rarely: seconds between passes over a provider that has ended its service.
         observers: are told of every pass, after the log.
         wall: this machine's clock, which may be set.
         elapsed: seconds that only go forward.
@@ -116,8 +114,8 @@ def run(
         scheduler.add_job(
             _pass,
             id=sync.name,
-            trigger=_every(interval),
-            args=[sync, told, Pace(interval, rarely), scheduler, elapsed],
+            trigger=_every(paces[sync.name].seconds),
+            args=[sync, told, paces[sync.name], scheduler, elapsed],
             next_run_time=datetime.now(UTC),
             max_instances=1,
             coalesce=True,
@@ -166,31 +164,41 @@ def _pass(
 
 
 class Pace:
-    """How often one provider is asked: as configured, or rarely once its service has ended."""
+    """How often one provider is asked, in seconds from one pass to the next.
 
-    def __init__(self, interval: float, rarely: float) -> None:
+    ``interval`` as long as jobs are open or a pass has ended early, ``idle`` (by default the same)
+    while none is open, and ``rarely`` once its service has ended.
+    """
+
+    def __init__(self, interval: float, idle: float | None = None, rarely: float = _DAY) -> None:
         self._interval = interval
+        self._idle = interval if idle is None else idle
         self._rarely = rarely
+        self._is_idle = False
         self._farewells = 0
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether the service counts as ended."""
-        return self._farewells >= _FAREWELLS
 
     @property
     def seconds(self) -> float:
         """From one pass to the next."""
-        return self._rarely if self.is_slow else self._interval
+        if self._has_ended:
+            return self._rarely
+        return self._idle if self._is_idle else self._interval
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._farewells >= _FAREWELLS
 
     def changes(self, report: Report) -> bool:
         """Take a pass into account; whether it makes a difference."""
-        was_slow = self.is_slow
+        before = self.seconds
+        if isinstance(report.stopped, Stopped):
+            return False
         if isinstance(report.stopped, Withdrawn):
             self._farewells += 1
-        elif report.stopped is None or not was_slow:
+        elif report.stopped is None or not self._has_ended:
             self._farewells = 0
-        return self.is_slow != was_slow
+        self._is_idle = report.stopped is None and not report.open
+        return self.seconds != before
 
 
 class Teller(Watch):

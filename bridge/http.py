@@ -2,9 +2,10 @@
 
 Each concern is a transport of its own, composed in ``connect``::
 
-    Http -> Retrying -> Whole -> Network
-            patience    |        a deadline for each reply
-                        a whole, bounded reply without secrets
+    Http -> Retrying -> Paced -> Whole -> Network
+            patience    |        |        a deadline for each reply
+                        |        a whole, bounded reply without secrets
+                        a pace, where one is configured
 
 A provider therefore holds no retry, no sleep and no ``try``.
 """
@@ -24,7 +25,7 @@ from bridge import __version__, errors
 from bridge.failures import failed, unanswered
 from bridge.network import Clock, Network
 from bridge.signed import Found, SignedFiles
-from bridge.transport import ATTEMPTS, Retrying, Whole
+from bridge.transport import ATTEMPTS, Paced, Retrying, Whole
 from bridge.untrusted import Redactor, one_line
 
 Query = Mapping[str, str | int]
@@ -59,6 +60,7 @@ def connect(
     clock: Clock = time.monotonic,
     connections: int = 8,
     patience: int = ATTEMPTS,
+    per_second: float | None = None,
     transport: httpx.BaseTransport | None = None,
     signed: SignedFiles | None = None,
 ) -> Http:
@@ -74,19 +76,24 @@ def connect(
         clock: seconds that only go forward, for deadlines.
         connections: how many requests may be under way at once.
         patience: attempts for each request.
+        per_second: how many requests may begin in a second; ``None``: any number.
         transport: replaces the network in tests.
         signed: replaces what fetches files behind signed URLs, in tests.
     """
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise errors.ConfigError([f"{name}: holds characters that no header can"])
-    wire = transport or _network(connections, clock, _proxy(base_url))
+    wire: httpx.BaseTransport = Whole(
+        transport or _network(connections, clock, _proxy(base_url)), redactor
+    )
+    if per_second:
+        wire = Paced(wire, per_second=per_second, sleep=sleep, clock=clock)
     client = httpx.Client(
         headers={**_HEADERS, **headers},
         params=query,
         auth=auth,
         timeout=_TIMEOUT,
-        transport=Retrying(Whole(wire, redactor), sleep=sleep, attempts=patience, clock=clock),
+        transport=Retrying(wire, sleep=sleep, attempts=patience, clock=clock),
     )
     files = signed or SignedFiles(
         redactor, api=base_url, sleep=sleep, clock=clock, patience=patience, proxy_of=_proxy

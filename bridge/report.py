@@ -89,6 +89,8 @@ class Report:
     points: int = 0
     settling: int = 0
     """Jobs that have ended but whose last data is still to come."""
+    open: int = 0
+    """Jobs that the next pass looks at again, whatever this one looked at."""
     unreached: int = 0
     """Jobs that were known of when the pass was stopped."""
     failures: list[tuple[str, BridgeError]] = field(default_factory=list)

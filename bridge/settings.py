@@ -41,6 +41,8 @@ _READABLE: Final = (
     "must begin with https://: with http:// everybody on the way can read the key;"
     " if nobody is there, set allow_http: true beside it"
 )
+_IDLE: Final = 600.0
+"""Seconds: for so long a new job may go unnoticed where nothing else is configured."""
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -188,11 +190,16 @@ class MlflowSettings(Section):
         return "{suffix}" if self.register_ is True else self.register_ or None
 
 
+Seconds = Annotated[float, BeforeValidator(duration), Field(ge=1, le=86400)]
+
+
 class PollSettings(Section):
     """How often, and how much at a time."""
 
-    interval: Annotated[float, BeforeValidator(duration), Field(ge=1, le=86400)] = 60.0
-    """Seconds."""
+    interval: Seconds = 60.0
+    """From one pass over a provider to the next while jobs of it are open."""
+    idle_interval: Seconds | None = None
+    """While none is: a new job is found so late at the latest. ``None``: as ``intervals_of``."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
 
 
@@ -221,6 +228,12 @@ class ProviderSettings(Section):
         Field(repr=False),
     ]
     experiment: ExperimentName | None = None
+    interval: Seconds | None = None
+    """Instead of ``poll.interval``."""
+    idle_interval: Seconds | None = None
+    """Instead of ``poll.idle_interval``."""
+    requests_per_second: Annotated[float, Field(ge=0.1, le=1000)] | None = None
+    """At most so many requests to its API, evenly spaced; ``None``: as fast as it answers."""
     headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
         default_factory=dict
     )
@@ -283,6 +296,16 @@ class Settings(Section):
                 f"two providers are named {', '.join(sorted(doubled))}: each needs its own name"
             )
         return providers
+
+    def intervals_of(self, provider: ProviderSettings) -> tuple[float, float]:
+        """Seconds from one pass to the next: while jobs are open, and while none is.
+
+        Where nothing is said of the second, it is five times the first, up to ten minutes. It is
+        never less than the first.
+        """
+        interval = provider.interval or self.poll.interval
+        idle = provider.idle_interval or self.poll.idle_interval or min(5 * interval, _IDLE)
+        return interval, max(interval, idle)
 
     def secrets(self, environ: Mapping[str, str]) -> Iterator[str]:
         """Everything that must not be shown."""

@@ -113,6 +113,7 @@ class Sync:
             report.stopped = error
         except Exception as error:  # noqa: BLE001 - a defect must not end the daemon without a word
             report.stopped = errors.unexpected(error)
+        report.open = len(self._open)
         return report
 
     def _pass(self, selection: Selection, report: Report, watch: Watch) -> None:

@@ -1,4 +1,4 @@
-"""Layers around the wire: a whole reply, then patience.
+"""Layers around the wire: a whole reply, a pace, then patience.
 
 Any ``httpx.BaseTransport`` fits below them, a test's as well as the network.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -171,6 +172,43 @@ class Retrying(httpx.BaseTransport):
             or self._clock() - begun >= LONGEST_REQUEST
             or (_asked_wait(state) or 0.0) > LONGEST_RETRY_AFTER
         )
+
+    def close(self) -> None:
+        """Close the wire."""
+        self._wire.close()
+
+
+class Paced(httpx.BaseTransport):
+    """Lets requests begin at even distances, from however many threads they come."""
+
+    def __init__(
+        self,
+        wire: httpx.BaseTransport,
+        *,
+        per_second: float,
+        sleep: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wire = wire
+        self._distance = 1.0 / per_second
+        self._sleep = sleep
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next = clock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request`` when it is its turn.
+
+        Raises:
+            httpx.RequestError: no reply, or only part of one.
+        """
+        with self._lock:
+            now = self._clock()
+            turn = max(now, self._next)
+            self._next = turn + self._distance
+        if turn > now:
+            self._sleep(turn - now)
+        return self._wire.handle_request(request)
 
     def close(self) -> None:
         """Close the wire."""

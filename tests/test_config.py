@@ -93,7 +93,7 @@ def test_everything_in_a_file_is_taken() -> None:
             - {experiment: support, provider: team-*, base_model: "open-*", suffix: "support-?"}
             - {experiment: the-rest}
           open_to_jobs: [team-*, sandbox]
-        poll: {interval: 5m, workers: 3}
+        poll: {interval: 5m, idle_interval: 1h, workers: 3}
         providers:
           - name: team-a
             type: mistral
@@ -121,7 +121,8 @@ def test_everything_in_a_file_is_taken() -> None:
         {"experiment": "the-rest", "provider": "*", "base_model": "*", "suffix": "*"},
     ]
     assert found.mlflow.open_to_jobs == ("team-*", "sandbox")
-    assert (found.poll.interval, found.poll.workers) == (300, 3)
+    poll = found.poll
+    assert (poll.interval, poll.idle_interval, poll.workers) == (300, 3600, 3)
     (provider,) = found.providers
     assert (provider.name, provider.type) == ("team-a", "mistral")
     assert key_of(provider) == "key-of-team-a"
@@ -601,6 +602,36 @@ def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> No
 def test_no_other_interval_is_taken(text: str) -> None:
     """A duration that cannot be read, or is beyond reason, is a problem of its key."""
     assert problems(ONE_PROVIDER + f"poll: {{interval: {text}}}").keys() == {"poll.interval"}
+
+
+@pytest.mark.parametrize(
+    ("poll", "provider", "expected"),
+    [
+        ("", "", (60, 300)),
+        ("interval: 10s", "", (10, 50)),
+        ("interval: 5m", "", (300, 600)),
+        ("interval: 1h", "", (3600, 3600)),
+        ("idle_interval: 1h", "", (60, 3600)),
+        ("interval: 5m, idle_interval: 1m", "", (300, 300)),
+        ("interval: 1h", "interval: 30s", (30, 150)),
+        ("idle_interval: 2m", "interval: 10m", (600, 600)),
+        ("idle_interval: 1h", "idle_interval: 1m", (60, 60)),
+    ],
+)
+def test_a_provider_may_have_intervals_of_its_own(
+    poll: str, provider: str, expected: tuple[float, float]
+) -> None:
+    """What it says comes first; without a word the second is five times the first, to 10 min."""
+    own = f", {provider}" if provider else ""
+    found = loaded(f"poll: {{{poll}}}\nproviders: [{{name: openai, api_key: {KEY}{own}}}]")
+    assert found.intervals_of(found.providers[0]) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "0.09", "-1", "1001", "many", "1/s"])
+def test_a_pace_is_a_number_of_requests(text: str) -> None:
+    """As many a second; less than one in ten seconds would take longer than a request may wait."""
+    entry = f"{{name: openai, api_key: {KEY}, requests_per_second: {text}}}"
+    assert "providers[0].requests_per_second" in problems(f"providers: [{entry}]")
 
 
 @pytest.mark.parametrize("text", ["0", "65", "-1", "2.5", "many", "null", ".inf", "[8]"])

@@ -208,7 +208,8 @@ def test_a_service_that_has_ended_is_asked_less_often(
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
         syncs[1].name = "another"
-        done = thread.submit(daemon.run, syncs, interval=0.1, stopping=stopping, rarely=3.0)
+        paces = {each.name: daemon.Pace(0.1, rarely=3.0) for each in syncs}
+        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
         try:
             wait_for(lambda: ended.asked == 3)
             before = other.asked
@@ -216,6 +217,31 @@ def test_a_service_that_has_ended_is_asked_less_often(
             assert ended.asked == 3
             ended.is_open = True
             wait_for(lambda: ended.asked > 10)
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+
+
+def test_a_provider_without_open_jobs_is_asked_less_often(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With a job that trains one is asked at its pace, with none but once in a long time."""
+    busy, idle, stopping = Service(), Service(), threading.Event()
+    slow = job("ftjob-slow", seconds_per_step=1000.0)
+    with (
+        Simulator(jobs=[slow], clock=clock, intercept=busy) as first,
+        Simulator(clock=clock, intercept=idle) as second,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
+        syncs[1].name = "another"
+        paces = {each.name: daemon.Pace(0.1, idle=3600.0) for each in syncs}
+        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
+        try:
+            wait_for(lambda: idle.asked > 0 and busy.asked > 20)
+            asked = idle.asked
+            wait_for(lambda: busy.asked > 40)
+            assert idle.asked == asked
         finally:
             stopping.set()
         done.result(timeout=60)
@@ -231,7 +257,7 @@ def test_a_clock_that_is_set_back_delays_no_pass(
         done = thread.submit(
             daemon.run,
             [sync],
-            interval=3600.0,
+            paces={sync.name: daemon.Pace(3600.0)},
             stopping=stopping,
             wall=clock,
             elapsed=lambda: 0.0,
@@ -290,7 +316,7 @@ def test_observers_are_told_of_every_pass(
         done = thread.submit(
             daemon.run,
             [sync],
-            interval=3600.0,
+            paces={sync.name: daemon.Pace(3600.0)},
             stopping=stopping,
             observers=[heard],
             elapsed=lambda: next(ticks),

@@ -6,7 +6,9 @@ import contextlib
 import gzip
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -22,7 +24,7 @@ from bridge import errors, transport
 from bridge.http import Http, connect, segment
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.untrusted import Redactor
-from tests.support.world import KEY, NoSleep
+from tests.support.world import KEY, NOW, Clock, NoSleep
 
 BASE_URL = "https://provider.example/v1"
 PATH = "/fine_tuning/jobs"
@@ -279,6 +281,79 @@ def test_a_stop_ends_the_request_at_once(first: Answer | Exception) -> None:
         sleep=stopped,
         transport=httpx.MockTransport(scripted),
     )
+    with pytest.raises(errors.Stopped):
+        http.get_object(PATH)
+    assert len(scripted.requests) == 1
+
+
+# A pace
+
+
+def paced(scripted: Script, clock: Clock, per_second: float = 4.0) -> Http:
+    """A client that may begin so many requests in a second; to wait turns the clock."""
+    return connect(
+        BASE_URL,
+        headers={},
+        redactor=Redactor(),
+        sleep=clock.sleep,
+        clock=clock,
+        per_second=per_second,
+        transport=httpx.MockTransport(scripted),
+    )
+
+
+def test_requests_begin_at_even_distances() -> None:
+    """None comes sooner, whatever has gone by before; a first one does not wait."""
+    clock = Clock()
+    moments: list[float] = []
+    scripted = script(answer(200))
+    http = paced(scripted, clock)
+    for pause in (0.0, 0.0, 0.0, 9.0, 0.0, 0.1, 0.25):
+        clock.now += pause
+        http.get_object(PATH)
+        moments.append(clock.now - NOW)
+    assert moments == pytest.approx([0.0, 0.25, 0.5, 9.5, 9.75, 10.0, 10.25])
+
+
+def test_the_pace_is_one_for_all_threads() -> None:
+    """Threads that ask at once are given turns, none of them twice."""
+    frozen, waits, lock = Clock(), [], threading.Lock()
+
+    def sleep(seconds: float) -> None:
+        with lock:
+            waits.append(seconds)
+
+    wire = transport.Paced(
+        httpx.MockTransport(script(answer(200))), per_second=2.0, sleep=sleep, clock=frozen
+    )
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(wire.handle_request, [httpx.Request("GET", BASE_URL)] * 8))
+    assert sorted(waits) == pytest.approx([0.5 * turn for turn in range(1, 8)])
+
+
+def test_a_repetition_waits_for_its_turn_too() -> None:
+    """What a provider asks is to be asked less: a retry that comes early is no exception."""
+    clock = Clock()
+    paced(script(answer(500, retry_after="0"), answer(200)), clock, 0.2).get_object(PATH)
+    assert clock.now - NOW == pytest.approx(5.0)
+
+
+def test_a_stop_ends_the_wait_for_a_turn() -> None:
+    """Who waits for a turn is not asked to wait longer once the daemon is to stop."""
+    scripted = script(answer(200))
+
+    def sleep(_seconds: float) -> None:
+        raise errors.Stopped("Asked to stop")
+
+    http = connect(
+        BASE_URL,
+        headers={},
+        redactor=Redactor(),
+        sleep=sleep,
+        per_second=1.0,
+        transport=httpx.MockTransport(scripted),
+    )
+    http.get_object(PATH)
     with pytest.raises(errors.Stopped):
         http.get_object(PATH)
     assert len(scripted.requests) == 1

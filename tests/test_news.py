@@ -216,12 +216,39 @@ WELL = stopped(None)
 )
 def test_a_service_that_has_ended_is_asked_rarely(reports: list[Report], paces: list[int]) -> None:
     """Once it has said so three times in a row, until it gives an answer again."""
-    pace = Pace(60, 3600)
+    pace = Pace(60, rarely=3600)
     before = pace.seconds
     for report, expected in zip(reports, paces, strict=True):
         changes = pace.changes(report)
         assert pace.seconds == expected
         assert changes == (expected != before)
+        before = expected
+
+
+def left(jobs: int) -> Report:
+    """A pass that leaves so many jobs open."""
+    return Report(provider="openai", open=jobs)
+
+
+@pytest.mark.parametrize(
+    ("reports", "paces"),
+    [
+        ([left(0), left(0), left(1), left(2), left(0)], [300, 300, 60, 60, 300]),
+        ([left(0), stopped(DOWN), left(0)], [300, 60, 300]),  # its end is to be noticed soon
+        ([left(0), stopped(errors.Stopped("Asked to stop"))], [300, 300]),
+        ([left(0), GONE, GONE, GONE, left(0)], [300, 60, 60, 3600, 300]),
+    ],
+)
+def test_a_provider_without_open_jobs_is_asked_less_often(
+    reports: list[Report], paces: list[int]
+) -> None:
+    """What a pass leaves open says when the next one is made."""
+    pace = Pace(60, 300, 3600)
+    assert pace.seconds == 60
+    before = 60
+    for report, expected in zip(reports, paces, strict=True):
+        assert pace.changes(report) == (expected != before)
+        assert pace.seconds == expected
         before = expected
 
 

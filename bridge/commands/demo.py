@@ -88,7 +88,8 @@ def _live(mlflow_url: str, stopping: threading.Event, children: Children) -> int
             + "".join(f"  {name:8}{url}\n" for name, url in _links(bridge.tracking, jobs[0].id))
             + "\nThe hosted jobs train for about a minute and a half. Ctrl-C stops everything.\n"
         )
-        daemon.run(bridge.syncs, interval=2.0, stopping=stopping, leave=lambda _code: None)
+        paces = {sync.name: daemon.Pace(2.0) for sync in bridge.syncs}
+        daemon.run(bridge.syncs, paces=paces, stopping=stopping, leave=lambda _code: None)
     return 0
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from bridge import daemon, log
 from bridge.assembly import assemble, redactor_of
+from bridge.daemon import Pace
 from bridge.settings import Settings
 
 
@@ -16,6 +17,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
     """Make passes until a signal; returns the exit code."""
     log.set_up(redactor_of(settings, environ))
     stopping = threading.Event()
+    paces = {each.name: Pace(*settings.intervals_of(each)) for each in settings.providers}
     with daemon.stop_on_signals(stopping), assemble(settings, environ, stopping) as bridge:
         structlog.get_logger().info(
             "started",
@@ -23,5 +25,5 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
             interval=f"{settings.poll.interval:g} s",
             mlflow=bridge.tracking.shown_uri,
         )
-        daemon.run(bridge.syncs, interval=settings.poll.interval, stopping=stopping)
+        daemon.run(bridge.syncs, paces=paces, stopping=stopping)
     return 0
