@@ -107,9 +107,8 @@ def run(
         elapsed: seconds that only go forward.
     """
     told = Observers((_Log(), *observers))
-    scheduler = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(len(syncs))}, timezone=UTC
-    )
+    pool = ThreadPoolExecutor(len(syncs))
+    scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
     for sync in syncs:
         scheduler.add_job(
             _pass,
@@ -130,7 +129,9 @@ def run(
             for sync in syncs:
                 scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
     log.info("stopping", reason="finishing what is under way")
-    finished = threading.Thread(target=scheduler.shutdown, daemon=True)
+    # It holds its lock as long as it waits, and a pass under way may want that.
+    scheduler.shutdown(wait=False)
+    finished = threading.Thread(target=pool.shutdown, daemon=True)
     finished.start()
     finished.join(GRACE)
     if finished.is_alive():

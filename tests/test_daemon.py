@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge import daemon
 from bridge.ledger import Ledger
@@ -337,6 +338,43 @@ def test_observers_are_told_of_every_pass(
     assert heard.seconds[0] >= 5.0
     assert heard.seconds[0] % 5.0 == 0.0
     assert begun + 3000 < heard.moments[0] < time.time() + 4200
+
+
+def test_a_pass_under_way_ends_in_order(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """It is finished when the daemon is to stop, tells its observers, and nothing is cut off."""
+    asked, release, stopping = threading.Event(), threading.Event(), threading.Event()
+    heard, codes = Heard(), list[int]()
+
+    def hang(_: Request) -> Reply | None:
+        asked.set()
+        release.wait(60)
+        return None
+
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=hang) as simulator,
+        ThreadPoolExecutor(1) as thread,
+        capture_logs() as lines,
+    ):
+        sync = make_sync(simulator, tracking, executor, clock)
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            interval=3600.0,
+            stopping=stopping,
+            observers=[heard],
+            leave=codes.append,
+        )
+        try:
+            wait_for(asked.is_set)
+            stopping.set()
+            wait_for(lambda: "stopping" in [line["event"] for line in lines])
+        finally:
+            release.set()
+        done.result(timeout=60)
+    assert codes == []
+    assert "openai ended" in heard.told
 
 
 def wait_for(condition: Callable[[], object]) -> None:
