@@ -2,7 +2,8 @@
 
 Several processes may have created a run for one job; then all of them come to the same answer:
 
-    an active run exists    the one with the smallest id carries the job; others of ours go
+    an active run exists    the one with the smallest id carries the job; others of ours go, but
+                            those that have everything not before that one has everything too
     only deleted runs       their user wants none: the job is left alone
     no run                  one is to be created
 """
@@ -77,6 +78,10 @@ class Ledger:
     """By job id the run that carries it."""
     losers: list[str] = field(default_factory=list)
     """Runs to delete: created by the bridge for a job that another run carries."""
+    spares: dict[str, str] = field(default_factory=dict)
+    """Runs with everything, and their jobs: to delete once the run that carries the job has
+    everything too. Whoever was to complete that one may be dead, and its provider forget the job.
+    """
     rivals: list[str] = field(default_factory=list)
     """Other runs of such jobs, which are not the bridge's to delete."""
     ends: Counter[str] = field(default_factory=Counter)
@@ -111,12 +116,7 @@ def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
             # A run that is created while pages are read shows another one twice.
             claims[run.job_id] = claim
     for job_id, rivals in contested.items():
-        ledger.run_ids[job_id] = min(rivals)
-        winner = claims[job_id] = rivals.pop(min(rivals))
-        for loser, rival in rivals.items():
-            # Another experiment's may be there on purpose: the configuration was another then.
-            is_lost = rival.is_ours and rival.experiment_id == winner.experiment_id
-            (ledger.losers if is_lost else ledger.rivals).append(loser)
+        claims[job_id] = _decide(ledger, job_id, rivals)
     for job_id, claim in claims.items():
         if claim.open is None:
             ledger.settled.add(job_id)
@@ -125,6 +125,21 @@ def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
             ledger.settled.discard(job_id)
             ledger.open[job_id] = claim.open
     return ledger
+
+
+def _decide(ledger: Ledger, job_id: str, rivals: dict[str, _Claim]) -> _Claim:
+    """The claim that counts; what becomes of the other runs goes into the ledger."""
+    ledger.run_ids[job_id] = min(rivals)
+    winner = rivals.pop(min(rivals))
+    for loser, rival in rivals.items():
+        # Another experiment's may be there on purpose: the configuration was another then.
+        if not rival.is_ours or rival.experiment_id != winner.experiment_id:
+            ledger.rivals.append(loser)
+        elif winner.open is not None and rival.open is None:
+            ledger.spares[loser] = job_id
+        else:
+            ledger.losers.append(loser)
+    return winner
 
 
 class _Claim(NamedTuple):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bridge import tags
 from bridge.inventory import farewell
@@ -19,6 +19,9 @@ from bridge.model import JobStatus
 from bridge.tracking import Tracking, Written
 from bridge.tracking.registry import ALIAS
 from bridge.tracking.upkeep import MadeModel, MadeVersion
+
+GIVE_UP: Final = "delete the unfinished one"
+"""What to do about a run if another one of its job has everything."""
 
 _Made = TypeVar("_Made", MadeModel, MadeVersion)
 
@@ -66,6 +69,24 @@ class Survey:
                 remedy="delete it" if is_lost else "delete the one that you do not want",
                 mend=partial(self.tracking.delete, [run_id]) if is_lost else None,
             )
+        for job_id, finished in {
+            job_id: run_id for run_id, job_id in ledger.spares.items()
+        }.items():
+            run = ledger.open[job_id]
+            yield Finding(
+                job_id=job_id,
+                run_id=run.run_id,
+                link=self.tracking.link(run.experiment_id, run.run_id),
+                what=f"it is {run.status} although run {finished} has everything of its job",
+                remedy=GIVE_UP,
+                mend=partial(self._give_up, run.run_id),
+            )
+
+    def _give_up(self, run_id: str) -> None:
+        """Delete a run, unless it has everything by now: then the next pass deletes the other."""
+        run = self.tracking.run(run_id)
+        if run is not None and not run.is_final:
+            self.tracking.delete([run_id])
 
     def _place(self, run: RunState) -> str:
         whose = "a run" if run.is_ours else "a run that the bridge did not create"

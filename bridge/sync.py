@@ -33,6 +33,7 @@ from bridge.one_job import JobSync, Manner, Task
 from bridge.providers import Provider
 from bridge.report import Kind, Known, Outcome, Report, Selection, Watch
 from bridge.routing import Router
+from bridge.spares import Spares
 from bridge.tracking import Tracking
 
 _MORE_ROUNDS: Final = 3
@@ -81,6 +82,7 @@ class Sync:
             stop_if_asked=self._stop_if_asked,
         )
         self._lineage = Lineage(name, tracking)
+        self._spares = Spares(tracking)
         # A cache of what MLflow and the provider say; a new process starts without it.
         self._settled: set[str] = set()
         """Jobs with nothing left to do: MLflow has everything, or its user deleted the run."""
@@ -129,6 +131,7 @@ class Sync:
             contested = errors.RunChanged("Other processes keep changing its run")
             self._count(self._sync_job.failed(job_id, contested), report, watch)
         if not report.is_dry:
+            self._spares.let_go(self._runs_of, settled=self._settled, vanished=self._vanished)
             self._lineage.tell(self._everywhere())
             self._announced.tell()
 
@@ -198,6 +201,7 @@ class Sync:
         ledger = resolve(self._seen(runs) if first else runs, is_complete=first)
         if not is_dry:
             self._tracking.delete(ledger.losers)
+            self._spares.saw(ledger)
         self._settled |= ledger.settled
         self._settled -= ledger.open.keys()
         self._open |= ledger.open.keys()
@@ -328,7 +332,8 @@ class Sync:
             created[job_id]: ledger.run_ids[job_id] for job_id in lost & ledger.run_ids.keys()
         }
         # Those that another process has deleted too: they were still written to.
-        self._tracking.delete(sorted({*ledger.losers, *winners}))
+        self._tracking.delete(sorted({*ledger.losers, *winners} - ledger.spares.keys()))
+        self._spares.saw(ledger)
         self._lineage.carried_by(winners)
         self._settled -= lost
         return lost

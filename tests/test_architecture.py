@@ -79,6 +79,7 @@ _NAMED: Final = (
     "bridge.one_job",
     "bridge.lineage",
     "bridge.announced",
+    "bridge.spares",
     "bridge.sync",
     "bridge.survey",
     # What is wanted, and putting it together.

@@ -361,7 +361,7 @@ def test_a_pass_under_way_ends_in_order(
         done = thread.submit(
             daemon.run,
             [sync],
-            interval=3600.0,
+            paces={sync.name: daemon.Pace(3600.0)},
             stopping=stopping,
             observers=[heard],
             leave=codes.append,

@@ -284,17 +284,23 @@ def test_each_job_is_read_once(healthy: Place, provided: Provided) -> None:
 # Doubles
 
 
-def twin(place: Place, experiment: str = EXPERIMENT, **changes: str) -> str:
-    """A second run of the job, created like the first one, which carries on with it."""
+def twin(
+    place: Place,
+    experiment: str = EXPERIMENT,
+    changes: Mapping[str, str] | None = None,
+    *,
+    is_first: bool = False,
+) -> str:
+    """A second run of the job, created like the first one, which carries on with it or does not."""
     client, run = client_of(place.uri), place.run()
     found = client.get_experiment_by_name(experiment)
     where = found.experiment_id if found else client.create_experiment(experiment)
     names = ("fine_tuning_provider", "fine_tuning_job_id", "fine_tuning_bridge")
-    tags = {name: run.data.tags[name] for name in names} | changes
+    tags = {name: run.data.tags[name] for name in names} | dict(changes or {})
     while True:
         run_id = str(client.create_run(where, tags=tags).info.run_id)
         # The smallest id carries the job, and MLflow makes ids up.
-        if run_id > run.info.run_id:
+        if (run_id < run.info.run_id) == is_first:
             return run_id
         client.delete_run(run_id)
 
@@ -311,6 +317,20 @@ def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[]
     assert healthy.whole == undisturbed()
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_of_two_runs_of_a_job_the_finished_one_stays(
+    healthy: Place, provided: Provided, *, is_gone: bool
+) -> None:
+    """Also where the other has the smallest id, and whether or not it could be completed."""
+    finished, other = healthy.run_id(), twin(healthy, is_first=True)
+    if is_gone:
+        provided.lost.add(JOB)
+    (finding,) = mended(healthy).findings
+    assert (finding["job"], finding["run"]) == (JOB, other)
+    assert finished in str(finding["what"])
+    assert healthy.run_id() == finished
+
+
 @pytest.mark.parametrize(
     ("experiment", "changes", "words"),
     [
@@ -322,7 +342,7 @@ def test_other_runs_of_a_job_are_told(
     healthy: Place, experiment: str, changes: dict[str, str], words: str
 ) -> None:
     """Another experiment's may be there on purpose, and a user's own is never deleted."""
-    rival = twin(healthy, experiment, **changes)
+    rival = twin(healthy, experiment, changes)
     before = dump(healthy.database)
     for arguments in ((), ("--fix",)):
         found = healthy.doctor(

@@ -38,6 +38,7 @@ def test_every_process_comes_to_the_same_answer(found: list[RunState], random: R
     one, other = resolve(found), resolve(shuffled)
     assert (one.open, one.settled, one.run_ids) == (other.open, other.settled, other.run_ids)
     assert sorted(one.losers) == sorted(other.losers)
+    assert one.spares == other.spares
 
 
 @given(many)
@@ -88,10 +89,23 @@ def test_only_runs_of_the_winners_experiment_are_deleted(found: list[RunState]) 
 
 
 @given(many)
-def test_each_active_run_carries_its_job_or_is_told_of(found: list[RunState]) -> None:
-    """It is the one that counts, one to delete, or a rival that stays: none is passed over."""
+def test_what_is_finished_is_not_given_up_for_what_is_not(found: list[RunState]) -> None:
+    """A run with everything goes only once the one that carries the job has everything too."""
     ledger = resolve(found)
-    told = [*ledger.run_ids.values(), *ledger.losers, *ledger.rivals]
+    by_id = {run.run_id: run for run in found}
+    for loser in ledger.losers:
+        assert by_id[loser].job_id not in ledger.open or not by_id[loser].is_final
+    for spare, job_id in ledger.spares.items():
+        assert by_id[spare].job_id == job_id
+        assert by_id[spare].is_final
+        assert job_id in ledger.open
+
+
+@given(many)
+def test_each_active_run_carries_its_job_or_is_told_of(found: list[RunState]) -> None:
+    """It is the one that counts, one to delete, now or later, or a rival that stays."""
+    ledger = resolve(found)
+    told = [*ledger.run_ids.values(), *ledger.losers, *ledger.spares, *ledger.rivals]
     assert sorted(told) == sorted({run.run_id for run in found if not run.is_deleted})
 
 

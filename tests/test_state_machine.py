@@ -156,8 +156,9 @@ class World(RuleBasedStateMachine):
         """Its provider no longer knows it; what is recorded is all that there will ever be."""
         job_id = data.draw(st.sampled_from(sorted(self.jobs.keys() - self.vanished.keys())))
         self.simulator.remove(job_id)
-        run = self._carriers().get(job_id)
-        self.vanished[job_id] = rows_of(self.uri, run) if run else ()
+        self.vanished[job_id] = ()
+        if run := self._carriers().get(job_id):
+            self.vanished[job_id] = rows_of(self.uri, run)
 
     @rule(rate=st.sampled_from([0.0, 0.0, 0.3, 1.0]))
     def replies_turn(self, rate: float) -> None:
@@ -346,10 +347,24 @@ class World(RuleBasedStateMachine):
         return int(self.jobs[job_id].step_at(step)) * 1000
 
     def _carriers(self) -> dict[str, Run]:
-        """Of all runs of a job, those in the trash too, the one that all bridges agree on."""
-        runs = [*active_runs(self.uri), *deleted_runs(self.uri)]
-        runs.sort(key=lambda run: str(run.info.run_id), reverse=True)
-        return {run.data.tags[JOB]: run for run in runs}
+        """Of all runs of a job, those in the trash too, the one that all bridges agree on.
+
+        Where its job has vanished that is one that is finished, if there is any.
+        """
+        runs = {run.info.run_id: run for run in deleted_runs(self.uri)}
+        active = {run.info.run_id: run for run in active_runs(self.uri)}
+
+        def rank(run_id: str) -> tuple[bool, str]:
+            found = active.get(run_id)
+            is_last = found is not None and found.info.status in RUN_STATUS.values()
+            is_last_hope = is_last and runs[run_id].data.tags[JOB] in self.vanished
+            return not is_last_hope, run_id
+
+        runs |= active
+        carriers: dict[str, Run] = {}
+        for run_id in sorted(runs, key=rank):
+            carriers.setdefault(runs[run_id].data.tags[JOB], runs[run_id])
+        return carriers
 
     def _drawn(self, data: st.DataObject) -> Run | None:
         runs = {run.data.tags[JOB]: run for run in active_runs(self.uri)}

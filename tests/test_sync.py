@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from mlflow import MlflowClient
+
 from bridge.errors import JobVanished, NotFound
+from bridge.plan import Plan
 from bridge.report import Kind, Selection, Watch
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
-from bridge.tracking import Tracking
+from bridge.tracking import Tracking, Written
 from bridge.vocabulary import Vocabulary
 from tests.support.recorded import active_runs, deleted_runs, recorded
 from tests.support.world import Clock, job, make_sync
@@ -172,6 +176,66 @@ def test_two_bridges_at_once_leave_one_run_a_job(
         assert len(deleted_runs(uri)) == 6
         assert +alone.run().jobs == Counter({Kind.UNCHANGED: 6})
         assert recorded(uri) == found
+
+
+class Raced(Tracking):
+    """Another process has begun a run of the same job, one with a smaller id, and died."""
+
+    def __init__(self, uri: str, afterwards: Callable[[], None]) -> None:
+        super().__init__(uri)
+        self._afterwards = afterwards
+        self.other = ""
+
+    def finish(self, written: Written, plan: Plan) -> None:
+        """Its run shows once this process has finished its own."""
+        super().finish(written, plan)
+        if self.other:
+            return
+        mlflow = MlflowClient(tracking_uri=self.uri)
+        self.other = written.run_id
+        while self.other >= written.run_id:  # MLflow makes ids up
+            if self.other != written.run_id:
+                mlflow.delete_run(self.other)
+            run = mlflow.create_run(written.experiment_id, start_time=plan.start_time)
+            self.other = str(run.info.run_id)
+        for name, value in plan.tags.items():
+            mlflow.set_tag(self.other, name, value)
+        self._afterwards()
+
+
+def test_a_lost_race_is_no_loss_where_the_winner_has_died(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The run that counts is completed first; only then does the finished one go."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 200
+        tracking = Raced(uri, lambda: None)
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+        rows = recorded(uri)
+        (active,) = active_runs(uri)
+        assert active.info.run_id == tracking.other
+        assert rows["ftjob-a"].status == "FINISHED"
+        assert len(rows["ftjob-a"].rows) > 12
+        assert +make_sync(simulator, Tracking(uri), executor, clock).run().jobs == Counter(
+            {Kind.UNCHANGED: 1}
+        )
+        assert recorded(uri) == rows
+
+
+def test_a_lost_race_is_no_loss_where_the_provider_forgets_the_job(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The run that counts can no longer be completed: then the finished one stays."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 200
+        tracking = Raced(uri, lambda: simulator.remove("ftjob-a"))
+        ((job_id, error),) = make_sync(simulator, tracking, executor, clock).run().failures
+        assert (job_id, type(error)) == ("ftjob-a", JobVanished)
+        rows = recorded(uri)["ftjob-a"]
+        assert (rows.status, len(rows.rows) > 0) == ("FINISHED", True)
+        assert tracking.other in {run.info.run_id for run in deleted_runs(uri)}
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        assert recorded(uri)["ftjob-a"] == rows
 
 
 def test_a_run_that_its_user_deleted_stays_deleted(

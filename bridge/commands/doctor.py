@@ -21,7 +21,7 @@ from bridge.plan import Plan
 from bridge.providers import TYPES
 from bridge.report import Kind, Outcome, Report, Selection, Watch
 from bridge.settings import ProviderSettings, Settings
-from bridge.survey import Finding, Survey
+from bridge.survey import GIVE_UP, Finding, Survey
 from bridge.sync import Sync
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
@@ -180,6 +180,8 @@ class _Notes(Watch):
         self._tracking = tracking
         self._watch = watch
         self._fix = fix
+        found = (each.finding for each in chart.treated)
+        self._given_up = {finding.run_id for finding in found if finding.remedy == GIVE_UP}
 
     def listed(self, provider: str, jobs: int) -> None:
         if self._watch:
@@ -191,6 +193,8 @@ class _Notes(Watch):
         plan, run = outcome.plan, outcome.run
         # What has only just ended has its last data still to come, as a pass knows.
         if plan is None or run is None or plan.is_empty or plan.is_settling:
+            return
+        if run.run_id in self._given_up:
             return
         finding = _compared(run, plan, self._tracking.link(run.experiment_id, run.run_id))
         is_fixed = self._fix and outcome.error is None
