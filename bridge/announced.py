@@ -5,13 +5,12 @@ Providers announce them at any time, also long after a job has ended and its run
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from bridge import tags
 from bridge.ledger import RunState
-from bridge.model import Job
+from bridge.model import Job, JobStatus
 from bridge.providers import Provider
 from bridge.providers.shutdowns import shutdown_of
 from bridge.tracking import Tracking
@@ -20,13 +19,12 @@ _DAY: Final = 86_400_000
 
 
 class Announced:
-    """The dates of one provider, and the runs that lack theirs. ``of`` is thread-safe."""
+    """The dates of one provider, and the runs that lack theirs."""
 
     def __init__(self, provider: Provider, tracking: Tracking, now: Callable[[], int]) -> None:
         self._provider = provider
         self._tracking = tracking
         self._now = now
-        self._lock = threading.Lock()
         self._dates: Mapping[str, int] = {}
         self._asked_at: int | None = None
         self._late: dict[str, str] = {}
@@ -35,20 +33,28 @@ class Announced:
     def have_changed(self) -> bool:
         """Whether a day has passed, and the provider announces other dates by now."""
         before = self._dates
-        return self._asked_at is not None and self._today() != before
+        return self._asked_at is not None and self.dates() != before
 
-    def of(self, job: Job) -> int | None:
-        """When the model that a finished job has made is shut down, Unix milliseconds."""
-        if job.fine_tuned_model is None or not job.status.is_final:
-            return None
-        return shutdown_of(self._today(), job.fine_tuned_model, job.base_model)
+    def dates(self) -> Mapping[str, int]:
+        """By model when it is shut down, Unix milliseconds, as the provider says today."""
+        now = self._now()
+        # A clock that was set back must not keep the old dates for longer than a day.
+        if self._asked_at is None or abs(now - self._asked_at) >= _DAY:
+            self._dates = self._provider.shutdowns()
+            self._asked_at = now
+        return self._dates
+
+    def needed_for(self, listed: Job | None) -> Mapping[str, int] | None:
+        """The dates for a look at a job; ``None`` where they are not worth a request yet."""
+        is_over = listed is None or listed.status is JobStatus.SUCCEEDED
+        return self.dates() if is_over or self._asked_at is not None else None
 
     def saw(self, run: RunState) -> None:
         """Take a run into account that MLflow has already."""
         model = run.tags.get(tags.MODEL)
         if model is None or run.is_deleted or not run.is_final:
             return
-        day = tags.day(shutdown_of(self._today(), model, run.tags.get(tags.BASE_MODEL)))
+        day = tags.day(shutdown_of(self.dates(), model, run.tags.get(tags.BASE_MODEL)))
         if day is not None and day != run.tags.get(tags.SHUTDOWN):
             self._late[run.run_id] = day
 
@@ -62,12 +68,3 @@ class Announced:
             run_id, day = next(iter(self._late.items()))
             self._tracking.tag(run_id, tags.SHUTDOWN, day)
             del self._late[run_id]
-
-    def _today(self) -> Mapping[str, int]:
-        with self._lock:
-            now = self._now()
-            # A clock that was set back must not keep the old dates for longer than a day.
-            if self._asked_at is None or abs(now - self._asked_at) >= _DAY:
-                self._dates = self._provider.shutdowns()
-                self._asked_at = now
-            return self._dates

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bridge import entra, http, transport
-from bridge.carrier import Claims
 from bridge.errors import Stopped
 from bridge.one_job import Manner
 from bridge.providers import TYPES, Provider
@@ -127,7 +126,6 @@ def assemble(
     """The bridge, ready to make passes; its connections and threads end with the context."""
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
-    claims: Claims = {}
     with contextlib.ExitStack() as stack:
         syncs = [
             Sync(
@@ -142,7 +140,6 @@ def assemble(
                 executor=stack.enter_context(ThreadPoolExecutor(settings.poll.workers)),
                 now=now_ms,
                 is_stopping=stopping.is_set,
-                claims=claims,
             )
             for provider in settings.providers
         ]

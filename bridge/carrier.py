@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Final
 
-from bridge import errors
+from bridge import errors, tags
 from bridge.ledger import RunState, resolve
 from bridge.model import Job
 from bridge.routing import RUN_KEY, Route, Router
 from bridge.tracking import Tracking
+from bridge.untrusted import clean
 
-Claims = dict[str, tuple[str, str]]
-"""By run id the provider and the job that continue it."""
+_LONGEST_CLAIM: Final = 500
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +39,6 @@ class Finder:
     router: Router
     metrics: tuple[str, ...]
     """What the runs of a new experiment are compared by."""
-    places: set[str] = field(default_factory=set)
-    """Ids of the experiments that it has let runs be written in."""
-    claims: Claims = field(default_factory=dict)
-    """Shared by all finders: of several jobs that name one run, one gets it."""
 
     def experiment(self, name: str, *, is_dry: bool) -> str | None:
         """The id of an experiment, which is created unless nothing is to be written.
@@ -50,12 +48,9 @@ class Finder:
             TrackingError: only a job's metadata does.
         """
         one_job = name not in self.router.experiments
-        found = self.tracking.experiment(
+        return self.tracking.experiment(
             name, create=not is_dry, metrics=self.metrics, one_job=one_job
         )
-        if found:
-            self.places.add(found)
-        return found
 
     def find(self, job: Job, *, is_dry: bool) -> Carrier:
         """The run of a job, among deleted ones too.
@@ -72,7 +67,7 @@ class Finder:
         run = found.open.get(job.id)
         is_settled = job.id in found.settled
         if run is None and not is_settled and route.run_id:
-            return self._adopted(job, route, home)
+            return self._adopted(job, route, home, is_dry=is_dry)
         return Carrier(
             route=route,
             experiment_id=home,
@@ -89,12 +84,12 @@ class Finder:
                 carrier = replace(carrier, run=run, experiment_id=run.experiment_id)
         return replace(carrier, is_settled=carrier.run is None)
 
-    def _adopted(self, job: Job, route: Route, home: str | None) -> Carrier:
+    def _adopted(self, job: Job, route: Route, home: str | None, *, is_dry: bool) -> Carrier:
         """The run that the job's metadata names, if it may be continued."""
         run = self.tracking.run(route.run_id or "")
         if run and run.is_deleted and run.job_id == job.id:
             return Carrier(route=route, experiment_id=home, is_settled=True)
-        problem = self._problem(job, run)
+        problem = self._problem(job, run, is_dry=is_dry)
         if run is None or problem:
             refused = f"its metadata {RUN_KEY} names a run that {problem}: it gets one of its own"
             route = Route(
@@ -103,7 +98,6 @@ class Finder:
                 refused=(*route.refused, refused),
             )
             return Carrier(route=route, experiment_id=home)
-        self.places.add(run.experiment_id)
         return Carrier(
             route=route,
             experiment_id=run.experiment_id,
@@ -112,7 +106,7 @@ class Finder:
             run_id=run.run_id,
         )
 
-    def _problem(self, job: Job, run: RunState | None) -> str:
+    def _problem(self, job: Job, run: RunState | None, *, is_dry: bool) -> str:
         """Why a run cannot carry a job; empty if it can."""
         if run is None:
             return "does not exist"
@@ -130,7 +124,10 @@ class Finder:
             return "is in an experiment that cannot be read"
         if name not in self.router.experiments and not self.router.is_open(name):
             return f"is in the experiment {name!r}, which mlflow.open_to_jobs does not allow"
-        # Several jobs may be looked at now, and the run carries none of them yet.
-        own = (self.router.provider, job.id)
-        claimed = self.claims.setdefault(run.run_id, own)
-        return "" if claimed == own else f"carries another job ({claimed[1]} of {claimed[0]})"
+        if run.job_id and run.provider:
+            return ""
+        # Several jobs may be looked at now, here and elsewhere, and the run carries none yet.
+        own = clean(f"{job.id} of {self.router.provider}", _LONGEST_CLAIM)
+        found = run.params.get(tags.CLAIM)
+        holder = found or (own if is_dry else self.tracking.claim(run.run_id, own))
+        return "" if holder == own else f"carries another job ({clean(holder, _LONGEST_CLAIM)})"

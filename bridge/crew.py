@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Final
 
-from bridge.errors import ProviderDown, Stopped, TrackingDown
+from bridge.errors import BridgeError, ProviderDown, Stopped, TrackingDown, WorkerLost
+from bridge.one_job import Task
 from bridge.report import Outcome
-
-Task = Callable[[], Outcome]
+from bridge.untrusted import one_line
 
 _ENDS_ALL: Final = (ProviderDown, TrackingDown, Stopped)
 
@@ -18,11 +18,12 @@ _ENDS_ALL: Final = (ProviderDown, TrackingDown, Stopped)
 class Crew:
     """Works off tasks in the threads, or on the cluster, of an executor."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, work: Callable[[Task], Outcome]) -> None:
         self.unreached = 0
         """Tasks that were known of but not done when the work ended early."""
         self._executor = executor
-        self._pending: set[Future[Outcome]] = set()
+        self._work = work
+        self._pending: dict[Future[Outcome], Task] = {}
         self._finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
         self._stop: Exception | None = None
 
@@ -36,8 +37,8 @@ class Crew:
         """
         try:
             for task in tasks:
-                future = self._executor.submit(task)
-                self._pending.add(future)
+                future = self._executor.submit(self._work, task)
+                self._pending[future] = task
                 future.add_done_callback(self._finished.put)
                 while not self._finished.empty():
                     yield from self._next()
@@ -55,11 +56,11 @@ class Crew:
     def _next(self) -> Iterator[Outcome]:
         """The next outcome; none of a task that was cancelled or could not be done."""
         future = self._finished.get()
-        self._pending.discard(future)
+        task = self._pending.pop(future)
         if future.cancelled():
             self.unreached += 1
             return
-        outcome = future.result()
+        outcome = _outcome(future, task)
         if isinstance(outcome.error, _ENDS_ALL):
             self.unreached += 1
             if not isinstance(self._stop, _ENDS_ALL):
@@ -72,3 +73,14 @@ class Crew:
         """Let go of what has not begun; each leaves the set when its turn in the queue comes."""
         for future in tuple(self._pending):
             future.cancel()
+
+
+def _outcome(future: Future[Outcome], task: Task) -> Outcome:
+    """What became of a task; its worker may not have lived to tell."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if not isinstance(error, BridgeError):
+        said = one_line(f"{type(error).__name__}: {error}", 200)
+        error = WorkerLost(f"Its worker could not finish ({said})", "The next pass does it again")
+    return Outcome.failed(task.provider, task.job_id, error)

@@ -5,6 +5,7 @@
     BridgeError                 also itself, for a defect of the bridge's own
     ├── ConfigError             the user mends the configuration; every problem is listed
     ├── Stopped                 the user asked to stop; the next pass goes on from here
+    ├── WorkerLost              the process that did a job has died: the next pass does it again
     ├── ProviderError           one request failed: its job is reported, the others go on
     │   ├── Forbidden           403
     │   ├── NotFound            404, 410: gone, or never there
@@ -32,6 +33,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 
 class BridgeError(Exception):
@@ -47,6 +49,10 @@ class BridgeError(Exception):
         self.remedy = remedy
         super().__init__(f"{sentence}. {remedy}".rstrip(". ") + ".")
 
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        """What a worker sends home of it; without the cause, which may hold connections."""
+        return type(self), (self.sentence, self.remedy)
+
 
 class ConfigError(BridgeError):
     """The configuration or the command line does not hold.
@@ -59,9 +65,17 @@ class ConfigError(BridgeError):
         self.problems = tuple(problems)
         super().__init__("; ".join(problem.rstrip(".") for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        """The problems, of which the rest follows."""
+        return type(self), (self.problems,)
+
 
 class Stopped(BridgeError):
     """Asked to stop."""
+
+
+class WorkerLost(BridgeError):
+    """The process that worked on a job has died, or could not take it."""
 
 
 class ProviderError(BridgeError):

@@ -1,4 +1,8 @@
-"""One job: read it, decide, write what is new. Runs in a worker."""
+"""One job: read it, decide, write what is new. Runs in a worker, perhaps on another machine.
+
+What a worker needs to know of one job travels in the task, and what it has learned in the outcome:
+between two jobs it keeps nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from bridge.ledger import RunState
 from bridge.model import IsLogged, Job, Meaning, Snapshot
 from bridge.plan import Plan, Recorded, make_plan, steps_with
 from bridge.providers import Provider
+from bridge.providers.shutdowns import shutdown_of
 from bridge.report import Kind, Known, Outcome
 from bridge.tracking import METRICS, Tracking, Written
 from bridge.vocabulary import Vocabulary
@@ -21,12 +26,16 @@ from bridge.vocabulary import Vocabulary
 class Task:
     """A job that needs a look, with what the pass knows of it already."""
 
+    provider: str
+    """Its name in the configuration."""
     job_id: str
     listed: Job | None
     """The job as this pass has listed it, if it has."""
     carrier: Carrier | None
     """``None``: its run is not known and has to be looked for."""
     known: Known | None
+    shutdowns: Mapping[str, int] | None = None
+    """By model when its provider shuts it down, Unix milliseconds; ``None``: not asked yet."""
     is_dry: bool
     """Plan only."""
     is_thorough: bool = False
@@ -65,8 +74,6 @@ class JobSync:
     tracking: Tracking
     finder: Finder
     manner: Manner
-    shutdown_of: Callable[[Job], int | None]
-    """When the model that a job has made is shut down, Unix milliseconds."""
     now: Callable[[], int]
     stop_if_asked: Callable[[], None]
 
@@ -76,20 +83,16 @@ class JobSync:
             self.stop_if_asked()
             return self._checked(task) if task.is_thorough else self._followed(task)
         except errors.BridgeError as error:
-            return self.failed(task.job_id, error)
+            return Outcome.failed(self.name, task.job_id, error)
         except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
-            return self.failed(task.job_id, errors.unexpected(error))
-
-    def failed(self, job_id: str, error: errors.BridgeError) -> Outcome:
-        """The outcome of a job that is lost for this pass."""
-        return Outcome(provider=self.name, job_id=job_id, kind=Kind.FAILED, error=error)
+            return Outcome.failed(self.name, task.job_id, errors.unexpected(error))
 
     def _followed(self, task: Task) -> Outcome:
         job = task.listed or self._job(task.job_id)
         carrier = task.carrier or self.finder.find(job, is_dry=task.is_dry)
         if carrier.is_settled:
             return self._untouched(task, Kind.UNCHANGED)
-        return replace(self._synced(job, carrier, task), run=carrier.run)
+        return self._synced(job, carrier, task)
 
     def _checked(self, task: Task) -> Outcome:
         """A run that should have everything. Others are for a pass to create and to go on with."""
@@ -106,7 +109,7 @@ class JobSync:
             return self._untouched(task, Kind.UNCHANGED if found.is_settled else Kind.NEW)
         if not (run.is_final or job.status.is_final):
             return self._untouched(task, Kind.UNCHANGED)
-        return replace(self._synced(job, carrier, task), run=run)
+        return self._synced(job, carrier, task)
 
     def _ended(self, task: Task, run: RunState | None) -> Outcome:
         """An open run whose job is gone: nobody else would ever end it."""
@@ -115,7 +118,8 @@ class JobSync:
         plan = farewell(run, self.provider.statuses.get(run.tags.get(tags.STATUS, "")))
         if not task.is_dry:
             self.tracking.finish(Written.of(run), plan)
-        return replace(self._outcome(plan, None, run.run_id, {}), run=run)
+        carrier = Carrier(experiment_id=run.experiment_id, run=run)
+        return self._outcome(plan, carrier, None, run.run_id, {})
 
     def _untouched(self, task: Task, kind: Kind) -> Outcome:
         return Outcome(provider=self.name, job_id=task.job_id, kind=kind)
@@ -158,7 +162,8 @@ class JobSync:
             inventory = self.tracking.inventory(run, plan, recorded.models, archive.ARTIFACT_PATH)
             plan = lacking(plan, recorded, inventory, manifest=archive.MANIFEST)
         if carrier.experiment_id is None or task.is_dry or plan.is_empty:
-            return self._outcome(plan, recorded, plan.run_id, recorded.models if recorded else {})
+            models = recorded.models if recorded else {}
+            return self._outcome(plan, carrier, recorded, plan.run_id, models)
         written = self.tracking.record(carrier.experiment_id, plan, run)
         if recorded:
             written = replace(written, model_ids={**recorded.models, **written.model_ids})
@@ -166,11 +171,11 @@ class JobSync:
             plan = self._archived(plan, written)
         except errors.BridgeError as error:
             # All else is recorded: the pass counts it, and tells of the models.
-            outcome = self._outcome(plan, recorded, written.run_id, written.model_ids)
+            outcome = self._outcome(plan, carrier, recorded, written.run_id, written.model_ids)
             return replace(outcome, kind=Kind.FAILED, error=error)
         self.tracking.register(written, plan)
         self.tracking.finish(written, plan)
-        return self._outcome(plan, recorded, written.run_id, written.model_ids)
+        return self._outcome(plan, carrier, recorded, written.run_id, written.model_ids)
 
     def _vocabulary(self, run: RunState | None) -> Vocabulary:
         """The one that a run is logged under; to change it is for ``backfill --rename``."""
@@ -193,8 +198,12 @@ class JobSync:
             snapshot = self.provider.read(snapshot.job, is_logged=is_logged, keep=True)
         if snapshot.job.id != job.id:
             raise errors.BadReply(f"The provider answered with another job ({snapshot.job.id})")
-        shutdown = self.shutdown_of(snapshot.job)
-        return replace(snapshot, job=replace(snapshot.job, model_shutdown=shutdown))
+        ended = snapshot.job
+        if ended.fine_tuned_model is None or not ended.status.is_final:
+            return snapshot
+        dates = self.provider.shutdowns() if task.shutdowns is None else task.shutdowns
+        shutdown = shutdown_of(dates, ended.fine_tuned_model, ended.base_model)
+        return replace(snapshot, job=replace(ended, model_shutdown=shutdown))
 
     def _archived(self, plan: Plan, written: Written) -> Plan:
         """The plan, with what of the archive could not be had; stores the rest."""
@@ -221,14 +230,22 @@ class JobSync:
         return lambda name, step: recorded.has(self.manner.vocabulary.metric(name), step)
 
     def _outcome(
-        self, plan: Plan, recorded: Recorded | None, run_id: str | None, models: Mapping[str, str]
+        self,
+        plan: Plan,
+        carrier: Carrier,
+        recorded: Recorded | None,
+        run_id: str | None,
+        models: Mapping[str, str],
     ) -> Outcome:
         return Outcome(
             provider=self.name,
             job_id=plan.job_id,
             kind=_kind(plan),
-            plan=plan,
+            # What is archived by now may be large; its names are enough.
+            plan=replace(plan, documents=dict.fromkeys(plan.documents, b"")),
             run_id=run_id,
+            run=carrier.run,
+            experiment_id=carrier.experiment_id,
             known=Known(steps=steps_with(recorded, plan.points), models=models),
         )
 

@@ -74,8 +74,15 @@ class Outcome:
     run_id: str | None = None
     run: RunState | None = None
     """The run as it was found, if there was one."""
+    experiment_id: str | None = None
+    """Where the job's run is, or would be."""
     known: Known = field(default_factory=Known)
     error: BridgeError | None = None
+
+    @classmethod
+    def failed(cls, provider: str, job_id: str, error: BridgeError) -> Outcome:
+        """The outcome of a job that is lost for this pass."""
+        return cls(provider=provider, job_id=job_id, kind=Kind.FAILED, error=error)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,14 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from functools import partial
 from typing import Final
 
 from bridge import errors
 from bridge.announced import Announced
-from bridge.carrier import Carrier, Claims, Finder
+from bridge.carrier import Carrier, Finder
 from bridge.crew import Crew
-from bridge.crew import Task as CrewTask
 from bridge.ledger import Ledger, RunState, resolve
 from bridge.lineage import Lineage
 from bridge.model import Job
@@ -56,7 +54,6 @@ class Sync:
         executor: Executor,
         now: Callable[[], int],
         is_stopping: Callable[[], bool] = lambda: False,
-        claims: Claims | None = None,
     ) -> None:
         self.name = name
         self._provider = provider
@@ -64,20 +61,14 @@ class Sync:
         self._router = router
         self._executor = executor
         self._is_stopping = is_stopping
-        self._finder = Finder(
-            tracking=tracking,
-            router=router,
-            metrics=manner.metrics,
-            claims={} if claims is None else claims,
-        )
+        self._finder = Finder(tracking=tracking, router=router, metrics=manner.metrics)
         self._announced = Announced(provider, tracking, now)
-        self._sync_job = JobSync(
+        self._work = JobSync(
             name=name,
             provider=provider,
             tracking=tracking,
             finder=self._finder,
             manner=manner,
-            shutdown_of=self._announced.of,
             now=now,
             stop_if_asked=self._stop_if_asked,
         )
@@ -92,6 +83,8 @@ class Sync:
         self._known: dict[str, Known] = {}
         self._places: dict[str, str] = {}
         """Ids of the experiments that have runs of this provider, by name."""
+        self._elsewhere: set[str] = set()
+        """Ids of experiments that only single jobs have named, with their runs."""
         self._has_read_runs = False
         self._has_listed_all = False
 
@@ -129,7 +122,7 @@ class Sync:
                 again = self._round(jobs, Ledger(), report, watch)
         for job_id in sorted(again):
             contested = errors.RunChanged("Other processes keep changing its run")
-            self._count(self._sync_job.failed(job_id, contested), report, watch)
+            self._count(Outcome.failed(self.name, job_id, contested), report, watch)
         if not report.is_dry:
             self._spares.let_go(self._runs_of, settled=self._settled, vanished=self._vanished)
             self._lineage.tell(self._everywhere())
@@ -146,7 +139,7 @@ class Sync:
         created: dict[str, str] = {}
         starts: dict[str, int] = {}
         again: set[str] = set()
-        crew = Crew(self._executor)
+        crew = Crew(self._executor, self._work)
         try:
             for outcome in crew.outcomes(self._tasks(jobs, ledger, report)):
                 if isinstance(outcome.error, errors.RunChanged):
@@ -163,6 +156,8 @@ class Sync:
         return again
 
     def _count(self, outcome: Outcome, report: Report, watch: Watch) -> None:
+        if outcome.experiment_id:
+            self._elsewhere.add(outcome.experiment_id)
         if not report.is_dry:
             self._remember(outcome)
             self._lineage.recorded(outcome)
@@ -258,18 +253,18 @@ class Sync:
 
     def _tasks(
         self, jobs: Iterable[tuple[str, Job | None]], ledger: Ledger, report: Report
-    ) -> Iterator[CrewTask]:
+    ) -> Iterator[Task]:
         for job_id, listed in jobs:
-            carrier = self._carrier(job_id, listed, ledger, is_dry=not report.makes_runs)
-            task = Task(
+            yield Task(
+                provider=self.name,
                 job_id=job_id,
                 listed=listed,
-                carrier=carrier,
+                carrier=self._carrier(job_id, listed, ledger, is_dry=not report.makes_runs),
                 known=self._known.get(job_id),
+                shutdowns=self._announced.needed_for(listed),
                 is_dry=report.is_dry,
                 is_thorough=report.is_thorough,
             )
-            yield partial(self._sync_job, task)
 
     def _carrier(
         self, job_id: str, listed: Job | None, ledger: Ledger, *, is_dry: bool
@@ -346,7 +341,7 @@ class Sync:
 
     def _everywhere(self) -> list[str]:
         """The experiments with runs of this provider, also those that only single jobs name."""
-        return sorted({*self._places.values(), *self._finder.places})
+        return sorted({*self._places.values(), *self._elsewhere})
 
 
 class _Nobody(Watch):

@@ -43,6 +43,9 @@ ADOPTED: Final = "adopted"
 """It continues a run that a user created; the run's status does not say whether it is complete."""
 COMPLETED: Final = "adopted, complete"
 
+CLAIM: Final = "fine_tuning_job"
+"""A param of a user's run: the job that continues it. Unlike a tag, MLflow never changes it."""
+
 NOTE: Final = "mlflow.note.content"
 NOTE_DIGEST: Final = "fine_tuning_note"
 """Tells a note that the bridge wrote from one that a user has edited."""

@@ -494,6 +494,68 @@ def test_of_two_providers_jobs_that_name_one_run_one_gets_it(uri: str, tmp_path:
     assert [copies for _, copies, _ in carried.models.values()] == [1, 1, 1]
 
 
+class Meeting(Tracking):
+    """Goes no further before another process has come as far: both have found the run free."""
+
+    def __init__(self, uri: str, both: threading.Barrier) -> None:
+        super().__init__(uri)
+        self._both = both
+
+    def claim(self, run_id: str, holder: str) -> str:
+        """Claim it at the same moment as the other one."""
+        self._both.wait()
+        return super().claim(run_id, holder)
+
+
+def test_of_two_bridges_that_adopt_a_run_at_once_one_gets_it(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """They share no memory, each has another job for it: the second makes a run of its own."""
+    run_id = launch(uri)
+    both = threading.Barrier(2, timeout=60)
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as processes:
+        simulators = [
+            stack.enter_context(Simulator(jobs=[launched_job(run_id, job_id)], clock=clock))
+            for job_id in ("ftjob-a", "ftjob-b")
+        ]
+        clock.now += 1000
+        bridges = [
+            make_sync(each, Meeting(uri, both), executor, clock, archive=True)
+            for each in simulators
+        ]
+        reports = list(processes.map(lambda bridge: bridge.run(), bridges))
+        assert all(report.is_well for report in reports), reports
+        found = whole(uri, run_id)
+        winner = found.run.data.tags["fine_tuning_job_id"]
+        (loser,) = {"ftjob-a", "ftjob-b"} - {winner}
+        told = [what for report in reports for _, what in report.skipped]
+        (refused,) = [what for what in told if "gets one of its own" in what]
+        assert f"carries another job ({winner} of openai)" in refused
+        for each in simulators:
+            assert make_sync(each, Tracking(uri), executor, clock).run().is_well
+    assert recorded(uri).keys() == {loser}
+    assert whole(uri, run_id).facts == found.facts
+    assert set(curve(found)) == set(range(13))
+    assert len(found.models) == 3
+    assert {model[1] for model in found.models.values()} == {1}
+
+
+def test_a_run_that_cannot_be_claimed_is_not_written_to(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A store that fails is no other job: nothing is concluded, and the next pass adopts it."""
+    run_id = launch(uri)
+    before = whole(uri, run_id)
+    with Simulator(jobs=[launched_job(run_id)], clock=clock) as simulator:
+        clock.now += 1000
+        cut = make_sync(simulator, Interrupted(uri, 0), executor, clock).run()
+        assert not cut.is_well
+        assert whole(uri, run_id).facts == before.facts
+        assert active_runs(uri) == []
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+    assert whole(uri, run_id).run.data.params["fine_tuning_job"] == "ftjob-a of openai"
+
+
 def test_a_run_that_is_deleted_afterwards_gets_no_successor(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
@@ -524,6 +586,7 @@ WRITES = {
     "set_terminated",
     "update_run",
     "set_tag",
+    "log_param",
 }
 
 
@@ -597,7 +660,7 @@ def test_an_interrupted_adoption_converges(
             assert active_runs(place) == []
             if cut.is_well:
                 break
-    assert writes == 13, "inputs, 3 models, outputs, a batch of 3, 3 models, status, tag"
+    assert writes == 14, "a claim, inputs, 3 models, outputs, a batch of 3, 3 models, status, tag"
 
 
 # A parent

@@ -53,6 +53,25 @@ class Tracking(Upkeep):
 
     # One job
 
+    def claim(self, run_id: str, holder: str) -> str:
+        """Whose a user's run is from now on: ``holder``'s, unless another was there before.
+
+        MLflow never changes a param. So of all that claim a run in the same moment, in however
+        many processes, one gets it, and all others hear which.
+        """
+        try:
+            with self.asked(one_job=True) as client:
+                client.log_param(run_id, tags.CLAIM, holder)
+        except errors.TrackingDown:
+            raise
+        except errors.TrackingError:
+            run = self.run(run_id)
+            other = run.params.get(tags.CLAIM) if run else None
+            if other in {None, holder}:
+                raise
+            return str(other)
+        return holder
+
     def record(self, experiment_id: str, plan: Plan, run: RunState | None) -> Written:
         """Write a plan, but for what comes last.
 
