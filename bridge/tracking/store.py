@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import threading
@@ -36,6 +37,10 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 """What the bridge wants of MLflow's client, unless the user has said otherwise."""
+
+_NEW_OBJECTS: Final = 50_000
+"""From so many on Python looks for garbage, not from its 700. A page of runs is some hundred
+thousand objects, and each look goes through all of MLflow's modules: more time than the reading."""
 
 
 class Store:
@@ -95,6 +100,7 @@ class Store:
                 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
                 from mlflow import MlflowClient
 
+                gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
                 acknowledge_at_once(self.uri)
                 knock(self.uri)
                 client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
