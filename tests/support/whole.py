@@ -1,0 +1,117 @@
+"""A small world of jobs that have ended, and all that one backfill records of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from bridge.simulator import Simulator
+from bridge.simulator.openai_objects import model_name
+from tests.support.models import artifacts, datasets, models, newest, versions_by_model
+from tests.support.recorded import active_runs, recorded
+from tests.support.world import NOW, job
+
+PARENT = job("ftjob-parent", total_steps=6, suffix="parent")
+CHILD = job(
+    "ftjob-child",
+    total_steps=2,
+    n_epochs=1,
+    suffix="child",
+    base_model=model_name(PARENT, 4),
+    created_at=NOW + 200,
+)
+MISTRAL = job("11111111-2222-3333-4444-555555555555", "mistral", total_steps=4, suffix="other")
+JOBS = (PARENT, CHILD, MISTRAL)
+
+
+def write_config(folder: Path, provider: Simulator, uri: str, trial: str, workers: int = 1) -> Path:
+    """A configuration; everything that is written has the name of the trial in it.
+
+    Each provider has an experiment of its own: to one of both only who comes first would write.
+    """
+    urls = {"openai": provider.openai_url, "mistral": provider.mistral_url}
+    path = folder / f"{trial}.yaml"
+    settings = {
+        "mlflow": {
+            "tracking_uri": uri,
+            "register": f"{trial}-of-{{suffix}}",
+            "archive_datasets": True,
+        },
+        "poll": {"workers": workers},
+        "providers": [
+            {
+                "name": name,
+                "api_key": "any-key-will-do",
+                "base_url": url,
+                "experiment": f"{trial}-{name}",
+            }
+            for name, url in urls.items()
+        ],
+    }
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def experiments(trial: str) -> tuple[str, ...]:
+    """Where a trial writes."""
+    return tuple(f"{trial}-{name}" for name in ("openai", "mistral"))
+
+
+def everything(uri: str, trial: str) -> dict[str, object]:
+    """All that is recorded of each job, told by its id; ids that MLflow makes up are left out."""
+    prefix = f"{trial}-of-"
+    return {
+        job_id: found
+        for experiment in experiments(trial)
+        for job_id, found in _recorded_in(uri, experiment, prefix).items()
+    }
+
+
+def _recorded_in(uri: str, experiment: str, prefix: str) -> dict[str, object]:
+    runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(uri, experiment)}
+    rows = recorded(uri, experiment)
+    assert rows.keys() == runs.keys()
+    names = {run.info.run_id: job_id for job_id, run in runs.items()}
+    known = models(uri, experiment)
+    versions = versions_by_model(uri, prefix)
+    aliases = {name: newest(uri, prefix + name) for name, _ in versions}
+    return {
+        job_id: {
+            "rows": replace(rows[job_id], tags=_tags(run, names)),
+            "datasets": datasets(run),
+            "artifacts": artifacts(uri, run),
+            "models": {
+                name: replace(model, tags=_without_numbers(model.tags, prefix))
+                for name, model in known.items()
+                if model.job_id == job_id
+            },
+            "versions": {
+                name: {**tags, "is newest": aliases[name] == full_name}
+                for (name, full_name), tags in versions.items()
+                if tags["fine_tuning_job_id"] == job_id
+            },
+        }
+        for job_id, run in runs.items()
+    }
+
+
+def _tags(run: Run, names: Mapping[str, str]) -> dict[str, str]:
+    """A run's tags, the note too; other runs are told by their jobs."""
+    tags: dict[str, str] = {}
+    for name, value in run.data.tags.items():
+        if name != "fine_tuning_note":  # a digest of the note
+            for run_id, job_id in names.items():
+                value = value.replace(run_id, job_id).replace(run_id[:8], job_id)  # noqa: PLW2901 - masks
+            tags[name] = value
+    return tags
+
+
+def _without_numbers(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """A model's tags; which number its version got depends on who was in the way."""
+    links = json.loads(tags.get("mlflow.modelVersions", "[]"))
+    plain = {name: value for name, value in tags.items() if name != "mlflow.modelVersions"}
+    return plain | {"registered as": str([link["name"].removeprefix(prefix) for link in links])}

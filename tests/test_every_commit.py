@@ -1,0 +1,84 @@
+"""Backfills into a database that are killed at any commit, or before any file of the archive.
+
+All of them: ``EVERY_BOUNDARY=1 pytest tests/test_every_commit.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.simulator import Simulator
+from tests.support.forked import Forked, Stop
+from tests.support.processes import dump, invoke
+from tests.support.whole import JOBS, everything, write_config
+from tests.support.write_proxy import Write
+
+SHARES = 4
+TRIAL = "trial"
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Simulator]:
+    """A provider whose jobs have ended long ago."""
+    with Simulator(jobs=JOBS) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    provider: Simulator, tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> tuple[dict[str, object], list[Write]]:
+    """What one backfill that nobody disturbs leaves, and all that it writes, in its order."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    uri, config = store(folder, empty_database, provider)
+    with Forked("backfill", "--config", config, output=folder / "said") as process:
+        writes = process.writes()
+        assert process.end() == 0, process.said
+    commits = {write.number for write in writes if write.is_done}
+    assert len(writes) > 2 * len(commits) > 50  # commits from both sides, and files
+    return everything(uri, TRIAL), writes
+
+
+def store(folder: Path, empty_database: Path, provider: Simulator) -> tuple[str, Path]:
+    """A database without runs, and a configuration for it."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(empty_database, folder / "mlflow.db")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return uri, write_config(folder, provider, uri, TRIAL)
+
+
+def boundaries(writes: list[Write], share: int) -> list[Write]:
+    """Where to kill: one of a spread, or, if all are wanted, every fourth."""
+    if os.environ.get("EVERY_BOUNDARY"):
+        return writes[share::SHARES]
+    return [writes[(2 * share + 1) * len(writes) // (2 * SHARES)]]
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_killed_at_a_commit(
+    empty_database: Path,
+    provider: Simulator,
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, object], list[Write]],
+    share: int,
+) -> None:
+    """After ``kill -9`` before or after any commit the next backfill leaves what was to be."""
+    wanted, writes = undisturbed
+    for at in boundaries(writes, share):
+        folder = tmp_path / f"{at.number}-{at.is_done}"
+        uri, config = store(folder, empty_database, provider)
+        stop = Stop(at, signal.SIGKILL)
+        with Forked("backfill", "--config", config, output=folder / "said", stop=stop) as process:
+            assert process.end() == -signal.SIGKILL, (at, process.said)
+        done = invoke("backfill", "--config", config)
+        assert done.exit_code == 0, done.output
+        assert everything(uri, TRIAL) == wanted, at
+        before = dump(folder / "mlflow.db")
+        assert invoke("backfill", "--config", config).exit_code == 0
+        assert dump(folder / "mlflow.db") == before
