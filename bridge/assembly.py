@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from bridge import entra, http, transport
 from bridge.errors import Stopped
@@ -31,6 +32,10 @@ class Bridge:
     syncs: tuple[Sync, ...]
     stopping: threading.Event
     """Set to end waits and to let passes finish what is under way."""
+
+
+Asked = Callable[[str, str, int], object]
+"""Is told a provider's name, and then what ``transport.Tell`` is."""
 
 
 def now_ms() -> int:
@@ -95,8 +100,9 @@ def open_provider(
     *,
     stopping: threading.Event | None = None,
     patience: int = transport.ATTEMPTS,
+    asked: Asked | None = None,
 ) -> Iterator[Provider]:
-    """A provider with its connections, which are closed at the end."""
+    """A provider with its connections, which are closed at the end; ``asked`` counts."""
     interrupted = stopping or threading.Event()
 
     def sleep(seconds: float) -> None:
@@ -114,6 +120,7 @@ def open_provider(
             connections=settings.poll.workers + 1,  # one lists while the workers read
             patience=patience,
             per_second=provider.requests_per_second,
+            tell=partial(asked, provider.name) if asked else None,
         )
         stack.enter_context(contextlib.closing(client))
         yield TYPES[provider.type](client, curves=settings.mlflow.curves)
@@ -121,9 +128,20 @@ def open_provider(
 
 @contextlib.contextmanager
 def assemble(
-    settings: Settings, environ: Mapping[str, str], stopping: threading.Event
+    settings: Settings,
+    environ: Mapping[str, str],
+    stopping: threading.Event,
+    *,
+    asked: Asked | None = None,
 ) -> Iterator[Bridge]:
-    """The bridge, ready to make passes; its connections and threads end with the context."""
+    """The bridge, ready to make passes; its connections and threads end with the context.
+
+    Args:
+        settings: what is wanted.
+        environ: the environment.
+        stopping: ends waits and passes.
+        asked: is told of every request to a provider.
+    """
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
     with contextlib.ExitStack() as stack:
@@ -131,7 +149,7 @@ def assemble(
             Sync(
                 name=provider.name,
                 provider=stack.enter_context(
-                    open_provider(settings, provider, redactor, stopping=stopping)
+                    open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
                 ),
                 tracking=tracking,
                 router=router_of(settings, provider),

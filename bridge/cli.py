@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -60,11 +60,20 @@ def demo(
 
 
 @app.command()
-def run(config: Config = None) -> None:
+def run(
+    config: Config = None,
+    *,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(
+            "--log-format", envvar="FTBRIDGE_LOG_FORMAT", help="One JSON object a line, or text."
+        ),
+    ] = "text",
+) -> None:
     """Follow all providers until stopped."""
     from bridge.commands.run import run as command
 
-    _exit(lambda: command(_settings(config), os.environ))
+    _exit(lambda: command(_settings(config), os.environ, as_json=log_format == "json"))
 
 
 @app.command()

@@ -21,12 +21,13 @@ from bridge.environment import Environ
 from bridge.errors import ConfigError
 from bridge.key_files import KeyFiles
 from bridge.providers import TYPES
+from bridge.section import Section
+from bridge.service.settings import HeartbeatSettings, NotifySettings
 from bridge.settings import (
     MlflowSettings,
     PollSettings,
     ProviderSettings,
     RouteSettings,
-    Section,
     Settings,
 )
 
@@ -88,6 +89,9 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":  # `on` is a name here, not a truth
+                key.tag = "tag:yaml.org,2002:str"
         # Before those are added that are merged (<<): one that stands here as well comes first.
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if doubled := {key for key in keys if keys.count(key) > 1 and key != "<<"}:
@@ -166,7 +170,7 @@ def _expand(value: Any, environ: Environ, where: str, problems: dict[str, str]) 
 def _with_defaults(data: dict[str, Any], files: KeyFiles) -> dict[str, Any]:
     """``data`` with what the environment and the kind of provider say."""
     # A section that is written without content holds nothing.
-    data = {"mlflow": {}} | {key: {} if value is None else value for key, value in data.items()}
+    data = {"mlflow": {}} | _without_nulls(data)
     if isinstance(data["mlflow"], dict):
         data["mlflow"] = _from_environment(files) | _without_nulls(data["mlflow"])
     if data.get("providers", {}) == {}:
@@ -276,6 +280,8 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "mlflow": MlflowSettings,
     "mlflow.routes": RouteSettings,
     "poll": PollSettings,
+    "heartbeat": HeartbeatSettings,
+    "notify": NotifySettings,
     "providers": ProviderSettings,
 }
 

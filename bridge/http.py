@@ -2,9 +2,10 @@
 
 Each concern is a transport of its own, composed in ``connect``::
 
-    Http -> Retrying -> Paced -> Whole -> Network
-            patience    |        |        a deadline for each reply
-                        |        a whole, bounded reply without secrets
+    Http -> Retrying -> Paced -> Counted -> Whole -> Network
+            patience    |        |          |        a deadline for each reply
+                        |        |          a whole, bounded reply without secrets
+                        |        for whom it may concern
                         a pace, where one is configured
 
 A provider therefore holds no retry, no sleep and no ``try``.
@@ -25,7 +26,7 @@ from bridge import __version__, errors
 from bridge.failures import failed, unanswered
 from bridge.network import Clock, Network
 from bridge.signed import Found, SignedFiles
-from bridge.transport import ATTEMPTS, Paced, Retrying, Whole
+from bridge.transport import ATTEMPTS, Counted, Paced, Retrying, Tell, Whole
 from bridge.untrusted import Redactor, one_line
 
 Query = Mapping[str, str | int]
@@ -63,6 +64,7 @@ def connect(
     per_second: float | None = None,
     transport: httpx.BaseTransport | None = None,
     signed: SignedFiles | None = None,
+    tell: Tell | None = None,
 ) -> Http:
     """A client of the API at ``base_url``.
 
@@ -79,13 +81,15 @@ def connect(
         per_second: how many requests may begin in a second; ``None``: any number.
         transport: replaces the network in tests.
         signed: replaces what fetches files behind signed URLs, in tests.
+        tell: is told how each attempt ended.
     """
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise errors.ConfigError([f"{name}: holds characters that no header can"])
-    wire: httpx.BaseTransport = Whole(
-        transport or _network(connections, clock, _proxy(base_url)), redactor
-    )
+    network = transport or network_to(base_url, connections=connections, clock=clock)
+    wire: httpx.BaseTransport = Whole(network, redactor)
+    if tell:
+        wire = Counted(wire, tell)
     if per_second:
         wire = Paced(wire, per_second=per_second, sleep=sleep, clock=clock)
     client = httpx.Client(
@@ -101,9 +105,14 @@ def connect(
     return Http(client, base_url.rstrip("/"), redactor, files)
 
 
-def _network(connections: int, clock: Clock, proxy: str | None) -> Network:
+def network_to(url: str, *, connections: int, clock: Clock = time.monotonic) -> Network:
+    """The network, by the way of the proxy that the environment names for ``url``.
+
+    Raises:
+        ConfigError: it is none that can be used.
+    """
     try:
-        return Network(proxy=proxy, connections=connections, clock=clock)
+        return Network(proxy=_proxy(url), connections=connections, clock=clock)
     except (httpx.InvalidURL, ValueError, ImportError):
         # Their words may show its password.
         raise errors.ConfigError(

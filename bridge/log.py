@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -12,8 +13,13 @@ import structlog
 from bridge.untrusted import Redactor
 
 
-def set_up(redactor: Redactor) -> None:
-    """Send structured events to stderr, without secrets and control characters."""
+def set_up(redactor: Redactor, *, as_json: bool = False) -> None:
+    """Send structured events to stderr, without secrets and control characters.
+
+    Args:
+        redactor: masks secrets.
+        as_json: whether each line is a JSON object, for programs, and not for people.
+    """
 
     def tame(
         _logger: object, _method: str, event: MutableMapping[str, Any]
@@ -28,7 +34,9 @@ def set_up(redactor: Redactor) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
             tame,
-            structlog.dev.ConsoleRenderer(
+            structlog.processors.JSONRenderer(_json)
+            if as_json
+            else structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False
             ),
         ],
@@ -42,3 +50,9 @@ def set_up(redactor: Redactor) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # What the daemon has to say of a late or overlapping pass it says itself.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+
+
+def _json(event: MutableMapping[str, Any], **options: Any) -> str:  # noqa: ANN401 - json's own
+    """When, how bad and what come first, as in the lines for people."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    return json.dumps(first | dict(event), **options)

@@ -6,15 +6,12 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from datetime import date
-from ipaddress import ip_address
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -24,9 +21,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from bridge.addresses import READABLE, is_readable_on_the_way, secrets_of
 from bridge.hosted_models import NAME_FIELDS
 from bridge.providers import TYPES
 from bridge.providers.azure import needs_version
+from bridge.section import Section
+from bridge.service.settings import Heartbeat, Listen, NotifySettings, secrets_of_calls
 from bridge.vocabulary import PRESETS, is_allowed_name
 
 _DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
@@ -37,10 +37,6 @@ _SECRETS: Final = (
     *("AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_CLIENT_SECRET"),
 )
 """Variables that libraries read which the bridge uses."""
-_READABLE: Final = (
-    "must begin with https://: with http:// everybody on the way can read the key;"
-    " if nobody is there, set allow_http: true beside it"
-)
 _IDLE: Final = 600.0
 """Seconds: for so long a new job may go unnoticed where nothing else is configured."""
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -106,34 +102,6 @@ def _as_written(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _is_readable_on_the_way(url: str) -> bool:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
-        return False
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return True
-
-
-def _secrets_of(url: str) -> Iterator[str]:
-    """What a URL gives away: its password, else its user name, and passwords in its query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return
-    yield unquote(parts.password or parts.username or "")
-    yield parts.password or parts.username or ""
-    yield from (value for name, value in parse_qsl(parts.query) if "pass" in name)
-
-
-class Section(BaseModel):
-    """A part of the configuration; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=250)]
 """As a shell matches names: ``*``, ``?``, ``[abc]``."""
 ExperimentName = Annotated[str, StringConstraints(min_length=1, max_length=250)]
@@ -173,9 +141,9 @@ class MlflowSettings(Section):
     @classmethod
     def _encrypted(cls, uri: str, info: ValidationInfo) -> str:
         environ: Mapping[str, str] = info.context or {}
-        has_login = any(_secrets_of(uri)) or any(environ.get(name) for name in _MLFLOW_SECRETS)
-        if has_login and not info.data.get("allow_http") and _is_readable_on_the_way(uri):
-            raise ValueError(_READABLE)
+        has_login = any(secrets_of(uri)) or any(environ.get(name) for name in _MLFLOW_SECRETS)
+        if has_login and not info.data.get("allow_http") and is_readable_on_the_way(uri):
+            raise ValueError(READABLE)
         return uri
 
     @model_validator(mode="after")
@@ -247,8 +215,8 @@ class ProviderSettings(Section):
     @field_validator("base_url")
     @classmethod
     def _encrypted(cls, url: str, info: ValidationInfo) -> str:
-        if not info.data.get("allow_http") and _is_readable_on_the_way(url):
-            raise ValueError(_READABLE)
+        if not info.data.get("allow_http") and is_readable_on_the_way(url):
+            raise ValueError(READABLE)
         return url
 
     @field_validator("auth")
@@ -284,6 +252,10 @@ class Settings(Section):
 
     mlflow: MlflowSettings = MlflowSettings()
     poll: PollSettings = PollSettings()
+    listen: Listen | None = None
+    """Where a daemon shows what it does; ``None``: nowhere."""
+    heartbeat: Heartbeat | None = None
+    notify: NotifySettings | None = None
     providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
 
     @field_validator("providers")
@@ -312,11 +284,12 @@ class Settings(Section):
         for provider in self.providers:
             yield provider.api_key.get_secret_value() if provider.api_key else ""
             yield from (value.get_secret_value() for value in provider.headers.values())
-            yield from _secrets_of(provider.base_url)
+            yield from secrets_of(provider.base_url)
         if urlsplit(self.mlflow.tracking_uri).scheme != "sqlite":
-            yield from _secrets_of(self.mlflow.tracking_uri)
+            yield from secrets_of(self.mlflow.tracking_uri)
+        yield from secrets_of_calls(self.heartbeat, self.notify)
         for name in _SECRETS:
             yield environ.get(name, "")
         for name in ("https_proxy", "http_proxy", "all_proxy"):
-            yield from _secrets_of(environ.get(name, ""))
-            yield from _secrets_of(environ.get(name.upper(), ""))
+            yield from secrets_of(environ.get(name, ""))
+            yield from secrets_of(environ.get(name.upper(), ""))

@@ -23,6 +23,7 @@ JOB: Final = "fine_tuning_job_id"
 STATUS: Final = "fine_tuning_status"
 MODEL: Final = "fine_tuned_model"
 BASE_MODEL: Final = "base_model"
+ERROR: Final = "fine_tuning_error"
 CHECKPOINT: Final = "fine_tuned_model_checkpoint"
 BEST_CHECKPOINT: Final = "fine_tuned_model_best_checkpoint"
 MADE_MODELS: Final = (MODEL, CHECKPOINT, BEST_CHECKPOINT)
@@ -148,7 +149,7 @@ def _facts(
     yield "trained_tokens", job.trained_tokens
     yield STARTED, _written(job.started_at)
     yield SHUTDOWN, day(job.model_shutdown)
-    yield "fine_tuning_error", clean(job.error, _LONGEST_ERROR) if job.error else None
+    yield ERROR, clean(job.error, _LONGEST_ERROR) if job.error else None
     yield METRIC_NAMES, vocabulary.label
 
 

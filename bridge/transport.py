@@ -122,6 +122,49 @@ class TooLarge(httpx.DecodingError):
     """A reply that is, or may unpack to, more than all reason; the next would be no smaller."""
 
 
+Tell = Callable[[str, int], object]
+"""Is told how an attempt ended, one of ``RESULTS``, and which of its request's it was, from 1."""
+
+
+class Counted(httpx.BaseTransport):
+    """Tells of every attempt, whatever becomes of it."""
+
+    def __init__(self, wire: httpx.BaseTransport, tell: Tell) -> None:
+        self._wire = wire
+        self._tell = tell
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request``.
+
+        Raises:
+            httpx.RequestError: no reply that is of use.
+        """
+        attempt = request.extensions["attempt"] = request.extensions.get("attempt", 0) + 1
+        result = "no_answer"
+        try:
+            reply = self._wire.handle_request(request)
+            result = result_of(reply.status_code)
+        finally:
+            self._tell(result, attempt)
+        return reply
+
+    def close(self) -> None:
+        """Close the wire."""
+        self._wire.close()
+
+
+RESULTS: Final = ("2xx", "3xx", "4xx", "429", "5xx", "no_answer")
+"""All that an attempt can end with."""
+
+
+def result_of(status: int) -> str:
+    """One of few words for a reply's status."""
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        return "429"
+    word = f"{status // 100}xx"
+    return word if word in RESULTS else "no_answer"
+
+
 def _decoded(body: bytes, request: httpx.Request) -> object:
     try:
         return json.loads(body)

@@ -83,6 +83,10 @@ _NAMED: Final = (
     "bridge.sync",
     "bridge.survey",
     # What is wanted, and putting it together.
+    "bridge.section",
+    "bridge.addresses",
+    "bridge.service",
+    "bridge.service.settings",
     "bridge.settings",
     "bridge.key_files",
     "bridge.environment",
@@ -91,6 +95,13 @@ _NAMED: Final = (
     # Running it.
     "bridge.log",
     "bridge.daemon",
+    "bridge.service.picture",
+    "bridge.service.metrics",
+    "bridge.service.page",
+    "bridge.service.listener",
+    "bridge.service.site",
+    "bridge.service.courier",
+    "bridge.service.notifier",
     # The simulator stands beside: see its own test.
     "bridge.simulator.wire",
     "bridge.simulator.world",

@@ -68,7 +68,7 @@ class Script:
             raise given_answer
         return given_answer.response()
 
-    def http(self, patience: int = transport.ATTEMPTS) -> Http:
+    def http(self, patience: int = transport.ATTEMPTS, tell: transport.Tell | None = None) -> Http:
         """A client whose network is this script."""
         return connect(
             BASE_URL,
@@ -77,6 +77,7 @@ class Script:
             sleep=self.sleep,
             patience=patience,
             transport=httpx.MockTransport(self),
+            tell=tell,
         )
 
 
@@ -131,6 +132,26 @@ def test_patience_ends(status: int) -> None:
     failure(scripted)
     assert len(scripted.requests) == transport.ATTEMPTS
     assert len(scripted.sleep.asked) == transport.ATTEMPTS - 1
+
+
+def test_every_attempt_is_told() -> None:
+    """How it ended, in one of few words, and which one it was; each request begins anew."""
+    told: list[tuple[str, int]] = []
+    broken = Answer(200, b'{"id": ')
+    first = (httpx.ConnectError("refused"), answer(429), answer(503), broken, answer(200, {}))
+    http = script(*first, answer(302)).http(tell=lambda *each: told.append(each))
+    http.get_object(PATH)
+    with pytest.raises(errors.ProviderError):
+        http.get_object(PATH)
+    assert told == [
+        ("no_answer", 1),
+        ("429", 2),
+        ("5xx", 3),
+        ("no_answer", 4),
+        ("2xx", 5),
+        ("3xx", 1),
+    ]
+    assert {result for result, _ in told} <= set(transport.RESULTS)
 
 
 @pytest.mark.parametrize("status", LASTING)

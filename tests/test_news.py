@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -374,3 +375,17 @@ def test_debugging_is_not_logged(lines: pytest.CaptureFixture[str]) -> None:
     text = lines.readouterr().err
     assert "noise" not in text
     assert "news" in text
+
+
+def test_programs_get_one_json_object_a_line(lines: pytest.CaptureFixture[str]) -> None:
+    """Facts are fields, with nothing in them that text would not have either."""
+    log.set_up(Redactor(["a-secret-key"]), as_json=True)
+    hostile = 'x"}\n{"a": 1}\x1b[2J a-secret-key'
+    structlog.get_logger().error("outage", error=hostile, points=3)
+    text = lines.readouterr().err
+    assert text.count("\n") == 1
+    found = json.loads(text)
+    assert list(found) == ["timestamp", "level", "event", "error", "points"]
+    assert (found["level"], found["event"], found["points"]) == ("error", "outage", 3)
+    assert found["error"] == 'x"} {"a": 1}[2J ***'
+    assert text.isascii()

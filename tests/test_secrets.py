@@ -186,6 +186,18 @@ def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
     return path
 
 
+def watched(path: Path, front: Simulator) -> None:
+    """Add to a configuration that a daemon is watched, and that it calls addresses in vain."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    hook = f"{front.url}/{quote(secret('hook'), safe='')}"
+    document |= {
+        "listen": "127.0.0.1:0",
+        "heartbeat": hook,
+        "notify": {"webhook": f"{hook}?key={quote(secret('query'))}", "on": ["outage", "failed"]},
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
 @pytest.mark.usefixtures("environ")
 def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.StringIO) -> None:
     """Neither in what it prints and logs, nor in the database, nor in the archive.
@@ -214,8 +226,16 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
             said.append(invoke("backfill", "--rename", "--config", other).output)
             said.append(invoke("backfill", "--rename", "--json", "--config", other).output)
             live = configured(tmp_path / "c.yaml", simulator, tracking_uri="sqlite:///live.db")
+            watched(live, simulator)
             with started("run", "--config", live) as process:
                 process.wait_for("provider=together")
+                process.wait_for("not reached")
+                at = re.search(r"at=(http://\S+)", process.said)
+                assert at, process.said
+                pages = [httpx.get(at[1] + page) for page in ("", "status.json", "metrics")]
+                assert "openai" in pages[0].text
+                said += [page.text for page in pages]
+                said.append(invoke("status", "--json", "--config", live).output)
                 process.send(signal.SIGTERM)
                 process.end()
             said.append(process.said)

@@ -1,0 +1,134 @@
+"""The daemon's HTTP server: what it answers, to whom, and that nobody can hold it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import httpx
+import pytest
+
+from bridge.errors import ConfigError
+from bridge.service.listener import MOST, Answer, listening
+from bridge.service.metrics import registry_of
+from bridge.service.picture import Picture
+from bridge.service.settings import Address
+from bridge.service.site import Site
+from bridge.untrusted import Redactor
+
+HERE = Address("127.0.0.1", 0)
+
+
+@pytest.fixture
+def at() -> Iterator[Address]:
+    """A daemon's pages."""
+    view = Picture(["openai"], Redactor(), lambda: 1_760_000_000.0).view
+    with listening(HERE, Site(view, registry_of(view))) as address:
+        yield address
+
+
+def get(at: Address, path: str, method: str = "GET", **headers: str) -> httpx.Response:
+    """The answer to a request."""
+    with httpx.Client(trust_env=False) as client:
+        return client.request(method, f"http://{at}{path}", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind"),
+    [
+        ("/", 200, "text/html; charset=utf-8"),
+        ("/?a=1", 200, "text/html; charset=utf-8"),
+        ("/status.json", 200, "application/json"),
+        ("/healthz", 200, "application/json"),
+        ("/readyz", 503, "application/json"),
+        ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"),
+        ("/metrics/", 404, "text/plain"),
+        ("/../etc/passwd", 404, "text/plain"),
+    ],
+)
+def test_pages_are_answered(at: Address, path: str, status: int, kind: str) -> None:
+    """With their types, and with headers that let a browser do no more than show them."""
+    reply = get(at, path)
+    assert (reply.status_code, reply.headers["content-type"]) == (status, kind)
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    assert "access-control-allow-origin" not in reply.headers
+    assert len(reply.content) == int(reply.headers["content-length"])
+
+
+def test_the_page_is_json_for_those_who_ask(at: Address) -> None:
+    """As they do who send that they accept it."""
+    reply = get(at, "/", accept="application/json")
+    assert reply.json()["providers"]["openai"]["up"] is None
+
+
+def test_head_has_no_body(at: Address) -> None:
+    """But the same headers."""
+    reply = get(at, "/healthz", "HEAD")
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert int(reply.headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+def test_other_methods_are_refused(at: Address, method: str) -> None:
+    """It is there to be read."""
+    reply = get(at, "/", method)
+    assert reply.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    assert method not in reply.text
+
+
+def test_rubbish_is_refused(at: Address) -> None:
+    """And is not repeated."""
+    with socket.create_connection(at) as connection:
+        connection.sendall(b"<script>alert(1)</script>\r\n\r\n")
+        said = connection.makefile("rb").read()
+    assert said == b"Bad Request\n"
+
+
+def test_clients_that_hang_hold_nobody_up() -> None:
+    """They are hung up on; meanwhile, and afterwards, others are served."""
+
+    def answering(path: str, accept: str) -> Answer:
+        del path, accept
+        return Answer(b"well\n", "text/plain")
+
+    with listening(HERE, answering, longest=0.5) as at:
+        hanging = [socket.create_connection(at) for _ in range(MOST - 1)]
+        for connection in hanging:
+            connection.sendall(b"GET / HT")
+        assert get(at, "/").text == "well\n"
+        for connection in hanging:
+            connection.settimeout(30)
+            assert connection.recv(100) == b"", "not hung up on"
+            connection.close()
+        assert get(at, "/").text == "well\n"
+
+
+def test_it_ends_with_its_context() -> None:
+    """Nobody is answered any more, and clients that hang do not hold the end up."""
+    with listening(HERE, lambda _path, _accept: None) as at:
+        hanging = socket.create_connection(at)
+        hanging.sendall(b"GET / HT")
+        assert get(at, "/").status_code == HTTPStatus.NOT_FOUND
+    with pytest.raises(httpx.ConnectError):
+        get(at, "/")
+    hanging.close()
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    """In a sentence with the way out."""
+    with (
+        listening(HERE, lambda _path, _accept: None) as at,
+        pytest.raises(ConfigError, match=f"^listen: {at} cannot be listened on"),
+        listening(at, lambda _path, _accept: None),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+def test_ipv6_is_listened_on() -> None:
+    """As it is written in addresses."""
+    with listening(Address("::1", 0), lambda _path, _accept: None) as at:
+        assert str(at).startswith("[::1]:")
+        assert get(at, "/").status_code == HTTPStatus.NOT_FOUND
