@@ -73,7 +73,7 @@ def run(
     """Follow all providers until stopped."""
     from bridge.commands.run import run as command
 
-    _exit(lambda: command(_settings(config), os.environ, as_json=log_format == "json"))
+    _exit(lambda: command(lambda: _settings(config), os.environ, as_json=log_format == "json"))
 
 
 @app.command()

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Final
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -75,6 +76,36 @@ def stop_on_signals(
             signal.signal(which, handler)
 
 
+@contextmanager
+def reload_on_hangup(reloading: threading.Event) -> Iterator[None]:
+    """SIGHUP sets ``reloading``, unless it says that the process has lost its own terminal.
+
+    Then it ends the process, as it does by default.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    ends_with_terminal = _has_terminal() and before is not signal.SIG_IGN  # nohup ignores it
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if ends_with_terminal and not _has_terminal():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        reloading.set()
+
+    signal.signal(signal.SIGHUP, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def wait(stopping: threading.Event) -> None:
     """Wait for ``stopping``, in slices.
 
@@ -91,7 +122,9 @@ def run(
     paces: Mapping[str, Pace],
     stopping: threading.Event,
     leave: Callable[[int], None] = os._exit,
+    patience: Callable[[], float] = lambda: GRACE,
     observers: Sequence[Observer] = (),
+    beat: Callable[[bool], None] = lambda _is_alive: None,
     wall: Callable[[], float] = time.time,
     elapsed: Callable[[], float] = time.monotonic,
 ) -> None:
@@ -101,8 +134,11 @@ def run(
         syncs: whose passes.
         paces: how often, by the provider's name.
         stopping: ends it.
-        leave: ends the process if work in hand is not done within the grace period.
+        leave: ends the process if work in hand is not done within ``patience``.
+        patience: seconds from when work in hand should end; is asked again and again.
         observers: are told of every pass, after the log.
+        beat: is called in this thread, several times a second from when passes are scheduled until
+            they are over, with whether the scheduler lives.
         wall: this machine's clock, which may be set.
         elapsed: seconds that only go forward.
     """
@@ -123,6 +159,7 @@ def run(
     scheduler.start()
     ahead = wall() - elapsed()
     while not stopping.wait(_SLICE):
+        beat(scheduler._thread.is_alive())  # noqa: SLF001 - it tells nobody else whether it lives
         before, ahead = ahead, wall() - elapsed()
         if ahead < before - _SET_BACK:
             # The scheduler waits for a time of day, which is now as much further away.
@@ -133,7 +170,11 @@ def run(
     scheduler.shutdown(wait=False)
     finished = threading.Thread(target=pool.shutdown, daemon=True)
     finished.start()
-    finished.join(GRACE)
+    waited = 0.0
+    while finished.is_alive() and waited < patience():
+        finished.join(_SLICE)
+        waited += _SLICE
+        beat(True)  # noqa: FBT003 - the only thing that it is told
     if finished.is_alive():
         log.warning("stopped early", reason=f"work in hand took longer than {GRACE:.0f} s")
         sys.stderr.flush()
@@ -157,8 +198,9 @@ def _pass(
     report = sync.run(watch=observer)
     observer.ended(report, elapsed() - begun)
     if pace.changes(report):
-        scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
         log.info("pace changed", provider=sync.name, seconds=pace.seconds)
+        with suppress(JobLookupError):  # it has been shut down meanwhile
+            scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
     job = scheduler.get_job(sync.name)
     if job is not None and job.next_run_time is not None:
         observer.due(sync.name, job.next_run_time.timestamp())

@@ -102,6 +102,7 @@ _NAMED: Final = (
     "bridge.service.site",
     "bridge.service.courier",
     "bridge.service.notifier",
+    "bridge.systemd",
     # The simulator stands beside: see its own test.
     "bridge.simulator.wire",
     "bridge.simulator.world",

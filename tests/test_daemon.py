@@ -52,7 +52,7 @@ def started_daemon(
         json.dumps(
             {
                 "mlflow": {"tracking_uri": uri},
-                "poll": {"interval": interval, "workers": 4},
+                "poll": {"interval": interval, "idle_interval": interval, "workers": 4},
                 "providers": providers,
             }
         )
@@ -345,7 +345,7 @@ def test_a_pass_under_way_ends_in_order(
 ) -> None:
     """It is finished when the daemon is to stop, tells its observers, and nothing is cut off."""
     asked, release, stopping = threading.Event(), threading.Event(), threading.Event()
-    heard, codes = Heard(), list[int]()
+    heard, codes, beats = Heard(), list[int](), list[bool]()
 
     def hang(_: Request) -> Reply | None:
         asked.set()
@@ -361,19 +361,24 @@ def test_a_pass_under_way_ends_in_order(
         done = thread.submit(
             daemon.run,
             [sync],
-            paces={sync.name: daemon.Pace(3600.0)},
+            # It changes with this pass.
+            paces={sync.name: daemon.Pace(3600.0, idle=7200.0)},
             stopping=stopping,
             observers=[heard],
+            beat=beats.append,
             leave=codes.append,
         )
         try:
             wait_for(asked.is_set)
             stopping.set()
             wait_for(lambda: "stopping" in [line["event"] for line in lines])
+            before = len(beats)
+            wait_for(lambda: len(beats) > before + 2)
         finally:
             release.set()
         done.result(timeout=60)
     assert codes == []
+    assert all(beats)
     assert "openai ended" in heard.told
 
 

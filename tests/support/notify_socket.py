@@ -1,0 +1,45 @@
+"""What systemd would hear: the socket of sd_notify(3)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+
+class NotifySocket:
+    """Collects what it is sent."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.heard: list[str] = []
+        """Assignments, in their order."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address[0] == "@" else address)
+        self._socket.setblocking(False)  # noqa: FBT003 - the standard library's
+
+    def listen(self) -> list[str]:
+        """All assignments so far."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.heard += self._socket.recv(65_536).decode().split("\n")
+        return self.heard
+
+    def states(self) -> list[str]:
+        """The changes of state among them."""
+        names = ("READY", "RELOADING", "STOPPING")
+        return [each for each in self.listen() if each.partition("=")[0] in names]
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def notify_socket(address: str) -> Iterator[NotifySocket]:
+    """A socket at a path, or with ``@`` at a name that is in no file system."""
+    bound = NotifySocket(address)
+    try:
+        yield bound
+    finally:
+        bound.close()

@@ -1,0 +1,187 @@
+"""``ftbridge run`` as a service manager lives with it: started, watched, reloaded, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from bridge.simulator import Reply, Request, Simulator
+from tests.support.notify_socket import notify_socket
+from tests.support.processes import PATIENCE, started, wait_until
+from tests.support.recorded import active_runs
+from tests.support.world import Clock, job
+
+
+def write(folder: Path, uri: str, *providers: dict[str, Any], **more: object) -> Path:
+    """A configuration of these providers, with the key in a file."""
+    path = folder / "bridge.yaml"
+    entries = [
+        {"type": "openai", "api_key_file": str(folder / "key"), **each} for each in providers
+    ]
+    poll = {"interval": "1s", "idle_interval": "1s"}
+    path.write_text(
+        json.dumps({"mlflow": {"tracking_uri": uri}, "poll": poll, "providers": entries, **more})
+    )
+    return path
+
+
+def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> None:
+    """READY, signs of life, reloads of which one is refused, and the end, in that order.
+
+    A refused configuration is told with all its problems, and the old one stays in force. One that
+    holds is followed from then on, with the key that is in its file by now.
+    """
+    (tmp_path / "key").write_text("the-first-key")
+    (tmp_path / "key").chmod(0o600)
+    address = f"@ftbridge-{uuid.uuid4()}"
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator,
+        notify_socket(address) as manager,
+    ):
+        first = {"name": "first", "base_url": simulator.openai_url}
+        config = write(tmp_path, uri, first)
+        env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "800000"}
+        with started("run", "--config", config, env=env) as process:
+
+            def keys() -> set[str]:
+                return {each.headers["authorization"] for each in simulator.requests[-2:]}
+
+            wait_until(lambda: manager.states() == ["READY=1"], "READY", process)
+            wait_until(lambda: "STATUS=first: 1 open" in manager.listen(), "status", process)
+            alive = manager.heard.count("WATCHDOG=1")
+            wait_until(lambda: manager.listen().count("WATCHDOG=1") > alive + 2, "life", process)
+
+            write(tmp_path, uri, {**first, "requests": 1}, mlfow={})
+            (tmp_path / "key").write_text("the-second-key")
+            process.send(signal.SIGHUP)
+            wait_until(lambda: len(manager.states()) == 3, "READY after it", process)
+            assert process.count("configuration refused") == 2, process.said
+            assert "providers[0].requests: unknown key" in process.said
+            assert "mlfow: unknown key; did you mean mlflow?" in process.said
+            asked = len(simulator.requests)
+            wait_until(lambda: len(simulator.requests) > asked + 3, "passes", process)
+            assert keys() == {"Bearer the-first-key"}
+
+            write(tmp_path, uri, first, {**first, "name": "second"})
+            process.send(signal.SIGHUP)
+            wait_until(lambda: len(manager.states()) == 5, "READY again", process)
+            wait_until(lambda: len(active_runs(uri)) == 2, "the second provider's run", process)
+            assert keys() == {"Bearer the-second-key"}
+            assert process.count("configuration reloaded") == 1, process.said
+
+            process.send(signal.SIGTERM)
+            assert process.end() == 0, process.said
+        reloads = ["RELOADING=1", "READY=1"] * 2
+        assert manager.states() == ["READY=1", *reloads, "STOPPING=1"]
+    assert {run.data.tags["fine_tuning_provider"] for run in active_runs(uri)} == {
+        "first",
+        "second",
+    }
+    assert "Traceback" not in process.said
+    assert "-key" not in process.said.replace("api_key", "")
+
+
+def test_work_in_hand_is_finished_before_a_new_configuration_holds(
+    uri: str, tmp_path: Path
+) -> None:
+    """A reload waits for a request that is under way, longer than an end would."""
+    asked, release = threading.Event(), threading.Event()
+
+    def hang(_: Request) -> Reply | None:
+        asked.set()
+        release.wait(PATIENCE)
+        return None
+
+    (tmp_path / "key").write_text("any-key")
+    (tmp_path / "key").chmod(0o600)
+    with Simulator(jobs=[job("ftjob-a")], clock=Clock(), intercept=hang) as simulator:
+        provider = {"name": "openai", "base_url": simulator.openai_url}
+        config = write(tmp_path, uri, provider)
+        with started("run", "--config", config) as process:
+            try:
+                wait_until(asked.is_set, "request", process)
+                process.send(signal.SIGHUP)
+                process.wait_for("] stopping ")
+                # Nothing is said of a daemon that waits.
+                write(tmp_path, uri, provider, {**provider, "name": "another"})
+                process.send(signal.SIGHUP)
+                wait_until(lambda: process.count("reloaded") == 2, "another reload", process)
+                assert process.count("] started ") == 1, process.said
+            finally:
+                release.set()
+            wait_until(lambda: len(active_runs(uri)) == 2, "runs of both", process)
+            assert process.count("] started ") == 2, process.said
+            process.send(signal.SIGTERM)
+            assert process.end() == 0, process.said
+
+
+HEARS = """
+import sys, threading
+from bridge.daemon import reload_on_hangup
+reloading = threading.Event()
+with reload_on_hangup(reloading):
+    print("ready", flush=True)
+    while True:
+        if reloading.wait(0.05):
+            reloading.clear()
+            print("reload", flush=True)
+"""
+
+
+def hearing(*before: str, terminal: int | None = None) -> subprocess.Popen[str]:
+    """A process that hears SIGHUP as the daemon does, once it is ready."""
+    process = subprocess.Popen(
+        [*before, sys.executable, "-c", HEARS],
+        stdin=subprocess.DEVNULL if terminal is None else terminal,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=terminal is None,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def hears(process: subprocess.Popen[str]) -> bool:
+    """Whether a SIGHUP is a wish to reload."""
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout
+    return process.stdout.readline() == "reload\n"
+
+
+def test_a_hangup_without_a_terminal_is_a_wish_to_reload() -> None:
+    """A service has none: no SIGHUP ends it."""
+    with hearing() as process:
+        assert hears(process)
+        assert hears(process)
+        process.kill()
+
+
+def test_a_process_ends_with_its_own_terminal() -> None:
+    """While the terminal is there SIGHUP is a wish; when it is gone, the end, as it always was."""
+    master, slave = pty.openpty()
+    with hearing("setsid", "--ctty", terminal=slave) as process:
+        os.close(slave)
+        assert hears(process)
+        os.close(master)
+        assert process.wait(PATIENCE) == -signal.SIGHUP
+
+
+def test_nohup_holds() -> None:
+    """Who starts it with nohup wants it to outlive the terminal, and can reload it even so."""
+    master, slave = pty.openpty()
+    with hearing("setsid", "--ctty", "nohup", terminal=slave) as process:
+        os.close(slave)
+        os.close(master)
+        assert process.stdout
+        assert process.stdout.readline() == "reload\n"
+        assert hears(process)
+        process.kill()
