@@ -177,11 +177,16 @@ def status(config: Config = None, *, as_json: Json = False) -> None:
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("config/bridge.yaml"),
+    *,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print its JSON Schema instead, for an editor.")
+    ] = False,
 ) -> None:
     """Write a commented configuration to start from."""
     from bridge.commands.init import init as command
+    from bridge.commands.init import show_schema
 
-    _exit(lambda: command(path))
+    _exit(lambda: show_schema() if schema else command(path))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -30,6 +31,7 @@ from bridge.service.settings import Heartbeat, Listen, NotifySettings, secrets_o
 from bridge.vocabulary import PRESETS, is_allowed_name
 
 _DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
+_DURATION_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"
 _MLFLOW_SECRETS: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _SECRETS: Final = (
     *_MLFLOW_SECRETS,
@@ -111,31 +113,46 @@ class RouteSettings(Section):
     """Jobs that fit all patterns go to an experiment."""
 
     experiment: ExperimentName
+    """Where they go."""
     provider: Pattern = "*"
+    """The provider's name. Patterns are as a shell has them: *, ?, [abc]."""
     base_model: Pattern = "*"
+    """The model that is trained on."""
     suffix: Pattern = "*"
+    """The suffix that the job was given."""
 
 
 class MlflowSettings(Section):
     """Where runs are written, under which names, and what with them."""
 
     allow_http: bool = False
-    """Whether a login may be sent to ``tracking_uri`` unencrypted, off this machine."""
+    """Whether a login may be sent to tracking_uri unencrypted, off this machine."""
     tracking_uri: Annotated[
         str, StringConstraints(min_length=1), AfterValidator(_address), Field(repr=False)
     ] = "sqlite:///mlflow.db"
+    """A database, or the address of an MLflow server. Default: $MLFLOW_TRACKING_URI, else this."""
     experiment: ExperimentName = "hosted-fine-tunes"
+    """Where runs go. Default: $MLFLOW_EXPERIMENT_NAME, else this."""
     metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = "provider"
+    """Names under which metrics are logged: a preset, or the provider's names with yours."""
     curves: bool = True
+    """The whole training curve where the provider has one; false: checkpoints alone."""
     models: bool = True
+    """Checkpoints and results as LoggedModels."""
     datasets: bool = True
+    """Training and validation files as dataset inputs."""
     archive: bool = True
+    """What the provider says of a job that has ended, as artifacts."""
     archive_datasets: bool = False
+    """Its training and validation files too, up to 512 MiB each."""
     register_: Annotated[bool | str, BeforeValidator(_name_template), Field(alias="register")] = (
         False
     )
+    """Makes results versions of registered models: true, or a name that may hold {suffix}, ..."""
     routes: tuple[RouteSettings, ...] = ()
+    """Jobs that fit all patterns of a route go to its experiment; the first that fits counts."""
     open_to_jobs: tuple[Pattern, ...] = ()
+    """Experiments that a job's own metadata may name, beside those of the configuration."""
 
     @field_validator("tracking_uri")
     @classmethod
@@ -158,7 +175,15 @@ class MlflowSettings(Section):
         return "{suffix}" if self.register_ is True else self.register_ or None
 
 
-Seconds = Annotated[float, BeforeValidator(duration), Field(ge=1, le=86400)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(duration),
+    Field(ge=1, le=86400),
+    WithJsonSchema(
+        {"type": ["number", "string"], "minimum": 1, "maximum": 86400, "pattern": _DURATION_PATTERN}
+    ),
+]
+"""A number of seconds, or one with its unit: 30s, 5m, 1h."""
 
 
 class PollSettings(Section):
@@ -167,8 +192,10 @@ class PollSettings(Section):
     interval: Seconds = 60.0
     """From one pass over a provider to the next while jobs of it are open."""
     idle_interval: Seconds | None = None
-    """While none is: a new job is found so late at the latest. ``None``: as ``intervals_of``."""
+    """While none is: a new job is noticed so late at the latest. Default: five times the interval,
+    up to ten minutes."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
+    """How many jobs of a provider are worked on at a time."""
 
 
 Auth = Literal["key", "token", "entra"]
@@ -179,32 +206,38 @@ class ProviderSettings(Section):
     """One account of one provider."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+    """Unique; its jobs are known by it in MLflow, as the tag fine_tuning_provider."""
     type: Annotated[str, AfterValidator(_known_type)]
+    """Which API it speaks. Default: its name."""
     auth: Auth = "key"
+    """How it learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
     api_key: Annotated[
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
-    """None with ``entra`` alone."""
+    """Needed but with auth: entra. Default: the variable of the provider's own SDK."""
     api_key_file: str | None = None
-    """In the place of ``api_key``: a file with it. It has been read by now."""
+    """In the place of api_key: a file that holds it."""
     allow_http: bool = False
-    """Whether ``base_url`` may be unencrypted though it is not on this machine."""
+    """Whether base_url may be unencrypted though it is not on this machine."""
     base_url: Annotated[
         str,
         StringConstraints(pattern=r"^https?://[^\s/]+"),
         AfterValidator(_address),
         Field(repr=False),
     ]
+    """All of its address that stands before /fine_tuning/jobs. Default: the public service's."""
     experiment: ExperimentName | None = None
+    """Instead of mlflow.experiment."""
     interval: Seconds | None = None
-    """Instead of ``poll.interval``."""
+    """Instead of poll.interval."""
     idle_interval: Seconds | None = None
-    """Instead of ``poll.idle_interval``."""
+    """Instead of poll.idle_interval."""
     requests_per_second: Annotated[float, Field(ge=0.1, le=1000)] | None = None
-    """At most so many requests to its API, evenly spaced; ``None``: as fast as it answers."""
+    """At most so many requests to its API, evenly spaced. Default: as fast as it answers."""
     headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
         default_factory=dict
     )
+    """Sent with every request."""
     api_version: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,
         BeforeValidator(_as_written),
@@ -255,8 +288,11 @@ class Settings(Section):
     listen: Listen | None = None
     """Where a daemon shows what it does; ``None``: nowhere."""
     heartbeat: Heartbeat | None = None
+    """An address to ask for at most once a minute, as long as all passes go well."""
     notify: NotifySettings | None = None
+    """Who is told of jobs that end, and of outages."""
     providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
+    """Accounts to follow. Default: each whose key is in the environment."""
 
     @field_validator("providers")
     @classmethod

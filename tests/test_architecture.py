@@ -91,6 +91,7 @@ _NAMED: Final = (
     "bridge.key_files",
     "bridge.environment",
     "bridge.config",
+    "bridge.schema",
     "bridge.assembly",
     # Running it.
     "bridge.log",

@@ -1,12 +1,20 @@
-"""``ftbridge init``: a commented configuration to start from."""
+"""``ftbridge init``: a commented configuration to start from, and its schema."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.commands.console import out, safe
+from bridge.commands.console import out, print_json, safe
 from bridge.config import DEFAULT_PATH, STARTER
 from bridge.errors import ConfigError
+from bridge.schema import schema
+from bridge.untrusted import Redactor
+
+
+def show_schema() -> int:
+    """Print the configuration's JSON Schema; returns the exit code."""
+    print_json(schema(), Redactor())
+    return 0
 
 
 def init(path: Path) -> int:

@@ -35,7 +35,7 @@ def _address(text: object) -> object:
     return Address(found["six"] or found["host"], int(found["port"]))
 
 
-Listen = Annotated[Address, BeforeValidator(_address)]
+Listen = Annotated[Address, BeforeValidator(_address, json_schema_input_type=str)]
 
 
 def _checked(url: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -67,7 +67,10 @@ def _with_url(written: object) -> object:
     return {"url": written} if isinstance(written, str) else written
 
 
-Heartbeat = Annotated[HeartbeatSettings, BeforeValidator(_with_url)]
+Heartbeat = Annotated[
+    HeartbeatSettings,
+    BeforeValidator(_with_url, json_schema_input_type=str | HeartbeatSettings),
+]
 
 Event = Literal["succeeded", "failed", "cancelled", "outage", "recovered"]
 
