@@ -1,21 +1,30 @@
-"""Puts the parts together as the configuration says."""
+"""Puts the parts together as the configuration says: here, and where a cluster's workers are."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import hashlib
+import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from typing import Final
 
-from bridge import entra, http, transport
-from bridge.errors import Stopped
-from bridge.one_job import Manner
+from bridge import __version__, config, entra, http, transport
+from bridge.carrier import Finder
+from bridge.cluster import Cluster, Share
+from bridge.errors import BridgeError, OtherConfiguration, Stopped
+from bridge.one_job import JobSync, Manner, Task
 from bridge.providers import TYPES, Provider
+from bridge.report import Outcome
 from bridge.routing import Router, Rule
-from bridge.settings import ProviderSettings, Settings
+from bridge.settings import THREADS, ProviderSettings, Settings
 from bridge.sync import Sync
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
@@ -144,7 +153,16 @@ def assemble(
     """
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    workers = settings.poll.workers
     with contextlib.ExitStack() as stack:
+        cluster = None
+        if settings.poll.executor != THREADS:
+            cluster = stack.enter_context(contextlib.closing(Cluster(settings.poll.executor)))
+
+        def executor() -> Executor:
+            # One each: a provider that hangs holds up no other.
+            return Share(cluster, workers) if cluster else ThreadPoolExecutor(workers)
+
         syncs = [
             Sync(
                 name=provider.name,
@@ -154,10 +172,12 @@ def assemble(
                 tracking=tracking,
                 router=router_of(settings, provider),
                 manner=manner_of(settings, provider),
-                # One pool each: a provider that hangs holds up no other.
-                executor=stack.enter_context(ThreadPoolExecutor(settings.poll.workers)),
+                executor=stack.enter_context(executor()),
                 now=now_ms,
                 is_stopping=stopping.is_set,
+                work=(
+                    partial(work, fingerprint_of(settings, provider, redactor)) if cluster else None
+                ),
             )
             for provider in settings.providers
         ]
@@ -168,3 +188,75 @@ def assemble(
             syncs=tuple(syncs),
             stopping=stopping,
         )
+
+
+# In the worker of a cluster
+
+
+_ASSEMBLING: Final = threading.Lock()
+
+
+def fingerprint_of(settings: Settings, provider: ProviderSettings, redactor: Redactor) -> str:
+    """Stands for all that decides what is written of a provider's jobs; holds no secret."""
+    alike = {
+        "version": __version__,
+        "mlflow": settings.mlflow.model_dump(mode="json"),
+        # Each machine may have its key where it likes.
+        "provider": provider.model_dump(mode="json", exclude={"api_key", "api_key_file"}),
+    }
+    text = redactor.text(json.dumps(alike, sort_keys=True))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def work(fingerprint: str, task: Task) -> Outcome:
+    """Do one job in this process, as its own configuration says: keys do not travel.
+
+    Raises nothing: the outcome says it. Where the configuration is another than that of whoever
+    sent the task, nothing is read or written.
+    """
+    try:
+        with _ASSEMBLING:
+            found = _workplaces().get(task.provider)
+    except BridgeError as error:
+        return _unfit(task, f"cannot use its configuration ({error.sentence or error})")
+    if found is None or found[0] != fingerprint:
+        return _unfit(task, f"has another configuration or version for {task.provider}")
+    return found[1](task)
+
+
+def _unfit(task: Task, why: str) -> Outcome:
+    error = OtherConfiguration(
+        f"The worker on {socket.gethostname()} {why}",
+        f"Give it the daemon's configuration (${config.PATH_VARIABLE} or the environment) and"
+        f" ftbridge {__version__}, and start it again",
+    )
+    return Outcome.failed(task.provider, task.job_id, error)
+
+
+@cache
+def _workplaces() -> Mapping[str, tuple[str, JobSync]]:
+    """By provider its fingerprint here and what does its jobs; until this process ends."""
+    settings = config.load(None, os.environ)
+    redactor = redactor_of(settings, os.environ)
+    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return {
+        provider.name: (
+            fingerprint_of(settings, provider, redactor),
+            JobSync(
+                name=provider.name,
+                provider=stack.enter_context(open_provider(settings, provider, redactor)),
+                tracking=tracking,
+                finder=Finder(
+                    tracking=tracking,
+                    router=router_of(settings, provider),
+                    metrics=manner_of(settings, provider).metrics,
+                ),
+                manner=manner_of(settings, provider),
+                now=now_ms,
+                stop_if_asked=lambda: None,  # who stops sends no more tasks
+            ),
+        )
+        for provider in settings.providers
+    }

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Final
 
-from bridge.errors import BridgeError, ProviderDown, Stopped, TrackingDown, WorkerLost
+from bridge.errors import BridgeError, ClusterDown, ProviderDown, Stopped, TrackingDown, WorkerLost
 from bridge.one_job import Task
 from bridge.report import Outcome
 from bridge.untrusted import one_line
 
-_ENDS_ALL: Final = (ProviderDown, TrackingDown, Stopped)
+_ENDS_ALL: Final = (ProviderDown, TrackingDown, ClusterDown, Stopped)
 
 
 class Crew:

@@ -28,6 +28,7 @@ from bridge.errors import (
     ArchiveFailed,
     BadReply,
     BridgeError,
+    ClusterDown,
     NoAnswer,
     ServerFailed,
     Stopped,
@@ -301,6 +302,7 @@ class News:
         self._outages[report.provider] = kind
         if kind != before:
             who = "mlflow" if isinstance(stopped, TrackingDown) else report.provider
+            who = "cluster" if isinstance(stopped, ClusterDown) else who
             log.error("outage", provider=report.provider, of=who, **_facts(stopped))
 
     def _is_new(self, provider: str, job_id: str, sentence: str) -> bool:

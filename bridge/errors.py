@@ -5,6 +5,8 @@
     BridgeError                 also itself, for a defect of the bridge's own
     ├── ConfigError             the user mends the configuration; every problem is listed
     ├── Stopped                 the user asked to stop; the next pass goes on from here
+    ├── ClusterDown             no job would fare better: the pass ends, the next one connects anew
+    │   └── OtherConfiguration  a worker would write something else: it writes nothing
     ├── WorkerLost              the process that did a job has died: the next pass does it again
     ├── ProviderError           one request failed: its job is reported, the others go on
     │   ├── Forbidden           403
@@ -72,6 +74,14 @@ class ConfigError(BridgeError):
 
 class Stopped(BridgeError):
     """Asked to stop."""
+
+
+class ClusterDown(BridgeError):
+    """The cluster that the jobs are sent to cannot be reached, or does not do them."""
+
+
+class OtherConfiguration(ClusterDown):
+    """A worker's own configuration, or its version of the bridge, is not the daemon's."""
 
 
 class WorkerLost(BridgeError):

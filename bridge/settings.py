@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from bridge.addresses import READABLE, is_readable_on_the_way, secrets_of
+from bridge.cluster import SCHEMES
 from bridge.hosted_models import NAME_FIELDS
 from bridge.providers import TYPES
 from bridge.providers.azure import needs_version
@@ -41,6 +42,10 @@ _SECRETS: Final = (
 """Variables that libraries read which the bridge uses."""
 _IDLE: Final = 600.0
 """Seconds: for so long a new job may go unnoticed where nothing else is configured."""
+THREADS: Final = "threads"
+_SCHEDULER: Final = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))})://[^\s/@?#]+:\d{{1,5}}")
+_ONE_MACHINE: Final = ("", "file", "sqlite")
+"""Schemes of tracking stores that are files."""
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -61,6 +66,15 @@ def _address(text: str) -> str:
         urlsplit(text)
     except ValueError:
         raise ValueError("is no address: brackets in a password are written %5B and %5D") from None
+    return text
+
+
+def _executor(text: str) -> str:
+    if text != THREADS and _SCHEDULER.fullmatch(text) is None:
+        raise ValueError(
+            f"must be {THREADS}, or the address of a Dask scheduler: dask://host:8786,"
+            " or dask+tls://host:8786"
+        )
     return text
 
 
@@ -196,6 +210,8 @@ class PollSettings(Section):
     up to ten minutes."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """How many jobs of a provider are worked on at a time."""
+    executor: Annotated[str, AfterValidator(_executor)] = THREADS
+    """Or the scheduler of a Dask cluster."""
 
 
 Auth = Literal["key", "token", "entra"]
@@ -293,6 +309,19 @@ class Settings(Section):
     """Who is told of jobs that end, and of outages."""
     providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
     """Accounts to follow. Default: each whose key is in the environment."""
+
+    @field_validator("poll")
+    @classmethod
+    def _reachable_from_workers(cls, poll: PollSettings, info: ValidationInfo) -> PollSettings:
+        mlflow: MlflowSettings | None = info.data.get("mlflow")
+        if poll.executor == THREADS or mlflow is None:
+            return poll
+        if urlsplit(mlflow.tracking_uri).scheme in _ONE_MACHINE:
+            raise ValueError(
+                "executor: a cluster's workers cannot write to a file of this machine; let"
+                " mlflow.tracking_uri be the address of an MLflow server, or of PostgreSQL"
+            )
+        return poll
 
     @field_validator("providers")
     @classmethod

@@ -54,6 +54,7 @@ class Sync:
         executor: Executor,
         now: Callable[[], int],
         is_stopping: Callable[[], bool] = lambda: False,
+        work: Callable[[Task], Outcome] | None = None,
     ) -> None:
         self.name = name
         self._provider = provider
@@ -63,7 +64,8 @@ class Sync:
         self._is_stopping = is_stopping
         self._finder = Finder(tracking=tracking, router=router, metrics=manner.metrics)
         self._announced = Announced(provider, tracking, now)
-        self._work = JobSync(
+        # On a cluster another process does it, with connections of its own.
+        self._work = work or JobSync(
             name=name,
             provider=provider,
             tracking=tracking,
@@ -255,6 +257,7 @@ class Sync:
         self, jobs: Iterable[tuple[str, Job | None]], ledger: Ledger, report: Report
     ) -> Iterator[Task]:
         for job_id, listed in jobs:
+            self._stop_if_asked()
             yield Task(
                 provider=self.name,
                 job_id=job_id,

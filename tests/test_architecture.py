@@ -87,6 +87,7 @@ _NAMED: Final = (
     "bridge.addresses",
     "bridge.service",
     "bridge.service.settings",
+    "bridge.cluster",
     "bridge.settings",
     "bridge.key_files",
     "bridge.environment",

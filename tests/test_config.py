@@ -640,6 +640,37 @@ def test_workers_are_a_small_number(text: str) -> None:
     assert problems(ONE_PROVIDER + f"poll: {{workers: {text}}}").keys() == {"poll.workers"}
 
 
+@pytest.mark.parametrize("address", ["threads", "dask://scheduler:8786", "dask+tls://[::1]:1"])
+def test_jobs_are_done_in_threads_or_on_a_cluster(address: str) -> None:
+    """A cluster is named by its scheduler."""
+    text = f"mlflow: {{tracking_uri: 'http://mlflow:5000'}}\npoll: {{executor: '{address}'}}"
+    assert loaded(ONE_PROVIDER + text.replace("http:", "https:")).poll.executor == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("processes", "dask", "dask://", "dask://host", "'dask://host:'", "dask://host:8786/path"),
+        *("tcp://host:8786", "dask://me:secret@host:8786", "dask://a b:1", "''", "5", "[x]"),
+    ],
+)
+def test_no_other_executor_is_taken(text: str) -> None:
+    """What is no address of a scheduler is told at once, not by the first pass."""
+    assert problems(ONE_PROVIDER + f"poll: {{executor: {text}}}").keys() == {"poll.executor"}
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///mlflow.db", "sqlite:////data/mlflow.db", "mlruns", "file:///data/mlruns"]
+)
+def test_a_cluster_does_not_write_to_a_file(uri: str) -> None:
+    """Each of its machines would make a database of its own."""
+    found = problems(
+        f"mlflow: {{tracking_uri: '{uri}'}}\npoll: {{executor: 'dask://h:1'}}\n{ONE_PROVIDER}"
+    )
+    assert "PostgreSQL" in found["poll"]
+    assert "PostgreSQL" in problems(f"poll: {{executor: 'dask://h:1'}}\n{ONE_PROVIDER}")["poll"]
+
+
 @pytest.mark.parametrize(
     "address",
     ["api.openai.com/v1", "ftp://host/v1", "https://", "'https://[bad/v1'", "''", "5", "[x]"],
@@ -851,6 +882,7 @@ PLACES = [
     "poll: {}",
     "poll: {{interval: {}}}",
     "poll: {{workers: {}}}",
+    "poll: {{executor: {}}}",
     "providers: {}",
     "providers: [{}]",
     "providers: [{{name: {}}}]",

@@ -18,7 +18,7 @@ from rich.table import Table
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from tests.benchmarks import active, features, history, requests, speed, start
+from tests.benchmarks import active, cluster, features, history, requests, speed, start
 from tests.benchmarks.stores import STORES
 
 
@@ -48,6 +48,10 @@ def _features(wanted: argparse.Namespace) -> Iterator[Table]:
     return features.tables(wanted.rounds)
 
 
+def _dask(wanted: argparse.Namespace) -> Iterator[Table]:
+    return cluster.tables(wanted.jobs or (300 if wanted.full else 60), wanted.rounds, _say)
+
+
 _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "speed": _speed,
     "requests": _requests,
@@ -55,6 +59,7 @@ _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "active": _active,
     "start": _start,
     "features": _features,
+    "dask": _dask,
 }
 
 
@@ -67,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What things cost, measured here.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(_PARTS)}; default: all")
     parser.add_argument("--full", action="store_true", help="sizes that take an hour")
-    parser.add_argument("--jobs", type=int, help="jobs of the speed table")
+    parser.add_argument("--jobs", type=int, help="jobs of the speed and dask tables")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
     wanted = parser.parse_args()

@@ -1,0 +1,106 @@
+"""The same backfill by one process with threads, and by a Dask cluster of four on this machine.
+
+Both have as many jobs under way at a time. Each measurement is of a provider of its own, so that
+the workers, whose configuration is theirs, need not be started anew.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from rich.table import Table
+
+from bridge.assembly import assemble
+from bridge.config import load
+from bridge.settings import THREADS
+from bridge.tracking import Tracking
+from tests.benchmarks.provider import Provider
+from tests.support.dask_cluster import DaskCluster
+from tests.support.postgres import postgres
+
+PROCESSES: Final = 4
+THREADS_EACH: Final = 8
+LATENCIES: Final = (0.0, 0.15)
+"""Seconds a request to the provider."""
+
+
+def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table]:
+    """Measure; the table comes at the end."""
+    table = Table(
+        title=f"{jobs} jobs of 90 steps with models and datasets, {PROCESSES * THREADS_EACH} at a"
+        f" time, PostgreSQL without a server before it; medians of {rounds}"
+    )
+    for heading in ("latency", "one process, s", f"{PROCESSES} workers, s", "ratio", "points a s"):
+        table.add_column(heading, justify="right")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        postgres() as uri,
+        Provider(jobs=jobs) as provider,
+    ):
+        Tracking(uri).experiment("Default", create=True)  # the many migrations of a new database
+        config = Path(folder) / "bridge.yaml"
+        cluster = DaskCluster(Path(folder), config, workers=PROCESSES, threads=THREADS_EACH)
+        executors = {"one": THREADS, "many": cluster.address}
+        kinds = [
+            (executor, latency, turn)
+            for latency in LATENCIES
+            for turn in range(rounds)
+            for executor in executors
+        ]
+        _write(config, uri, provider, ["first", *(_name(*kind) for kind in kinds)])
+        found: dict[tuple[str, float], list[tuple[float, int]]] = {}
+        with cluster:
+            _seconds(config, "first", cluster.address)  # the workers import MLflow
+            for executor, latency, turn in kinds:
+                say(f"{executor}, {latency * 1000:.0f} ms, round {turn}")
+                provider.latency(latency)
+                took = _seconds(config, _name(executor, latency, turn), executors[executor])
+                found.setdefault((executor, latency), []).append(took)
+    for latency in LATENCIES:
+        one, many = (
+            statistics.median(seconds for seconds, _ in found[executor, latency])
+            for executor in executors
+        )
+        points = found["many", latency][0][1]
+        cells = (f"{one:.1f}", f"{many:.1f}", f"{one / many:.2f}", f"{points / many:.0f}")
+        table.add_row(f"{latency * 1000:.0f} ms", *cells)
+    yield table
+
+
+def _name(executor: str, latency: float, turn: int) -> str:
+    return f"{executor}-{latency * 1000:.0f}-{turn}"
+
+
+def _write(config: Path, uri: str, provider: Provider, names: list[str]) -> None:
+    of_one = {"type": "openai", "api_key": "any-key", "base_url": provider.openai_url}
+    settings = {
+        "mlflow": {"tracking_uri": uri, "archive": False},
+        "poll": {"workers": PROCESSES * THREADS_EACH},
+        "providers": [{"name": name, "experiment": name, **of_one} for name in names],
+    }
+    config.write_text(json.dumps(settings))
+
+
+def _seconds(config: Path, name: str, executor: str) -> tuple[float, int]:
+    """What a backfill of one provider takes, but for its start, and how many points it logs."""
+    settings = load(config, {})
+    wanted = settings.model_copy(
+        update={
+            "poll": settings.poll.model_copy(update={"executor": executor}),
+            "providers": tuple(each for each in settings.providers if each.name == name),
+        }
+    )
+    with assemble(wanted, {}, threading.Event()) as bridge:
+        (sync,) = bridge.syncs
+        begin = time.perf_counter()
+        report = sync.run()
+        seconds = time.perf_counter() - begin
+    assert report.is_well, report
+    return seconds, report.points

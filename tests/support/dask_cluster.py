@@ -1,0 +1,106 @@
+"""A real Dask cluster on this machine, whose processes can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.support.processes import wait_until
+
+_DASK: Final = [sys.executable, "-m", "dask"]
+_HERE: Final = ["--host", "127.0.0.1", "--no-dashboard"]
+
+
+class DaskCluster:
+    """A scheduler and its workers, while it is entered; its port stays the same.
+
+    The workers are started with a configuration of their own, as on other machines.
+    """
+
+    def __init__(self, folder: Path, config: Path, *, workers: int, threads: int = 4) -> None:
+        self._folder = folder
+        self._config = config
+        self._threads = threads
+        self._size = workers
+        self._processes: list[subprocess.Popen[bytes]] = []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        """For ``poll.executor``."""
+        return f"dask://127.0.0.1:{self._port}"
+
+    @property
+    def said(self) -> str:
+        """All that its processes have logged."""
+        return (self._folder / "dask.log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start all of it, and return once the workers are there."""
+        self._start("scheduler", "--port", str(self._port))
+        for _ in range(self._size):
+            self.add_worker()
+        self.wait_for_workers(self._size)
+
+    def add_worker(self) -> None:
+        """Start one more."""
+        self._start(
+            *("worker", f"tcp://127.0.0.1:{self._port}", "--no-nanny"),
+            *("--nthreads", str(self._threads), "--local-directory", str(self._folder)),
+        )
+
+    def wait_for_workers(self, number: int) -> None:
+        """Return once so many are ready."""
+        wait_until(lambda: self.said.count("Registered to:") >= number, f"{number} workers")
+
+    def kill_worker(self) -> None:
+        """End one at once, as a power cut would."""
+        self._end(self._processes.pop())
+
+    def kill(self) -> None:
+        """End all of it at once."""
+        while self._processes:
+            self._end(self._processes.pop())
+        (self._folder / "dask.log").unlink(missing_ok=True)
+
+    def _start(self, *arguments: str) -> None:
+        with (self._folder / "dask.log").open("ab") as output:
+            process = subprocess.Popen(
+                [*_DASK, *arguments, *_HERE],
+                env=os.environ | {"FTBRIDGE_CONFIG": str(self._config), "PYTHONUNBUFFERED": "1"},
+                stdout=output,
+                stderr=output,
+                cwd=self._folder,
+            )
+        self._processes.append(process)
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
