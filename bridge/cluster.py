@@ -85,18 +85,30 @@ class Cluster:
         sent.add_done_callback(partial(self._arrived, back))
         return back
 
+    def workers(self) -> int:
+        """How many there are.
+
+        Raises:
+            ClusterDown: there are none, or the scheduler does not answer.
+        """
+        with self._lock:
+            client = self._connected()
+        return _workers(client)
+
     def close(self) -> None:
         """Let go of the cluster, and of what is under way there."""
         self._closed.set()
         with self._lock:
             client = self._client
         if client is not None:
-            self._let_go(client, "It is closed")
+            self._let_go(client, "is not asked any more")
 
     def _connected(self) -> Client:
         if self._client is None:
             self._client = self._connect()
             threading.Thread(target=self._watch, args=[self._client], daemon=True).start()
+        elif self._client.status != "running":
+            raise self._down("is lost")  # as its watch is about to notice
         return self._client
 
     def _connect(self) -> Client:
@@ -109,7 +121,7 @@ class Cluster:
         except (OSError, ValueError) as error:
             said = one_line(str(error), 200)
             raise self._down(f"does not answer ({said})") from error
-        if not _has_workers(client):
+        if not _workers(client):
             _close(client)
             raise self._down("has no workers")
         return client
@@ -120,7 +132,7 @@ class Cluster:
         while not self._closed.wait(_LOOK):
             if client.status != "running":
                 return self._let_go(client, "is lost")
-            missed = 0 if _has_workers(client) else missed + 1
+            missed = 0 if _workers(client) else missed + 1
             if missed * _LOOK > self._patience:
                 return self._let_go(client, "has no workers")
         return None
@@ -151,11 +163,11 @@ class Cluster:
         return ClusterDown(f"The Dask cluster at {self._shown} {why}", _REMEDY)
 
 
-def _has_workers(client: Client) -> bool:
+def _workers(client: Client) -> int:
     try:
-        return bool(client.scheduler_info(n_workers=1)["workers"])
+        return len(client.nthreads())  # type: ignore[no-untyped-call] # Dask's
     except (OSError, RuntimeError):  # it may have just been closed
-        return False
+        return 0
 
 
 def _executor(client: Client) -> Executor:

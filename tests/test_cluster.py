@@ -23,12 +23,14 @@ import pytest
 from bridge.assembly import assemble, fingerprint_of, redactor_of, work
 from bridge.cluster import Cluster, Share
 from bridge.config import load
-from bridge.errors import ClusterDown, ConfigError, OtherConfiguration
-from bridge.report import Outcome, Report
+from bridge.crew import Crew
+from bridge.errors import ClusterDown, ConfigError, OtherConfiguration, WorkerLost
+from bridge.one_job import Task
+from bridge.report import Outcome, Report, Watch
 from bridge.settings import Settings
 from tests.support.dask_cluster import DaskCluster
 from tests.support.postgres import postgres
-from tests.support.processes import started, wait_until
+from tests.support.processes import invoke, started, wait_until
 from tests.support.recorded import active_runs, recorded
 from tests.support.static_server import (
     Case,
@@ -70,15 +72,12 @@ class Place:
 
 
 @dataclass(slots=True)
-class Watch:
+class Midway(Watch):
     """Does something after so many jobs."""
 
     at: Mapping[int, Callable[[], object]]
     number: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def listed(self, provider: str, jobs: int) -> None:
-        """Lists do not count."""
 
     def done(self, outcome: Outcome) -> None:
         """One more."""
@@ -114,7 +113,9 @@ def test_a_cluster_does_what_threads_do(tmp_path: Path) -> None:
         assert active_runs(place.uri, EXPERIMENT) == []
         asked = [each.path for each in place.provider.asked]
         assert not any("checkpoints" in path or "events" in path for path in asked)
-        reports = place.passes(Watch({3: place.cluster.kill_worker}))
+        checked = invoke("check", "--config", place.config)
+        assert "answers, with 2 workers" in checked.output
+        reports = place.passes(Midway({3: place.cluster.kill_worker}))
         assert all(report.is_well for report in reports), reports
         assert differences(WANTED, recorded(place.uri, EXPERIMENT)) == []
         assert KEY not in place.cluster.said
@@ -197,10 +198,25 @@ def test_workers_come_and_go(tmp_path: Path) -> None:
             place.cluster.add_worker()
 
         for _ in range(3):
-            watch = Watch(dict.fromkeys(range(5, len(cases), 10), replace_one))
+            watch = Midway(dict.fromkeys(range(5, len(cases), 10), replace_one))
             if all(report.is_well for report in place.passes(watch)):
                 break
         else:
             pytest.fail("no pass was complete")
         assert differences(expected(cases), recorded(place.uri, EXPERIMENT)) == []
         assert "KilledWorker" not in place.cluster.said
+
+
+@soak
+def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
+    """Dask gives it up after four: it is told of as a job whose worker was lost."""
+    cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=4)
+    task = Task(
+        provider="openai", job_id="ftjob-a", listed=None, carrier=None, known=None, is_dry=False
+    )
+    with cluster, contextlib.closing(Cluster(cluster.address)) as connection:
+        crew = Crew(Share(connection, 1), lambda _: os._exit(1))
+        (outcome,) = crew.outcomes([task])
+    assert outcome.job_id == "ftjob-a"
+    assert isinstance(outcome.error, WorkerLost)
+    assert "KilledWorker" in outcome.error.sentence

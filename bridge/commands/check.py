@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -10,9 +11,10 @@ from enum import Enum
 
 from bridge import log
 from bridge.assembly import experiments_of, manner_of, open_provider, redactor_of, router_of
+from bridge.cluster import Cluster
 from bridge.commands.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
-from bridge.settings import ProviderSettings, Settings
+from bridge.settings import THREADS, ProviderSettings, Settings
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
 from bridge.vocabulary import PRESETS, Vocabulary, closest_preset, shared_charts
@@ -74,6 +76,8 @@ def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
     # All at once, told in their order: what does not answer holds up no other for its timeouts.
     checks = [_begun(_provider, settings, provider, redactor) for provider in settings.providers]
     checks.append(_begun(_mlflow, settings, redactor))
+    if settings.poll.executor != THREADS:
+        checks.append(_begun(_cluster, settings))
     for findings in checks:
         yield from findings.result()
 
@@ -90,6 +94,14 @@ def _begun(check: Callable[..., list[Finding]], *about: object) -> Future[list[F
 
     threading.Thread(target=work, daemon=True).start()
     return findings
+
+
+def _cluster(settings: Settings) -> list[Finding]:
+    try:
+        with contextlib.closing(Cluster(settings.poll.executor)) as cluster:
+            return [Finding("cluster", Verdict.WELL, f"answers, with {cluster.workers()} workers")]
+    except BridgeError as error:
+        return [Finding("cluster", Verdict.WRONG, error.sentence, error.remedy)]
 
 
 def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor) -> list[Finding]:

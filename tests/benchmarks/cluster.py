@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.table import Table
 
@@ -31,13 +31,23 @@ LATENCIES: Final = (0.0, 0.15)
 """Seconds a request to the provider."""
 
 
+class Took(NamedTuple):
+    """What a backfill took, but for its start."""
+
+    seconds: float
+    processor: float
+    """Seconds of this process's own work; with a cluster it lists, sends and counts."""
+    points: float
+
+
 def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table]:
     """Measure; the table comes at the end."""
     table = Table(
         title=f"{jobs} jobs of 90 steps with models and datasets, {PROCESSES * THREADS_EACH} at a"
         f" time, PostgreSQL without a server before it; medians of {rounds}"
     )
-    for heading in ("latency", "one process, s", f"{PROCESSES} workers, s", "ratio", "points a s"):
+    headings = ("latency", "one process, s", f"{PROCESSES} workers, s", "ratio", "points a s")
+    for heading in (*headings, "processor, one process, ms a job", "of the daemon with workers"):
         table.add_column(heading, justify="right")
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
@@ -55,22 +65,28 @@ def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table
             for executor in executors
         ]
         _write(config, uri, provider, ["first", *(_name(*kind) for kind in kinds)])
-        found: dict[tuple[str, float], list[tuple[float, int]]] = {}
+        found: dict[tuple[str, float], list[Took]] = {}
         with cluster:
-            _seconds(config, "first", cluster.address)  # the workers import MLflow
+            _took(config, "first", cluster.address)  # the workers import MLflow
             for executor, latency, turn in kinds:
                 say(f"{executor}, {latency * 1000:.0f} ms, round {turn}")
                 provider.latency(latency)
-                took = _seconds(config, _name(executor, latency, turn), executors[executor])
+                took = _took(config, _name(executor, latency, turn), executors[executor])
                 found.setdefault((executor, latency), []).append(took)
     for latency in LATENCIES:
         one, many = (
-            statistics.median(seconds for seconds, _ in found[executor, latency])
+            Took(*map(statistics.median, zip(*found[executor, latency], strict=True)))
             for executor in executors
         )
-        points = found["many", latency][0][1]
-        cells = (f"{one:.1f}", f"{many:.1f}", f"{one / many:.2f}", f"{points / many:.0f}")
-        table.add_row(f"{latency * 1000:.0f} ms", *cells)
+        table.add_row(
+            f"{latency * 1000:.0f} ms",
+            f"{one.seconds:.1f}",
+            f"{many.seconds:.1f}",
+            f"{one.seconds / many.seconds:.2f}",
+            f"{many.points / many.seconds:.0f}",
+            f"{one.processor / jobs * 1000:.0f}",
+            f"{many.processor / jobs * 1000:.1f}",
+        )
     yield table
 
 
@@ -88,8 +104,7 @@ def _write(config: Path, uri: str, provider: Provider, names: list[str]) -> None
     config.write_text(json.dumps(settings))
 
 
-def _seconds(config: Path, name: str, executor: str) -> tuple[float, int]:
-    """What a backfill of one provider takes, but for its start, and how many points it logs."""
+def _took(config: Path, name: str, executor: str) -> Took:
     settings = load(config, {})
     wanted = settings.model_copy(
         update={
@@ -99,8 +114,8 @@ def _seconds(config: Path, name: str, executor: str) -> tuple[float, int]:
     )
     with assemble(wanted, {}, threading.Event()) as bridge:
         (sync,) = bridge.syncs
-        begin = time.perf_counter()
+        begin, processor = time.perf_counter(), time.process_time()
         report = sync.run()
-        seconds = time.perf_counter() - begin
+        took = Took(time.perf_counter() - begin, time.process_time() - processor, report.points)
     assert report.is_well, report
-    return seconds, report.points
+    return took
