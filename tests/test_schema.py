@@ -85,6 +85,9 @@ def test_the_simulators_configuration_is_valid() -> None:
         f"mlflow: {{metric_names: {{train_loss: loss}}}}\n{ONE}",
         "providers: [{name: '${NAME}', type: '${TYPE}', base_url: '${URL}', auth: '${A:-key}'}]",
         "providers: [{name: a, type: azure, api_version: 2024-10-21, headers: {A: b}}]",
+        f"listen: 127.0.0.1:9187\nheartbeat: https://a.example/b\n{ONE}",
+        f"listen: '[::1]:9187'\nheartbeat: {{url: http://a, allow_http: true}}\nnotify:\n{ONE}",
+        f"listen: '${{AT}}'\nnotify: {{webhook: https://a.example, 'on': [failed, outage]}}\n{ONE}",
         "providers: [{name: a, type: openai, interval: '${I}', requests_per_second: 0.5}]",
     ],
 )
@@ -103,6 +106,8 @@ def test_what_the_bridge_takes_is_valid(text: str) -> None:
         (f"poll: {{interval: 5 parsecs}}\n{ONE}", "$.poll"),
         (f"poll: {{interval: 0.5}}\n{ONE}", "$.poll"),
         (f"poll: {{workers: 65}}\n{ONE}", "$.poll"),
+        (f"listen: 9187\n{ONE}", "$.listen"),
+        (f"notify: {{webhook: https://a.example, 'on': [lunch]}}\n{ONE}", "$.notify"),
         ("providers: []", "$.providers"),
         ("providers: [{type: openai}]", "$.providers"),
         ("providers: [{name: a, type: opnai}]", "$.providers"),

@@ -120,8 +120,10 @@ class _Life:
             settings = self._shell.load()
             with assemble(settings, self._shell.environ, threading.Event()):
                 pass
-            if settings.listen and settings.listen != self._settings.listen:
-                with listening(settings.listen, lambda _path, _accept: None):
+            new, old = settings.listen, self._settings.listen
+            # A port that is in force would be taken.
+            if new and not (old and new.port == old.port):
+                with listening(new, lambda _path, _accept: None):
                     pass
         except ConfigError as error:
             problems = error.problems

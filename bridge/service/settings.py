@@ -59,6 +59,7 @@ class HeartbeatSettings(Section):
     allow_http: bool = False
     """Whether it may be unencrypted though it is not on this machine."""
     url: SecretStr
+    """Is asked after good passes, once a minute at most."""
 
     _encrypted = field_validator("url")(_checked)
 
@@ -79,9 +80,11 @@ class NotifySettings(Section):
     """Who wants to know what happens."""
 
     allow_http: bool = False
-    """Whether ``webhook`` may be unencrypted though it is not on this machine."""
+    """Whether webhook may be unencrypted though it is not on this machine."""
     webhook: SecretStr
+    """Is sent what Slack and others like it show."""
     on: tuple[Event, ...] = ("failed",)
+    """Of what."""
 
     _encrypted = field_validator("webhook")(_checked)
 
