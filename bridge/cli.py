@@ -167,11 +167,18 @@ def doctor(
 
 
 @app.command()
-def status(config: Config = None, *, as_json: Json = False) -> None:
-    """Show what is tracked, as MLflow knows it."""
+def status(
+    config: Config = None,
+    *,
+    as_json: Json = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="On a terminal: show it anew every 2 s, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Show what is tracked, as MLflow knows it, and what a running daemon is about."""
     from bridge.commands.status import status as command
 
-    _exit(lambda: command(_settings(config), os.environ, as_json=as_json))
+    _exit(lambda: command(_settings(config), os.environ, as_json=as_json, watch=watch))
 
 
 @app.command()

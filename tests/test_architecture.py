@@ -102,6 +102,7 @@ _NAMED: Final = (
     "bridge.service.page",
     "bridge.service.listener",
     "bridge.service.site",
+    "bridge.service.asking",
     "bridge.service.courier",
     "bridge.service.notifier",
     "bridge.systemd",

@@ -25,12 +25,22 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from typer.testing import CliRunner
 
+from bridge import errors
 from bridge.cli import app
 from bridge.commands.status import age, tally
+from bridge.commands.status import status as watch_status
+from bridge.config import load
 from bridge.ledger import RunState
+from bridge.report import Report
+from bridge.service.listener import Answer, listening
+from bridge.service.metrics import registry_of
+from bridge.service.picture import Picture
+from bridge.service.settings import Address
+from bridge.service.site import Site
 from bridge.simulator import Simulator
 from bridge.simulator.world import Outcome
 from bridge.tracking import Tracking
+from bridge.untrusted import Redactor
 from tests.support.world import NOW, Clock, job, make_sync
 
 KEY = "sk-that-must-not-show"
@@ -142,7 +152,7 @@ def test_nothing_tracked_is_said(uri: str, folder: Path, *, there: bool) -> None
 
 def test_nothing_tracked_as_json(uri: str) -> None:
     """An empty store is an empty document."""
-    assert document(uri) == {"providers": {}, "links": {}}
+    assert document(uri) == {"providers": {}, "links": {}, "daemon": None}
 
 
 # What is tracked
@@ -443,3 +453,91 @@ def test_the_table_fits_a_terminal_of_80_columns(uri: str, store: Store, folder:
     assert max(map(len, table)) <= 80, text
     for provider in ("openai", "mistral", "azure-sweden"):
         assert row_of(provider, text)[:6] == [provider, *"11111"], text
+
+
+# What a running daemon says
+
+
+@pytest.fixture
+def daemon(uri: str) -> Iterator[dict[str, str]]:
+    """The environment of a daemon that listens: one provider is well, the other is not."""
+    clock = Clock(1_760_000_100.0)
+    picture = Picture(["openai", "mistral"], Redactor(), clock)
+    for name, stopped in (("openai", None), ("mistral", errors.Unreachable("No [b]way[/b]"))):
+        picture.begins(name)
+        gone: errors.BridgeError = errors.NotFound("It is gone")
+        lost = [("ftjob-x", gone)] * (0 if stopped else 22)
+        picture.ended(Report(provider=name, stopped=stopped, failures=lost), 1.0)
+        picture.due(name, clock.now + 59)
+    clock.now += 5
+    with listening(Address("127.0.0.1", 0), Site(picture.view, registry_of(picture.view))) as at:
+        path = Path("bridge.yaml")
+        path.write_text(f"listen: {at}\n")
+        yield environ(uri, FTBRIDGE_CONFIG=str(path.absolute()))
+
+
+def test_a_running_daemon_is_asked(daemon: Mapping[str, str]) -> None:
+    """When it looked last and will look next, and what is wrong now."""
+    text = status(daemon)
+    assert "daemon: openai: last pass 5 s ago, next in 54 s" in text
+    assert "! mistral: No [b]way[/b]" in text
+    assert text.count("! openai: ftjob-x: It is gone") == 20
+    assert "! openai: and 2 more jobs" in text
+
+
+def test_a_running_daemon_is_part_of_the_document(daemon: Mapping[str, str]) -> None:
+    """As it says it."""
+    found = json.loads(status(daemon, "--json"))
+    assert found["daemon"]["providers"]["openai"]["failing_jobs"] == 22
+
+
+@pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"now": 1}', b"[" * 100_000, b" " * 2**21])
+def test_what_is_no_daemon_is_none(uri: str, body: bytes) -> None:
+    """Something else may have its port, or nothing: all else is shown all the same."""
+    with listening(Address("127.0.0.1", 0), lambda _p, _a: Answer(body, "text/html")) as at:
+        path = Path("bridge.yaml")
+        path.write_text(f"listen: {at}\n")
+        found = json.loads(status(environ(uri, FTBRIDGE_CONFIG=str(path)), "--json"))
+        assert found["daemon"] is None
+    assert "Nothing is tracked" in status(environ(uri, FTBRIDGE_CONFIG=str(path)))
+
+
+def test_watching_shows_what_is_new(
+    uri: str, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, every two seconds, also after an outage of MLflow, until Ctrl-C: that is 0."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    settings = load(None, environ(uri))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            store.add("openai")
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    assert watch_status(settings, environ(uri), watch=True, pause=pause) == 0
+    shown = ESCAPES.sub("", capsys.readouterr().out)
+    assert pauses == [2.0, 2.0]
+    assert shown.index("Nothing is tracked yet") < shown.index("openai")
+
+
+def test_watching_goes_on_without_mlflow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what is wrong, and looks again."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    variables = environ(f"http://127.0.0.1:{closed_port()}")
+
+    def pause(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    assert watch_status(load(None, variables), variables, watch=True, pause=pause) == 0
+    assert "cannot be reached" in ESCAPES.sub("", capsys.readouterr().out)
+
+
+def test_watching_without_a_terminal_shows_it_once(uri: str) -> None:
+    """As it is without."""
+    assert status(environ(uri), "--watch") == status(environ(uri))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -68,8 +68,13 @@ def links(tracking: Tracking, experiments: Iterable[str]) -> dict[str, str]:
 
 def print_links(tracking: Tracking, experiments: Iterable[str]) -> None:
     """Say where the runs can be looked at."""
-    pages = links(tracking, experiments)
+    for line in link_lines(tracking, links(tracking, experiments)):
+        out().print(line)
+
+
+def link_lines(tracking: Tracking, pages: Mapping[str, str]) -> Iterator[str]:
+    """Where the runs can be looked at, as rich prints it."""
     if pages and tracking.ui_command:
-        out().print(f"\nTo look at them: [bold]{safe(tracking.ui_command)}[/bold], then open")
+        yield f"\nTo look at them: [bold]{safe(tracking.ui_command)}[/bold], then open"
     for name, page in pages.items():
-        out().print(f"{safe(name)}: {page}" if len(pages) > 1 else page)
+        yield f"{safe(name)}: {page}" if len(pages) > 1 else page

@@ -1,31 +1,34 @@
-"""``ftbridge status``: what is tracked, as MLflow knows it."""
+"""``ftbridge status``: what is tracked, as MLflow knows it, and what a running daemon says."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Final
 
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 
 from bridge import log, tags
 from bridge.assembly import experiments_of, now_ms, redactor_of
-from bridge.commands.console import links, out, print_json, print_links, safe
+from bridge.commands.console import link_lines, links, out, print_json, safe
+from bridge.errors import TrackingError
 from bridge.ledger import RunState
+from bridge.service.asking import Daemon, ask
+from bridge.service.picture import STATES
 from bridge.settings import Settings
 from bridge.tracking import Tracking
 
-_COLUMNS = {
-    "SCHEDULED": "waiting",
-    "RUNNING": "running",
-    "FINISHED": "succeeded",
-    "FAILED": "failed",
-    "KILLED": "cancelled",
-}
 _NOTICE: Final = 60
 """Days ahead of a model's end in which it is warned of."""
+_AGAIN: Final = 2.0
+"""Seconds."""
 _SHOWN: Final = 3
 """Models of one day that are named; the rest is counted."""
 
@@ -82,8 +85,22 @@ def tally(runs: Iterable[RunState]) -> dict[str, Tracked]:
     return providers
 
 
-def status(settings: Settings, environ: Mapping[str, str], *, as_json: bool = False) -> int:
+def status(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    as_json: bool = False,
+    watch: bool = False,
+    pause: Callable[[float], object] = time.sleep,
+) -> int:
     """Show what is tracked; returns the exit code.
+
+    Args:
+        settings: where to look.
+        environ: the environment.
+        as_json: for programs.
+        watch: on a terminal, show it again and again, until interrupted.
+        pause: waits so many seconds; raises ``KeyboardInterrupt`` at the end.
 
     Raises:
         TrackingDown: MLflow cannot be asked.
@@ -91,39 +108,108 @@ def status(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fa
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    look = partial(_look, settings, tracking)
+    console = out()
+    if as_json:
+        print_json(look().document(), redactor)
+    elif watch and console.is_terminal:
+        _watch(console, look, pause)
+    else:
+        for part in look().shown():
+            console.print(part)
+    return 0
+
+
+def _watch(console: Console, look: Callable[[], Look], pause: Callable[[float], object]) -> None:
+    with (
+        suppress(KeyboardInterrupt),
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            try:
+                shown = Group(*look().shown())
+            except TrackingError as error:  # it may come back
+                shown = Group(f"[red]{safe(str(error))}[/red]")
+            live.update(shown, refresh=True)
+            pause(_AGAIN)
+
+
+def _look(settings: Settings, tracking: Tracking) -> Look:
     experiments = experiments_of(settings)
     found = (tracking.experiment(name, create=False) for name in experiments)
     providers = tally(tracking.runs([identifier for identifier in found if identifier]))
-    now = now_ms()
-    if as_json:
-        print_json(
-            {
-                "providers": {name: _document(each, now) for name, each in providers.items()},
-                "links": links(tracking, experiments),
-            },
-            redactor,
-        )
-        return 0
-    console = out()
-    if not providers:
-        console.print("Nothing is tracked yet. Start with: [bold]ftbridge backfill[/bold]")
-        return 0
-    console.print(_table(providers, now))
-    for name, tracked in sorted(providers.items()):
-        if tracked.checkpoint:
-            console.print(f"newest checkpoint of {safe(name)}: {safe(tracked.checkpoint)}")
-    for name, tracked in sorted(providers.items()):
-        for day, models in tracked.ending(now):
-            console.print(f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}")
-    print_links(tracking, experiments)
-    return 0
+    pages = links(tracking, experiments)
+    return Look(
+        providers=providers,
+        daemon=ask(settings.listen) if settings.listen else None,
+        now=now_ms(),
+        links=pages,
+        link_lines=tuple(link_lines(tracking, pages)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What there is to see, at one moment."""
+
+    providers: Mapping[str, Tracked]
+    daemon: tuple[Daemon, dict[str, object]] | None
+    now: int
+    """Unix milliseconds."""
+    links: Mapping[str, str]
+    link_lines: tuple[str, ...]
+
+    def document(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "providers": {name: _document(each, self.now) for name, each in self.providers.items()},
+            "links": self.links,
+            "daemon": self.daemon[1] if self.daemon else None,
+        }
+
+    def shown(self) -> Iterator[str | Table]:
+        """For people, as rich prints it."""
+        if self.providers:
+            yield _table(self.providers, self.now)
+        else:
+            yield "Nothing is tracked yet. Start with: [bold]ftbridge backfill[/bold]"
+        for name, tracked in sorted(self.providers.items()):
+            if tracked.checkpoint:
+                yield f"newest checkpoint of {safe(name)}: {safe(tracked.checkpoint)}"
+        for name, tracked in sorted(self.providers.items()):
+            for day, models in tracked.ending(self.now):
+                yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}"
+        if self.daemon:
+            yield from _of_daemon(self.daemon[0])
+        if self.providers:
+            yield from self.link_lines
+
+
+def _of_daemon(daemon: Daemon) -> Iterator[str]:
+    """What a daemon is about."""
+    for name, each in daemon.providers.items():
+        last, due = each.last_pass.ended, each.next_pass
+        facts = [
+            "has made no pass yet" if last is None else f"last pass {_ago(daemon.now - last)} ago",
+            "" if due is None else f"next in {_ago(due - daemon.now)}",
+            "" if each.lag_seconds is None else f"lag {_ago(each.lag_seconds)}",
+        ]
+        yield f"daemon: {safe(name)}: {', '.join(filter(None, facts))}"
+        for trouble in filter(None, (each.stopped, *each.failures)):
+            yield f"[red]![/red] {safe(name)}: {safe(trouble)}"
+        if (more := each.failing_jobs - len(each.failures)) > 0:
+            yield f"[red]![/red] {safe(name)}: and {more:,} more jobs"
+
+
+def _ago(seconds: float) -> str:
+    return age(int(seconds * 1000))
 
 
 def _table(providers: Mapping[str, Tracked], now: int) -> Table:
     """Fits the usual 80 columns."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("provider", style="bold", overflow="fold")
-    for heading in _COLUMNS.values():
+    for heading in STATES.values():
         table.add_column(heading, justify="right")
     table.add_column("newest", justify="right")
     table.add_column("lag", justify="right")
@@ -131,7 +217,7 @@ def _table(providers: Mapping[str, Tracked], now: int) -> Table:
         point, lag = tracked.newest_point, tracked.lag(now)
         table.add_row(
             safe(name),
-            *(f"{tracked.jobs[state]:,}" if tracked.jobs[state] else "·" for state in _COLUMNS),
+            *(f"{tracked.jobs[state]:,}" if tracked.jobs[state] else "·" for state in STATES),
             "-" if point is None else f"{age(now - point)} ago",
             "-" if lag is None else age(lag),
         )
@@ -141,7 +227,7 @@ def _table(providers: Mapping[str, Tracked], now: int) -> Table:
 def _document(tracked: Tracked, now: int) -> dict[str, object]:
     lag = tracked.lag(now)
     return {
-        "jobs": {word: tracked.jobs[state] for state, word in _COLUMNS.items()},
+        "jobs": {word: tracked.jobs[state] for state, word in STATES.items()},
         "newest_point": tracked.newest_point,
         "newest_checkpoint": tracked.checkpoint or None,
         "lag_seconds": None if lag is None else lag / 1000,
