@@ -9,13 +9,21 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pytest
 
+from bridge import errors
+from bridge.report import Report
+from bridge.service.listener import listening
+from bridge.service.metrics import registry_of
+from bridge.service.picture import Picture
+from bridge.service.settings import Address
+from bridge.service.site import Site
 from bridge.simulator import Simulator, all_end_by
 from bridge.simulator.openai_objects import checkpoint_objects, job_object, model_name
 from bridge.tracking import Tracking
+from bridge.untrusted import Redactor
 from tests.support.browser import CHROMIUM, PATIENCE, browsing
 from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import Started, started
@@ -210,3 +218,33 @@ def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
                 for metric in ("train_loss", "valid_loss"):
                     value = cells.get_by_text(str(metrics[metric]), exact=True)
                     expect(value).to_be_visible(timeout=PATIENCE)
+
+
+# What a daemon shows of itself
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
+    """By day and by night and on a telephone; the browser has nothing to refuse in it."""
+    picture = Picture(["openai", "mistral"], Redactor(), lambda: NOW)
+    picture.ended(Report(provider="openai"), 1.0)
+    stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")
+    picture.ended(Report(provider="mistral", stopped=stopped), 2.0)
+    said: list[str] = []
+    site = Site(picture.view, registry_of(picture.view))
+    with (
+        listening(Address("127.0.0.1", 0), site) as at,
+        browsing(width=420, height=800) as page,
+        kept(page, tmp_path / "daemon.png"),
+    ):
+        page.on("console", lambda message: said.append(message.text))
+        page.emulate_media(color_scheme=scheme)
+        page.goto(f"http://{at}/")
+        sync_api.expect(page.get_by_text("● up").first).to_be_visible()
+        sync_api.expect(page.get_by_text("mistral: https://api.mistral")).to_be_visible()
+        bad = page.locator(".bad").first
+        color = bad.evaluate("each => getComputedStyle(each).color")
+        assert color == {"light": "rgb(207, 34, 46)", "dark": "rgb(255, 123, 114)"}[scheme]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 420, "it is too wide"
+        page.screenshot(path=tmp_path / "daemon.png")
+    assert [each for each in said if "favicon" not in each] == []

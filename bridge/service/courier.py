@@ -18,7 +18,7 @@ from bridge.untrusted import one_line
 
 log = structlog.get_logger()
 
-WAITS: Final = (1.0, 5.0, 15.0)
+WAITS: Final = (1.0, 4.0)
 """Seconds before each further attempt."""
 _TIMEOUT: Final = 5.0
 """Seconds."""
