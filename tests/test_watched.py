@@ -16,6 +16,11 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import Started, invoke, started, wait_until
 from tests.support.world import KEY, Clock, job
 
+ENVIRON = {
+    "FTBRIDGE_LOG_FORMAT": "json",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # finds its outage sooner
+}
+
 
 class Watched:
     """A running daemon's pages."""
@@ -85,7 +90,7 @@ def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
         provider = Simulator(jobs=[live, old], clock=clock)
         stack.enter_context(provider)
         config = configured(tmp_path, mlflow.url, provider, hook)
-        process = stack.enter_context(started("run", "--config", config, "--log-format", "json"))
+        process = stack.enter_context(started("run", "--config", config, env=ENVIRON))
         daemon = Watched(process)
 
         def told() -> list[str]:
