@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from bridge import errors
 from bridge.errors import BridgeError, ConfigError
-from bridge.one_job import Task
+from bridge.one_job import JobSync, Task
 from bridge.report import Kind, Selection
 from bridge.report import Outcome as Done
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.simulator.world import Provider
 from bridge.tracking import Tracking
+from tests.support.models import models, versions_by_model
 from tests.support.recorded import active_runs, recorded
-from tests.support.world import KEY, Clock, job, make_sync
+from tests.support.world import KEY, NOW, Clock, job, make_sync
+from tests.test_adoption import Interrupted
 
 
 class Abroad(Executor):
@@ -106,6 +111,52 @@ def test_what_has_failed_arrives_as_it_was(uri: str, clock: Clock, abroad: Abroa
     assert error.remedy
     assert all(KEY.encode() not in each for each in abroad.sent)
     assert active_runs(uri) == []
+
+
+class Rescheduled(Executor):
+    """Does every job twice, as a cluster does one whose worker died: at first it is cut off."""
+
+    def __init__(self, threads: ThreadPoolExecutor, writes: int) -> None:
+        self._threads = threads
+        self._writes = writes
+
+    def submit(self, fn: Callable[..., Done], task: Task, /) -> Future[Done]:  # type: ignore[override] # one kind of task
+        """Work for so many writes, and then from the beginning, knowing as much as before."""
+        assert isinstance(fn, JobSync)
+        cut = Interrupted(fn.tracking.uri, self._writes)
+        dying = replace(fn, tracking=cut, finder=replace(fn.finder, tracking=cut))
+        self._threads.submit(dying, task).result()
+        return self._threads.submit(fn, task)
+
+
+def content(uri: str) -> object:
+    """All that counts; a version's number does not, as that of a deleted one is not given again."""
+    hosted = models(uri, "hosted-fine-tunes")
+    for model in hosted.values():
+        model.tags.pop("mlflow.modelVersions", None)
+    return recorded(uri), hosted, versions_by_model(uri)
+
+
+@pytest.mark.parametrize("writes", [1, 4, 99])
+def test_what_a_lost_worker_had_begun_is_not_there_twice(
+    uri: str, empty_database: Path, clock: Clock, executor: ThreadPoolExecutor, writes: int
+) -> None:
+    """Its job is done again with the same task, which does not know of the first attempt."""
+    undisturbed = f"{uri}.undisturbed"
+    shutil.copy(empty_database, undisturbed.removeprefix("sqlite:///"))
+    one, ended = job("ftjob-a"), job("ftjob-b", created_at=NOW - 5000)
+    with Simulator(jobs=[one, ended], clock=clock) as simulator:
+        cluster = cast("ThreadPoolExecutor", Rescheduled(executor, writes))
+        again = make_sync(simulator, Tracking(uri), cluster, clock, register="{suffix}")
+        once = make_sync(simulator, Tracking(undisturbed), executor, clock, register="{suffix}")
+        for moment in (6, 9, 12):
+            clock.now = one.step_at(moment) + (400 if moment == 12 else 0)
+            for sync in (again, once):
+                report = sync.run()
+                assert report.is_well, report
+            assert recorded(uri) == recorded(undisturbed)
+    assert content(uri) == content(undisturbed)
+    assert {run.status for run in recorded(uri).values()} == {"FINISHED"}
 
 
 def kinds_of(kind: type[BridgeError]) -> Iterator[type[BridgeError]]:
