@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LONG := $(patsubst %,tests/test_%.py,state_machine every_write every_commit long_life servers cluster)
+LONG := $(patsubst %,tests/test_%.py,state_machine every_write every_commit signals long_life servers cluster)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: demo test lint types unit soak bench picture clean

@@ -33,12 +33,12 @@ def provider() -> Iterator[Simulator]:
 @pytest.fixture(scope="module")
 def undisturbed(
     provider: Simulator, tmp_path_factory: pytest.TempPathFactory, empty_database: Path
-) -> tuple[dict[str, object], list[Write]]:
+) -> tuple[dict[str, dict[str, object]], list[Write]]:
     """What one backfill that nobody disturbs leaves, and all that it writes, in its order."""
     folder = tmp_path_factory.mktemp("undisturbed")
     uri, config = store(folder, empty_database, provider)
     with Forked("backfill", "--config", config, output=folder / "said") as process:
-        writes = process.writes()
+        writes = [*process.writes()]
         assert process.end() == 0, process.said
     commits = {write.number for write in writes if write.is_done}
     assert len(writes) > 2 * len(commits) > 50  # commits from both sides, and files
@@ -65,7 +65,7 @@ def test_killed_at_a_commit(
     empty_database: Path,
     provider: Simulator,
     tmp_path: Path,
-    undisturbed: tuple[dict[str, object], list[Write]],
+    undisturbed: tuple[dict[str, dict[str, object]], list[Write]],
     share: int,
 ) -> None:
     """After ``kill -9`` before or after any commit the next backfill leaves what was to be."""

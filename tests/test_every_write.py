@@ -63,7 +63,7 @@ def proxy(server: str) -> Iterator[WriteProxy]:
 @pytest.fixture(scope="module")
 def undisturbed(
     server: str, provider: Simulator, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, object], int]:
+) -> tuple[dict[str, dict[str, object]], int]:
     """What one backfill that nobody disturbs leaves, and how many writes it takes."""
     with WriteProxy(server) as proxy:
         config = write_config(tmp_path_factory.mktemp("undisturbed"), provider, proxy.url, "alone")
@@ -88,7 +88,7 @@ def test_killed_at_a_write(
     server: str,
     provider: Simulator,
     tmp_path: Path,
-    undisturbed: tuple[dict[str, object], int],
+    undisturbed: tuple[dict[str, dict[str, object]], int],
     share: int,
 ) -> None:
     """After ``kill -9`` before or after any write the next backfill leaves what was to be."""
@@ -100,7 +100,7 @@ def test_killed_at_a_write_to_postgres(
     over_postgres: str,
     provider: Simulator,
     tmp_path: Path,
-    undisturbed: tuple[dict[str, object], int],
+    undisturbed: tuple[dict[str, dict[str, object]], int],
     share: int,
 ) -> None:
     """The same over a server that has several connections to its database."""
@@ -111,7 +111,7 @@ def kill_and_repeat(
     server: str,
     provider: Simulator,
     folder: Path,
-    undisturbed: tuple[dict[str, object], int],
+    undisturbed: tuple[dict[str, dict[str, object]], int],
     part: tuple[int, int],
 ) -> None:
     """Kill at each write of a share, of so many, in turn."""
@@ -150,7 +150,7 @@ def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
     proxy: WriteProxy,
     provider: Simulator,
     tmp_path: Path,
-    undisturbed: tuple[dict[str, object], int],
+    undisturbed: tuple[dict[str, dict[str, object]], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """MLflow's client sends some writes again, also where that makes a run or a version twice."""
@@ -181,7 +181,7 @@ def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
 def test_two_backfills_at_once(
     request: pytest.FixtureRequest,
     tmp_path: Path,
-    undisturbed: tuple[dict[str, object], int],
+    undisturbed: tuple[dict[str, dict[str, object]], int],
     store: str,
 ) -> None:
     """Into one server or one file: one run a job, one model a checkpoint, one version a result."""

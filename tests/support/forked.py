@@ -6,10 +6,12 @@ database and to its artifact store, both of which it opens itself.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import signal
 import sys
 import threading
@@ -31,7 +33,7 @@ from bridge.cli import main
 from tests.support.processes import PATIENCE
 from tests.support.write_proxy import Write
 
-_CHANGES: Final = ("INSERT", "UPDATE", "DELETE")
+_CHANGE: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\s+(?:INTO\s+|FROM\s+)?(\w+)")
 _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
 
@@ -44,11 +46,18 @@ class Stop:
     number: signal.Signals
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    write: Write
+    what: str
+
+
 class Forked:
     """``ftbridge`` in a process of its own, which ends with the context at the latest."""
 
     def __init__(self, *arguments: str | Path, output: Path, stop: Stop | None = None) -> None:
         self._output = output
+        self._writes: dict[Write, str] = {}
         self._told, self._telling = _FORKS.Pipe(duplex=False)
         settings = ([*map(str, arguments)], str(output), stop, self._telling)
         self._process = _FORKS.Process(target=_run, args=settings)
@@ -77,8 +86,19 @@ class Forked:
         """Send a signal; returns once it has been acted upon."""
         assert self._process.pid is not None
         os.kill(self._process.pid, number)
+        while self._recv() != "stopping":
+            pass
+
+    def wait_for(self, write: Write) -> None:
+        """Return once something is written."""
+        while write not in self._writes:
+            told = self._recv()
+            if isinstance(told, _Told):
+                self._writes[told.write] = told.what
+
+    def _recv(self) -> object:
         assert self._told.poll(PATIENCE), self.said
-        assert self._told.recv() == "stopping"
+        return self._told.recv()
 
     def kill(self) -> None:
         """End it at once; returns when it has. May be called while another thread waits for it."""
@@ -91,17 +111,14 @@ class Forked:
         assert self._process.exitcode is not None, self.said
         return self._process.exitcode
 
-    def writes(self) -> list[Write]:
-        """Wait for the end; returns all that was written."""
-        found: list[Write] = []
-        while True:
-            try:
-                told = self._told.recv()
-            except EOFError:
-                self.end()
-                return found
-            if isinstance(told, Write):
-                found.append(told)
+    def writes(self) -> dict[Write, str]:
+        """Wait for the end; returns in its order all that was written: tables, or files."""
+        with contextlib.suppress(EOFError):
+            while True:
+                told = self._recv()
+                if isinstance(told, _Told):
+                    self._writes[told.write] = told.what
+        return self._writes
 
 
 # In the process
@@ -116,7 +133,7 @@ def _run(arguments: list[str], output: str, stop: Stop | None, told: Connection)
     event.listen(Engine, "commit", boundaries.commits)
     event.listen(Session, "after_commit", boundaries.committed)
     sys.addaudithook(boundaries.audited)
-    threading.Thread(target=_tell_when_stopping, args=(told,), daemon=True).start()
+    threading.Thread(target=boundaries.tell_when_stopping, daemon=True).start()
     sys.argv = ["ftbridge", *arguments]
     main()
 
@@ -130,13 +147,6 @@ def _stopping() -> threading.Event | None:
     return found if isinstance(found, threading.Event) else None
 
 
-def _tell_when_stopping(told: Connection) -> None:
-    while (stopping := _stopping()) is None:
-        threading.Event().wait(0.01)
-    stopping.wait()
-    told.send("stopping")
-
-
 class _Boundaries:
     """Counts what is written, and sends the signal. Thread-safe."""
 
@@ -147,40 +157,50 @@ class _Boundaries:
         self._writes = 0
         self._under_way = threading.local()
 
+    def tell_when_stopping(self) -> None:
+        """Wait for a signal to be acted upon."""
+        while (stopping := _stopping()) is None:
+            threading.Event().wait(0.01)
+        stopping.wait()
+        with self._lock:
+            self._told.send("stopping")
+
     def executes(
         self, connection: DatabaseConnection, _cursor: object, statement: str, *_: object
     ) -> None:
         """A statement: whether its transaction writes."""
-        if statement.lstrip()[:6].upper() in _CHANGES:
-            connection.info["changes"] = True
+        if found := _CHANGE.match(statement):
+            connection.info.setdefault("changes", {})[f"{found[1]} {found[2]}"] = None
 
     def commits(self, connection: DatabaseConnection) -> None:
         """Everything is sent to the database, but for the last word."""
-        if connection.info.pop("changes", False):
-            self._under_way.number = self._next()
-            self._at(Write(self._under_way.number, is_done=False))
+        if changes := connection.info.pop("changes", None):
+            self._under_way.write = self._next(), ", ".join(changes)
+            self._at(*self._under_way.write, is_done=False)
 
     def committed(self, _session: Session) -> None:
         """It is there."""
-        number, self._under_way.number = getattr(self._under_way, "number", 0), 0
-        if number:
-            self._at(Write(number, is_done=True))
+        write, self._under_way.write = getattr(self._under_way, "write", None), None
+        if write:
+            self._at(*write, is_done=True)
 
     def audited(self, what: str, details: tuple[Any, ...]) -> None:
         """A file that is about to be opened: whether it is an artifact to be written."""
         if what != "open" or not isinstance(details[0], str) or "/mlruns/" not in details[0]:
             return
         if isinstance(details[1], str) and details[1][:1] in "wax":
-            self._at(Write(self._next(), is_done=False))
+            self._at(self._next(), Path(details[0]).name, is_done=False)
 
     def _next(self) -> int:
         with self._lock:
             self._writes += 1
             return self._writes
 
-    def _at(self, write: Write) -> None:
+    def _at(self, number: int, what: str, *, is_done: bool) -> None:
+        write = Write(number, is_done)
         if self._stop is None:
-            self._told.send(write)
+            with self._lock:
+                self._told.send(_Told(write, what))
         elif self._stop.at == write:
             os.kill(os.getpid(), self._stop.number)
             if stopping := _stopping():

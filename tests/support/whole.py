@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from mlflow.entities import Run
 
 from bridge.simulator import Simulator
 from bridge.simulator.openai_objects import model_name
+from bridge.simulator.world import Provider
 from tests.support.models import artifacts, datasets, models, newest, versions_by_model
 from tests.support.recorded import active_runs, recorded
 from tests.support.world import NOW, job
@@ -28,12 +29,19 @@ MISTRAL = job("11111111-2222-3333-4444-555555555555", "mistral", total_steps=4, 
 JOBS = (PARENT, CHILD, MISTRAL)
 
 
-def write_config(folder: Path, provider: Simulator, uri: str, trial: str, workers: int = 1) -> Path:
+def write_config(
+    folder: Path,
+    provider: Simulator,
+    uri: str,
+    trial: str,
+    *,
+    workers: int = 1,
+    kinds: Sequence[Provider] = ("openai", "mistral"),
+) -> Path:
     """A configuration; everything that is written has the name of the trial in it.
 
     Each provider has an experiment of its own: to one of both only who comes first would write.
     """
-    urls = {"openai": provider.openai_url, "mistral": provider.mistral_url}
     path = folder / f"{trial}.yaml"
     settings = {
         "mlflow": {
@@ -41,15 +49,15 @@ def write_config(folder: Path, provider: Simulator, uri: str, trial: str, worker
             "register": f"{trial}-of-{{suffix}}",
             "archive_datasets": True,
         },
-        "poll": {"workers": workers},
+        "poll": {"workers": workers, "interval": "1h"},
         "providers": [
             {
                 "name": name,
                 "api_key": "any-key-will-do",
-                "base_url": url,
+                "base_url": provider.base_urls[name],
                 "experiment": f"{trial}-{name}",
             }
-            for name, url in urls.items()
+            for name in kinds
         ],
     }
     path.write_text(json.dumps(settings))
@@ -61,7 +69,7 @@ def experiments(trial: str) -> tuple[str, ...]:
     return tuple(f"{trial}-{name}" for name in ("openai", "mistral"))
 
 
-def everything(uri: str, trial: str) -> dict[str, object]:
+def everything(uri: str, trial: str) -> dict[str, dict[str, object]]:
     """All that is recorded of each job, told by its id; ids that MLflow makes up are left out."""
     prefix = f"{trial}-of-"
     return {
@@ -71,8 +79,10 @@ def everything(uri: str, trial: str) -> dict[str, object]:
     }
 
 
-def _recorded_in(uri: str, experiment: str, prefix: str) -> dict[str, object]:
+def _recorded_in(uri: str, experiment: str, prefix: str) -> dict[str, dict[str, object]]:
     runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(uri, experiment)}
+    if not runs:
+        return {}
     rows = recorded(uri, experiment)
     assert rows.keys() == runs.keys()
     names = {run.info.run_id: job_id for job_id, run in runs.items()}
