@@ -59,7 +59,7 @@ _NAMED: Final = (
     "bridge.inventory",
     "bridge.renaming",
     # MLflow.
-    "bridge.tracking.acknowledgement",
+    "bridge.tracking.replies",
     "bridge.tracking.database",
     "bridge.tracking.mlflow_errors",
     "bridge.tracking.store",

@@ -7,15 +7,17 @@ import gc
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote as escaped
 from urllib.parse import urlsplit
 
-from bridge.tracking.acknowledgement import acknowledge_at_once
+from bridge.network import Clock
 from bridge.tracking.database import check_folder, first_opening, knock
 from bridge.tracking.mlflow_errors import refused
+from bridge.tracking.replies import take_promptly
 from bridge.untrusted import Redactor, one_line
 
 if TYPE_CHECKING:
@@ -46,8 +48,11 @@ thousand objects, and each look goes through all of MLflow's modules: more time 
 class Store:
     """One tracking store, through ``MlflowClient``. Thread-safe."""
 
-    def __init__(self, uri: str, *, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self, uri: str, *, redactor: Redactor | None = None, clock: Clock = time.monotonic
+    ) -> None:
         self.uri = uri
+        self._clock = clock
         self.redactor = redactor or Redactor()
         self._connecting = threading.Lock()
         # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
@@ -101,7 +106,7 @@ class Store:
                 from mlflow import MlflowClient
 
                 gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
-                acknowledge_at_once(self.uri)
+                take_promptly(self.uri, self._clock)
                 knock(self.uri)
                 client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
                 with first_opening(self.file):

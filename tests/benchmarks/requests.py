@@ -20,7 +20,7 @@ import urllib3
 from mlflow import MlflowClient
 from rich.table import Table
 
-from bridge.tracking.acknowledgement import acknowledge_at_once
+from bridge.tracking.replies import take_promptly
 from tests.benchmarks.stores import sqlite
 from tests.support.mlflow_server import MlflowServer
 
@@ -46,7 +46,7 @@ def _measured(*, is_encrypted: bool) -> tuple[float, float]:
         options = _certified(folder) if is_encrypted else ()
         server = MlflowServer(uri, folder, options=options)
         url = stack.enter_context(server).url
-        acknowledge_at_once(url)
+        take_promptly(url)
         clients = [
             MlflowClient(each, each) for each in (url.replace("127.0.0.1", "localhost"), url)
         ]

@@ -1,4 +1,4 @@
-"""How replies of a tracking server are taken: at once, and those of no other server."""
+"""How replies of a tracking server are taken: at once, not for ever, and of no other server."""
 
 from __future__ import annotations
 
@@ -13,10 +13,21 @@ import urllib3
 from urllib3.connection import HTTPConnection
 
 from bridge.errors import TrackingDown
+from bridge.network import SLOWEST
+from bridge.simulator import Reply, Simulator
 from bridge.tracking import Tracking
+from tests.support.tcp_proxy import Line, TcpProxy
+from tests.support.world import Clock
 
 QUICK = getattr(socket, "TCP_QUICKACK", None)
-pytestmark = pytest.mark.skipif(QUICK is None, reason="this system has no TCP_QUICKACK")
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+DRIPS = {
+    "head": HEAD + b"X-Drip: ",
+    "body": HEAD + b"Content-Length: 1000000\r\n\r\n",
+    "chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\nf4240\r\n",
+    "error": b"HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n",
+}
+NOWHERE = "http://127.0.0.1:9"
 
 
 class Empty(BaseHTTPRequestHandler):
@@ -76,6 +87,7 @@ def options(url: str, *, times: int) -> list[tuple[int, ...]]:
     return watched.options
 
 
+@pytest.mark.skipif(QUICK is None, reason="this system has no TCP_QUICKACK")
 def test_replies_of_the_tracking_server_alone_are_acknowledged_at_once() -> None:
     """Each of them: the system forgets it when the next request is sent."""
     with served() as mine, served() as other:
@@ -83,3 +95,53 @@ def test_replies_of_the_tracking_server_alone_are_acknowledged_at_once() -> None
             Tracking(mine).ping()  # it is no MLflow, but it was asked
         assert options(mine, times=3) == [(socket.IPPROTO_TCP, QUICK, 1)] * 3
         assert options(other, times=3) == []
+
+
+@pytest.mark.parametrize("begin", DRIPS.values(), ids=DRIPS)
+def test_a_reply_that_drips_in_is_given_up(
+    begin: bytes, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte every nineteen seconds never times out by itself; after its deadline it is an end."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    bytes_sent: list[None] = []
+
+    def tick() -> None:
+        bytes_sent.append(None)
+        clock.now += 19
+
+    with (
+        TcpProxy(NOWHERE, lambda _: Line(drips=begin), tick) as proxy,
+        pytest.raises(TrackingDown, match="timed out"),
+    ):
+        Tracking(proxy.url, clock=clock).ping()
+    assert bytes_sent
+
+
+def test_a_long_reply_has_the_time_that_it_needs(clock: Clock) -> None:
+    """What comes at a fair rate is read to its end, however long that takes."""
+    size = 8 * 2**20
+    body = b'{"experiments": []' + b" " * size + b"}"
+
+    def tick() -> None:
+        clock.now += 64 * 2**10 / SLOWEST  # each piece has no more than that
+
+    with (
+        Simulator(intercept=lambda _: Reply(body=body)) as simulator,
+        TcpProxy(simulator.url, passed=tick) as proxy,
+    ):
+        before = clock.now
+        Tracking(proxy.url, clock=clock).ping()
+        assert clock.now - before >= size / SLOWEST
+
+
+def test_what_others_are_asked_has_no_deadline(clock: Clock) -> None:
+    """A script's own requests to another address are as they were."""
+    with served() as mine, pytest.raises(TrackingDown):
+        Tracking(mine, clock=clock).ping()
+    reply = DRIPS["body"].replace(b"1000000", b"50")
+
+    def tick() -> None:
+        clock.now += 19
+
+    with TcpProxy(NOWHERE, lambda _: Line(drips=reply), tick) as proxy:
+        assert urllib3.request("GET", proxy.url, retries=False).data == b"a" * 50
