@@ -21,10 +21,11 @@ from bridge.carrier import Finder
 from bridge.cluster import Cluster, Share
 from bridge.errors import BridgeError, OtherConfiguration, Stopped
 from bridge.one_job import JobSync, Manner, Task
+from bridge.polling import THREADS
 from bridge.providers import TYPES, Provider
 from bridge.report import Outcome
 from bridge.routing import Router, Rule
-from bridge.settings import THREADS, ProviderSettings, Settings
+from bridge.settings import ProviderSettings, Settings
 from bridge.sync import Sync
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor

@@ -20,12 +20,12 @@ from bridge import environment
 from bridge.environment import Environ
 from bridge.errors import ConfigError
 from bridge.key_files import KeyFiles
+from bridge.polling import PollSettings
 from bridge.providers import TYPES
 from bridge.section import Section
 from bridge.service.settings import HeartbeatSettings, NotifySettings
 from bridge.settings import (
     MlflowSettings,
-    PollSettings,
     ProviderSettings,
     RouteSettings,
     Settings,

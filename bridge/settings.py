@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -16,23 +15,20 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticKnownError
 
 from bridge.addresses import READABLE, is_readable_on_the_way, secrets_of
-from bridge.cluster import SCHEMES
 from bridge.hosted_models import NAME_FIELDS
+from bridge.polling import THREADS, PollSettings, Seconds
 from bridge.providers import TYPES
 from bridge.providers.azure import needs_version
 from bridge.section import Section
 from bridge.service.settings import Heartbeat, Listen, NotifySettings, secrets_of_calls
 from bridge.vocabulary import PRESETS, is_allowed_name
 
-_DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
-_DURATION_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"
 _MLFLOW_SECRETS: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _SECRETS: Final = (
     *_MLFLOW_SECRETS,
@@ -42,17 +38,8 @@ _SECRETS: Final = (
 """Variables that libraries read which the bridge uses."""
 _IDLE: Final = 600.0
 """Seconds: for so long a new job may go unnoticed where nothing else is configured."""
-THREADS: Final = "threads"
-_SCHEDULER: Final = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))})://[^\s/@?#]+:\d{{1,5}}")
 _ONE_MACHINE: Final = ("", "file", "sqlite")
 """Schemes of tracking stores that are files."""
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def duration(text: object) -> object:
-    """Seconds from ``60s``, ``5m``, ``1h`` or a number; anything else is pydantic's to refuse."""
-    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
-    return float(match["number"]) * _SECONDS[match["unit"]] if match else text
 
 
 def _known_type(name: str) -> str:
@@ -66,15 +53,6 @@ def _address(text: str) -> str:
         urlsplit(text)
     except ValueError:
         raise ValueError("is no address: brackets in a password are written %5B and %5D") from None
-    return text
-
-
-def _executor(text: str) -> str:
-    if text != THREADS and _SCHEDULER.fullmatch(text) is None:
-        raise ValueError(
-            f"must be {THREADS}, or the address of a Dask scheduler: dask://host:8786,"
-            " or dask+tls://host:8786"
-        )
     return text
 
 
@@ -187,31 +165,6 @@ class MlflowSettings(Section):
     def register_as(self) -> str | None:
         """The template of a registered model's name; ``None``: no registration."""
         return "{suffix}" if self.register_ is True else self.register_ or None
-
-
-Seconds = Annotated[
-    float,
-    BeforeValidator(duration),
-    Field(ge=1, le=86400),
-    WithJsonSchema(
-        {"type": ["number", "string"], "minimum": 1, "maximum": 86400, "pattern": _DURATION_PATTERN}
-    ),
-]
-"""A number of seconds, or one with its unit: 30s, 5m, 1h."""
-
-
-class PollSettings(Section):
-    """How often, and how much at a time."""
-
-    interval: Seconds = 60.0
-    """From one pass over a provider to the next while jobs of it are open."""
-    idle_interval: Seconds | None = None
-    """While none is: a new job is noticed so late at the latest. Default: five times the interval,
-    up to ten minutes."""
-    workers: Annotated[int, Field(ge=1, le=64)] = 8
-    """How many jobs of a provider are worked on at a time."""
-    executor: Annotated[str, AfterValidator(_executor)] = THREADS
-    """Or the scheduler of a Dask cluster."""
 
 
 Auth = Literal["key", "token", "entra"]

@@ -88,6 +88,7 @@ _NAMED: Final = (
     "bridge.service",
     "bridge.service.settings",
     "bridge.cluster",
+    "bridge.polling",
     "bridge.settings",
     "bridge.key_files",
     "bridge.environment",

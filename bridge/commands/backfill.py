@@ -17,9 +17,10 @@ from bridge.commands.progress import watching
 from bridge.daemon import stop_on_signals
 from bridge.errors import ConfigError, NotFound, Refused
 from bridge.model import JobStatus
+from bridge.polling import duration
 from bridge.providers import TYPES
 from bridge.report import Kind, Report, Selection
-from bridge.settings import Settings, duration
+from bridge.settings import Settings
 from bridge.untrusted import one_line
 
 

@@ -14,7 +14,8 @@ from bridge.assembly import experiments_of, manner_of, open_provider, redactor_o
 from bridge.cluster import Cluster
 from bridge.commands.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
-from bridge.settings import THREADS, ProviderSettings, Settings
+from bridge.polling import THREADS
+from bridge.settings import ProviderSettings, Settings
 from bridge.tracking import Tracking
 from bridge.untrusted import Redactor
 from bridge.vocabulary import PRESETS, Vocabulary, closest_preset, shared_charts

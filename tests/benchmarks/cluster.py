@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bridge.assembly import assemble
 from bridge.config import load
-from bridge.settings import THREADS
+from bridge.polling import THREADS
 from bridge.tracking import Tracking
 from tests.benchmarks.provider import Provider
 from tests.support.dask_cluster import DaskCluster
