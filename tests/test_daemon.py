@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import signal
 import threading
 import time
@@ -338,6 +339,44 @@ def test_observers_are_told_of_every_pass(
     assert heard.seconds[0] >= 5.0
     assert heard.seconds[0] % 5.0 == 0.0
     assert begun + 3000 < heard.moments[0] < time.time() + 4200
+
+
+def test_patience_may_end_while_a_pass_is_waited_for(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A reload waits as long as it takes; asked to end meanwhile, the process does not."""
+    asked, release, stopping = threading.Event(), threading.Event(), threading.Event()
+    patience = [math.inf]
+    codes: list[int] = []
+    beats: list[bool] = []
+
+    def hang(_: Request) -> Reply | None:
+        asked.set()
+        release.wait(60)
+        return None
+
+    with Simulator(clock=clock, intercept=hang) as simulator, ThreadPoolExecutor(1) as thread:
+        sync = make_sync(simulator, tracking, executor, clock)
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            paces={sync.name: daemon.Pace(3600.0)},
+            stopping=stopping,
+            patience=lambda: patience[0],
+            beat=beats.append,
+            leave=codes.append,
+        )
+        try:
+            wait_for(asked.is_set)
+            stopping.set()
+            before = len(beats)
+            wait_for(lambda: len(beats) > before + 3)
+            assert codes == []
+            patience[0] = 0.0
+            done.result(timeout=60)
+        finally:
+            release.set()
+    assert codes == [0]
 
 
 def test_a_pass_under_way_ends_in_order(
