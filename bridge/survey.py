@@ -40,9 +40,9 @@ class Finding:
     mend: Callable[[], None] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Survey:
-    """Of one provider. Keeps ids alone, however many runs there are."""
+    """Of one provider. Remembers which runs it has seen, by their ids alone."""
 
     tracking: Tracking
     provider: str
