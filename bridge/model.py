@@ -147,6 +147,8 @@ class Snapshot:
     """What the provider said, as it said it, by file name; empty unless it was asked for."""
     skipped: tuple[str, ...] = ()
     """What could not be read, a sentence each; includes the job's own."""
+    is_whole: bool = False
+    """Whether nothing more comes of a job that has succeeded, although it has no checkpoints."""
 
     @property
     def newest_checkpoint(self) -> Checkpoint | None:

@@ -8,7 +8,7 @@ has an unchanged note.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -279,6 +279,12 @@ def _listed(parts: Sequence[str], most: int) -> str:
     """The first parts, and how many there are beyond ``most``."""
     more = f" and {_count(len(parts) - most)} more" if len(parts) > most else ""
     return ", ".join(parts[:most]) + more
+
+
+def counted(things: Sized, what: str) -> str:
+    """How many there are, as in ``1 tag`` and ``3 tags``; empty where there are none."""
+    number = len(things)
+    return f"{number:,} {what}{'s' if number > 1 else ''}" if number else ""
 
 
 def _count(number: int | None) -> str:

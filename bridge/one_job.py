@@ -13,7 +13,7 @@ from bridge import archive, errors, tags
 from bridge.carrier import Carrier, Finder
 from bridge.inventory import farewell, lacking
 from bridge.ledger import RunState
-from bridge.model import IsLogged, Job, Meaning, Snapshot
+from bridge.model import IsLogged, Job, Meaning, Page, Snapshot
 from bridge.plan import Plan, Recorded, make_plan, steps_with
 from bridge.providers import Provider
 from bridge.providers.shutdowns import shutdown_of
@@ -115,11 +115,26 @@ class JobSync:
         """An open run whose job is gone: nobody else would ever end it."""
         if run is None:
             return self._untouched(task, Kind.UNCHANGED)
+        if not self._is_known_here(run):
+            raise errors.JobVanished(
+                "The provider has neither this job nor any of its newest ones in MLflow",
+                "Its key may be of another account, so the run stays as it is: correct the key",
+            )
         plan = farewell(run, self.provider.statuses.get(run.tags.get(tags.STATUS, "")))
         if not task.is_dry:
             self.tracking.finish(Written.of(run), plan)
         carrier = Carrier(experiment_id=run.experiment_id, run=run)
         return self._outcome(plan, carrier, None, run.run_id, {})
+
+    def _is_known_here(self, run: RunState) -> bool:
+        """Whether MLflow knows any of the provider's newest jobs, in the experiment of a run.
+
+        To the key of another account all jobs are gone.
+        """
+        newest = next(iter(self.provider.pages()), Page(()))
+        listed = {job.id for job in newest.jobs}
+        others = self.tracking.runs([run.experiment_id], self.name)
+        return any(other.job_id in listed for other in others)
 
     def _untouched(self, task: Task, kind: Kind) -> Outcome:
         return Outcome(provider=self.name, job_id=task.job_id, kind=kind)

@@ -18,6 +18,7 @@ from bridge import tags as run_tags
 from bridge.datasets import DatasetInput, datasets_of
 from bridge.hosted_models import HostedModel, Registration, hosted_models, registration_of
 from bridge.model import JobStatus, MetricPoint, Scalar, Snapshot
+from bridge.note import counted
 from bridge.points import CLOCK_SKEW, is_time, metric_names, new_points, times
 from bridge.routing import Route
 from bridge.untrusted import clean, one_line
@@ -121,15 +122,14 @@ class Plan:
     @property
     def changes(self) -> str:
         """What is added to a run, in words; empty where that is nothing."""
-        metrics = len({point.name for point in self.points})
-        archived = len(self.documents) + len(self.files)
+        metrics = {point.name for point in self.points}
         parts = (
-            f"{len(self.points)} points of {metrics} metrics" if self.points else "",
-            f"{len(self.models)} models" if self.models else "",
-            f"{len(self.datasets)} datasets" if self.datasets else "",
-            f"{len(self.params)} params" if self.params else "",
-            f"{len(self.tags)} tags" if self.tags else "",
-            f"{archived} archived files" if archived else "",
+            f"{counted(self.points, 'point')} of {counted(metrics, 'metric')}" if metrics else "",
+            counted(self.models, "model"),
+            counted(self.datasets, "dataset"),
+            counted(self.params, "param"),
+            counted(self.tags, "tag"),
+            counted([*self.documents, *self.files], "archived file"),
             "a registered version" if self.registration else "",
         )
         return ", ".join(filter(None, parts))
@@ -304,7 +304,9 @@ def _files(snapshot: Snapshot) -> tuple[str, ...]:
 def _is_settling(snapshot: Snapshot, now: int) -> bool:
     """Whether a job has only just succeeded and its checkpoints are still to come."""
     job = snapshot.job
-    if job.status is not JobStatus.SUCCEEDED or snapshot.checkpoints or job.finished_at is None:
+    if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
+        return False
+    if snapshot.checkpoints or snapshot.is_whole:
         return False
     # Either clock may be ahead a little.
     return -CLOCK_SKEW < now - job.finished_at < SETTLING

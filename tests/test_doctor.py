@@ -256,7 +256,7 @@ def test_a_person_is_told_that_all_is_well(healthy: Place) -> None:
     """In one line a provider."""
     code, said = healthy.call("doctor")
     assert code == 0
-    assert said.splitlines() == ["openai: 2 jobs compared, 0 findings"]
+    assert said.splitlines() == ["openai: 2 jobs compared, no findings"]
 
 
 def test_nothing_recorded_is_nothing_wrong(place: Place, provided: Provided) -> None:
@@ -449,7 +449,7 @@ def test_the_run_of_a_job_that_is_gone_ends(
     client, run_id = client_of(place.uri), place.run_id()
     client.set_tag(run_id, "fine_tuning_status", word)
     before = recorded(place.uri)[JOB]
-    provided.lost |= {JOB, OTHER}
+    provided.simulator.remove(JOB)
     place.call("backfill")
     assert place.run().info.status == "RUNNING", "a pass leaves it"
     (what,) = mended(place, "--job", JOB).said
@@ -457,6 +457,30 @@ def test_the_run_of_a_job_that_is_gone_ends(
     found = recorded(place.uri)[JOB]
     assert (found.status, found.rows, found.tags) == (status, before.rows, before.tags)
     assert found.end_time == max(row[3] for row in before.rows)
+
+
+@pytest.mark.parametrize("others", [(), ("ftjob-theirs",)])
+def test_the_key_of_another_account_ends_no_run(
+    place: Place, provided: Provided, others: tuple[str, ...]
+) -> None:
+    """To it every job is gone; that none is listed which MLflow knows tells the one from the other.
+
+    Whether that account has jobs or none.
+    """
+    provided.clock.now += 35
+    place.backfill()
+    before = dump(place.database)
+    for job_id in (JOB, OTHER):
+        provided.simulator.remove(job_id)
+    for job_id in others:
+        provided.simulator.add(job(job_id))
+    done = place.doctor("--fix")
+    assert (done.code, done.findings) == (1, [])
+    told = done.chart["not_compared"]
+    assert {each["job"] for each in told} == {JOB, OTHER}
+    assert all("another account" in each["remedy"] for each in told)
+    assert place.run().info.status == "RUNNING"
+    assert dump(place.database) == before
 
 
 def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> None:
@@ -562,7 +586,7 @@ def test_a_removed_tag_is_written_again_and_an_edited_one_stays(healthy: Place) 
     edits = {"base_model": "mine", "mlflow.note.content": "my words", "mlflow.runName": "my run"}
     for name, value in edits.items():
         client.set_tag(run_id, name, value)
-    assert mended(healthy).said == ["lacks 1 tags"]
+    assert mended(healthy).said == ["lacks 1 tag"]
     tags = healthy.run().data.tags
     assert "trained_tokens" in tags
     assert edits.items() <= tags.items()
@@ -597,7 +621,7 @@ def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
     assert dump(healthy.database) == before
     # Nor is it when something else is mended.
     client.delete_tag(healthy.run_id(), "trained_tokens")
-    assert mended(healthy).said == ["lacks 1 tags"]
+    assert mended(healthy).said == ["lacks 1 tag"]
     assert deleted not in models(healthy.uri)
     assert not versions(healthy.uri, "openai-bot")
 
@@ -689,7 +713,7 @@ def test_runs_elsewhere_are_compared_too(
     run_id = run_of(place.uri, "ftjob-c", "support").info.run_id
     client_of(place.uri).delete_tag(run_id, "base_model")
     (finding,) = mended(place, *arguments).findings
-    assert (finding["run"], finding["what"]) == (run_id, "lacks 1 tags")
+    assert (finding["run"], finding["what"]) == (run_id, "lacks 1 tag")
 
 
 def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: Provided) -> None:
@@ -715,7 +739,7 @@ def test_one_job_or_one_provider_alone(healthy: Place) -> None:
         client.create_logged_model(
             experiment_id(healthy.uri), "again", healthy.run_id(), tags=dict(model.tags)
         )
-    assert mended(healthy, "--job", OTHER).said == ["lacks 1 tags"]
+    assert mended(healthy, "--job", OTHER).said == ["lacks 1 tag"]
     healthy.kinds = ("openai", "mistral")
     found = healthy.doctor("--fix", "--provider", "mistral")
     assert (found.code, found.findings) == (0, [])
@@ -738,11 +762,11 @@ def test_a_person_reads_a_line_for_each_finding(healthy: Place) -> None:
     code, said = healthy.call("doctor")
     told, total = said.splitlines()
     assert code == 1
-    assert told.startswith(f"! openai {JOB} (run {run_id}): lacks 1 tags; to do: add")
+    assert told.startswith(f"! openai {JOB} (run {run_id}): lacks 1 tag; to do: add")
     assert f"/runs/{run_id}?" in told
-    assert total == "openai: 2 jobs compared, 1 findings"
+    assert total == "openai: 2 jobs compared, 1 finding"
     code, said = healthy.call("doctor", "--fix")
     told, total = said.splitlines()
     assert code == 0
-    assert told.startswith(f"✓ openai {JOB} (run {run_id}): lacks 1 tags; done: add")
-    assert total == "openai: 2 jobs compared, 1 findings, 1 fixed"
+    assert told.startswith(f"✓ openai {JOB} (run {run_id}): lacks 1 tag; done: add")
+    assert total == "openai: 2 jobs compared, 1 finding, 1 fixed"

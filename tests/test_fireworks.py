@@ -24,7 +24,7 @@ from bridge.model import Job, JobStatus, Snapshot
 from bridge.providers import TYPES, Provider
 from bridge.providers.fireworks import COLLECTIONS
 from bridge.report import Kind, Selection
-from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator
+from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.simulator import fireworks as simulated
 from bridge.tracking import Tracking
 from tests.support.models import models
@@ -800,6 +800,29 @@ def test_a_history_is_recorded_once(
         again = make_sync(simulator, tracking, executor, clock, kind="fireworks").run()
         assert +again.jobs == Counter({Kind.UNCHANGED: 4}), again
         assert recorded(uri) == runs
+
+
+def test_a_job_is_finished_as_soon_as_its_metrics_are_there(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """It has no checkpoints with steps, which could be late; but its file of metrics could."""
+    is_late = True
+
+    def late(request: Request) -> Reply | None:
+        is_asked = is_late and "metrics" in request.path.lower()
+        return json_reply({"error": "not found"}, 404) if is_asked else None
+
+    with Simulator(jobs=[SFT], clock=clock, intercept=late) as simulator:
+        clock.now = SFT.settled_at + 1
+        sync = make_sync(simulator, tracking, executor, clock, kind="fireworks")
+        sync.run()
+        (run,) = recorded(uri).values()
+        assert run.status == "RUNNING"
+        is_late = False
+        clock.now += 1
+        assert sync.run().failures == []
+        (run,) = recorded(uri).values()
+        assert (run.status, len(run.rows) >= 36) == ("FINISHED", True)
 
 
 @pytest.mark.parametrize("every", [2.9, 11.0])

@@ -184,6 +184,8 @@ def test_a_success_without_checkpoints_settles_first() -> None:
     assert (later.status, later.is_final, later.is_settling) == ("FINISHED", True, False)
     complete = dataclasses.replace(just_now, checkpoints=(checkpoint(1),))
     assert plan_of(complete).status == "FINISHED"
+    # Where none are to be waited for.
+    assert plan_of(dataclasses.replace(just_now, is_whole=True)).status == "FINISHED"
 
 
 @pytest.mark.parametrize("strange", [None, NOW + CLOCK_SKEW + 1])

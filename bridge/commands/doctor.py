@@ -17,6 +17,7 @@ from bridge.daemon import stop_on_signals
 from bridge.errors import BridgeError, NoService, RunChanged, Withdrawn
 from bridge.inventory import GONE
 from bridge.ledger import RunState
+from bridge.note import counted
 from bridge.plan import Plan
 from bridge.providers import TYPES
 from bridge.report import Kind, Outcome, Report, Selection, Watch
@@ -268,7 +269,10 @@ def _not_compared(chart: Chart) -> Iterable[str]:
 
 def _sum(chart: Chart) -> str:
     fixed = sum(each.is_fixed for each in chart.treated)
-    parts = [f"{chart.compared:,} jobs compared", f"{len(chart.treated):,} findings"]
+    parts = [
+        f"{chart.compared:,} jobs compared",
+        counted(chart.treated, "finding") or "no findings",
+    ]
     if fixed:
         parts.append(f"{fixed:,} fixed")
     if unrecorded := chart.report.jobs[Kind.NEW]:

@@ -145,6 +145,8 @@ class Fireworks:
             curve=curve,
             documents=kept,
             skipped=tuple(skipped),
+            # Its checkpoints have no steps, so none is waited for; but its metrics may be late.
+            is_whole=bool(curve) or not self._curves,
         )
 
     def shutdowns(self) -> Mapping[str, int]:
