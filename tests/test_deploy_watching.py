@@ -170,7 +170,7 @@ def logged() -> Iterator[tuple[str, str]]:
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             whose = ast.unparse(node.func.value)
-            if whose in {"log", "structlog.get_logger()"} and node.func.attr != "set_up":
+            if whose in {"log", "logger", "structlog.get_logger()"} and node.func.attr != "set_up":
                 (event,) = node.args
                 assert isinstance(event, ast.Constant), f"{path}: its words are not constant"
                 yield str(event.value), node.func.attr
