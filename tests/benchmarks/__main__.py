@@ -24,7 +24,8 @@ from tests.benchmarks.stores import STORES
 
 def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
     jobs = wanted.jobs or (300 if wanted.full else 30)
-    size = speed.Size(jobs=jobs, rounds=wanted.rounds, stores=wanted.store or [*STORES])
+    stores = wanted.store or [*STORES]
+    size = speed.Size(jobs=jobs, rounds=wanted.rounds, stores=stores, workers=wanted.workers)
     return speed.tables(size, _say)
 
 
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="sizes that take an hour")
     parser.add_argument("--jobs", type=int, help="jobs of the speed and dask tables")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
+    parser.add_argument("--workers", type=int, default=8, help="of the bridge in the speed table")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
     wanted = parser.parse_args()
     console = Console(width=150)

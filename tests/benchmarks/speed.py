@@ -36,13 +36,16 @@ class Size:
     """Of OpenAI; and a fifth as many of Mistral."""
     rounds: int
     stores: Sequence[str]
+    workers: int
+    """Of the bridge, for each provider."""
 
 
 def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
     """Measure; the table comes at the end."""
     table = Table(
         title=f"{size.jobs} OpenAI and {size.jobs // 5} Mistral jobs of 90 steps: ms a job,"
-        f" medians of {size.rounds}; script and W&B: {_SAMPLE} jobs of each a round"
+        f" medians of {size.rounds}; {size.workers} workers; script and W&B: {_SAMPLE} jobs of each"
+        " a round"
     )
     for heading in (
         *("tracking store", "latency", "recorded"),
@@ -58,14 +61,14 @@ def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
                 for latency in LATENCIES:
                     say(f"{store}, {latency * 1000:.0f} ms")
                     provider.latency(latency)
-                    for row in _rows(provider, uri, plans, f"{latency}", size.rounds):
+                    for row in _rows(provider, uri, plans, f"{latency}", size):
                         table.add_row(store, f"{latency * 1000:.0f} ms", *row)
                 provider.latency(0.0)
     yield table
 
 
 def _rows(
-    provider: Provider, uri: str, plans: Sequence[Plan], name: str, rounds: int
+    provider: Provider, uri: str, plans: Sequence[Plan], name: str, size: Size
 ) -> Iterator[Sequence[str]]:
     jobs = len(plans)
     ids = {kind: [plan.job_id for plan in plans if plan.provider == kind] for kind in _SHARES}
@@ -76,14 +79,15 @@ def _rows(
         found.setdefault(what, []).append(seconds * 1000)
 
     requests: dict[bool, float] = {}
-    for turn in range(rounds):
+    for turn in range(size.rounds):
         for full in _MANNERS.values():
             place = f"{name} {full} {turn}"
             provider.asked()
-            seconds = contenders.bridge(provider, uri, f"bridge {place}", full=full)
+            place = f"bridge {place}"
+            seconds = contenders.bridge(provider, uri, place, full=full, workers=size.workers)
             requests[full] = provider.asked() / jobs
             note(f"bridge {full}", seconds / jobs)
-            seconds = contenders.limit(plans, uri, f"limit {place}", full=full)
+            seconds = contenders.limit(plans, uri, f"limit of {place}", full=full)
             note(f"limit {full}", seconds / jobs)
         sample = {kind: ids[kind][turn * _SAMPLE :][:_SAMPLE] for kind in ids}
         weighed = [
