@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -86,23 +87,50 @@ def test_rubbish_is_refused(at: Address) -> None:
     assert said == b"Bad Request\n"
 
 
-def test_clients_that_hang_hold_nobody_up() -> None:
-    """They are hung up on; meanwhile, and afterwards, others are served."""
+def well(path: str, accept: str) -> Answer:
+    """The same to all."""
+    del path, accept
+    return Answer(b"well\n", "text/plain")
 
-    def answering(path: str, accept: str) -> Answer:
-        del path, accept
-        return Answer(b"well\n", "text/plain")
 
-    with listening(HERE, answering, longest=0.5) as at:
-        hanging = [socket.create_connection(at) for _ in range(MOST - 1)]
-        for connection in hanging:
-            connection.sendall(b"GET / HT")
+def is_cut_off(connection: socket.socket) -> bool:
+    """Whether a client that sends one more byte from time to time is hung up on."""
+    connection.settimeout(0.05)
+    for _ in range(1000):
+        try:
+            return connection.recv(100) == b""
+        except TimeoutError:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"x")
+        except OSError:
+            return True
+    return False
+
+
+def test_clients_that_dawdle_are_hung_up_on() -> None:
+    """However busy they look; meanwhile, and afterwards, others are served."""
+    with listening(HERE, well, longest=0.5) as at:
+        dawdling = [socket.create_connection(at) for _ in range(MOST - 1)]
+        for connection in dawdling:
+            connection.sendall(b"GET /")
         assert get(at, "/").text == "well\n"
-        for connection in hanging:
-            connection.settimeout(30)
-            assert connection.recv(100) == b"", "not hung up on"
+        assert all(map(is_cut_off, dawdling))
+        assert get(at, "/").text == "well\n"
+        for connection in dawdling:
             connection.close()
-        assert get(at, "/").text == "well\n"
+
+
+def test_too_many_at_once_are_refused() -> None:
+    """Each takes a thread; the next one is served when one of them has gone."""
+    with listening(HERE, well, longest=600.0) as at:
+        first, *others = [socket.create_connection(at) for _ in range(MOST)]
+        with pytest.raises(httpx.TransportError):
+            get(at, "/")
+        first.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert first.makefile("rb").read().endswith(b"well\n")
+        first.close()
+        for connection in others:
+            connection.close()
 
 
 def test_it_ends_with_its_context() -> None:
@@ -113,6 +141,8 @@ def test_it_ends_with_its_context() -> None:
         assert get(at, "/").status_code == HTTPStatus.NOT_FOUND
     with pytest.raises(httpx.ConnectError):
         get(at, "/")
+    hanging.settimeout(5)
+    assert hanging.recv(100) == b"", "not hung up on"
     hanging.close()
 
 
