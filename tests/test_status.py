@@ -44,6 +44,8 @@ from bridge.untrusted import Redactor
 from tests.support.world import NOW, Clock, job, make_sync
 
 KEY = "sk-that-must-not-show"
+LARGE = b'{"now": 1, "providers": {}}' + b" " * 2**21
+"""What a daemon could say, but would not."""
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)")
 
 
@@ -491,7 +493,7 @@ def test_a_running_daemon_is_part_of_the_document(daemon: Mapping[str, str]) -> 
     assert found["daemon"]["providers"]["openai"]["failing_jobs"] == 22
 
 
-@pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"now": 1}', b"[" * 100_000, b" " * 2**21])
+@pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"now": 1}', b"[" * 100_000, LARGE])
 def test_what_is_no_daemon_is_none(uri: str, body: bytes) -> None:
     """Something else may have its port, or nothing: all else is shown all the same."""
     with listening(Address("127.0.0.1", 0), lambda _p, _a: Answer(body, "text/html")) as at:

@@ -150,5 +150,8 @@ def _observers(bridge: Bridge, picture: Picture, stack: contextlib.ExitStack) ->
     if notify := settings.notify:
         courier = Courier("webhook", notify.webhook.get_secret_value())
         stack.callback(courier.close)
-        observers.append(Notifier(courier.send, notify.on, bridge.redactor, bridge.tracking.link))
+        tracking = bridge.tracking
+        # The UI over a database is at home alone.
+        link = {"link": tracking.link} if tracking.is_remote else {}
+        observers.append(Notifier(courier.send, notify.on, bridge.redactor, **link))
     return observers
