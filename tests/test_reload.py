@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -34,10 +35,11 @@ def write(folder: Path, uri: str, *providers: dict[str, Any], **more: object) ->
 
 
 def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> None:
-    """READY, signs of life, reloads of which one is refused, and the end, in that order.
+    """READY, signs of life, reloads of which two are refused, and the end, in that order.
 
-    A refused configuration is told with all its problems, and the old one stays in force. One that
-    holds is followed from then on, with the key that is in its file by now.
+    A refused configuration is told with all its problems, also with what shows only when it is put
+    together, and the old one stays in force. One that holds is followed from then on, with the key
+    that is in its file by now.
     """
     (tmp_path / "key").write_text("the-first-key")
     (tmp_path / "key").chmod(0o600)
@@ -66,20 +68,26 @@ def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> 
             assert process.count("configuration refused") == 2, process.said
             assert "providers[0].requests: unknown key" in process.said
             assert "mlfow: unknown key; did you mean mlflow?" in process.said
+            with socket.create_server(("127.0.0.1", 0)) as taken:
+                write(tmp_path, uri, first, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+                process.send(signal.SIGHUP)
+                wait_until(lambda: len(manager.states()) == 5, "READY after that", process)
+            assert process.count("cannot be listened on") == 1, process.said
+
             asked = len(simulator.requests)
             wait_until(lambda: len(simulator.requests) > asked + 3, "passes", process)
             assert keys() == {"Bearer the-first-key"}
 
             write(tmp_path, uri, first, {**first, "name": "second"})
             process.send(signal.SIGHUP)
-            wait_until(lambda: len(manager.states()) == 5, "READY again", process)
+            wait_until(lambda: len(manager.states()) == 7, "READY again", process)
             wait_until(lambda: len(active_runs(uri)) == 2, "the second provider's run", process)
             assert keys() == {"Bearer the-second-key"}
             assert process.count("configuration reloaded") == 1, process.said
 
             process.send(signal.SIGTERM)
             assert process.end() == 0, process.said
-        reloads = ["RELOADING=1", "READY=1"] * 2
+        reloads = ["RELOADING=1", "READY=1"] * 3
         assert manager.states() == ["READY=1", *reloads, "STOPPING=1"]
     assert {run.data.tags["fine_tuning_provider"] for run in active_runs(uri)} == {
         "first",
