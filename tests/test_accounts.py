@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from pathlib import Path
 
+import pytest
+
+from bridge.assembly import open_provider, redactor_of
+from bridge.config import load
+from bridge.errors import Stopped
 from bridge.simulator import Simulator
 from tests.support.processes import invoke
 from tests.support.recorded import active_runs
@@ -60,3 +67,24 @@ def test_two_accounts_of_a_provider_stay_apart(uri: str, tmp_path: Path) -> None
     for done in (again, only_one):
         assert done.exit_code == 0
         assert '"new": 0,\n        "updated": 0,' in done.stdout
+
+
+@pytest.mark.parametrize("rate", [None, 0.1])
+def test_an_account_has_a_pace_of_its_own(tmp_path: Path, rate: float | None) -> None:
+    """With one, a second request waits for its turn, and not if the daemon is to stop."""
+    stopping = threading.Event()
+    stopping.set()
+    with Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator:
+        entry = {"name": "openai", "api_key": "a-key", "base_url": simulator.openai_url}
+        path = tmp_path / "bridge.yaml"
+        path.write_text(json.dumps({"providers": [entry | {"requests_per_second": rate}]}))
+        settings = load(path, {})
+        redactor = redactor_of(settings, {})
+        with open_provider(
+            settings, settings.providers[0], redactor, stopping=stopping
+        ) as provider:
+            provider.job("ftjob-a")
+            waits = pytest.raises(Stopped) if rate else contextlib.nullcontext()
+            with waits:
+                provider.job("ftjob-a")
+    assert len(simulator.requests) == (1 if rate else 2)
