@@ -158,15 +158,9 @@ class Picture(Observer):
         self._wall = wall
         self._lock = threading.Lock()
         self._started = wall()
-        self._states: dict[str, _State] = {}
+        self._states = {name: _State() for name in providers}
         self._mlflow: bool | None = None
         self._mlflow_trouble: str | None = None
-        self.follow(providers)
-
-    def follow(self, providers: Iterable[str]) -> None:
-        """Show these providers from now on; what is known of others is forgotten."""
-        with self._lock:
-            self._states = {name: self._states.get(name) or _State() for name in providers}
 
     def view(self) -> View:
         """All of it, as of now."""
