@@ -16,7 +16,9 @@ import pytest
 from bridge.simulator import Simulator
 from tests.support.forked import Forked, Stop
 from tests.support.processes import dump, invoke
+from tests.support.recorded import recorded
 from tests.support.whole import JOBS, everything, write_config
+from tests.support.world import Clock, job
 from tests.support.write_proxy import Write
 
 SHARES = 4
@@ -45,13 +47,15 @@ def undisturbed(
     return everything(uri, TRIAL), writes
 
 
-def store(folder: Path, empty_database: Path, provider: Simulator) -> tuple[str, Path]:
+def store(
+    folder: Path, empty_database: Path, provider: Simulator, *, archive: bool = True
+) -> tuple[str, Path]:
     """A database without runs, and a configuration for it."""
     folder.mkdir(exist_ok=True)
     shutil.copy(empty_database, folder / "mlflow.db")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     # Of one provider: then what is written has an order.
-    return uri, write_config(folder, provider, uri, TRIAL, kinds=("openai",))
+    return uri, write_config(folder, provider, uri, TRIAL, kinds=("openai",), archive=archive)
 
 
 def boundaries(writes: list[Write], share: int) -> list[Write]:
@@ -83,3 +87,34 @@ def test_killed_at_a_commit(
         before = dump(folder / "mlflow.db")
         assert invoke("backfill", "--config", config).exit_code == 0
         assert dump(folder / "mlflow.db") == before
+
+
+def test_killed_between_the_points_and_the_tags_of_a_batch(
+    empty_database: Path, tmp_path: Path, clock: Clock
+) -> None:
+    """When training began is told by what only a first look reads: no later one would know."""
+    started = "fine_tuning_started_at"
+    one = job("ftjob-one", total_steps=300)  # more events than a page has
+    with Simulator(jobs=[one], clock=clock) as simulator:
+        found = {}
+        metrics: Write | None = None
+        for name in ("undisturbed", "killed"):
+            clock.now = one.created_at + 1
+            uri, config = store(tmp_path / name, empty_database, simulator, archive=False)
+            assert invoke("backfill", "--config", config).exit_code == 0
+            assert started not in recorded(uri, f"{TRIAL}-openai")[one.id].tags
+            clock.now = one.step_at(150)
+            stop = Stop(metrics, signal.SIGKILL) if metrics else None
+            said = tmp_path / name / "said"
+            with Forked("backfill", "--config", config, output=said, stop=stop) as process:
+                if metrics:
+                    assert process.end() == -signal.SIGKILL, process.said
+                else:
+                    writes = process.writes()
+                    metrics = [at for at, what in writes.items() if "INSERT metrics" in what][-1]
+                    assert metrics.is_done
+            clock.now = one.settled_at + 1000
+            assert invoke("backfill", "--config", config).exit_code == 0
+            found[name] = recorded(uri, f"{TRIAL}-openai")[one.id].tags
+    assert started in found["undisturbed"]
+    assert found["killed"] == found["undisturbed"]

@@ -113,6 +113,10 @@ class Tracking(Upkeep):
                 ]
                 if outputs:
                     client.log_outputs(run_id, outputs)
+            if started := new_tags.get(tags.STARTED):
+                # MLflow writes a batch's metrics before its tags. Whoever goes on from these reads
+                # no further back, and would never know of it.
+                client.set_tag(run_id, tags.STARTED, started)
             first, *others = _metrics(client, run_id, plan, model_ids)
             client.log_batch(
                 run_id,

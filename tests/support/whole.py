@@ -37,6 +37,7 @@ def write_config(
     *,
     workers: int = 1,
     kinds: Sequence[Provider] = ("openai", "mistral"),
+    archive: bool = True,
 ) -> Path:
     """A configuration; everything that is written has the name of the trial in it.
 
@@ -47,7 +48,8 @@ def write_config(
         "mlflow": {
             "tracking_uri": uri,
             "register": f"{trial}-of-{{suffix}}",
-            "archive_datasets": True,
+            "archive": archive,
+            "archive_datasets": archive,
         },
         "poll": {"workers": workers, "interval": "1h"},
         "providers": [
