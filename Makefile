@@ -25,7 +25,7 @@ types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 unit: $(VENV)/dev.stamp
-	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 $(VENV)/demo.stamp: pyproject.toml config/constraints.txt
 	$(PYTHON) -m venv $(VENV)
