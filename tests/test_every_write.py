@@ -25,7 +25,7 @@ from tests.support.whole import JOBS, everything, experiments, write_config
 from tests.support.write_proxy import Write, WriteProxy
 
 EVERY = bool(os.environ.get("EVERY_BOUNDARY"))
-SHARES = 8
+SHARES = 6
 FEW = 4 if EVERY else 1
 """Shares of the writes: each is a test, so that several can run at a time."""
 
