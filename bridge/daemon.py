@@ -59,15 +59,16 @@ _PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 
 @contextmanager
 def stop_on_signals(
-    stopping: threading.Event, *, at_once: Callable[[], None] = lambda: None
+    stopping: threading.Event, *others: threading.Event, at_once: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """SIGINT and SIGTERM set ``stopping``; a second one ends the process after ``at_once``."""
+    """SIGINT and SIGTERM set the events; a second one ends the process after ``at_once``."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
             at_once()
             os._exit(128 + number)
-        stopping.set()
+        for event in (stopping, *others):
+            event.set()
 
     before = {which: signal.signal(which, on_signal) for which in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -660,7 +660,8 @@ def test_an_interrupted_adoption_converges(
             assert active_runs(place) == []
             if cut.is_well:
                 break
-    assert writes == 14, "a claim, inputs, 3 models, outputs, a batch of 3, 3 models, status, tag"
+    parts = "a claim, inputs, 3 models, outputs, a tag, a batch of 3, 3 models, status, tag"
+    assert writes == 15, parts
 
 
 # A parent

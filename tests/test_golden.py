@@ -159,6 +159,8 @@ def plain(value: Snapshot | Page) -> Json:
         del job["raw"]
         del job["model_shutdown"]  # told elsewhere
     document.pop("documents", None)
+    if not document.get("is_whole"):
+        document.pop("is_whole", None)
     as_json: Json = json.loads(json.dumps(document))
     return as_json
 

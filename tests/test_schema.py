@@ -139,8 +139,8 @@ def test_types_of_installed_packages_are_known(monkeypatch: pytest.MonkeyPatch) 
     """By their names: no package is loaded for it."""
 
     def installed(group: str) -> list[EntryPoint]:
-        return [EntryPoint("acme", "no_such_package:Acme", group)]
+        return [EntryPoint("umbrella", "no_such_package:Umbrella", group)]
 
     monkeypatch.setattr(schema_module, "entry_points", installed)
     types: dict[str, Any] = schema()["$defs"]["ProviderSettings"]["properties"]["type"]
-    assert types["anyOf"][0]["enum"] == [*TYPES, "acme"]
+    assert types["anyOf"][0]["enum"] == [*TYPES, "umbrella"]

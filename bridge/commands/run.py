@@ -76,6 +76,8 @@ class _Life:
         paces = {each.name: Pace(*settings.intervals_of(each)) for each in settings.providers}
         picture = Picture(paces, self._redactor, time.time)
         with (
+            # At once, not at the next beat: no other job is begun.
+            daemon.stop_on_signals(self._shell.leaving, self._stopping),
             contextlib.ExitStack() as stack,
             assemble(
                 settings, self._shell.environ, self._stopping, asked=picture.requested
