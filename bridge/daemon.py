@@ -167,6 +167,7 @@ def run(
             # The scheduler waits for a time of day, which is now as much further away.
             for sync in syncs:
                 scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
+    beat(True)  # noqa: FBT003 - the only thing that it is told
     log.info("stopping", reason="finishing what is under way")
     # It holds its lock as long as it waits, and a pass under way may want that.
     scheduler.shutdown(wait=False)
