@@ -1,4 +1,4 @@
-"""Backfills that are killed, and backfills that meet: in the end MLflow shows the same rows."""
+"""Backfills that are killed: in the end MLflow shows the same rows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import contextlib
 import shutil
 import signal
 import sqlite3
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Started, invoke, started
-from tests.support.recorded import RunRows, active_runs, recorded
+from tests.support.processes import invoke, started
+from tests.support.recorded import RunRows, recorded
 from tests.support.static_server import (
     Answer,
     Asked,
@@ -117,40 +116,3 @@ def test_killed_again_and_again(uri: str, tmp_path: Path, undisturbed: dict[str,
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert recorded(uri) == undisturbed
-
-
-def ends(*processes: Started) -> list[int]:
-    """The exit codes of running processes."""
-    return [process.end() for process in processes]
-
-
-def test_two_backfills_at_a_time(uri: str, tmp_path: Path, undisturbed: dict[str, RunRows]) -> None:
-    """Two backfills into one database at the same time leave one active run of each job."""
-    with StaticServer(CASES) as server:
-        meet(server)
-        config = write_config(tmp_path, server, uri)
-        with (
-            started("backfill", "--config", config) as one,
-            started("backfill", "--config", config) as other,
-        ):
-            assert ends(one, other) == [0, 0], one.said + other.said
-        assert recorded(uri) == undisturbed
-        runs = {run.info.run_id for run in active_runs(uri)}
-        assert invoke("backfill", "--config", config).exit_code == 0
-    assert recorded(uri) == undisturbed
-    assert {run.info.run_id for run in active_runs(uri)} == runs
-
-
-def meet(server: StaticServer) -> None:
-    """Hold the replies to the first list requests until both backfills have asked for theirs."""
-    gate = threading.Barrier(4, timeout=30)
-    held: list[int] = []
-
-    def hook(asked: Asked) -> Answer | None:
-        if asked.path.endswith("/fine_tuning/jobs") and len(held) < 4:
-            held.append(asked.serial)
-            with contextlib.suppress(threading.BrokenBarrierError):
-                gate.wait()
-        return None
-
-    server.hook = hook

@@ -33,7 +33,6 @@ from bridge.simulator import (
     json_reply,
 )
 from bridge.tracking import Tracking
-from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import Started, dump, started, wait_until
 from tests.support.recorded import recorded
 from tests.support.world import KEY, NOW, Clock, job, make_sync
@@ -159,29 +158,6 @@ def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
         process.send(signal.SIGTERM)
         assert process.end() == 0
         assert "Traceback" not in process.said
-
-
-def test_mlflow_may_be_down(uri: str, tmp_path: Path) -> None:
-    """A daemon whose MLflow is down says so once, goes on, and catches up when it is back."""
-    clock = Clock()
-    one = job("ftjob-a", total_steps=40)
-    with (
-        Simulator(jobs=[one], clock=clock) as simulator,
-        MlflowServer(uri, tmp_path) as mlflow,
-        started_daemon(tmp_path, mlflow.url, ("openai", simulator)) as process,
-    ):
-        wait_until(lambda: recorded(uri).keys() == {one.id}, "run", process)
-        mlflow.kill()
-        clock.now = one.step_at(7)
-        process.wait_for("] outage ")
-        assert process.process.poll() is None
-        mlflow.start()
-        process.wait_for("] recovered ")
-        wait_until(lambda: steps(uri, one.id) == [*range(1, 8)], "steps", process)
-        assert process.count("] outage ") == 1, process.said
-        assert "Traceback" not in process.said
-        process.send(signal.SIGTERM)
-        assert process.end() == 0
 
 
 class Service:

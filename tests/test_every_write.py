@@ -177,15 +177,10 @@ def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
     assert kinds >= {"runs/create", "logged-models", "runs/outputs", "model-versions/create"}
 
 
-@pytest.mark.parametrize("store", ["server", "sqlite"])
 def test_two_backfills_at_once(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    undisturbed: tuple[dict[str, dict[str, object]], int],
-    store: str,
+    uri: str, tmp_path: Path, undisturbed: tuple[dict[str, dict[str, object]], int]
 ) -> None:
-    """Into one server or one file: one run a job, one model a checkpoint, one version a result."""
-    uri = str(request.getfixturevalue("server" if store == "server" else "uri"))
+    """Into one file: one run a job, one model a checkpoint, one version a result."""
     gate = threading.Barrier(4, timeout=60)  # two providers each
     arrived: list[str] = []
 
@@ -197,14 +192,14 @@ def test_two_backfills_at_once(
         return None
 
     with Simulator(jobs=JOBS, intercept=meet) as simulator:
-        config = write_config(tmp_path, simulator, uri, f"two-{store}", workers=4)
+        config = write_config(tmp_path, simulator, uri, "two", workers=4)
         with (
             Forked("backfill", "--config", config, output=tmp_path / "one") as one,
             Forked("backfill", "--config", config, output=tmp_path / "other") as other,
         ):
             assert [one.end(), other.end()] == [0, 0], one.said + other.said
-        assert everything(uri, f"two-{store}") == undisturbed[0]
-        deleted = [run for where in experiments(f"two-{store}") for run in deleted_runs(uri, where)]
+        assert everything(uri, "two") == undisturbed[0]
+        deleted = [run for where in experiments("two") for run in deleted_runs(uri, where)]
         assert len(deleted) >= len(JOBS)  # they have met
         assert invoke("backfill", "--config", config).exit_code == 0
-    assert everything(uri, f"two-{store}") == undisturbed[0]
+    assert everything(uri, "two") == undisturbed[0]

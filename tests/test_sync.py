@@ -53,20 +53,6 @@ def test_a_run_is_not_finished_before_its_late_checkpoints_are_there(
         assert run.end_time == int(late.settled_at) * 1000
 
 
-def test_a_settled_history_costs_one_request(
-    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
-) -> None:
-    """With nothing active a pass asks for one page, whatever the history's size."""
-    jobs = [job(f"ftjob-{n:03}", outcome=Outcome.FAILED) for n in range(250)]
-    with Simulator(jobs=jobs, clock=clock) as simulator:
-        clock.now += 100
-        sync = make_sync(simulator, tracking, executor, clock)
-        assert sync.run().jobs[Kind.NEW] == 250
-        before = len(simulator.requests)
-        assert sync.run().jobs[Kind.UNCHANGED] == 100
-        assert len(simulator.requests) - before == 1
-
-
 def test_an_open_job_beyond_the_first_page_is_read_by_itself(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
