@@ -89,7 +89,7 @@ def _rows(
             note(f"bridge {full}", seconds / jobs)
             seconds = contenders.limit(plans, uri, f"limit of {place}", full=full)
             note(f"limit {full}", seconds / jobs)
-        sample = {kind: ids[kind][turn * _SAMPLE :][:_SAMPLE] for kind in ids}
+        sample = {kind: (ids[kind] * size.rounds)[turn * _SAMPLE :][:_SAMPLE] for kind in ids}
         weighed = [
             contenders.script(provider, uri, f"script {name} {turn}", some) / len(some) * share
             for some, share in zip(sample.values(), _SHARES.values(), strict=True)
