@@ -113,7 +113,6 @@ def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
             rivals = contested.setdefault(run.job_id, {first: claims[run.job_id]})
             rivals[run.run_id] = claim
         else:
-            # A run that is created while pages are read shows another one twice.
             claims[run.job_id] = claim
     for job_id, rivals in contested.items():
         claims[job_id] = _decide(ledger, job_id, rivals)

@@ -16,6 +16,7 @@ from bridge.simulator.world import Provider
 from bridge.sync import Sync
 from bridge.tracking import Tracking
 from tests.support.history import multiply
+from tests.support.models import client_of
 from tests.support.world import NOW, Clock, job, make_sync
 
 # What is read of MLflow
@@ -82,6 +83,28 @@ def test_a_page_of_runs_is_read_almost_without_looking_for_garbage(
         assert sum(each["collections"] for each in gc.get_stats()) - before < 100
     finally:
         gc.set_threshold(*usual)
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_each_run_is_read_once_while_others_are_created(
+    apart: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A page begins where the last one ends, also where all runs begin in the same moment."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 1000
+        make_sync(simulator, Tracking(uri), executor, clock).run()
+    copies = [f"ftjob-{n:04}" for n in range(2100)]
+    multiply(Path(uri.removeprefix("sqlite:///")), "ftjob-a", copies, apart=apart)
+    tracking = Tracking(uri)
+    place = tracking.experiment("hosted-fine-tunes", create=False)
+    assert place
+    found: list[str] = []
+    for run in tracking.runs([place], "openai"):
+        found.append(run.job_id)
+        if len(found) in {900, 1900}:
+            name = {"fine_tuning_provider": "openai", "fine_tuning_job_id": f"new-{len(found)}"}
+            client_of(uri).create_run(place, tags=name)
+    assert sorted(found) == sorted(["ftjob-a", *copies])
 
 
 # What is asked of the providers

@@ -17,6 +17,7 @@ from bridge.http import Http
 from bridge.wire import Identifier, Record, milliseconds, read_rows
 
 _MODELS: Final = "/models"
+_DATES: Final = frozenset({"shutdown_date", "deprecation"})
 
 
 def _of_inference(told: object) -> object:
@@ -45,8 +46,14 @@ class ModelRecord(Record):
 def read_shutdowns(http: Http) -> dict[str, int]:
     """The dates of a server's list of models, Unix milliseconds; empty where it has none for us."""
     rows = http.hint(_MODELS).get("data")
-    records, _ = read_rows(ModelRecord, rows if isinstance(rows, list) else [])
+    # An account lists each model that its jobs have ever made, and few have a date.
+    dated = [row for row in rows if _is_dated(row)] if isinstance(rows, list) else []
+    records, _ = read_rows(ModelRecord, dated)
     return {record.id: date for record, _ in records if (date := record.shutdown) is not None}
+
+
+def _is_dated(row: object) -> bool:
+    return isinstance(row, dict) and any(map(row.get, _DATES))
 
 
 def shutdown_of(

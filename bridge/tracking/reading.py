@@ -141,22 +141,35 @@ class Reading(Store):
             return None
 
     def _search(self, experiment_ids: Sequence[str], filter_string: str) -> Iterator[Run]:
+        """Runs from the newest on.
+
+        Each page begins where the last one ends. For MLflow's own next page a database sorts, and
+        sqlite holds, all runs before it as well.
+        """
         from mlflow.entities import ViewType
 
         token: str | None = None
+        until: int | None = None
+        seen: set[str] = set()
         while experiment_ids:
+            bound = f" and attributes.start_time <= {until}" if until is not None else ""
             with self.asked() as client:
                 page = client.search_runs(
                     list(experiment_ids),
-                    filter_string=filter_string,
+                    filter_string=filter_string + bound,
                     run_view_type=ViewType.ALL,
                     max_results=_PAGE_SIZE,
                     page_token=token,
                 )
-            yield from page
             token = page.token
+            yield from (run for run in page if run.info.run_id not in seen)
             if not token:
                 return
+            last = page[-1].info.start_time
+            if last != until:
+                token, until, seen = None, last, set()
+            seen |= {run.info.run_id for run in page if run.info.start_time == last}
+            del page  # not beside the next one
 
     def steps(self, run: RunState) -> dict[str, frozenset[int]]:
         """The steps that are logged in a run, by metric: one request a metric."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tests.benchmarks.provider import Provider, finished
+from tests.benchmarks.provider import APART, Provider, finished
 
 
 def tables(sizes: Sequence[int], say: Callable[[str], None]) -> Iterator[Table]:
@@ -48,7 +48,8 @@ def _measured(size: int) -> dict[str, float]:
         database = Path(uri.removeprefix("sqlite:///"))
         template = finished(0, "openai").id
         _child(provider.openai_url, uri, template)
-        multiply(database, template, [finished(n, "openai").id for n in range(1, size)])
+        others = [finished(n, "openai").id for n in range(1, size)]
+        multiply(database, template, others, apart=int(APART * 1000))
         provider.asked()
         found = _child(provider.openai_url, uri, "")
         return found | {"asked": provider.asked() - size // 100 - 1}

@@ -30,7 +30,7 @@ from tests.support.world import NOW, job
 
 STEPS: Final = 90
 """Of a finished job; with three checkpoints."""
-_APART: Final = 300.0
+APART: Final = 300.0
 """Seconds between the creation of two jobs: 100,000 in a year."""
 _CONTROL: Final = "/control/"
 _ANSWERS: Final = {"/openai/v1": openai.answer, "/mistral/v1": mistral.answer}
@@ -48,7 +48,7 @@ def finished(number: int, kind: str) -> SimulatedJob:
         total_steps=STEPS,
         eval_every=10,
         suffix=f"bench-{number}",
-        created_at=NOW + number * _APART,
+        created_at=NOW + number * APART,
     )
 
 

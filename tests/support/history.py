@@ -13,8 +13,15 @@ _TABLES: Final = ("runs", "tags", "params", "latest_metrics")
 """What a search over runs reads."""
 
 
-def multiply(database: Path, job_id: str, copies: Iterable[str]) -> None:
-    """For each of ``copies`` a run as the one of ``job_id`` is, but of a job of that id."""
+def multiply(database: Path, job_id: str, copies: Iterable[str], *, apart: int = 0) -> None:
+    """For each of ``copies`` a run as the one of ``job_id`` is, but of a job of that id.
+
+    Args:
+        database: of the tracking store.
+        job_id: whose run there is.
+        copies: ids of other jobs.
+        apart: how much later each one starts than the one before, milliseconds.
+    """
     with contextlib.closing(sqlite3.connect(database)) as connection:
         (run_id,) = connection.execute(
             "SELECT run_uuid FROM tags WHERE key = 'fine_tuning_job_id' AND value = ?", (job_id,)
@@ -31,6 +38,10 @@ def multiply(database: Path, job_id: str, copies: Iterable[str]) -> None:
                 f"INSERT INTO {table} VALUES ({places})",  # noqa: S608 - as above
                 _copied(template, {run_id: 0, job_id: 1}, wanted),
             )
+        connection.executemany(
+            "UPDATE runs SET start_time = start_time + ? WHERE run_uuid = ?",
+            [(apart * number, copy) for number, (copy, _) in enumerate(wanted, 1)],
+        )
         # Each makes models of its own.
         connection.execute(
             "UPDATE tags SET value = value || run_uuid WHERE key LIKE 'fine_tuned_model%'"
