@@ -214,19 +214,19 @@ class World(RuleBasedStateMachine):
 
     # What users do
 
-    @rule(data=st.data())
-    def a_user_deletes_a_run(self, data: st.DataObject) -> None:
+    @rule(which=st.integers(0, 9))
+    def a_user_deletes_a_run(self, which: int) -> None:
         """And wants it to stay deleted."""
-        if run := self._drawn(data):
+        if run := self._run(which):
             self.deleted.add(run.data.tags[JOB])
             for each in active_runs(self.uri):
                 if each.data.tags[JOB] in self.deleted:
                     client_of(self.uri).delete_run(each.info.run_id)
 
-    @rule(data=st.data())
-    def a_user_edits_a_run(self, data: st.DataObject) -> None:
+    @rule(which=st.integers(0, 9))
+    def a_user_edits_a_run(self, which: int) -> None:
         """And finds its name, a tag and the description that way later."""
-        if run := self._drawn(data):
+        if run := self._run(which):
             client = client_of(self.uri)
             client.update_run(run.info.run_id, name="renamed")
             for name, value in EDITS.items():
@@ -366,9 +366,11 @@ class World(RuleBasedStateMachine):
             carriers.setdefault(runs[run_id].data.tags[JOB], runs[run_id])
         return carriers
 
-    def _drawn(self, data: st.DataObject) -> Run | None:
+    def _run(self, number: int) -> Run | None:
+        # Not drawn from those that are there: which are may differ where bridges race, and what is
+        # drawn must not.
         runs = {run.data.tags[JOB]: run for run in active_runs(self.uri)}
-        return runs[data.draw(st.sampled_from(sorted(runs)))] if runs else None
+        return runs[sorted(runs)[number % len(runs)]] if runs else None
 
     def _database(self, name: str) -> str:
         folder = Path(self.folder.name) / name

@@ -18,7 +18,7 @@ from rich.table import Table
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from tests.benchmarks import active, cluster, features, history, requests, speed, start
+from tests.benchmarks import active, cluster, features, history, requests, shares, speed, start
 from tests.benchmarks.stores import STORES
 
 
@@ -49,6 +49,10 @@ def _features(wanted: argparse.Namespace) -> Iterator[Table]:
     return features.tables(wanted.rounds)
 
 
+def _shares(wanted: argparse.Namespace) -> Iterator[Table]:
+    return shares.tables(wanted.jobs or 40, 10_000, _say)
+
+
 def _dask(wanted: argparse.Namespace) -> Iterator[Table]:
     return cluster.tables(wanted.jobs or (300 if wanted.full else 60), wanted.rounds, _say)
 
@@ -60,6 +64,7 @@ _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "active": _active,
     "start": _start,
     "features": _features,
+    "shares": _shares,
     "dask": _dask,
 }
 
@@ -73,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What things cost, measured here.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(_PARTS)}; default: all")
     parser.add_argument("--full", action="store_true", help="sizes that take an hour")
-    parser.add_argument("--jobs", type=int, help="jobs of the speed and dask tables")
+    parser.add_argument("--jobs", type=int, help="jobs of the speed, shares and dask tables")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
     parser.add_argument("--workers", type=int, default=8, help="of the bridge in the speed table")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
