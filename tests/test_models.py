@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from mlflow.entities import LoggedModelStatus
 
 from bridge.errors import RunChanged
@@ -21,6 +24,7 @@ from tests.support.models import (
     client_of,
     datasets,
     experiment_id,
+    logged_models,
     models,
     run_of,
 )
@@ -251,6 +255,42 @@ def test_bridges_that_record_the_same_run_make_one_model_of_each(uri: str) -> No
         list(pool.map(record, [Tracking(uri) for _ in range(4)]))
     assert len(models(uri)) == 5
     assert {model.status for model in models(uri).values()} == {"READY"}
+    assert_linked(uri)
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_model_that_a_dead_bridge_has_made_too(
+    uri: str, tracking: Tracking, *, is_first: bool
+) -> None:
+    """Nobody looks at a final run again: before it is one its models are single."""
+    plan = replace(plan_of(2), status="FINISHED", end_time=2000, is_final=True)
+    place = tracking.experiment("hosted-fine-tunes", create=True) or ""
+    written = tracking.record(place, plan, None)
+    client_of(uri).create_logged_model(
+        place,
+        name="a-step-000001",
+        source_run_id=written.run_id,
+        tags={**plan.models[0].about, "fine_tuning_bridge": "ftbridge"},
+    )
+    if is_first:
+        database = sqlite3.connect(uri.removeprefix("sqlite:///"))
+        with contextlib.closing(database), database:
+            database.execute(
+                "UPDATE logged_models SET creation_timestamp_ms = 0 WHERE model_id != ?",
+                [written.model_ids["ft:m:1"]],
+            )
+        with pytest.raises(RunChanged):
+            tracking.finish(written, plan)
+        run = tracking.run(written.run_id)
+        assert run is not None
+        assert not run.is_final
+        written = tracking.record(place, replace(plan, run_id=run.run_id), run)
+    tracking.finish(written, plan)
+    run = tracking.run(written.run_id)
+    assert run is not None
+    assert run.status == "FINISHED"
+    assert {model.status for model in models(uri).values()} == {"READY"}
+    assert {model.model_id for model in logged_models(uri)} == {*written.model_ids.values()}
     assert_linked(uri)
 
 

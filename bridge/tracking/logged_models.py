@@ -2,8 +2,8 @@
 
 MLflow gives them ids of its own and lets two have the same name. What makes a model one and the
 same is its run and the tag with its full name: it is searched for before it is created and, since
-another process may have done the same at that moment, once more afterwards. It becomes READY when
-everything about it is written.
+another process may have done the same at that moment, once more afterwards and before the run is
+final. It becomes READY when everything about it is written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bridge import tags
+from bridge import errors, tags
 from bridge.hosted_models import HostedModel
 from bridge.model import MetricPoint
 from bridge.tracking.store import quoted
@@ -51,7 +51,10 @@ def create_missing(
     is_new_run: bool,
 ) -> dict[str, str]:
     """The ids of ``models`` by their full names, created where they do not exist yet."""
-    known = {} if is_new_run else models_of_run(client, experiment_id, run_id)
+    known: dict[str, str] = {}
+    if not is_new_run:
+        by_name = _by_name(client, experiment_id, run_id)
+        known = {name: found[0].model_id for name, found in by_name.items()}
     missing = [model for model in models if model.model not in known]
     for model in missing:
         client.create_logged_model(
@@ -62,11 +65,31 @@ def create_missing(
             params=dict(model.about),
         )
     if missing:
-        for name, found in _by_name(client, experiment_id, run_id).items():
-            known[name] = ModelState(model_id=found[0].model_id, is_ready=False)
-            for loser in found[1:]:
-                _delete(client, loser)
-    return {model.model: known[model.model].model_id for model in models}
+        known |= _only_firsts(client, experiment_id, run_id)
+    return {model.model: known[model.model] for model in models}
+
+
+def check_single(
+    client: MlflowClient, experiment_id: str, run_id: str, model_ids: Mapping[str, str]
+) -> None:
+    """Look once more, before nobody ever does: who made the same may not have lived to notice.
+
+    Raises:
+        RunChanged: the other process's are the first.
+    """
+    firsts = _only_firsts(client, experiment_id, run_id)
+    if any(firsts.get(name) != model_id for name, model_id in model_ids.items()):
+        raise errors.RunChanged("Another process makes the same models")
+
+
+def _only_firsts(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, str]:
+    """The ids of a run's models by their full names; of doubled ones all but the first go."""
+    firsts: dict[str, str] = {}
+    for name, (first, *losers) in _by_name(client, experiment_id, run_id).items():
+        firsts[name] = first.model_id
+        for loser in losers:
+            _delete(client, loser)
+    return firsts
 
 
 def links(

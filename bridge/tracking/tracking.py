@@ -172,8 +172,16 @@ class Tracking(Upkeep):
             registry.register(client, registration, written.run_id, model_id, facts)
 
     def finish(self, written: Written, plan: Plan) -> None:
-        """Write what says that everything is there."""
+        """Write what says that everything is there.
+
+        Raises:
+            RunChanged: the run was deleted, or others wrote the same, meanwhile.
+        """
         with self._writing(written.run_id) as client:
+            if plan.models and plan.is_final:
+                logged_models.check_single(
+                    client, written.experiment_id, written.run_id, written.model_ids
+                )
             if plan.status and plan.end_time is not None:
                 client.set_terminated(written.run_id, plan.status, plan.end_time)
             elif plan.status:

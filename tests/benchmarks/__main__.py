@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -34,7 +35,8 @@ def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _history(wanted: argparse.Namespace) -> Iterator[Table]:
-    return history.tables([1000, 100_000 if wanted.full else 10_000], _say)
+    sizes = [100, 1000, 10_000, *([100_000] if wanted.full else [])]
+    return history.tables(sizes, _say, wanted.picture)
 
 
 def _active(wanted: argparse.Namespace) -> Iterator[Table]:
@@ -81,6 +83,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, help="jobs of the speed, shares and dask tables")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
     parser.add_argument("--workers", type=int, default=8, help="of the bridge in the speed table")
+    parser.add_argument("--picture", type=Path, help="where to draw the history table, .svg")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
     wanted = parser.parse_args()
     console = Console(width=150)

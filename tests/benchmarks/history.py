@@ -12,32 +12,64 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.table import Table
 
-from tests.benchmarks.provider import APART, Provider, finished
+from tests.benchmarks.provider import APART, Provider, control, finished
 
 
-def tables(sizes: Sequence[int], say: Callable[[str], None]) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+def tables(
+    sizes: Sequence[int], say: Callable[[str], None], picture: Path | None = None
+) -> Iterator[Table]:
+    """Measure; the table comes at the end, and is drawn into ``picture``."""
     table = Table(title="One new job and a history, sqlite file")
-    headings = ("jobs known", "first write, s", "first pass, s", "at rest: s", "processor, s")
-    for heading in (*headings, "requests", "MB above import mlflow", "of it MLflow's database"):
+    columns = {
+        "first write, s": "first write",
+        "first pass, s": "first pass",
+        "at rest: s": "rest",
+        "processor, s": "rest cpu",
+        "requests": "asked",
+        "MB above import mlflow": "rest memory",
+        "at most": "peak",
+        "of it MLflow's database": "opened",
+    }
+    for heading in ("jobs known", *columns):
         table.add_column(heading, justify="right")
+    found: dict[int, dict[str, float]] = {}
     for size in sizes:
         say(f"{size} jobs")
-        found = _measured(size)
+        found[size] = _measured(size)
+        seconds, rest = list(columns.values())[:4], list(columns.values())[4:]
         table.add_row(
             f"{size:,}",
-            *(f"{found[name]:.2f}" for name in ("first write", "first pass", "rest", "rest cpu")),
-            f"{found['asked']:.0f}",
-            f"{found['peak']:.0f}",
-            f"{found['opened']:.0f}",
+            *(f"{found[size][name]:.2f}" for name in seconds),
+            *(f"{found[size][name]:.0f}" for name in rest),
         )
+    if picture:
+        _draw(found, picture)
     yield table
+
+
+def _draw(found: Mapping[int, Mapping[str, float]], picture: Path) -> None:
+    import matplotlib as mpl  # noqa: PLC0415 - MLflow's, and slow
+
+    mpl.use("svg")
+    mpl.rcParams |= {"svg.hashsalt": "history", "svg.fonttype": "none", "font.size": 11}
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
+
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, label in (("first write", "first write after a start"), ("rest", "a pass at rest")):
+        axes.loglog([*found], [each[name] for each in found.values()], "o-", label=label)
+    axes.set(xlabel="jobs known", ylabel="seconds")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(picture, metadata={"Date": None})
 
 
 def _measured(size: int) -> dict[str, float]:
@@ -47,36 +79,34 @@ def _measured(size: int) -> dict[str, float]:
     with sqlite() as uri, Provider(jobs=size + 1) as provider:
         database = Path(uri.removeprefix("sqlite:///"))
         template = finished(0, "openai").id
-        _child(provider.openai_url, uri, template)
+        _child(provider.url, uri, template)
         others = [finished(n, "openai").id for n in range(1, size)]
         multiply(database, template, others, apart=int(APART * 1000))
-        provider.asked()
-        found = _child(provider.openai_url, uri, "")
-        return found | {"asked": provider.asked() - size // 100 - 1}
+        return _child(provider.url, uri, "")
 
 
-def _child(url: str, uri: str, job_id: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.benchmarks.history", url, uri, job_id]
+def _child(root: str, uri: str, job_id: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.history", root, uri, job_id]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
-def _peak() -> float:
-    """The most memory that this process has taken so far, MB."""
+def _memory(what: str) -> float:
+    """What this process takes (VmRSS), or the most that it has taken so far (VmHWM), MB."""
     # Not getrusage: what that tells begins with what the parent had.
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
-def main(url: str, uri: str, job_id: str) -> None:
+def main(root: str, uri: str, job_id: str) -> None:
     """Make a first pass and one at rest, or record one job alone; print what it took."""
     import mlflow.tracking  # noqa: PLC0415 - what memory is counted from
 
-    before = _peak()
+    before = _memory("VmRSS")
     if not job_id:
         mlflow.MlflowClient(uri).search_experiments(max_results=1)
-    opened = _peak() - before
+    opened = _memory("VmRSS") - before
     from bridge.one_job import Manner  # noqa: PLC0415 - so that it is counted
     from bridge.providers import TYPES  # noqa: PLC0415 - as above
     from bridge.report import Selection, Watch  # noqa: PLC0415 - as above
@@ -98,7 +128,7 @@ def main(url: str, uri: str, job_id: str) -> None:
     with ThreadPoolExecutor(8) as executor:
         sync = Sync(
             name="openai",
-            provider=TYPES["openai"](over_http(url), curves=True),
+            provider=TYPES["openai"](over_http(f"{root}/openai/v1"), curves=True),
             tracking=Tracking(uri),
             router=Router(provider="openai", experiment="history"),
             manner=Manner(kind="openai"),
@@ -117,13 +147,16 @@ def main(url: str, uri: str, job_id: str) -> None:
             "first pass": time.perf_counter() - begin,
             "first write": (watch.at or begin) - begin,
         }
+        control(root, "asked")
         begin, processor = time.perf_counter(), time.process_time()
         assert sync.run().is_well
         found |= {
             "rest": time.perf_counter() - begin,
             "rest cpu": time.process_time() - processor,
-            "peak": _peak() - before,
+            "rest memory": _memory("VmRSS") - before,
+            "peak": _memory("VmHWM") - before,
             "opened": opened,
+            "asked": control(root, "asked")["asked"],
         }
     sys.stdout.write(json.dumps(found))
 

@@ -124,6 +124,12 @@ class Answers:
         return json_reply({"asked": asked})
 
 
+def control(root: str, what: str) -> dict[str, int]:
+    """Tell the process at ``root`` something; it answers how many requests there were since."""
+    found: dict[str, int] = httpx.get(root + _CONTROL + quote(what)).json()
+    return found
+
+
 class Provider:
     """The process, while it is entered."""
 
@@ -146,15 +152,11 @@ class Provider:
 
     def latency(self, seconds: float) -> None:
         """Answer so much later from now on."""
-        self._control(f"latency/{seconds}")
+        control(self.url, f"latency/{seconds}")
 
     def asked(self) -> int:
         """How many requests there were since this was asked last."""
-        return int(self._control("asked")["asked"])
-
-    def _control(self, what: str) -> dict[str, int]:
-        found: dict[str, int] = httpx.get(self.url + _CONTROL + quote(what)).json()
-        return found
+        return control(self.url, "asked")["asked"]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
