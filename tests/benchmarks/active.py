@@ -1,13 +1,20 @@
-"""Jobs that train: how long a pass over many takes, and how late their steps come to MLflow."""
+"""Jobs that train: how long a pass over many takes, and how late their steps come to MLflow.
+
+And what the daemon takes of the processor while it waits for the next pass.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
+import yaml
 from rich.table import Table
 
 from bridge.assembly import assemble
@@ -17,10 +24,15 @@ from bridge.sync import Sync
 from tests.benchmarks.contenders import BARE
 from tests.benchmarks.provider import Provider
 from tests.benchmarks.stores import sqlite
+from tests.support.processes import started, wait_until
 
 LATENCY: Final = 0.15
 """Seconds a request."""
 WORKERS: Final = 16
+_QUIET: Final = 5.0
+"""Seconds without a request after which a pass is over, and what it has written as well."""
+_LOOKED_AT: Final = 30.0
+"""Seconds."""
 
 
 def tables(jobs: int, passes: int, say: Callable[[str], None]) -> Iterator[Table]:
@@ -28,7 +40,8 @@ def tables(jobs: int, passes: int, say: Callable[[str], None]) -> Iterator[Table
     table = Table(
         title=f"Jobs that train, {LATENCY * 1000:.0f} ms a request, {WORKERS} workers, sqlite file"
     )
-    for heading in ("jobs", "pass, s", "of a core", "requests", "late by, s", "99th percentile"):
+    headings = ("jobs", "pass, s", "of a core", "requests", "late by, s", "99th percentile")
+    for heading in (*headings, "between passes, of a core"):
         table.add_column(heading, justify="right")
     for number in sorted({100, jobs}):
         say(f"{number} active jobs")
@@ -51,20 +64,19 @@ class _Lateness(Watch):
 
 def _measured(number: int, passes: int) -> Iterator[str]:
     with sqlite() as uri, Provider(active_jobs=number) as provider:
-        settings = Settings.model_validate(
-            {
-                "mlflow": {"tracking_uri": uri, "experiment": "active", **BARE},
-                "poll": {"workers": WORKERS},
-                "providers": [
-                    {
-                        "name": "openai",
-                        "type": "openai",
-                        "api_key": "any-key",
-                        "base_url": provider.openai_url,
-                    }
-                ],
-            }
-        )
+        configuration = {
+            "mlflow": {"tracking_uri": uri, "experiment": "active", **BARE},
+            "poll": {"workers": WORKERS, "interval": "1h"},
+            "providers": [
+                {
+                    "name": "openai",
+                    "type": "openai",
+                    "api_key": "any-key",
+                    "base_url": provider.openai_url,
+                }
+            ],
+        }
+        settings = Settings.model_validate(configuration)
         with assemble(settings, {}, threading.Event()) as assembled:
             (sync,) = assembled.syncs
             _pass(sync, None)
@@ -75,11 +87,34 @@ def _measured(number: int, passes: int) -> Iterator[str]:
             times = [_pass(sync, lateness) for _ in range(passes)]
             processor = time.process_time() - processor
             asked = provider.asked() / passes
+        waiting = _waiting(configuration, provider)
     yield f"{statistics.median(times):.1f}"
     yield f"{100 * processor / sum(times):.0f} %"
     yield f"{asked:.0f}"
     yield f"{statistics.median(lateness.seconds):.1f}"
     yield f"{statistics.quantiles(lateness.seconds, n=100)[-1]:.1f}"
+    yield f"{waiting:.1%}"
+
+
+def _waiting(configuration: Mapping[str, object], provider: Provider) -> float:
+    """What ``ftbridge run`` takes of a core between its first pass and the second."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        path = Path(folder) / "bridge.yaml"
+        path.write_text(yaml.safe_dump({**configuration}), encoding="utf-8")
+        with started("run", "--config", path) as daemon:
+            wait_until(provider.asked, "first request", daemon)
+            time.sleep(_QUIET)
+            while provider.asked():
+                time.sleep(_QUIET)
+            before = _processor(daemon.process.pid)
+            time.sleep(_LOOKED_AT)
+            return (_processor(daemon.process.pid) - before) / _LOOKED_AT
+
+
+def _processor(pid: int) -> float:
+    """Seconds of the processor that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pass(sync: Sync, lateness: _Lateness | None) -> float:
