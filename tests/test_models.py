@@ -29,7 +29,7 @@ from tests.support.models import (
     run_of,
 )
 from tests.support.processes import dump
-from tests.support.recorded import recorded
+from tests.support.recorded import active_runs, recorded
 from tests.support.told import START, Told, told, told_job
 from tests.support.world import Clock, job, make_sync
 
@@ -292,6 +292,31 @@ def test_a_model_that_a_dead_bridge_has_made_too(
     assert {model.status for model in models(uri).values()} == {"READY"}
     assert {model.model_id for model in logged_models(uri)} == {*written.model_ids.values()}
     assert_linked(uri)
+
+
+def test_a_model_of_an_earlier_pass(uri: str, tracking: Tracking) -> None:
+    """A double of it goes before the run is final; nobody misses one that its user deletes."""
+    place = tracking.experiment("hosted-fine-tunes", create=True) or ""
+    plan = plan_of(3)
+    earlier = tracking.record(place, replace(plan, models=plan.models[:2]), None)
+    client = client_of(uri)
+    client.create_logged_model(
+        place,
+        name="a-step-000002",
+        source_run_id=earlier.run_id,
+        tags={**plan.models[1].about, "fine_tuning_bridge": "ftbridge"},
+    )
+    client.delete_logged_model(earlier.model_ids["ft:m:1"])
+    run = tracking.run(earlier.run_id)
+    assert run is not None
+    last = replace(plan, run_id=run.run_id, models=plan.models[2:], is_final=True)
+    last = replace(last, status="FINISHED", end_time=2000)
+    written = tracking.record(place, last, run)
+    all_ids = {**earlier.model_ids, **written.model_ids}
+    tracking.finish(replace(written, model_ids=all_ids), last)
+    assert [each.info.status for each in active_runs(uri)] == ["FINISHED"]
+    names = sorted(each.tags["fine_tuned_model"] for each in logged_models(uri))
+    assert names == ["ft:m:2", "ft:m:3"]
 
 
 def test_the_jobs_that_were_trained_on_a_file(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import codecs
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -369,3 +371,16 @@ def test_a_result_file_that_is_gone_is_said_to_be_gone() -> None:
     assert (file.rows, file.document, file.rows) == ([], {}, [])
     assert skipped == ["result file first is gone or unreadable"]
     assert shelf.asked == ["first"]
+
+
+def test_files_of_several_jobs_are_fetched_side_by_side() -> None:
+    """No job waits for another one's file."""
+    both = threading.Barrier(2, timeout=60)
+
+    def fetch(_file_id: str) -> bytes:
+        both.wait()
+        return PLAIN
+
+    files = [ResultFile(done(), fetch, []) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda file: file.rows, files)) == [TABLE, TABLE]

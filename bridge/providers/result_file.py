@@ -13,7 +13,6 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Final
 
 from bridge.model import CurvePoint, Job
@@ -38,6 +37,7 @@ class ResultFile:
         self._id = job.result_files[0] if job.status.is_final and job.result_files else None
         self._fetch = fetch
         self._skipped = skipped
+        self._found: tuple[bytes, list[Row]] | None = None
 
     @property
     def exists(self) -> bool:
@@ -58,13 +58,17 @@ class ResultFile:
             return {"result-file.csv": table}
         return {"result-file": body} if body else {}
 
-    @cached_property
+    @property
     def _content(self) -> tuple[bytes, list[Row]]:
-        body = self._fetch(self._id) if self._id is not None else None
-        found = rows(body or b"")
-        if found is None and self.exists:
-            self._skipped.append(f"result file {self._id} is gone or unreadable")
-        return body or b"", found or []
+        # Not a cached_property: up to Python 3.11 all files of all jobs would be fetched under one
+        # lock, one after the other.
+        if self._found is None:
+            body = self._fetch(self._id) if self._id is not None else None
+            found = rows(body or b"")
+            if found is None and self.exists:
+                self._skipped.append(f"result file {self._id} is gone or unreadable")
+            self._found = body or b"", found or []
+        return self._found
 
 
 def rows(body: bytes) -> list[Row] | None:

@@ -72,7 +72,7 @@ def create_missing(
 def check_single(
     client: MlflowClient, experiment_id: str, run_id: str, model_ids: Mapping[str, str]
 ) -> None:
-    """Look once more, before nobody ever does: who made the same may not have lived to notice.
+    """Look at all models of a run once more, as nobody will again: who doubled one may be dead.
 
     Raises:
         RunChanged: the other process's are the first.

@@ -143,8 +143,8 @@ class Reading(Store):
     def _search(self, experiment_ids: Sequence[str], filter_string: str) -> Iterator[Run]:
         """Runs from the newest on.
 
-        Each page begins where the last one ends. For MLflow's own next page a database sorts, and
-        sqlite holds, all runs before it as well.
+        Each page begins at the moment where the last one ends. For MLflow's own next page a
+        database sorts all runs before it once more, so that is for runs of one moment alone.
         """
         from mlflow.entities import ViewType
 

@@ -178,10 +178,9 @@ class Tracking(Upkeep):
             RunChanged: the run was deleted, or others wrote the same, meanwhile.
         """
         with self._writing(written.run_id) as client:
-            if plan.models and plan.is_final:
-                logged_models.check_single(
-                    client, written.experiment_id, written.run_id, written.model_ids
-                )
+            if plan.is_final and written.model_ids:
+                new = {each.model: written.model_ids[each.model] for each in plan.models}
+                logged_models.check_single(client, written.experiment_id, written.run_id, new)
             if plan.status and plan.end_time is not None:
                 client.set_terminated(written.run_id, plan.status, plan.end_time)
             elif plan.status:

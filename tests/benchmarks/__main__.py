@@ -26,7 +26,13 @@ from tests.benchmarks.stores import STORES
 def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
     jobs = wanted.jobs or (300 if wanted.full else 30)
     stores = wanted.store or [*STORES]
-    size = speed.Size(jobs=jobs, rounds=wanted.rounds, stores=stores, workers=wanted.workers)
+    size = speed.Size(
+        jobs=jobs,
+        rounds=wanted.rounds,
+        stores=stores,
+        workers=wanted.workers,
+        latencies=wanted.latency or speed.LATENCIES,
+    )
     return speed.tables(size, _say)
 
 
@@ -83,6 +89,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, help="jobs of the speed, shares and dask tables")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
     parser.add_argument("--workers", type=int, default=8, help="of the bridge in the speed table")
+    parser.add_argument("--latency", type=int, action="append", help="ms; default: 0 and 150")
     parser.add_argument("--picture", type=Path, help="where to draw the history table, .svg")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
     wanted = parser.parse_args()

@@ -19,8 +19,8 @@ from tests.benchmarks import contenders
 from tests.benchmarks.provider import Provider
 from tests.benchmarks.stores import STORES
 
-LATENCIES: Final = (0.0, 0.15)
-"""Seconds a request to the provider."""
+LATENCIES: Final = (0, 150)
+"""Milliseconds a request to the provider."""
 _MANNERS: Final = {"metrics, params, tags": False, "everything (the default)": True}
 _SHARES: Final = {"openai": 5 / 6, "mistral": 1 / 6}
 """Of the jobs; the table says so."""
@@ -38,6 +38,8 @@ class Size:
     stores: Sequence[str]
     workers: int
     """Of the bridge, for each provider."""
+    latencies: Sequence[int]
+    """Milliseconds a request to the provider."""
 
 
 def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
@@ -58,11 +60,11 @@ def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
         for store in size.stores:
             with STORES[store]() as uri:
                 contenders.bridge(provider, uri, "first calls", full=True)
-                for latency in LATENCIES:
-                    say(f"{store}, {latency * 1000:.0f} ms")
-                    provider.latency(latency)
+                for latency in size.latencies:
+                    say(f"{store}, {latency} ms")
+                    provider.latency(latency / 1000)
                     for row in _rows(provider, uri, plans, f"{latency}", size):
-                        table.add_row(store, f"{latency * 1000:.0f} ms", *row)
+                        table.add_row(store, f"{latency} ms", *row)
                 provider.latency(0.0)
     yield table
 
