@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Final
 
@@ -222,7 +222,8 @@ def work(fingerprint: str, task: Task) -> Outcome:
         return _unfit(task, f"cannot use its configuration ({error.sentence or error})")
     if found is None or found[0] != fingerprint:
         return _unfit(task, f"has another configuration or version for {task.provider}")
-    return found[1](task)
+    outcome = found[1](task)
+    return replace(outcome, error=outcome.error.alone()) if outcome.error else outcome
 
 
 def _unfit(task: Task, why: str) -> Outcome:

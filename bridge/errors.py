@@ -52,8 +52,16 @@ class BridgeError(Exception):
         super().__init__(f"{sentence}. {remedy}".rstrip(". ") + ".")
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        """What a worker sends home of it; without the cause, which may hold connections."""
+        """What it is made of again, on another machine."""
         return type(self), (self.sentence, self.remedy)
+
+    def alone(self) -> Self:
+        """The same without what caused it, which may hold secrets, and what cannot travel.
+
+        Dask lets every exception take its causes along, whatever ``__reduce__`` says.
+        """
+        kind, arguments = self.__reduce__()
+        return kind(*arguments)  # type: ignore[arg-type] # as many as it gave itself
 
 
 class ConfigError(BridgeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from tblib import pickling_support  # type: ignore[import-untyped] # it has no types
 
 from bridge import errors
-from bridge.errors import BridgeError, ConfigError
+from bridge.assembly import _workplaces, fingerprint_of, redactor_of, work
+from bridge.config import load
+from bridge.errors import BridgeError, ConfigError, TrackingDown
 from bridge.one_job import JobSync, Task
 from bridge.report import Kind, Selection
 from bridge.report import Outcome as Done
@@ -171,10 +175,46 @@ def test_every_error_travels(kind: type[BridgeError]) -> None:
     """With its kind, what happened, and what to do; its cause, which may hold a key, stays."""
     made = ConfigError(["one", "two"]) if kind is ConfigError else kind("It broke", "Mend it")
     made.__cause__ = OSError(KEY)
-    sent = pickle.dumps(made)
+    pickling_support.install()  # as Dask does
+    sent = pickle.dumps(made.alone())
     arrived = pickle.loads(sent)  # noqa: S301 - as above
     assert type(arrived) is kind
     assert (str(arrived), arrived.args) == (str(made), made.args)
     assert (arrived.sentence, arrived.remedy) == (made.sentence, made.remedy)
     assert getattr(arrived, "problems", None) == getattr(made, "problems", None)
     assert KEY.encode() not in sent
+
+
+def test_a_worker_sends_no_causes_home(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What MLflow or the network have said stays where it was said."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        config = tmp_path / "bridge.yaml"
+        nowhere = config / "mlflow.db"  # below a file
+        url = simulator.base_urls["openai"]
+        config.write_text(
+            f"mlflow: {{tracking_uri: 'sqlite:///{nowhere}'}}\n"
+            f"providers: [{{name: openai, api_key: any-key, base_url: '{url}'}}]\n"
+        )
+        monkeypatch.setenv("FTBRIDGE_CONFIG", str(config))
+        settings = load(config, os.environ)
+        fingerprint = fingerprint_of(
+            settings, settings.providers[0], redactor_of(settings, os.environ)
+        )
+        task = Task(
+            provider="openai",
+            job_id="ftjob-a",
+            listed=None,
+            carrier=None,
+            known=None,
+            is_dry=False,
+        )
+        _workplaces.cache_clear()
+        try:
+            error = work(fingerprint, task).error
+        finally:
+            _workplaces.cache_clear()
+    assert isinstance(error, TrackingDown)
+    assert error.__cause__ is None
+    assert error.__context__ is None
