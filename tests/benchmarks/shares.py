@@ -30,7 +30,7 @@ from tests.benchmarks.stores import STORES
 from tests.support.history import multiply
 from tests.support.world import NOW, over_http
 
-_APART: Final = 0.003
+_EVERY: Final = 0.003
 """Seconds between two looks."""
 _CALLS_SHOWN: Final = 3
 _FOLDERS: Final = {"mlflow": "MLflow", "httpx": "provider"}
@@ -61,7 +61,7 @@ class Looks:
     def __enter__(self) -> Self:
         # Else Python lets nobody look for as long as it computes without a pause, up to 5 ms.
         self._switching = sys.getswitchinterval()
-        sys.setswitchinterval(_APART / 30)
+        sys.setswitchinterval(_EVERY / 30)
         self._looking = threading.Thread(target=self._look, args=[threading.get_ident()])
         self._looking.start()
         return self
@@ -73,7 +73,7 @@ class Looks:
         sys.setswitchinterval(self._switching)
 
     def _look(self, ident: int) -> None:
-        while not self._over.wait(_APART):
+        while not self._over.wait(_EVERY):
             owner, call = _place(sys._current_frames()[ident])  # noqa: SLF001 - made for this
             self.owners[owner] += 1
             if call:
