@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assembly import open_provider, redactor_of
 from bridge.config import load
+from bridge.configured import open_provider, redactor_of
 from bridge.errors import Stopped
 from bridge.simulator import Simulator
 from tests.support.processes import invoke

@@ -94,6 +94,8 @@ _NAMED: Final = (
     "bridge.environment",
     "bridge.config",
     "bridge.schema",
+    "bridge.configured",
+    "bridge.workplace",
     "bridge.assembly",
     # Running it.
     "bridge.log",
@@ -154,7 +156,7 @@ MAY_READ_THE_WALL_CLOCK: Final = {
     "bridge.transport": "a Retry-After that is a date means a wait from now on",
     "bridge.simulator.server": "a provider lives by the wall clock unless a test turns one",
 }
-"""Of the modules before ``assembly`` and of the simulator; all others are told the time."""
+"""Of the modules before ``configured`` and of the simulator; all others are told the time."""
 
 SIMULATOR_MAY_IMPORT: Final = {
     "bridge.model": "the words for a job's status, so that both sides mean the same by them",
@@ -297,12 +299,12 @@ def _last_name(node: ast.Name | ast.Attribute) -> str:
 @pytest.mark.parametrize(
     "module",
     [
-        *ORDER[: ORDER.index("bridge.assembly")],
+        *ORDER[: ORDER.index("bridge.configured")],
         *(m for m in ORDER if is_inside(m, "bridge.simulator")),
     ],
 )
 def test_the_time_is_told_not_read(module: str) -> None:
-    """Below the assembly nobody reads the wall clock, but for the modules with a reason."""
+    """Before ``configured`` nobody reads the wall clock, but for the modules with a reason."""
     assert bool(clock_readings(module)) == (module in MAY_READ_THE_WALL_CLOCK), clock_readings(
         module
     )
@@ -310,7 +312,7 @@ def test_the_time_is_told_not_read(module: str) -> None:
 
 def test_readings_of_the_clock_are_found() -> None:
     """The check above sees a reading where there is one."""
-    assert clock_readings("bridge.assembly")
+    assert clock_readings("bridge.configured")
     assert clock_readings("bridge.daemon")
 
 

@@ -20,8 +20,9 @@ from azure.core.exceptions import ClientAuthenticationError
 from typer.testing import CliRunner
 
 from bridge import entra, errors
-from bridge.assembly import assemble, headers_of
+from bridge.assembly import assemble
 from bridge.cli import app
+from bridge.configured import headers_of
 from bridge.http import connect
 from bridge.providers.azure import Azure, address, needs_version
 from bridge.providers.openai_lists import newest_first

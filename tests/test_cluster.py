@@ -20,14 +20,16 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assembly import assemble, fingerprint_of, redactor_of, work
+from bridge.assembly import assemble
 from bridge.cluster import Cluster, Share
 from bridge.config import load
+from bridge.configured import redactor_of
 from bridge.crew import Crew
 from bridge.errors import ClusterDown, ConfigError, OtherConfiguration, WorkerLost
 from bridge.one_job import Task
 from bridge.report import Outcome, Report, Watch
 from bridge.settings import Settings
+from bridge.workplace import fingerprint_of, work
 from tests.support.dask_cluster import DaskCluster
 from tests.support.postgres import postgres
 from tests.support.processes import invoke, started, wait_until

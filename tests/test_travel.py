@@ -15,8 +15,8 @@ import pytest
 from tblib import pickling_support  # type: ignore[import-untyped] # it has no types
 
 from bridge import errors
-from bridge.assembly import _workplaces, fingerprint_of, redactor_of, work
 from bridge.config import load
+from bridge.configured import redactor_of
 from bridge.errors import BridgeError, ConfigError, TrackingDown
 from bridge.one_job import JobSync, Task
 from bridge.report import Kind, Selection
@@ -24,6 +24,7 @@ from bridge.report import Outcome as Done
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.simulator.world import Provider
 from bridge.tracking import Tracking
+from bridge.workplace import _workplaces, fingerprint_of, work
 from tests.support.models import models, versions_by_model
 from tests.support.recorded import active_runs, recorded
 from tests.support.world import KEY, NOW, Clock, job, make_sync

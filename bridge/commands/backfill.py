@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from bridge import log
-from bridge.assembly import assemble, experiments_of, redactor_of
+from bridge.assembly import assemble
 from bridge.commands import summary
 from bridge.commands.console import links, print_json, print_links
 from bridge.commands.progress import watching
+from bridge.configured import experiments_of, redactor_of
 from bridge.daemon import stop_on_signals
 from bridge.errors import ConfigError, NotFound, Refused
 from bridge.model import JobStatus

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bridge import log
-from bridge.assembly import experiments_of, manner_of, open_provider, redactor_of, router_of
 from bridge.cluster import Cluster
 from bridge.commands.console import out, print_json, safe
+from bridge.configured import experiments_of, manner_of, open_provider, redactor_of, router_of
 from bridge.errors import BridgeError, NoService, NotFound
 from bridge.polling import THREADS
 from bridge.settings import ProviderSettings, Settings

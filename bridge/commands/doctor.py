@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bridge import log, tags
-from bridge.assembly import Bridge, assemble, redactor_of, router_of
+from bridge.assembly import Bridge, assemble
 from bridge.commands.backfill import without_strangers
 from bridge.commands.console import described, err, out, print_json, safe
 from bridge.commands.progress import watching
+from bridge.configured import redactor_of, router_of
 from bridge.daemon import stop_on_signals
 from bridge.errors import BridgeError, NoService, RunChanged, Withdrawn
 from bridge.inventory import GONE

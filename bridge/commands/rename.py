@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from bridge import log, tags
-from bridge.assembly import manner_of, redactor_of, router_of
 from bridge.commands.console import described, out, print_json, safe
+from bridge.configured import manner_of, redactor_of, router_of
 from bridge.errors import BridgeError, TrackingDown
 from bridge.ledger import RunState
 from bridge.model import Meaning

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from bridge import daemon, log
-from bridge.assembly import Bridge, assemble, redactor_of
+from bridge.assembly import Bridge, assemble
+from bridge.configured import redactor_of
 from bridge.daemon import GRACE, Pace
 from bridge.errors import ConfigError
 from bridge.report import Observer

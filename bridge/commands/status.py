@@ -16,8 +16,8 @@ from rich.live import Live
 from rich.table import Table
 
 from bridge import log, tags
-from bridge.assembly import experiments_of, now_ms, redactor_of
 from bridge.commands.console import link_lines, links, out, print_json, safe
+from bridge.configured import experiments_of, now_ms, redactor_of
 from bridge.errors import TrackingError
 from bridge.ledger import RunState
 from bridge.service.asking import Daemon, ask
