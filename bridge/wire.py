@@ -115,6 +115,7 @@ def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[s
             what = f"{_dotted(path)}: {one_line(problem['msg'], 120)}".removeprefix(": ")
             if problem["type"] == "missing":
                 path = path[:-1]
+            path = _found(data, path)
             if not path or not isinstance(data, dict):
                 raise BadReply(f"A {kind.wire_name} cannot be read ({what})")
             wrong.add(path)
@@ -124,7 +125,17 @@ def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[s
             data = _without(data, path)
 
 
-def _without(data: Any, path: Path) -> Any:  # noqa: ANN401 - pydantic has just walked this path
+def _found(data: Any, path: Path) -> Path:  # noqa: ANN401 - any JSON
+    """``path`` as far as it leads: pydantic spells a name that is no Unicode in its own way."""
+    for depth, part in enumerate(path):
+        try:
+            data = data[part]
+        except (KeyError, TypeError):
+            return path[:depth]
+    return path
+
+
+def _without(data: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON
     """A copy of ``data`` without the value at ``path``; only what leads there is copied."""
     first, *rest = path
     copied = data.copy()
