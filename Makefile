@@ -7,7 +7,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LONG := $(patsubst %,tests/test_%.py,state_machine every_write every_commit signals long_life servers cluster)
+LONG := $(patsubst %,tests/%.py,sync/test_state_machine sync/test_every_write sync/test_every_commit \
+    daemon/test_signals sync/test_long_life tracking/test_servers bootstrap/test_dask)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: demo test lint types unit soak bench picture clean

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from bridge.untrusted import Redactor
+from bridge.redaction import Redactor
 
 
 def set_up(redactor: Redactor, *, as_json: bool = False) -> None:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from token import COMMENT
 from tokenize import tokenize
@@ -16,147 +17,35 @@ import pytest
 TESTS: Final = Path(__file__).parent
 ROOT: Final = TESTS.parent / "bridge"
 
-_NAMED: Final = (
-    # What is known everywhere.
-    "bridge",
-    "bridge.errors",
-    "bridge.untrusted",
-    "bridge.model",
-    # From bytes to what a provider says.
-    "bridge.wire",
-    "bridge.network",
-    "bridge.transport",
-    "bridge.failures",
-    "bridge.signed",
-    "bridge.http",
-    "bridge.entra",
-    "bridge.providers.result_file",
-    "bridge.providers.documents",
-    "bridge.providers.page",
-    "bridge.providers.metrics_file",
-    "bridge.providers.fireworks_records",
-    "bridge.providers.fireworks",
-    "bridge.providers.shutdowns",
-    "bridge.providers.mistral",
-    "bridge.providers.openai_records",
-    "bridge.providers.openai_lists",
-    "bridge.providers.openai",
-    "bridge.providers.azure",
-    "bridge.providers.nebius",
-    "bridge.providers.together_records",
-    "bridge.providers.together",
-    "bridge.providers",
-    # The decision, pure.
-    "bridge.vocabulary",
-    "bridge.routing",
-    "bridge.points",
-    "bridge.hosted_models",
-    "bridge.datasets",
-    "bridge.note",
-    "bridge.tags",
-    "bridge.plan",
-    "bridge.ledger",
-    "bridge.inventory",
-    "bridge.renaming",
-    # MLflow.
-    "bridge.tracking.replies",
-    "bridge.tracking.database",
-    "bridge.tracking.mlflow_errors",
-    "bridge.tracking.store",
-    "bridge.tracking.experiments",
-    "bridge.tracking.logged_models",
-    "bridge.tracking.registry",
-    "bridge.tracking.run_states",
-    "bridge.tracking.reading",
-    "bridge.tracking.upkeep",
-    "bridge.tracking.tracking",
-    "bridge.tracking",
-    # A pass.
-    "bridge.archive",
-    "bridge.carrier",
-    "bridge.report",
-    "bridge.one_job",
-    "bridge.crew",
-    "bridge.lineage",
-    "bridge.announced",
-    "bridge.spares",
-    "bridge.sync",
-    "bridge.survey",
-    # What is wanted, and putting it together.
-    "bridge.section",
-    "bridge.addresses",
-    "bridge.service",
-    "bridge.service.settings",
-    "bridge.cluster",
-    "bridge.polling",
-    "bridge.settings",
-    "bridge.key_files",
-    "bridge.environment",
-    "bridge.config",
-    "bridge.schema",
-    "bridge.configured",
-    "bridge.workplace",
-    "bridge.assembly",
-    # Running it.
-    "bridge.log",
-    "bridge.daemon",
-    "bridge.service.picture",
-    "bridge.service.metrics",
-    "bridge.service.page",
-    "bridge.service.listener",
-    "bridge.service.site",
-    "bridge.service.asking",
-    "bridge.service.courier",
-    "bridge.service.notifier",
-    "bridge.systemd",
-    # The simulator stands beside: see its own test.
-    "bridge.simulator.wire",
-    "bridge.simulator.world",
-    "bridge.simulator.ids",
-    "bridge.simulator.curves",
-    "bridge.simulator.httpd",
-    "bridge.simulator.datasets",
-    "bridge.simulator.openai_objects",
-    "bridge.simulator.openai",
-    "bridge.simulator.azure",
-    "bridge.simulator.nebius",
-    "bridge.simulator.mistral",
-    "bridge.simulator.together_objects",
-    "bridge.simulator.together",
-    "bridge.simulator.fireworks",
-    "bridge.simulator.server",
-    "bridge.simulator.demo",
-    "bridge.simulator.train_locally",
-    "bridge.simulator",
-    # What users call.
-    "bridge.commands",
-    "bridge.commands.console",
-    "bridge.commands.progress",
-    "bridge.commands.summary",
-    "bridge.commands.init",
-    "bridge.commands.check",
-    "bridge.commands.status",
-    "bridge.commands.backfill",
-    "bridge.commands.rename",
-    "bridge.commands.doctor",
-    "bridge.commands.run",
-    "bridge.commands.simulate",
-    "bridge.commands.processes",
-    "bridge.commands.demo",
-    "bridge.cli",
-    "bridge.__main__",
-)
+CORE: Final = "core"
+"""The modules that lie beside the packages."""
+
+LAYERS: Final[dict[str, set[str]]] = {
+    CORE: set(),
+    "http": {CORE},
+    "providers": {CORE, "http"},
+    "plan": {CORE},
+    "tracking": {CORE, "plan", "http"},
+    "sync": {CORE, "http", "providers", "plan", "tracking"},
+    "doctor": {CORE, "http", "providers", "plan", "tracking", "sync"},
+    "settings": {CORE, "http", "providers", "plan", "tracking", "sync", "doctor"},
+    "bootstrap": {CORE, "http", "providers", "plan", "tracking", "sync", "doctor", "settings"},
+    "simulator": {CORE},
+}
+LAYERS["daemon"] = LAYERS["bootstrap"] | {"bootstrap"}
+LAYERS["cli"] = LAYERS["daemon"] | {"daemon", "simulator"}
+"""What each package may import beside itself: the table in ``bridge/__init__.py``."""
 
 MAY_IMPORT_MLFLOW: Final = {
     "bridge.tracking": "the one place that knows MLflow",
-    "bridge.simulator.train_locally": "a user's own script, for the demo to run beside the bridge",
+    "bridge.simulator.local_training": "a user's own script, for the demo to run beside the bridge",
 }
 
 MAY_READ_THE_WALL_CLOCK: Final = {
-    "bridge.transport": "a Retry-After that is a date means a wait from now on",
+    "bridge.http.transports": "a Retry-After that is a date means a wait from now on",
     "bridge.simulator.server": "a provider lives by the wall clock unless a test turns one",
 }
-"""Of the modules before ``configured`` and of the simulator; all others are told the time."""
+"""Everything below ``bootstrap`` takes the time as an argument."""
 
 SIMULATOR_MAY_IMPORT: Final = {
     "bridge.model": "the words for a job's status, so that both sides mean the same by them",
@@ -174,15 +63,12 @@ def name_of(path: Path) -> str:
 FILES: Final = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def with_new_providers(named: tuple[str, ...]) -> tuple[str, ...]:
-    """A provider that is one file has its place by itself: before what lists the providers."""
-    at = named.index("bridge.providers")
-    new = (module for module in FILES if module.startswith("bridge.providers."))
-    return (*named[:at], *(module for module in new if module not in named), *named[at:])
-
-
-ORDER: Final = with_new_providers(_NAMED)
-"""Every module in the order of the flow. A module imports only what stands before it."""
+def layer_of(module: str) -> str:
+    """The package that a module belongs to."""
+    package = module.split(".")[1] if "." in module else CORE
+    if package == "__main__":
+        return "cli"
+    return package if package in LAYERS else CORE
 
 
 @cache
@@ -210,19 +96,39 @@ def is_inside(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def test_every_module_has_its_place_in_the_order() -> None:
-    """A new module is put into the order; one that has gone leaves it."""
-    assert len(set(ORDER)) == len(ORDER)
-    assert set(FILES) == set(ORDER)
-
-
 @pytest.mark.parametrize("module", [*FILES])
-def test_imports_point_against_the_flow(module: str) -> None:
-    """A module imports only modules that stand before it in the order."""
-    before = set(ORDER[: ORDER.index(module)])
-    # A package's own parts import the package by their names alone.
-    wrong = {name for name in imported(module) if is_inside(name, "bridge")} - before
-    assert not wrong, f"{module} imports {sorted(wrong)}, which stand after it"
+def test_no_import_leads_up(module: str) -> None:
+    """A module imports its own package and the layers below it."""
+    own = layer_of(module)
+    inside = {name for name in imported(module) if is_inside(name, "bridge")}
+    wrong = {name for name in inside if layer_of(name) not in LAYERS[own] | {own}}
+    assert not wrong, f"{module} imports {sorted(wrong)}"
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    """Inside a package each module can be read before those that import it."""
+    graph = {
+        module: {name for name in imported(module) if name in FILES and name != module}
+        for module in FILES
+    }
+    # A package's own docstring and exports are read with its parts.
+    graph = {
+        module: {name for name in names if not is_inside(module, name)}
+        for module, names in graph.items()
+    }
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("package", [name for name in LAYERS if name != CORE])
+def test_a_package_is_a_folder_with_a_docstring(package: str) -> None:
+    """The layer table names what exists."""
+    assert ast.get_docstring(tree_of(f"bridge.{package}"))
+
+
+def test_the_docstring_has_the_layer_table() -> None:
+    """Every package of the table is drawn in ``bridge/__init__.py``."""
+    drawn = ast.get_docstring(tree_of("bridge")) or ""
+    assert [name for name in LAYERS if name not in drawn] == []
 
 
 @pytest.mark.parametrize("module", [*FILES])
@@ -260,7 +166,7 @@ def test_the_simulator_stands_alone(module: str) -> None:
 def test_only_commands_use_the_simulator(module: str) -> None:
     """The bridge proper does not know that there is a simulator."""
     uses = any(is_inside(name, "bridge.simulator") for name in imported(module))
-    assert not uses or is_inside(module, "bridge.commands")
+    assert not uses or layer_of(module) == "cli"
 
 
 @pytest.mark.parametrize("module", [*FILES])
@@ -298,13 +204,10 @@ def _last_name(node: ast.Name | ast.Attribute) -> str:
 
 @pytest.mark.parametrize(
     "module",
-    [
-        *ORDER[: ORDER.index("bridge.configured")],
-        *(m for m in ORDER if is_inside(m, "bridge.simulator")),
-    ],
+    [m for m in FILES if layer_of(m) not in {"bootstrap", "daemon", "cli"}],
 )
 def test_the_time_is_told_not_read(module: str) -> None:
-    """Before ``configured`` nobody reads the wall clock, but for the modules with a reason."""
+    """Below ``bootstrap`` nobody reads the wall clock, but for the modules with a reason."""
     assert bool(clock_readings(module)) == (module in MAY_READ_THE_WALL_CLOCK), clock_readings(
         module
     )
@@ -312,8 +215,8 @@ def test_the_time_is_told_not_read(module: str) -> None:
 
 def test_readings_of_the_clock_are_found() -> None:
     """The check above sees a reading where there is one."""
-    assert clock_readings("bridge.configured")
-    assert clock_readings("bridge.daemon")
+    assert clock_readings("bridge.bootstrap.factories")
+    assert clock_readings("bridge.daemon.scheduler")
 
 
 @pytest.mark.parametrize("path", [*FILES.values(), *sorted(TESTS.rglob("*.py"))], ids=str)

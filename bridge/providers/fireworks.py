@@ -29,10 +29,10 @@ from itertools import chain, zip_longest
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply, Forbidden, NotFound, NotOffered, Refused
-from bridge.http import Http, JsonObject, Query, segment
+from bridge.http.client import Http, JsonObject, Query, segment
+from bridge.http.signed_urls import Found
 from bridge.model import CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
-from bridge.providers import metrics_file
-from bridge.providers.documents import documents
+from bridge.providers import fireworks_metrics_file as metrics_file
 from bridge.providers.fireworks_records import (
     JobRecord,
     cost_text,
@@ -41,10 +41,9 @@ from bridge.providers.fireworks_records import (
     params,
     without_secrets,
 )
-from bridge.providers.page import read_page
-from bridge.providers.result_file import Timeline
-from bridge.signed import Found
-from bridge.wire import read_record
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import read_page, read_record
+from bridge.providers.timeline import Timeline
 
 _SUPERVISED: Final = "supervisedFineTuningJobs"
 _PREFERENCE: Final = "dpoJobs"

@@ -11,8 +11,9 @@ from typing import ClassVar, Final
 from pydantic import Field
 
 from bridge.model import Scalar, numbers
-from bridge.untrusted import MASK, one_line
-from bridge.wire import Identifier, Moment, Record
+from bridge.providers.records import Identifier, Moment, Record
+from bridge.redaction import MASK
+from bridge.text import one_line
 
 HYPERPARAMETERS: Final = (
     "epochs",

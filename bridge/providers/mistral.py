@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http import Http, segment
+from bridge.http.client import Http, segment
 from bridge.model import (
     Checkpoint,
     IsLogged,
@@ -24,19 +24,19 @@ from bridge.model import (
     Snapshot,
     numbers,
 )
-from bridge.providers.documents import documents
-from bridge.providers.page import read_page
-from bridge.providers.shutdowns import read_shutdowns
-from bridge.untrusted import one_line
-from bridge.wire import (
+from bridge.providers.model_shutdowns import read_shutdowns
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import (
     Identifier,
     Number,
     Record,
     Step,
     is_step,
     milliseconds,
+    read_page,
     read_record,
 )
+from bridge.text import one_line
 
 _PAGE_SIZE: Final = 100
 _PARTS: Final = ("checkpoints", "events")

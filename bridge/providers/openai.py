@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import ClassVar
 
-from bridge.http import Http, segment
+from bridge.http.client import Http, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -24,8 +24,8 @@ from bridge.model import (
     Snapshot,
     numbers,
 )
-from bridge.providers import result_file
-from bridge.providers.documents import documents
+from bridge.providers import openai_result_file as result_file
+from bridge.providers.model_shutdowns import read_shutdowns
 from bridge.providers.openai_lists import JOBS, Parts, job_path, newest_first, pages
 from bridge.providers.openai_records import (
     CheckpointRecord,
@@ -39,9 +39,9 @@ from bridge.providers.openai_records import (
     total_steps,
     whole,
 )
-from bridge.providers.page import read_page
-from bridge.providers.shutdowns import read_shutdowns
-from bridge.wire import milliseconds, read_record, read_rows
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import milliseconds, read_page, read_record, read_rows
+from bridge.providers.timeline import Timeline
 
 
 class OpenAI:
@@ -261,7 +261,7 @@ def _curve(
     known = [(checkpoint.step, checkpoint.created_at) for checkpoint in checkpoints]
     known += [(point.step, point.created_at) for point in points]
     rest = [row for row in rows if oldest is None or row[0] < oldest]
-    return points + result_file.points(rest, result_file.Timeline(job, known))
+    return points + result_file.points(rest, Timeline(job, known))
 
 
 def _with_news(

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from bridge.errors import BadReply
-from bridge.http import Http, JsonObject, segment
+from bridge.http.client import Http, JsonObject, segment
 from bridge.model import Job, JobStatus
 
 JOBS: Final = "/fine_tuning/jobs"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Final
 
 from bridge.model import CurvePoint, Scalar, numbers
-from bridge.untrusted import clean, one_line
-from bridge.wire import Identifier, Number, Record, Step, is_step, milliseconds
+from bridge.providers.records import Identifier, Number, Record, Step, is_step, milliseconds
+from bridge.text import clean, one_line
 
 _UNRESOLVED: Final = ("auto", -1, None)
 """What stands for a hyperparameter that the provider has still to choose."""

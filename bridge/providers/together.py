@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http import Http, JsonObject, Query, segment
+from bridge.http.client import Http, JsonObject, Query, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -28,8 +28,8 @@ from bridge.model import (
     Snapshot,
     numbers,
 )
-from bridge.providers.documents import documents
-from bridge.providers.page import read_page
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import read_page, read_record, read_rows
 from bridge.providers.together_records import (
     CheckpointRecord,
     EventRecord,
@@ -44,7 +44,6 @@ from bridge.providers.together_records import (
     source,
     total_steps,
 )
-from bridge.wire import read_record, read_rows
 
 _JOBS: Final = "/fine-tunes"
 _PAGES: Final = "https://api.together.ai/fine-tuning"

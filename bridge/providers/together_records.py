@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from bridge.model import Scalar, numbers
-from bridge.wire import Identifier, Moment, Number, Record, Step, is_step, read_rows
+from bridge.providers.records import Identifier, Moment, Number, Record, Step, is_step, read_rows
 
 STEP: Final = "train/global_step"
 """Of the rows of evaluations too."""

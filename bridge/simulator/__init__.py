@@ -3,16 +3,10 @@
 It is for the demo and for tests. What it serves is labelled as simulated wherever a person sees it.
 """
 
-from bridge.simulator.demo import all_jobs, demo_jobs
+from bridge.simulator.demo_jobs import all_jobs, demo_jobs
+from bridge.simulator.jobs import INVALID_TRAINING_FILE, Failure, Outcome, SimulatedJob, all_end_by
+from bridge.simulator.messages import Reply, Request, json_reply
 from bridge.simulator.server import Intercept, Simulator
-from bridge.simulator.wire import Reply, Request, json_reply
-from bridge.simulator.world import (
-    INVALID_TRAINING_FILE,
-    Failure,
-    Outcome,
-    SimulatedJob,
-    all_end_by,
-)
 
 __all__ = [
     "INVALID_TRAINING_FILE",

@@ -12,10 +12,10 @@ from typing import Final
 
 from bridge.model import JobStatus
 from bridge.simulator import openai_objects
-from bridge.simulator.ids import uuid4
+from bridge.simulator.jobs import SimulatedJob, has_started, status
+from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, json_reply
 from bridge.simulator.openai import Dialect, answer_in
-from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import SimulatedJob, has_started, status
+from bridge.simulator.seeded import uuid4
 
 _V1: Final = "/openai/v1"
 _CLASSIC: Final = "/openai"

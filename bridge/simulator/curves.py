@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from bridge.simulator.ids import gauss, uniform
-from bridge.simulator.world import SimulatedJob
+from bridge.simulator.jobs import SimulatedJob
+from bridge.simulator.seeded import gauss, uniform
 
 _BATCH_NOISE = 0.10
 _EVALUATION_NOISE = 0.03

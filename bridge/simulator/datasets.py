@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Literal
 
-from bridge.simulator.ids import uniform
-from bridge.simulator.world import SimulatedJob
+from bridge.simulator.jobs import SimulatedJob
+from bridge.simulator.seeded import uniform
 
 Role = Literal["training", "validation"]
 

@@ -14,9 +14,7 @@ from typing import Final
 from bridge.model import JobStatus
 from bridge.simulator.curves import metrics_at
 from bridge.simulator.datasets import examples, roles
-from bridge.simulator.ids import alnum
-from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import (
+from bridge.simulator.jobs import (
     SimulatedJob,
     has_started,
     life_until,
@@ -24,6 +22,8 @@ from bridge.simulator.world import (
     status,
     steps_done,
 )
+from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, json_reply
+from bridge.simulator.seeded import alnum
 
 ACCOUNT: Final = "accounts/acme"
 FILES: Final = "/fireworks-files"

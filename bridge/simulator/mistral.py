@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from bridge.model import JobStatus
 from bridge.simulator.curves import metrics_at
 from bridge.simulator.datasets import Role, examples, roles
-from bridge.simulator.ids import uuid4
-from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import Outcome, SimulatedJob, life, newest_first, steps_done
+from bridge.simulator.jobs import Outcome, SimulatedJob, life, newest_first, steps_done
+from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, json_reply
+from bridge.simulator.seeded import uuid4
 
 _PAGE_SIZE = 100
 _LEARNING_RATE = 1e-4

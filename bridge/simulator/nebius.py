@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from bridge.simulator import openai_objects
-from bridge.simulator.ids import alnum
+from bridge.simulator.jobs import SimulatedJob, steps_done
+from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, json_reply
 from bridge.simulator.openai import Dialect, answer_in
-from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import SimulatedJob, steps_done
+from bridge.simulator.seeded import alnum
 
 _UNKNOWN: Final = (
     *("user_provided_suffix", "fine_tuned_model", "metadata", "usage_metrics"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
+from bridge.simulator.jobs import SimulatedJob, newest_first
+from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, json_reply
 from bridge.simulator.openai_objects import (
     FileRole,
     checkpoint_objects,
@@ -18,8 +20,6 @@ from bridge.simulator.openai_objects import (
     job_object,
     model_objects,
 )
-from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import SimulatedJob, newest_first
 
 _JOBS_LIMIT = 20
 _CHECKPOINTS_LIMIT = 10

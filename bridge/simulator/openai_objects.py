@@ -10,15 +10,9 @@ from typing import Literal, NamedTuple
 from bridge.model import JobStatus
 from bridge.simulator.curves import StepMetrics, metrics_at
 from bridge.simulator.datasets import Role, examples, roles
-from bridge.simulator.ids import alnum
-from bridge.simulator.wire import JsonObject
-from bridge.simulator.world import (
-    SimulatedJob,
-    has_started,
-    life_until,
-    status,
-    steps_done,
-)
+from bridge.simulator.jobs import SimulatedJob, has_started, life_until, status, steps_done
+from bridge.simulator.messages import JsonObject
+from bridge.simulator.seeded import alnum
 
 FileRole = Role | Literal["result"]
 

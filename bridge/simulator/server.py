@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from bridge.simulator import azure, fireworks, mistral, nebius, openai, together
-from bridge.simulator.httpd import HOST, HttpServer
-from bridge.simulator.wire import RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import Provider, SimulatedJob
+from bridge.simulator.http_server import HOST, HttpServer
+from bridge.simulator.jobs import Provider, SimulatedJob
+from bridge.simulator.messages import RefusedError, Reply, Request, json_reply
 
 Intercept = Callable[[Request], Reply | None]
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from bridge.simulator import together_objects as objects
 from bridge.simulator.curves import metrics_at
 from bridge.simulator.datasets import Role, examples, roles
-from bridge.simulator.ids import gauss
-from bridge.simulator.wire import JsonObject, RefusedError, Reply, Request, json_reply
-from bridge.simulator.world import SimulatedJob, newest_first, steps_done
+from bridge.simulator.jobs import SimulatedJob, newest_first, steps_done
+from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, json_reply
+from bridge.simulator.seeded import gauss
 
 _FILTERS = ("global_step_from", "global_step_to", "logged_at_from", "logged_at_to", "resolution")
 _ENDS = (("from", -math.inf), ("to", math.inf))

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from bridge.model import JobStatus
 from bridge.simulator.datasets import Role, examples
-from bridge.simulator.ids import alnum, uuid4
-from bridge.simulator.wire import JsonObject
-from bridge.simulator.world import Outcome, SimulatedJob, life, status, steps_done
+from bridge.simulator.jobs import Outcome, SimulatedJob, life, status, steps_done
+from bridge.simulator.messages import JsonObject
+from bridge.simulator.seeded import alnum, uuid4
 
 _ACCOUNT = "simulated"
 LEARNING_RATE = 1e-5

@@ -5,6 +5,6 @@ Nothing is decided here, but which of two things that should be one stays.
 """
 
 from bridge.tracking.experiments import METRICS
-from bridge.tracking.tracking import Tracking, Written
+from bridge.tracking.writer import Tracking, Written
 
 __all__ = ["METRICS", "Tracking", "Written"]

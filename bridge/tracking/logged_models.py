@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bridge import errors, tags
-from bridge.hosted_models import HostedModel
+from bridge import errors
 from bridge.model import MetricPoint
-from bridge.tracking.store import quoted
+from bridge.plan import tags
+from bridge.plan.models import HostedModel
+from bridge.tracking.client import quoted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

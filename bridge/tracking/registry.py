@@ -11,8 +11,8 @@ import json
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
-from bridge import tags
-from bridge.hosted_models import Registration
+from bridge.plan import tags
+from bridge.plan.models import Registration
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

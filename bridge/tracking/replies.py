@@ -7,8 +7,8 @@ Linux lets a client do without the delay, but only until it sends again: so it i
 reply is read.
 
 **Not for ever.** MLflow's client limits the wait for each byte alone: a server that sent one every
-few seconds would hold a pass without end. The deadline is that of ``bridge.network``, counted from
-the first byte: how long a server may think is for MLFLOW_HTTP_REQUEST_TIMEOUT to say.
+few seconds would hold a pass without end. The deadline is that of ``bridge.http.network``, counted
+from the first byte: how long a server may think is for MLFLOW_HTTP_REQUEST_TIMEOUT to say.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from bridge.network import LONGEST_REPLY, SLOWEST, Clock
+from bridge.http.network import LONGEST_REPLY, SLOWEST, Clock
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -17,10 +17,11 @@ from typing import Final
 import yaml
 from rich.table import Table
 
-from bridge.assembly import assemble
-from bridge.report import Report, Watch
-from bridge.settings import Settings
-from bridge.sync import Sync
+from bridge.bootstrap.bridge import assemble
+from bridge.settings.model import Settings
+from bridge.sync.events import Watch
+from bridge.sync.provider_sync import Sync
+from bridge.sync.report import Report
 from tests.benchmarks.contenders import BARE
 from tests.benchmarks.provider import Provider
 from tests.benchmarks.stores import sqlite

@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 
 from rich.table import Table
 
-from bridge.assembly import assemble
-from bridge.config import load
-from bridge.polling import THREADS
+from bridge.bootstrap.bridge import assemble
+from bridge.settings.load import load
+from bridge.settings.poll import THREADS
 from bridge.tracking import Tracking
 from tests.benchmarks.provider import Provider
 from tests.support.dask_cluster import DaskCluster

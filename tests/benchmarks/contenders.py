@@ -30,11 +30,11 @@ from mlflow.entities import (
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from openai import OpenAI
 
-from bridge.assembly import assemble
-from bridge.plan import Plan, make_plan
-from bridge.providers import TYPES
-from bridge.settings import Settings
-from bridge.vocabulary import Vocabulary
+from bridge.bootstrap.bridge import assemble
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.plan import Plan, make_plan
+from bridge.providers.registry import TYPES
+from bridge.settings.model import Settings
 from tests.benchmarks.provider import Provider
 from tests.support.world import NOW, over_http
 

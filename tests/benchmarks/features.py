@@ -17,13 +17,13 @@ from typing import Final
 
 from rich.table import Table
 
-from bridge.one_job import Manner
-from bridge.providers import TYPES
-from bridge.routing import Router
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.routing import Router
+from bridge.providers.registry import TYPES
 from bridge.simulator import Simulator
-from bridge.sync import Sync
+from bridge.sync.job_sync import Manner
+from bridge.sync.provider_sync import Sync
 from bridge.tracking import Tracking
-from bridge.vocabulary import Vocabulary
 from tests.support.mlflow_server import MlflowServer
 from tests.support.world import NOW, Clock, job, over_http
 

@@ -138,11 +138,12 @@ def main(root: str, uri: str, job_id: str) -> None:
     if not job_id:
         mlflow.MlflowClient(uri).search_experiments(max_results=1)
     opened = _memory("VmRSS") - before
-    from bridge.one_job import Manner  # noqa: PLC0415 - so that it is counted
-    from bridge.providers import TYPES  # noqa: PLC0415 - as above
-    from bridge.report import Selection, Watch  # noqa: PLC0415 - as above
-    from bridge.routing import Router  # noqa: PLC0415 - as above
-    from bridge.sync import Sync  # noqa: PLC0415 - as above
+    from bridge.plan.routing import Router  # noqa: PLC0415 - as above
+    from bridge.providers.registry import TYPES  # noqa: PLC0415 - as above
+    from bridge.sync.events import Watch  # noqa: PLC0415 - as above
+    from bridge.sync.job_sync import Manner  # noqa: PLC0415 - so that it is counted
+    from bridge.sync.provider_sync import Sync  # noqa: PLC0415 - as above
+    from bridge.sync.report import Selection  # noqa: PLC0415 - as above
     from bridge.tracking import Tracking  # noqa: PLC0415 - as above
     from tests.support.world import over_http  # noqa: PLC0415 - as above
 

@@ -22,10 +22,10 @@ from urllib.parse import quote
 import httpx
 
 from bridge.simulator import Reply, Request, json_reply, mistral, openai
-from bridge.simulator.httpd import HttpServer
+from bridge.simulator.http_server import HttpServer
+from bridge.simulator.jobs import SimulatedJob
+from bridge.simulator.messages import RefusedError
 from bridge.simulator.openai_objects import job_object
-from bridge.simulator.wire import RefusedError
-from bridge.simulator.world import SimulatedJob
 from tests.support.world import NOW, job
 
 STEPS: Final = 90

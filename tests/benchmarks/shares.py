@@ -19,10 +19,10 @@ from typing import Any, Final, Self
 
 from rich.table import Table
 
-from bridge.one_job import Manner
-from bridge.providers import TYPES
-from bridge.routing import Router
-from bridge.sync import Sync
+from bridge.plan.routing import Router
+from bridge.providers.registry import TYPES
+from bridge.sync.job_sync import Manner
+from bridge.sync.provider_sync import Sync
 from bridge.tracking import Tracking
 from tests.benchmarks.features import BARE
 from tests.benchmarks.provider import APART, Provider, finished

@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.table import Table
 
-from bridge.plan import Plan
+from bridge.plan.plan import Plan
 from tests.benchmarks import contenders
 from tests.benchmarks.provider import Provider
 from tests.benchmarks.stores import STORES

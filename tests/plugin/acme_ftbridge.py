@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http import Http, segment
+from bridge.http.client import Http, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -24,9 +24,17 @@ from bridge.model import (
     Snapshot,
     numbers,
 )
-from bridge.providers.documents import documents
-from bridge.providers.page import read_page
-from bridge.wire import Identifier, Moment, Number, Record, Step, read_record, read_rows
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import (
+    Identifier,
+    Moment,
+    Number,
+    Record,
+    Step,
+    read_page,
+    read_record,
+    read_rows,
+)
 
 _TRAININGS: Final = "/trainings"
 _PAGE_SIZE: Final = 100

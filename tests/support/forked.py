@@ -27,9 +27,9 @@ from sqlalchemy import Connection as DatabaseConnection
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
-import bridge.commands.backfill
-import bridge.commands.run  # noqa: F401 - as above
-from bridge.cli import main
+import bridge.cli.backfill
+import bridge.daemon.service  # noqa: F401 - as above
+from bridge.cli.app import main
 from tests.support.processes import PATIENCE
 from tests.support.write_proxy import Write
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.simulator import SimulatedJob
 from bridge.simulator.curves import metrics_at
-from bridge.simulator.world import steps_done
+from bridge.simulator.jobs import steps_done
 from tests.support.world import NOW
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from typer.testing import CliRunner, Result
 
-from bridge.cli import app
+from bridge.cli.app import app
 
 PATIENCE: Final = 3600.0 if os.environ.get("SOAK") else 180.0
 """Seconds after which a process has failed, whatever the machine is busy with."""

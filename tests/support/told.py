@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from bridge.errors import NotFound
 from bridge.model import Checkpoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
-from bridge.one_job import Manner
-from bridge.providers import TYPES
-from bridge.routing import Router
-from bridge.sync import Sync
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.routing import Router
+from bridge.providers.registry import TYPES
+from bridge.sync.job_sync import Manner
+from bridge.sync.provider_sync import Sync
 from bridge.tracking import Tracking
-from bridge.vocabulary import Vocabulary
 
 START = 1_760_000_000_000
 """When told jobs begin, Unix milliseconds; told passes are made long after."""

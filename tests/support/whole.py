@@ -10,8 +10,8 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from bridge.simulator import Simulator
+from bridge.simulator.jobs import Provider
 from bridge.simulator.openai_objects import model_name
-from bridge.simulator.world import Provider
 from tests.support.models import artifacts, datasets, models, newest, versions_by_model
 from tests.support.recorded import active_runs, recorded
 from tests.support.world import NOW, job

@@ -1,7 +1,7 @@
 """Scripted provider APIs at the wire: whatever a test puts into them is what they send.
 
 One class per wire format, all of them in ``tests.support.wires``: the contract of
-``tests/test_provider_contract.py`` holds for every provider that has one.
+``tests/providers/test_provider_contract.py`` holds for every provider that has one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from urllib.parse import unquote
 
 import httpx
 
-from bridge.http import connect
-from bridge.providers import TYPES, Provider
-from bridge.signed import SignedFiles
-from bridge.untrusted import Redactor
+from bridge.http.client import connect
+from bridge.http.signed_urls import SignedFiles
+from bridge.providers.base import Provider
+from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
 from tests.support.world import NoSleep
 
 Row = dict[str, object]

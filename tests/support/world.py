@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from bridge.http import Http, connect
-from bridge.one_job import Manner
-from bridge.providers import TYPES
-from bridge.routing import Router
+from bridge.http.client import Http, connect
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.routing import Router
+from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
-from bridge.simulator.world import Provider
-from bridge.sync import Sync
+from bridge.simulator.jobs import Provider
+from bridge.sync.job_sync import Manner
+from bridge.sync.provider_sync import Sync
 from bridge.tracking import Tracking
-from bridge.untrusted import Redactor
-from bridge.vocabulary import Vocabulary
 
 KEY = "a-key-that-must-not-show"
 NOW = 1_760_000_000.0

@@ -1,0 +1,93 @@
+"""Puts the parts together as the configuration says."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from bridge.bootstrap.dask import Cluster, Share
+from bridge.bootstrap.dask_worker import fingerprint_of, work
+from bridge.bootstrap.factories import (
+    Asked,
+    manner_of,
+    now_ms,
+    open_provider,
+    redactor_of,
+    router_of,
+)
+from bridge.redaction import Redactor
+from bridge.settings.model import Settings
+from bridge.settings.poll import THREADS
+from bridge.sync.provider_sync import Sync
+from bridge.tracking import Tracking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """Everything that a command needs."""
+
+    settings: Settings
+    tracking: Tracking
+    redactor: Redactor
+    syncs: tuple[Sync, ...]
+    stopping: threading.Event
+    """Set to end waits and to let passes finish what is under way."""
+
+
+@contextlib.contextmanager
+def assemble(
+    settings: Settings,
+    environ: Mapping[str, str],
+    stopping: threading.Event,
+    *,
+    asked: Asked | None = None,
+) -> Iterator[Bridge]:
+    """The bridge, ready to make passes; its connections and threads end with the context.
+
+    Args:
+        settings: what is wanted.
+        environ: the environment.
+        stopping: ends waits and passes.
+        asked: is told of every request to a provider.
+    """
+    redactor = redactor_of(settings, environ)
+    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    workers = settings.poll.workers
+    with contextlib.ExitStack() as stack:
+        cluster = None
+        if settings.poll.executor != THREADS:
+            cluster = stack.enter_context(contextlib.closing(Cluster(settings.poll.executor)))
+
+        def executor() -> Executor:
+            # One each: a provider that hangs holds up no other.
+            return Share(cluster, workers) if cluster else ThreadPoolExecutor(workers)
+
+        syncs = [
+            Sync(
+                name=provider.name,
+                provider=stack.enter_context(
+                    open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
+                ),
+                tracking=tracking,
+                router=router_of(settings, provider),
+                manner=manner_of(settings, provider),
+                executor=stack.enter_context(executor()),
+                now=now_ms,
+                is_stopping=stopping.is_set,
+                work=(
+                    partial(work, fingerprint_of(settings, provider, redactor)) if cluster else None
+                ),
+            )
+            for provider in settings.providers
+        ]
+        yield Bridge(
+            settings=settings,
+            tracking=tracking,
+            redactor=redactor,
+            syncs=tuple(syncs),
+            stopping=stopping,
+        )

@@ -1,0 +1,113 @@
+"""What a configuration says of each part: here, and where a cluster's workers are."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+from bridge.errors import Stopped
+from bridge.http import client as http
+from bridge.http import entra_auth as entra
+from bridge.http import transports as transport
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.routing import Router, Rule
+from bridge.providers.base import Provider
+from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
+from bridge.settings.model import Settings
+from bridge.settings.provider import ProviderSettings
+from bridge.sync.job_sync import Manner
+
+Asked = Callable[[str, str, int], object]
+"""Is told a provider's name, and then what ``transport.Tell`` is."""
+
+
+def now_ms() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def redactor_of(settings: Settings, environ: Mapping[str, str]) -> Redactor:
+    """Masks all secrets of a configuration."""
+    return Redactor(settings.secrets(environ))
+
+
+def router_of(settings: Settings, provider: ProviderSettings) -> Router:
+    """Where a provider's jobs go."""
+    return Router(
+        provider=provider.name,
+        experiment=provider.experiment or settings.mlflow.experiment,
+        rules=tuple(Rule(**route.model_dump()) for route in settings.mlflow.routes),
+        open_to_jobs=settings.mlflow.open_to_jobs,
+    )
+
+
+def manner_of(settings: Settings, provider: ProviderSettings) -> Manner:
+    """How a provider's jobs are recorded."""
+    mlflow = settings.mlflow
+    return Manner(
+        kind=provider.type,
+        vocabulary=Vocabulary.of(mlflow.metric_names, TYPES[provider.type].meanings),
+        models=mlflow.models,
+        datasets=mlflow.datasets,
+        archive=mlflow.archive,
+        archive_datasets=mlflow.archive_datasets,
+        register=mlflow.register_as,
+    )
+
+
+def experiments_of(settings: Settings) -> tuple[str, ...]:
+    """Every experiment that the configuration names."""
+    named = (
+        name
+        for provider in settings.providers
+        for name in router_of(settings, provider).experiments
+    )
+    return tuple(sorted(set(named)))
+
+
+def headers_of(provider: ProviderSettings) -> dict[str, str]:
+    """What is sent with every request to a provider, the key among it."""
+    headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
+    if provider.auth == "entra" or provider.api_key is None:
+        return headers
+    key = provider.api_key.get_secret_value()
+    bare = TYPES[provider.type].key_header if provider.auth == "key" else None
+    return headers | ({bare: key} if bare else {"Authorization": f"Bearer {key}"})
+
+
+@contextlib.contextmanager
+def open_provider(
+    settings: Settings,
+    provider: ProviderSettings,
+    redactor: Redactor,
+    *,
+    stopping: threading.Event | None = None,
+    patience: int = transport.ATTEMPTS,
+    asked: Asked | None = None,
+) -> Iterator[Provider]:
+    """A provider with its connections, which are closed at the end; ``asked`` counts."""
+    interrupted = stopping or threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if interrupted.wait(seconds):
+            raise Stopped("Asked to stop")
+
+    with contextlib.ExitStack() as stack:
+        client = http.connect(
+            provider.base_url,
+            headers=headers_of(provider),
+            redactor=redactor,
+            query={"api-version": provider.api_version} if provider.api_version else None,
+            auth=stack.enter_context(entra.signed_in()) if provider.auth == "entra" else None,
+            sleep=sleep,
+            connections=settings.poll.workers + 1,  # one lists while the workers read
+            patience=patience,
+            per_second=provider.requests_per_second,
+            tell=partial(asked, provider.name) if asked else None,
+        )
+        stack.enter_context(contextlib.closing(client))
+        yield TYPES[provider.type](client, curves=settings.mlflow.curves)

@@ -1,0 +1,101 @@
+"""What a backfill did, and why not everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from bridge.cli.console import described, out, safe
+from bridge.errors import BridgeError, Stopped
+from bridge.redaction import Redactor
+from bridge.sync.report import Kind, Report
+
+_SHOWN = 20
+"""Values left out that are listed by provider; the rest is counted."""
+_NAMED = 3
+"""Jobs that are named of those with the same trouble; ``--json`` names all."""
+
+
+def show(reports: Sequence[Report], redactor: Redactor) -> None:
+    """Print plans, counts and troubles."""
+    console = out()
+    for report in reports:
+        for plan in report.plans:
+            console.print(safe(str(plan)))
+    console.print(_table(reports))
+    for report in reports:
+        for mark, text in _troubles(report):
+            console.print(f"{mark} {safe(redactor.text(f'{report.provider} {text}'), 800)}")
+    if any(isinstance(report.stopped, Stopped) for report in reports):
+        console.print("Interrupted. Run it again: it goes on from here.")
+
+
+def document(reports: Sequence[Report]) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "ok": all(report.is_well for report in reports),
+        "providers": [_document(report) for report in reports],
+    }
+
+
+def _table(reports: Sequence[Report]) -> Table:
+    dry = any(report.is_dry for report in reports)
+    table = Table(title="Nothing was written (--dry-run)" if dry else None, title_justify="left")
+    table.add_column("provider", style="bold")
+    for heading in (*Kind, "points"):
+        table.add_column(str(heading), justify="right")
+    for report in reports:
+        counts = [f"{report.jobs[kind]:,}" for kind in Kind]
+        table.add_row(report.provider, *counts, f"{report.points:,}")
+    return table
+
+
+def _troubles(report: Report) -> Iterator[tuple[str, str]]:
+    """Mark and text of everything that a person should know."""
+    lost, note = "[red]✗[/red]", "[yellow]![/yellow]"
+    for text in _failures(report):
+        yield lost, text
+    if report.stopped:
+        left = f" {report.unreached} jobs were not reached." if report.unreached else ""
+        yield lost, f"stopped: {report.stopped}{left}"
+    for job_id, what in report.skipped[:_SHOWN]:
+        yield note, f"{job_id}: {what}"
+    if len(report.skipped) > _SHOWN:
+        yield note, f"and {len(report.skipped) - _SHOWN} more values left out"
+    if report.settling:
+        yield note, f"{report.settling} jobs have only just ended: run again in five minutes"
+
+
+def _failures(report: Report) -> Iterator[str]:
+    """A line for each trouble, however many jobs have it."""
+    troubles: dict[tuple[bool, str], list[tuple[str, BridgeError]]] = {}
+    for job_id, error in report.failures:
+        troubles.setdefault((bool(job_id), error.sentence), []).append((job_id, error))
+    for (is_of_jobs, _), failures in troubles.items():
+        count = len(failures)
+        job_id, error = failures[0]
+        if not is_of_jobs:
+            yield f"job list: {error}" if count == 1 else f"job list: {count:,} times: {error}"
+        elif count == 1:
+            yield f"{job_id}: {error}"
+        else:
+            # The jobs come last: what is cut off of a long line is least missed there.
+            named = [job_id for job_id, _ in failures[:_NAMED]]
+            named += ["..."] if count > _NAMED else []
+            yield f"{count:,} jobs: {error} ({', '.join(named)})"
+
+
+def _document(report: Report) -> dict[str, object]:
+    return {
+        "provider": report.provider,
+        "dry_run": report.is_dry,
+        "jobs": {kind.value: report.jobs[kind] for kind in Kind},
+        "points": report.points,
+        "settling": report.settling,
+        "unreached": report.unreached,
+        "failures": [{"job": job_id, **described(error)} for job_id, error in report.failures],
+        "left_out": [{"job": job_id, "what": what} for job_id, what in report.skipped],
+        "stopped": described(report.stopped) if report.stopped else None,
+        "plans": [plan.document() for plan in report.plans],
+    }

@@ -1,0 +1,182 @@
+"""``ftbridge check``: is everything there that a pass needs? Writes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+
+from bridge import log
+from bridge.bootstrap.dask import Cluster
+from bridge.bootstrap.factories import (
+    experiments_of,
+    manner_of,
+    open_provider,
+    redactor_of,
+    router_of,
+)
+from bridge.cli.console import out, print_json, safe
+from bridge.errors import BridgeError, NoService, NotFound
+from bridge.plan.metric_names import PRESETS, Vocabulary, closest_preset, shared_charts
+from bridge.redaction import Redactor
+from bridge.settings.model import Settings
+from bridge.settings.poll import THREADS
+from bridge.settings.provider import ProviderSettings
+from bridge.tracking import Tracking
+
+_PATIENCE = 2
+"""Attempts: a person waits for the answer."""
+
+
+class Verdict(Enum):
+    """What a finding means, by the mark that it is shown with."""
+
+    WELL = "[green]✓[/green]"
+    ADVICE = "[yellow]![/yellow]"
+    """Nothing is wrong, but something could be better."""
+    WRONG = "[red]✗[/red]"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    subject: str
+    verdict: Verdict
+    sentence: str
+    remedy: str = ""
+
+    def document(self) -> dict[str, object]:
+        """The finding for a JSON document."""
+        return {
+            "subject": self.subject,
+            "ok": self.verdict is not Verdict.WRONG,
+            "advice": self.verdict is Verdict.ADVICE,
+            "what": self.sentence,
+            "remedy": self.remedy,
+        }
+
+
+def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = False) -> int:
+    """Reach every provider and MLflow, and say what is wrong; returns the exit code."""
+    redactor = redactor_of(settings, environ)
+    log.set_up(redactor)
+    findings: list[Finding] = []
+    for finding in _findings(settings, redactor):
+        findings.append(finding)
+        if not as_json:
+            text = redactor.text(f"{finding.sentence}. {finding.remedy}".rstrip(". ") + ".")
+            subject = f"{finding.verdict.value} [bold]{safe(finding.subject)}[/bold]"
+            out().print(f"{subject}: {safe(text, 800)}")
+    is_well = all(finding.verdict is not Verdict.WRONG for finding in findings)
+    if as_json:
+        checks = [finding.document() for finding in findings]
+        print_json({"ok": is_well, "checks": checks}, redactor)
+    return 0 if is_well else 1
+
+
+def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
+    names = ", ".join(provider.name for provider in settings.providers)
+    yield Finding("configuration", Verdict.WELL, f"valid; providers: {names}")
+    # All at once, told in their order: what does not answer holds up no other for its timeouts.
+    checks = [_begun(_provider, settings, provider, redactor) for provider in settings.providers]
+    checks.append(_begun(_mlflow, settings, redactor))
+    if settings.poll.executor != THREADS:
+        checks.append(_begun(_cluster, settings))
+    for findings in checks:
+        yield from findings.result()
+
+
+def _begun(check: Callable[..., list[Finding]], *about: object) -> Future[list[Finding]]:
+    """A check under way, in a thread that Ctrl-C does not wait for."""
+    findings: Future[list[Finding]] = Future()
+
+    def work() -> None:
+        try:
+            findings.set_result(check(*about))
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is taken
+            findings.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return findings
+
+
+def _cluster(settings: Settings) -> list[Finding]:
+    try:
+        with contextlib.closing(Cluster(settings.poll.executor)) as cluster:
+            return [Finding("cluster", Verdict.WELL, f"answers, with {cluster.workers()} workers")]
+    except BridgeError as error:
+        return [Finding("cluster", Verdict.WRONG, error.sentence, error.remedy)]
+
+
+def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor) -> list[Finding]:
+    try:
+        with open_provider(settings, provider, redactor, patience=_PATIENCE) as opened:
+            page = next(opened.pages())
+    except (NoService, NotFound) as error:
+        remedy = (
+            f"Correct base_url ({provider.base_url}): it is all that stands before"
+            " /fine_tuning/jobs in the API's addresses"
+        )
+        return [Finding(provider.name, Verdict.WRONG, error.sentence, remedy)]
+    except BridgeError as error:
+        return [Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)]
+    jobs = len(page.jobs) + len(page.unreadable)
+    seen = f"{jobs} jobs on the first page" if jobs else "it has no fine-tuning jobs"
+    return [Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")]
+
+
+def _mlflow(settings: Settings, redactor: Redactor) -> list[Finding]:
+    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    try:
+        return _reached(settings, tracking)
+    except BridgeError as error:
+        return [Finding("mlflow", Verdict.WRONG, error.sentence, error.remedy)]
+
+
+def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
+    """What there is to say of MLflow where it answers."""
+    tracking.ping()
+    names = experiments_of(settings)
+    experiments = {name: tracking.experiment(name, create=False) for name in names}
+    missing = [name for name, identifier in experiments.items() if identifier is None]
+    sentence = f"answers at {tracking.shown_uri}; experiment {', '.join(names)}"
+    if missing:
+        sentence += f" ({', '.join(missing)} will be created)"
+    local_runs = {
+        name: tracking.local_metric_names(identifier)
+        for name, identifier in experiments.items()
+        if identifier is not None
+    }
+    return [Finding("mlflow", Verdict.WELL, sentence), *_charts(settings, local_runs)]
+
+
+def _charts(
+    settings: Settings, local_runs: Mapping[str, Sequence[frozenset[str]]]
+) -> Iterator[Finding]:
+    """Advice, where other names would put hosted curves on the charts of local runs."""
+    neighbours = [
+        (experiment, manner_of(settings, provider).vocabulary, local_runs[experiment])
+        for provider in settings.providers
+        for experiment in router_of(settings, provider).experiments
+        if experiment in local_runs
+    ]
+    preset = closest_preset([(vocabulary, runs) for _, vocabulary, runs in neighbours])
+    if preset is None:
+        return
+    shared = [
+        (experiment, shared_charts(Vocabulary.of(preset, vocabulary.meanings), runs))
+        for experiment, vocabulary, runs in neighbours
+    ]
+    where = sorted({repr(experiment) for experiment, charts in shared if charts})
+    logged = {name for _, charts in shared for name in charts}
+    metrics = [name for name in PRESETS[preset].values() if name in logged]
+    yield Finding(
+        "charts",
+        Verdict.ADVICE,
+        f"local runs in {', '.join(where)} log {', '.join(metrics)}",
+        f"Set mlflow.metric_names: {preset} to put hosted curves on the same charts",
+    )

@@ -1,0 +1,68 @@
+"""Processes that end with the command that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import IO
+
+
+class Children:
+    """The processes that the demo starts: each in a group of its own, so Ctrl-C is ours alone."""
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+
+    @contextlib.contextmanager
+    def start(
+        self,
+        command: list[str],
+        *,
+        environ: Mapping[str, str] | None = None,
+        output: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that ends, with its own children, when the context does."""
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
+            command,
+            env=os.environ | dict(environ or {}),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._groups.add(process.pid)
+        try:
+            yield process
+        finally:
+            for which in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, which)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=10)
+                    break
+            self._groups.discard(process.pid)
+
+    @contextlib.contextmanager
+    def local_run(
+        self,
+        mlflow_url: str,
+        *,
+        seconds_per_step: float,
+        output: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """The local training run."""
+        command = [sys.executable, "-m", "bridge.simulator.local_training", str(seconds_per_step)]
+        environ = {"MLFLOW_TRACKING_URI": mlflow_url}
+        with self.start(command, environ=environ, output=output) as process:
+            yield process
+
+    def end_now(self, folder: str) -> None:
+        """Kill them all, and remove what they wrote."""
+        for group in tuple(self._groups):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,260 @@
+"""``ftbridge status``: what is tracked, as MLflow knows it, and what a running daemon says."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from bridge import log
+from bridge.bootstrap.factories import experiments_of, now_ms, redactor_of
+from bridge.cli.console import link_lines, links, out, print_json, safe
+from bridge.daemon.status import STATES
+from bridge.daemon.status_client import Daemon, ask
+from bridge.errors import TrackingError
+from bridge.plan import tags
+from bridge.plan.recorded import RunState
+from bridge.settings.model import Settings
+from bridge.tracking import Tracking
+
+_NOTICE: Final = 60
+"""Days ahead of a model's end in which it is warned of."""
+_AGAIN: Final = 2.0
+"""Seconds."""
+_SHOWN: Final = 3
+"""Models of one day that are named; the rest is counted."""
+
+
+@dataclass(slots=True)
+class Tracked:
+    """The runs of one provider."""
+
+    jobs: Counter[str] = field(default_factory=Counter)
+    """By MLflow's run status."""
+    newest_point: int | None = None
+    """Unix milliseconds of the newest metric."""
+    newest_active: int | None = None
+    """As ``newest_point``, of the jobs that are running alone."""
+    checkpoint: str = ""
+    """The newest checkpoint's model name."""
+    ends: dict[str, set[str]] = field(default_factory=dict)
+    """By the day on which they are shut down the models of its jobs."""
+    _checkpoint_at: int = -1
+
+    def add(self, run: RunState) -> None:
+        """Count a run."""
+        self.jobs[run.status] += 1
+        if (end := run.tags.get(tags.SHUTDOWN)) and (model := run.tags.get(tags.MODEL)):
+            self.ends.setdefault(end, set()).add(model)
+        at = max((moment for _, moment in run.newest.values()), default=0)
+        if run.tags.get(tags.CHECKPOINT) and at > self._checkpoint_at:
+            self._checkpoint_at = at
+            self.checkpoint = run.tags[tags.CHECKPOINT]
+        if not at:
+            return
+        self.newest_point = max(at, self.newest_point or at)
+        if run.status == "RUNNING":
+            self.newest_active = max(at, self.newest_active or at)
+
+    def lag(self, now: int) -> int | None:
+        """Milliseconds since the newest point of a running job."""
+        return None if self.newest_active is None else max(0, now - self.newest_active)
+
+    def ending(self, now: int) -> Iterator[tuple[str, list[str]]]:
+        """The days to come on which models are shut down before long, with the models."""
+        today = datetime.fromtimestamp(now // 1000, UTC).date()
+        for day in sorted(self.ends):
+            if 0 <= _days_to(day, today) <= _NOTICE:
+                yield day, sorted(self.ends[day])
+
+
+def tally(runs: Iterable[RunState]) -> dict[str, Tracked]:
+    """The runs by provider."""
+    providers: dict[str, Tracked] = {}
+    for run in runs:
+        if not run.is_deleted:
+            providers.setdefault(run.provider, Tracked()).add(run)
+    return providers
+
+
+def status(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    as_json: bool = False,
+    watch: bool = False,
+    pause: Callable[[float], object] = time.sleep,
+) -> int:
+    """Show what is tracked; returns the exit code.
+
+    Args:
+        settings: where to look.
+        environ: the environment.
+        as_json: for programs.
+        watch: on a terminal, show it again and again, until interrupted.
+        pause: waits so many seconds; raises ``KeyboardInterrupt`` at the end.
+
+    Raises:
+        TrackingDown: MLflow cannot be asked.
+    """
+    redactor = redactor_of(settings, environ)
+    log.set_up(redactor)
+    tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    look = partial(_look, settings, tracking)
+    console = out()
+    if as_json:
+        print_json(look().document(), redactor)
+    elif watch and console.is_terminal:
+        _watch(console, look, pause)
+    else:
+        for part in look().shown():
+            console.print(part)
+    return 0
+
+
+def _watch(console: Console, look: Callable[[], Look], pause: Callable[[float], object]) -> None:
+    with (
+        suppress(KeyboardInterrupt),
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            try:
+                shown = Group(*look().shown())
+            except TrackingError as error:  # it may come back
+                shown = Group(f"[red]{safe(str(error))}[/red]")
+            live.update(shown, refresh=True)
+            pause(_AGAIN)
+
+
+def _look(settings: Settings, tracking: Tracking) -> Look:
+    experiments = experiments_of(settings)
+    found = (tracking.experiment(name, create=False) for name in experiments)
+    providers = tally(tracking.runs([identifier for identifier in found if identifier]))
+    pages = links(tracking, experiments)
+    return Look(
+        providers=providers,
+        daemon=ask(settings.listen) if settings.listen else None,
+        now=now_ms(),
+        links=pages,
+        link_lines=tuple(link_lines(tracking, pages)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What there is to see, at one moment."""
+
+    providers: Mapping[str, Tracked]
+    daemon: tuple[Daemon, dict[str, object]] | None
+    now: int
+    """Unix milliseconds."""
+    links: Mapping[str, str]
+    link_lines: tuple[str, ...]
+
+    def document(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "providers": {name: _document(each, self.now) for name, each in self.providers.items()},
+            "links": self.links,
+            "daemon": self.daemon[1] if self.daemon else None,
+        }
+
+    def shown(self) -> Iterator[str | Table]:
+        """For people, as rich prints it."""
+        if self.providers:
+            yield _table(self.providers, self.now)
+        else:
+            yield "Nothing is tracked yet. Start with: [bold]ftbridge backfill[/bold]"
+        for name, tracked in sorted(self.providers.items()):
+            if tracked.checkpoint:
+                yield f"newest checkpoint of {safe(name)}: {safe(tracked.checkpoint)}"
+        for name, tracked in sorted(self.providers.items()):
+            for day, models in tracked.ending(self.now):
+                yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}"
+        if self.daemon:
+            yield from _of_daemon(self.daemon[0])
+        if self.providers:
+            yield from self.link_lines
+
+
+def _of_daemon(daemon: Daemon) -> Iterator[str]:
+    """What a daemon is about."""
+    for name, each in daemon.providers.items():
+        last, due = each.last_pass.ended, each.next_pass
+        facts = [
+            "has made no pass yet" if last is None else f"last pass {_ago(daemon.now - last)} ago",
+            "" if due is None else f"next in {_ago(due - daemon.now)}",
+            "" if each.lag_seconds is None else f"lag {_ago(each.lag_seconds)}",
+        ]
+        yield f"daemon: {safe(name)}: {', '.join(filter(None, facts))}"
+        for trouble in filter(None, (each.stopped, *each.failures)):
+            yield f"[red]![/red] {safe(name)}: {safe(trouble)}"
+        if (more := each.failing_jobs - len(each.failures)) > 0:
+            yield f"[red]![/red] {safe(name)}: and {more:,} more jobs"
+
+
+def _ago(seconds: float) -> str:
+    return age(int(seconds * 1000))
+
+
+def _table(providers: Mapping[str, Tracked], now: int) -> Table:
+    """Fits the usual 80 columns."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("provider", style="bold", overflow="fold")
+    for heading in STATES.values():
+        table.add_column(heading, justify="right")
+    table.add_column("newest", justify="right")
+    table.add_column("lag", justify="right")
+    for name, tracked in sorted(providers.items()):
+        point, lag = tracked.newest_point, tracked.lag(now)
+        table.add_row(
+            safe(name),
+            *(f"{tracked.jobs[state]:,}" if tracked.jobs[state] else "·" for state in STATES),
+            "-" if point is None else f"{age(now - point)} ago",
+            "-" if lag is None else age(lag),
+        )
+    return table
+
+
+def _document(tracked: Tracked, now: int) -> dict[str, object]:
+    lag = tracked.lag(now)
+    return {
+        "jobs": {word: tracked.jobs[state] for state, word in STATES.items()},
+        "newest_point": tracked.newest_point,
+        "newest_checkpoint": tracked.checkpoint or None,
+        "lag_seconds": None if lag is None else lag / 1000,
+        "shutdowns": [
+            {"day": day, "model": model} for day, models in tracked.ending(now) for model in models
+        ],
+    }
+
+
+def _days_to(day: str, today: date) -> int:
+    """From today to a day; -1 for what is no day: a user may have edited it."""
+    try:
+        return (date.fromisoformat(day) - today).days
+    except ValueError:
+        return -1
+
+
+def _few(models: list[str]) -> str:
+    more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
+    return safe(", ".join(models[:_SHOWN])) + more
+
+
+def age(milliseconds: int) -> str:
+    """A duration in the unit that a person would use."""
+    seconds = max(0, milliseconds) // 1000
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,117 @@
+"""What a daemon logs of its passes: each trouble once, and its end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from bridge.errors import (
+    ArchiveFailed,
+    BadReply,
+    BridgeError,
+    ClusterDown,
+    NoAnswer,
+    ServerFailed,
+    Stopped,
+    Throttled,
+    TrackingDown,
+    Unreachable,
+)
+from bridge.sync.events import Observer, Watch
+from bridge.sync.report import Kind, Outcome, Report
+
+log = structlog.get_logger()
+
+_MOST_REMEMBERED: Final = 10_000
+
+
+_PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
+
+
+class Teller(Watch):
+    """Tells of jobs as they are recorded: all that is new, or only where a job's life turns."""
+
+    def __init__(self, *, only_turns: bool) -> None:
+        self._only_turns = only_turns
+
+    def done(self, outcome: Outcome) -> None:
+        """Log what was written for a job."""
+        plan = outcome.plan
+        if plan is None or outcome.kind not in {Kind.NEW, Kind.UPDATED}:
+            return
+        if self._only_turns and not (plan.is_new or plan.status):
+            return
+        log.info(
+            "job recorded",
+            provider=outcome.provider,
+            job=outcome.job_id,
+            run=outcome.run_id,
+            kind=outcome.kind.value,
+            points=len(plan.points),
+            **({"status": plan.status} if plan.status else {}),
+        )
+
+
+class News:
+    """Tells of each trouble once, and of its end. Thread-safe as each provider has its own keys."""
+
+    def __init__(self) -> None:
+        self._outages: dict[str, str] = {}
+        self._told: dict[tuple[str, str, str], None] = {}
+
+    def of(self, report: Report) -> None:
+        """Log what is new in a pass's report."""
+        for job_id, error in report.failures:
+            # A store that takes no archive takes none of any job: that is said once.
+            whose = "" if isinstance(error, ArchiveFailed) else job_id
+            if self._is_new(report.provider, whose, error.sentence):
+                log.error("job not recorded", provider=report.provider, job=whose, **_facts(error))
+        for job_id, what in report.skipped:
+            if self._is_new(report.provider, job_id, what):
+                log.warning("value left out", provider=report.provider, job=job_id, what=what)
+        self._outage(report)
+
+    def _outage(self, report: Report) -> None:
+        stopped = report.stopped
+        if isinstance(stopped, Stopped):
+            return
+        before = self._outages.pop(report.provider, None)
+        if stopped is None:
+            if before is not None:
+                log.info("recovered", provider=report.provider)
+            return
+        # An outage that shows as a 503 now and as a timeout then is one; a refused key is another.
+        kind = "passing" if isinstance(stopped, _PASSING) else type(stopped).__name__
+        self._outages[report.provider] = kind
+        if kind != before:
+            who = "mlflow" if isinstance(stopped, TrackingDown) else report.provider
+            who = "cluster" if isinstance(stopped, ClusterDown) else who
+            log.error("outage", provider=report.provider, of=who, **_facts(stopped))
+
+    def _is_new(self, provider: str, job_id: str, sentence: str) -> bool:
+        key = (provider, job_id, sentence)
+        if key in self._told:
+            return False
+        self._told[key] = None
+        if len(self._told) > _MOST_REMEMBERED:
+            self._told.pop(next(iter(self._told)))
+        return True
+
+
+class PassLog(Teller, Observer):
+    """What a daemon logs of its passes."""
+
+    def __init__(self) -> None:
+        super().__init__(only_turns=True)
+        self._news = News()
+
+    def ended(self, report: Report, seconds: float) -> None:
+        """Log what is new."""
+        del seconds
+        self._news.of(report)
+
+
+def _facts(error: BridgeError) -> dict[str, str]:
+    facts = {"error": error.sentence}
+    return facts | {"remedy": error.remedy} if error.remedy else facts

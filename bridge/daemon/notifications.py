@@ -1,0 +1,155 @@
+"""Tells others by webhook what happens, and that all is well.
+
+Only what this process sees happen is told: the first whole pass over a provider reads a history,
+however long it is, and how those jobs ended is no news.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from typing import Final
+
+from bridge.daemon.status import STATES, View
+from bridge.daemon.webhook import Body
+from bridge.errors import Stopped, TrackingDown
+from bridge.plan import tags
+from bridge.redaction import Redactor
+from bridge.settings.daemon import Event
+from bridge.sync.events import Observer
+from bridge.sync.report import Outcome, Report
+
+_MINUTE: Final = 60.0
+"""Seconds."""
+_MLFLOW: Final = ""
+"""Stands among the names of providers, none of which is empty."""
+
+Send = Callable[[Body], object]
+Link = Callable[[str, str], str]
+"""Where a run can be looked at, by its experiment's id and its own."""
+
+
+class Notifier(Observer):
+    """Sends a message for each event that is wanted. Thread-safe.
+
+    Args:
+        send: takes a message, at once.
+        wanted: the events to tell of.
+        redactor: masks secrets.
+        link: where a run can be looked at.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        wanted: Collection[Event],
+        redactor: Redactor,
+        link: Link = lambda _experiment, _run: "",
+    ) -> None:
+        self._send = send
+        self._wanted = frozenset(wanted)
+        self._redactor = redactor
+        self._link = link
+        self._lock = threading.Lock()
+        self._read: set[str] = set()
+        """Providers whose history has been read."""
+        self._old: set[tuple[str, str]] = set()
+        """Jobs of that history that are not recorded yet."""
+        self._down: set[str] = set()
+
+    def done(self, outcome: Outcome) -> None:
+        """Tell of a job's end."""
+        plan = outcome.plan
+        which = (outcome.provider, outcome.job_id)
+        with self._lock:
+            if outcome.provider not in self._read:
+                if outcome.error or (plan and plan.is_settling):
+                    self._old.add(which)
+                return
+            if plan is None or outcome.error or not plan.is_final:
+                return
+            if which in self._old:
+                self._old.discard(which)
+                return
+        run = outcome.run
+        self._tell(
+            STATES[plan.status or (run.status if run else "")],
+            provider=outcome.provider,
+            job=outcome.job_id,
+            run=outcome.run_id or "",
+            name=plan.run_name,
+            model=plan.tags.get(tags.MODEL, ""),
+            error=plan.tags.get(tags.ERROR, ""),
+            link=self._link(run.experiment_id, run.run_id) if run else "",
+        )
+
+    def ended(self, report: Report, seconds: float) -> None:
+        """Tell of an outage, and of its end."""
+        del seconds
+        stopped, provider = report.stopped, report.provider
+        if isinstance(stopped, Stopped):
+            return
+        with self._lock:
+            if stopped is None:
+                self._read.add(provider)
+                back = sorted(self._down & {provider, _MLFLOW})
+                self._down.difference_update(back)
+            else:
+                who = _MLFLOW if isinstance(stopped, TrackingDown) else provider
+                is_known = who in self._down
+                self._down.add(who)
+        if stopped is None:
+            for who in back:
+                self._tell("recovered", provider=who or "MLflow")
+        elif not is_known:
+            self._tell("outage", provider=who or "MLflow", error=stopped.sentence)
+
+    def _tell(self, event: str, **facts: str) -> None:
+        if event not in self._wanted:
+            return
+        told = {name: self._redactor.line(fact) for name, fact in facts.items() if fact}
+        self._send({"text": _text(event, told), "event": event, **told})
+
+
+class Heartbeat(Observer):
+    """Gives a sign of life after a pass where every provider's last pass went through.
+
+    Args:
+        send: takes the sign, at once.
+        view: the picture, which is told of the passes before this is.
+        elapsed: seconds that only go forward.
+    """
+
+    def __init__(self, send: Send, view: Callable[[], View], elapsed: Callable[[], float]) -> None:
+        self._send = send
+        self._view = view
+        self._elapsed = elapsed
+        self._lock = threading.Lock()
+        self._last: float | None = None
+
+    def ended(self, report: Report, seconds: float) -> None:
+        """Give it, once a minute at most."""
+        del seconds
+        providers = self._view().providers.values()
+        if report.stopped or not all(each.succeeded and not each.stopped for each in providers):
+            return
+        with self._lock:
+            now = self._elapsed()
+            if self._last is not None and now - self._last < _MINUTE:
+                return
+            self._last = now
+        self._send(None)
+
+
+def _text(event: str, facts: dict[str, str]) -> str:
+    """One or two lines for a chat, in which nothing is an address or a mention but the link."""
+    who = facts["provider"]
+    if job := facts.get("job"):
+        model = f", model {facts['model']}" if "model" in facts else ""
+        said = f"{who}: job {job} {event}{model}"
+    else:
+        said = f"{who}: {event}"
+    if "error" in facts:
+        said += f". {facts['error']}"
+    said = "\n".join(filter(None, (said, facts.get("link"))))
+    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,185 @@
+"""The passes on a schedule, until a signal ends them.
+
+Each provider has an interval job of its own that never overlaps itself. A late pass is made once,
+not dropped and not repeated. A provider without open jobs is asked less often, one that has ended
+its service once a day. What goes wrong is said when it begins and when it is over, not in between.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from bridge.daemon.log_events import PassLog
+from bridge.errors import (
+    Stopped,
+    Withdrawn,
+)
+from bridge.sync.events import Observer, Observers
+from bridge.sync.provider_sync import Sync
+from bridge.sync.report import Report
+
+log = structlog.get_logger()
+
+GRACE: Final = 5.0
+"""Seconds that work in hand gets to finish after a signal. Whatever is cut off, the next start
+does again: nothing is lost."""
+_SLICE: Final = 0.2
+"""Seconds."""
+_SET_BACK: Final = 1.0
+"""Seconds by which a clock that is set back delays no pass."""
+_DAY: Final = 86_400.0
+"""Seconds."""
+_FAREWELLS: Final = 3
+"""Passes in a row that have to end with a withdrawn service: one may be a proxy's mistake."""
+
+
+def wait(stopping: threading.Event) -> None:
+    """Wait for ``stopping``, in slices.
+
+    A signal may be delivered to any thread, but only the main thread acts on it, and only when it
+    runs: an unlimited wait could sleep through it.
+    """
+    while not stopping.wait(_SLICE):
+        pass
+
+
+def run(
+    syncs: Sequence[Sync],
+    *,
+    paces: Mapping[str, Pace],
+    stopping: threading.Event,
+    leave: Callable[[int], None] = os._exit,
+    patience: Callable[[], float] = lambda: GRACE,
+    observers: Sequence[Observer] = (),
+    beat: Callable[[bool], None] = lambda _is_alive: None,
+    wall: Callable[[], float] = time.time,
+    elapsed: Callable[[], float] = time.monotonic,
+) -> None:
+    """Make passes, over each provider at its own pace, until ``stopping`` is set.
+
+    Args:
+        syncs: whose passes.
+        paces: how often, by the provider's name.
+        stopping: ends it.
+        leave: ends the process if work in hand is not done within ``patience``.
+        patience: seconds from when work in hand should end; is asked again and again.
+        observers: are told of every pass, after the log.
+        beat: is called in this thread, several times a second from when passes are scheduled until
+            they are over, with whether the scheduler lives.
+        wall: this machine's clock, which may be set.
+        elapsed: seconds that only go forward.
+    """
+    told = Observers((PassLog(), *observers))
+    pool = ThreadPoolExecutor(len(syncs))
+    scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
+    for sync in syncs:
+        scheduler.add_job(
+            _pass,
+            id=sync.name,
+            trigger=_every(paces[sync.name].seconds),
+            args=[sync, told, paces[sync.name], scheduler, elapsed],
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+    scheduler.start()
+    ahead = wall() - elapsed()
+    while not stopping.wait(_SLICE):
+        beat(scheduler._thread.is_alive())  # noqa: SLF001 - it tells nobody else whether it lives
+        before, ahead = ahead, wall() - elapsed()
+        if ahead < before - _SET_BACK:
+            # The scheduler waits for a time of day, which is now as much further away.
+            for sync in syncs:
+                scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
+    beat(True)  # noqa: FBT003 - the only thing that it is told
+    log.info("stopping", reason="finishing what is under way")
+    # It holds its lock as long as it waits, and a pass under way may want that.
+    scheduler.shutdown(wait=False)
+    finished = threading.Thread(target=pool.shutdown, daemon=True)
+    finished.start()
+    waited = 0.0
+    while finished.is_alive() and waited < patience():
+        finished.join(_SLICE)
+        waited += _SLICE
+        beat(True)  # noqa: FBT003 - the only thing that it is told
+    if finished.is_alive():
+        log.warning("stopped early", reason=f"work in hand took longer than {GRACE:.0f} s")
+        sys.stderr.flush()
+        leave(0)
+    log.info("stopped")
+
+
+def _every(seconds: float) -> IntervalTrigger:
+    return IntervalTrigger(seconds=seconds, jitter=seconds / 10, timezone=UTC)
+
+
+def _pass(
+    sync: Sync,
+    observer: Observer,
+    pace: Pace,
+    scheduler: BackgroundScheduler,
+    elapsed: Callable[[], float],
+) -> None:
+    observer.begins(sync.name)
+    begun = elapsed()
+    report = sync.run(watch=observer)
+    observer.ended(report, elapsed() - begun)
+    if pace.changes(report):
+        log.info("pace changed", provider=sync.name, seconds=pace.seconds)
+        with suppress(JobLookupError):  # it has been shut down meanwhile
+            scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
+    job = scheduler.get_job(sync.name)
+    if job is not None and job.next_run_time is not None:
+        observer.due(sync.name, job.next_run_time.timestamp())
+
+
+class Pace:
+    """How often one provider is asked, in seconds from one pass to the next.
+
+    ``interval`` as long as jobs are open or a pass has ended early, ``idle`` (by default the same)
+    while none is open, and ``rarely`` once its service has ended.
+    """
+
+    def __init__(self, interval: float, idle: float | None = None, rarely: float = _DAY) -> None:
+        self._interval = interval
+        self._idle = interval if idle is None else idle
+        self._rarely = rarely
+        self._is_idle = False
+        self._farewells = 0
+
+    @property
+    def seconds(self) -> float:
+        """From one pass to the next."""
+        if self._has_ended:
+            return self._rarely
+        return self._idle if self._is_idle else self._interval
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._farewells >= _FAREWELLS
+
+    def changes(self, report: Report) -> bool:
+        """Take a pass into account; whether it makes a difference."""
+        before = self.seconds
+        if isinstance(report.stopped, Stopped):
+            return False
+        if isinstance(report.stopped, Withdrawn):
+            self._farewells += 1
+        elif report.stopped is None or not self._has_ended:
+            self._farewells = 0
+        self._is_idle = report.stopped is None and not report.open
+        return self.seconds != before

@@ -1,0 +1,162 @@
+"""``ftbridge run``: the daemon, what shows of it, and what signals make of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from bridge import log
+from bridge.bootstrap.bridge import Bridge, assemble
+from bridge.bootstrap.factories import redactor_of
+from bridge.daemon import scheduler as daemon
+from bridge.daemon.http_server import listening
+from bridge.daemon.metrics import registry_of
+from bridge.daemon.notifications import Heartbeat, Notifier
+from bridge.daemon.scheduler import GRACE, Pace
+from bridge.daemon.signals import reload_on_hangup, stop_on_signals
+from bridge.daemon.site import Site
+from bridge.daemon.status import Picture
+from bridge.daemon.systemd import Progress, Systemd
+from bridge.daemon.webhook import Courier
+from bridge.errors import ConfigError
+from bridge.settings.model import Settings
+from bridge.sync.events import Observer
+
+
+def run(load: Callable[[], Settings], environ: Mapping[str, str], *, as_json: bool = False) -> int:
+    """Make passes until a signal; returns the exit code.
+
+    Args:
+        load: reads the configuration, at the start and again at a SIGHUP.
+        environ: the environment.
+        as_json: whether log lines are JSON.
+
+    Raises:
+        ConfigError: the configuration does not hold, or the address to listen on is taken. A
+            configuration that is read later is refused instead.
+    """
+    settings: Settings | None = load()
+    shell = _Shell(load=load, environ=environ, as_json=as_json, systemd=Systemd(environ))
+    with stop_on_signals(shell.leaving), reload_on_hangup(shell.reloading):
+        while settings is not None and not shell.leaving.is_set():
+            settings = _Life(settings, shell).lived()
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shell:
+    """What outlives a configuration."""
+
+    load: Callable[[], Settings]
+    environ: Mapping[str, str]
+    as_json: bool
+    systemd: Systemd
+    leaving: threading.Event = field(default_factory=threading.Event)
+    reloading: threading.Event = field(default_factory=threading.Event)
+
+
+class _Life:
+    """The daemon under one configuration, until another one takes its place."""
+
+    def __init__(self, settings: Settings, shell: _Shell) -> None:
+        self._settings = settings
+        self._shell = shell
+        self._stopping = threading.Event()
+        self._next: Settings | None = None
+        self._redactor = redactor_of(settings, shell.environ)
+        self._progress = Progress(self._redactor)
+
+    def lived(self) -> Settings | None:
+        """Make passes; returns the configuration to go on with, if it is to go on."""
+        log.set_up(self._redactor, as_json=self._shell.as_json)
+        settings = self._settings
+        paces = {each.name: Pace(*settings.intervals_of(each)) for each in settings.providers}
+        picture = Picture(paces, self._redactor, time.time)
+        with (
+            # At once, not at the next beat: no other job is begun.
+            stop_on_signals(self._shell.leaving, self._stopping),
+            contextlib.ExitStack() as stack,
+            assemble(
+                settings, self._shell.environ, self._stopping, asked=picture.requested
+            ) as bridge,
+        ):
+            observers = _observers(bridge, picture, stack)
+            structlog.get_logger().info(
+                "started",
+                providers=", ".join(sync.name for sync in bridge.syncs),
+                interval=f"{settings.poll.interval:g} s",
+                mlflow=bridge.tracking.shown_uri,
+            )
+            daemon.run(
+                bridge.syncs,
+                paces=paces,
+                stopping=self._stopping,
+                patience=lambda: GRACE if self._shell.leaving.is_set() else math.inf,
+                observers=[self._progress, *observers],
+                beat=self._beat,
+            )
+        return self._next
+
+    def _beat(self, is_alive: bool) -> None:  # noqa: FBT001 - the only thing that it is told
+        shell = self._shell
+        if shell.leaving.is_set():
+            shell.systemd.stopping()
+            self._stopping.set()
+        elif shell.reloading.is_set():
+            shell.reloading.clear()
+            shell.systemd.reloading()
+            self._next = self._accepted() or self._next
+        elif self._next:
+            self._stopping.set()
+        else:
+            shell.systemd.ready()
+        shell.systemd.beat(self._progress, is_alive=is_alive)
+
+    def _accepted(self) -> Settings | None:
+        """The configuration as it is written now; ``None`` where it does not hold."""
+        logger = structlog.get_logger()
+        try:
+            settings = self._shell.load()
+            with assemble(settings, self._shell.environ, threading.Event()):
+                pass
+            new, old = settings.listen, self._settings.listen
+            # A port that is in force would be taken.
+            if new and not (old and new.port == old.port):
+                with listening(new, lambda _path, _accept: None):
+                    pass
+        except ConfigError as error:
+            problems = error.problems
+        else:
+            logger.info("configuration reloaded")
+            return settings
+        for problem in problems:
+            logger.error("configuration refused", problem=problem)
+        return None
+
+
+def _observers(bridge: Bridge, picture: Picture, stack: contextlib.ExitStack) -> list[Observer]:
+    """What follows the passes, as configured; it ends with ``stack``."""
+    settings = bridge.settings
+    observers: list[Observer] = [picture]
+    if settings.listen:
+        site = Site(picture.view, registry_of(picture.view))
+        at = stack.enter_context(listening(settings.listen, site))
+        structlog.get_logger().info("listening", at=f"http://{at}/")
+    if settings.heartbeat:
+        courier = Courier("heartbeat", settings.heartbeat.url.get_secret_value())
+        stack.callback(courier.close)
+        observers.append(Heartbeat(courier.send, picture.view, time.monotonic))
+    if notify := settings.notify:
+        courier = Courier("webhook", notify.webhook.get_secret_value())
+        stack.callback(courier.close)
+        tracking = bridge.tracking
+        # The UI over a database is at home alone.
+        link = {"link": tracking.link} if tracking.is_remote else {}
+        observers.append(Notifier(courier.send, notify.on, bridge.redactor, **link))
+    return observers

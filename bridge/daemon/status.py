@@ -1,0 +1,289 @@
+"""What a daemon knows of itself, kept in memory: counts, and jobs as long as they are open.
+
+``Picture`` is told by the passes and by the requests, from many threads; ``view`` gives a frozen
+copy of it. Runs in experiments that only jobs' own metadata name count from when they move.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from bridge.errors import BridgeError, JobVanished, Stopped, TrackingDown
+from bridge.plan.ownership import Ledger
+from bridge.plan.plan import NEW_RUN_STATUS
+from bridge.plan.recorded import RunState
+from bridge.redaction import Redactor
+from bridge.sync.events import Observer
+from bridge.sync.report import Outcome, Report
+
+STATES: Final[Mapping[str, str]] = {
+    "SCHEDULED": "waiting",
+    "RUNNING": "running",
+    "FINISHED": "succeeded",
+    "FAILED": "failed",
+    "KILLED": "cancelled",
+}
+"""What people call MLflow's statuses of a job's run."""
+BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+"""Seconds, up to which passes are counted by their duration."""
+_SHOWN: Final = 20
+"""Failures that are kept in words; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderView:
+    """One provider, as of now. Moments are Unix seconds; ``None``: not yet."""
+
+    is_up: bool | None = None
+    """Whether the last pass was not stopped on the provider's account."""
+    is_busy: bool = False
+    """Whether a pass is under way."""
+    begun: float | None = None
+    """When the last pass began that is over or under way."""
+    ended: float | None = None
+    """When the last one was over."""
+    seconds: float | None = None
+    """How long it took."""
+    succeeded: float | None = None
+    """When the last one was over that was not stopped."""
+    due: float | None = None
+    """When the next one begins."""
+    interval: float | None = None
+    """Seconds from the beginning of the last one to that of the next."""
+    stopped: str | None = None
+    """Why the last one was stopped."""
+    failures: tuple[str, ...] = ()
+    """Jobs that the last one lost, a sentence each; not all of very many."""
+    failing: int = 0
+    """How many these are."""
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    """By state."""
+    newest_point: float | None = None
+    """The moment of the newest point of a running job."""
+    points: int = 0
+    """Written by this process."""
+    job_failures: int = 0
+    """In all passes."""
+    requests: Mapping[str, int] = field(default_factory=dict)
+    """By result."""
+    retries: int = 0
+    passes: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
+    """By the bucket of their duration; the last is of longer ones."""
+    pass_seconds: float = 0.0
+    """Of all passes together."""
+
+    def lag(self, now: float) -> float | None:
+        """Seconds since the newest point of a running job."""
+        return None if self.newest_point is None else max(0.0, now - self.newest_point)
+
+    def is_late(self, now: float, patience: float) -> bool:
+        """Whether a pass should have begun ``patience`` seconds ago, and has not."""
+        return not self.is_busy and self.due is not None and now > self.due + patience
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The whole daemon, as of now."""
+
+    now: float
+    """Unix seconds."""
+    started: float
+    providers: Mapping[str, ProviderView]
+    mlflow_is_up: bool | None = None
+    """Whether MLflow answered when it was asked last."""
+    mlflow_trouble: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a pass has gone through."""
+        return any(each.succeeded is not None for each in self.providers.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A job that has not everything yet."""
+
+    status: str
+    newest: int
+    """Unix milliseconds of its newest point; 0: none."""
+
+
+class _State:
+    """One provider's, as it changes."""
+
+    def __init__(self) -> None:
+        self.view = ProviderView()
+        self.open: dict[str, _Open] = {}
+        self.ends: Counter[str] = Counter()
+        self.ended_now: dict[str, str] = {}
+        """By job how it has ended in this pass: one that races may do so twice."""
+        self.vanished: set[str] = set()
+        self.requests: Counter[str] = Counter()
+        self.retries = 0
+        self.points = 0
+
+    def shown(self) -> ProviderView:
+        statuses = (
+            self.ends
+            + Counter(self.ended_now.values())
+            + Counter(each.status for each in self.open.values())
+        )
+        running = (each.newest for each in self.open.values() if each.status == "RUNNING")
+        newest = max(running, default=0)
+        return replace(
+            self.view,
+            jobs={word: statuses[status] for status, word in STATES.items()},
+            newest_point=newest / 1000 if newest else None,
+            points=self.points,
+            requests=dict(self.requests),
+            retries=self.retries,
+        )
+
+
+class Picture(Observer):
+    """Puts together what the passes tell. Thread-safe.
+
+    Args:
+        providers: their names.
+        redactor: masks secrets in what is kept in words.
+        wall: this machine's clock, Unix seconds.
+    """
+
+    def __init__(
+        self, providers: Iterable[str], redactor: Redactor, wall: Callable[[], float]
+    ) -> None:
+        self._redactor = redactor
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._started = wall()
+        self._states = {name: _State() for name in providers}
+        self._mlflow: bool | None = None
+        self._mlflow_trouble: str | None = None
+
+    def view(self) -> View:
+        """All of it, as of now."""
+        with self._lock:
+            return View(
+                now=self._wall(),
+                started=self._started,
+                providers={name: state.shown() for name, state in self._states.items()},
+                mlflow_is_up=self._mlflow,
+                mlflow_trouble=self._mlflow_trouble,
+            )
+
+    def requested(self, provider: str, result: str, attempt: int) -> None:
+        """Count an attempt at a request, as ``transport.Tell`` has it."""
+        with self._lock:
+            if state := self._states.get(provider):
+                state.requests[result] += 1
+                state.retries += attempt > 1
+
+    # The passes
+
+    def begins(self, provider: str) -> None:
+        """A pass begins now."""
+        with self._lock:
+            if state := self._states.get(provider):
+                state.view = replace(state.view, is_busy=True, begun=self._wall())
+
+    def tracked(self, provider: str, ledger: Ledger) -> None:
+        """MLflow has answered."""
+        with self._lock:
+            self._mlflow, self._mlflow_trouble = True, None
+            if (state := self._states.get(provider)) is None:
+                return
+            if ledger.is_complete:
+                state.ends = Counter(ledger.ends)
+            state.open = {
+                job_id: _opened(run)
+                for job_id, run in ledger.open.items()
+                if job_id not in state.vanished
+            }
+
+    def done(self, outcome: Outcome) -> None:
+        """Count what was written, and keep what is still open."""
+        plan, job_id = outcome.plan, outcome.job_id
+        with self._lock:
+            state = self._states.get(outcome.provider)
+            if state is None:
+                return
+            if isinstance(outcome.error, JobVanished):
+                state.vanished.add(job_id)
+                state.open.pop(job_id, None)
+            if plan is None:
+                return
+            state.points += len(plan.points)
+            before = _opened(outcome.run) if outcome.run else _Open(NEW_RUN_STATUS, 0)
+            status = plan.status or before.status
+            if plan.is_final and outcome.error is None:
+                state.open.pop(job_id, None)
+                state.ended_now[job_id] = status
+                return
+            newest = max((point.timestamp for point in plan.points), default=0)
+            # An archive that is not stored keeps the run from its final status.
+            status = before.status if outcome.error else status
+            state.open[job_id] = _Open(status, max(before.newest, newest))
+
+    def ended(self, report: Report, seconds: float) -> None:
+        """A pass is over; one that was asked to stop says nothing about anybody."""
+        stopped = report.stopped
+        with self._lock:
+            state = self._states.get(report.provider)
+            if state is None:
+                return
+            state.ends.update(state.ended_now.values())
+            state.ended_now.clear()
+            if isinstance(stopped, Stopped):
+                state.view = replace(state.view, is_busy=False)
+                return
+            is_up: bool | None = stopped is None
+            if isinstance(stopped, TrackingDown):
+                self._mlflow, self._mlflow_trouble = False, self._said(stopped)
+                is_up = state.view.is_up
+            state.view = self._after(state.view, report, seconds, is_up=is_up)
+
+    def due(self, provider: str, at: float) -> None:
+        """The next pass begins then."""
+        with self._lock:
+            if state := self._states.get(provider):
+                begun = state.view.begun
+                interval = None if begun is None else max(0.0, at - begun)
+                state.view = replace(state.view, due=at, interval=interval)
+
+    def _after(
+        self, view: ProviderView, report: Report, seconds: float, *, is_up: bool | None
+    ) -> ProviderView:
+        now = self._wall()
+        passes = list(view.passes)
+        passes[sum(seconds > limit for limit in BUCKETS)] += 1
+        failures = [
+            f"{self._redactor.line(job_id, 100)}: {self._said(error)}"
+            if job_id
+            else self._said(error)
+            for job_id, error in report.failures[:_SHOWN]
+        ]
+        return replace(
+            view,
+            is_up=is_up,
+            is_busy=False,
+            ended=now,
+            seconds=seconds,
+            succeeded=view.succeeded if report.stopped else now,
+            stopped=self._said(report.stopped) if report.stopped else None,
+            failures=tuple(failures),
+            failing=len(report.failures),
+            job_failures=view.job_failures + len(report.failures),
+            passes=tuple(passes),
+            pass_seconds=view.pass_seconds + seconds,
+        )
+
+    def _said(self, error: BridgeError) -> str:
+        return self._redactor.line(error.sentence)
+
+
+def _opened(run: RunState) -> _Open:
+    return _Open(run.status, max((moment for _, moment in run.newest.values()), default=0))

@@ -1,0 +1,61 @@
+"""What a running daemon says of itself, for other commands. Whatever else answers is no daemon."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from bridge.settings.daemon import Address
+
+_TIMEOUT: Final = 2.0
+"""Seconds."""
+_MOST: Final = 2**20
+"""Bytes."""
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to ask there, not to listen
+_Json = dict[str, object]
+
+
+class Pass(BaseModel):
+    """A pass; moments are Unix seconds."""
+
+    ended: float | None = None
+
+
+class Provider(BaseModel):
+    """What a daemon says of a provider."""
+
+    up: bool | None
+    last_pass: Pass
+    next_pass: float | None
+    stopped: str | None
+    failures: tuple[str, ...]
+    failing_jobs: int
+    lag_seconds: float | None
+
+
+class Daemon(BaseModel):
+    """What a daemon says of itself."""
+
+    now: float
+    providers: dict[str, Provider]
+
+
+def ask(listen: Address, wire: httpx.BaseTransport | None = None) -> tuple[Daemon, _Json] | None:
+    """What the daemon says that listens there, read and as it says it; ``None``: there is none."""
+    at = Address(_EVERYWHERE.get(listen.host, listen.host), listen.port)
+    try:
+        with (
+            httpx.Client(timeout=_TIMEOUT, trust_env=False, transport=wire) as client,
+            client.stream("GET", f"http://{at}/status.json") as reply,
+        ):
+            body = b""
+            for piece in reply.iter_bytes(2**16):
+                body += piece
+                if len(body) > _MOST:
+                    return None
+            document = httpx.Response(200, content=body).json()
+            return Daemon.model_validate(document), document
+    except (httpx.HTTPError, httpx.InvalidURL, ValidationError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""Find what no pass repairs by itself, and repair it if asked."""

@@ -1,0 +1,211 @@
+"""What is wrong with one provider's runs, models and versions, as far as MLflow alone tells.
+
+Each finding brings what mends it. Nothing is done here: a caller may only want to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Final, TypeVar
+
+from bridge.model import JobStatus
+from bridge.plan import tags
+from bridge.plan.ownership import resolve
+from bridge.plan.recorded import RunState
+from bridge.plan.repair import farewell
+from bridge.tracking import Tracking, Written
+from bridge.tracking.audit import MadeModel, MadeVersion
+from bridge.tracking.registry import ALIAS
+
+GIVE_UP: Final = "delete the unfinished one"
+"""What to do about a run if another one of its job has everything."""
+
+_Made = TypeVar("_Made", MadeModel, MadeVersion)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a pass does not heal."""
+
+    job_id: str
+    run_id: str
+    link: str
+    """Where it can be looked at."""
+    what: str
+    remedy: str
+    """What is to be done about it; for its user to do where ``mend`` does not."""
+    mend: Callable[[], None] | None = field(default=None, compare=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Survey:
+    """Of one provider. Remembers which runs it has seen, by their ids alone."""
+
+    tracking: Tracking
+    provider: str
+    experiment_ids: Sequence[str]
+    job_ids: tuple[str, ...] = ()
+    """Only of these jobs; empty: of all."""
+    _active: dict[str, bool] = field(default_factory=dict)
+    """By run id whether the run is there, and not in the trash."""
+
+    def runs(self) -> Iterator[Finding]:
+        """Several runs of one job."""
+        ledger = resolve(self._seen())
+        for run_id in [*ledger.losers, *ledger.rivals]:
+            run = self.tracking.run(run_id)
+            if run is None:
+                continue
+            carrier = ledger.run_ids[run.job_id]
+            is_lost = run_id in ledger.losers
+            yield Finding(
+                job_id=run.job_id,
+                run_id=run_id,
+                link=self.tracking.link(run.experiment_id, run_id),
+                what=f"{self._place(run)} carries the job that run {carrier} carries",
+                remedy="delete it" if is_lost else "delete the one that you do not want",
+                mend=partial(self.tracking.delete, [run_id]) if is_lost else None,
+            )
+        for job_id, finished in {
+            job_id: run_id for run_id, job_id in ledger.spares.items()
+        }.items():
+            run = ledger.open[job_id]
+            yield Finding(
+                job_id=job_id,
+                run_id=run.run_id,
+                link=self.tracking.link(run.experiment_id, run.run_id),
+                what=f"it is {run.status} although run {finished} has everything of its job",
+                remedy=GIVE_UP,
+                mend=partial(self._give_up, run.run_id),
+            )
+
+    def _give_up(self, run_id: str) -> None:
+        """Delete a run, unless it has everything by now: then the next pass deletes the other."""
+        run = self.tracking.run(run_id)
+        if run is not None and not run.is_final:
+            self.tracking.delete([run_id])
+
+    def _place(self, run: RunState) -> str:
+        whose = "a run" if run.is_ours else "a run that the bridge did not create"
+        return f"{whose} in {self.tracking.experiment_name(run.experiment_id)}"
+
+    def stranded(self, statuses: Mapping[str, JobStatus]) -> Iterator[Finding]:
+        """Open runs, whose jobs end without a word: their provider has ended its service.
+
+        Args:
+            statuses: what the provider's words mean.
+        """
+        for run in self._seen(only_open=True):
+            if run.is_deleted or run.is_final:
+                continue
+            plan = farewell(run, statuses.get(run.tags.get(tags.STATUS, "")))
+            yield Finding(
+                job_id=run.job_id,
+                run_id=run.run_id,
+                link=self.tracking.link(run.experiment_id, run.run_id),
+                what=f"it is {run.status} although its provider has ended the service",
+                remedy=f"set {plan.status}",
+                mend=partial(self.tracking.finish, Written.of(run), plan),
+            )
+
+    def models(self) -> Iterator[Finding]:
+        """Models of runs that are gone, and several of one name in a run."""
+        for run_id, found in groupby(self._models(), key=attrgetter("run_id")):
+            is_active = self._is_active(run_id)
+            models = sorted(found, key=attrgetter("model", "age"))
+            for first, *doubles in _groups(models, "model"):
+                for model in doubles if is_active else [first, *doubles]:
+                    which = "is there twice" if is_active else "has lost its run"
+                    yield Finding(
+                        job_id=model.job_id,
+                        run_id=run_id,
+                        link=self.tracking.link(
+                            model.experiment_id, page=f"models/{model.model_id}"
+                        ),
+                        what=f"model {model.model} {which}",
+                        remedy="delete the LoggedModel",
+                        mend=partial(self.tracking.delete_model, model.model_id),
+                    )
+
+    def versions(self) -> Iterator[Finding]:
+        """Registered versions of runs that are gone, several of one run, and wrong aliases."""
+        for name, found in groupby(self._versions(), key=attrgetter("name")):
+            versions = sorted(found, key=attrgetter("run_id", "number"))
+            lost = list(self._lost_versions(versions))
+            yield from lost
+            at, newest = self.tracking.alias(name)
+            # With a lost version its alias goes to where it belongs.
+            if at == newest or any(finding.mend for finding in lost):
+                continue
+            for version in versions:
+                if version.number == newest:
+                    yield self._of_version(
+                        version,
+                        f"the alias {ALIAS} of {name} is at {f'version {at}' if at else 'none'}",
+                        f"move it to version {newest}, whose job ended last",
+                        partial(self.tracking.move_alias, name),
+                    )
+
+    def _lost_versions(self, versions: list[MadeVersion]) -> Iterator[Finding]:
+        for first, *doubles in _groups(versions, "run_id"):
+            is_active = self._is_active(first.run_id)
+            for version in doubles if is_active else [first, *doubles]:
+                which = "is there twice" if is_active else "has lost its run"
+                aliases = self.tracking.users_aliases(version)
+                yield self._of_version(
+                    version,
+                    f"version {version.number} of {version.name} {which}",
+                    # Somebody may be calling it by that name.
+                    f"move your alias {', '.join(aliases)} first" if aliases else "delete it",
+                    None if aliases else partial(self.tracking.delete_version, version),
+                )
+
+    def _of_version(
+        self, version: MadeVersion, what: str, remedy: str, mend: Callable[[], None] | None
+    ) -> Finding:
+        return Finding(
+            job_id=version.job_id,
+            run_id=version.run_id,
+            link=self.tracking.registry_link(version.name, version.number),
+            what=what,
+            remedy=remedy,
+            mend=mend,
+        )
+
+    # What MLflow has
+
+    def _seen(self, *, only_open: bool = False) -> Iterator[RunState]:
+        for job_id in self._job_ids:
+            for run in self.tracking.runs(
+                self.experiment_ids, self.provider, job_id=job_id, only_open=only_open
+            ):
+                self._active[run.run_id] = not run.is_deleted
+                yield run
+
+    def _models(self) -> Iterator[MadeModel]:
+        for job_id in self._job_ids:
+            yield from self.tracking.made_models(self.experiment_ids, self.provider, job_id)
+
+    def _versions(self) -> Iterator[MadeVersion]:
+        for job_id in self._job_ids:
+            yield from self.tracking.made_versions(self.provider, job_id)
+
+    @property
+    def _job_ids(self) -> tuple[str | None, ...]:
+        return self.job_ids or (None,)
+
+    def _is_active(self, run_id: str) -> bool:
+        if run_id not in self._active:
+            run = self.tracking.run(run_id) if run_id else None
+            self._active[run_id] = run is not None and not run.is_deleted
+        return self._active[run_id]
+
+
+def _groups(made: Iterable[_Made], attribute: str) -> Iterator[list[_Made]]:
+    """What has the same attribute, from a list that is sorted by it."""
+    for _, same in groupby(made, key=attrgetter(attribute)):
+        yield list(same)

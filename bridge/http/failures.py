@@ -1,0 +1,141 @@
+"""What it means that a request failed: one of ``bridge.errors``, with a sentence and a remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+import httpx
+
+from bridge import errors
+from bridge.http.transports import TooLarge, error_object, is_quota
+from bridge.redaction import Redactor
+from bridge.text import one_line
+
+_ENDED: Final = frozenset({"training_not_available"})
+"""Error codes that say that an account has no fine-tuning any more."""
+_FAREWELL: Final = re.compile(
+    r"\b(deprecated|discontinued|decommissioned|retired|sunset|withdrawn|shut down)\b"
+    r"|\bno longer (available|supported|offered)\b",
+    re.IGNORECASE,
+)
+"""Words with which services end."""
+_STAYS: Final = "What MLflow holds stays, and ftbridge run asks once a day"
+_WITHDRAWN: Final = f"{_STAYS}; to end that, remove the provider from the configuration"
+
+
+def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError:
+    """The error that no reply, or only part of one, stands for."""
+    if isinstance(error, TooLarge):
+        return errors.BadReply(f"{base_url} sent {error}", "No API does that: check base_url")
+    if isinstance(error, httpx.DecodingError):
+        return errors.BadReply(f"{base_url} sent incomplete JSON at every attempt")
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text shows the header, and that may be the key.
+        return errors.Refused(
+            f"A request to {base_url} cannot be sent: a header is malformed",
+            "Check api_key and headers for characters that do not belong there",
+        )
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return errors.Refused(f"{one_line(base_url)} is not a web address", "Correct base_url")
+    why = one_line(str(error), 120) or type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return errors.Unreachable(
+            f"{base_url} cannot be reached ({why})",
+            "Check base_url, the network and the provider's status page",
+        )
+    return errors.NoAnswer(
+        f"{base_url} gave no complete answer at any attempt ({why})",
+        "The next pass tries again; if it persists, see the provider's status page",
+    )
+
+
+def failed(
+    response: httpx.Response, path: str, redactor: Redactor, *, is_entry: bool = False
+) -> errors.ProviderError:
+    """The error that a reply with a failing status stands for.
+
+    Args:
+        response: the reply.
+        path: what was asked for.
+        redactor: masks the secrets in the server's words.
+        is_entry: whether the service begins at ``path``: without it there is none at all.
+    """
+    detail = _detail(response, redactor)
+    said = f": {detail}" if detail else ""
+    ended = _ended(response, said, is_entry=is_entry)
+    return ended or _refused(response, path, said, is_entry=is_entry)
+
+
+def _detail(response: httpx.Response, redactor: Redactor) -> str:
+    """The provider's own words on an error, on one line; empty where it has none."""
+    error = error_object(response)
+    said = error.get("message") or error.get("detail") or error.get("error") or ""
+    # Masked again: what was escaped twice in the body is readable only now.
+    return redactor.line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+
+
+def _ended(response: httpx.Response, said: str, *, is_entry: bool) -> errors.Withdrawn | None:
+    """The error that says that there is no such service any more, if this is one."""
+    host = response.request.url.host
+    match response.status_code:
+        # Of one job or file the status and such words mean that alone.
+        case 410 if is_entry:
+            return errors.Withdrawn(f"{host} has withdrawn this service (410){said}", _WITHDRAWN)
+        case 403 if str(error_object(response).get("code")) in _ENDED:
+            return errors.Withdrawn(
+                f"{host} no longer offers fine-tuning to this account (403){said}", _WITHDRAWN
+            )
+        case 400 | 403 | 422 as status if is_entry and _FAREWELL.search(said):
+            return errors.Withdrawn(
+                f"{host} no longer offers this service ({status}){said}", _WITHDRAWN
+            )
+    return None
+
+
+def _refused(
+    response: httpx.Response, path: str, said: str, *, is_entry: bool
+) -> errors.ProviderError:
+    status = response.status_code
+    host = response.request.url.host
+    request_id = response.headers.get("x-request-id")
+    # Not in the sentence: it differs each time, and the sentence is what is said once.
+    support = f"; ask the provider about request {one_line(request_id, 64)}" if request_id else ""
+    asked = f"{host} answered {status} to {one_line(path, 120)}"
+    match status:
+        case 401:
+            return errors.Unauthorized(
+                f"{host} refused the API key (401){said}",
+                "Check api_key: it may be mistyped, revoked, or of another account",
+            )
+        case 403:
+            return errors.Forbidden(
+                f"{host} does not permit this (403){said}",
+                "Give the key read permission for fine-tuning, or use the key of the right project",
+            )
+        case 404 if is_entry:
+            return errors.NoService(
+                f"{asked}: no fine-tuning is offered there{said}",
+                f"Check base_url; if it was right before, the service is withdrawn. {_STAYS}",
+            )
+        case 404 | 410:
+            return errors.NotFound(
+                f"{asked}{said}", "Check base_url, and whether the provider still has it"
+            )
+        case 405 | 501:
+            return errors.NotOffered(f"{asked}{said}", f"Check base_url{support}")
+        case 429 if is_quota(response):
+            return errors.QuotaExhausted(
+                f"The quota at {host} is exhausted (429){said}", "Top up the account"
+            )
+        case 429:
+            return errors.Throttled(
+                f"{host} limits the rate of requests (429){said}", "The next pass goes on from here"
+            )
+        case _ if response.is_server_error:
+            return errors.ServerFailed(
+                f"{asked} at every attempt{said}", f"Try again later{support}"
+            )
+        case _:
+            return errors.Refused(f"{asked}{said}", f"Check base_url{support}")

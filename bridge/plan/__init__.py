@@ -1,0 +1,1 @@
+"""The decision, pure: a snapshot and a recorded run in, a plan out."""

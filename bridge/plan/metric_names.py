@@ -1,0 +1,203 @@
+"""The names of metrics and params: the provider's own, or those that local trainers use. Pure.
+
+Charts in MLflow lie on one another only where the names are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from bridge.model import Meaning
+from bridge.text import one_line
+
+LONGEST_NAME: Final = 250
+"""Characters of a name that MLflow keeps."""
+_ALLOWED_NAME: Final = re.compile(r"[\w.\- /:]+")
+
+PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
+    "provider": {},
+    # transformers.Trainer, and TRL, Axolotl, Unsloth, LLaMA-Factory on top of it. The loss of a
+    # step is `loss`: their `train_loss` is one average, logged when training has ended.
+    "huggingface": {
+        Meaning.TRAIN_LOSS: "loss",
+        Meaning.VALID_LOSS: "eval_loss",
+        Meaning.BATCH_VALID_LOSS: "eval_batch_loss",
+        Meaning.TRAIN_ACCURACY: "mean_token_accuracy",
+        Meaning.VALID_ACCURACY: "eval_mean_token_accuracy",
+        Meaning.BATCH_VALID_ACCURACY: "eval_batch_mean_token_accuracy",
+        Meaning.EPOCHS: "num_train_epochs",
+        Meaning.STEPS: "max_steps",
+        Meaning.BATCH_SIZE: "per_device_train_batch_size",
+        Meaning.WARMUP: "warmup_ratio",
+    },
+    "lightning": {
+        Meaning.TRAIN_LOSS: "train_loss",
+        Meaning.VALID_LOSS: "val_loss",
+        Meaning.BATCH_VALID_LOSS: "val_batch_loss",
+        Meaning.EPOCHS: "max_epochs",
+        Meaning.STEPS: "max_steps",
+    },
+    # Its max_steps_per_epoch is a limit within an epoch, not how many steps there are.
+    "torchtune": {
+        Meaning.TRAIN_LOSS: "loss",
+        Meaning.VALID_LOSS: "val_loss",
+        Meaning.BATCH_VALID_LOSS: "val_batch_loss",
+        Meaning.EPOCHS: "epochs",
+        Meaning.BATCH_SIZE: "batch_size",
+    },
+}
+
+_EPOCH: Final[Mapping[str, str]] = {"huggingface": "epoch"}
+"""What a preset's trainer calls the epoch that a step is in, where it logs one with every step."""
+_OF_PARAMS: Final = frozenset({Meaning.EPOCHS, Meaning.STEPS, Meaning.BATCH_SIZE, Meaning.WARMUP})
+_KEPT: Final = frozenset({Meaning.BATCH_SIZE})
+"""Logged under the provider's name too: a hosted batch is the whole, not one device's share."""
+_WITH_AVERAGE: Final = frozenset({"loss", "train_runtime"})
+"""Beside either of these ``train_loss`` is the average that transformers logs at the end."""
+
+Names = Mapping[str, tuple[str, ...]]
+"""By a provider's name all names in MLflow; a name that is missing stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """From one provider's names to MLflow's."""
+
+    metric_names: Names = field(default_factory=dict)
+    """One name each."""
+    param_names: Names = field(default_factory=dict)
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
+    """What the provider's names stand for."""
+    label: str = "provider"
+    """The preset, or the mapping as compact JSON: fit for a tag, and for ``from_label``."""
+    epoch: str | None = None
+    """The metric that tells the epoch of a step; ``None``: it is not logged."""
+
+    @classmethod
+    def of(cls, wanted: str | Mapping[str, str], meanings: Mapping[str, Meaning]) -> Vocabulary:
+        """The names of a preset, or of a mapping from a provider's names, for one provider."""
+        if not isinstance(wanted, str):
+            names = {name: (renamed,) for name, renamed in wanted.items()}
+            label = json.dumps(dict(wanted), sort_keys=True, separators=(",", ":"))
+            return cls(names, names, dict(meanings), label)
+        preset = PRESETS[wanted]
+        known = {name: what for name, what in meanings.items() if what in preset}
+        return cls(
+            metric_names={
+                name: (preset[what],) for name, what in known.items() if what not in _OF_PARAMS
+            },
+            param_names={
+                name: _once(preset[what], *([name] if what in _KEPT else []))
+                for name, what in known.items()
+                if what in _OF_PARAMS
+            },
+            meanings=dict(meanings),
+            label=wanted,
+            epoch=_EPOCH.get(wanted),
+        )
+
+    @classmethod
+    def from_label(cls, label: str, meanings: Mapping[str, Meaning]) -> Vocabulary:
+        """The vocabulary with this label.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if label in PRESETS:
+            return cls.of(label, meanings)
+        try:
+            found = json.loads(label)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or not all(
+            isinstance(name, str) and is_allowed_name(name) for name in found.values()
+        ):
+            raise ValueError(f"{one_line(label, 100)!r} names no vocabulary")
+        return cls.of(found, meanings)
+
+    def metric(self, name: str) -> str:
+        """What MLflow calls the provider's metric ``name``."""
+        return self.metric_names.get(name, (name,))[0]
+
+    def params(self, name: str) -> tuple[str, ...]:
+        """All names under which MLflow has the provider's param ``name``."""
+        return self.param_names.get(name, (name,))
+
+    def named(self, meaning: Meaning) -> tuple[str, ...]:
+        """The provider's names for ``meaning``."""
+        return tuple(name for name, what in self.meanings.items() if what is meaning)
+
+
+def epoch_of(step: int, total_steps: int | None, epochs: float | None) -> float | None:
+    """How often the training set has been gone through after ``step``; ``None``: unknown."""
+    if total_steps is None or epochs is None or not (math.isfinite(epochs) and epochs > 0):
+        return None
+    if total_steps <= 0 or not 0 <= step <= total_steps:
+        return None
+    return round(step / total_steps * epochs, 4)
+
+
+def shared_charts(vocabulary: Vocabulary, runs: Sequence[frozenset[str]]) -> Counter[str]:
+    """The metrics that local runs share with a provider's jobs, and how many runs share each.
+
+    Args:
+        vocabulary: the names that the provider's metrics get.
+        runs: the names of each local run's metrics.
+    """
+    hosted = {
+        vocabulary.metric(name)
+        for name, what in vocabulary.meanings.items()
+        if what not in _OF_PARAMS
+    }
+    training = {vocabulary.metric(name) for name in vocabulary.named(Meaning.TRAIN_LOSS)}
+    shared: Counter[str] = Counter()
+    for run in runs:
+        curves = run - {"train_loss"} if run & _WITH_AVERAGE else run
+        # Without the curve of the training, a name such as eval_loss may be a single result.
+        if curves & training:
+            shared.update(curves & hosted)
+    return shared
+
+
+def closest_preset(
+    neighbours: Sequence[tuple[Vocabulary, Sequence[frozenset[str]]]],
+) -> str | None:
+    """The preset that puts more on shared charts than the present names; ``None``: none does.
+
+    Args:
+        neighbours: of each provider the present names, and of each local run beside its jobs the
+            names of the run's metrics.
+    """
+
+    def shared(preset: str | None) -> int:
+        return sum(
+            shared_charts(
+                Vocabulary.of(preset, vocabulary.meanings) if preset else vocabulary, runs
+            ).total()
+            for vocabulary, runs in neighbours
+        )
+
+    best = max(PRESETS, key=shared)
+    return best if shared(best) > shared(None) else None
+
+
+def is_allowed_name(name: str) -> bool:
+    """Whether MLflow accepts ``name`` for a metric or a param."""
+    return (
+        len(name) <= LONGEST_NAME
+        and _ALLOWED_NAME.fullmatch(name) is not None
+        and posixpath.normpath(name) == name
+        and not name.startswith(("/", ".."))
+        and name != "."
+    )
+
+
+def _once(*names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,170 @@
+"""The models that a job leaves at its provider: its usable checkpoints, and its result. Pure.
+
+Each becomes a LoggedModel in MLflow, so that a search over their metrics finds the best one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.model import Meaning, Snapshot
+from bridge.plan.metric_names import Vocabulary
+from bridge.text import clean, one_line
+
+_STEP_DIGITS: Final = 6
+"""Names sort by step up to this many digits."""
+_LONGEST_LABEL: Final = 100
+_LONGEST_PARAM: Final = 500
+NAME_FIELDS: Final = ("provider", "suffix", "base_model")
+"""What the name of a registered model can be made of."""
+_NOT_REGISTERED: Final = re.compile(r"[/:\s'\"]+")
+_FORBIDDEN: Final = re.compile(r"[/:.%\"'\s]+")
+"""What MLflow does not have in the name of a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedModel:
+    """A model that can be called at the provider, and where its metrics are in the run."""
+
+    model: str
+    """Its full name there; also what makes it one and the same."""
+    name: str
+    """In MLflow, which forbids some characters of the full name."""
+    step: int
+    metrics: tuple[tuple[str, int], ...]
+    """MLflow's metric name and step of each of its measurements."""
+    about: Mapping[str, str]
+    """What is known of it; for params, which the UI shows, and for tags, which can be searched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """A job's result as a version of a registered model."""
+
+    name: str
+    """The registered model's."""
+    model: str
+    """The full name of the job's result at its provider."""
+    source: str
+    """Its address, as MLflow writes those of hosted models: ``openai:/ft:gpt-...``."""
+    at: int
+    """When the job ended, Unix milliseconds: the alias points at the newest."""
+
+
+def hosted_models(
+    provider: str, snapshot: Snapshot, steps: Mapping[str, Collection[int]]
+) -> tuple[HostedModel, ...]:
+    """The job's models by ascending step.
+
+    Args:
+        provider: the provider's name in the configuration.
+        snapshot: what the provider says.
+        steps: by MLflow's metric name the steps that are, or are about to be, logged.
+    """
+    job = snapshot.job
+    models = {
+        model: HostedModel(
+            model=model,
+            name=_name(snapshot, checkpoint.step),
+            step=checkpoint.step,
+            # Not the checkpoint's own alone: the step's event may tell more than it does.
+            metrics=tuple(
+                (name, checkpoint.step) for name in sorted(steps) if checkpoint.step in steps[name]
+            ),
+            about=_about(provider, snapshot, model, checkpoint.step, checkpoint.id),
+        )
+        for checkpoint in snapshot.checkpoints
+        if (model := _full_name(checkpoint.model))
+    }
+    result = _full_name(job.fine_tuned_model)
+    if result and job.status.is_final and result not in models:
+        # Its provider gives checkpoints no names, or no longer shows them.
+        newest = {name: max(logged) for name, logged in steps.items() if logged}
+        step = max(newest.values(), default=0)
+        models[result] = HostedModel(
+            model=result,
+            name=_name(snapshot, step),
+            step=step,
+            metrics=tuple(sorted(newest.items())),
+            about=_about(provider, snapshot, result, step, None),
+        )
+    return tuple(sorted(models.values(), key=lambda model: model.step))
+
+
+def best_model(snapshot: Snapshot, vocabulary: Vocabulary) -> str | None:
+    """The checkpoint with the lowest validation loss; without any, the lowest training loss."""
+    for meaning in (Meaning.VALID_LOSS, Meaning.BATCH_VALID_LOSS, Meaning.TRAIN_LOSS):
+        losses = [
+            (checkpoint.metrics[name], -checkpoint.step, checkpoint.model)
+            for checkpoint in snapshot.checkpoints
+            for name in vocabulary.named(meaning)
+            if checkpoint.model and name in checkpoint.metrics
+        ]
+        if losses:
+            return min(losses)[2]
+    return None
+
+
+def registration_of(
+    template: str | None, provider: str, kind: str, snapshot: Snapshot
+) -> Registration | None:
+    """The registration of a job's result; ``None`` without a template or a result.
+
+    Args:
+        template: with the fields of ``NAME_FIELDS`` in braces.
+        provider: the provider's name in the configuration.
+        kind: the provider's type.
+        snapshot: what the provider says.
+    """
+    job = snapshot.job
+    model = _full_name(job.fine_tuned_model)
+    if template is None or not model:
+        return None
+    values = {
+        "provider": provider,
+        "suffix": job.suffix or job.base_model or provider,
+        "base_model": job.base_model or provider,
+    }
+    name = template.format(
+        **{key: one_line(value, _LONGEST_LABEL) for key, value in values.items()}
+    )
+    return Registration(
+        name=_NOT_REGISTERED.sub("-", name).strip("-.") or "model",
+        model=model,
+        source=f"{kind}:/{model}",
+        at=job.finished_at or job.created_at or 0,
+    )
+
+
+def label_of(snapshot: Snapshot) -> str:
+    """A short name of what a job makes: the suffix its owner gave it, else its id."""
+    suffix = one_line(snapshot.job.suffix or "", _LONGEST_LABEL).strip()
+    return suffix or snapshot.job.id[:_LONGEST_LABEL]
+
+
+def _full_name(model: str | None) -> str:
+    """A model's name as it is told apart by: the tags that it is found by hold no more."""
+    return clean(model or "", _LONGEST_PARAM)
+
+
+def _name(snapshot: Snapshot, step: int) -> str:
+    label = _FORBIDDEN.sub("-", label_of(snapshot)).strip("-") or "model"
+    return f"{label}-step-{step:0{_STEP_DIGITS}d}"
+
+
+def _about(
+    provider: str, snapshot: Snapshot, model: str, step: int, checkpoint_id: str | None
+) -> dict[str, str]:
+    def parts() -> Iterator[tuple[str, str | None]]:
+        yield "fine_tuned_model", model
+        yield "fine_tuning_provider", provider
+        yield "fine_tuning_job_id", snapshot.job.id
+        yield "fine_tuning_checkpoint_id", checkpoint_id
+        yield "fine_tuning_step", str(step)
+        yield "base_model", snapshot.job.base_model
+
+    known = {key: clean(value or "", _LONGEST_PARAM) for key, value in parts()}
+    return {key: value for key, value in known.items() if value}

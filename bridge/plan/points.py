@@ -1,0 +1,116 @@
+"""Which points of a look at a job are new, and when they were measured. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+from bridge.model import CurvePoint, MetricPoint, Snapshot
+from bridge.plan.metric_names import Vocabulary, epoch_of, is_allowed_name
+from bridge.text import clean
+
+CLOCK_SKEW: Final = 24 * 3_600_000
+"""Milliseconds. A time further ahead than this is not a time."""
+
+
+def is_time(timestamp: int | None, now: int) -> bool:
+    """Whether ``timestamp`` can be believed at ``now``, both Unix milliseconds."""
+    return timestamp is not None and 0 < timestamp <= now + CLOCK_SKEW
+
+
+def times(snapshot: Snapshot, now: int) -> list[int]:
+    """Every credible moment that the provider tells of the job."""
+    job = snapshot.job
+    told = [job.created_at, job.finished_at]
+    told += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
+    told += [point.created_at for point in snapshot.curve]
+    return [time for time in told if time is not None and is_time(time, now)]
+
+
+def metric_names(snapshot: Snapshot, vocabulary: Vocabulary) -> set[str]:
+    """What MLflow calls the metrics that a snapshot tells of."""
+    told = {vocabulary.metric(point.name) for point in _all_points(snapshot)}
+    return told | ({vocabulary.epoch} if vocabulary.epoch else set())
+
+
+def new_points(
+    snapshot: Snapshot,
+    vocabulary: Vocabulary,
+    has: Callable[[str, int], bool],
+    skipped: list[str],
+    *,
+    fallback: int,
+    now: int,
+) -> Iterator[MetricPoint]:
+    """One point for each metric and step that MLflow does not have, by ascending step.
+
+    Args:
+        snapshot: all points that the provider tells.
+        vocabulary: the names that metrics get.
+        has: whether MLflow has a metric, by its name there, at a step.
+        skipped: takes a sentence for each kind of point that is left out or mended.
+        fallback: the time of points that have none, Unix milliseconds.
+        now: Unix milliseconds.
+    """
+    chosen: dict[tuple[int, str], MetricPoint] = {}
+    refused: set[str] = set()
+    untimed: set[int] = set()
+    for point in _all_points(snapshot):
+        name = vocabulary.metric(point.name)
+        if not is_allowed_name(name):
+            refused.add(name)
+            continue
+        if (point.step, name) in chosen or has(name, point.step):
+            continue
+        timestamp = point.created_at
+        if timestamp is None or not is_time(timestamp, now):
+            untimed.add(point.step)
+            # The start is recorded, so it is the same in every later look.
+            timestamp = fallback
+        chosen[point.step, name] = MetricPoint(name, point.step, point.value, timestamp)
+    skipped += [
+        f"metric {clean(name, 100)!r} has a name that MLflow refuses" for name in sorted(refused)
+    ]
+    if untimed:
+        skipped.append(
+            f"the time of step {min(untimed)} is missing or in the future"
+            f"{f' (and of {len(untimed) - 1} more)' if len(untimed) > 1 else ''}:"
+            " logged at the job's start"
+        )
+    chosen |= _epochs(snapshot, vocabulary, chosen.keys(), has, now)
+    for key in sorted(chosen):
+        yield chosen[key]
+
+
+def _epochs(
+    snapshot: Snapshot,
+    vocabulary: Vocabulary,
+    chosen: Collection[tuple[int, str]],
+    has: Callable[[str, int], bool],
+    now: int,
+) -> dict[tuple[int, str], MetricPoint]:
+    """The epoch at each new step: an axis on which hosted and local runs can be compared."""
+    name = vocabulary.epoch
+    if name is None:
+        return {}
+    moments: dict[int, int] = {}
+    for point in _all_points(snapshot):
+        if point.created_at is not None and is_time(point.created_at, now):
+            # Of all its points, so that it is the same if some of them are logged already.
+            moments[point.step] = min(point.created_at, moments.get(point.step, point.created_at))
+    job = snapshot.job
+    return {
+        (step, name): MetricPoint(name, step, epoch, moments[step])
+        for step in {step for step, _ in chosen} & moments.keys()
+        if (epoch := epoch_of(step, job.total_steps, job.epochs)) is not None
+        and (step, name) not in chosen
+        and not has(name, step)
+    }
+
+
+def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
+    """Checkpoints before the curve: where both have a point, theirs counts."""
+    for checkpoint in snapshot.checkpoints:
+        for name, value in checkpoint.metrics.items():
+            yield CurvePoint(name, checkpoint.step, value, checkpoint.created_at)
+    yield from snapshot.curve

@@ -1,0 +1,118 @@
+"""Which experiment a job belongs to, and which run its owner has made for it. Pure.
+
+A job's own metadata comes first, then the configuration's routes, the first that fits, then the
+provider's experiment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from bridge.model import Job
+from bridge.text import clean
+
+EXPERIMENT_KEY: Final = "mlflow_experiment"
+RUN_KEY: Final = "mlflow_run_id"
+PARENT_KEY: Final = "mlflow_parent_run_id"
+
+_RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
+_LONGEST_EXPERIMENT: Final = 250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Jobs that fit all patterns belong to an experiment. Patterns are those of a shell."""
+
+    experiment: str
+    provider: str = "*"
+    base_model: str = "*"
+    suffix: str = "*"
+
+    def fits(self, provider: str, job: Job) -> bool:
+        """Whether a job goes this way."""
+        return (
+            fnmatchcase(provider, self.provider)
+            and fnmatchcase(job.base_model or "", self.base_model)
+            and fnmatchcase(job.suffix or "", self.suffix)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a job's run is, or is to be."""
+
+    experiment: str
+    run_id: str | None = None
+    """The run that the job's owner made for it."""
+    parent_run_id: str | None = None
+    refused: tuple[str, ...] = ()
+    """Wishes of the job's metadata that are not followed, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """The routes of one provider's jobs."""
+
+    provider: str
+    experiment: str
+    """Where jobs go that no rule is for."""
+    rules: tuple[Rule, ...] = ()
+    open_to_jobs: tuple[str, ...] = ()
+    """Patterns of the experiments, beside the configured ones, that a job's metadata may name or
+    whose runs it may continue."""
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Every experiment that the configuration itself names for this provider."""
+        ruled = (
+            rule.experiment for rule in self.rules if fnmatchcase(self.provider, rule.provider)
+        )
+        return tuple(dict.fromkeys([self.experiment, *ruled]))
+
+    def is_open(self, experiment: str) -> bool:
+        """Whether a job's metadata may name this experiment."""
+        return any(fnmatchcase(experiment, pattern) for pattern in self.open_to_jobs)
+
+    def route(self, job: Job) -> Route:
+        """The way of one job."""
+        refused: list[str] = []
+        return Route(
+            experiment=self._wanted(job, refused) or self._ruled(job),
+            run_id=_run_id(job, RUN_KEY, refused),
+            parent_run_id=_run_id(job, PARENT_KEY, refused),
+            refused=tuple(refused),
+        )
+
+    def _wanted(self, job: Job, refused: list[str]) -> str | None:
+        wanted = job.metadata.get(EXPERIMENT_KEY)
+        if not wanted or wanted in self.experiments:
+            return wanted or None
+        shown = clean(wanted, 100)
+        if clean(wanted, _LONGEST_EXPERIMENT) != wanted or not wanted.strip():
+            refused.append(f"its metadata {EXPERIMENT_KEY} {shown!r} is no name of an experiment")
+        elif not self.is_open(wanted):
+            refused.append(
+                f"its metadata {EXPERIMENT_KEY} names {shown!r}, which mlflow.open_to_jobs does not"
+                " allow"
+            )
+        else:
+            return wanted
+        return None
+
+    def _ruled(self, job: Job) -> str:
+        fitting: Iterable[str] = (r.experiment for r in self.rules if r.fits(self.provider, job))
+        return next(iter(fitting), self.experiment)
+
+
+def _run_id(job: Job, key: str, refused: list[str]) -> str | None:
+    wanted = job.metadata.get(key)
+    if not wanted:
+        return None
+    if _RUN_ID.fullmatch(wanted) is None:
+        refused.append(f"its metadata {key} {clean(wanted, 100)!r} is no run id")
+        return None
+    return wanted

@@ -1,0 +1,192 @@
+"""The tags of a run, and who may change them. Pure.
+
+The names are plain, so that MLflow's searches need no quoting. A tag is absent while its value is
+unknown, and once written never removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from bridge.model import Snapshot
+from bridge.plan.description import Lineage, note
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.models import best_model
+from bridge.text import clean
+
+PROVIDER: Final = "fine_tuning_provider"
+JOB: Final = "fine_tuning_job_id"
+STATUS: Final = "fine_tuning_status"
+MODEL: Final = "fine_tuned_model"
+BASE_MODEL: Final = "base_model"
+ERROR: Final = "fine_tuning_error"
+CHECKPOINT: Final = "fine_tuned_model_checkpoint"
+BEST_CHECKPOINT: Final = "fine_tuned_model_best_checkpoint"
+MADE_MODELS: Final = (MODEL, CHECKPOINT, BEST_CHECKPOINT)
+"""Those that name what other jobs may start from."""
+STARTED: Final = "fine_tuning_started_at"
+SHUTDOWN: Final = "fine_tuned_model_shutdown"
+"""The day on which the provider shuts the model down."""
+METRIC_NAMES: Final = "fine_tuning_metric_names"
+"""The vocabulary that a run's metrics are logged under."""
+FROM_RUN: Final = "fine_tuned_from_run"
+INTO_RUNS: Final = "fine_tuned_into_runs"
+
+BRIDGE: Final = "fine_tuning_bridge"
+"""What the bridge has to do with a run."""
+OWNED: Final = "ftbridge"
+"""It created the run; it deletes no others."""
+ADOPTED: Final = "adopted"
+"""It continues a run that a user created; the run's status does not say whether it is complete."""
+COMPLETED: Final = "adopted, complete"
+
+CLAIM: Final = "fine_tuning_job"
+"""A param of a user's run: the job that continues it. Unlike a tag, MLflow never changes it."""
+
+NOTE: Final = "mlflow.note.content"
+NOTE_DIGEST: Final = "fine_tuning_note"
+"""Tells a note that the bridge wrote from one that a user has edited."""
+PARENT: Final = "mlflow.parentRunId"
+
+_PLAIN: Final = frozenset({BASE_MODEL, MODEL, "trained_tokens"})
+"""A user's run may have these already, and keeps them. A job's own do not change once known."""
+_LONGEST: Final = 5000
+"""Characters; MLflow would cut longer ones without a word."""
+_LONGEST_ERROR: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belonging:
+    """Whose a run is."""
+
+    is_new: bool
+    """It is about to be created."""
+    is_adopted: bool
+    parent_run_id: str | None = None
+
+
+def job_tags(
+    provider: str,
+    snapshot: Snapshot,
+    vocabulary: Vocabulary,
+    known: Mapping[str, str],
+    belonging: Belonging,
+) -> dict[str, str]:
+    """The tags that a run is to have; those that it has already are left out.
+
+    Args:
+        provider: the provider's name in the configuration.
+        snapshot: what the provider says.
+        vocabulary: the names that metrics get.
+        known: the tags that the run has.
+        belonging: whose the run is.
+    """
+    wanted = {
+        name: text
+        for name, value in _facts(provider, snapshot, vocabulary)
+        if value is not None and (text := clean(str(value), _LONGEST))
+    }
+    # What is logged under old names stays to be renamed, also if others are wanted now; and a
+    # later look may see only when a paused job was started again.
+    for name in (METRIC_NAMES, STARTED):
+        if name in known:
+            wanted.pop(name, None)
+    if belonging.is_new:
+        wanted |= dict(_origin(provider, snapshot, belonging.parent_run_id))
+    if belonging.is_adopted:
+        wanted = {name: wanted[name] for name in wanted if not (name in _PLAIN and name in known)}
+        wanted[BRIDGE] = known.get(BRIDGE, ADOPTED)
+    text = note(
+        provider,
+        snapshot,
+        started_at=_started_at(snapshot, known),
+        best=wanted.get(BEST_CHECKPOINT),
+        lineage=lineage_of(known),
+        metric=vocabulary.metric,
+    )
+    return {
+        name: value
+        for name, value in (wanted | note_tags(text, known)).items()
+        if known.get(name) != value
+    }
+
+
+def note_tags(text: str, known: Mapping[str, str]) -> dict[str, str]:
+    """``text`` as a run's note; nothing where a user has written or removed it."""
+    current = known.get(NOTE)
+    is_ours = (
+        NOTE_DIGEST not in known if current is None else known.get(NOTE_DIGEST) == _digest(current)
+    )
+    return {NOTE: text, NOTE_DIGEST: _digest(text)} if is_ours else {}
+
+
+def lineage_of(known: Mapping[str, str]) -> Lineage:
+    """The runs that a run's tags link it to."""
+    children = known.get(INTO_RUNS, "")
+    return Lineage(known.get(FROM_RUN), tuple(filter(None, children.split(","))))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _facts(
+    provider: str, snapshot: Snapshot, vocabulary: Vocabulary
+) -> Iterator[tuple[str, str | int | None]]:
+    job = snapshot.job
+    newest = snapshot.newest_checkpoint
+    yield PROVIDER, provider
+    yield JOB, job.id
+    yield STATUS, job.provider_status
+    yield BASE_MODEL, job.base_model
+    yield MODEL, job.fine_tuned_model
+    yield CHECKPOINT, newest.model if newest else None
+    yield BEST_CHECKPOINT, best_model(snapshot, vocabulary)
+    yield "trained_tokens", job.trained_tokens
+    yield STARTED, _written(job.started_at)
+    yield SHUTDOWN, day(job.model_shutdown)
+    yield ERROR, clean(job.error, _LONGEST_ERROR) if job.error else None
+    yield METRIC_NAMES, vocabulary.label
+
+
+def _origin(
+    provider: str, snapshot: Snapshot, parent_run_id: str | None
+) -> Iterator[tuple[str, str]]:
+    """What only a run's creator says of it."""
+    yield BRIDGE, OWNED
+    yield "mlflow.user", OWNED
+    yield "mlflow.source.type", "JOB"
+    yield "mlflow.source.name", clean(f"{provider} {snapshot.job.id}", _LONGEST)
+    if parent_run_id:
+        yield PARENT, parent_run_id
+
+
+def day(moment: int | None) -> str | None:
+    """The date of Unix milliseconds, as ISO 8601 has it."""
+    written = _written(moment)
+    return written and written.split("T")[0]
+
+
+def _written(moment: int | None) -> str | None:
+    """Unix milliseconds as ISO 8601, to the second."""
+    if moment is None:
+        return None
+    try:
+        return datetime.fromtimestamp(moment // 1000, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _started_at(snapshot: Snapshot, known: Mapping[str, str]) -> int | None:
+    """When training began: later looks no longer read so far back, or see a resumption."""
+    written = known.get(STARTED) or _written(snapshot.job.started_at)
+    if written is None:
+        return None
+    try:
+        return int(datetime.fromisoformat(written).timestamp() * 1000)
+    except ValueError:
+        return None

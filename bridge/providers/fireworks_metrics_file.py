@@ -1,0 +1,142 @@
+"""A file with the metrics of each step, in one of the two forms that trainers write.
+
+JSON lines: an object for each look at a step, its metrics beside the step or under ``data``; a step
+may have several. Or CSV: a header with a column for the step. What is neither is not guessed at.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bridge.model import numbers
+from bridge.providers.records import is_step, milliseconds, moment
+
+_STEP: Final = ("step", "global_step")
+"""What the step is called; of several the first counts. It may have a prefix, as ``train/step``."""
+_AXES: Final = frozenset({*_STEP, "epoch", "timestamp", "total_steps", "max_steps"})
+"""Numbers that say where a row lies, not how the training went; with a prefix or without."""
+_TIME: Final = "timestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured at a step, and when if that is told; Unix milliseconds."""
+
+    step: int
+    metrics: Mapping[str, float]
+    at: int | None
+
+
+def form(body: bytes) -> Literal["jsonl", "csv"] | None:
+    """Which of the two it is, by its first line."""
+    first = body.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n", 1)[0]
+    if _has_step(_loaded(first)):
+        return "jsonl"
+    try:
+        columns = _table(first).fieldnames or ()
+    except csv.Error:
+        return None
+    return "csv" if _step_name(columns) is not None else None
+
+
+def rows(body: bytes, skipped: list[str]) -> list[Row]:
+    """The rows by ascending step, in the file's order within one; none if it has neither form.
+
+    ``skipped`` takes a sentence for what cannot be read.
+    """
+    kind = form(body)
+    lines = list(_json_lines(body) if kind == "jsonl" else _csv_lines(body) if kind else ())
+    found = [_row(line, skipped) for line in lines]
+    unreadable = found.count(None)
+    if unreadable:
+        skipped.append(f"{unreadable} of {len(found)} lines of its metrics file cannot be read")
+    return sorted((row for row in found if row is not None), key=lambda row: row.step)
+
+
+def _json_lines(body: bytes) -> Iterator[object]:
+    return (_loaded(line) for line in body.split(b"\n") if line.strip())
+
+
+def _loaded(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _csv_lines(body: bytes) -> Iterator[object]:
+    """The lines of a table as objects, down to the first that cannot be one."""
+    try:
+        for line in _table(body.lstrip()):
+            yield {name: _cell(text) for name, text in line.items() if name}
+    except csv.Error:
+        yield None
+
+
+def _table(body: bytes) -> csv.DictReader[str]:
+    return csv.DictReader(io.StringIO(body.decode("utf-8-sig", "replace"), newline=""))
+
+
+def _cell(text: str) -> object:
+    """The number in a cell, else its text."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except (TypeError, ValueError):  # too few cells on this line, or not such a number
+            continue
+    return text
+
+
+def _has_step(line: object) -> bool:
+    return isinstance(line, Mapping) and _step_name(line) is not None
+
+
+def _step_name(names: Iterable[str]) -> str | None:
+    for wanted in _STEP:
+        for name in names:
+            if _bare(name) == wanted:
+                return name
+    return None
+
+
+def _bare(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _row(line: object, skipped: list[str]) -> Row | None:
+    if not isinstance(line, Mapping):
+        return None
+    name = _step_name(line)
+    step = _whole(line[name]) if name is not None else None
+    if step is None:
+        return None
+    inner = line.get("data")
+    measured = inner if isinstance(inner, Mapping) else line
+    metrics, broken = numbers({k: v for k, v in measured.items() if _bare(k) not in _AXES})
+    skipped += [f"step {step}: {name} is not a finite number" for name in broken]
+    return Row(step, metrics, _time(line.get(_TIME)))
+
+
+def _whole(value: object) -> int | None:
+    """A step, also where it is written as 3.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if is_step(value) else None
+
+
+def _time(value: object) -> int | None:
+    """A time in seconds or as text; a row is worth having without one."""
+    if isinstance(value, int | float):
+        return milliseconds(value)
+    try:
+        return moment(value)
+    except ValueError:
+        return None

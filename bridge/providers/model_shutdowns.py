@@ -1,0 +1,72 @@
+"""When a server ends the models that jobs have made, as far as its list of models tells.
+
+OpenAI gives a model a ``shutdown_date``, Azure a ``deprecation`` with a time for ``inference``, and
+Mistral a ``deprecation`` that is a time. A fine-tuned model without a date of its own goes with the
+model that training began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Final
+
+from pydantic import BeforeValidator
+
+from bridge.http.client import Http
+from bridge.providers.records import Identifier, Record, milliseconds, read_rows
+
+_MODELS: Final = "/models"
+_DATES: Final = frozenset({"shutdown_date", "deprecation"})
+
+
+def _of_inference(told: object) -> object:
+    """The time that counts where one is told for each use of a model."""
+    return told.get("inference") if isinstance(told, Mapping) else told
+
+
+class ModelRecord(Record):
+    """A model in the list; most have no date."""
+
+    wire_name: ClassVar = "model"
+
+    id: Identifier
+    shutdown_date: datetime | None = None
+    deprecation: Annotated[datetime | None, BeforeValidator(_of_inference)] = None
+
+    @property
+    def shutdown(self) -> int | None:
+        """Unix milliseconds."""
+        moment = self.shutdown_date or self.deprecation
+        if moment is None:
+            return None
+        return milliseconds(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
+
+
+def read_shutdowns(http: Http) -> dict[str, int]:
+    """The dates of a server's list of models, Unix milliseconds; empty where it has none for us."""
+    rows = http.hint(_MODELS).get("data")
+    # An account lists each model that its jobs have ever made, and few have a date.
+    dated = [row for row in rows if _is_dated(row)] if isinstance(rows, list) else []
+    records, _ = read_rows(ModelRecord, dated)
+    return {record.id: date for record, _ in records if (date := record.shutdown) is not None}
+
+
+def _is_dated(row: object) -> bool:
+    return isinstance(row, dict) and any(map(row.get, _DATES))
+
+
+def shutdown_of(
+    dates: Mapping[str, int], model: str | None, base_model: str | None = None
+) -> int | None:
+    """When a fine-tuned model is shut down, Unix milliseconds."""
+    told = (dates.get(origin) for origin in _origins(model, base_model))
+    return None if model is None else next((date for date in told if date is not None), None)
+
+
+def _origins(*models: str | None) -> Iterator[str]:
+    """The models as they are named, each with the one that its name says it descends from."""
+    for model in filter(None, models):
+        yield model
+        # OpenAI: ft:gpt-4.1-2025-04-14:org::id. Azure: gpt-4.1-2025-04-14.ft-id.
+        yield model.removeprefix("ft:").split(":")[0].split(".ft-")[0]

@@ -1,0 +1,141 @@
+"""The CSV that OpenAI-shaped servers write when a job has finished: one row per step.
+
+The body is base64 since about 2024 and plain before. Values are rounded to five decimals and rows
+carry no time, so each is placed between the moments that the provider does tell.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from bridge.model import CurvePoint, Job
+from bridge.providers.records import is_step
+from bridge.providers.timeline import Timeline
+
+_COLUMNS: Final[Mapping[str, str]] = {
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_accuracy": "valid_mean_token_accuracy",
+    "validation_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+"""Columns that events and checkpoints call otherwise."""
+
+_HEADER: Final = b"step,"
+
+Row = tuple[int, Mapping[str, float]]
+
+
+class ResultFile:
+    """The result file of one job: asked for once, and only if it is wanted."""
+
+    def __init__(self, job: Job, fetch: Callable[[str], bytes | None], skipped: list[str]) -> None:
+        self._id = job.result_files[0] if job.status.is_final and job.result_files else None
+        self._fetch = fetch
+        self._skipped = skipped
+        self._found: tuple[bytes, list[Row]] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there should be one: it is written when the job has ended."""
+        return self._id is not None
+
+    @property
+    def rows(self) -> list[Row]:
+        """Its rows; none where it is gone or unreadable, and a sentence says so."""
+        return self._content[1]
+
+    @property
+    def document(self) -> dict[str, bytes]:
+        """Its content, under a name that says whether it is the table that it should be."""
+        body, _ = self._content
+        table = as_csv(body)
+        if table is not None:
+            return {"result-file.csv": table}
+        return {"result-file": body} if body else {}
+
+    @property
+    def _content(self) -> tuple[bytes, list[Row]]:
+        # Not a cached_property: up to Python 3.11 all files of all jobs would be fetched under one
+        # lock, one after the other.
+        if self._found is None:
+            body = self._fetch(self._id) if self._id is not None else None
+            found = rows(body or b"")
+            if found is None and self.exists:
+                self._skipped.append(f"result file {self._id} is gone or unreadable")
+            self._found = body or b"", found or []
+        return self._found
+
+
+def rows(body: bytes) -> list[Row] | None:
+    """Step and metrics of each row by ascending step; ``None`` if this is no such file."""
+    table = as_csv(body)
+    if table is None:
+        return None
+    text = _bare(table).decode("utf-8", "replace")
+    found: dict[int, dict[str, float]] = {}
+    try:
+        for line in csv.DictReader(io.StringIO(text)):
+            step = _number(line.get("step"))
+            if step is not None and step.is_integer() and is_step(int(step)):
+                found.setdefault(int(step), dict(_metrics(line)))
+    except csv.Error:
+        return None
+    return sorted(found.items())
+
+
+def as_csv(body: bytes) -> bytes | None:
+    """The CSV in ``body``, decoded if need be; ``None`` if there is none.
+
+    It is known by its header: base64's alphabet alone would let a plain file through.
+    """
+    if _bare(body).startswith(_HEADER):
+        return body
+    try:
+        decoded = base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        return None
+    return decoded if _bare(decoded).startswith(_HEADER) else None
+
+
+def _bare(table: bytes) -> bytes:
+    """The table without what may stand before its header."""
+    return table.removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
+def _metrics(line: Mapping[str | None, object]) -> Iterator[tuple[str, float]]:
+    for column, cell in line.items():
+        value = _number(cell)
+        if column and column != "step" and value is not None:
+            yield _COLUMNS.get(column, column), value
+
+
+def _number(cell: object) -> float | None:
+    """The finite number in a cell; empty cells and ``N/A`` have none."""
+    try:
+        value = float(cell) if isinstance(cell, str) else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def has_all_before(step: int | None, table: Sequence[Row]) -> bool:
+    """Whether the rows have every step before ``step``; ``None``: before their own last one."""
+    found = {row_step for row_step, _ in table}
+    end = max(found, default=0) if step is None else step
+    return bool(found) and all(each in found for each in range(1, end))
+
+
+def points(table: Sequence[Row], timeline: Timeline) -> list[CurvePoint]:
+    """The rows as points in time."""
+    if table:
+        timeline = timeline.ending_at(table[-1][0])
+    return [
+        CurvePoint(name, step, value, timeline.at(step))
+        for step, metrics in table
+        for name, value in metrics.items()
+    ]

@@ -1,0 +1,174 @@
+"""Reading what a provider sent: lenient with its parts, strict with its core.
+
+A record is a pydantic model of one wire object. Unknown keys are ignored and missing ones are
+``None``; a value of the wrong type is taken out and reported, and the rest of the record is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Final, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+
+from bridge.errors import BadReply
+from bridge.model import Job
+from bridge.model import Page as JobPage
+from bridge.text import clean, one_line
+
+_LONGEST_ID: Final = 250
+
+Path = tuple[int | str, ...]
+
+
+class Record(BaseModel):
+    """One wire object."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    wire_name: ClassVar[str] = "record"
+    """What a sentence about it calls it."""
+
+
+Number = Annotated[float, Field(strict=True)]
+"""A JSON number: neither a boolean nor text that looks like one."""
+
+
+def _taken_as_it_is(text: str) -> str:
+    if not text or clean(text, _LONGEST_ID) != text or "\n" in text or "\t" in text:
+        raise ValueError(f"must be 1 to {_LONGEST_ID} printable characters")
+    return text
+
+
+Identifier = Annotated[str, AfterValidator(_taken_as_it_is)]
+"""An id: it names a run for good, so it is taken as it is or not at all."""
+
+Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A step as MLflow can store it: 64 bits."""
+
+
+def is_step(number: int) -> bool:
+    """Whether MLflow can store ``number`` as a step."""
+    return -(2**63) <= number < 2**63
+
+
+def moment(text: object) -> int | None:
+    """An ISO 8601 time as Unix milliseconds, in UTC unless it says otherwise.
+
+    Before 1970 is no time: some servers write the year 1 for what has not happened.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if text is None or text == "":
+        return None
+    if not isinstance(text, str):
+        raise ValueError("must be a time as text")  # noqa: TRY004 - pydantic reports a ValueError
+    time = datetime.fromisoformat(text)
+    return milliseconds((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+Moment = Annotated[int | None, BeforeValidator(moment)]
+"""A time that is written as ISO 8601, in Unix milliseconds."""
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_rows(
+    kind: type[AnyRecord], rows: Iterable[object]
+) -> tuple[list[tuple[AnyRecord, tuple[str, ...]]], tuple[str, ...]]:
+    """Each of ``rows`` as by ``read_record``, and a sentence for each that is not one."""
+    records: list[tuple[AnyRecord, tuple[str, ...]]] = []
+    unreadable: list[str] = []
+    for row in rows:
+        try:
+            records.append(read_record(kind, row))
+        except BadReply as error:
+            unreadable.append(error.sentence)
+    return records, tuple(unreadable)
+
+
+def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[str, ...]]:
+    """``data`` as a record, and a sentence for each value that had to be left out.
+
+    Raises:
+        BadReply: not even the core can be read.
+    """
+    skipped: list[str] = []
+    while True:
+        try:
+            return kind.model_validate(data), tuple(skipped)
+        except RecursionError:
+            raise BadReply(f"A {kind.wire_name} cannot be read (nested too deep)") from None
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_input=False)
+        wrong: set[Path] = set()
+        for problem in problems:
+            path = problem["loc"]
+            what = f"{_dotted(path)}: {one_line(problem['msg'], 120)}".removeprefix(": ")
+            if problem["type"] == "missing":
+                path = path[:-1]
+            path = _found(data, path)
+            if not path or not isinstance(data, dict):
+                raise BadReply(f"A {kind.wire_name} cannot be read ({what})")
+            wrong.add(path)
+            skipped.append(what)
+        # From the back, so that the places of those before stay what they are.
+        for path in sorted(wrong, reverse=True):
+            data = _without(data, path)
+
+
+def _found(data: Any, path: Path) -> Path:  # noqa: ANN401 - any JSON
+    """``path`` as far as it leads: pydantic spells a name that is no Unicode in its own way."""
+    for depth, part in enumerate(path):
+        try:
+            data = data[part]
+        except (KeyError, TypeError):
+            return path[:depth]
+    return path
+
+
+def _without(data: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON
+    """A copy of ``data`` without the value at ``path``; only what leads there is copied."""
+    first, *rest = path
+    copied = data.copy()
+    if rest:
+        copied[first] = _without(copied[first], tuple(rest))
+    else:
+        del copied[first]
+    return copied
+
+
+def _dotted(path: Path) -> str:
+    return one_line(".".join(map(str, path)), 120)
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Unix seconds as MLflow's milliseconds; ``None`` for what cannot be a time."""
+    if seconds is None or not 0 < seconds < 2**53:
+        return None
+    return int(seconds * 1000)
+
+
+def read_page(
+    kind: type[AnyRecord],
+    rows: Iterable[object],
+    make_job: Callable[[AnyRecord, tuple[str, ...], object], Job],
+) -> JobPage:
+    """Each row as a job, made of its record, what is wrong with it, and the row as it came."""
+    jobs: list[Job] = []
+    reasons: list[str] = []
+    for row in rows:
+        records, unreadable = read_rows(kind, [row])
+        jobs += [make_job(record, problems, row) for record, problems in records]
+        reasons += unreadable
+    return JobPage(tuple(jobs), tuple(reasons))

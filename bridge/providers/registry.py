@@ -1,0 +1,85 @@
+"""Hosted fine-tuning APIs, one file per wire format.
+
+A provider turns wire records into ``bridge.model`` values and does nothing else: retry, waiting
+and errors belong to ``bridge.http``, decisions to ``bridge.plan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from bridge.errors import ConfigError
+from bridge.providers.azure import Azure
+from bridge.providers.base import Provider
+from bridge.providers.fireworks import Fireworks
+from bridge.providers.mistral import Mistral
+from bridge.providers.nebius import Nebius
+from bridge.providers.openai import OpenAI
+from bridge.providers.together import Together
+from bridge.text import one_line
+
+ENTRY_POINTS: Final = "ftbridge.providers"
+"""The group in which packages announce providers of their own, by type."""
+
+
+class Types(Mapping[str, type[Provider]]):
+    """Kinds of providers by name: the project's own, and those that installed packages bring.
+
+    A package's is loaded when a configuration names it, and not before: it is not counted among
+    the project's own.
+    """
+
+    def __init__(self, own: Mapping[str, type[Provider]]) -> None:
+        self._own = own
+        self._known = dict(own)
+
+    def __getitem__(self, name: str) -> type[Provider]:
+        """The kind of this name.
+
+        Raises:
+            KeyError: there is none.
+            ConfigError: the package that brings it cannot be loaded.
+        """
+        if name not in self._known:
+            for entry in entry_points(group=ENTRY_POINTS, name=name):
+                self._known[name] = _loaded(entry)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+
+def _loaded(entry: EntryPoint) -> type[Provider]:
+    try:
+        kind: type[Provider] = entry.load()
+    except Exception as error:  # a package may raise anything
+        raise _refused(entry, one_line(repr(error), 200)) from error
+    wanted = [name for name in (*Provider.__annotations__, *vars(Provider)) if name[0] != "_"]
+    if missing := [name for name in wanted if not hasattr(kind, name)]:
+        raise _refused(entry, f"it lacks {', '.join(missing)}")
+    return kind
+
+
+def _refused(entry: EntryPoint, why: str) -> ConfigError:
+    what = f"the provider type {entry.name} cannot be loaded from {entry.value} ({why})"
+    return ConfigError([f"{what}; mend or remove the package that brings it"])
+
+
+TYPES: Final = Types(
+    {
+        "openai": OpenAI,
+        "azure": Azure,
+        "nebius": Nebius,
+        "mistral": Mistral,
+        "fireworks": Fireworks,
+        "together": Together,
+    }
+)
+"""Every provider, by the ``type`` that a configuration gives it."""
+
+__all__ = ["ENTRY_POINTS", "TYPES", "Provider", "Types"]

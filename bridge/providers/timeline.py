@@ -1,0 +1,45 @@
+"""Place the steps of a curve between the moments that are known of a job. Pure."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+
+from bridge.model import Job
+
+
+class Timeline:
+    """When a step was trained: between the moments that are known, in proportion."""
+
+    def __init__(self, job: Job, known: Iterable[tuple[int, int | None]]) -> None:
+        moments: dict[int, int] = {}
+        for step, timestamp in known:
+            if timestamp is not None:
+                moments.setdefault(step, timestamp)
+        if job.created_at is not None:
+            moments.setdefault(0, job.created_at)
+        self._steps = sorted(moments)
+        self._times = [moments[step] for step in self._steps]
+        self._end = job.finished_at
+
+    def ending_at(self, last_step: int) -> Timeline:
+        """This timeline, with the job's end as the moment of ``last_step`` if nothing is known."""
+        if self._end is not None and (not self._steps or self._steps[-1] < last_step):
+            self._steps.append(last_step)
+            self._times.append(self._end)
+        return self
+
+    def at(self, step: int) -> int | None:
+        """Unix milliseconds, whole seconds; ``None`` where nothing is known at all."""
+        if not self._steps:
+            return None
+        right = bisect.bisect_left(self._steps, step)
+        if right == len(self._steps):
+            return self._times[-1]
+        if right == 0 or self._steps[right] == step:
+            return self._times[right]
+        (step_0, step_1), (time_0, time_1) = (
+            self._steps[right - 1 : right + 1],
+            self._times[right - 1 : right + 1],
+        )
+        return time_0 + (time_1 - time_0) * (step - step_0) // (step_1 - step_0) // 1000 * 1000

@@ -1,0 +1,73 @@
+"""What the environment tells of providers: the variables are those of their own SDKs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import Template
+from typing import Any, Final
+
+from bridge.providers.azure import address, needs_version
+from bridge.providers.base import Provider
+from bridge.providers.registry import TYPES
+
+Environ = Mapping[str, str]
+Item = dict[str, Any]
+"""A provider's part of the configuration, as it is written."""
+
+TOKEN_VARIABLE: Final = "AZURE_OPENAI_AD_TOKEN"  # noqa: S105 - a name, not a secret
+_ENDPOINT_VARIABLE: Final = "AZURE_OPENAI_ENDPOINT"
+_VERSION_VARIABLE: Final = "OPENAI_API_VERSION"
+
+
+def providers_in(environ: Environ) -> list[Item]:
+    """A provider for each key that its own SDK would find, if it would know the address too."""
+    found = [completed(_named(name, kind, environ), environ) for name, kind in TYPES.items()]
+    return [item for item in found if {"api_key", "base_url"} <= item.keys()]
+
+
+def ways_in() -> list[str]:
+    """For each kind of provider the variables that make it known."""
+    return [" with ".join([kind.key_variable, *address_variables(kind)]) for kind in TYPES.values()]
+
+
+def address_variables(kind: type[Provider]) -> list[str]:
+    """The variables that are part of a service's address."""
+    return Template(kind.base_url).get_identifiers()
+
+
+def completed(item: Item, environ: Environ) -> Item:
+    """A provider with what the environment and its type say beyond what is written."""
+    kind = TYPES.get(str(item.get("type")))
+    if kind is None:
+        return item
+    found = _azure(item, environ) if item["type"] == "azure" else dict(item)
+    if all(environ.get(name) for name in address_variables(kind)):
+        found.setdefault("base_url", Template(kind.base_url).substitute(environ))
+    if environ.get(kind.key_variable) and found.get("auth", "key") == "key":
+        found.setdefault("api_key", environ[kind.key_variable])
+    return found
+
+
+def _named(name: str, kind: type[Provider], environ: Environ) -> Item:
+    headers = {
+        header: environ[variable]
+        for header, variable in kind.header_variables.items()
+        if environ.get(variable)
+    }
+    found = {"base_url": environ.get(f"{name.upper()}_BASE_URL"), "headers": headers}
+    return {"name": name, "type": name} | {key: value for key, value in found.items() if value}
+
+
+def _azure(item: Item, environ: Environ) -> Item:
+    """As OpenAI's SDK for Azure has it: a token comes before a key."""
+    found = dict(item)
+    token = environ.get(TOKEN_VARIABLE)
+    if token and "api_key" not in found and found.get("auth", "token") == "token":
+        found |= {"auth": "token", "api_key": token}
+    version = environ.get(_VERSION_VARIABLE)
+    if version and ("base_url" not in found or needs_version(str(found["base_url"]))):
+        found.setdefault("api_version", version)
+    endpoint = environ.get(_ENDPOINT_VARIABLE)
+    if endpoint:
+        found.setdefault("base_url", address(endpoint, has_version="api_version" in found))
+    return found

@@ -1,0 +1,289 @@
+"""The configuration: a YAML file, the environment, or both.
+
+All problems are found in one go, each with the key's path and the way out. ``${VAR}`` and
+``${VAR:-default}`` expand from the environment, where ``VAR_FILE`` may name a file instead. Values
+never appear in a problem: one may be a key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+
+from bridge.errors import ConfigError
+from bridge.providers.registry import TYPES
+from bridge.settings import environment
+from bridge.settings.daemon import HeartbeatSettings, NotifySettings
+from bridge.settings.environment import Environ
+from bridge.settings.mlflow import MlflowSettings, RouteSettings
+from bridge.settings.model import Settings
+from bridge.settings.poll import PollSettings
+from bridge.settings.provider import ProviderSettings
+from bridge.settings.secret_files import KeyFiles
+from bridge.settings.section import Section
+
+DEFAULT_PATH: Final = Path("config/bridge.yaml")
+PATH_VARIABLE: Final = "FTBRIDGE_CONFIG"
+STARTER: Final = Path(__file__).with_name("starter.yaml")
+"""The commented configuration that ``ftbridge init`` writes."""
+
+_MOST_VALUES: Final = 100_000
+"""In a file: a few aliases of aliases can stand for billions."""
+_VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}")
+
+
+def load(
+    path: Path | None, environ: Environ, *, warn: Callable[[str], object] = lambda _what: None
+) -> Settings:
+    """The settings from ``path``, else ``$FTBRIDGE_CONFIG``, else the default file if it exists.
+
+    Args:
+        path: the file.
+        environ: the environment.
+        warn: is told, a sentence each, what should not be as it is.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
+    data = _read(named or DEFAULT_PATH) if named or DEFAULT_PATH.exists() else {}
+    files = KeyFiles(environ)
+    problems = files.problems
+    try:
+        data = _expand(data, files, "", problems)
+    except RecursionError:
+        raise ConfigError([f"{named} refers to itself"]) from None
+    data = _with_defaults(data, files)
+    try:
+        settings = Settings.model_validate(data, context=environ)
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_input=False):
+            where = _path(details["loc"])
+            if not _follows_from(where, details["type"], problems):
+                problems.setdefault(where, _sentence(dict(details), data))
+    if problems:
+        raise ConfigError(
+            [f"{where}: {what}" if where else what for where, what in problems.items()]
+        )
+    for warning in files.warnings:
+        warn(warning)
+    return settings
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as everybody writes it; a key that stands twice is an error, not a loss."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _size(node, {}) > _MOST_VALUES:
+            raise ConfigError(["its aliases (*name) stand for too much; write less of them"])
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":  # `on` is a name here, not a truth
+                key.tag = "tag:yaml.org,2002:str"
+        # Before those are added that are merged (<<): one that stands here as well comes first.
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if doubled := {key for key in keys if keys.count(key) > 1 and key != "<<"}:
+            raise ConfigError([f"{key}: stands twice; join the two" for key in sorted(doubled)])
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+def _size(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node stands for, each alias counted as all that it names."""
+    if node not in known:
+        known[node] = 1  # of one that holds itself
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[node] = 1 + sum(_size(part, known) for part in parts)
+    return known[node]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except OSError as error:
+        raise ConfigError(
+            [f"{path} cannot be read ({error.strerror}); write one with: ftbridge init {path}"]
+        ) from None
+    # A broken date or number comes as whatever Python's own parsers raise.
+    except (
+        yaml.YAMLError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
+        # PyYAML's own words may quote a value.
+        mark = getattr(error, "problem_mark", None)
+        where = f" near line {mark.line + 1}" if mark else ""
+        raise ConfigError(
+            [f"{path} is not valid YAML{where}; a value may lack its quotes there"]
+        ) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError([f"{path} must hold keys (mlflow:, poll:, providers:)"])
+    return data
+
+
+def _expand(value: Any, environ: Environ, where: str, problems: dict[str, str]) -> Any:  # noqa: ANN401 - YAML is untyped
+    """``value`` with every ``${VAR}`` in its texts replaced."""
+    if isinstance(value, dict):
+        return {
+            key: _expand(inner, environ, f"{where}.{key}".lstrip("."), problems)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_expand(v, environ, f"{where}[{i}]", problems) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        found = environ.get(match["name"], match["default"])
+        if found is None or (not found and match["default"] is None):
+            problem = (
+                f"the environment variable {match['name']} is not set;"
+                f" export it, or write ${{{match['name']}:-default}}"
+            )
+            problems[where] = "; ".join(filter(None, (problems.get(where), problem)))
+            return match[0]
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _with_defaults(data: dict[str, Any], files: KeyFiles) -> dict[str, Any]:
+    """``data`` with what the environment and the kind of provider say."""
+    # A section that is written without content holds nothing.
+    data = {"mlflow": {}} | _without_nulls(data)
+    if isinstance(data["mlflow"], dict):
+        data["mlflow"] = _from_environment(files) | _without_nulls(data["mlflow"])
+    if data.get("providers", {}) == {}:
+        data["providers"] = environment.providers_in(files)
+        if not data["providers"]:
+            known = ", ".join(environment.ways_in())
+            files.problems["providers"] = (
+                f"none configured; export a key ({known}),"
+                f" or write a configuration with: ftbridge init {DEFAULT_PATH}"
+            )
+    if isinstance(data["providers"], list):
+        data["providers"] = [
+            _completed(item, files, f"providers[{number}]")
+            for number, item in enumerate(data["providers"])
+        ]
+    return data
+
+
+def _from_environment(environ: Environ) -> dict[str, str]:
+    variables = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
+    return {key: environ[name] for key, name in variables.items() if environ.get(name)}
+
+
+def _completed(item: Any, files: KeyFiles, where: str) -> Any:  # noqa: ANN401 - YAML is untyped
+    """A provider's entry with what its type implies, and with the key of its file."""
+    if not isinstance(item, dict):
+        return item
+    item = _without_nulls(item)
+    where = f"{where}.api_key_file"
+    if "api_key" in item and "api_key_file" in item:
+        files.problems[where] = "stands beside api_key; remove one of the two"
+    elif isinstance(path := item.get("api_key_file"), str):
+        item["api_key"] = files.read(path, where)
+    if not _VARIABLE.search(str(item.get("name", ""))):
+        item.setdefault("type", item.get("name"))
+    return environment.completed(item, files)
+
+
+def _without_nulls(section: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.lstrip(".")
+
+
+def _follows_from(where: str, kind: str, problems: Mapping[str, str]) -> bool:
+    """Whether a problem is only the consequence of one that is already listed."""
+    if where == "providers":
+        return any(known.startswith("providers[") for known in problems)
+    parent, _, key = where.rpartition(".")
+    if kind != "missing" or key not in {"base_url", "type", "api_key"}:
+        return False
+    return any(f"{parent}.{cause}" in problems for cause in ("type", "name", "api_key_file"))
+
+
+def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
+    """What is wrong at one place, and what to write instead."""
+    location: tuple[int | str, ...] = details["loc"]
+    match details["type"]:
+        case "extra_forbidden":
+            known = _keys_at(location[:-1])
+            close = difflib.get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            return f"unknown key; {hint}"
+        case "missing" if location[-1] == "api_key":
+            return _missing_key(_value_at(data, location[:-1]))
+        case "missing" if location[-1] == "base_url":
+            kind = TYPES[_value_at(data, location[:-1])["type"]]
+            variables = " and ".join(environment.address_variables(kind))
+            return f"missing; export {variables}, or write base_url: {kind.base_url}"
+        case "missing":
+            return "missing"
+        case "string_too_short" | "too_short":
+            return "must not be empty"
+        case "model_type":
+            return "must be a mapping of keys"
+        case "string_pattern_mismatch" if location[-1] == "base_url":
+            return "must be an address that begins with https:// or http://"
+        case "string_pattern_mismatch":
+            return "may hold letters, digits, '-', '_' and '.', and begins with a letter or digit"
+        case "float_parsing" | "float_type" if str(location[-1]).endswith("interval"):
+            return "must be a duration such as 60s, 5m or 1h"
+        case _:
+            return str(details["msg"]).removeprefix("Value error, ").replace("Input", "it", 1)
+
+
+def _missing_key(provider: dict[str, Any]) -> str:
+    kind = TYPES.get(str(provider.get("type")))
+    is_token = provider.get("auth") == "token"
+    variable = environment.TOKEN_VARIABLE if is_token else kind.key_variable if kind else "KEY"
+    sentence = f"missing; export {variable} or {variable}_FILE, or write api_key: ${{{variable}}}"
+    return f"{sentence}, or auth: entra" if provider.get("type") == "azure" else sentence
+
+
+def _value_at(data: Any, location: tuple[int | str, ...]) -> Any:  # noqa: ANN401 - YAML is untyped
+    for part in location:
+        data = data[part]
+    return data
+
+
+_SECTIONS: Final[Mapping[str, type[Section]]] = {
+    "": Settings,
+    "mlflow": MlflowSettings,
+    "mlflow.routes": RouteSettings,
+    "poll": PollSettings,
+    "heartbeat": HeartbeatSettings,
+    "notify": NotifySettings,
+    "providers": ProviderSettings,
+}
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    path = ".".join(part for part in location if isinstance(part, str))
+    fields = _SECTIONS[path].model_fields
+    return [field.alias or name for name, field in fields.items()]

@@ -1,0 +1,124 @@
+"""What can be configured of MLflow."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from typing import Annotated, Final, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from bridge.plan.metric_names import PRESETS, is_allowed_name
+from bridge.plan.models import NAME_FIELDS
+from bridge.settings.section import Section
+from bridge.settings.urls import READABLE, is_readable_on_the_way, parsed_url, secrets_of
+
+MLFLOW_SECRETS: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+def _metric_names(wanted: object) -> object:
+    if isinstance(wanted, str) and wanted in PRESETS:
+        return wanted
+    if not isinstance(wanted, dict) or not all(isinstance(name, str) for name in wanted.values()):
+        raise ValueError(f"must be one of {', '.join(PRESETS)}, or a mapping of names")
+    for name, renamed in wanted.items():
+        if not is_allowed_name(renamed):
+            raise ValueError(f"the name for {name} is one that MLflow refuses")
+    return wanted
+
+
+def _name_template(wanted: object) -> object:
+    if isinstance(wanted, bool):
+        return wanted
+    known = ", ".join(f"{{{field}}}" for field in NAME_FIELDS)
+    text = wanted if isinstance(wanted, str) else ""
+    try:
+        fields = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError:
+        fields = [("", None, None)]
+    if not text.strip() or any(
+        name not in NAME_FIELDS or spec or conversion for name, spec, conversion in fields
+    ):
+        raise ValueError(f"must be true, false, or a name that may hold {known}")
+    return wanted
+
+
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+"""As a shell matches names: ``*``, ``?``, ``[abc]``."""
+
+
+ExperimentName = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+
+
+class RouteSettings(Section):
+    """Jobs that fit all patterns go to an experiment."""
+
+    experiment: ExperimentName
+    """Where they go."""
+    provider: Pattern = "*"
+    """The provider's name. Patterns are as a shell has them: *, ?, [abc]."""
+    base_model: Pattern = "*"
+    """The model that is trained on."""
+    suffix: Pattern = "*"
+    """The suffix that the job was given."""
+
+
+class MlflowSettings(Section):
+    """Where runs are written, under which names, and what with them."""
+
+    allow_http: bool = False
+    """Whether a login may be sent to tracking_uri unencrypted, off this machine."""
+    tracking_uri: Annotated[
+        str, StringConstraints(min_length=1), AfterValidator(parsed_url), Field(repr=False)
+    ] = "sqlite:///mlflow.db"
+    """A database, or the address of an MLflow server. Default: $MLFLOW_TRACKING_URI, else this."""
+    experiment: ExperimentName = "hosted-fine-tunes"
+    """Where runs go. Default: $MLFLOW_EXPERIMENT_NAME, else this."""
+    metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = "provider"
+    """Names under which metrics are logged: a preset, or the provider's names with yours."""
+    curves: bool = True
+    """The whole training curve where the provider has one; false: checkpoints alone."""
+    models: bool = True
+    """Checkpoints and results as LoggedModels."""
+    datasets: bool = True
+    """Training and validation files as dataset inputs."""
+    archive: bool = True
+    """What the provider says of a job that has ended, as artifacts."""
+    archive_datasets: bool = False
+    """Its training and validation files too, up to 512 MiB each."""
+    register_: Annotated[bool | str, BeforeValidator(_name_template), Field(alias="register")] = (
+        False
+    )
+    """Makes results versions of registered models: true, or a name that may hold {suffix}, ..."""
+    routes: tuple[RouteSettings, ...] = ()
+    """Jobs that fit all patterns of a route go to its experiment; the first that fits counts."""
+    open_to_jobs: tuple[Pattern, ...] = ()
+    """Experiments that a job's own metadata may name, beside those of the configuration."""
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _encrypted(cls, uri: str, info: ValidationInfo) -> str:
+        environ: Mapping[str, str] = info.context or {}
+        has_login = any(secrets_of(uri)) or any(environ.get(name) for name in MLFLOW_SECRETS)
+        if has_login and not info.data.get("allow_http") and is_readable_on_the_way(uri):
+            raise ValueError(READABLE)
+        return uri
+
+    @model_validator(mode="after")
+    def _registers_models(self) -> Self:
+        if self.register_ and not self.models:
+            raise ValueError("register needs models: true")
+        return self
+
+    @property
+    def register_as(self) -> str | None:
+        """The template of a registered model's name; ``None``: no registration."""
+        return "{suffix}" if self.register_ is True else self.register_ or None

@@ -1,0 +1,95 @@
+"""What can be configured, as pydantic models. ``bridge.settings.load`` fills them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from bridge.settings.daemon import Heartbeat, Listen, NotifySettings, secrets_of_calls
+from bridge.settings.mlflow import MLFLOW_SECRETS, MlflowSettings
+from bridge.settings.poll import THREADS, PollSettings
+from bridge.settings.provider import ProviderSettings
+from bridge.settings.section import Section
+from bridge.settings.urls import secrets_of
+
+_SECRETS: Final = (
+    *MLFLOW_SECRETS,
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),  # of an artifact store
+    *("AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_CLIENT_SECRET"),
+)
+"""Variables that libraries read which the bridge uses."""
+_IDLE: Final = 600.0
+"""Seconds: for so long a new job may go unnoticed where nothing else is configured."""
+_ONE_MACHINE: Final = ("", "file", "sqlite")
+"""Schemes of tracking stores that are files."""
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    mlflow: MlflowSettings = MlflowSettings()
+    poll: PollSettings = PollSettings()
+    listen: Listen | None = None
+    """Where a daemon shows what it does; ``None``: nowhere."""
+    heartbeat: Heartbeat | None = None
+    """An address to ask for at most once a minute, as long as all passes go well."""
+    notify: NotifySettings | None = None
+    """Who is told of jobs that end, and of outages."""
+    providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
+    """Accounts to follow. Default: each whose key is in the environment."""
+
+    @field_validator("poll")
+    @classmethod
+    def _reachable_from_workers(cls, poll: PollSettings, info: ValidationInfo) -> PollSettings:
+        mlflow: MlflowSettings | None = info.data.get("mlflow")
+        if poll.executor == THREADS or mlflow is None:
+            return poll
+        if urlsplit(mlflow.tracking_uri).scheme in _ONE_MACHINE:
+            raise ValueError(
+                "executor: a cluster's workers cannot write to a file of this machine; let"
+                " mlflow.tracking_uri be the address of an MLflow server, or of PostgreSQL"
+            )
+        return poll
+
+    @field_validator("providers")
+    @classmethod
+    def _unique_names(cls, providers: tuple[ProviderSettings, ...]) -> tuple[ProviderSettings, ...]:
+        names = [provider.name for provider in providers]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(
+                f"two providers are named {', '.join(sorted(doubled))}: each needs its own name"
+            )
+        return providers
+
+    def intervals_of(self, provider: ProviderSettings) -> tuple[float, float]:
+        """Seconds from one pass to the next: while jobs are open, and while none is.
+
+        Where nothing is said of the second, it is five times the first, up to ten minutes. It is
+        never less than the first.
+        """
+        interval = provider.interval or self.poll.interval
+        idle = provider.idle_interval or self.poll.idle_interval or min(5 * interval, _IDLE)
+        return interval, max(interval, idle)
+
+    def secrets(self, environ: Mapping[str, str]) -> Iterator[str]:
+        """Everything that must not be shown."""
+        for provider in self.providers:
+            yield provider.api_key.get_secret_value() if provider.api_key else ""
+            yield from (value.get_secret_value() for value in provider.headers.values())
+            yield from secrets_of(provider.base_url)
+        if urlsplit(self.mlflow.tracking_uri).scheme != "sqlite":
+            yield from secrets_of(self.mlflow.tracking_uri)
+        yield from secrets_of_calls(self.heartbeat, self.notify)
+        for name in _SECRETS:
+            yield environ.get(name, "")
+        for name in ("https_proxy", "http_proxy", "all_proxy"):
+            yield from secrets_of(environ.get(name, ""))
+            yield from secrets_of(environ.get(name.upper(), ""))

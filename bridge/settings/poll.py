@@ -1,0 +1,58 @@
+"""What can be configured of the passes: how often, how much at a time, and where."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from bridge.settings.section import Section
+
+SCHEMES: Final = {"dask": "tcp", "dask+tls": "tls"}
+"""Ours, and Dask's. Its certificates are in its own configuration."""
+_DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
+_DURATION_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"
+THREADS: Final = "threads"
+_SCHEDULER: Final = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))})://[^\s/@?#]+:\d{{1,5}}")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: object) -> object:
+    """Seconds from ``60s``, ``5m``, ``1h`` or a number; anything else is pydantic's to refuse."""
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    return float(match["number"]) * _SECONDS[match["unit"]] if match else text
+
+
+def _executor(text: str) -> str:
+    if text != THREADS and _SCHEDULER.fullmatch(text) is None:
+        raise ValueError(
+            f"must be {THREADS}, or the address of a Dask scheduler: dask://host:8786,"
+            " or dask+tls://host:8786"
+        )
+    return text
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(duration),
+    Field(ge=1, le=86400),
+    WithJsonSchema(
+        {"type": ["number", "string"], "minimum": 1, "maximum": 86400, "pattern": _DURATION_PATTERN}
+    ),
+]
+"""A number of seconds, or one with its unit: 30s, 5m, 1h."""
+
+
+class PollSettings(Section):
+    """How often, and how much at a time."""
+
+    interval: Seconds = 60.0
+    """From one pass over a provider to the next while jobs of it are open."""
+    idle_interval: Seconds | None = None
+    """While none is: a new job is noticed so late at the latest. Default: five times the interval,
+    up to ten minutes."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    """How many jobs of a provider are worked on at a time."""
+    executor: Annotated[str, AfterValidator(_executor)] = THREADS
+    """Or the scheduler of a Dask cluster."""

@@ -1,0 +1,125 @@
+"""What can be configured of a provider."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticKnownError
+
+from bridge.providers.azure import needs_version
+from bridge.providers.registry import TYPES
+from bridge.settings.mlflow import ExperimentName
+from bridge.settings.poll import Seconds
+from bridge.settings.section import Section
+from bridge.settings.urls import READABLE, is_readable_on_the_way, parsed_url
+
+
+def _known_type(name: str) -> str:
+    if name not in TYPES:
+        raise ValueError(f"must be one of {', '.join(TYPES)}")
+    return name
+
+
+def _header_value(secret: SecretStr) -> SecretStr:
+    """A secret without the newline that files end with, fit to be sent in a header."""
+    text = secret.get_secret_value().strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("must be printable ASCII; was it pasted with quotes or spaces around it?")
+    return SecretStr(text)
+
+
+def _as_written(value: object) -> object:
+    """A date is text that YAML has read."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+Auth = Literal["key", "token", "entra"]
+"""How a provider learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
+
+
+class ProviderSettings(Section):
+    """One account of one provider."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+    """Unique; its jobs are known by it in MLflow, as the tag fine_tuning_provider."""
+    type: Annotated[str, AfterValidator(_known_type)]
+    """Which API it speaks. Default: its name."""
+    auth: Auth = "key"
+    """How it learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
+    api_key: Annotated[
+        Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
+    ] = None
+    """Needed but with auth: entra. Default: the variable of the provider's own SDK."""
+    api_key_file: str | None = None
+    """In the place of api_key: a file that holds it."""
+    allow_http: bool = False
+    """Whether base_url may be unencrypted though it is not on this machine."""
+    base_url: Annotated[
+        str,
+        StringConstraints(pattern=r"^https?://[^\s/]+"),
+        AfterValidator(parsed_url),
+        Field(repr=False),
+    ]
+    """All of its address that stands before /fine_tuning/jobs. Default: the public service's."""
+    experiment: ExperimentName | None = None
+    """Instead of mlflow.experiment."""
+    interval: Seconds | None = None
+    """Instead of poll.interval."""
+    idle_interval: Seconds | None = None
+    """Instead of poll.idle_interval."""
+    requests_per_second: Annotated[float, Field(ge=0.1, le=1000)] | None = None
+    """At most so many requests to its API, evenly spaced. Default: as fast as it answers."""
+    headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
+        default_factory=dict
+    )
+    """Sent with every request."""
+    api_version: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,
+        BeforeValidator(_as_written),
+        Field(validate_default=True),
+    ] = None
+    """Goes into the query of every request."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _encrypted(cls, url: str, info: ValidationInfo) -> str:
+        if not info.data.get("allow_http") and is_readable_on_the_way(url):
+            raise ValueError(READABLE)
+        return url
+
+    @field_validator("auth")
+    @classmethod
+    def _known_auth(cls, auth: Auth, info: ValidationInfo) -> Auth:
+        if auth != "key" and info.data.get("type", "azure") != "azure":
+            raise ValueError("is for type azure; others take their key as a bearer token anyway")
+        return auth
+
+    @field_validator("api_key")
+    @classmethod
+    def _needed_key(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if key is None and info.data.get("auth") != "entra":
+            raise PydanticKnownError("missing")
+        return key
+
+    @field_validator("api_version")
+    @classmethod
+    def _needed_version(cls, version: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("type") != "azure":
+            if version is not None:
+                raise ValueError("is for type azure")
+        elif version is None and needs_version(info.data.get("base_url", "")):
+            raise ValueError(
+                "missing, such as 2024-10-21: an address that ends in /openai needs one,"
+                " one that ends in /openai/v1 does not"
+            )
+        return version

@@ -1,0 +1,63 @@
+"""Addresses in the configuration: who can read what goes there, and what they give away. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+READABLE: Final = (
+    "must begin with https://: with http:// everybody on the way can read the key;"
+    " if nobody is there, set allow_http: true beside it"
+)
+_LONG: Final = 12
+"""Characters from which a part of an address may be a secret, and no word."""
+
+
+def is_readable_on_the_way(url: str) -> bool:
+    """Whether what is sent to ``url`` leaves this machine unencrypted."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def secrets_of(url: str) -> Iterator[str]:
+    """What a URL gives away: its password, else its user name, and passwords in its query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    yield unquote(parts.password or parts.username or "")
+    yield parts.password or parts.username or ""
+    yield from (value for name, value in parse_qsl(parts.query) if "pass" in name)
+
+
+def secrets_of_secret(url: str) -> Iterator[str]:
+    """What a URL gives away that is a secret itself: all behind its host, in whole and in parts."""
+    yield from secrets_of(url)
+    yield url
+    parts = urlsplit(url)
+    behind = f"{parts.path}?{parts.query}".rstrip("?")
+    values = (value for _, value in parse_qsl(parts.query))
+    for part in (behind, parts.path, *parts.path.split("/"), *values):
+        if len(part) >= _LONG:
+            yield from (part, unquote(part))
+
+
+def parsed_url(text: str) -> str:
+    """Return ``text`` if it parses as a URL.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        urlsplit(text)
+    except ValueError:
+        raise ValueError("is no address: brackets in a password are written %5B and %5D") from None
+    return text

@@ -1,0 +1,211 @@
+"""The jobs of the demo: a history to look at and some that train while one watches.
+
+The demo keeps to two providers, few enough for one look at a chart; the simulator alone has jobs of
+all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from bridge.simulator.jobs import Outcome, Provider, SimulatedJob
+from bridge.simulator.openai_objects import model_name
+from bridge.simulator.seeded import alnum, uuid4
+
+_HOUR = 3600.0
+_MODELS = {
+    "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
+    "gpt-4.1": "gpt-4.1-2025-04-14",
+    "mistral-7b": "open-mistral-7b",
+    "ministral-3b": "ministral-3b-latest",
+}
+_OTHERS: Final[Mapping[Provider, str]] = {
+    "azure": _MODELS["gpt-4.1"],
+    "nebius": "meta-llama/Llama-3.1-8B-Instruct",
+    "together": "Qwen/Qwen2.5-7B-Instruct",
+    "fireworks": "accounts/fireworks/models/qwen3-8b",
+}
+
+
+def all_jobs(now: float) -> tuple[SimulatedJob, ...]:
+    """The demo's jobs, and two of each other provider: one of yesterday, one that trains now."""
+    return (*demo_jobs(now), *(job for provider in _OTHERS for job in _two_of(provider, now)))
+
+
+def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
+    """Five jobs of the last days and four that end about a minute and a half after ``now``."""
+    return (*_history(now), *_live(now))
+
+
+def _support_bot(now: float) -> SimulatedJob:
+    return SimulatedJob(
+        provider="openai",
+        id=_id("openai", "support-bot", now),
+        created_at=now - 52 * _HOUR,
+        base_model=_MODELS["gpt-4.1-mini"],
+        suffix="support-bot",
+        validating_seconds=47,
+        queued_seconds=15,
+        total_steps=240,
+        seconds_per_step=7.5,
+        finishing_seconds=12,
+        batch_size=4,
+        learning_rate=1.8,
+        eval_every=10,
+        seed=11,
+    )
+
+
+def _history(now: float) -> tuple[SimulatedJob, ...]:
+    return (
+        _support_bot(now),
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "invoice-parser", now),
+            created_at=now - 20 * _HOUR,
+            base_model=_MODELS["gpt-4.1-mini"],
+            suffix="invoice-parser",
+            validating_seconds=41,
+            outcome=Outcome.FAILED,
+            seed=13,
+        ),
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "ticket-router", now),
+            created_at=now - 6 * _HOUR,
+            base_model=_MODELS["gpt-4.1-mini"],
+            suffix="ticket-router",
+            total_steps=180,
+            seconds_per_step=6,
+            outcome=Outcome.CANCELLED,
+            ends_at_step=70,
+            learning_rate=4.0,
+            seed=14,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "changelog-writer", now),
+            created_at=now - 31 * _HOUR,
+            base_model=_MODELS["mistral-7b"],
+            suffix="changelog-writer",
+            validating_seconds=6,
+            queued_seconds=4,
+            total_steps=100,
+            seconds_per_step=2,
+            finishing_seconds=30,
+            n_epochs=4,
+            seed=15,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "release-notes", now),
+            created_at=now - 3 * _HOUR,
+            base_model=_MODELS["ministral-3b"],
+            suffix="release-notes",
+            validating_seconds=6,
+            outcome=Outcome.WAITING,
+            seed=16,
+        ),
+    )
+
+
+def _live(now: float) -> tuple[SimulatedJob, ...]:
+    first = _support_bot(now)
+    return (
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "support-bot-v2", now),
+            created_at=now,
+            base_model=model_name(first, first.total_steps),
+            suffix="support-bot-v2",
+            validating_seconds=2,
+            queued_seconds=1,
+            total_steps=120,
+            seconds_per_step=0.5,
+            learning_rate=2.4,
+            eval_every=5,
+            seed=21,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "code-review", now),
+            created_at=now,
+            base_model=_MODELS["mistral-7b"],
+            suffix="code-review",
+            validating_seconds=2,
+            queued_seconds=1,
+            total_steps=100,
+            seconds_per_step=0.6,
+            eval_every=5,
+            seed=22,
+        ),
+        SimulatedJob(
+            provider="openai",
+            id=_id("openai", "sql-writer", now),
+            created_at=now + 3,
+            base_model=_MODELS["gpt-4.1"],
+            suffix="sql-writer",
+            validating_seconds=2,
+            queued_seconds=3,
+            total_steps=150,
+            seconds_per_step=0.5,
+            n_epochs=5,
+            learning_rate=1.2,
+            seed=23,
+        ),
+        SimulatedJob(
+            provider="mistral",
+            id=_id("mistral", "faq-bot", now),
+            created_at=now + 5,
+            base_model=_MODELS["ministral-3b"],
+            suffix="faq-bot",
+            validating_seconds=3,
+            queued_seconds=2,
+            total_steps=75,
+            seconds_per_step=0.9,
+            learning_rate=4e-5,
+            seed=24,
+        ),
+    )
+
+
+def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]:
+    past = SimulatedJob(
+        provider=provider,
+        id=_id(provider, "contract-summary", now),
+        created_at=now - 26 * _HOUR,
+        base_model=_OTHERS[provider],
+        suffix="contract-summary",
+        total_steps=120,
+        seconds_per_step=4,
+        seed=31,
+    )
+    live = replace(
+        past,
+        id=_id(provider, "tone-of-voice", now),
+        created_at=now,
+        suffix="tone-of-voice",
+        validating_seconds=2,
+        queued_seconds=1,
+        seconds_per_step=0.6,
+        method="supervised" if provider == "nebius" else "dpo",
+        seed=32,
+    )
+    return past, live
+
+
+def _id(provider: Provider, name: str, now: float) -> str:
+    # The time makes each demo's jobs new ones: a job that is known to have ended is not read again.
+    match provider:
+        case "openai" | "nebius":
+            return f"ftjob-{alnum(24, name, now)}"
+        case "azure":
+            return f"ftjob-{uuid4(name, now).replace('-', '')}"
+        case "mistral":
+            return uuid4(name, now)
+        case "together":
+            return f"ft-{uuid4(name, now)}"
+        case "fireworks":
+            return alnum(8, name, now).lower()

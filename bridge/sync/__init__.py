@@ -1,0 +1,1 @@
+"""One pass over one provider: read, decide, write."""

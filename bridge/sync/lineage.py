@@ -1,0 +1,84 @@
+"""Which runs start from models that other runs made; told at the end of each pass.
+
+A job may be recorded before the one whose model it starts from, or in an earlier pass. So a base
+model that no run is known to have made is remembered, until one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bridge.plan import tags
+from bridge.plan.recorded import RunState
+from bridge.sync.report import Outcome
+from bridge.tracking import Tracking
+
+
+class Lineage:
+    """The families of one provider's runs."""
+
+    def __init__(self, provider: str, tracking: Tracking) -> None:
+        self._provider = provider
+        self._tracking = tracking
+        self._children: dict[str, set[str]] = {}
+        """By base model the runs that start from it and point at no other yet."""
+        self._makers: dict[str, str] = {}
+        """By model the run that made it; of this pass."""
+        self._unmade: set[str] = set()
+        """Base models that no run is known to have made: nearly always the provider's own."""
+
+    def saw(self, run: RunState) -> None:
+        """Take a run into account that MLflow has already.
+
+        What it made is not remembered: few of a long history's models are ever trained further,
+        and MLflow can be asked for those.
+        """
+        base_model = run.tags.get(tags.BASE_MODEL)
+        if base_model and not run.is_deleted and tags.FROM_RUN not in run.tags:
+            self._children.setdefault(base_model, set()).add(run.run_id)
+
+    def recorded(self, outcome: Outcome) -> None:
+        """Take a run into account that this pass has written, or completed."""
+        if outcome.run is not None and not outcome.run.is_deleted:
+            self.saw(outcome.run)
+            made = (outcome.run.tags.get(name) for name in tags.MADE_MODELS)
+            self._makers |= {model: outcome.run.run_id for model in made if model}
+        if outcome.plan is None or outcome.run_id is None:
+            return
+        if base_model := outcome.plan.tags.get(tags.BASE_MODEL):
+            self._children.setdefault(base_model, set()).add(outcome.run_id)
+        self._makers |= {model.model: outcome.run_id for model in outcome.plan.models}
+
+    def carried_by(self, winners: Mapping[str, str]) -> None:
+        """Take the runs that carry jobs for those that this pass created for them in vain."""
+        self._makers = {model: winners.get(run, run) for model, run in self._makers.items()}
+        self._children = {
+            base_model: {winners.get(run, run) for run in runs}
+            for base_model, runs in self._children.items()
+        }
+
+    def tell(self, experiment_ids: Sequence[str]) -> None:
+        """Let each run that starts from another one's model, and that one, point at each other.
+
+        Raises:
+            TrackingError: MLflow does not take it; the next pass tries again.
+        """
+        for model in self._makers.keys() & self._unmade:
+            runs = self._tracking.runs(experiment_ids, self._provider, base_model=model)
+            for run in runs:
+                self.saw(run)
+            self._unmade.discard(model)
+        for base_model in list(self._children):
+            if maker := self._maker(experiment_ids, base_model):
+                for child in sorted(self._children[base_model] - {maker}):
+                    self._tracking.relate(child, maker)
+            del self._children[base_model]
+        self._makers.clear()
+
+    def _maker(self, experiment_ids: Sequence[str], model: str) -> str | None:
+        if model in self._unmade:
+            return None
+        maker = self._makers.get(model) or self._tracking.source_run(experiment_ids, model)
+        if maker is None:
+            self._unmade.add(model)
+        return maker

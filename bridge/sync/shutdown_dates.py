@@ -1,0 +1,70 @@
+"""Shutdown dates of models: asked for once a day, and told on runs that have all else already.
+
+Providers announce them at any time, also long after a job has ended and its run is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from bridge.model import Job, JobStatus
+from bridge.plan import tags
+from bridge.plan.recorded import RunState
+from bridge.providers.base import Provider
+from bridge.providers.model_shutdowns import shutdown_of
+from bridge.tracking import Tracking
+
+_DAY: Final = 86_400_000
+
+
+class Announced:
+    """The dates of one provider, and the runs that lack theirs."""
+
+    def __init__(self, provider: Provider, tracking: Tracking, now: Callable[[], int]) -> None:
+        self._provider = provider
+        self._tracking = tracking
+        self._now = now
+        self._dates: Mapping[str, int] = {}
+        self._asked_at: int | None = None
+        self._late: dict[str, str] = {}
+        """By run the day that it is to tell."""
+
+    def have_changed(self) -> bool:
+        """Whether a day has passed, and the provider announces other dates by now."""
+        before = self._dates
+        return self._asked_at is not None and self.dates() != before
+
+    def dates(self) -> Mapping[str, int]:
+        """By model when it is shut down, Unix milliseconds, as the provider says today."""
+        now = self._now()
+        # A clock that was set back must not keep the old dates for longer than a day.
+        if self._asked_at is None or abs(now - self._asked_at) >= _DAY:
+            self._dates = self._provider.shutdowns()
+            self._asked_at = now
+        return self._dates
+
+    def needed_for(self, listed: Job | None) -> Mapping[str, int] | None:
+        """The dates for a look at a job; ``None`` where they are not worth a request yet."""
+        is_over = listed is None or listed.status is JobStatus.SUCCEEDED
+        return self.dates() if is_over or self._asked_at is not None else None
+
+    def saw(self, run: RunState) -> None:
+        """Take a run into account that MLflow has already."""
+        model = run.tags.get(tags.MODEL)
+        if model is None or run.is_deleted or not run.is_final:
+            return
+        day = tags.day(shutdown_of(self.dates(), model, run.tags.get(tags.BASE_MODEL)))
+        if day is not None and day != run.tags.get(tags.SHUTDOWN):
+            self._late[run.run_id] = day
+
+    def tell(self) -> None:
+        """Tag the runs.
+
+        Raises:
+            TrackingError: MLflow does not take it; the next pass tries again.
+        """
+        while self._late:
+            run_id, day = next(iter(self._late.items()))
+            self._tracking.tag(run_id, tags.SHUTDOWN, day)
+            del self._late[run_id]

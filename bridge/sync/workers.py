@@ -1,0 +1,86 @@
+"""Many jobs at a time in an executor, and an orderly end where none would fare better."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Final
+
+from bridge.errors import BridgeError, ClusterDown, ProviderDown, Stopped, TrackingDown, WorkerLost
+from bridge.sync.job_sync import Task
+from bridge.sync.report import Outcome
+from bridge.text import one_line
+
+_ENDS_ALL: Final = (ProviderDown, TrackingDown, ClusterDown, Stopped)
+
+
+class Crew:
+    """Works off tasks in the threads, or on the cluster, of an executor."""
+
+    def __init__(self, executor: Executor, work: Callable[[Task], Outcome]) -> None:
+        self.unreached = 0
+        """Tasks that were known of but not done when the work ended early."""
+        self._executor = executor
+        self._work = work
+        self._pending: dict[Future[Outcome], Task] = {}
+        self._finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
+        self._stop: Exception | None = None
+
+    def outcomes(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """The outcome of each task as soon as it is there; more tasks are taken meanwhile.
+
+        Raises:
+            Exception: why there are no more. What ``tasks`` raised, after the tasks before it are
+                done; or a task's own error that says that no other would fare better: then only
+                what is under way is finished.
+        """
+        try:
+            for task in tasks:
+                future = self._executor.submit(self._work, task)
+                self._pending[future] = task
+                future.add_done_callback(self._finished.put)
+                while not self._finished.empty():
+                    yield from self._next()
+                if self._stop is not None:
+                    break
+        except Exception as error:  # noqa: BLE001 - raised again when the pending tasks are done
+            self._stop = error
+        if isinstance(self._stop, _ENDS_ALL):
+            self._cancel()
+        while self._pending:
+            yield from self._next()
+        if self._stop is not None:
+            raise self._stop
+
+    def _next(self) -> Iterator[Outcome]:
+        """The next outcome; none of a task that was cancelled or could not be done."""
+        future = self._finished.get()
+        task = self._pending.pop(future)
+        if future.cancelled():
+            self.unreached += 1
+            return
+        outcome = _outcome(future, task)
+        if isinstance(outcome.error, _ENDS_ALL):
+            self.unreached += 1
+            if not isinstance(self._stop, _ENDS_ALL):
+                self._stop = outcome.error
+                self._cancel()
+        else:
+            yield outcome
+
+    def _cancel(self) -> None:
+        """Let go of what has not begun; each leaves the set when its turn in the queue comes."""
+        for future in tuple(self._pending):
+            future.cancel()
+
+
+def _outcome(future: Future[Outcome], task: Task) -> Outcome:
+    """What became of a task; its worker may not have lived to tell."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if not isinstance(error, BridgeError):
+        said = one_line(f"{type(error).__name__}: {error}", 200)
+        error = WorkerLost(f"Its worker could not finish ({said})", "The next pass does it again")
+    return Outcome.failed(task.provider, task.job_id, error)

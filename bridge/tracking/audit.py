@@ -1,0 +1,177 @@
+"""What the bridge has made of runs: looked through as a whole, and what is too much removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bridge import errors
+from bridge.plan import tags
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import RunState
+from bridge.plan.repair import Inventory
+from bridge.text import one_line
+from bridge.tracking import logged_models, registry
+from bridge.tracking.client import quoted
+from bridge.tracking.runs import Reading
+
+if TYPE_CHECKING:
+    from mlflow.entities import FileInfo
+
+_PAGE_SIZE: Final = 100
+"""Of models, and of versions: their filters are slow over a server if pages are large."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeModel:
+    """A LoggedModel that the bridge has made."""
+
+    model_id: str
+    experiment_id: str
+    run_id: str
+    job_id: str
+    model: str
+    """Its full name at the provider."""
+    age: tuple[int, str]
+    """Of doubled ones the one with the smallest stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeVersion:
+    """A version of a registered model that the bridge has made."""
+
+    name: str
+    """The registered model's."""
+    number: int
+    run_id: str
+    job_id: str
+
+
+class Upkeep(Reading):
+    """All models and versions of a provider's jobs."""
+
+    def inventory(
+        self, run: RunState, plan: Plan, model_ids: Mapping[str, str], artifact_path: str
+    ) -> Inventory:
+        """What MLflow has of a run, as far as the plan would add to it.
+
+        Args:
+            run: the run.
+            plan: what would be written.
+            model_ids: its complete models, by their full names.
+            artifact_path: the folder of the archive.
+        """
+        archived: frozenset[str] = frozenset()
+        if plan.documents or plan.files:
+            archived = frozenset(
+                each.path.removeprefix(f"{artifact_path}/")
+                for each in self._artifacts(run, artifact_path)
+            )
+        registered: frozenset[str] = frozenset()
+        emptied: frozenset[int] = frozenset()
+        with self.asked(one_job=True) as client:
+            if plan.registration:
+                model_id = model_ids.get(plan.registration.model)
+                registered = registry.names_of(client, run.run_id, model_id)
+            if plan.models:
+                emptied = frozenset(
+                    step
+                    for model_id, step in run.outputs.items()
+                    if logged_models.is_deleted(client, model_id)
+                )
+        return Inventory(archived=archived, registered=registered, emptied=emptied)
+
+    def _artifacts(self, run: RunState, folder: str) -> list[FileInfo]:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        try:
+            repository = get_artifact_repository(run.artifact_uri, tracking_uri=self.uri)
+            return repository.list_artifacts(folder)
+        except Exception as error:
+            # Each kind of store has exceptions of its own.
+            said = one_line(self.redactor.text(str(error)).replace(run.run_id, "RUN"), 200)
+            raise errors.ArchiveFailed(
+                "The artifact store does not say what is in the archive", f"It said: {said}"
+            ) from error
+
+    def made_models(
+        self, experiment_ids: Sequence[str], provider: str, job_id: str | None = None
+    ) -> Iterator[MadeModel]:
+        """The models of a provider's jobs, those of one run after each other."""
+        token: str | None = None
+        while experiment_ids:
+            with self.asked() as client:
+                page = client.search_logged_models(
+                    list(experiment_ids),
+                    filter_string=_filter(provider, job_id),
+                    max_results=_PAGE_SIZE,
+                    order_by=[{"field_name": "source_run_id"}],
+                    page_token=token,
+                )
+            for model in page:
+                if model.tags.get(tags.BRIDGE) == tags.OWNED:
+                    yield MadeModel(
+                        model_id=model.model_id,
+                        experiment_id=model.experiment_id,
+                        run_id=model.source_run_id or "",
+                        job_id=model.tags.get(tags.JOB, ""),
+                        model=model.tags.get(tags.MODEL, ""),
+                        age=(model.creation_timestamp, model.model_id),
+                    )
+            token = page.token
+            if not token:
+                return
+
+    def made_versions(self, provider: str, job_id: str | None = None) -> Iterator[MadeVersion]:
+        """The versions of a provider's jobs, by registered model and ascending number."""
+        token: str | None = None
+        while True:
+            with self.asked() as client:
+                page = client.search_model_versions(
+                    _filter(provider, job_id),
+                    max_results=_PAGE_SIZE,
+                    order_by=["name ASC", "version_number ASC"],
+                    page_token=token,
+                )
+            for version in page:
+                if version.tags.get(tags.BRIDGE) == tags.OWNED:
+                    yield MadeVersion(
+                        name=version.name,
+                        number=int(version.version),
+                        run_id=version.run_id or "",
+                        job_id=version.tags.get(tags.JOB, ""),
+                    )
+            token = page.token
+            if not token:
+                return
+
+    def alias(self, name: str) -> tuple[int | None, int | None]:
+        """Where a registered model's alias is, and where it should be."""
+        with self.asked(one_job=True) as client:
+            return registry.alias(client, name)
+
+    def users_aliases(self, version: MadeVersion) -> list[str]:
+        """The aliases of a version that are not the bridge's."""
+        with self.asked(one_job=True) as client:
+            return registry.users_aliases(client, version.name, version.number)
+
+    def delete_model(self, model_id: str) -> None:
+        """Move a LoggedModel to the trash."""
+        with self.asked(one_job=True) as client:
+            client.delete_logged_model(model_id)
+
+    def delete_version(self, version: MadeVersion) -> None:
+        """Delete a version; the alias moves to what is the newest without it."""
+        with self.asked(one_job=True) as client:
+            registry.remove(client, version.name, version.number)
+
+    def move_alias(self, name: str) -> None:
+        """Let the alias of a registered model be at the job that ended last."""
+        with self.asked(one_job=True) as client:
+            registry.point_at_newest(client, name)
+
+
+def _filter(provider: str, job_id: str | None) -> str:
+    terms = {tags.PROVIDER: quoted(provider), tags.JOB: quoted(job_id)}
+    return " and ".join(f"tags.{name} = {value}" for name, value in terms.items() if value)

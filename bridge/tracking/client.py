@@ -1,0 +1,178 @@
+"""The connection to a tracking store: a server or a database."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote as escaped
+from urllib.parse import urlsplit
+
+from bridge.http.network import Clock
+from bridge.redaction import Redactor
+from bridge.text import one_line
+from bridge.tracking.databases import check_folder, first_opening, knock
+from bridge.tracking.failures import refused
+from bridge.tracking.replies import take_promptly
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CALLS: Final = 4
+"""How many calls may be in a store at a time. MLflow takes two of its database's fifteen
+connections for one write: sixteen writers, of however many bridges, can wait for one another until
+all time out. More than four are no faster either: a server's processor is the limit by then."""
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    # MLflow's own patience is 7 retries of up to 120 s; the next pass is the better retry.
+    # A server waits for its database for up to 30 s: who hangs up earlier never hears why.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "35",
+    # A link per finished run would drown what the bridge itself prints.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # The same for bars of one file each.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""What the bridge wants of MLflow's client, unless the user has said otherwise."""
+
+_NEW_OBJECTS: Final = 50_000
+"""From so many on Python looks for garbage, not from its 700. A page of runs is some hundred
+thousand objects, and each look goes through all of MLflow's modules: more time than the reading."""
+
+
+class Store:
+    """One tracking store, through ``MlflowClient``. Thread-safe."""
+
+    def __init__(
+        self, uri: str, *, redactor: Redactor | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self.uri = uri
+        self._clock = clock
+        self.redactor = redactor or Redactor()
+        self._connecting = threading.Lock()
+        # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
+        # seconds that MLflow gives them; here they wait as long as it takes.
+        self._turn = threading.BoundedSemaphore(CALLS if self.file is None else 1)
+        self._connected: MlflowClient | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server is asked, not a database opened."""
+        return urlsplit(self.uri).scheme in {"http", "https"}
+
+    @contextlib.contextmanager
+    def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
+        """MLflow's client, with its exceptions as the bridge's.
+
+        Args:
+            one_job: whether a refusal concerns one job only, or every further call as well.
+
+        Raises:
+            TrackingDown: the store cannot be reached, or refuses everything.
+            TrackingError: it refuses this one thing.
+        """
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._turn:
+                yield self._client
+        except (
+            MlflowException,
+            ModuleNotFoundError,
+            SQLAlchemyError,
+            OSError,
+            ValueError,
+        ) as error:
+            message = self.redactor.text(str(error))
+            raise refused(error, message, self.shown_uri, one_job=one_job) from error
+
+    @property
+    def _client(self) -> MlflowClient:
+        with self._connecting:
+            if self._connected is None:
+                for name, value in _ENVIRONMENT.items():
+                    os.environ.setdefault(name, value)
+                # The migrations of a new database are of no interest to its user.
+                logging.getLogger("alembic").setLevel(logging.WARNING)
+                logging.getLogger("mlflow").setLevel(logging.WARNING)
+                # It writes a traceback of what it raises as well.
+                logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+                from mlflow import MlflowClient
+
+                gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
+                take_promptly(self.uri, self._clock)
+                knock(self.uri)
+                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+                with first_opening(self.file):
+                    client.search_experiments(max_results=1)
+                self._connected = client
+            return self._connected
+
+    def ping(self) -> None:
+        """Make sure that the store answers. A database file that is still missing is fine."""
+        if self.is_missing:
+            try:
+                check_folder(self.file)
+            except OSError as error:
+                message = self.redactor.text(str(error))
+                raise refused(error, message, self.shown_uri, one_job=False) from error
+            return
+        with self.asked() as client:
+            client.search_experiments(max_results=1)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether this is a database file that the first write will create."""
+        return self.file is not None and not self.file.exists()
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an sqlite database."""
+        scheme, found, rest = self.uri.partition(":///")
+        path = rest.partition("?")[0]
+        return Path(path) if found and scheme == "sqlite" and path else None
+
+    @property
+    def shown_uri(self) -> str:
+        """The URI without its password."""
+        return one_line(self.redactor.text(self.uri))
+
+    def link(self, experiment_id: str, run_id: str | None = None, *, page: str = "runs") -> str:
+        """Where MLflow's UI shows an experiment's runs, one run, or another page of it.
+
+        Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
+        """
+        page = f"runs/{run_id}" if run_id else page
+        return f"{self._ui}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
+
+    def registry_link(self, name: str, version: int) -> str:
+        """Where MLflow's UI shows a version of a registered model."""
+        return f"{self._ui}/#/models/{escaped(name, safe='')}/versions/{version}"
+
+    @property
+    def _ui(self) -> str:
+        if not self.is_remote:
+            return "http://127.0.0.1:5000"
+        parts = urlsplit(self.uri)
+        host = parts.netloc.rpartition("@")[2]  # without user name and password
+        return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+
+    @property
+    def ui_command(self) -> str | None:
+        """The command that serves the UI of a database; ``None`` where a server does already."""
+        return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
+
+
+def quoted(text: str | None) -> str | None:
+    """``text`` as a literal of MLflow's filter language, which has no escapes."""
+    for quote in ("'", '"'):
+        if text is not None and quote not in text:
+            return f"{quote}{text}{quote}"
+    return None

@@ -1,0 +1,252 @@
+"""What MLflow has, as the bridge asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+from bridge import errors
+from bridge.model import MetricPoint
+from bridge.plan import tags
+from bridge.plan.datasets import DatasetInput
+from bridge.plan.points import CLOCK_SKEW
+from bridge.plan.recorded import FINAL_RUN_STATUS, RunState
+from bridge.tracking import experiments, logged_models
+from bridge.tracking.client import Store, quoted
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_CONTEXT: Final = "mlflow.data.context"
+_PAGE_SIZE: Final = 1000
+_LOCAL_RUNS: Final = 50
+_LONGEST_LIST: Final = 1000
+"""Ids in one search. MLflow's parser gives up on some thousands."""
+
+
+class Reading(Store):
+    """Experiments, runs and models of a tracking store. Creates experiments, and nothing else."""
+
+    def experiment(
+        self,
+        name: str,
+        *,
+        create: bool,
+        metrics: Sequence[str] = experiments.METRICS,
+        one_job: bool = False,
+    ) -> str | None:
+        """The id of an active experiment; ``None`` where it does not exist and is not created.
+
+        Args:
+            name: the experiment's.
+            create: whether to create it, with a description.
+            metrics: what a new experiment's runs are to be compared by, first things first.
+            one_job: whether only one job wants it: then it alone is lost where it cannot be had.
+        """
+        if not create and self.is_missing:
+            return None
+        with self.asked(one_job=one_job) as client:
+            found = client.get_experiment_by_name(name)
+            if found is None and create:
+                return experiments.create(client, name, self.file, metrics)
+        if found is None:
+            return None
+        if found.lifecycle_stage == "deleted":
+            kind = errors.TrackingError if one_job else errors.TrackingDown
+            raise kind(
+                f"The MLflow experiment {name!r} is deleted",
+                f"Restore it (mlflow experiments restore -x {found.experiment_id})"
+                " or configure another name",
+            )
+        return str(found.experiment_id)
+
+    def page(self, experiment_id: str) -> str:
+        """Where MLflow's UI shows an experiment's runs, with the columns that the bridge chose."""
+        with self.asked() as client:
+            known = client.get_experiment(experiment_id).tags
+        # An unknown view would send the UI to an overview without runs.
+        view = f"&viewStateShareKey={experiments.VIEW}" if experiments.VIEW_TAG in known else ""
+        return self.link(experiment_id) + view
+
+    def experiment_name(self, experiment_id: str) -> str:
+        """The name of an experiment."""
+        with self.asked(one_job=True) as client:
+            return str(client.get_experiment(experiment_id).name)
+
+    # Which runs there are
+
+    def runs(
+        self,
+        experiment_ids: Sequence[str],
+        provider: str | None = None,
+        *,
+        job_id: str | None = None,
+        base_model: str | None = None,
+        only_open: bool = False,
+    ) -> Iterator[RunState]:
+        """Runs that carry jobs, deleted ones too.
+
+        Args:
+            experiment_ids: where to look.
+            provider: only jobs of this provider.
+            job_id: only this job.
+            base_model: only jobs that start from this model.
+            only_open: only runs without final status.
+        """
+        terms = [f"tags.{tags.PROVIDER} = {quoted(provider)}"] if provider else []
+        if not provider:
+            terms.append(f"tags.{tags.PROVIDER} != ''")
+        for name, value in ((tags.JOB, job_id), (tags.BASE_MODEL, base_model)):
+            if value is not None and quoted(value):
+                terms.append(f"tags.{name} = {quoted(value)}")
+        if only_open:
+            terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
+        for run in self._search(experiment_ids, " and ".join(terms)):
+            state = run_state(run)
+            if not state.job_id or job_id not in {None, state.job_id}:
+                continue
+            if base_model in {None, state.tags.get(tags.BASE_MODEL)}:
+                yield state
+
+    def others(
+        self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
+    ) -> Iterator[RunState]:
+        """Runs beside ``own`` that may carry the same jobs; not the whole history.
+
+        Args:
+            experiment_ids: where to look.
+            provider: whose jobs.
+            own: runs by id, with their start in Unix milliseconds. Every process gives a job's run
+                the same one, but for the difference of their clocks where the job has none.
+        """
+        by_start = sorted(own.items(), key=itemgetter(1))
+        for place in range(0, len(by_start), _LONGEST_LIST):
+            some = by_start[place : place + _LONGEST_LIST]
+            terms = [
+                f"tags.{tags.PROVIDER} = {quoted(provider)}",
+                f"attributes.start_time >= {some[0][1] - CLOCK_SKEW}",
+                f"attributes.start_time <= {some[-1][1] + CLOCK_SKEW}",
+                f"attributes.run_id NOT IN ({','.join(repr(run_id) for run_id, _ in some)})",
+            ]
+            for run in self._search(experiment_ids, " and ".join(terms)):
+                if run.info.run_id not in own:
+                    yield run_state(run)
+
+    def run(self, run_id: str) -> RunState | None:
+        """One run, deleted or not; ``None`` where there is none."""
+        try:
+            with self.asked(one_job=True) as client:
+                return run_state(client.get_run(run_id))
+        except errors.RunChanged:
+            return None
+
+    def _search(self, experiment_ids: Sequence[str], filter_string: str) -> Iterator[Run]:
+        """Runs from the newest on.
+
+        Each page begins at the moment where the last one ends. For MLflow's own next page a
+        database sorts all runs before it once more, so that is for runs of one moment alone.
+        """
+        from mlflow.entities import ViewType
+
+        token: str | None = None
+        until: int | None = None
+        seen: set[str] = set()
+        while experiment_ids:
+            bound = f" and attributes.start_time <= {until}" if until is not None else ""
+            with self.asked() as client:
+                page = client.search_runs(
+                    list(experiment_ids),
+                    filter_string=filter_string + bound,
+                    run_view_type=ViewType.ALL,
+                    max_results=_PAGE_SIZE,
+                    page_token=token,
+                )
+            token = page.token
+            yield from (run for run in page if run.info.run_id not in seen)
+            if not token:
+                return
+            last = page[-1].info.start_time
+            if last != until:
+                token, until, seen = None, last, set()
+            seen |= {run.info.run_id for run in page if run.info.start_time == last}
+            del page  # not beside the next one
+
+    def steps(self, run: RunState) -> dict[str, frozenset[int]]:
+        """The steps that are logged in a run, by metric: one request a metric."""
+        with self.asked(one_job=True) as client:
+            return {
+                name: frozenset(
+                    metric.step for metric in client.get_metric_history(run.run_id, name)
+                )
+                for name in run.newest
+            }
+
+    def ready_models(self, run: RunState) -> dict[str, str]:
+        """Ids of a run's complete models by their full names at the provider."""
+        with self.asked(one_job=True) as client:
+            found = logged_models.models_of_run(client, run.experiment_id, run.run_id)
+        return {name: model.model_id for name, model in found.items() if model.is_ready}
+
+    def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
+        """The metrics of each of the newest runs that carry no jobs."""
+        with self.asked() as client:
+            runs = client.search_runs(
+                [experiment_id],
+                filter_string=f"tags.{tags.PROVIDER} IS NULL",
+                max_results=_LOCAL_RUNS,
+            )
+        return [frozenset(run.data.metrics) for run in runs]
+
+    def history(self, run: RunState) -> dict[str, list[MetricPoint]]:
+        """All points of a run, by metric: one request a metric."""
+        with self.asked(one_job=True) as client:
+            return {
+                name: [
+                    MetricPoint(name, metric.step, metric.value, metric.timestamp)
+                    for metric in client.get_metric_history(run.run_id, name)
+                ]
+                for name in run.newest
+            }
+
+    def source_run(self, experiment_ids: Sequence[str], model: str) -> str | None:
+        """The run that made a model; ``None`` where no such model is known."""
+        with self.asked() as client:
+            if found := logged_models.source_run(client, experiment_ids, model):
+                return found
+            # Of a run without LoggedModels the tags tell it.
+            for name in tags.MADE_MODELS if quoted(model) else ():
+                term = f"tags.{tags.PROVIDER} != '' and tags.{name} = {quoted(model)}"
+                for run in client.search_runs(list(experiment_ids), term, max_results=1):
+                    return str(run.info.run_id)
+        return None
+
+
+def run_state(run: Run) -> RunState:
+    """A run of MLflow's, as one search or one look shows it."""
+    found = run.data.tags
+    return RunState(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        job_id=found.get(tags.JOB, ""),
+        provider=found.get(tags.PROVIDER, ""),
+        name=run.info.run_name or "",
+        status=run.info.status,
+        is_deleted=run.info.lifecycle_stage == "deleted",
+        start_time=run.info.start_time,
+        artifact_uri=run.info.artifact_uri or "",
+        tags=found,
+        params=run.data.params,
+        # The message form is the public one that keeps a metric's step and time.
+        newest={m.key: (m.step, m.timestamp) for m in run.data.to_proto().metrics},
+        datasets=frozenset(
+            DatasetInput(each.dataset.name, tag.value)
+            for each in (run.inputs.dataset_inputs if run.inputs else ())
+            for tag in each.tags
+            if tag.key == _CONTEXT
+        ),
+        outputs={
+            model.model_id: model.step
+            for model in (run.outputs.model_outputs if run.outputs else ())
+        },
+    )

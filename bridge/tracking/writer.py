@@ -1,0 +1,333 @@
+"""What the bridge writes to MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge import errors
+from bridge.plan import tags
+from bridge.plan.description import with_lineage
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import RunState
+from bridge.plan.rename import Renaming
+from bridge.text import one_line
+from bridge.tracking import logged_models, registry
+from bridge.tracking.audit import Upkeep
+from bridge.tracking.runs import run_state
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A run once a plan is written to it, but for what comes last."""
+
+    run_id: str
+    experiment_id: str
+    artifact_uri: str
+    model_ids: Mapping[str, str]
+    """LoggedModels by the models' full names."""
+
+    @classmethod
+    def of(cls, run: RunState) -> Written:
+        """A run that nothing is written to but what comes last."""
+        return cls(
+            run_id=run.run_id,
+            experiment_id=run.experiment_id,
+            artifact_uri=run.artifact_uri,
+            model_ids={},
+        )
+
+
+class Tracking(Upkeep):
+    """One tracking store: a server or a database. Thread-safe.
+
+    Every method raises ``TrackingDown`` where the store cannot be reached or refuses everything,
+    and ``TrackingError`` where it refuses this one thing.
+    """
+
+    # One job
+
+    def claim(self, run_id: str, holder: str) -> str:
+        """Whose a user's run is from now on: ``holder``'s, unless another was there before.
+
+        MLflow never changes a param. So of all that claim a run in the same moment, in however
+        many processes, one gets it, and all others hear which.
+        """
+        try:
+            with self.asked(one_job=True) as client:
+                client.log_param(run_id, tags.CLAIM, holder)
+        except errors.TrackingDown:
+            raise
+        except errors.TrackingError:
+            run = self.run(run_id)
+            other = run.params.get(tags.CLAIM) if run else None
+            if other in {None, holder}:
+                raise
+            return str(other)
+        return holder
+
+    def record(self, experiment_id: str, plan: Plan, run: RunState | None) -> Written:
+        """Write a plan, but for what comes last.
+
+        Args:
+            experiment_id: where to create a run.
+            plan: what to write.
+            run: the run that it is for, as it was seen; ``None``: a new one.
+
+        Raises:
+            RunChanged: the run was deleted, or others wrote the same, meanwhile.
+        """
+        from mlflow.entities import LoggedModelOutput, Param, RunTag
+
+        new_tags = plan.tags
+        if run is None:
+            with self.asked(one_job=True) as client:
+                run = run_state(
+                    client.create_run(
+                        experiment_id,
+                        start_time=plan.start_time,
+                        tags=dict(plan.tags),
+                        run_name=plan.run_name,
+                    )
+                )
+            new_tags = {}
+        run_id = run.run_id
+        with self._writing(run_id) as client:
+            if plan.datasets:
+                client.log_inputs(run_id, datasets=_dataset_inputs(plan))
+            model_ids: dict[str, str] = {}
+            if plan.models:
+                model_ids = logged_models.create_missing(
+                    client, run.experiment_id, run_id, plan.models, is_new_run=plan.is_new
+                )
+                outputs = [
+                    LoggedModelOutput(model_ids[model.model], model.step)
+                    for model in plan.models
+                    if model_ids[model.model] not in run.outputs
+                ]
+                if outputs:
+                    client.log_outputs(run_id, outputs)
+            if started := new_tags.get(tags.STARTED):
+                # MLflow writes a batch's metrics before its tags. Whoever goes on from these reads
+                # no further back, and would never know of it.
+                client.set_tag(run_id, tags.STARTED, started)
+            first, *others = _metrics(client, run_id, plan, model_ids)
+            client.log_batch(
+                run_id,
+                metrics=first,
+                params=[Param(name, value) for name, value in plan.params.items()],
+                tags=[RunTag(name, value) for name, value in new_tags.items()],
+            )
+            for metrics in others:
+                client.log_batch(run_id, metrics=metrics)
+            for model_id in model_ids.values():
+                client.finalize_logged_model(model_id, "READY")
+        return Written(
+            run_id=run_id,
+            experiment_id=run.experiment_id,
+            artifact_uri=run.artifact_uri,
+            model_ids=model_ids,
+        )
+
+    def archive(self, written: Written, folder: Path, artifact_path: str) -> None:
+        """Store a folder's files as artifacts of a run; those of the same name are replaced.
+
+        Raises:
+            ArchiveFailed: the artifact store does not take them.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        try:
+            repository = get_artifact_repository(written.artifact_uri, tracking_uri=self.uri)
+            repository.log_artifacts(str(folder), artifact_path)  # type: ignore[no-untyped-call] # MLflow's
+        except Exception as error:
+            # Each kind of store has exceptions of its own.
+            said = one_line(self.redactor.text(str(error)).replace(written.run_id, "RUN"), 200)
+            where = one_line(self.redactor.text(written.artifact_uri.partition(written.run_id)[0]))
+            # What it says is not in the sentence: it names another file each time.
+            raise errors.ArchiveFailed(
+                f"The artifact store {where} does not take the archive",
+                "Everything else is recorded; make the store reachable from here, or set"
+                f" mlflow.archive: false, and the runs get their final status. It said: {said}",
+            ) from error
+
+    def register(self, written: Written, plan: Plan) -> None:
+        """Make a job's result a version of its registered model."""
+        registration = plan.registration
+        if registration is None:
+            return
+        model_id = written.model_ids[registration.model]
+        facts = {
+            tags.MODEL: registration.model,
+            tags.PROVIDER: plan.provider,
+            tags.JOB: plan.job_id,
+        }
+        with self._writing(written.run_id) as client:
+            registry.register(client, registration, written.run_id, model_id, facts)
+
+    def finish(self, written: Written, plan: Plan) -> None:
+        """Write what says that everything is there.
+
+        Raises:
+            RunChanged: the run was deleted, or others wrote the same, meanwhile.
+        """
+        with self._writing(written.run_id) as client:
+            if plan.is_final and written.model_ids:
+                new = {each.model: written.model_ids[each.model] for each in plan.models}
+                logged_models.check_single(client, written.experiment_id, written.run_id, new)
+            if plan.status and plan.end_time is not None:
+                client.set_terminated(written.run_id, plan.status, plan.end_time)
+            elif plan.status:
+                client.update_run(written.run_id, status=plan.status)
+            for name, value in plan.last_tags.items():
+                client.set_tag(written.run_id, name, value)
+
+    def rename(self, run: RunState, renaming: Renaming, label: str | None) -> None:
+        """Write what a run needs under other names; what measured a model does so there too.
+
+        Args:
+            run: the run.
+            renaming: what to write.
+            label: the tag that says it is done; ``None`` where not all of it could be.
+        """
+        from mlflow.entities import Metric, Param
+
+        with self.asked(one_job=True) as client:
+            linked = logged_models.measurements(client, run.experiment_id, run.run_id)
+            old_names = {new: old for old, new in renaming.renamed.items()}
+            client.log_batch(
+                run.run_id,
+                metrics=[
+                    Metric(
+                        point.name,
+                        point.value,
+                        point.timestamp,
+                        point.step,
+                        model_id=linked.get((old_names.get(point.name, ""), point.step)),
+                    )
+                    for point in renaming.points
+                ],
+                params=[Param(name, value) for name, value in renaming.params.items()],
+            )
+            if label is not None:
+                client.set_tag(run.run_id, tags.METRIC_NAMES, label)
+
+    def tag(self, run_id: str, name: str, value: str) -> None:
+        """Set one tag of a run; of none if it was deleted meanwhile."""
+        with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
+            client.set_tag(run_id, name, value)
+
+    def delete(self, run_ids: Iterable[str]) -> None:
+        """Move runs to MLflow's trash, with the models and versions that the bridge made of them.
+
+        The run itself goes in between: a run in the trash is not looked at again, and until it is
+        there another process may still make a model of it.
+        """
+        for run_id in run_ids:
+            self._forget(run_id)
+            # Whoever else resolves the same race may have been faster.
+            with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
+                client.delete_run(run_id)
+            self._forget(run_id)
+
+    def _forget(self, run_id: str) -> None:
+        run = self.run(run_id)
+        if run is not None:
+            with self.asked(one_job=True) as client:
+                registry.forget(client, run_id)
+                logged_models.forget(client, run.experiment_id, run_id)
+            if parent := run.tags.get(tags.FROM_RUN):
+                self._change_children(parent, lambda known: known - {run_id})
+
+    @contextlib.contextmanager
+    def _writing(self, run_id: str) -> Iterator[MlflowClient]:
+        """As ``asked``; what is made of a run that another process deletes goes with the run."""
+        try:
+            with self.asked(one_job=True) as client:
+                yield client
+        except errors.RunChanged:
+            run = self.run(run_id)
+            if run is not None and run.is_deleted:
+                self._forget(run_id)
+            raise
+
+    # Between runs
+
+    def relate(self, child: str, parent: str) -> None:
+        """Let two runs point at each other: the second made what the first one starts from.
+
+        The child comes last: one that points at its parent is not looked at again.
+        """
+        self._change_children(parent, lambda known: known | {child})
+        self._retag(child, {tags.FROM_RUN: parent})
+
+    def _change_children(
+        self, run_id: str, changed: Callable[[frozenset[str]], frozenset[str]]
+    ) -> None:
+        run = self.run(run_id)
+        if run is not None:
+            known = frozenset(tags.lineage_of(run.tags).children)
+            if changed(known) != known:
+                self._retag(run_id, {tags.INTO_RUNS: ",".join(sorted(changed(known)))})
+
+    def _retag(self, run_id: str, changes: Mapping[str, str]) -> None:
+        """Change tags that the note tells of, and the note with them."""
+        from mlflow.entities import RunTag
+
+        state = self.run(run_id)
+        if state is None or state.is_deleted:
+            return
+        known = {**state.tags, **changes}
+        wanted = dict(changes)
+        if text := known.get(tags.NOTE):
+            wanted |= tags.note_tags(with_lineage(text, tags.lineage_of(known)), known)
+        with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
+            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in wanted.items()])
+
+
+def _dataset_inputs(plan: Plan) -> list[DatasetInput]:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [
+        DatasetInput(
+            Dataset(
+                name=each.file_id,
+                digest=each.digest,
+                source_type=f"{plan.provider} file",
+                source=each.source(plan.provider),
+            ),
+            [InputTag("mlflow.data.context", each.context)],
+        )
+        for each in plan.datasets
+    ]
+
+
+def _metrics(
+    client: MlflowClient, run_id: str, plan: Plan, model_ids: Mapping[str, str]
+) -> list[list[Metric]]:
+    """The plan's points, each with the model that it measures.
+
+    A point that measures several is sent again for each further one: MLflow keeps one row in the
+    run. Those further ones are batches of their own, as no row may be twice in one.
+    """
+    from mlflow.entities import Metric
+
+    linked = logged_models.links(plan.models, model_ids)
+    new = {(point.name, point.step) for point in plan.points}
+    old = logged_models.logged_points(client, run_id, linked.keys() - new)
+    batches: list[list[Metric]] = [[]]
+    for point in (*plan.points, *old):
+        for number, model_id in enumerate(linked.get((point.name, point.step), [None])):
+            if number == len(batches):
+                batches.append([])
+            batches[number].append(
+                Metric(point.name, point.value, point.timestamp, point.step, model_id=model_id)
+            )
+    return batches

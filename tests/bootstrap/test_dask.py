@@ -1,0 +1,225 @@
+"""A Dask cluster in the place of threads: real processes, which are killed.
+
+With SOAK=1 also the long forms: a cluster that comes and goes, and workers that do so all the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bridge.bootstrap.bridge import assemble
+from bridge.bootstrap.dask import Cluster, Share
+from bridge.bootstrap.dask_worker import fingerprint_of, work
+from bridge.bootstrap.factories import redactor_of
+from bridge.errors import ClusterDown, ConfigError, OtherConfiguration, WorkerLost
+from bridge.settings.load import load
+from bridge.settings.model import Settings
+from bridge.sync.events import Watch
+from bridge.sync.job_sync import Task
+from bridge.sync.report import Outcome, Report
+from bridge.sync.workers import Crew
+from tests.support.dask_cluster import DaskCluster
+from tests.support.postgres import postgres
+from tests.support.processes import invoke, started, wait_until
+from tests.support.recorded import active_runs, recorded
+from tests.support.static_server import (
+    Case,
+    StaticServer,
+    differences,
+    expected,
+    mistral_cases,
+    openai_cases,
+)
+from tests.support.world import KEY
+
+CASES = [*openai_cases()[::5], *mistral_cases()[4:7]]
+WANTED = expected(CASES)
+EXPERIMENT = "cluster"
+
+soak = pytest.mark.skipif(not os.environ.get("SOAK"), reason="takes minutes: SOAK=1")
+
+
+@dataclass(slots=True)
+class Place:
+    """A provider, MLflow on PostgreSQL, and a cluster that both can be reached from."""
+
+    provider: StaticServer
+    cluster: DaskCluster
+    uri: str
+    config: Path
+
+    def settings(self, **mlflow: object) -> Settings:
+        """As the workers have them, but for what a test wants to be different."""
+        written = json.loads(self.config.read_text())
+        other = self.config.with_name("other.yaml")
+        other.write_text(json.dumps(written | {"mlflow": written["mlflow"] | mlflow}))
+        return load(other, {})
+
+    def passes(self, watch: Watch | None = None, **mlflow: object) -> list[Report]:
+        """One pass of a new daemon over each provider."""
+        with assemble(self.settings(**mlflow), {}, threading.Event()) as bridge:
+            return [sync.run(watch=watch) for sync in bridge.syncs]
+
+
+@dataclass(slots=True)
+class Midway(Watch):
+    """Does something after so many jobs."""
+
+    at: Mapping[int, Callable[[], object]]
+    number: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def done(self, outcome: Outcome) -> None:
+        """One more."""
+        del outcome
+        self.number += 1
+        self.at.get(self.number, lambda: None)()
+
+
+@contextlib.contextmanager
+def placed(folder: Path, cases: list[Case], *, workers: int) -> Iterator[Place]:
+    """A place, whose cluster is still to be started."""
+    with postgres() as uri, StaticServer(cases) as provider:
+        config = folder / "bridge.yaml"
+        cluster = DaskCluster(folder, config, workers=workers)
+        # MLflow keeps the artifacts of PostgreSQL where a process is started: a test of its own.
+        mlflow = {"experiment": EXPERIMENT, "archive": False}
+        written = json.loads(provider.config(uri, mlflow=mlflow, interval="1s"))
+        written["poll"]["executor"] = cluster.address
+        config.write_text(json.dumps(written))
+        yield Place(provider, cluster, uri, config)
+
+
+def test_a_cluster_does_what_threads_do(tmp_path: Path) -> None:
+    """The same rows, although a worker is killed in the midst of it.
+
+    A daemon that is configured otherwise than the workers writes nothing, and says so. When no
+    worker is left, what waits for one is over, and nothing more is sent.
+    """
+    with placed(tmp_path, CASES, workers=2) as place, place.cluster:
+        for report in place.passes(curves=False):
+            assert isinstance(report.stopped, OtherConfiguration), report
+            assert "another configuration" in report.stopped.sentence
+        assert active_runs(place.uri, EXPERIMENT) == []
+        asked = [each.path for each in place.provider.asked]
+        assert not any("checkpoints" in path or "events" in path for path in asked)
+        checked = invoke("check", "--config", place.config)
+        assert "answers, with 2 workers" in checked.output
+        reports = place.passes(Midway({3: place.cluster.kill_worker}))
+        assert all(report.is_well for report in reports), reports
+        assert differences(WANTED, recorded(place.uri, EXPERIMENT)) == []
+        assert KEY not in place.cluster.said
+        lonely = Cluster(place.cluster.address, patience=1)
+        with contextlib.closing(lonely):
+            waiting = Share(lonely, 1).submit(time.sleep, 3600)
+            assert not waiting.cancel()
+            place.cluster.kill_worker()
+            with pytest.raises(ClusterDown, match="has no workers"):
+                waiting.result()
+            with pytest.raises(ClusterDown, match="has no workers"):
+                Share(lonely, 1).submit(time.sleep, 0)
+
+
+def test_a_key_does_not_travel(tmp_path: Path) -> None:
+    """What a worker is told to do holds no secret, and is the same whatever the key is."""
+    config = tmp_path / "bridge.yaml"
+
+    def sent(**changes: str) -> bytes:
+        written = {
+            "mlflow": {"tracking_uri": f"postgresql://me:{changes.get('password', KEY)}@db/mlflow"},
+            "providers": [
+                {
+                    "name": "openai",
+                    "api_key": changes.get("key", KEY),
+                    "headers": {"X-Secret": changes.get("key", KEY)},
+                    "base_url": changes.get("url", "https://api.openai.com/v1"),
+                }
+            ],
+        }
+        config.write_text(json.dumps(written))
+        settings = load(config, {})
+        (provider,) = settings.providers
+        redactor = redactor_of(settings, {})
+        return pickle.dumps(partial(work, fingerprint_of(settings, provider, redactor)))
+
+    assert KEY.encode() not in sent()
+    assert sent(key="another-key", password="another-password") == sent()
+    assert sent(url="https://gateway.example.com/v1") != sent()
+
+
+def test_dask_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra: who wants a cluster is told what to install."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigError, match="pip install distributed"):
+        Cluster("dask://127.0.0.1:8786")
+
+
+@soak
+def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path) -> None:
+    """The daemon starts without it; each outage is told once, and the next pass is complete."""
+    with placed(tmp_path, CASES, workers=2) as place:
+        environ = {"FTBRIDGE_CONFIG": str(place.config)}
+        with started("run", env=environ) as daemon, contextlib.ExitStack() as stack:
+            wait_until(lambda: daemon.count("outage") == 2, "an outage of both providers", daemon)
+            stack.enter_context(place.cluster)
+            wait_until(lambda: daemon.count("recovered") == 2, "its end", daemon)
+            wait_until(
+                lambda: differences(WANTED, recorded(place.uri, EXPERIMENT)) == [], "rows", daemon
+            )
+            place.cluster.kill()
+            wait_until(lambda: daemon.count("outage") == 4, "a second outage", daemon)
+            place.cluster.start()
+            wait_until(lambda: daemon.count("recovered") == 4, "its end", daemon)
+            daemon.send(signal.SIGTERM)
+            assert daemon.end() == 0
+            assert daemon.count("of=cluster") == 4, daemon.said
+            assert "Traceback" not in daemon.said
+            assert KEY not in daemon.said
+
+
+@soak
+def test_workers_come_and_go(tmp_path: Path) -> None:
+    """Four of them, of which one after the other is killed and replaced: the same rows."""
+    cases = [*openai_cases(), *mistral_cases()]
+    with placed(tmp_path, cases, workers=4) as place, place.cluster:
+
+        def replace_one() -> None:
+            place.cluster.kill_worker()
+            place.cluster.add_worker()
+
+        for _ in range(3):
+            watch = Midway(dict.fromkeys(range(5, len(cases), 10), replace_one))
+            if all(report.is_well for report in place.passes(watch)):
+                break
+        else:
+            pytest.fail("no pass was complete")
+        assert differences(expected(cases), recorded(place.uri, EXPERIMENT)) == []
+        assert "KilledWorker" not in place.cluster.said
+
+
+@soak
+def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
+    """Dask gives it up after four: it is told of as a job whose worker was lost."""
+    cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=4)
+    task = Task(
+        provider="openai", job_id="ftjob-a", listed=None, carrier=None, known=None, is_dry=False
+    )
+    with cluster, contextlib.closing(Cluster(cluster.address)) as connection:
+        crew = Crew(Share(connection, 1), lambda _: os._exit(1))
+        (outcome,) = crew.outcomes([task])
+    assert outcome.job_id == "ftjob-a"
+    assert isinstance(outcome.error, WorkerLost)
+    assert "KilledWorker" in outcome.error.sentence

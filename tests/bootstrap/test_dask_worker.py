@@ -1,0 +1,221 @@
+"""What goes to a worker and comes back: complete, and without a secret."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tblib import pickling_support  # type: ignore[import-untyped] # it has no types
+
+from bridge import errors
+from bridge.bootstrap.dask_worker import _workplaces, fingerprint_of, work
+from bridge.bootstrap.factories import redactor_of
+from bridge.errors import BridgeError, ConfigError, TrackingDown
+from bridge.settings.load import load
+from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
+from bridge.simulator.jobs import Provider
+from bridge.sync.job_sync import JobSync, Task
+from bridge.sync.report import Kind, Selection
+from bridge.sync.report import Outcome as Done
+from bridge.tracking import Tracking
+from tests.support.interrupted import Interrupted
+from tests.support.models import models, versions_by_model
+from tests.support.recorded import active_runs, recorded
+from tests.support.world import KEY, NOW, Clock, job, make_sync
+
+
+class Abroad(Executor):
+    """Threads that are reached as other machines are: everything goes there and back as bytes."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self.sent: list[bytes] = []
+
+    def submit(self, fn: Callable[..., object], /, *args: object, **_: object) -> Future[object]:  # type: ignore[override] # one kind of task
+        """Work on a copy, and give back a copy."""
+        there = pickle.dumps(args)
+        self.sent.append(there)
+
+        def work() -> object:
+            back = pickle.dumps(fn(*pickle.loads(there)))  # noqa: S301 - as above
+            self.sent.append(back)
+            return pickle.loads(back)  # noqa: S301 - as above
+
+        return self._threads.submit(work)
+
+    def all(self) -> Iterator[Task | Done]:
+        """What has travelled."""
+        for each in self.sent:
+            found = pickle.loads(each)  # noqa: S301 - as above
+            yield from found if isinstance(found, tuple) else [found]
+
+
+@pytest.fixture
+def abroad(executor: ThreadPoolExecutor) -> Abroad:
+    """Workers elsewhere."""
+    return Abroad(executor)
+
+
+@pytest.mark.parametrize("kind", ["openai", "mistral", "together", "fireworks", "azure", "nebius"])
+def test_what_travels_is_the_same_on_arrival(
+    uri: str, clock: Clock, abroad: Abroad, kind: Provider
+) -> None:
+    """Nothing of a job is lost on the way, from its first look to its last, and no key goes."""
+    jobs = [job("ftjob-a", kind), job("ftjob-b", kind, outcome=Outcome.FAILED, ends_at_step=5)]
+    threads = cast("ThreadPoolExecutor", abroad)
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        sync = make_sync(
+            simulator,
+            Tracking(uri),
+            threads,
+            clock,
+            kind=kind,
+            archive=True,
+            archive_datasets=True,
+            register="{suffix}",
+        )
+        for moment in (jobs[0].step_at(6), jobs[0].step_at(8), jobs[0].settled_at + 400):
+            clock.now = moment
+            report = sync.run()
+            assert report.is_well, report
+        assert sync.run(Selection(thorough=True)).is_well
+        assert +make_sync(simulator, Tracking(uri), threads, clock, kind=kind).run().jobs == {
+            Kind.UNCHANGED: 2
+        }
+    assert {run.status for run in recorded(uri).values()} == {"FINISHED", "FAILED"}
+    assert len(recorded(uri)) == 2
+    assert all(KEY.encode() not in each for each in abroad.sent)
+    plans = [each.plan for each in abroad.all() if isinstance(each, Done) and each.plan]
+    assert any(plan.documents for plan in plans)
+    # What is archived stays where it was archived.
+    assert not any(content for plan in plans for content in plan.documents.values())
+
+
+def test_what_has_failed_arrives_as_it_was(uri: str, clock: Clock, abroad: Abroad) -> None:
+    """A job's trouble is told with its remedy, without what was at hand when it happened."""
+
+    def refuse(request: Request) -> Reply | None:
+        if request.path.endswith("/ftjob-a/checkpoints"):
+            return json_reply({"error": {"message": f"not with {KEY}"}}, 403)
+        return None
+
+    threads = cast("ThreadPoolExecutor", abroad)
+    with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=refuse) as simulator:
+        clock.now += 100
+        report = make_sync(simulator, Tracking(uri), threads, clock).run()
+    ((job_id, error),) = report.failures
+    assert job_id == "ftjob-a"
+    assert isinstance(error, errors.Forbidden)
+    assert error.remedy
+    assert all(KEY.encode() not in each for each in abroad.sent)
+    assert active_runs(uri) == []
+
+
+class Rescheduled(Executor):
+    """Does every job twice, as a cluster does one whose worker died: at first it is cut off."""
+
+    def __init__(self, threads: ThreadPoolExecutor, writes: int) -> None:
+        self._threads = threads
+        self._writes = writes
+
+    def submit(self, fn: Callable[..., Done], task: Task, /) -> Future[Done]:  # type: ignore[override] # one kind of task
+        """Work for so many writes, and then from the beginning, knowing as much as before."""
+        assert isinstance(fn, JobSync)
+        cut = Interrupted(fn.tracking.uri, self._writes)
+        dying = replace(fn, tracking=cut, finder=replace(fn.finder, tracking=cut))
+        self._threads.submit(dying, task).result()
+        return self._threads.submit(fn, task)
+
+
+def content(uri: str) -> object:
+    """All that counts; a version's number does not, as that of a deleted one is not given again."""
+    hosted = models(uri, "hosted-fine-tunes")
+    for model in hosted.values():
+        model.tags.pop("mlflow.modelVersions", None)
+    return recorded(uri), hosted, versions_by_model(uri)
+
+
+@pytest.mark.parametrize("writes", [1, 4, 99])
+def test_what_a_lost_worker_had_begun_is_not_there_twice(
+    uri: str, empty_database: Path, clock: Clock, executor: ThreadPoolExecutor, writes: int
+) -> None:
+    """Its job is done again with the same task, which does not know of the first attempt."""
+    undisturbed = f"{uri}.undisturbed"
+    shutil.copy(empty_database, undisturbed.removeprefix("sqlite:///"))
+    one, ended = job("ftjob-a"), job("ftjob-b", created_at=NOW - 5000)
+    with Simulator(jobs=[one, ended], clock=clock) as simulator:
+        cluster = cast("ThreadPoolExecutor", Rescheduled(executor, writes))
+        again = make_sync(simulator, Tracking(uri), cluster, clock, register="{suffix}")
+        once = make_sync(simulator, Tracking(undisturbed), executor, clock, register="{suffix}")
+        for moment in (6, 9, 12):
+            clock.now = one.step_at(moment) + (400 if moment == 12 else 0)
+            for sync in (again, once):
+                report = sync.run()
+                assert report.is_well, report
+            assert recorded(uri) == recorded(undisturbed)
+    assert content(uri) == content(undisturbed)
+    assert {run.status for run in recorded(uri).values()} == {"FINISHED"}
+
+
+def kinds_of(kind: type[BridgeError]) -> Iterator[type[BridgeError]]:
+    """An error's kind, and all below it."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from kinds_of(each)
+
+
+@pytest.mark.parametrize("kind", sorted(set(kinds_of(BridgeError)), key=str))
+def test_every_error_travels(kind: type[BridgeError]) -> None:
+    """With its kind, what happened, and what to do; its cause, which may hold a key, stays."""
+    made = ConfigError(["one", "two"]) if kind is ConfigError else kind("It broke", "Mend it")
+    made.__cause__ = OSError(KEY)
+    pickling_support.install()  # as Dask does
+    sent = pickle.dumps(made.alone())
+    arrived = pickle.loads(sent)  # noqa: S301 - as above
+    assert type(arrived) is kind
+    assert (str(arrived), arrived.args) == (str(made), made.args)
+    assert (arrived.sentence, arrived.remedy) == (made.sentence, made.remedy)
+    assert getattr(arrived, "problems", None) == getattr(made, "problems", None)
+    assert KEY.encode() not in sent
+
+
+def test_a_worker_sends_no_causes_home(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What MLflow or the network have said stays where it was said."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        config = tmp_path / "bridge.yaml"
+        nowhere = config / "mlflow.db"  # below a file
+        url = simulator.base_urls["openai"]
+        config.write_text(
+            f"mlflow: {{tracking_uri: 'sqlite:///{nowhere}'}}\n"
+            f"providers: [{{name: openai, api_key: any-key, base_url: '{url}'}}]\n"
+        )
+        monkeypatch.setenv("FTBRIDGE_CONFIG", str(config))
+        settings = load(config, os.environ)
+        fingerprint = fingerprint_of(
+            settings, settings.providers[0], redactor_of(settings, os.environ)
+        )
+        task = Task(
+            provider="openai",
+            job_id="ftjob-a",
+            listed=None,
+            carrier=None,
+            known=None,
+            is_dry=False,
+        )
+        _workplaces.cache_clear()
+        try:
+            error = work(fingerprint, task).error
+        finally:
+            _workplaces.cache_clear()
+    assert isinstance(error, TrackingDown)
+    assert error.__cause__ is None
+    assert error.__context__ is None

@@ -1,0 +1,515 @@
+"""The command line: what it loads, what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bridge import __version__
+from bridge.cli.app import app
+from bridge.providers.registry import TYPES
+from bridge.settings.load import STARTER, load
+from bridge.simulator import Reply, Request, Simulator, json_reply
+from tests.support.recorded import active_runs
+from tests.support.world import job
+
+KEY = "sk-that-must-not-show"
+DEADLINE = 120.0
+"""Seconds after which a program that should have answered counts as hung."""
+
+COMMANDS = [
+    str(command.name or getattr(command.callback, "__name__", ""))
+    for command in app.registered_commands
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty working folder."""
+    (tmp_path / "work").mkdir()
+    with contextlib.chdir(tmp_path / "work"):
+        yield tmp_path / "work"
+
+
+def invoke(*arguments: str, environ: Mapping[str, str] | None = None) -> Result:
+    """Run a command in this process; no exception leaves it."""
+    result = CliRunner().invoke(app, arguments, env={"OPENAI_API_KEY": KEY, **(environ or {})})
+    assert isinstance(result.exception, SystemExit | None), repr(result.exception)
+    assert "Traceback" not in result.output
+    return result
+
+
+def ftbridge(
+    *arguments: str, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as users do."""
+    return subprocess.run(
+        [sys.executable, "-m", "bridge", *arguments],
+        env={**os.environ, "OPENAI_API_KEY": KEY, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def closed_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environ_of(simulator: Simulator, uri: str) -> dict[str, str]:
+    """An environment with a simulated provider and a tracking store."""
+    return {"OPENAI_BASE_URL": simulator.openai_url, "MLFLOW_TRACKING_URI": uri}
+
+
+# Help
+
+
+def test_the_documented_commands_are_there() -> None:
+    """These names are what documents and scripts rely on."""
+    assert set(COMMANDS) == {
+        *("demo", "run", "backfill", "doctor", "check", "status", "init", "simulate"),
+    }
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_waits_for_nothing_heavy(command: str) -> None:
+    """``--help`` neither imports MLflow nor anything that comes with it, nor an HTTP client."""
+    arguments = [command, "--help"] if command else ["--help"]
+    script = (
+        "import sys\n"
+        "from bridge.cli import main\n"
+        f"sys.argv = ['ftbridge', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    code = end.code\n"
+        "print(code or 0, *sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=True,
+    )
+    code, *modules = done.stderr.split()
+    assert code == "0"
+    assert "Usage" in done.stdout
+    heavy = {"mlflow", "pandas", "numpy", "sqlalchemy", "httpx", "apscheduler"}
+    assert heavy.isdisjoint(modules)
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("demo", ["--port", "--once"]),
+        ("run", ["--config"]),
+        (
+            "backfill",
+            [
+                *("--config", "--provider", "--job", "--since", "--until", "--status"),
+                *("--limit", "--dry-run", "--json"),
+            ],
+        ),
+        ("check", ["--config", "--json"]),
+        ("status", ["--config", "--json"]),
+        ("init", []),
+        ("simulate", ["--port"]),
+    ],
+)
+def test_the_documented_options_are_there(command: str, options: list[str]) -> None:
+    """Each command has the options that the documentation names."""
+    text = invoke(command, "--help", environ={"COLUMNS": "200"}).stdout
+    for option in options:
+        assert option in text
+
+
+def test_the_version_is_told() -> None:
+    """``--version`` prints name and version and ends."""
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"ftbridge {__version__}\n")
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["--nonsense"],
+        ["check", "--nonsense"],
+        ["check", "extra"],
+        ["backfill", "--limit", "0"],
+        ["backfill", "--limit", "many"],
+        ["backfill", "--job"],
+        ["simulate", "--port", "many"],
+        ["simulate", "--port", "70000"],
+        ["simulate", "--port", "-1"],
+        ["backfill", "--provider", "nobody"],
+        ["backfill", "--status", "nonsense"],
+        ["backfill", "--since", "nonsense"],
+        ["backfill", "--since", ""],
+        ["backfill", "--since", "30"],
+        ["backfill", "--until", "2026-13-01"],
+        ["backfill", "--since", "99999999999d"],
+        ["check", "--config", "missing.yaml"],
+        ["status", "--config", "."],
+        ["run", "--config", "missing.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    """What the command line or the configuration gets wrong is told on stderr."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr or not arguments
+    if arguments:
+        assert not result.stdout
+
+
+@pytest.mark.parametrize("port", ["70000", "-1"])
+def test_a_demo_on_a_port_that_cannot_be_is_exit_code_2(port: str) -> None:
+    """A number that is no port is told before anything starts."""
+    done = ftbridge("demo", "--once", "--port", port)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "port" in done.stderr
+
+
+def test_everything_wrong_on_the_command_line_is_told_at_once(folder: Path) -> None:
+    """All values that do not hold are listed together, and nothing is done."""
+    result = invoke(
+        *("backfill", "--since", "soon", "--until", "later", "--status", "odd"),
+        *("--status", "odder", "--provider", "nobody", "--provider", "no-one"),
+    )
+    assert result.exit_code == 2
+    for part in (
+        *("--since soon", "--until later", "--status odd:", "--status odder:"),
+        *("--provider nobody", "--provider no-one"),
+    ):
+        assert part in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_value_is_repeated_as_it_was_written() -> None:
+    """A sentence about a value shows the value, not an escaped form of it."""
+    assert "--since [soon]:" in invoke("backfill", "--since", "[soon]").stderr
+
+
+@pytest.mark.parametrize("command", ["run", "backfill", "check", "status"])
+def test_all_problems_of_the_configuration_are_sentences(command: str, folder: Path) -> None:
+    """Each problem is a line on stderr that begins with the program's name; exit code 2."""
+    (folder / "wrong.yaml").write_text(
+        "mlfow: {}\npoll: {interval: soon}\nproviders: [{name: openai, type: opnai}]\n"
+    )
+    result = invoke(command, "--config", "wrong.yaml")
+    assert result.exit_code == 2
+    assert not result.stdout
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("ftbridge: ") for line in lines)
+    for key in ("mlfow", "poll.interval", "providers[0].type"):
+        assert any(line.startswith(f"ftbridge: {key}: ") for line in lines), key
+
+
+@pytest.mark.parametrize("command", ["run", "backfill", "check", "status"])
+def test_no_provider_is_a_sentence(command: str) -> None:
+    """Without any configuration a user learns what to do."""
+    result = invoke(command, environ={"OPENAI_API_KEY": ""})
+    assert result.exit_code == 2
+    assert "OPENAI_API_KEY" in result.stderr
+    assert "ftbridge init" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"OPENAI_API_KEY": "sk-key-with-an-ellipsis…"},
+        {"OPENAI_API_KEY": "sk-key-with-a-newline\n"},
+        {"OPENAI_ORG_ID": "örg"},
+        {"OPENAI_BASE_URL": "http://[bad"},
+        {"OPENAI_BASE_URL": "http://host:port/v1"},
+        {"OPENAI_BASE_URL": "api.openai.com"},
+        {"MLFLOW_TRACKING_URI": "http://[bad"},
+        {"MLFLOW_TRACKING_URI": "mssql://user:pass[word@127.0.0.1/db"},  # no driver: no waiting
+        {"MLFLOW_TRACKING_URI": "postgresql://user:pw@host:port/db"},
+        {"MLFLOW_TRACKING_URI": "sqlite:////no/such/folder/mlflow.db"},
+        {"MLFLOW_TRACKING_URI": "nonsense://x"},
+        {"MLFLOW_TRACKING_URI": "mlruns"},
+    ],
+    ids=lambda environ: " ".join(f"{k}={v!r}" for k, v in environ.items()),
+)
+def test_an_environment_that_does_not_hold_is_no_traceback(environ: Mapping[str, str]) -> None:
+    """What a user can mistype ends in an exit code and a sentence."""
+    usable = {
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{closed_port()}/v1",
+        "MLFLOW_TRACKING_URI": "sqlite:///none.db",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+    result = invoke("check", environ=usable | dict(environ))
+    assert result.exit_code in {1, 2}
+    assert KEY not in result.output
+
+
+# init
+
+
+def test_init_writes_the_starter(folder: Path) -> None:
+    """The commented configuration is written to the default path, which the others read."""
+    result = invoke("init")
+    assert result.exit_code == 0
+    written = folder / "config" / "bridge.yaml"
+    assert written.read_text() == STARTER.read_text()
+    assert "config/bridge.yaml" in result.stdout
+    assert "ftbridge check" in result.stdout
+    assert load(None, {"OPENAI_API_KEY": KEY}).providers[0].name == "openai"
+
+
+def test_init_creates_folders(folder: Path) -> None:
+    """Folders on the way to the file are made."""
+    assert invoke("init", "a/b/c.yaml").exit_code == 0
+    assert (folder / "a/b/c.yaml").read_text() == STARTER.read_text()
+
+
+def test_init_says_how_to_use_a_path_of_ones_own() -> None:
+    """A file that no command would find by itself is named in the next command."""
+    assert "--config mine.yaml" in invoke("init", "mine.yaml").stdout
+
+
+def test_init_overwrites_nothing(folder: Path) -> None:
+    """A file that is there stays as it is."""
+    (folder / "mine.yaml").write_text("mine")
+    result = invoke("init", "mine.yaml")
+    assert result.exit_code == 2
+    assert "mine.yaml exists already" in result.stderr
+    assert (folder / "mine.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["file/bridge.yaml", "file/a/bridge.yaml", "/proc/none/b.yaml"])
+def test_init_says_where_it_cannot_write(folder: Path, path: str) -> None:
+    """A path below a file, or in a folder that takes none, is told as such."""
+    (folder / "file").write_text("")
+    result = invoke("init", path)
+    assert result.exit_code == 2
+    assert f"{path} cannot be written" in result.stderr
+
+
+def test_init_does_not_write_over_a_folder() -> None:
+    """A folder in the file's place is refused."""
+    result = invoke("init", ".")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("ftbridge: . ")
+
+
+# What goes where
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """A provider with two finished jobs."""
+    with Simulator(jobs=[job("ftjob-a"), job("ftjob-b")]) as running:
+        yield running
+
+
+def test_a_backfill_as_json_prints_one_document(simulator: Simulator, uri: str) -> None:
+    """Stdout holds the document alone; the log is on stderr; a second one finds nothing new."""
+    done = ftbridge("backfill", "--json", environ=environ_of(simulator, uri))
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["ok"] is True
+    assert document["providers"][0]["jobs"]["new"] == 2
+    assert set(document["links"]) == {"hosted-fine-tunes"}
+    assert KEY not in done.stdout + done.stderr
+    assert len(active_runs(uri)) == 2
+
+
+def test_a_dry_run_as_json_prints_its_plans(simulator: Simulator, uri: str) -> None:
+    """The plans are in the document, and nothing is written."""
+    result = invoke("backfill", "--dry-run", "--json", environ=environ_of(simulator, uri))
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert {plan["job"] for plan in document["providers"][0]["plans"]} == {"ftjob-a", "ftjob-b"}
+    assert document["providers"][0]["dry_run"] is True
+    assert active_runs(uri) == []
+
+
+def test_a_status_as_json_prints_one_document(simulator: Simulator, uri: str) -> None:
+    """Whatever MLflow and its libraries print, stdout is one document."""
+    done = ftbridge("status", "--json", environ=environ_of(simulator, uri))
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout), dict)
+
+
+def test_a_job_that_is_lost_is_exit_code_1(uri: str) -> None:
+    """One job fails, the other is recorded, and the exit code says that not all is well."""
+
+    def broken(request: Request) -> Reply | None:
+        return json_reply({}, 404) if "ftjob-b/" in request.path else None
+
+    with Simulator(jobs=[job("ftjob-a"), job("ftjob-b")], intercept=broken) as simulator:
+        result = invoke("backfill", environ=environ_of(simulator, uri))
+    assert result.exit_code == 1
+    assert "ftjob-b" in result.stdout
+    assert [run.data.tags["fine_tuning_job_id"] for run in active_runs(uri)] == ["ftjob-a"]
+
+
+def test_a_provider_that_is_down_is_exit_code_1(uri: str) -> None:
+    """Nothing could be read: a sentence says why, and no traceback."""
+    url = f"http://127.0.0.1:{closed_port()}/v1"
+    environ = {"OPENAI_BASE_URL": url, "MLFLOW_TRACKING_URI": uri}
+    result = invoke("backfill", environ=environ)
+    assert result.exit_code == 1
+    assert "cannot be reached" in result.stdout
+
+
+def test_one_provider_alone_can_be_chosen(simulator: Simulator, uri: str) -> None:
+    """``--provider`` leaves the others alone: here one that could not be reached."""
+    environ = environ_of(simulator, uri) | {"MISTRAL_API_KEY": "k" * 12}
+    environ["MISTRAL_BASE_URL"] = f"http://127.0.0.1:{closed_port()}/v1"
+    result = invoke("backfill", "--provider", "openai", "--json", environ=environ)
+    assert result.exit_code == 0
+    assert [each["provider"] for each in json.loads(result.stdout)["providers"]] == ["openai"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["init"], ["status"], ["status", "--json"]]
+)
+def test_a_reader_that_leaves_is_no_traceback(arguments: list[str], folder: Path) -> None:
+    """Where ``| head`` has read enough, the command ends in silence."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", *arguments],
+        cwd=folder,
+        env={**os.environ, "OPENAI_API_KEY": KEY, "MLFLOW_TRACKING_URI": "sqlite:///none.db"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    with process.stderr:
+        said = process.stderr.read()
+    process.wait(timeout=DEADLINE)
+    assert not said
+
+
+def test_a_terminal_without_unicode_is_no_traceback(simulator: Simulator, uri: str) -> None:
+    """Where the output can hold only ASCII, signs are replaced and the work is done."""
+    environ = environ_of(simulator, uri) | {"PYTHONIOENCODING": "ascii"}
+    done = ftbridge("check", environ=environ)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+# Signals
+
+
+def descendants_of_demo(port: int) -> list[int]:
+    """The processes that serve MLflow on ``port``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"--port" in words and str(port).encode() in words and b"server" in words:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_demo_that_is_interrupted_leaves_nothing_running(folder: Path, signals: int) -> None:
+    """One signal, or two at once as ``timeout`` and impatient people send them, end it all."""
+    port = closed_port()
+    output = folder / "output.txt"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "demo", "--port", str(port)],
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + DEADLINE
+        while not descendants_of_demo(port):
+            assert time.monotonic() < deadline, output.read_text()
+            time.sleep(0.02)
+        for _ in range(signals):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        process.wait(timeout=DEADLINE)
+        deadline = time.monotonic() + DEADLINE
+        while descendants_of_demo(port) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert descendants_of_demo(port) == [], "MLflow's server is still there"
+        assert list(folder.glob("ftbridge-demo-*")) == [], "the temporary folder is still there"
+    finally:
+        process.kill()
+        process.wait()
+        for left in descendants_of_demo(port):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(left, signal.SIGKILL)
+    assert "Traceback" not in output.read_text()
+
+
+# simulate
+
+
+def until_told(path: Path, process: subprocess.Popen[bytes], text: str) -> str:
+    """What a program has written to ``path``, once it holds ``text``."""
+    deadline = time.monotonic() + DEADLINE
+    while text not in path.read_text():
+        assert process.poll() is None, f"it ended: {path.read_text()}"
+        assert time.monotonic() < deadline, f"it hangs: {path.read_text()}"
+        time.sleep(0.02)
+    return path.read_text()
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+def test_simulate_serves_until_a_signal(which: signal.Signals, folder: Path, uri: str) -> None:
+    """The printed configuration copies jobs of every provider, and a signal is an orderly end."""
+    output = folder / "output.txt"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "simulate", "--port", "0"],
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        lines = until_told(output, process, "Ctrl-C").splitlines()
+        start = lines.index("providers:")
+        printed = folder / "printed.yaml"
+        printed.write_text("\n".join(lines[start : lines.index("", start)]))
+        done = invoke("backfill", "--config", str(printed), environ={"MLFLOW_TRACKING_URI": uri})
+        assert done.exit_code == 0, done.output
+        process.send_signal(which)
+        assert process.wait(timeout=DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in output.read_text()
+    told = {run.data.tags["fine_tuning_provider"] for run in active_runs(uri)}
+    assert told == {*TYPES}
+
+
+def test_simulate_says_that_a_port_is_taken() -> None:
+    """A port in use is a sentence that names it, and exit code 2."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = invoke("simulate", "--port", str(port))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"ftbridge: --port {port}: ")
+    assert not result.stdout

@@ -1,0 +1,250 @@
+"""What a person sees in MLflow, in a real browser."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import pytest
+
+from bridge import errors
+from bridge.daemon.http_server import listening
+from bridge.daemon.metrics import registry_of
+from bridge.daemon.site import Site
+from bridge.daemon.status import Picture
+from bridge.redaction import Redactor
+from bridge.settings.daemon import Address
+from bridge.simulator import Simulator, all_end_by
+from bridge.simulator.openai_objects import checkpoint_objects, job_object, model_name
+from bridge.sync.report import Report
+from bridge.tracking import Tracking
+from tests.support.browser import CHROMIUM, PATIENCE, browsing
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import Started, started
+from tests.support.world import NOW, Clock, job, make_sync
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+NAMES = ("openai/support-bot", "mistral/changelog-writer", "local/next-character")
+COLUMNS = ("fine_tuning_status", "base_model", "eval_loss", "loss")
+RELOADS = 20
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here"),
+]
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Started]:
+    """A running demo that has told its links."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with started("demo", "--port", str(port), env={"TMPDIR": str(folder)}) as process:
+        process.wait_for("Ctrl-C stops everything")
+        yield process
+
+
+def link(said: str, name: str) -> str:
+    """The link that the demo prints under a name."""
+    found = re.search(rf"^\s*{name}\s+(http\S+)$", said, re.MULTILINE)
+    assert found, said
+    return found[1]
+
+
+def drawn(chart: Locator) -> dict[str, int]:
+    """The lines of a chart: run names with the number of their points."""
+    plot = chart.locator(".js-plotly-plot")
+    found = plot.evaluate("plot => plot.data.map(line => [line.name, line.x.length])")
+    return {str(name): int(points) for name, points in found}
+
+
+def seen(page: Page, what: Locator) -> None:
+    """Wait for ``what``; a run that begins after the page was loaded shows when it is reloaded."""
+    for _ in range(RELOADS):
+        with contextlib.suppress(sync_api.TimeoutError):
+            what.wait_for(timeout=8_000)
+            return
+        page.reload()
+    what.wait_for()
+
+
+def test_a_newcomer_sees_hosted_beside_local(demo: Started, tmp_path: Path) -> None:
+    """The printed links show both providers' and the local run, and their losses in one chart."""
+    with browsing() as page:
+        page.goto(link(demo.said, "table"))
+        for column in COLUMNS:
+            page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
+        page.get_by_role("gridcell", name="open-mistral-7b").first.wait_for()
+        for name in NAMES:
+            seen(page, page.get_by_text(name, exact=True).first)
+        page.screenshot(path=tmp_path / "table.png")
+
+        page.goto(link(demo.said, "charts"))
+        page.reload()  # the address differs behind the # alone
+        title = page.get_by_text("loss", exact=True).first
+        chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has=title)
+        for _ in range(RELOADS):
+            seen(page, chart.locator(".scatterlayer .trace").first)
+            lines = drawn(chart)
+            if all(lines.get(name, 0) > 1 for name in NAMES):
+                break
+            page.wait_for_timeout(3_000)
+            page.reload()
+        page.screenshot(path=tmp_path / "charts.png")
+
+    assert all(lines.get(name, 0) > 1 for name in NAMES), lines
+    for name in ("models", "a run"):
+        assert link(demo.said, name).endswith("?workflowType=machine_learning")
+    demo.send(signal.SIGINT)
+    assert demo.end() == 0, demo.said
+    assert "Traceback" not in demo.said
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+# What is recorded of two jobs, the second of which trains the first one's model further
+
+PARENT = job("ftjob-parent", suffix="greeter")
+CHILD = job(
+    "ftjob-child",
+    suffix="greeter-v2",
+    created_at=NOW + 100,
+    base_model=model_name(PARENT, PARENT.total_steps),
+)
+END = all_end_by((PARENT, CHILD)) + 1
+
+
+class Family(NamedTuple):
+    """Where MLflow's UI shows them."""
+
+    run: str
+    """The second job's."""
+    models: str
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
+    """Both jobs in an MLflow server."""
+    folder = tmp_path_factory.mktemp("family")
+    clock = Clock(END)
+    with (
+        MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as server,
+        Simulator(jobs=(PARENT, CHILD), clock=clock) as simulator,
+        ThreadPoolExecutor(4) as executor,
+    ):
+        tracking = Tracking(server.url)
+        report = make_sync(
+            simulator, tracking, executor, clock, archive=True, register="{suffix}"
+        ).run()
+        assert not report.failures, report
+        experiment_id = tracking.experiment("hosted-fine-tunes", create=False) or ""
+        (run,) = tracking.runs([experiment_id], job_id=CHILD.id)
+        yield Family(
+            run=tracking.link(experiment_id, run.run_id),
+            models=tracking.link(experiment_id, page="models"),
+        )
+
+
+@contextlib.contextmanager
+def kept(page: Page, path: Path) -> Iterator[None]:
+    """A picture of what there was to see when an expectation failed."""
+    try:
+        yield
+    except AssertionError:
+        page.screenshot(path=path)
+        raise
+
+
+def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_path: Path) -> None:
+    """Note, data, models and version are there; the lineage is in sight, and leads both ways."""
+    expect = sync_api.expect
+    with browsing() as page, kept(page, tmp_path / "run.png"):
+        page.goto(family.run)
+        expect(page.get_by_text("Succeeded", exact=True)).to_be_visible(timeout=PATIENCE)
+        parent = page.get_by_role("link", name=re.compile("^run "))
+        # MLflow folds all but the first lines of a note.
+        expect(parent).to_be_in_viewport(timeout=PATIENCE)
+        file_id = str(job_object(CHILD, END)["training_file"])
+        expect(page.get_by_text(re.compile(rf"^{file_id} \(\w+\)$")).first).to_be_visible()
+        expect(page.get_by_role("link", name="greeter-v2", exact=True).first).to_be_visible()
+        expect(page.get_by_text("Logged models (3)")).to_be_visible(timeout=PATIENCE)
+        for step in CHILD.epoch_ends:
+            model = page.get_by_role("link", name=f"greeter-v2-step-{step:06}").last
+            model.scroll_into_view_if_needed()
+            expect(model).to_be_visible(timeout=PATIENCE)
+        with page.context.expect_page() as opened:
+            parent.click()
+        there = opened.value
+        expect(there.get_by_role("heading", name="openai/greeter", exact=True)).to_be_visible(
+            timeout=PATIENCE
+        )
+        back = there.get_by_role("link", name=re.compile("^run "))
+        expect(back).to_have_attribute("href", re.compile("#/runs/"), timeout=PATIENCE)
+        assert str(back.get_attribute("href")).rpartition("/")[2] in family.run
+
+        page.get_by_role("tab", name="Artifacts").click()
+        expect(page.get_by_text("provider", exact=True)).to_be_visible(timeout=PATIENCE)
+
+
+def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
+    family: Family, tmp_path: Path
+) -> None:
+    """Each checkpoint of each job is one row, with the losses that the provider tells of it."""
+    expect = sync_api.expect
+    # So wide that all columns are drawn.
+    with browsing(width=3200) as page, kept(page, tmp_path / "models.png"):
+        page.goto(family.models)
+        for one in (PARENT, CHILD):
+            for checkpoint in checkpoint_objects(one, END):
+                step = int(str(checkpoint["step_number"]))
+                name = page.get_by_role("link", name=f"{one.suffix}-step-{step:06}", exact=True)
+                expect(name).to_have_count(1, timeout=PATIENCE)
+                # The table draws the names and the rest of a row apart.
+                row = page.locator(".ag-row", has=name).get_attribute("row-index")
+                cells = page.locator(f".ag-row[row-index='{row}']")
+                metrics = checkpoint["metrics"]
+                assert isinstance(metrics, dict)
+                for metric in ("train_loss", "valid_loss"):
+                    value = cells.get_by_text(str(metrics[metric]), exact=True)
+                    expect(value).to_be_visible(timeout=PATIENCE)
+
+
+# What a daemon shows of itself
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
+    """By day and by night and on a telephone; the browser has nothing to refuse in it."""
+    picture = Picture(["openai", "mistral"], Redactor(), lambda: NOW)
+    picture.ended(Report(provider="openai"), 1.0)
+    stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")
+    picture.ended(Report(provider="mistral", stopped=stopped), 2.0)
+    said: list[str] = []
+    site = Site(picture.view, registry_of(picture.view))
+    with (
+        listening(Address("127.0.0.1", 0), site) as at,
+        browsing(width=420, height=800) as page,
+        kept(page, tmp_path / "daemon.png"),
+    ):
+        page.on("console", lambda message: said.append(message.text))
+        page.emulate_media(color_scheme=scheme)
+        page.goto(f"http://{at}/")
+        sync_api.expect(page.get_by_text("● up").first).to_be_visible()
+        sync_api.expect(page.get_by_text("mistral: https://api.mistral")).to_be_visible()
+        bad = page.locator(".bad").first
+        color = bad.evaluate("each => getComputedStyle(each).color")
+        assert color == {"light": "rgb(207, 34, 46)", "dark": "rgb(255, 123, 114)"}[scheme]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 420, "it is too wide"
+        page.screenshot(path=tmp_path / "daemon.png")
+    assert [each for each in said if "favicon" not in each] == []

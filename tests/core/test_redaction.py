@@ -1,0 +1,229 @@
+"""Text that others wrote."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import unicodedata
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.redaction import MASK, Redactor
+from bridge.text import clean, one_line
+
+any_text = st.text(st.characters(), max_size=60) | st.text(
+    st.sampled_from(
+        ["a", " ", "\n", "\t", "\r", "\x00", "\x1b", "\x9b", "\u202e", "\u200b", "\ud800", "é"]
+    )
+)
+limits = st.integers(1, 80)
+
+
+@given(text=any_text, limit=limits)
+def test_clean_text_is_bounded_and_harmless(text: str, limit: int) -> None:
+    """No control character but tab and newline is left, nothing that cannot be encoded or seen."""
+    found = clean(text, limit)
+    assert len(found) <= limit
+    found.encode()
+    controls = {c for c in found if unicodedata.category(c) in {"Cc", "Cs"}}
+    assert controls <= {"\t", "\n"}
+    assert not set(found) & {*"\xad\u180e\u200b\u200c\u200d\u2060\ufeff\ufff9\U000e0041"}
+    bidirectional = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    assert not {unicodedata.bidirectional(c) for c in found} & bidirectional
+
+
+@given(text=any_text, limit=limits)
+def test_cleaning_twice_changes_nothing(text: str, limit: int) -> None:
+    """What is clean stays as it is."""
+    once = clean(text, limit)
+    assert clean(once, limit) == once
+
+
+@given(text=st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), max_size=60))
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    """Cleaning is not for words."""
+    assert clean(text, 60) == one_line(text, 60) == Redactor(["a-secret!"]).text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[31mred\x1b[0m", "[31mred[0m"),
+        ("\x9b31mred", "31mred"),
+        ("a\x00b\x7fc", "abc"),
+        ("a\u202eb\u2066c\u200fd", "abcd"),
+        ("a\u200bb\u2060c\ufeffd\u00ade\U000e0041", "abcde"),
+        ("a\r\nb\tc", "a\nb\tc"),
+        ("half \ud800", "half ?"),
+        ("größe 日本 🦙", "größe 日本 🦙"),
+    ],
+)
+def test_what_steers_a_terminal_is_taken_out(text: str, expected: str) -> None:
+    """Escapes lose their escape character, and writing directions their override."""
+    assert clean(text, 100) == expected
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(10, "0123456789"), (9, "01234567…"), (1, "…")])
+def test_cut_text_says_that_it_is_cut(limit: int, expected: str) -> None:
+    """The last character that fits is an ellipsis."""
+    assert clean("0123456789", limit) == expected
+
+
+@given(text=any_text, limit=limits)
+def test_one_line_is_one_line(text: str, limit: int) -> None:
+    """Neither line breaks nor tabs are left, whatever Unicode calls them."""
+    found = one_line(text, limit)
+    assert len(found) <= limit
+    assert len(found.splitlines()) <= 1
+    assert "\t" not in found
+    assert "\n" not in found
+
+
+def test_one_line_folds_blanks() -> None:
+    """Runs of blanks become one."""
+    assert one_line("  a \n\n b\t\tc\u2028d  ") == "a b c d"
+
+
+# Secrets
+
+secrets = st.lists(st.text("abcXYZ0129-_./+=", min_size=6, max_size=20), min_size=1, max_size=4)
+texts = st.text("abcXYZ0129-_./+= ", max_size=20)
+
+
+@given(known=secrets, data=st.data(), around=st.lists(texts, min_size=2, max_size=5))
+def test_no_secret_is_left(known: list[str], data: st.DataObject, around: list[str]) -> None:
+    """Wherever secrets stand in a text, none stands in what comes back, as text or as bytes."""
+    text = around[0] + "".join(data.draw(st.sampled_from(known)) + part for part in around[1:])
+    redactor = Redactor(known)
+    masked = redactor.text(text)
+    assert not [secret for secret in known if secret in masked]
+    assert MASK in masked
+    assert redactor.body(text.encode()) == masked.encode()
+
+
+@given(known=secrets)
+def test_a_redactor_does_not_show_what_it_knows(known: list[str]) -> None:
+    """Neither does it print a secret, nor does an error about it."""
+    redactor = Redactor(known)
+    assert not [secret for secret in known if secret in f"{redactor!r} {redactor}"]
+
+
+def test_a_secret_within_a_secret_leaves_no_tail() -> None:
+    """The longer one is masked whole."""
+    redactor = Redactor(["secret", "secret-and-more", "and-more"])
+    assert redactor.text("a secret-and-more b") == f"a {MASK} b"
+
+
+@pytest.mark.parametrize("short", ["", "a", "12345"])
+def test_what_is_too_short_to_be_a_secret_is_none(short: str) -> None:
+    """A placeholder for a key does not mangle ordinary words."""
+    redactor = Redactor([short])
+    assert redactor.text("a 12345 banana") == "a 12345 banana"
+    assert redactor.body(b"a 12345 banana") == b"a 12345 banana"
+
+
+def test_without_secrets_nothing_is_masked() -> None:
+    """A provider without a key is no error."""
+    assert Redactor().text("text") == "text"
+    assert Redactor().body(b"\xff") == b"\xff"
+
+
+@pytest.mark.parametrize("secret", ["a.*b+c?(d)", "[abcdef]", "\\d\\d\\d", "^secret$", "a|b|c|d"])
+def test_a_secret_is_no_pattern(secret: str) -> None:
+    """What means something to a regular expression means itself."""
+    assert Redactor([secret]).text(f"x{secret}y aab 111 secret a") == f"x{MASK}y aab 111 secret a"
+
+
+def test_bytes_that_are_no_text_are_searched() -> None:
+    """A body need not be UTF-8."""
+    assert Redactor(["a-secret"]).body(b"\xff\xfea-secret\x00") == b"\xff\xfe***\x00"
+
+
+def test_a_masked_document_is_still_a_document() -> None:
+    """A key in a JSON reply is masked without breaking it."""
+    body = json.dumps({"message": "bad key a-secret", "a-secret": 1}).encode()
+    assert json.loads(Redactor(["a-secret"]).body(body)) == {"message": "bad key ***", "***": 1}
+
+
+def test_a_secret_need_not_be_text_that_can_be_encoded() -> None:
+    """The environment may hold bytes that are no UTF-8: Python shows them as lone surrogates."""
+    redactor = Redactor(["secret-\udcff-key", "another-secret"])
+    assert redactor.text("x another-secret y") == "x *** y"
+    assert redactor.text("x secret-\udcff-key y") == "x *** y"
+    assert redactor.body(b"x another-secret y") == b"x *** y"
+
+
+WRITINGS: dict[str, Callable[[str], str]] = {
+    "in an address": lambda secret: quote(secret, safe=""),
+    "all of it in percents": lambda secret: "".join(f"%{byte:02X}" for byte in secret.encode()),
+    "in JSON": json.dumps,
+    "in JSON with slashes": lambda secret: json.dumps(secret).replace("/", r"\/"),
+    "all of it in escapes": lambda secret: "".join(f"\\u{ord(char):04X}" for char in secret),
+    "in part in escapes": lambda secret: f"\\u{ord(secret[0]):04x}{json.dumps(secret[1:])[1:-1]}",
+    "in a web page": html.escape,
+    "in numbers of a web page": lambda secret: "".join(f"&#{ord(char)};" for char in secret),
+    "in base64": lambda secret: base64.b64encode(secret.encode()).decode(),
+    "as a password": lambda secret: base64.b64encode(f"me:{secret}".encode()).decode(),
+    "as a user name": lambda secret: base64.b64encode(f"{secret}:".encode()).decode(),
+    "as a token": lambda secret: base64.b64encode(f"Bearer {secret} or so".encode()).decode(),
+    "in an address's base64": lambda secret: base64.urlsafe_b64encode(
+        f"u:{secret}".encode()
+    ).decode(),
+}
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+@pytest.mark.parametrize(
+    "secret", ["sk-proj_Abc-123", "made/up+base64==", 'quo"ted\\&<pass>', "größe!"]
+)
+def test_a_secret_is_found_in_any_writing(secret: str, writing: str) -> None:
+    """However a server escapes what it repeats, no more of it is left than its last two letters."""
+    written = WRITINGS[writing](secret)
+    redactor = Redactor([secret, "another-secret"])
+    masked = redactor.text(f"<<{written}>>")
+    assert MASK in masked
+    rest = masked.replace(MASK, "").strip('<>"')
+    if "base64" in writing or writing.startswith("as a"):
+        bare = "".join(rest.split("="))
+        assert len(written) - len(bare) >= len(secret) * 8 // 6 - 4
+    else:
+        assert rest == ""
+    assert redactor.body(f"<<{written}>>".encode()) == masked.encode()
+
+
+awkward = st.text('ab"\\/&%u0é', min_size=6, max_size=10)
+
+
+@given(secret=awkward, before=st.sampled_from(["", "a\\"]))
+def test_masking_breaks_no_json(secret: str, before: str) -> None:
+    """Where a document escapes a secret, what is left of it can still be read."""
+    for ascii_only in (True, False):
+        document = json.dumps({"message": f"{before}{secret} there"}, ensure_ascii=ascii_only)
+        found = json.loads(Redactor([secret]).body(document.encode()))
+        assert secret not in found["message"]
+
+
+def test_a_cut_leaves_no_half_of_a_secret() -> None:
+    """A line is masked before it is cut, and when nothing invisible parts the secret any more."""
+    redactor = Redactor(["sk-a-secret-key"])
+    assert redactor.line("refused: sk-a-secret-key", 15) == "refused: ***"
+    assert redactor.line("refused:\nsk-a-\u200bsecret-\x00key", 100) == "refused: ***"
+
+
+@pytest.mark.parametrize("secret", ["a%41-literally", "a&amp;b-literally", "a\\u0041-literally"])
+def test_a_secret_may_look_escaped(secret: str) -> None:
+    """It is one as it is, and in JSON."""
+    assert Redactor([secret]).text(f"x {secret} y") == "x *** y"
+    document = json.dumps({"message": f"x {secret} y"})
+    assert json.loads(Redactor([secret]).body(document.encode())) == {"message": "x *** y"}
+
+
+def test_a_long_secret_costs_no_more_than_its_length() -> None:
+    """Tokens of thousands of characters are usual."""
+    secret = "0123456789abcdef" * 2**10
+    assert Redactor([secret]).text(f"x {quote(secret)} y") == "x *** y"

@@ -1,0 +1,164 @@
+"""The daemon's HTTP server: what it answers, to whom, and that nobody can hold it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import httpx
+import pytest
+
+from bridge.daemon.http_server import MOST, Answer, listening
+from bridge.daemon.metrics import registry_of
+from bridge.daemon.site import Site
+from bridge.daemon.status import Picture
+from bridge.errors import ConfigError
+from bridge.redaction import Redactor
+from bridge.settings.daemon import Address
+
+HERE = Address("127.0.0.1", 0)
+
+
+@pytest.fixture
+def at() -> Iterator[Address]:
+    """A daemon's pages."""
+    view = Picture(["openai"], Redactor(), lambda: 1_760_000_000.0).view
+    with listening(HERE, Site(view, registry_of(view))) as address:
+        yield address
+
+
+def get(at: Address, path: str, method: str = "GET", **headers: str) -> httpx.Response:
+    """The answer to a request."""
+    with httpx.Client(trust_env=False) as client:
+        return client.request(method, f"http://{at}{path}", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind"),
+    [
+        ("/", 200, "text/html; charset=utf-8"),
+        ("/?a=1", 200, "text/html; charset=utf-8"),
+        ("/status.json", 200, "application/json"),
+        ("/healthz", 200, "application/json"),
+        ("/readyz", 503, "application/json"),
+        ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"),
+        ("/metrics/", 404, "text/plain"),
+        ("/../etc/passwd", 404, "text/plain"),
+    ],
+)
+def test_pages_are_answered(at: Address, path: str, status: int, kind: str) -> None:
+    """With their types, and with headers that let a browser do no more than show them."""
+    reply = get(at, path)
+    assert (reply.status_code, reply.headers["content-type"]) == (status, kind)
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    assert "access-control-allow-origin" not in reply.headers
+    assert len(reply.content) == int(reply.headers["content-length"])
+
+
+def test_the_page_is_json_for_those_who_ask(at: Address) -> None:
+    """As they do who send that they accept it."""
+    reply = get(at, "/", accept="application/json")
+    assert reply.json()["providers"]["openai"]["up"] is None
+
+
+def test_head_has_no_body(at: Address) -> None:
+    """But the same headers."""
+    reply = get(at, "/healthz", "HEAD")
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert int(reply.headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+def test_other_methods_are_refused(at: Address, method: str) -> None:
+    """It is there to be read."""
+    reply = get(at, "/", method)
+    assert reply.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    assert method not in reply.text
+
+
+def test_rubbish_is_refused(at: Address) -> None:
+    """And is not repeated."""
+    with socket.create_connection(at) as connection:
+        connection.sendall(b"<script>alert(1)</script>\r\n\r\n")
+        said = connection.makefile("rb").read()
+    assert said == b"Bad Request\n"
+
+
+def well(path: str, accept: str) -> Answer:
+    """The same to all."""
+    del path, accept
+    return Answer(b"well\n", "text/plain")
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    """Whether a client that sends one more byte from time to time is hung up on."""
+    connection.settimeout(0.05)
+    for _ in range(1000):
+        try:
+            return connection.recv(100) == b""
+        except TimeoutError:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"x")
+        except OSError:
+            return True
+    return False
+
+
+def test_clients_that_dawdle_are_hung_up_on() -> None:
+    """However busy they look; meanwhile, and afterwards, others are served."""
+    with listening(HERE, well, longest=0.5) as at:
+        dawdling = [socket.create_connection(at) for _ in range(MOST - 1)]
+        for connection in dawdling:
+            connection.sendall(b"GET /")
+        assert get(at, "/").text == "well\n"
+        assert all(map(is_cut_off, dawdling))
+        assert get(at, "/").text == "well\n"
+        for connection in dawdling:
+            connection.close()
+
+
+def test_too_many_at_once_are_refused() -> None:
+    """Each takes a thread; the next one is served when one of them has gone."""
+    with listening(HERE, well, longest=600.0) as at:
+        first, *others = [socket.create_connection(at) for _ in range(MOST)]
+        with pytest.raises(httpx.TransportError):
+            get(at, "/")
+        first.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert first.makefile("rb").read().endswith(b"well\n")
+        first.close()
+        for connection in others:
+            connection.close()
+
+
+def test_it_ends_with_its_context() -> None:
+    """Nobody is answered any more, and clients that hang do not hold the end up."""
+    with listening(HERE, lambda _path, _accept: None) as at:
+        hanging = socket.create_connection(at)
+        hanging.sendall(b"GET / HT")
+        assert get(at, "/").status_code == HTTPStatus.NOT_FOUND
+    with pytest.raises(httpx.ConnectError):
+        get(at, "/")
+    hanging.settimeout(5)
+    assert hanging.recv(100) == b"", "not hung up on"
+    hanging.close()
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    """In a sentence with the way out."""
+    with (
+        listening(HERE, lambda _path, _accept: None) as at,
+        pytest.raises(ConfigError, match=f"^listen: {at} cannot be listened on"),
+        listening(at, lambda _path, _accept: None),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+def test_ipv6_is_listened_on() -> None:
+    """As it is written in addresses."""
+    with listening(Address("::1", 0), lambda _path, _accept: None) as at:
+        assert str(at).startswith("[::1]:")
+        assert get(at, "/").status_code == HTTPStatus.NOT_FOUND

@@ -1,0 +1,392 @@
+"""What the log says: each trouble once, its end once, and no secret ever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from bridge import errors, log
+from bridge.daemon.log_events import News, Teller
+from bridge.daemon.scheduler import Pace
+from bridge.model import MetricPoint
+from bridge.plan.plan import Plan
+from bridge.redaction import Redactor
+from bridge.simulator import Reply, Request, Simulator, json_reply
+from bridge.sync.report import Kind, Outcome, Report
+from bridge.tracking import Tracking
+from tests.support.world import Clock, job, make_sync
+
+Line = dict[str, object]
+
+
+def told(news: News, *reports: Report) -> list[Line]:
+    """What is logged of some passes."""
+    with capture_logs() as lines:
+        for report in reports:
+            news.of(report)
+    return [dict(line) for line in lines]
+
+
+def failed(job_id: str, sentence: str = "It broke", provider: str = "openai") -> Report:
+    """A pass in which one job was lost."""
+    error = errors.ServerFailed(sentence, "Try again later")
+    return Report(provider=provider, failures=[(job_id, error)])
+
+
+def stopped(error: errors.BridgeError | None, provider: str = "openai") -> Report:
+    """A pass that ended early; without an error one that did not."""
+    return Report(provider=provider, stopped=error)
+
+
+DOWN = errors.Unreachable("No connection", "Check the network")
+
+
+# Jobs
+
+
+def test_a_lost_job_is_told_once() -> None:
+    """The same job with the same trouble is one line, however many passes it lasts."""
+    news = News()
+    assert told(news, failed("ftjob-a")) == [
+        {
+            "log_level": "error",
+            "event": "job not recorded",
+            "provider": "openai",
+            "job": "ftjob-a",
+            "error": "It broke",
+            "remedy": "Try again later",
+        }
+    ]
+    assert told(news, failed("ftjob-a"), failed("ftjob-a")) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [failed("ftjob-b"), failed("ftjob-a", "It broke anew"), failed("ftjob-a", provider="other")],
+    ids=["job", "trouble", "provider"],
+)
+def test_another_trouble_is_told(other: Report) -> None:
+    """Another job, another trouble and another provider each are news."""
+    news = News()
+    assert len(told(news, failed("ftjob-a"), other)) == 2
+
+
+def test_an_error_without_remedy_has_none_in_its_line() -> None:
+    """A line does not end in an empty field."""
+    report = Report(provider="openai", failures=[("ftjob-a", errors.NotFound("It is gone"))])
+    (line,) = told(News(), report)
+    assert "remedy" not in line
+
+
+def test_a_value_that_was_left_out_is_told_once() -> None:
+    """What could not be recorded of a job is a warning, once."""
+    news = News()
+    report = Report(provider="openai", skipped=[("ftjob-a", "step 3: loss is not finite")])
+    (line,) = told(news, report, report)
+    assert line["log_level"] == "warning"
+    assert line["what"] == "step 3: loss is not finite"
+
+
+def test_the_memory_of_troubles_is_bounded() -> None:
+    """After very many other troubles the oldest one is forgotten, and news once more."""
+    news = News()
+    assert told(news, failed("ftjob-first"))
+    many = Report(
+        provider="openai",
+        failures=[(f"ftjob-{number}", errors.NotFound("It is gone")) for number in range(10_000)],
+    )
+    assert len(told(news, many)) == 10_000
+    assert told(news, failed("ftjob-first")), "nothing was forgotten"
+    newest = Report(provider="openai", failures=many.failures[-1:])
+    assert told(news, newest) == [], "the newest trouble was forgotten"
+
+
+def test_a_lasting_trouble_is_told_once_whatever_the_requests_are_called(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Each reply has another request id; a job that fails in every pass is one line."""
+    numbers = count()
+
+    def broken(request: Request) -> Reply | None:
+        if not request.path.endswith("/checkpoints"):
+            return None
+        reply = json_reply({"error": {"message": "The server had an error"}}, 500)
+        headers = {**reply.headers, "x-request-id": f"req_{next(numbers)}"}
+        return Reply(status=500, headers=headers, body=reply.body)
+
+    news = News()
+    with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=broken) as simulator:
+        clock.now += 1000
+        sync = make_sync(simulator, tracking, executor, clock)
+        lines = told(news, sync.run(), sync.run(), sync.run())
+    assert [line["event"] for line in lines] == ["job not recorded"], lines
+
+
+# Outages
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
+    """Passes without connection are one line, and the first good one after them another."""
+    news = News()
+    assert told(news, stopped(None)) == []
+    assert told(news, stopped(DOWN), stopped(DOWN), stopped(DOWN)) == [
+        {
+            "log_level": "error",
+            "event": "outage",
+            "provider": "openai",
+            "of": "openai",
+            "error": "No connection",
+            "remedy": "Check the network",
+        }
+    ]
+    assert told(news, stopped(None), stopped(None)) == [
+        {"log_level": "info", "event": "recovered", "provider": "openai"}
+    ]
+    assert [line["event"] for line in told(news, stopped(DOWN))] == ["outage"]
+
+
+def test_an_outage_that_only_words_itself_differently_is_no_news() -> None:
+    """The kind of an outage counts, not the words of the day."""
+    again = errors.Unreachable("No connection (timed out)", "Check the network")
+    assert len(told(News(), stopped(DOWN), stopped(again))) == 1
+
+
+def test_an_outage_of_another_kind_is_told() -> None:
+    """A host that is back but refuses the key needs somebody else's help."""
+    refused = errors.Unauthorized("The key is refused", "Check api_key")
+    lines = told(News(), stopped(DOWN), stopped(refused), stopped(None))
+    assert [line["event"] for line in lines] == ["outage", "outage", "recovered"]
+
+
+def test_an_outage_says_whose_it_is() -> None:
+    """MLflow's outage is not blamed on the provider."""
+    (line,) = told(News(), stopped(errors.TrackingDown("MLflow is down", "Start it")))
+    assert (line["provider"], line["of"]) == ("openai", "mlflow")
+
+
+def test_each_provider_has_outages_of_its_own() -> None:
+    """One provider's good pass does not end another's outage."""
+    lines = told(
+        News(),
+        stopped(DOWN),
+        stopped(None, provider="mistral"),
+        stopped(DOWN, provider="mistral"),
+        stopped(None),
+    )
+    assert [(line["event"], line["provider"]) for line in lines] == [
+        ("outage", "openai"),
+        ("outage", "mistral"),
+        ("recovered", "openai"),
+    ]
+
+
+def test_a_request_to_stop_is_neither_outage_nor_recovery() -> None:
+    """Who presses Ctrl-C knows it."""
+    news = News()
+    end = stopped(errors.Stopped("Asked to stop"))
+    assert told(news, end) == []
+    assert len(told(news, stopped(DOWN))) == 1
+    assert told(news, end) == []
+    assert [line["event"] for line in told(news, stopped(None))] == ["recovered"]
+
+
+# A service that has ended
+
+GONE = stopped(errors.Withdrawn("No more", "What MLflow holds stays"))
+WELL = stopped(None)
+
+
+@pytest.mark.parametrize(
+    ("reports", "paces"),
+    [
+        ([WELL, WELL], [60, 60]),
+        ([GONE, GONE, GONE, GONE], [60, 60, 3600, 3600]),
+        ([GONE, GONE, WELL, GONE, GONE], [60, 60, 60, 60, 60]),
+        ([GONE, GONE, stopped(DOWN), GONE, GONE], [60, 60, 60, 60, 60]),
+        ([GONE, GONE, GONE, WELL, GONE], [60, 60, 3600, 60, 60]),
+        ([GONE, GONE, GONE, stopped(DOWN), GONE], [60, 60, 3600, 3600, 3600]),
+        ([stopped(errors.NoService("No", "Check"))] * 3, [60, 60, 3600]),
+        ([stopped(errors.Unauthorized("No", "Check"))] * 5, [60] * 5),
+        ([failed("ftjob-a")] * 5, [60] * 5),
+    ],
+)
+def test_a_service_that_has_ended_is_asked_rarely(reports: list[Report], paces: list[int]) -> None:
+    """Once it has said so three times in a row, until it gives an answer again."""
+    pace = Pace(60, rarely=3600)
+    before = pace.seconds
+    for report, expected in zip(reports, paces, strict=True):
+        changes = pace.changes(report)
+        assert pace.seconds == expected
+        assert changes == (expected != before)
+        before = expected
+
+
+def left(jobs: int) -> Report:
+    """A pass that leaves so many jobs open."""
+    return Report(provider="openai", open=jobs)
+
+
+@pytest.mark.parametrize(
+    ("reports", "paces"),
+    [
+        ([left(0), left(0), left(1), left(2), left(0)], [300, 300, 60, 60, 300]),
+        ([left(0), stopped(DOWN), left(0)], [300, 60, 300]),  # its end is to be noticed soon
+        ([left(0), stopped(errors.Stopped("Asked to stop"))], [300, 300]),
+        ([left(0), GONE, GONE, GONE, left(0)], [300, 60, 60, 3600, 300]),
+    ],
+)
+def test_a_provider_without_open_jobs_is_asked_less_often(
+    reports: list[Report], paces: list[int]
+) -> None:
+    """What a pass leaves open says when the next one is made."""
+    pace = Pace(60, 300, 3600)
+    assert pace.seconds == 60
+    before = 60
+    for report, expected in zip(reports, paces, strict=True):
+        assert pace.changes(report) == (expected != before)
+        assert pace.seconds == expected
+        before = expected
+
+
+# Jobs as they are recorded
+
+
+def outcome(kind: Kind = Kind.UPDATED, *, run_id: str | None = "r1", status: str | None) -> Outcome:
+    """A job that was recorded with one point."""
+    plan = Plan(
+        provider="openai",
+        job_id="ftjob-a",
+        run_id=None if kind is Kind.NEW else run_id,
+        run_name="openai/a",
+        start_time=1,
+        tags={},
+        params={},
+        points=(MetricPoint("train_loss", 1, 0.5, 1),),
+        status=status,
+        end_time=None,
+        is_final=False,
+        is_settling=False,
+        skipped=(),
+    )
+    return Outcome(provider="openai", job_id="ftjob-a", kind=kind, plan=plan, run_id=run_id)
+
+
+def said(teller: Teller, what: Outcome) -> list[Line]:
+    """What is logged of an outcome."""
+    with capture_logs() as lines:
+        teller.listed("openai", 1)
+        teller.done(what)
+    return [dict(line) for line in lines]
+
+
+def test_a_new_job_is_told_with_its_run() -> None:
+    """The line has what one needs to find the run."""
+    for only_turns in (True, False):
+        (line,) = said(Teller(only_turns=only_turns), outcome(Kind.NEW, status="FINISHED"))
+        assert line == {
+            "log_level": "info",
+            "event": "job recorded",
+            "provider": "openai",
+            "job": "ftjob-a",
+            "run": "r1",
+            "kind": "new",
+            "points": 1,
+            "status": "FINISHED",
+        }
+
+
+def test_more_points_of_a_known_job_are_told_only_where_all_is() -> None:
+    """The daemon would drown its log in points; a backfill shows all that it does."""
+    assert said(Teller(only_turns=True), outcome(status=None)) == []
+    (line,) = said(Teller(only_turns=False), outcome(status=None))
+    assert "status" not in line
+
+
+def test_a_new_status_of_a_known_job_is_told() -> None:
+    """The turns of a job's life are news for the daemon too."""
+    (line,) = said(Teller(only_turns=True), outcome(status="FINISHED"))
+    assert line["status"] == "FINISHED"
+
+
+def test_what_was_not_written_is_not_told_as_recorded() -> None:
+    """Unchanged and failed jobs are no records."""
+    for only_turns in (True, False):
+        teller = Teller(only_turns=only_turns)
+        assert said(teller, outcome(Kind.UNCHANGED, status="FINISHED")) == []
+        lost = Outcome(provider="openai", job_id="ftjob-a", kind=Kind.FAILED, error=DOWN)
+        assert said(teller, lost) == []
+
+
+# The lines
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    """Standard error while the log is set up as in the commands."""
+    log.set_up(Redactor(["a-secret-key", "a-secret-key-and-more"]))
+    yield capsys
+    structlog.reset_defaults()
+
+
+def test_no_line_has_a_secret(lines: pytest.CaptureFixture[str]) -> None:
+    """Secrets are masked in the event and in every field; the longer one leaves no tail."""
+    structlog.get_logger().error(
+        "refused a-secret-key", error="got a-secret-key-and-more!", url="http://u:a-secret-key@h"
+    )
+    captured = lines.readouterr()
+    assert "secret" not in captured.err
+    assert "and-more" not in captured.err
+    assert captured.err.count("***") == 3
+    assert not captured.out, "logs go to stderr"
+
+
+def test_an_event_is_one_line_of_harmless_characters(lines: pytest.CaptureFixture[str]) -> None:
+    """What a provider sends can neither forge a line nor steer the terminal."""
+    structlog.get_logger().error("x", error="one\ntwo\r\x1b[2Jthree\x9b31m\u202efour", job="a\nb")
+    text = lines.readouterr().err
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    assert not {"\x1b", "\r", "\x9b", "\u202e"} & set(text)
+
+
+def test_a_long_text_is_cut(lines: pytest.CaptureFixture[str]) -> None:
+    """A megabyte in an error message is no megabyte in the log."""
+    structlog.get_logger().error("x", error="y" * 1_000_000)
+    assert len(lines.readouterr().err) < 2_000
+
+
+def test_a_line_has_time_level_event_and_facts(lines: pytest.CaptureFixture[str]) -> None:
+    """A line says when, how bad, what, and of whom."""
+    structlog.get_logger().warning("value left out", provider="openai", points=3)
+    text = lines.readouterr().err
+    for part in ("Z ", "warning", "value left out", "provider=openai", "points=3"):
+        assert part in text
+
+
+def test_debugging_is_not_logged(lines: pytest.CaptureFixture[str]) -> None:
+    """Libraries that log through structlog do not fill the log."""
+    structlog.get_logger().debug("noise")
+    structlog.get_logger().info("news")
+    text = lines.readouterr().err
+    assert "noise" not in text
+    assert "news" in text
+
+
+def test_programs_get_one_json_object_a_line(lines: pytest.CaptureFixture[str]) -> None:
+    """Facts are fields, with nothing in them that text would not have either."""
+    log.set_up(Redactor(["a-secret-key"]), as_json=True)
+    hostile = 'x"}\n{"a": 1}\x1b[2J a-secret-key'
+    structlog.get_logger().error("outage", error=hostile, points=3)
+    text = lines.readouterr().err
+    assert text.count("\n") == 1
+    found = json.loads(text)
+    assert list(found) == ["timestamp", "level", "event", "error", "points"]
+    assert (found["level"], found["event"], found["points"]) == ("error", "outage", 3)
+    assert found["error"] == 'x"} {"a": 1}[2J ***'
+    assert text.isascii()

@@ -1,0 +1,597 @@
+"""``ftbridge run``: passes that go on, through outages, until a signal.
+
+The simulator is in this process, so a test turns the providers' clock and sees their requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.daemon import scheduler as daemon
+from bridge.plan.ownership import Ledger
+from bridge.simulator import (
+    Outcome,
+    Reply,
+    Request,
+    SimulatedJob,
+    Simulator,
+    all_end_by,
+    json_reply,
+)
+from bridge.sync.events import Observer
+from bridge.sync.report import Outcome as Result
+from bridge.sync.report import Report
+from bridge.tracking import Tracking
+from tests.support.processes import Started, dump, started, wait_until
+from tests.support.recorded import recorded
+from tests.support.world import KEY, NOW, Clock, job, make_sync
+
+
+@contextlib.contextmanager
+def started_daemon(
+    folder: Path, uri: str, *simulators: tuple[str, Simulator], interval: str = "1s"
+) -> Iterator[Started]:
+    """A daemon over providers with these names."""
+    path = folder / "bridge.yaml"
+    providers = [
+        {"name": name, "type": "openai", "api_key": KEY, "base_url": simulator.openai_url}
+        for name, simulator in simulators
+    ]
+    path.write_text(
+        json.dumps(
+            {
+                "mlflow": {"tracking_uri": uri},
+                "poll": {"interval": interval, "idle_interval": interval, "workers": 4},
+                "providers": providers,
+            }
+        )
+    )
+    with started("run", "--config", path) as process:
+        yield process
+
+
+def steps(uri: str, job_id: str, metric: str = "train_loss") -> list[int]:
+    """The steps of a metric that MLflow has of a job."""
+    run = recorded(uri).get(job_id)
+    return [step for name, step, _, _ in run.rows if name == metric] if run else []
+
+
+# The process
+
+
+def test_steps_appear_while_a_job_trains(uri: str, tmp_path: Path) -> None:
+    """Each new step is in MLflow after the next pass, and the end of the job too."""
+    clock = Clock()
+    one = job("ftjob-live", created_at=NOW, validating_seconds=1, queued_seconds=1)
+    with (
+        Simulator(jobs=[one], clock=clock) as simulator,
+        started_daemon(tmp_path, uri, ("openai", simulator)) as process,
+    ):
+        wait_until(lambda: recorded(uri).keys() == {one.id}, "run", process)
+        # MLflow creates every run as a running one.
+        wait_until(lambda: recorded(uri)[one.id].status == "SCHEDULED", "status", process)
+        for step in (1, 2, 5):
+            clock.now = one.step_at(step)
+            wait_until(lambda n=step: steps(uri, one.id) == [*range(1, n + 1)], "step", process)  # type: ignore[misc] # a default binds it
+        wait_until(lambda: recorded(uri)[one.id].status == "RUNNING", "status", process)
+        clock.now = all_end_by([one])
+        wait_until(lambda: recorded(uri)[one.id].status == "FINISHED", "end", process)
+        assert steps(uri, one.id) == [*range(1, 13)]
+        process.send(signal.SIGTERM)
+        assert process.end() == 0, process.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT end the daemon with 0, a word, and no traceback."""
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator,
+        started_daemon(tmp_path, uri, ("openai", simulator), interval="1h") as process,
+    ):
+        process.wait_for("job recorded")
+        process.send(number)
+        assert process.end() == 0, process.said
+    assert process.count("stopped") == 1
+    assert "Traceback" not in process.said
+
+
+def test_a_second_signal_ends_it_at_once(uri: str, tmp_path: Path) -> None:
+    """While work in hand is waited for, a second signal ends the daemon, and its code tells."""
+    asked, release = threading.Event(), threading.Event()
+
+    def hang(_: Request) -> Reply | None:
+        asked.set()
+        release.wait(60)
+        return None
+
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=Clock(), intercept=hang) as simulator,
+        started_daemon(tmp_path, uri, ("openai", simulator)) as process,
+    ):
+        try:
+            wait_until(asked.is_set, "request", process)
+            process.send(signal.SIGTERM)
+            process.wait_for("stopping")
+            process.send(signal.SIGINT)
+            assert process.end() == 128 + signal.SIGINT, process.said
+        finally:
+            release.set()
+
+
+def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
+    """An outage and its end are one line each, and the other provider's jobs go on meanwhile."""
+    clock = Clock()
+    there, away = job("ftjob-there"), job("ftjob-away", total_steps=40)
+    with (
+        Simulator(jobs=[there], clock=clock) as steady,
+        contextlib.ExitStack() as stack,
+    ):
+        fragile = Simulator(jobs=[away], clock=clock)
+        stack.enter_context(fragile)
+        process = stack.enter_context(
+            started_daemon(tmp_path, uri, ("steady", steady), ("fragile", fragile))
+        )
+        wait_until(lambda: recorded(uri).keys() == {there.id, away.id}, "runs", process)
+        fragile.__exit__(None, None, None)
+        process.wait_for("] outage ")
+        clock.now = there.step_at(3)
+        wait_until(lambda: steps(uri, there.id) == [1, 2, 3], "steps of the other", process)
+        # Some more passes fail; they have nothing new to say.
+        passes = len(steady.requests)
+        wait_until(lambda: len(steady.requests) > passes + 10, "passes", process)
+        fragile.__enter__()
+        process.wait_for("] recovered ")
+        wait_until(lambda: steps(uri, away.id) == [1, 2, 3], "steps after it", process)
+        assert process.count("] outage ") == 1, process.said
+        assert process.count("] recovered ") == 1, process.said
+        process.send(signal.SIGTERM)
+        assert process.end() == 0
+        assert "Traceback" not in process.said
+
+
+class Service:
+    """A provider that may end its service, and begin it again."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.asked = 0
+
+    def __call__(self, _: Request) -> Reply | None:
+        """Refuse a request, or let it pass."""
+        self.asked += 1
+        return None if self.is_open else json_reply({"error": {"message": "Gone"}}, 410)
+
+
+def test_a_service_that_has_ended_is_asked_less_often(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """After three such replies; others go on at their pace, and so does it once it answers."""
+    ended, other, stopping = Service(), Service(), threading.Event()
+    ended.is_open = False
+    with (
+        Simulator(clock=clock, intercept=ended) as first,
+        Simulator(clock=clock, intercept=other) as second,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
+        syncs[1].name = "another"
+        paces = {each.name: daemon.Pace(0.1, rarely=3.0) for each in syncs}
+        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
+        try:
+            wait_for(lambda: ended.asked == 3)
+            before = other.asked
+            wait_for(lambda: other.asked > before + 5)
+            assert ended.asked == 3
+            ended.is_open = True
+            wait_for(lambda: ended.asked > 10)
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+
+
+def test_a_provider_without_open_jobs_is_asked_less_often(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With a job that trains one is asked at its pace, with none but once in a long time."""
+    busy, idle, stopping = Service(), Service(), threading.Event()
+    slow = job("ftjob-slow", seconds_per_step=1000.0)
+    with (
+        Simulator(jobs=[slow], clock=clock, intercept=busy) as first,
+        Simulator(clock=clock, intercept=idle) as second,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
+        syncs[1].name = "another"
+        paces = {each.name: daemon.Pace(0.1, idle=3600.0) for each in syncs}
+        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
+        try:
+            wait_for(lambda: idle.asked > 0 and busy.asked > 20)
+            asked = idle.asked
+            wait_for(lambda: busy.asked > 40)
+            assert idle.asked == asked
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+
+
+def test_a_clock_that_is_set_back_delays_no_pass(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The scheduler's next moment is a day further away then: the pass is made at once instead."""
+    service, stopping = Service(), threading.Event()
+    with Simulator(clock=clock, intercept=service) as simulator, ThreadPoolExecutor(1) as thread:
+        sync = make_sync(simulator, tracking, executor, clock)
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            paces={sync.name: daemon.Pace(3600.0)},
+            stopping=stopping,
+            wall=clock,
+            elapsed=lambda: 0.0,
+        )
+        try:
+            wait_for(lambda: service.asked == 1)
+            clock.now -= 86_400
+            wait_for(lambda: service.asked == 2)
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+
+
+class Heard(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.seconds: list[float] = []
+        self.moments: list[float] = []
+
+    def tracked(self, provider: str, ledger: Ledger) -> None:
+        """Note how many runs are open."""
+        self.told.append(f"{provider} has {len(ledger.open)} open, {ledger.is_complete=}")
+
+    def done(self, outcome: Result) -> None:
+        """Note the job."""
+        self.told.append(f"{outcome.kind} {outcome.job_id}")
+
+    def begins(self, provider: str) -> None:
+        """Note the provider."""
+        self.told.append(f"{provider} begins")
+
+    def ended(self, report: Report, seconds: float) -> None:
+        """Note the provider, and how long it took."""
+        self.told.append(f"{report.provider} ended")
+        self.seconds.append(seconds)
+
+    def due(self, provider: str, at: float) -> None:
+        """Note the moment."""
+        self.told.append(f"{provider} is due")
+        self.moments.append(at)
+
+
+def test_observers_are_told_of_every_pass(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """In order: it begins, what MLflow has, each job, its end with its duration, the next one."""
+    # So small that hundreds of readings do not look like a clock of the machine that was set back.
+    tick = 1 / 1024
+    heard, stopping, ticks = Heard(), threading.Event(), count(0.0, tick)
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        sync = make_sync(simulator, tracking, executor, clock)
+        begun = time.time()
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            paces={sync.name: daemon.Pace(3600.0)},
+            stopping=stopping,
+            observers=[heard],
+            elapsed=lambda: next(ticks),
+        )
+        try:
+            wait_for(lambda: heard.moments)
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+    assert heard.told == [
+        "openai begins",
+        "openai has 0 open, ledger.is_complete=True",
+        "new ftjob-a",
+        "openai ended",
+        "openai is due",
+    ]
+    # The main thread asks for the time as well.
+    assert heard.seconds[0] >= tick
+    assert heard.seconds[0] % tick == 0.0
+    assert begun + 3000 < heard.moments[0] < time.time() + 4200
+
+
+def test_patience_may_end_while_a_pass_is_waited_for(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A reload waits as long as it takes; asked to end meanwhile, the process does not."""
+    asked, release, stopping = threading.Event(), threading.Event(), threading.Event()
+    patience = [math.inf]
+    codes: list[int] = []
+    beats: list[bool] = []
+
+    def hang(_: Request) -> Reply | None:
+        asked.set()
+        release.wait(60)
+        return None
+
+    with Simulator(clock=clock, intercept=hang) as simulator, ThreadPoolExecutor(1) as thread:
+        sync = make_sync(simulator, tracking, executor, clock)
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            paces={sync.name: daemon.Pace(3600.0)},
+            stopping=stopping,
+            patience=lambda: patience[0],
+            beat=beats.append,
+            leave=codes.append,
+        )
+        try:
+            wait_for(asked.is_set)
+            stopping.set()
+            before = len(beats)
+            wait_for(lambda: len(beats) > before + 3)
+            assert codes == []
+            patience[0] = 0.0
+            done.result(timeout=60)
+        finally:
+            release.set()
+    assert codes == [0]
+
+
+def test_a_pass_under_way_ends_in_order(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """It is finished when the daemon is to stop, tells its observers, and nothing is cut off."""
+    asked, release, stopping = threading.Event(), threading.Event(), threading.Event()
+    heard, codes, beats = Heard(), list[int](), list[bool]()
+
+    def hang(_: Request) -> Reply | None:
+        asked.set()
+        release.wait(60)
+        return None
+
+    with (
+        Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=hang) as simulator,
+        ThreadPoolExecutor(1) as thread,
+        capture_logs() as lines,
+    ):
+        sync = make_sync(simulator, tracking, executor, clock)
+        done = thread.submit(
+            daemon.run,
+            [sync],
+            # It changes with this pass.
+            paces={sync.name: daemon.Pace(3600.0, idle=7200.0)},
+            stopping=stopping,
+            observers=[heard],
+            beat=beats.append,
+            leave=codes.append,
+        )
+        try:
+            wait_for(asked.is_set)
+            stopping.set()
+            wait_for(lambda: "stopping" in [line["event"] for line in lines])
+            before = len(beats)
+            wait_for(lambda: len(beats) > before + 2)
+        finally:
+            release.set()
+        done.result(timeout=60)
+    assert codes == []
+    assert all(beats)
+    assert "openai ended" in heard.told
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.01)
+
+
+# The passes
+
+
+def passes(
+    simulator: Simulator, uri: str, executor: ThreadPoolExecutor, clock: Clock
+) -> Iterator[tuple[Report, list[str]]]:
+    """Passes of one daemon, each with the paths that it asked for."""
+    sync = make_sync(simulator, Tracking(uri), executor, clock)
+    while True:
+        before = len(simulator.requests)
+        report = sync.run()
+        assert report.is_well, report
+        yield report, [request.path for request in simulator.requests[before:]]
+
+
+def writes(uri: str) -> int:
+    """The database's own count of transactions that wrote: one that changes nothing counts too."""
+    header = Path(uri.removeprefix("sqlite:///")).read_bytes()[:28]
+    return int.from_bytes(header[24:28], "big")
+
+
+LIST = "/openai/v1/fine_tuning/jobs"
+
+
+def old_jobs(number: int) -> list[SimulatedJob]:
+    """Jobs that have ended, newest first."""
+    return [
+        job(f"ftjob-old{n:03d}", created_at=NOW - 10_000 - n * 100, outcome=Outcome.CANCELLED)
+        for n in range(number)
+    ]
+
+
+def test_an_idle_pass_costs_one_request(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With nothing active a pass is one request to the provider and no write to MLflow."""
+    with Simulator(jobs=old_jobs(5), clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        next(turns)
+        count, content = writes(uri), dump(Path(uri.removeprefix("sqlite:///")))
+        for _ in range(3):
+            clock.now += 60
+            _, paths = next(turns)
+            assert paths == [LIST]
+    assert writes(uri) == count
+    assert dump(Path(uri.removeprefix("sqlite:///"))) == content
+
+
+def test_a_running_job_without_news_is_not_written(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A job that trains but has nothing new costs reads and no write."""
+    slow = job("ftjob-slow", seconds_per_step=1000.0)
+    with Simulator(jobs=[slow], clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        clock.now = slow.step_at(2)
+        next(turns)
+        count = writes(uri)
+        clock.now += 60
+        next(turns)
+    assert writes(uri) == count
+
+
+def test_later_passes_stop_at_a_settled_page(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The first pass reads all pages; later ones stop where a page holds nothing unsettled."""
+    with Simulator(jobs=old_jobs(105), clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        _, paths = next(turns)
+        assert paths.count(LIST) == 2
+        _, paths = next(turns)
+        assert paths == [LIST]
+        simulator.add(job("ftjob-new", created_at=NOW))
+        clock.now += 1000
+        next(turns)
+        _, paths = next(turns)
+        assert paths == [LIST]
+    found = recorded(uri)
+    assert len(found) == 106
+    assert found["ftjob-new"].status == "FINISHED"
+
+
+def test_an_active_job_beyond_the_first_page_is_followed(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A job that still trains far down the list is read directly, to its end."""
+    old = job("ftjob-long", created_at=NOW - 99_000, seconds_per_step=9000.0)
+    with Simulator(jobs=[*old_jobs(102), old], clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        next(turns)
+        done = len(steps(uri, old.id))
+        assert 0 < done < 12
+        clock.now = old.step_at(done + 1)
+        _, paths = next(turns)
+        assert paths.count(LIST) == 1
+        assert f"{LIST}/{old.id}" in paths
+        assert steps(uri, old.id) == [*range(1, done + 2)]
+        clock.now = all_end_by([old])
+        next(turns)
+    assert recorded(uri)[old.id].status == "FINISHED"
+    assert steps(uri, old.id) == [*range(1, 13)]
+
+
+def late_job() -> SimulatedJob:
+    """A job whose checkpoints show half a minute after its success."""
+    return job("ftjob-late", late_seconds=30.0, validation=True)
+
+
+def test_late_checkpoints_come_before_the_final_status(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Back-dated checkpoints that show up after the success are recorded before the run ends."""
+    one = late_job()
+    with Simulator(jobs=[one], clock=clock) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        for now in (one.step_at(5), one.settled_at + 1, one.settled_at + 20):
+            clock.now = now
+            next(turns)
+            run = recorded(uri)[one.id]
+            assert run.status == "RUNNING"
+            assert run.end_time is None
+        clock.now = one.settled_at + 31
+        next(turns)
+        run = recorded(uri)[one.id]
+        assert run.status == "FINISHED"
+        assert run.end_time == int(one.settled_at * 1000)
+        assert run.tags["fine_tuned_model_checkpoint"]
+        assert {step for name, step, _, _ in run.rows if name == "full_valid_loss"} >= {4, 8, 12}
+        _, paths = next(turns)
+        assert paths == [LIST]
+
+
+@pytest.mark.parametrize("ahead", [-30.0, -2.0, 2.0, 30.0])
+def test_late_checkpoints_are_awaited_on_clocks_that_differ(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor, ahead: float
+) -> None:
+    """A provider's clock that is some seconds off does not cost a job its checkpoints."""
+    one = late_job()
+    with Simulator(jobs=[one], clock=lambda: clock.now + ahead) as simulator:
+        turns = passes(simulator, uri, executor, clock)
+        for now in (one.step_at(5), one.settled_at + 1, one.settled_at + 31):
+            clock.now = now - ahead
+            next(turns)
+        run = recorded(uri)[one.id]
+    assert run.status == "FINISHED"
+    assert run.tags.get("fine_tuned_model_checkpoint")
+
+
+def test_a_pass_survives_anything_in_the_list(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Whatever a provider's list holds, a pass ends with a report and the good jobs recorded."""
+    odd = {"id": "ftjob-odd", "object": "fine_tuning.job", "status": "queued", "created_at": 1e307}
+    good = {"id": "ftjob-good", "object": "fine_tuning.job", "status": "queued", "created_at": NOW}
+
+    def intercept(request: Request) -> Reply | None:
+        if request.path != LIST:
+            return None
+        body = json.dumps({"object": "list", "data": [odd, good], "has_more": False})
+        return Reply(headers={"Content-Type": "application/json"}, body=body.encode())
+
+    with Simulator(clock=clock, intercept=intercept) as simulator:
+        sync = make_sync(simulator, Tracking(uri), executor, clock)
+        sync.run()
+    assert "ftjob-good" in recorded(uri)
+
+
+def test_a_pass_that_breaks_unexpectedly_is_told(uri: str, tmp_path: Path) -> None:
+    """A daemon never fails in silence: a pass that cannot be made at all leaves a line."""
+    odd = {"id": "ftjob-odd", "object": "fine_tuning.job", "status": "queued", "created_at": 1e307}
+
+    def intercept(_: Request) -> Reply | None:
+        body = json.dumps({"object": "list", "data": [odd], "has_more": False})
+        return Reply(headers={"Content-Type": "application/json"}, body=body.encode())
+
+    with (
+        Simulator(clock=Clock(), intercept=intercept) as simulator,
+        started_daemon(tmp_path, uri, ("openai", simulator)) as process,
+    ):
+        wait_until(
+            lambda: recorded(uri).keys() == {"ftjob-odd"} or process.count("[error") > 0,
+            "run and no word of why",
+            process,
+        )
+        process.send(signal.SIGTERM)
+        assert process.end() == 0

@@ -1,0 +1,179 @@
+"""SIGTERM in each phase of a pass: what is under way is finished, and the rest is for the next.
+
+Each phase of both commands: ``EVERY_BOUNDARY=1 pytest tests/daemon/test_signals.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import cycle, product
+from pathlib import Path
+
+import pytest
+
+from bridge.simulator import Reply, Request, Simulator, json_reply
+from tests.support.forked import Forked, Stop
+from tests.support.processes import invoke
+from tests.support.recorded import recorded
+from tests.support.whole import CHILD, JOBS, everything, write_config
+from tests.support.write_proxy import Write
+
+TRIAL = "trial"
+COMMANDS = {"run": 0, "backfill": 1}
+"""Each with its exit code if it is interrupted."""
+ASKING: Mapping[str, tuple[str, Reply | None, set[str]]] = {
+    "listing": ("/fine_tuning/jobs", None, set()),
+    "reading": ("/checkpoints", None, {CHILD.id}),
+    "waiting": ("/checkpoints", json_reply({"error": {"message": "Not now"}}, 503), set()),
+}
+"""Which request is under way, how it is answered, and which jobs are finished then."""
+WRITING = {
+    "creating": "INSERT runs",
+    "recording": "INSERT metrics",
+    "archiving": "job.json",
+    "registering": "INSERT model_versions",
+    "finishing": "UPDATE runs",
+}
+"""What is about to be written."""
+
+
+def cases(phases: Iterable[str]) -> list[tuple[str, str]]:
+    """Each phase of each command, if all are wanted, or of one or the other."""
+    if os.environ.get("EVERY_BOUNDARY"):
+        return [*product(phases, COMMANDS)]
+    return [*zip(phases, cycle(COMMANDS), strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """What one backfill that nobody interrupts leaves, and what it writes in which order."""
+
+    whole: dict[str, dict[str, object]]
+    writes: dict[Write, str]
+
+    def before(self, what: str) -> Write:
+        """The first time that a table, or a file, is written to."""
+        return next(write for write, name in self.writes.items() if what in name)
+
+
+@dataclass(slots=True)
+class Place:
+    """A database, and the provider that is copied to it."""
+
+    folder: Path
+    simulator: Simulator = field(init=False)
+    hook: Callable[[Request], Reply | None] = lambda _request: None
+    """May answer in place of the simulator."""
+
+    def asked(self, request: Request) -> Reply | None:
+        """What the hook answers."""
+        return self.hook(request)
+
+    @property
+    def uri(self) -> str:
+        """Of the database."""
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def config(self) -> Path:
+        """For one provider: then what is written has an order."""
+        return write_config(self.folder, self.simulator, self.uri, TRIAL, kinds=("openai",))
+
+    def forked(self, command: str, stop: Stop | None = None) -> Forked:
+        """A command in a process of its own."""
+        said = self.folder / "said"
+        return Forked(command, "--config", self.config, output=said, stop=stop)
+
+
+@pytest.fixture
+def place(tmp_path: Path, empty_database: Path) -> Iterator[Place]:
+    """A database without runs, beside a provider whose jobs have ended long ago."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    found = Place(tmp_path)
+    with Simulator(jobs=JOBS, intercept=found.asked) as found.simulator:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Undisturbed:
+    """Without any signal."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    place = Place(folder)
+    with Simulator(jobs=JOBS) as place.simulator:
+        with place.forked("backfill") as process:
+            writes = process.writes()
+            assert process.end() == 0, process.said
+        return Undisturbed(everything(place.uri, TRIAL), writes)
+
+
+def finished(place: Place) -> set[str]:
+    """The jobs whose runs say that everything is there."""
+    found = recorded(place.uri, f"{TRIAL}-openai")
+    return {job_id for job_id, run in found.items() if run.status == "FINISHED"}
+
+
+def assert_in_order(place: Place, undisturbed: Undisturbed) -> None:
+    """What counts as finished has everything of its own, and the next pass makes the rest."""
+    found = everything(place.uri, TRIAL)
+    for job_id in finished(place):
+        for part in ("datasets", "artifacts", "models", "versions"):
+            assert found[job_id][part] == undisturbed.whole[job_id][part]
+    done = invoke("backfill", "--config", place.config)
+    assert done.exit_code == 0, done.output
+    assert everything(place.uri, TRIAL) == undisturbed.whole
+
+
+def assert_ended_well(process: Forked, command: str) -> None:
+    """It says that it was interrupted, and how it ends depends on the command."""
+    assert process.end() == COMMANDS[command], process.said
+    assert "Traceback" not in process.said
+    assert ("stopping" if command == "run" else "Interrupted") in process.said
+
+
+@pytest.mark.parametrize(("phase", "command"), cases(ASKING))
+def test_while_the_provider_is_asked(
+    place: Place, undisturbed: Undisturbed, phase: str, command: str
+) -> None:
+    """The job in hand is finished if its provider answers; no other is begun."""
+    path, reply, done = ASKING[phase]
+    asked: list[str] = []
+
+    def hook(request: Request) -> Reply | None:
+        if request.path.endswith(path) and not asked:
+            asked.append(request.path)
+            process.stop()
+            return reply
+        return None
+
+    process = place.forked(command)
+    place.hook = hook
+    with process:
+        assert_ended_well(process, command)
+    assert finished(place) == done or "stopped early" in process.said
+    assert_in_order(place, undisturbed)
+
+
+@pytest.mark.parametrize(("phase", "command"), cases(WRITING))
+def test_while_mlflow_is_written_to(
+    place: Place, undisturbed: Undisturbed, phase: str, command: str
+) -> None:
+    """The job in hand is finished; no other is begun."""
+    at = undisturbed.before(WRITING[phase])
+    with place.forked(command, Stop(at, signal.SIGTERM)) as process:
+        assert_ended_well(process, command)
+    assert finished(place) == {CHILD.id} or "stopped early" in process.said
+    assert_in_order(place, undisturbed)
+
+
+def test_between_two_passes(place: Place, undisturbed: Undisturbed) -> None:
+    """Nothing is under way, and nothing is left to do."""
+    with place.forked("run") as process:
+        process.wait_for(list(undisturbed.writes)[-1])
+        process.stop()
+        assert_ended_well(process, "run")
+    assert everything(place.uri, TRIAL) == undisturbed.whole

@@ -1,0 +1,362 @@
+"""What a daemon knows of itself: told by passes and requests, shown to Prometheus and people."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge import errors
+from bridge.daemon.metrics import exposition, registry_of
+from bridge.daemon.site import Site
+from bridge.daemon.status import Picture, ProviderView, View
+from bridge.daemon.status_page import document, html, readiness
+from bridge.model import MetricPoint
+from bridge.plan.ownership import Ledger
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import RunState
+from bridge.redaction import Redactor
+from bridge.sync.report import Kind, Outcome, Report
+from tests.support.run_states import run_state
+from tests.support.world import NOW, Clock
+
+SECRET = "a-secret-that-must-not-show"
+DOWN = errors.Unreachable(f"No connection with {SECRET}", "Check the network")
+AWAY = errors.TrackingDown("MLflow is down", "Start it")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Turned by hand."""
+    return Clock()
+
+
+@pytest.fixture
+def picture(clock: Clock) -> Picture:
+    """Of two providers."""
+    return Picture(["openai", "mistral"], Redactor([SECRET]), clock)
+
+
+def outcome(
+    job_id: str,
+    status: str | None = None,
+    *,
+    run: RunState | None = None,
+    at: int = 0,
+    is_final: bool = False,
+    error: errors.BridgeError | None = None,
+) -> Outcome:
+    """A job that was recorded, with one point where a moment is given."""
+    plan = Plan(
+        provider="openai",
+        job_id=job_id,
+        run_id=run.run_id if run else None,
+        run_name=job_id,
+        start_time=1,
+        tags={},
+        params={},
+        points=(MetricPoint("train_loss", 1, 0.5, at * 1000),) if at else (),
+        status=status,
+        end_time=None,
+        is_final=is_final,
+        is_settling=False,
+        skipped=(),
+    )
+    kind = Kind.UPDATED if run else Kind.NEW
+    return Outcome(provider="openai", job_id=job_id, kind=kind, plan=plan, run=run, error=error)
+
+
+def ended(
+    picture: Picture,
+    stopped: errors.BridgeError | None = None,
+    *failures: tuple[str, errors.BridgeError],
+    provider: str = "openai",
+    seconds: float = 2.0,
+) -> ProviderView:
+    """What shows of a provider after a pass."""
+    picture.ended(Report(provider=provider, stopped=stopped, failures=[*failures]), seconds)
+    return picture.view().providers[provider]
+
+
+def jobs(picture: Picture) -> dict[str, int]:
+    """The states that jobs are in."""
+    found = picture.view().providers["openai"].jobs
+    return {state: number for state, number in found.items() if number}
+
+
+# What it counts
+
+
+def test_jobs_are_counted_by_state(picture: Picture) -> None:
+    """Those of earlier days once, as MLflow has them; each that moves leaves where it was."""
+    running = run_state("a")
+    ledger = Ledger(is_complete=True, open={"a": running}, ends=Counter(FINISHED=5, KILLED=1))
+    picture.tracked("openai", ledger)
+    assert jobs(picture) == {"running": 1, "succeeded": 5, "cancelled": 1}
+    picture.done(outcome("b", "SCHEDULED"))
+    picture.done(outcome("a", "FAILED", run=running, is_final=True))
+    assert jobs(picture) == {"waiting": 1, "succeeded": 5, "cancelled": 1, "failed": 1}
+    ended(picture)
+    picture.tracked("openai", Ledger(open={"b": run_state("b", "SCHEDULED")}))
+    assert jobs(picture) == {"waiting": 1, "succeeded": 5, "cancelled": 1, "failed": 1}
+
+
+def test_a_run_without_its_archive_has_not_ended(picture: Picture) -> None:
+    """It keeps its status until the archive is stored, and counts as it shows."""
+    error = errors.ArchiveFailed("The store is full")
+    picture.done(outcome("a", "FINISHED", is_final=True, error=error))
+    assert jobs(picture) == {"running": 1}
+
+
+def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: Picture) -> None:
+    """As one does whose first run turns out to be another process's."""
+    for _ in range(2):
+        picture.done(outcome("a", "FINISHED", is_final=True))
+    assert jobs(picture) == {"succeeded": 1}
+    ended(picture)
+    assert jobs(picture) == {"succeeded": 1}
+
+
+def test_a_job_that_its_provider_has_lost_is_not_waited_for(picture: Picture) -> None:
+    """Its run stays open in MLflow, and would have a lag for ever."""
+    ledger = Ledger(open={"a": run_state("a", at=int(NOW))})
+    picture.tracked("openai", ledger)
+    lost = errors.JobVanished("It is gone")
+    picture.done(Outcome(provider="openai", job_id="a", kind=Kind.FAILED, error=lost))
+    picture.tracked("openai", ledger)
+    assert jobs(picture) == {}
+
+
+def test_memory_does_not_grow_with_settled_jobs(picture: Picture) -> None:
+    """After a pass nothing is kept of a job that has ended but its count."""
+    for number in range(1000):
+        picture.done(outcome(f"job-{number}", "FINISHED", is_final=True))
+    ended(picture)
+    state = picture._states["openai"]  # noqa: SLF001 - what it holds is the question
+    held = [value for value in vars(state).values() if hasattr(value, "__len__")]
+    assert jobs(picture) == {"succeeded": 1000}
+    assert sum(map(len, held)) < 10
+
+
+def test_lag_is_that_of_the_newest_point_of_running_jobs(picture: Picture, clock: Clock) -> None:
+    """At the time of asking; a job that only waits or has ended has none."""
+    now = int(clock.now)
+    view = picture.view().providers["openai"]
+    assert view.lag(clock.now) is None
+    waiting = run_state("w", "SCHEDULED", at=now)
+    running = run_state("a", at=now - 60)
+    picture.tracked("openai", Ledger(open={"a": running, "w": waiting}))
+    assert picture.view().providers["openai"].lag(clock.now) == 60
+    clock.now += 10
+    picture.done(outcome("a", run=running, at=now - 20))
+    assert picture.view().providers["openai"].lag(clock.now) == 30
+    picture.done(outcome("a", "FINISHED", run=running, is_final=True))
+    assert picture.view().providers["openai"].lag(clock.now) is None
+
+
+def test_requests_are_counted_by_how_they_ended(picture: Picture) -> None:
+    """An attempt after the first one is a retry; a provider that is unknown counts nowhere."""
+    picture.requested("openai", "5xx", 1)
+    picture.requested("openai", "2xx", 2)
+    picture.requested("stranger", "2xx", 1)
+    view = picture.view().providers["openai"]
+    assert view.requests == {"5xx": 1, "2xx": 1}
+    assert view.retries == 1
+    assert "stranger" not in picture.view().providers
+
+
+# Up or down
+
+
+def test_a_stopped_pass_is_no_success(picture: Picture, clock: Clock) -> None:
+    """The provider is down until a pass goes through; the last success stays known."""
+    assert picture.view().providers["openai"].is_up is None
+    assert not picture.view().is_ready
+    view = ended(picture)
+    assert (view.is_up, view.succeeded, picture.view().is_ready) == (True, NOW, True)
+    clock.now += 60
+    view = ended(picture, DOWN)
+    assert (view.is_up, view.succeeded, view.ended) == (False, NOW, NOW + 60)
+    assert view.stopped == "No connection with ***"
+    clock.now += 60
+    view = ended(picture)
+    assert (view.is_up, view.succeeded, view.stopped) == (True, NOW + 120, None)
+
+
+def test_mlflows_outage_is_not_the_providers(picture: Picture) -> None:
+    """MLflow is down and the provider as it was; MLflow is up as soon as it answers any pass."""
+    assert ended(picture).is_up is True
+    view = ended(picture, AWAY)
+    assert view.is_up is True
+    assert picture.view().mlflow_is_up is False
+    assert picture.view().mlflow_trouble == "MLflow is down"
+    picture.tracked("mistral", Ledger())
+    assert picture.view().mlflow_is_up is True
+    assert ended(picture, DOWN, provider="mistral").is_up is False
+    assert picture.view().mlflow_is_up is True
+
+
+def test_a_pass_that_was_asked_to_stop_says_nothing(picture: Picture) -> None:
+    """Who ends the daemon knows why."""
+    before = ended(picture)
+    assert ended(picture, errors.Stopped("Asked to stop")) == before
+
+
+def test_failures_are_those_of_the_last_pass(picture: Picture) -> None:
+    """Masked, bounded in number, and gone when they are; the total stays."""
+    many = [(f"job-{number}", errors.NotFound(f"No {SECRET}")) for number in range(50)]
+    view = ended(picture, None, *many)
+    assert view.failures[0] == "job-0: No ***"
+    assert (len(view.failures), view.failing, view.job_failures) == (20, 50, 50)
+    view = ended(picture)
+    assert (view.failures, view.failing, view.job_failures) == ((), 0, 50)
+
+
+def test_a_pass_that_does_not_begin_is_late(picture: Picture, clock: Clock) -> None:
+    """The scheduler has died, then. One that takes long is not late."""
+    site = Site(picture.view, registry_of(picture.view))
+    for name in ("openai", "mistral"):
+        picture.begins(name)
+        ended(picture, provider=name)
+        picture.due(name, clock.now + 60)
+    clock.now += 110
+    assert answered(site, "/healthz") == 200
+    clock.now += 20
+    assert answered(site, "/healthz") == 503
+    for name in ("openai", "mistral"):
+        picture.begins(name)
+    clock.now += 7200
+    assert answered(site, "/healthz") == 200
+
+
+def answered(site: Site, path: str) -> int:
+    """The status of an answer."""
+    answer = site(path, "")
+    assert answer
+    return int(answer.status)
+
+
+def test_the_interval_is_what_passes_make_of_it(picture: Picture, clock: Clock) -> None:
+    """From one beginning to the next."""
+    picture.begins("openai")
+    clock.now += 5
+    ended(picture)
+    picture.due("openai", clock.now + 55)
+    assert picture.view().providers["openai"].interval == 60
+
+
+def test_other_providers_are_no_part_of_it(picture: Picture) -> None:
+    """What is told of one that is not configured is not shown."""
+    picture.begins("azure")
+    picture.due("azure", 1.0)
+    ended_elsewhere = Report(provider="azure")
+    picture.ended(ended_elsewhere, 1.0)
+    assert "azure" not in picture.view().providers
+
+
+# For Prometheus
+
+
+def samples(picture: Picture) -> Mapping[tuple[str, tuple[str, ...]], float]:
+    """What is exposed, by name and the labels' values."""
+    text = exposition(registry_of(picture.view)).decode()
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_tell_the_picture(picture: Picture, clock: Clock) -> None:
+    """Each value is where its name says; what is not known yet is absent, counters are not."""
+    picture.begins("openai")
+    picture.tracked("openai", Ledger(open={"a": run_state("a", at=int(NOW) - 60)}))
+    picture.done(outcome("b", "FAILED", at=5, is_final=True))
+    picture.requested("openai", "429", 2)
+    ended(picture, None, ("c", errors.NotFound("It is gone")), seconds=3.0)
+    picture.due("openai", clock.now + 30)
+    found = samples(picture)
+    expected = {
+        ("ftbridge_provider_up", ("openai",)): 1,
+        ("ftbridge_mlflow_up", ()): 1,
+        ("ftbridge_last_success_timestamp_seconds", ("openai",)): NOW,
+        ("ftbridge_next_pass_timestamp_seconds", ("openai",)): NOW + 30,
+        ("ftbridge_interval_seconds", ("openai",)): 30,
+        ("ftbridge_lag_seconds", ("openai",)): 60,
+        ("ftbridge_jobs", ("openai", "running")): 1,
+        ("ftbridge_jobs", ("openai", "failed")): 1,
+        ("ftbridge_failing_jobs", ("openai",)): 1,
+        ("ftbridge_job_failures_total", ("openai",)): 1,
+        ("ftbridge_points_written_total", ("openai",)): 1,
+        ("ftbridge_points_written_total", ("mistral",)): 0,
+        ("ftbridge_requests_total", ("openai", "429")): 1,
+        ("ftbridge_requests_total", ("mistral", "2xx")): 0,
+        ("ftbridge_retries_total", ("openai",)): 1,
+        ("ftbridge_pass_duration_seconds_count", ("openai",)): 1,
+        ("ftbridge_pass_duration_seconds_sum", ("openai",)): 3,
+        ("ftbridge_pass_duration_seconds_bucket", ("2.5", "openai")): 0,
+        ("ftbridge_pass_duration_seconds_bucket", ("5.0", "openai")): 1,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+    assert ("ftbridge_provider_up", ("mistral",)) not in found
+    assert any(name == "process_cpu_seconds_total" for name, _ in found)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool here")
+def test_prometheus_own_tool_finds_no_fault(picture: Picture) -> None:
+    """Names, units and help are as Prometheus wants them."""
+    ended(picture)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],  # noqa: S607 - wherever it is
+        input=exposition(registry_of(picture.view)),
+        capture_output=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr + checked.stdout
+
+
+# For people
+
+
+def test_the_page_says_who_is_up_and_what_is_wrong(picture: Picture) -> None:
+    """Text of others is escaped, and there is neither a script nor anything from elsewhere."""
+    ended(picture, None, ("<b>job</b>", errors.NotFound("<script>alert(1)</script>")))
+    ended(picture, DOWN, provider="mistral")
+    shown = html(picture.view())
+    assert "openai: &lt;b&gt;job&lt;/b&gt;: &lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    assert "mistral: No connection with ***" in shown
+    assert "▲ down" in shown
+    for forbidden in ("<script", "<b>", "src=", "href=", "url("):
+        assert forbidden not in shown
+
+
+def test_the_document_has_what_the_page_has(picture: Picture) -> None:
+    """For programs, with moments as numbers."""
+    ended(picture, DOWN)
+    found = document(picture.view())
+    assert found["ready"] is False
+    providers = found["providers"]
+    assert isinstance(providers, dict)
+    assert providers["openai"]["stopped"] == "No connection with ***"
+    assert providers["mistral"]["up"] is None
+
+
+def test_readiness_says_what_it_waits_for(picture: Picture) -> None:
+    """For each provider, until one pass has gone through."""
+    ended(picture, DOWN)
+    assert readiness(picture.view()) == {
+        "ready": False,
+        "why": {"openai": "No connection with ***", "mistral": "no pass is over yet"},
+    }
+    ended(picture)
+    assert readiness(picture.view()) == {"ready": True, "why": {}}
+
+
+def test_a_view_of_nothing_can_be_shown() -> None:
+    """Before anything is known the page is whole all the same."""
+    view = View(now=NOW, started=NOW, providers={"openai": ProviderView()})
+    assert "not asked yet" in html(view)

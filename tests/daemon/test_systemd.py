@@ -1,0 +1,134 @@
+"""What systemd is told, and when it is told no more."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge import errors
+from bridge.daemon.systemd import LONGEST_SILENCE, Progress, Systemd
+from bridge.redaction import Redactor
+from bridge.sync.report import Kind, Outcome, Report
+from tests.support.notify_socket import NotifySocket, notify_socket
+from tests.support.world import KEY, Clock
+
+
+@pytest.fixture(params=["path", "@"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotifySocket]:
+    """Both forms of addresses."""
+    address = f"@ftbridge-{uuid.uuid4()}" if request.param == "@" else str(tmp_path / "notify")
+    with notify_socket(address) as bound:
+        yield bound
+
+
+def systemd(manager: NotifySocket, clock: Clock, **more: str) -> Systemd:
+    """The bridge's side, with what systemd sets besides."""
+    return Systemd({"NOTIFY_SOCKET": manager.address} | more, clock)
+
+
+def test_each_state_is_told_once(manager: NotifySocket, clock: Clock) -> None:
+    """However often it is entered; a reload comes with its moment, as systemd wants it."""
+    told = systemd(manager, clock)
+    for state in (told.ready, told.ready, told.reloading, told.ready, told.stopping, told.stopping):
+        state()
+    assert manager.states() == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+    (moment,) = (each for each in manager.heard if each.startswith("MONOTONIC_USEC="))
+    assert int(moment.partition("=")[2]) > 0
+
+
+def test_signs_of_life_come_twice_as_often_as_needed(manager: NotifySocket, clock: Clock) -> None:
+    """One at once, and then each time that half of what is allowed has gone by."""
+    told = systemd(manager, clock, WATCHDOG_USEC="20000000", WATCHDOG_PID=str(os.getpid()))
+    progress = Progress(Redactor(), clock)
+    counts = []
+    for _ in range(5):
+        told.beat(progress, is_alive=True)
+        counts.append(manager.listen().count("WATCHDOG=1"))
+        clock.now += 5.0
+    assert counts == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"WATCHDOG_USEC": "0"},
+        {"WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "1"},
+    ],
+)
+def test_nobody_waits_for_signs_of_life(
+    manager: NotifySocket, clock: Clock, more: dict[str, str]
+) -> None:
+    """Where none are asked for, or of another process."""
+    told = systemd(manager, clock, **more)
+    told.beat(Progress(Redactor(), clock), is_alive=True)
+    assert manager.listen() == ["STATUS=starting"]
+
+
+def test_a_dead_scheduler_gives_no_sign_of_life(manager: NotifySocket, clock: Clock) -> None:
+    """So that systemd starts the daemon anew."""
+    told = systemd(manager, clock, WATCHDOG_USEC="2000000")
+    told.beat(Progress(Redactor(), clock), is_alive=False)
+    assert "WATCHDOG=1" not in manager.listen()
+
+
+def outcome() -> Outcome:
+    """A job that was done."""
+    return Outcome(provider="openai", job_id="ftjob-a", kind=Kind.UPDATED)
+
+
+def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
+    """A pass may be long, but not without a page or a job for hours; between passes all is well."""
+    progress = Progress(Redactor(), clock)
+    hangs = []
+    signs: list[Callable[[], None]] = [
+        lambda: progress.begins("openai"),
+        lambda: progress.listed("openai", 3),
+        lambda: progress.done(outcome()),
+        lambda: None,
+        lambda: progress.begins("mistral"),  # another's pass is no excuse
+        lambda: progress.ended(Report(provider="openai"), 1.0),
+        lambda: progress.ended(Report(provider="mistral"), 1.0),
+        lambda: None,
+    ]
+    for sign in signs:
+        sign()
+        clock.now += 1
+        hangs.append(progress.is_hanging)
+        clock.now += LONGEST_SILENCE - 1
+    assert hangs == [False, False, False, True, True, True, False, False]
+
+
+def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> None:
+    """Each provider with its open jobs or its trouble, on one line, told when it changes."""
+    progress, told = Progress(Redactor([KEY]), clock), systemd(manager, clock)
+    down = errors.Unreachable(f"No connection\nREADY=1 {KEY}", "Check the network")
+    progress.begins("openai")
+    told.beat(progress, is_alive=True)
+    report = Report(provider="openai", open=2)
+    report.failures.append(("ftjob-a", errors.ServerFailed("It broke")))
+    progress.ended(report, 1.0)
+    progress.ended(Report(provider="mistral", stopped=down), 1.0)
+    told.beat(progress, is_alive=True)
+    told.beat(progress, is_alive=True)
+    first, second = manager.listen()
+    assert first == "STATUS=openai: first pass"
+    assert second.startswith("STATUS=mistral: No connection")
+    assert second.endswith("; openai: 2 open, 1 not recorded")
+    assert KEY not in second
+
+
+@pytest.mark.parametrize(
+    "address", ["", "relative", "vsock:2:1", "/nowhere/at/all", "@" + "x" * 300]
+)
+def test_an_address_that_nobody_listens_at_is_no_matter(address: str, clock: Clock) -> None:
+    """The daemon goes on as it does where there is no systemd."""
+    told = Systemd({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}, clock)
+    told.ready()
+    told.beat(Progress(Redactor(), clock), is_alive=True)
+    told.stopping()

@@ -1,0 +1,256 @@
+"""What config/deploy holds: that it is well-formed, that it is safe, and that the bridge takes it.
+
+No container engine, cluster or service manager is needed, and none is used.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from bridge.settings.load import load
+from bridge.settings.model import Settings
+from tests.support.processes import PATIENCE, invoke
+
+ROOT: Final = Path(__file__).parents[2]
+DEPLOY: Final = ROOT / "config" / "deploy"
+UNIT: Final = DEPLOY / "ftbridge.service"
+DOCKERFILE: Final = DEPLOY / "Dockerfile"
+
+
+def settings_of(text: str, folder: Path) -> Settings:
+    """What the bridge makes of a configuration, with its key in a file."""
+    (folder / "bridge.yaml").write_text(text)
+    (folder / "key").write_text("a-key")
+    return load(folder / "bridge.yaml", {"OPENAI_API_KEY_FILE": str(folder / "key")})
+
+
+# systemd
+
+
+def unit() -> dict[str, str]:
+    """The settings of the service; of one that stands twice the last."""
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign] # the documented way
+    parser.read(UNIT)
+    return dict(parser["Service"])
+
+
+def test_the_service_is_watched_reloaded_and_confined() -> None:
+    """What the daemon tells systemd is waited for, and it may do nothing but its work."""
+    service = unit()
+    assert service["Type"] == "notify"
+    assert service["ExecReload"].endswith("-HUP $MAINPID")
+    assert service["RestartPreventExitStatus"] == "2"
+    assert (service["DynamicUser"], service["NoNewPrivileges"]) == ("yes", "yes")
+    assert (service["ProtectSystem"], service["CapabilityBoundingSet"]) == ("strict", "")
+    assert service["LoadCredential"].startswith("openai:")
+    assert "OPENAI_API_KEY_FILE=%d/openai" in UNIT.read_text()
+    _, *arguments = service["ExecStart"].split()
+    assert invoke(*arguments[:1], "--help").exit_code == 0
+    assert arguments[1] == "--config"
+
+
+@pytest.fixture
+def installed_unit(tmp_path: Path) -> Path:
+    """The unit, with a command that is there."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze here")
+    path = tmp_path / UNIT.name
+    path.write_text(UNIT.read_text().replace("/opt/ftbridge/bin/ftbridge", sys.executable))
+    return path
+
+
+def analyzed(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """What systemd says of a unit."""
+    return subprocess.run(
+        ["systemd-analyze", *map(str, arguments)],  # noqa: S607 - wherever it is
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+def test_systemd_understands_the_service(installed_unit: Path) -> None:
+    """Without a warning, and it finds little that the service is exposed to."""
+    said = analyzed("verify", "--man=no", installed_unit)
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+    rated = analyzed("security", "--offline=yes", "--threshold=20", "--no-pager", installed_unit)
+    assert rated.returncode == 0, rated.stdout
+
+
+# The image
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's, each with the rest of its line."""
+    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+    return [(name, rest) for line in lines if line for name, _, rest in [line.partition(" ")]]
+
+
+def commands(tmp_path: Path) -> Iterator[list[str]]:
+    """What the first stage runs, here."""
+    stage = iter(instructions()[1:])
+    for name, rest in stage:
+        if name == "FROM":
+            return
+        if name == "RUN":
+            told = rest.replace("/dist", f"{tmp_path}/dist").replace("/opt", f"{tmp_path}/opt")
+            yield ["sh", "-euc", re.sub(r"^python ", f"{sys.executable} ", told)]
+
+
+def test_the_image_is_small_and_not_roots() -> None:
+    """Two stages, of which the second gets no tools; a pinned base; a user without a name."""
+    told = instructions()
+    stages = [rest for name, rest in told if name == "FROM"]
+    assert stages == ["python:3.11-slim-bookworm AS build", "python:3.11-slim-bookworm"]
+    users = [rest for name, rest in told if name == "USER"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
+    ran = [rest for name, rest in told if name == "RUN"]
+    assert all("--no-cache-dir" in each for each in ran if " pip " in each or "/pip " in each)
+    assert not re.search(r"\b(curl|wget|apt-get|sudo|ADD)\b", DOCKERFILE.read_text())
+    for name in ("ENTRYPOINT", "CMD"):
+        (form,) = (rest for each, rest in told if each == name)
+        assert form.startswith("["), "a shell would take the signals"
+    (check,) = (rest for name, rest in told if name == "HEALTHCHECK")
+    assert "/healthz" in check
+    assert '"python"' in check
+
+
+def test_the_image_is_built_from_what_is_there() -> None:
+    """Each file that it copies exists, and is let through to the engine; nothing else is."""
+    copied = [
+        source
+        for name, rest in instructions()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    ]
+    assert all((ROOT / source).exists() for source in copied)
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    rules = [line for line in ignored if not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == set(copied)
+
+
+@pytest.mark.skipif(not os.environ.get("SOAK"), reason="installs everything anew: SOAK=1")
+def test_the_images_commands_install_the_bridge(tmp_path: Path) -> None:
+    """The same commands, in an empty folder, make a ``ftbridge`` that starts."""
+    for each in commands(tmp_path):
+        subprocess.run(each, cwd=ROOT, check=True, timeout=PATIENCE)
+    ftbridge = tmp_path / "opt" / "ftbridge" / "bin" / "ftbridge"
+    said = subprocess.run(
+        [ftbridge, "init", "--schema"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert '"$schema"' in said.stdout
+
+
+# Compose
+
+
+def compose() -> dict[str, Any]:
+    """The file of Docker Compose."""
+    told: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return told
+
+
+def test_compose_configures_the_bridge(tmp_path: Path) -> None:
+    """The bridge takes the configuration; it is where it looks for it, and the key too."""
+    told = compose()
+    found = settings_of(told["configs"]["bridge"]["content"], tmp_path)
+    assert found.mlflow.tracking_uri == "http://mlflow:5000"
+    assert str(found.listen) == "0.0.0.0:9187"
+    bridge = told["services"]["bridge"]
+    assert f"FTBRIDGE_CONFIG={bridge['configs'][0]['target']}" in DOCKERFILE.read_text()
+    assert bridge["environment"]["OPENAI_API_KEY_FILE"] == f"/run/secrets/{bridge['secrets'][0]}"
+
+
+def test_compose_opens_nothing_to_others() -> None:
+    """Ports are this machine's alone, secrets are files, and what is named exists."""
+    told = compose()
+    ports = [port for service in told["services"].values() for port in service.get("ports", ())]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    for service in told["services"].values():
+        assert set(service["secrets"]) <= told["secrets"].keys()
+        assert {volume.partition(":")[0] for volume in service.get("volumes", ())} <= {
+            *told["volumes"]
+        }
+        assert service.get("depends_on", {}).keys() <= told["services"].keys()
+        if "build" in service:
+            assert (DEPLOY / service["build"]["context"]).resolve() == ROOT
+            assert (ROOT / service["build"]["dockerfile"]).exists()
+    assert "/config/deploy/secrets/" in (ROOT / ".gitignore").read_text()
+    assert all(each["file"].startswith("./secrets/") for each in told["secrets"].values())
+
+
+# Kubernetes
+
+
+def manifests() -> dict[str, dict[str, Any]]:
+    """Each object by its kind."""
+    documents = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+    return {each["kind"]: each for each in documents}
+
+
+def pods() -> list[dict[str, Any]]:
+    """The daemon's and the backfill's."""
+    told = manifests()
+    job = told["CronJob"]["spec"]["jobTemplate"]
+    return [each["spec"]["template"]["spec"] for each in (told["Deployment"], job)]
+
+
+def test_the_manifests_fit_their_schemas() -> None:
+    """As Kubernetes itself would look at them, where the package with the schemas is installed."""
+    checker = pytest.importorskip("kubernetes_validate", reason="108 MB of schemas")
+    for each in manifests().values():
+        checker.validate(each, checker.latest_version(), strict=True)
+
+
+def test_the_cluster_configures_the_bridge(tmp_path: Path) -> None:
+    """The bridge takes the configuration, and finds it and the key where they are mounted."""
+    found = settings_of(manifests()["ConfigMap"]["data"]["bridge.yaml"], tmp_path)
+    assert str(found.listen) == "0.0.0.0:9187"
+    assert "FTBRIDGE_CONFIG=/etc/ftbridge/bridge.yaml" in DOCKERFILE.read_text()
+    for pod in pods():
+        (container,) = pod["containers"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+        assert mounts["configuration"] == "/etc/ftbridge"
+        assert container["env"][0]["value"].startswith(mounts["keys"])
+        assert invoke(container["args"][0], "--help").exit_code == 0
+
+
+def test_the_cluster_asks_the_daemon_how_it_is() -> None:
+    """At the port and paths that it has."""
+    (container,) = pods()[0]["containers"]
+    paths = [container[f"{kind}Probe"]["httpGet"] for kind in ("readiness", "liveness")]
+    assert paths == [{"path": "/readyz", "port": "http"}, {"path": "/healthz", "port": "http"}]
+    assert container["ports"] == [{"name": "http", "containerPort": 9187}]
+
+
+def test_the_pods_may_do_nothing_but_their_work() -> None:
+    """As the strictest of the pod security standards has it."""
+    user, _ = next(rest for name, rest in instructions() if name == "USER").split(":")
+    for pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == int(user)
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }

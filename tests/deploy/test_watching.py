@@ -1,0 +1,183 @@
+"""What is shipped to watch a daemon with: it names what there is, and Prometheus understands it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.daemon.metrics import exposition, registry_of
+from bridge.daemon.status import Picture
+from bridge.plan.ownership import Ledger
+from bridge.redaction import Redactor
+from bridge.sync.report import Report
+from tests.support.run_states import run_state
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "config" / "deploy"
+RULES = DEPLOY / "prometheus-alerts.yaml"
+GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="there is no promtool here"
+)
+
+
+def dashboard() -> dict[str, Any]:
+    """Grafana's."""
+    found: dict[str, Any] = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    return found
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Prometheus's."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def exposed() -> dict[str, set[str]]:
+    """By the name of each series that a daemon exposes its labels."""
+    picture = Picture(["openai"], Redactor(), lambda: 1_760_000_000.0)
+    picture.begins("openai")
+    picture.tracked("openai", Ledger(open={"a": run_state("a", at=1_760_000_000)}))
+    picture.ended(Report(provider="openai"), 1.0)
+    picture.due("openai", 1_760_000_060.0)
+    text = exposition(registry_of(picture.view)).decode()
+    samples = chain.from_iterable(each.samples for each in text_string_to_metric_families(text))
+    return {sample.name: set(sample.labels) for sample in samples}
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """What Prometheus' own tool says."""
+    return subprocess.run(
+        ["promtool", *map(str, arguments)],  # noqa: S607 - wherever it is
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def expressions() -> Iterator[str]:
+    """All that is asked of Prometheus, with Grafana's variables as it fills them in."""
+    yield from (rule["expr"] for rule in alerts())
+    for panel in dashboard()["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"].replace("$provider", ".*").replace("$__rate_interval", "5m")
+
+
+@needs_promtool
+def test_prometheus_takes_the_rules() -> None:
+    """As its own tool checks them."""
+    checked = promtool("check", "rules", RULES)
+    assert checked.returncode == 0, checked.stderr
+
+
+@needs_promtool
+def test_the_alerts_fire_when_they_should() -> None:
+    """Each of them, with its words; and not where all is well, nor at once."""
+    tested = promtool("test", "rules", ROOT / "tests" / "deploy" / "alerts.yaml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_every_alert_is_tested_both_ways() -> None:
+    """There is a case in which it fires, and one in which it does not."""
+    cases = yaml.safe_load((ROOT / "tests" / "deploy" / "alerts.yaml").read_text())["tests"]
+    expected = [each for case in cases for each in case["alert_rule_test"]]
+    for name in (rule["alert"] for rule in alerts()):
+        fires = {bool(each.get("exp_alerts")) for each in expected if each["alertname"] == name}
+        assert fires == {True, False}, name
+
+
+@needs_promtool
+@pytest.mark.parametrize("expression", [*dict.fromkeys(expressions())])
+def test_every_expression_can_be_read(expression: str, tmp_path: Path) -> None:
+    """By Prometheus' own parser."""
+    rules = tmp_path / "rules.yaml"
+    rule = {"record": "a:b", "expr": expression}
+    rules.write_text(json.dumps({"groups": [{"name": "a", "rules": [rule]}]}))
+    checked = promtool("check", "rules", rules)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_metric_that_is_asked_for_exists(exposed: dict[str, set[str]]) -> None:
+    """In the dashboard and in the rules, with the labels that they pick by."""
+    known = {"up", *exposed}
+    for expression in expressions():
+        bare = re.sub(r'"[^"]*"', '""', expression)
+        named = set(re.findall(r"\b(?:ftbridge|process)_\w+", bare))
+        assert named or "up{" in expression, expression
+        assert named <= known, expression
+        for metric, matchers in re.findall(r"\b(ftbridge_\w+)\{([^}]*)\}", bare):
+            assert set(re.findall(r"(\w+)=", matchers)) <= exposed[metric], expression
+
+
+def test_every_panel_says_what_it_shows() -> None:
+    """A title, a unit and a question; each has a place of its own."""
+    panels = dashboard()["panels"]
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        assert panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert all(target["expr"] and target["legendFormat"] for target in panel["targets"])
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, f"{panel['title']} lies on another"
+        taken |= cells
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def section(heading: str) -> str:
+    """A part of the guide."""
+    return GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def rows(heading: str) -> set[str]:
+    """What its tables list."""
+    return set(re.findall(r"^\| `([^`]+)` \|", section(heading), re.MULTILINE))
+
+
+def test_every_metric_is_described(exposed: dict[str, set[str]]) -> None:
+    """And there is no other."""
+    ours = {name for name in exposed if name.startswith("ftbridge_")}
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in ours}
+    listed = {name for name in rows("Metrics") if name.startswith("ftbridge_")}
+    assert listed == families
+
+
+def test_every_alert_is_described() -> None:
+    """And there is no other."""
+    assert rows("Alerts") == {rule["alert"] for rule in alerts()}
+
+
+def logged() -> Iterator[tuple[str, str]]:
+    """Every event in the source, with its level."""
+    for path in (ROOT / "bridge").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            whose = ast.unparse(node.func.value)
+            if whose in {"log", "logger", "structlog.get_logger()"} and node.func.attr != "set_up":
+                (event,) = node.args
+                assert isinstance(event, ast.Constant), f"{path}: its words are not constant"
+                yield str(event.value), node.func.attr
+
+
+def test_every_log_event_is_described() -> None:
+    """With its level, and there is no other."""
+    listed = re.findall(r"^\| `([^`]+)` \| (\w+) \|", section("Log events"), re.MULTILINE)
+    assert set(listed) == {*logged()}
+    assert len(listed) == len(set(listed))

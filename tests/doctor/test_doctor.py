@@ -1,0 +1,772 @@
+"""``ftbridge doctor``: damage of each kind is found, told, mended, and not found again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from mlflow.entities import Run
+
+from bridge.simulator import Outcome, Simulator
+from bridge.simulator.jobs import Provider
+from bridge.simulator.messages import Reply, Request, json_reply
+from bridge.simulator.openai_objects import model_name
+from tests.support.artifacts import archived
+from tests.support.models import (
+    EXPERIMENT,
+    ModelRows,
+    client_of,
+    datasets,
+    experiment_id,
+    logged_models,
+    models,
+    newest,
+    run_of,
+    versions,
+)
+from tests.support.processes import dump, invoke
+from tests.support.recorded import RunRows, active_runs, deleted_runs, recorded
+from tests.support.world import KEY, Clock, job
+
+Whole = list[tuple[str, str]]
+"""What a store holds, by what it is."""
+JOB = "ftjob-a"
+OTHER = "ftjob-b"
+ENDED = 1000
+"""Seconds after which every job here has ended."""
+
+
+@dataclass(slots=True)
+class Provided:
+    """A simulated provider that can lose jobs, or fail."""
+
+    clock: Clock
+    simulator: Simulator = field(init=False)
+    lost: set[str] = field(default_factory=set)
+    reply: Reply | None = None
+    """To every request, if it is set."""
+
+    def intercept(self, request: Request) -> Reply | None:
+        """A reply that is not the simulator's."""
+        if any(request.path.endswith(f"/jobs/{job_id}") for job_id in self.lost):
+            return json_reply({"error": {"message": "No such job"}}, 404)
+        if self.lost and request.path.endswith("/fine_tuning/jobs"):
+            return json_reply({"object": "list", "data": [], "has_more": False})
+        return self.reply
+
+
+@dataclass(slots=True)
+class Place:
+    """A tracking store, and the command line that is configured for it."""
+
+    uri: str
+    provided: Provided
+    mlflow: dict[str, object] = field(
+        default_factory=lambda: {"register": "{provider}-{suffix}", "open_to_jobs": ["*"]}
+    )
+    kinds: tuple[Provider, ...] = ("openai",)
+
+    @property
+    def database(self) -> Path:
+        """The file."""
+        return Path(self.uri.removeprefix("sqlite:///"))
+
+    def call(self, *arguments: str, **changes: object) -> tuple[int, str]:
+        """Exit code and stdout of a command."""
+        path = self.database.with_suffix(".yaml")
+        simulator = self.provided.simulator
+        providers = [
+            {
+                "name": kind,
+                "type": kind,
+                "api_key": KEY,
+                "base_url": simulator.base_urls[kind],
+            }
+            for kind in self.kinds
+        ]
+        mlflow = {"tracking_uri": self.uri} | self.mlflow | changes
+        path.write_text(json.dumps({"mlflow": mlflow, "providers": providers}))
+        command, *rest = arguments
+        done = invoke(command, "--config", path, *rest)
+        assert "Traceback" not in done.output
+        assert KEY not in done.output
+        return done.exit_code, done.stdout
+
+    def backfill(self, **changes: object) -> None:
+        """Record everything."""
+        code, said = self.call("backfill", **changes)
+        assert code == 0, said
+
+    def doctor(self, *arguments: str, **changes: object) -> Doctor:
+        """What the command says."""
+        code, said = self.call("doctor", "--json", *arguments, **changes)
+        return Doctor(code, json.loads(said))
+
+    def run(self, job_id: str = JOB) -> Run:
+        """The active run of a job."""
+        return run_of(self.uri, job_id)
+
+    def run_id(self, job_id: str = JOB) -> str:
+        """Its id."""
+        return str(self.run(job_id).info.run_id)
+
+    @property
+    def whole(self) -> Whole:
+        """Everything that can be compared with another store."""
+        runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(self.uri)}
+        found = recorded(self.uri)
+        return sorted(
+            [
+                *((f"run of {job_id}", written(run)) for job_id, run in found.items()),
+                *((f"data of {job_id}", repr(datasets(run))) for job_id, run in runs.items()),
+                *(
+                    (f"{path} of {job_id}", repr(content))
+                    for job_id in runs
+                    for path, content in archived(self.uri, job_id).items()
+                ),
+                *((f"model {name}", written(model)) for name, model in models(self.uri).items()),
+                *(
+                    (f"version of {version.name}", repr(sorted(version.tags.items())))
+                    for version in client_of(self.uri).search_model_versions()
+                ),
+            ]
+        )
+
+
+def written(rows: RunRows | ModelRows) -> str:
+    """The same text for the same rows."""
+    return json.dumps(asdict(rows), sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """What was found."""
+
+    code: int
+    document: Mapping[str, Any]
+
+    @property
+    def chart(self) -> Mapping[str, Any]:
+        """Of the only provider."""
+        (chart,) = self.document["providers"]
+        return dict(chart)
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """Of the only provider."""
+        return list(self.chart["findings"])
+
+    @property
+    def said(self) -> list[str]:
+        """What they are."""
+        return [str(finding["what"]) for finding in self.findings]
+
+
+@pytest.fixture
+def provided(clock: Clock) -> Iterator[Provided]:
+    """A provider of a job that succeeds and one that fails."""
+    jobs = [job(JOB, suffix="bot"), job(OTHER, outcome=Outcome.FAILED, ends_at_step=5)]
+    found = Provided(clock)
+    with Simulator(jobs=jobs, clock=clock, intercept=found.intercept) as simulator:
+        found.simulator = simulator
+        yield found
+
+
+@pytest.fixture
+def place(uri: str, provided: Provided) -> Place:
+    """A store with nothing in it yet, beside that provider."""
+    return Place(uri, provided)
+
+
+@pytest.fixture
+def healthy(place: Place) -> Place:
+    """A store in which everything is recorded, of jobs that have ended."""
+    place.provided.clock.now += ENDED
+    place.backfill()
+    return place
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], Whole]:
+    """What a store holds that nothing happened to."""
+
+    def hold() -> Whole:
+        folder = tmp_path / "undisturbed"
+        folder.mkdir()
+        other = Place(f"sqlite:///{folder / 'mlflow.db'}", provided)
+        other.backfill()
+        return other.whole
+
+    return hold
+
+
+def mended(place: Place, *arguments: str, **changes: object) -> Doctor:
+    """What was found; that it is only told at first, then mended, then gone, is checked."""
+    before = dump(place.database)
+    told = place.doctor(*arguments, **changes)
+    assert told.code == 1
+    assert dump(place.database) == before, "a look has written something"
+    assert not any(finding["fixed"] for finding in told.findings)
+    done = place.doctor("--fix", *arguments, **changes)
+    assert done.code == 0, done
+    assert sorted(done.said) == sorted(told.said)
+    assert all(finding["fixed"] for finding in done.findings)
+    again = place.doctor(*arguments, **changes)
+    assert (again.code, again.findings) == (0, []), again
+    return told
+
+
+# Nothing is wrong
+
+
+@pytest.mark.parametrize("kind", get_args(Provider))
+def test_in_a_healthy_world_nothing_is_found(uri: str, clock: Clock, kind: Provider) -> None:
+    """Neither of ended jobs nor of one that trains; and nothing is written, also with ``--fix``."""
+    ids = [f"{n}1111111-2222-3333-4444-555555555555" for n in range(3)]
+    jobs = [
+        job(ids[0], kind),
+        job(ids[1], kind, outcome=Outcome.FAILED, ends_at_step=5),
+        job(ids[2], kind, total_steps=5000),
+    ]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        provided = Provided(clock)
+        provided.simulator = simulator
+        place = Place(uri, provided, kinds=(kind,))
+        for _ in range(12):
+            clock.now += 7
+            place.call("backfill")
+        clock.now += 100
+        place.backfill()
+        # What a pass has not seen yet of a job that goes on is no damage.
+        clock.now += 10
+        before = dump(place.database)
+        for arguments in ((), ("--fix",)):
+            found = place.doctor(*arguments)
+            assert (found.code, found.findings) == (0, []), found
+            assert found.chart["compared"] == 3
+        assert dump(place.database) == before
+
+
+def test_a_person_is_told_that_all_is_well(healthy: Place) -> None:
+    """In one line a provider."""
+    code, said = healthy.call("doctor")
+    assert code == 0
+    assert said.splitlines() == ["openai: 2 jobs compared, no findings"]
+
+
+def test_nothing_recorded_is_nothing_wrong(place: Place, provided: Provided) -> None:
+    """Jobs that have no run are for a backfill; not even an experiment is made."""
+    provided.clock.now += ENDED
+    for arguments in ((), ("--fix",)):
+        found = place.doctor(*arguments)
+        assert (found.code, found.findings) == (0, [])
+        assert found.chart["without_run"] == 2
+    assert client_of(place.uri).get_experiment_by_name("hosted-fine-tunes") is None
+    assert "ftbridge backfill" in place.call("doctor")[1]
+
+
+def test_each_job_is_read_once(healthy: Place, provided: Provided) -> None:
+    """Its checkpoints and its events are asked for one time, whether it is mended or not."""
+    client_of(healthy.uri).delete_tag(healthy.run_id(), "base_model")
+    for arguments in ((), ("--fix",)):
+        before = len(provided.simulator.requests)
+        healthy.doctor(*arguments)
+        paths = [request.path for request in provided.simulator.requests[before:]]
+        for part in ("checkpoints", "events"):
+            assert sum(path.endswith(f"{JOB}/{part}") for path in paths) == 1
+
+
+# Doubles
+
+
+def twin(
+    place: Place,
+    experiment: str = EXPERIMENT,
+    changes: Mapping[str, str] | None = None,
+    *,
+    is_first: bool = False,
+) -> str:
+    """A second run of the job, created like the first one, which carries on with it or does not."""
+    client, run = client_of(place.uri), place.run()
+    found = client.get_experiment_by_name(experiment)
+    where = found.experiment_id if found else client.create_experiment(experiment)
+    names = ("fine_tuning_provider", "fine_tuning_job_id", "fine_tuning_bridge")
+    tags = {name: run.data.tags[name] for name in names} | dict(changes or {})
+    while True:
+        run_id = str(client.create_run(where, tags=tags).info.run_id)
+        # The smallest id carries the job, and MLflow makes ids up.
+        if (run_id < run.info.run_id) == is_first:
+            return run_id
+        client.delete_run(run_id)
+
+
+def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
+    """The one with the smallest id, as every pass has it; the other goes to the trash."""
+    first, second = healthy.run_id(), twin(healthy)
+    (finding,) = mended(healthy).findings
+    assert (finding["job"], finding["run"]) == (JOB, second)
+    assert first in str(finding["what"])
+    assert second in str(finding["link"])
+    assert healthy.run_id() == first
+    assert second in {run.info.run_id for run in deleted_runs(healthy.uri)}
+    assert healthy.whole == undisturbed()
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_of_two_runs_of_a_job_the_finished_one_stays(
+    healthy: Place, provided: Provided, *, is_gone: bool
+) -> None:
+    """Also where the other has the smallest id, and whether or not it could be completed."""
+    finished, other = healthy.run_id(), twin(healthy, is_first=True)
+    if is_gone:
+        provided.lost.add(JOB)
+    (finding,) = mended(healthy).findings
+    assert (finding["job"], finding["run"]) == (JOB, other)
+    assert finished in str(finding["what"])
+    assert healthy.run_id() == finished
+
+
+@pytest.mark.parametrize(
+    ("experiment", "changes", "words"),
+    [
+        ("elsewhere", {}, "a run in elsewhere"),
+        (EXPERIMENT, {"fine_tuning_bridge": "adopted, complete"}, "did not create"),
+    ],
+)
+def test_other_runs_of_a_job_are_told(
+    healthy: Place, experiment: str, changes: dict[str, str], words: str
+) -> None:
+    """Another experiment's may be there on purpose, and a user's own is never deleted."""
+    rival = twin(healthy, experiment, changes)
+    before = dump(healthy.database)
+    for arguments in ((), ("--fix",)):
+        found = healthy.doctor(
+            *arguments, routes=[{"experiment": "elsewhere", "suffix": "nothing"}]
+        )
+        (finding,) = found.findings
+        assert words in str(finding["what"])
+        assert (finding["job"], finding["run"], finding["fixed"]) == (JOB, rival, False)
+        assert found.code == 1
+    assert dump(healthy.database) == before
+
+
+def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
+    """The first of them stays, with its measurements; a user's own model of that name too."""
+    # Another run's models lie in time between the first and the others.
+    healthy.provided.simulator.add(job("ftjob-c"))
+    healthy.backfill()
+    client, full_name = client_of(healthy.uri), model_name(job(JOB, suffix="bot"), 8)
+    (first,) = (
+        model for model in logged_models(healthy.uri) if full_name == model.tags["fine_tuned_model"]
+    )
+    for _ in range(2):
+        client.create_logged_model(
+            experiment_id(healthy.uri), "again", healthy.run_id(), tags=dict(first.tags)
+        )
+    users = client.create_logged_model(experiment_id(healthy.uri), first.name, healthy.run_id())
+    found = mended(healthy)
+    assert found.said == [f"model {full_name} is there twice"] * 2
+    client.delete_logged_model(users.model_id)
+    assert healthy.whole == undisturbed()
+
+
+def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
+    """The first of them stays, with the alias."""
+    client, (first,) = client_of(healthy.uri), versions(healthy.uri, "openai-bot")
+    double = client.create_model_version(
+        first.name, str(first.source), first.run_id, tags=dict(first.tags), model_id=first.model_id
+    )
+    client.set_registered_model_alias(first.name, "newest", str(double.version))
+    assert mended(healthy).said == ["version 2 of openai-bot is there twice"]
+    assert [int(version.version) for version in versions(healthy.uri, "openai-bot")] == [1]
+    assert newest(healthy.uri, "openai-bot") == first.tags["fine_tuned_model"]
+    assert healthy.whole == undisturbed()
+
+
+# Leftovers
+
+
+def test_what_a_deleted_run_has_left_goes(healthy: Place) -> None:
+    """Its models and its version; the run stays deleted."""
+    client_of(healthy.uri).delete_run(healthy.run_id())
+    found = mended(healthy)
+    assert sorted(what.split()[0] for what in found.said) == ["model", "model", "model", "version"]
+    assert not logged_models(healthy.uri)
+    assert not versions(healthy.uri, "openai-bot")
+    assert recorded(healthy.uri).keys() == {OTHER}
+
+
+def test_a_version_that_its_user_has_named_is_told(healthy: Place) -> None:
+    """Somebody may call it by that name; without it, it goes."""
+    client = client_of(healthy.uri)
+    client.delete_run(healthy.run_id())
+    client.set_registered_model_alias("openai-bot", "champion", "1")
+    done = healthy.doctor("--fix")
+    (left,) = (finding for finding in done.findings if not finding["fixed"])
+    assert done.code == 1
+    assert "champion" in str(left["remedy"])
+    assert versions(healthy.uri, "openai-bot")
+    client.delete_registered_model_alias("openai-bot", "champion")
+    assert mended(healthy).said == ["version 1 of openai-bot has lost its run"]
+    assert not versions(healthy.uri, "openai-bot")
+
+
+def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
+    """It belongs to the version of the job that ended last."""
+    client = client_of(healthy.uri)
+    client.delete_registered_model_alias("openai-bot", "newest")
+    assert mended(healthy).said == ["the alias newest of openai-bot is at none"]
+    assert newest(healthy.uri, "openai-bot") == model_name(job(JOB, suffix="bot"), 12)
+
+
+# Runs that are stuck, or were ended too early
+
+
+def test_a_run_without_its_final_status_gets_it(
+    healthy: Place, undisturbed: Callable[[], Whole]
+) -> None:
+    """Its job has ended."""
+    client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
+    (what,) = mended(healthy).said
+    assert what.startswith("it is RUNNING although its job has ended")
+    assert healthy.whole == undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [("running", "KILLED"), ("succeeded", "FINISHED"), ("failed", "FAILED")]
+)
+def test_the_run_of_a_job_that_is_gone_ends(
+    place: Place, provided: Provided, word: str, status: str
+) -> None:
+    """As the job did, if it had ended when it was last seen; its end is the last that is known."""
+    provided.clock.now += 35
+    place.backfill()
+    client, run_id = client_of(place.uri), place.run_id()
+    client.set_tag(run_id, "fine_tuning_status", word)
+    before = recorded(place.uri)[JOB]
+    provided.simulator.remove(JOB)
+    place.call("backfill")
+    assert place.run().info.status == "RUNNING", "a pass leaves it"
+    (what,) = mended(place, "--job", JOB).said
+    assert what == "it is RUNNING although its provider no longer has the job"
+    found = recorded(place.uri)[JOB]
+    assert (found.status, found.rows, found.tags) == (status, before.rows, before.tags)
+    assert found.end_time == max(row[3] for row in before.rows)
+
+
+@pytest.mark.parametrize("others", [(), ("ftjob-theirs",)])
+def test_the_key_of_another_account_ends_no_run(
+    place: Place, provided: Provided, others: tuple[str, ...]
+) -> None:
+    """To it every job is gone; that none is listed which MLflow knows tells the one from the other.
+
+    Whether that account has jobs or none.
+    """
+    provided.clock.now += 35
+    place.backfill()
+    before = dump(place.database)
+    for job_id in (JOB, OTHER):
+        provided.simulator.remove(job_id)
+    for job_id in others:
+        provided.simulator.add(job(job_id))
+    done = place.doctor("--fix")
+    assert (done.code, done.findings) == (1, [])
+    told = done.chart["not_compared"]
+    assert {each["job"] for each in told} == {JOB, OTHER}
+    assert all("another account" in each["remedy"] for each in told)
+    assert place.run().info.status == "RUNNING"
+    assert dump(place.database) == before
+
+
+def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> None:
+    """That its provider no longer has it is nothing to mend."""
+    provided.lost |= {JOB, OTHER}
+    before = dump(healthy.database)
+    assert healthy.doctor("--fix").code == 0
+    assert healthy.doctor("--fix", "--job", JOB).code == 0
+    assert dump(healthy.database) == before
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED"])
+def test_a_run_that_was_ended_too_early_gets_the_rest(
+    place: Place, provided: Provided, undisturbed: Callable[[], Whole], status: str
+) -> None:
+    """Its curve, models, datasets, version and archive, and the time at which the job ended."""
+    provided.clock.now += 35
+    place.backfill()
+    client_of(place.uri).set_terminated(place.run_id(), status)
+    provided.clock.now += ENDED
+    place.backfill()
+    assert not models(place.uri), "a pass takes it for complete"
+    (what,) = mended(place).said
+    assert what.startswith(f"it was set {status} before all was there, lacks ")
+    for lacking in ("points", "3 models", "archived files", "a registered version"):
+        assert lacking in what
+    held = undisturbed()
+    assert without_times(place.whole) == without_times(held)
+
+
+def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
+    place: Place, provided: Provided
+) -> None:
+    """From then on passes follow it again."""
+    provided.clock.now += 35
+    place.backfill()
+    client_of(place.uri).set_terminated(place.run_id(), "FINISHED")
+    (what,) = mended(place).said
+    assert what.startswith("it is FINISHED although its job goes on")
+    assert place.run().info.status == "RUNNING"
+    provided.clock.now += ENDED
+    place.backfill()
+    assert place.run().info.status == "FINISHED"
+    assert len(models(place.uri)) == 3
+
+
+def without_times(whole: Whole) -> Whole:
+    """What a followed job has in common with one that is recorded at its end."""
+    return [(what, re.sub(r"\b17600\d{8}\b", "TIME", str(content))) for what, content in whole]
+
+
+# What is missing
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ({"curves": False}, "points of"),
+        ({"models": False, "register": False}, "3 models"),
+        ({"datasets": False}, "2 datasets"),
+        ({"archive": False}, "archived files"),
+        ({"register": False}, "a registered version"),
+        ({"archive_datasets": False}, "archived files"),
+        ({"archive": False, "models": False, "register": False, "curves": False}, "points of"),
+    ],
+)
+def test_what_a_complete_run_lacks_is_added(
+    place: Place,
+    provided: Provided,
+    without: dict[str, object],
+    words: str,
+) -> None:
+    """As a backfill would have written it: here it was switched off at that time."""
+    place.mlflow = {"register": "{provider}-{suffix}", "archive_datasets": True}
+    provided.clock.now += ENDED
+    place.backfill(**without)
+    found = mended(place)
+    assert any(words in what and what.startswith("lacks ") for what in found.said)
+    expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
+    expected.backfill()
+    assert place.whole == expected.whole
+
+
+def test_holes_in_a_curve_are_filled(place: Place, provided: Provided) -> None:
+    """A pass reads a curve back to what is logged; here what is before that is missing."""
+    long = job("ftjob-long", total_steps=250)
+    provided.simulator.add(long)
+    provided.clock.now += ENDED
+    place.mlflow = {"archive": False}
+    place.backfill(curves=False)
+    rows = {row[:2] for row in recorded(place.uri)[long.id].rows}
+    client_of(place.uri).log_metric(place.run_id(long.id), "train_loss", 0.5, step=249)
+    mended(place, "--job", long.id)
+    filled = {row[:2] for row in recorded(place.uri)[long.id].rows}
+    assert rows < filled
+    assert {step for name, step in filled if name == "train_loss"} == set(range(1, 251))
+
+
+def test_a_removed_tag_is_written_again_and_an_edited_one_stays(healthy: Place) -> None:
+    """Edited tags, names and descriptions are their user's, also while others are mended."""
+    client, run_id = client_of(healthy.uri), healthy.run_id()
+    client.delete_tag(run_id, "trained_tokens")
+    edits = {"base_model": "mine", "mlflow.note.content": "my words", "mlflow.runName": "my run"}
+    for name, value in edits.items():
+        client.set_tag(run_id, name, value)
+    assert mended(healthy).said == ["lacks 1 tag"]
+    tags = healthy.run().data.tags
+    assert "trained_tokens" in tags
+    assert edits.items() <= tags.items()
+
+
+def test_what_is_only_edited_is_not_found(healthy: Place) -> None:
+    """A final status too is its user's to change afterwards."""
+    client, run_id = client_of(healthy.uri), healthy.run_id()
+    client.set_tag(run_id, "base_model", "mine")
+    client.set_tag(run_id, "mlflow.note.content", "my words")
+    client.update_run(run_id, status="FAILED", name="mine")
+    assert healthy.doctor("--fix").findings == []
+    assert healthy.run().info.status == "FAILED"
+
+
+# What its user does not want
+
+
+def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
+    """A run, a LoggedModel, a registered version: none is made again, nor is it told."""
+    client = client_of(healthy.uri)
+    client.delete_run(healthy.run_id(OTHER))
+    client.delete_model_version("openai-bot", "1")
+    deleted = model_name(job(JOB, suffix="bot"), 8)
+    for model in logged_models(healthy.uri):
+        if model.tags["fine_tuned_model"] == deleted:
+            client.delete_logged_model(model.model_id)
+    before = dump(healthy.database)
+    for arguments in ((), ("--fix",)):
+        found = healthy.doctor(*arguments)
+        assert (found.code, found.findings) == (0, [])
+    assert dump(healthy.database) == before
+    # Nor is it when something else is mended.
+    client.delete_tag(healthy.run_id(), "trained_tokens")
+    assert mended(healthy).said == ["lacks 1 tag"]
+    assert deleted not in models(healthy.uri)
+    assert not versions(healthy.uri, "openai-bot")
+
+
+@pytest.mark.parametrize("experiment", [EXPERIMENT, "launches"])
+@pytest.mark.parametrize("arguments", [(), ("--job", "ftjob-c")])
+def test_a_users_run_gets_only_what_every_adopted_run_gets(
+    place: Place, provided: Provided, experiment: str, arguments: tuple[str, ...]
+) -> None:
+    """It keeps its name, its status and its own data; other runs of the user's stay as they are."""
+    client = client_of(place.uri)
+    where = client.create_experiment(
+        experiment, artifact_location=(place.database.parent / "theirs").as_uri()
+    )
+    theirs = client.create_run(where, run_name="other", tags={"base_model": "local"}).info.run_id
+    launched = client.create_run(where, run_name="launch", tags={"team": "red"}).info.run_id
+    client.log_metric(launched, "train_loss", 9.0, step=1)
+    client.create_logged_model(where, "local", launched)
+    provided.simulator.add(job("ftjob-c", metadata={"mlflow_run_id": launched}))
+    provided.clock.now += ENDED
+    place.backfill(models=False, register=False)
+    client.set_terminated(launched, "FAILED")
+    other = client.get_run(theirs).to_dictionary()
+    found = mended(place, *arguments)
+    (what,) = (each["what"] for each in found.findings if each["run"] == launched)
+    assert what == "lacks 3 models, a registered version"
+    run = client.get_run(launched)
+    assert (run.info.run_name, run.info.status) == ("launch", "FAILED")
+    assert run.data.tags["team"] == "red"
+    losses = client.get_metric_history(launched, "train_loss")
+    assert [loss.value for loss in losses if loss.step == 1] == [9.0]
+    assert client.get_run(theirs).to_dictionary() == other
+
+
+def test_other_metric_names_are_no_damage(healthy: Place) -> None:
+    """A run is compared under the names that it is logged under; to rename is another command."""
+    found = healthy.doctor(metric_names="huggingface")
+    assert (found.code, found.findings) == (0, [])
+    client_of(healthy.uri).set_tag(healthy.run_id(), "fine_tuning_metric_names", "{broken")
+    found = healthy.doctor(metric_names="huggingface")
+    assert (found.code, found.findings) == (1, [])
+    (trouble,) = found.chart["not_compared"]
+    assert trouble["job"] == JOB
+
+
+# When not everything can be looked at
+
+
+def test_without_its_provider_mlflow_alone_tells(healthy: Place, provided: Provided) -> None:
+    """That is mended; what was not looked at is said, and the exit code stays 1."""
+    client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
+    rival = twin(healthy)
+    provided.reply = json_reply({"error": {"message": "no such key"}}, 401)
+    found = healthy.doctor("--fix")
+    assert found.code == 1
+    assert [(each["run"], each["fixed"]) for each in found.findings] == [(rival, True)]
+    assert found.chart["stopped"]["kind"] == "Unauthorized"
+    code, said = healthy.call("doctor")
+    assert code == 1
+    assert "was not asked" in said
+    assert healthy.run().info.status == "RUNNING"
+
+
+@pytest.mark.parametrize(("status", "is_ended"), [(410, True), (404, False)])
+def test_open_runs_end_with_their_providers_service(
+    place: Place, provided: Provided, status: int, *, is_ended: bool
+) -> None:
+    """Where it says so; nothing at its address says no more than that the address may be wrong."""
+    provided.clock.now += 35
+    place.backfill()
+    provided.reply = json_reply({"error": {"message": "not now"}}, status)
+    found = place.doctor("--fix")
+    assert found.code == 1
+    assert found.chart["stopped"]
+    told = ["it is RUNNING although its provider has ended the service"]
+    assert found.said == (told * 2 if is_ended else [])
+    assert place.run().info.status == ("KILLED" if is_ended else "RUNNING")
+    assert place.doctor("--fix").findings == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--job", "ftjob-c")])
+def test_runs_elsewhere_are_compared_too(
+    place: Place, provided: Provided, arguments: tuple[str, ...]
+) -> None:
+    """Those in an experiment that only a job's own metadata names."""
+    provided.simulator.add(job("ftjob-c", metadata={"mlflow_experiment": "support"}))
+    provided.clock.now += ENDED
+    place.backfill()
+    run_id = run_of(place.uri, "ftjob-c", "support").info.run_id
+    client_of(place.uri).delete_tag(run_id, "base_model")
+    (finding,) = mended(place, *arguments).findings
+    assert (finding["run"], finding["what"]) == (run_id, "lacks 1 tag")
+
+
+def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: Provided) -> None:
+    """The rest of the run is mended, and the next look finds what is still missing."""
+    provided.clock.now += ENDED
+    place.backfill(archive=False, datasets=False)
+    place.database.with_name("mlruns").write_text("a file where the artifacts should go")
+    done = place.doctor("--fix")
+    assert done.code == 1
+    assert {finding["trouble"]["kind"] for finding in done.findings} == {"ArchiveFailed"}
+    assert len(datasets(place.run())) == 2
+    place.database.with_name("mlruns").unlink()
+    assert all("datasets" not in what for what in mended(place).said)
+    assert archived(place.uri, JOB)
+
+
+def test_one_job_or_one_provider_alone(healthy: Place) -> None:
+    """Findings of others are neither told nor mended."""
+    client = client_of(healthy.uri)
+    for job_id in (JOB, OTHER):
+        client.delete_tag(healthy.run_id(job_id), "base_model")
+    for model in logged_models(healthy.uri):
+        client.create_logged_model(
+            experiment_id(healthy.uri), "again", healthy.run_id(), tags=dict(model.tags)
+        )
+    assert mended(healthy, "--job", OTHER).said == ["lacks 1 tag"]
+    healthy.kinds = ("openai", "mistral")
+    found = healthy.doctor("--fix", "--provider", "mistral")
+    assert (found.code, found.findings) == (0, [])
+    found = healthy.doctor("--job", JOB)
+    assert (found.code, len(found.document["providers"])) == (1, 2)
+    healthy.kinds = ("openai",)
+    assert len(mended(healthy).said) == 4
+
+
+def test_wrong_usage(healthy: Place) -> None:
+    """A provider that is not configured is a wrong command line, a job that nobody has is lost."""
+    assert healthy.call("doctor", "--provider", "acme")[0] == 2
+    assert healthy.call("doctor", "--job", "ftjob-nowhere")[0] == 1
+
+
+def test_a_person_reads_a_line_for_each_finding(healthy: Place) -> None:
+    """With the job, the run, what is to be done, and where to look at it."""
+    run_id = healthy.run_id()
+    client_of(healthy.uri).delete_tag(run_id, "base_model")
+    code, said = healthy.call("doctor")
+    told, total = said.splitlines()
+    assert code == 1
+    assert told.startswith(f"! openai {JOB} (run {run_id}): lacks 1 tag; to do: add")
+    assert f"/runs/{run_id}?" in told
+    assert total == "openai: 2 jobs compared, 1 finding"
+    code, said = healthy.call("doctor", "--fix")
+    told, total = said.splitlines()
+    assert code == 0
+    assert told.startswith(f"✓ openai {JOB} (run {run_id}): lacks 1 tag; done: add")
+    assert total == "openai: 2 jobs compared, 1 finding, 1 fixed"

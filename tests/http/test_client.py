@@ -1,0 +1,353 @@
+"""The HTTP client: what is asked again, what each answer becomes, and what is never shown."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+
+import httpx
+import pytest
+
+import bridge
+from bridge import errors
+from bridge.http import transports as transport
+from bridge.http.client import connect
+from bridge.redaction import Redactor
+from bridge.simulator import Reply, Simulator, json_reply
+from tests.support.scripted import (
+    BASE_URL,
+    CLASSES,
+    JSON,
+    PATH,
+    Answer,
+    Chunks,
+    answer,
+    failure,
+    local,
+    script,
+    shown,
+    streaming,
+)
+from tests.support.world import KEY, NoSleep
+
+# What a reply becomes
+
+
+def test_json_may_begin_with_a_byte_order_mark() -> None:
+    """Some writers put one there."""
+    assert script(Answer(content=b'\xef\xbb\xbf{"id": "a"}')).http().get_object(PATH) == {"id": "a"}
+
+
+def test_json_needs_no_label() -> None:
+    """A server that forgets to say that it sends JSON is understood."""
+    scripted = script(Answer(content=b'{"id": "a"}', headers={}))
+    assert scripted.http().get_object(PATH) == {"id": "a"}
+
+
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><title>Sign in</title>", b"", b"\xff\xfe"])
+def test_a_page_instead_of_json_is_a_bad_reply_with_a_remedy(body: bytes) -> None:
+    """A portal or a wrong address answers 200 with HTML; asking again would not help."""
+    scripted = script(Answer(content=body, headers={"content-type": "text/html; charset=utf-8"}))
+    error = failure(scripted)
+    assert isinstance(error, errors.BadReply)
+    assert "text/html" in error.sentence
+    assert "base_url" in error.remedy
+    assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize("value", [[], [{"id": "a"}], "text", 7, None, True])
+def test_json_that_is_no_object_is_a_bad_reply(value: object) -> None:
+    """An API's reply is an object; anything else is said to be what it is."""
+    error = failure(script(Answer(content=json.dumps(value).encode())))
+    assert isinstance(error, errors.BadReply)
+    assert type(value).__name__ in error.sentence
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_brackets_beyond_reason_are_an_error_with_a_name(status: int) -> None:
+    """JSON that is nested too deep to be read does not break the reader."""
+    error = failure(script(Answer(status, content=b"[" * 60_000)))
+    assert isinstance(error, errors.ProviderError)
+
+
+def test_of_a_long_error_only_the_beginning_is_read() -> None:
+    """Ten megabytes of error cost a few kilobytes."""
+    chunks = Chunks(b"x" * 16 * 1024, 640)
+    with pytest.raises(errors.Refused):
+        streaming(400, chunks).get_object(PATH)
+    assert chunks.taken * len(chunks.chunk) <= transport.LARGEST_ERROR + len(chunks.chunk)
+    assert chunks.closed
+
+
+def test_a_reply_beyond_all_reason_is_given_up_once() -> None:
+    """The client stops reading at its limit, and asking again would bring the same."""
+    chunks = Chunks(b" " * 2**20, 1000)
+    with pytest.raises(errors.BadReply, match="base_url"):
+        streaming(200, chunks).get_object(PATH)
+    assert chunks.taken == transport.LARGEST_REPLY // 2**20 + 1
+    assert chunks.closed
+
+
+@pytest.mark.parametrize("packing", ["gzip, gzip", "gzip, deflate, gzip", "br", "zstd"])
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_reply_that_is_packed_as_nobody_asked_is_not_unpacked(
+    packing: str, status: int, *, is_stream: bool
+) -> None:
+    """A gigabyte of zeros is a few kilobytes when it is packed twice: not a chunk is taken."""
+    chunks = Chunks(b"x" * 1024, 64)
+
+    def reply(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"content-encoding": packing}, stream=chunks)
+
+    sleep = NoSleep()
+    http = connect(
+        BASE_URL,
+        headers={},
+        redactor=Redactor(),
+        sleep=sleep,
+        transport=httpx.MockTransport(reply),
+    )
+    asked = http.stream(PATH) if is_stream else contextlib.closing(http)
+    with pytest.raises(errors.BadReply, match=f"packed as {packing}"), asked:
+        http.get_object(PATH)
+    assert (chunks.taken, chunks.closed, sleep.asked) == (0, True, [])
+
+
+def test_only_what_can_be_bounded_is_asked_for() -> None:
+    """Whatever packages are installed, only packings that gain a thousandfold at most."""
+    scripted = script(answer(200))
+    scripted.http().get_object(PATH)
+    assert scripted.requests[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+def test_zeros_that_are_packed_are_given_up_at_the_limit() -> None:
+    """What counts is the size that a reply unpacks to."""
+    content = gzip.compress(bytes(2 * transport.LARGEST_REPLY), 1)
+    scripted = script(Answer(200, content, {**JSON, "content-encoding": "gzip"}))
+    assert isinstance(failure(scripted), errors.BadReply)
+    assert len(scripted.requests) == 1
+
+
+def test_headers_without_end_are_no_answer() -> None:
+    """They are not read beyond a limit."""
+    reply = Reply(headers={f"x-{number}": "y" * 100 for number in range(2000)})
+    with (
+        Simulator(intercept=lambda _request: reply) as simulator,
+        contextlib.closing(local(simulator.openai_url)) as http,
+        pytest.raises(errors.NoAnswer),
+    ):
+        http.get_object(PATH)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_redirect_is_not_followed(status: int, host: str) -> None:
+    """Key, headers and cookies are for the address that the user wrote: no other host or port."""
+    with Simulator() as elsewhere:
+        there = elsewhere.openai_url.replace("127.0.0.1", host)
+        reply = Reply(
+            status=status,
+            headers={"Location": f"{there}{PATH}", "Set-Cookie": "a=b; Path=/"},
+        )
+        with Simulator(intercept=lambda _request: reply) as simulator:
+            http = connect(
+                simulator.openai_url,
+                headers={"Authorization": f"Bearer {KEY}", "X-Team": KEY, "Cookie": f"c={KEY}"},
+                redactor=Redactor([KEY]),
+            )
+            with pytest.raises(errors.Refused, match=str(status)):
+                http.get_object(PATH)
+            with pytest.raises(errors.Refused, match=str(status)), http.stream(PATH):
+                pass
+            http.close()
+        assert elsewhere.requests == ()
+        assert len(simulator.requests) == 2
+
+
+@pytest.mark.parametrize(("status", "kind"), CLASSES)
+def test_each_status_becomes_its_error(status: int, kind: type[errors.ProviderError]) -> None:
+    """Its sentence has the status and the host; where a person can act it says how."""
+    error = failure(script(answer(status, {"error": {"message": "as the server says"}})))
+    assert type(error) is kind
+    assert str(status) in error.sentence
+    assert "provider.example" in error.sentence
+    assert "as the server says" in error.sentence
+    if kind in {errors.Unauthorized, errors.Forbidden, errors.Withdrawn, errors.Throttled}:
+        assert error.remedy
+
+
+ENTRY: list[tuple[int, object, type[errors.ProviderError]]] = [
+    (404, {"error": {"message": "Invalid URL"}}, errors.NoService),
+    (404, {"detail": "Not Found"}, errors.NoService),
+    (410, {}, errors.Withdrawn),
+    (403, {"error": {"message": "No more", "code": "training_not_available"}}, errors.Withdrawn),
+    (403, {"error": {"message": "Missing scopes", "code": "missing_scope"}}, errors.Forbidden),
+    (403, {"error": {"message": "Fine-tuning is deprecated"}}, errors.Withdrawn),
+    (400, {"error": {"message": "This endpoint was sunset on 2026-09-15."}}, errors.Withdrawn),
+    (422, {"detail": "Fine-tuning is no longer available."}, errors.Withdrawn),
+    (422, {"detail": [{"msg": "Field required"}]}, errors.Refused),
+    (400, {"error": {"message": "limit is no integer"}}, errors.Refused),
+    (500, {"error": {"message": "deprecated"}}, errors.ServerFailed),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), ENTRY)
+def test_where_the_service_begins_a_reply_may_say_that_it_is_no_more(
+    status: int, body: object, kind: type[errors.ProviderError]
+) -> None:
+    """By its status, its code or its words; the remedy says what stays."""
+    with pytest.raises(errors.ProviderError) as caught:
+        script(answer(status, body)).http().get_object(PATH, is_entry=True)
+    assert type(caught.value) is kind
+    if isinstance(caught.value, errors.Withdrawn):
+        assert "MLflow" in caught.value.remedy
+        assert "once a day" in caught.value.remedy
+        assert str(status) in caught.value.sentence
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), ENTRY)
+def test_of_one_job_the_same_words_mean_that_job(
+    status: int, body: object, kind: type[errors.ProviderError]
+) -> None:
+    """A job whose model is deprecated does not end its provider's pass; one code always does."""
+    del kind
+    error = failure(script(answer(status, body)))
+    ends = "training_not_available" in str(body)
+    assert isinstance(error, errors.Withdrawn) == ends
+
+
+def test_what_a_server_does_not_have_may_be_none() -> None:
+    """404, 405, 410 and 501 are an answer where it is asked what there is; no other failure is."""
+    for status in (404, 405, 410, 501):
+        assert script(answer(status)).http().find_object(PATH) is None
+    assert script(answer(200, {"a": 1})).http().find_object(PATH) == {"a": 1}
+    for status in (401, 403, 422, 500):
+        with pytest.raises(errors.ProviderError):
+            script(answer(status)).http().find_object(PATH)
+
+
+def test_a_hint_is_no_loss_to_go_without() -> None:
+    """Whatever the reason."""
+    assert script(answer(200, {"a": 1})).http().hint(PATH) == {"a": 1}
+    for status in (401, 403, 404, 410, 422, 500):
+        assert script(answer(status)).http().hint(PATH) == {}
+    assert script(httpx.ConnectError("no")).http().hint(PATH) == {}
+
+
+def test_the_request_id_is_told() -> None:
+    """Whoever asks the provider's support needs it."""
+    error = failure(script(answer(400, x_request_id="req_123")))
+    assert "req_123" in error.remedy
+    # The sentence is what a lasting failure is recognised by; the id differs each time.
+    assert "req_123" not in error.sentence
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "the reason", "type": "t", "param": None, "code": None}},
+        {"error": "the reason"},
+        {"detail": "the reason"},
+        {"detail": [{"type": "missing", "loc": ["query"], "msg": "the reason"}]},
+        {"message": "the reason", "request_id": "r"},
+        {"error": {"message": ["the reason"]}},
+    ],
+)
+def test_the_servers_words_are_told(body: object) -> None:
+    """In every form in which a provider describes an error."""
+    assert "the reason" in failure(script(answer(422, body))).sentence
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        Answer(502, b"<html><h1>Bad gateway</h1><script>x()</script></html>", {}),
+        Answer(502, b"upstream connect error", {"content-type": "text/plain"}),
+        Answer(502, b"", {}),
+        Answer(502, b"\xff\xfe\x00", JSON),
+        Answer(502, b'"text"', JSON),
+        Answer(502, b"[1]", JSON),
+        Answer(502, b'{"error": {"message": null}}', JSON),
+        Answer(502, b'{"error": [], "detail": {}}', JSON),
+        Answer(502, b'{"error": {"message": "\\ud800 \\u001b[31m\\u202e"}}', JSON),
+    ],
+)
+def test_an_error_without_readable_words_is_still_told(answered: Answer) -> None:
+    """Pages, nulls and control characters leave one plain sentence without markup."""
+    error = failure(script(answered))
+    assert isinstance(error, errors.ServerFailed)
+    assert error.sentence.isprintable()
+    assert "<" not in str(error)
+    assert "502" in str(error)
+    str(error).encode()
+
+
+def test_long_words_are_cut() -> None:
+    """A server's megabyte does not become a log line."""
+    error = failure(script(answer(400, {"error": {"message": "long " * 5000}})))
+    assert len(str(error)) < 1000
+
+
+# The request
+
+
+def test_a_request_says_who_asks() -> None:
+    """The user agent has the name and the version."""
+    scripted = script(answer(200))
+    scripted.http().get_object(PATH)
+    (request,) = scripted.requests
+    assert request.headers["user-agent"] == f"ftbridge/{bridge.__version__}"
+    assert request.headers["accept"] == "application/json"
+    assert request.method == "GET"
+
+
+@pytest.mark.parametrize("base", [BASE_URL, f"{BASE_URL}/", f"{BASE_URL}//"])
+def test_a_slash_at_the_end_of_the_address_makes_no_difference(base: str) -> None:
+    """The path is put together with one slash."""
+    scripted = script(answer(200))
+    http = connect(base, headers={}, redactor=Redactor(), transport=httpx.MockTransport(scripted))
+    http.get_object(PATH, {"after": "a b&c", "limit": 100})
+    (request,) = scripted.requests
+    assert request.url.path == "/v1/fine_tuning/jobs"
+    assert dict(request.url.params) == {"after": "a b&c", "limit": "100"}
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["", "provider.example", "ftp://provider.example", "http://", "https://[", "http://a:b/v1"],
+)
+def test_an_address_that_is_none_is_said_to_be_none(base: str) -> None:
+    """The user is told to mend ``base_url``; nothing is waited for."""
+    sleep = NoSleep()
+    http = connect(base, headers={}, redactor=Redactor(), sleep=sleep)
+    with pytest.raises(errors.ProviderError, match="base_url"):
+        http.get_object(PATH)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, *, bare: bool) -> None:
+    """Where a network can be left only through a proxy, HTTP_PROXY names it."""
+    with Simulator(intercept=lambda _request: json_reply({"id": "through"})) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy.url.removeprefix("http://") if bare else proxy.url)
+        for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        http = local("http://provider.invalid/v1")
+        assert http.get_object(PATH) == {"id": "through"}
+        http.close()
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("proxy", ["ftp://u:{}@h", "socks9://u:{}@h", "http://u:{}@h:port"])
+def test_a_proxy_that_cannot_be_used_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """It does not show the proxy's password."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", proxy.format(KEY))
+    with pytest.raises(errors.ConfigError, match="proxy") as caught:
+        connect(BASE_URL, headers={}, redactor=Redactor())
+    assert not [text for text in shown(caught.value) if KEY in text]

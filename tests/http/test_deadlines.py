@@ -1,0 +1,205 @@
+"""Bad networks, on real sockets: between the bridge and a provider, and before MLflow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import httpx
+import pytest
+
+from bridge import errors
+from bridge.http import network
+from bridge.http.client import Http, connect
+from bridge.http.network import Network
+from bridge.redaction import Redactor
+from bridge.simulator import Reply, Request, Simulator, all_end_by
+from bridge.tracking import Tracking
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import invoke, started, wait_until
+from tests.support.recorded import RunRows, recorded
+from tests.support.static_server import StaticServer, differences, expected, openai_cases
+from tests.support.tcp_proxy import Line, TcpProxy
+from tests.support.world import KEY, Clock, NoSleep, job, make_sync
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+GZIP = b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"
+"""The head of a compressed file, in the middle of its name: what follows decodes to nothing."""
+DRIPS = {
+    "head": HEAD + b"X-Drip: ",
+    "body": HEAD + b"Content-Length: 1000000\r\n\r\n",
+    "compressed": HEAD + b"Content-Encoding: gzip\r\nContent-Length: 1000000\r\n\r\n" + GZIP,
+    "error": b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n",
+}
+NOWHERE = "http://127.0.0.1:9"
+CASES = openai_cases()[:12]
+
+
+def over(url: str, clock: Clock) -> Http:
+    """A client of what is at ``url``; each attempt is made once only."""
+    return connect(url, headers={}, redactor=Redactor(), sleep=NoSleep(), clock=clock)
+
+
+# A reply has a deadline
+
+
+@pytest.mark.parametrize("begin", DRIPS.values(), ids=DRIPS)
+def test_a_reply_that_drips_in_is_given_up(begin: bytes, clock: Clock) -> None:
+    """A byte every nineteen seconds never times out by itself; after its deadline it is no answer.
+
+    It is not asked for again either: the patience for one request is over.
+    """
+
+    def tick() -> None:
+        clock.now += 19
+
+    with TcpProxy(NOWHERE, lambda _: Line(drips=begin), tick) as proxy:
+        with pytest.raises(errors.NoAnswer, match="trickles"):
+            over(proxy.url, clock).get_object("/jobs")
+        assert proxy.connections == 1
+
+
+def test_a_file_that_drips_in_is_given_up(clock: Clock) -> None:
+    """Also where its beginning has been passed on already."""
+
+    def tick() -> None:
+        clock.now += 19
+
+    with TcpProxy(NOWHERE, lambda _: Line(drips=DRIPS["body"]), tick) as proxy:
+        http = over(proxy.url, clock)
+        with pytest.raises(errors.NoAnswer, match="trickles"), http.stream("/file") as pieces:
+            for _ in pieces:
+                pass
+
+
+def test_a_large_file_has_the_time_that_it_needs(clock: Clock) -> None:
+    """What comes at a fair rate is read to its end, however long that takes."""
+    size = 8 * 2**20
+
+    def tick() -> None:
+        clock.now += 64 * 2**10 / network.SLOWEST  # each piece has no more than that
+
+    with (
+        Simulator(intercept=lambda _: Reply(body=b"x" * size)) as simulator,
+        TcpProxy(simulator.url, passed=tick) as proxy,
+        over(proxy.url, clock).stream("/file") as pieces,
+    ):
+        assert sum(map(len, pieces)) == size
+
+
+@pytest.mark.parametrize(
+    "line", [Line(answers=False), Line(silent_after=0), Line(silent_after=60)], ids=str
+)
+def test_silence_is_no_answer(line: Line) -> None:
+    """A black hole, and a peer that is gone without a word: the wait for each byte is limited."""
+    with (
+        Simulator() as simulator,
+        TcpProxy(simulator.url, lambda _: line) as proxy,
+        httpx.Client(transport=Network(), timeout=0.2) as client,
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        client.get(proxy.url)
+
+
+# Whole passes
+
+
+def test_passes_over_a_bad_network(
+    uri: str, tmp_path: Path, empty_database: Path, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Connections that come late and break off anywhere in a reply cost attempts and no row."""
+    jobs = [job(f"ftjob-{n}", total_steps=130, seed=n) for n in range(3)]
+    clock.now = all_end_by(jobs) + 1000
+
+    def bad(number: int) -> Line:
+        return Line(resets_after=number * 9973 % 40_000, latency=0.001)
+
+    with Simulator(jobs=jobs, clock=clock) as simulator, TcpProxy(simulator.openai_url) as proxy:
+        proxy.line = bad
+        between = cast("Simulator", SimpleNamespace(base_urls={"openai": proxy.url}))
+        sync = make_sync(between, Tracking(uri), executor, clock, archive=True)
+        wait_until(lambda: sync.run().is_well, "complete pass")
+        assert proxy.connections > len(jobs)
+        shutil.copy(empty_database, tmp_path / "other.db")
+        undisturbed = f"sqlite:///{tmp_path / 'other.db'}"
+        assert make_sync(simulator, Tracking(undisturbed), executor, clock, archive=True).run()
+    assert recorded(uri) == recorded(undisturbed)
+    assert len(recorded(uri)) == len(jobs)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """An MLflow server over sqlite; each test uses an experiment of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
+        yield mlflow.url
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("late", Line(latency=0.01)),
+        ("reset", Line(resets_after=3000)),
+        ("black hole", Line(answers=False)),
+        ("half open", Line(silent_after=3000)),
+        ("lost replies", Line(silent_after=0)),
+    ],
+)
+def test_a_bad_network_before_mlflow(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, line: Line
+) -> None:
+    """A pass ends, and says why; once the network is well, the next one completes the rows."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    path = tmp_path / "bridge.yaml"
+    with StaticServer(CASES) as provider, TcpProxy(server) as proxy:
+        path.write_text(provider.config(proxy.url, mlflow={"experiment": name}))
+        proxy.line = lambda number: line if number > 1 else Line(resets_after=6000)
+        done = invoke("backfill", "--config", path)
+        if name != "late":
+            assert done.exit_code == 1
+            assert f"MLflow at {proxy.url} cannot be reached" in done.output
+        proxy.line = lambda _: Line()
+        proxy.hang_up()
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
+        done = invoke("backfill", "--config", path)
+        assert done.exit_code == 0, done.output
+    assert differences(expected(CASES), recorded(server, name)) == []
+
+
+@pytest.mark.parametrize("command", ["backfill", "run", "check"])
+def test_a_dead_provider_delays_no_other(uri: str, tmp_path: Path, command: str) -> None:
+    """While one provider leaves its first request unanswered, the others are asked and recorded."""
+    attempts: list[int] = []
+
+    def note(_: Request) -> Reply | None:
+        attempts.append(dead.connections)
+        return None
+
+    def rows() -> dict[str, RunRows]:
+        return {job_id: run for job_id, run in recorded(uri).items() if run.end_time}
+
+    clock, one = Clock(), job("ftjob-one")
+    clock.now = all_end_by([one]) + 1000
+    with (
+        Simulator(jobs=[one], clock=clock, intercept=note) as well,
+        TcpProxy(NOWHERE, lambda _: Line(answers=False)) as dead,
+    ):
+        path = tmp_path / "bridge.yaml"
+        urls = {"dead": dead.url, "well": well.openai_url}
+        providers = [
+            {"name": name, "type": "openai", "api_key": KEY, "base_url": url}
+            for name, url in urls.items()
+        ]
+        path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": providers}))
+        with started(command, "--config", path) as process:
+            wait_until(lambda: rows() if command != "check" else attempts, "row", process)
+            wait_until(lambda: dead.connections, "request", process)
+            assert attempts[0] <= 1
+            assert process.process.poll() is None

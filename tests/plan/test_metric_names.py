@@ -1,0 +1,453 @@
+"""The names of metrics and params: where they are the same, hosted and local runs compare."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.model import Meaning
+from bridge.plan.metric_names import (
+    PRESETS,
+    Vocabulary,
+    closest_preset,
+    epoch_of,
+    is_allowed_name,
+    shared_charts,
+)
+from bridge.providers.registry import TYPES
+from bridge.simulator import Simulator
+from bridge.text import clean
+from bridge.tracking import Tracking
+from tests.support.recorded import recorded
+from tests.support.world import Clock, job, make_sync
+
+OPENAI_NAMES = (
+    "train_loss",
+    "valid_loss",
+    "full_valid_loss",
+    "train_mean_token_accuracy",
+    "valid_mean_token_accuracy",
+    "full_valid_mean_token_accuracy",
+)
+MISTRAL_NAMES = ("train_loss", "valid_loss", "valid_mean_token_accuracy")
+TOGETHER_NAMES = ("train/loss", "eval/loss", "train/grad_norm", "train/learning_rate")
+NAMES: dict[str, tuple[str, ...]] = {
+    "openai": OPENAI_NAMES,
+    "mistral": MISTRAL_NAMES,
+    "together": TOGETHER_NAMES,
+    "fireworks": ("train/loss", "eval/loss"),
+}
+
+EXPECTED = {
+    ("huggingface", "openai"): {
+        "train_loss": "loss",
+        "valid_loss": "eval_batch_loss",
+        "full_valid_loss": "eval_loss",
+        "train_mean_token_accuracy": "mean_token_accuracy",
+        "valid_mean_token_accuracy": "eval_batch_mean_token_accuracy",
+        "full_valid_mean_token_accuracy": "eval_mean_token_accuracy",
+    },
+    ("huggingface", "mistral"): {"train_loss": "loss", "valid_loss": "eval_loss"},
+    ("lightning", "openai"): {
+        "train_loss": "train_loss",
+        "valid_loss": "val_batch_loss",
+        "full_valid_loss": "val_loss",
+    },
+    ("lightning", "mistral"): {"train_loss": "train_loss", "valid_loss": "val_loss"},
+    ("torchtune", "openai"): {
+        "train_loss": "loss",
+        "valid_loss": "val_batch_loss",
+        "full_valid_loss": "val_loss",
+    },
+    ("torchtune", "mistral"): {"train_loss": "loss", "valid_loss": "val_loss"},
+    ("provider", "openai"): {},
+    ("provider", "mistral"): {},
+    ("huggingface", "together"): {"train/loss": "loss", "eval/loss": "eval_loss"},
+    ("lightning", "together"): {"train/loss": "train_loss", "eval/loss": "val_loss"},
+    ("torchtune", "together"): {"train/loss": "loss", "eval/loss": "val_loss"},
+    ("provider", "together"): {},
+    ("huggingface", "fireworks"): {"train/loss": "loss", "eval/loss": "eval_loss"},
+    ("lightning", "fireworks"): {"train/loss": "train_loss", "eval/loss": "val_loss"},
+    ("torchtune", "fireworks"): {"train/loss": "loss", "eval/loss": "val_loss"},
+    ("provider", "fireworks"): {},
+}
+
+EXPECTED_PARAMS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+    ("huggingface", "openai"): {
+        "n_epochs": ("num_train_epochs",),
+        "batch_size": ("per_device_train_batch_size", "batch_size"),
+    },
+    ("huggingface", "mistral"): {
+        "epochs": ("num_train_epochs",),
+        "training_steps": ("max_steps",),
+        "warmup_fraction": ("warmup_ratio",),
+    },
+    ("lightning", "openai"): {"n_epochs": ("max_epochs",)},
+    ("lightning", "mistral"): {"epochs": ("max_epochs",), "training_steps": ("max_steps",)},
+    ("torchtune", "openai"): {"n_epochs": ("epochs",)},
+    ("torchtune", "mistral"): {},
+    ("provider", "openai"): {},
+    ("provider", "mistral"): {},
+    ("huggingface", "together"): {
+        "n_epochs": ("num_train_epochs",),
+        "batch_size": ("per_device_train_batch_size", "batch_size"),
+        "warmup_ratio": ("warmup_ratio",),
+    },
+    ("lightning", "together"): {"n_epochs": ("max_epochs",)},
+    ("torchtune", "together"): {"n_epochs": ("epochs",), "batch_size": ("batch_size",)},
+    ("provider", "together"): {},
+    ("huggingface", "fireworks"): {
+        "epochs": ("num_train_epochs",),
+        "batchSizeSamples": ("per_device_train_batch_size", "batchSizeSamples"),
+    },
+    ("lightning", "fireworks"): {"epochs": ("max_epochs",)},
+    ("torchtune", "fireworks"): {
+        "epochs": ("epochs",),
+        "batchSizeSamples": ("batch_size", "batchSizeSamples"),
+    },
+    ("provider", "fireworks"): {},
+}
+PARAMS: dict[str, tuple[str, ...]] = {
+    "openai": ("n_epochs", "batch_size", "learning_rate_multiplier", "seed", "method"),
+    "mistral": ("epochs", "training_steps", "warmup_fraction", "learning_rate", "seed"),
+    "together": ("n_epochs", "batch_size", "warmup_ratio", "learning_rate", "training_method"),
+    "fireworks": ("epochs", "batchSizeSamples", "learningRate"),
+}
+
+# Azure and Nebius speak OpenAI's API, Nebius with one more param that others have too.
+for _kind in ("azure", "nebius"):
+    NAMES[_kind] = NAMES["openai"]
+    PARAMS[_kind] = PARAMS["openai"]
+    for _preset in PRESETS:
+        EXPECTED[_preset, _kind] = EXPECTED[_preset, "openai"]
+        EXPECTED_PARAMS[_preset, _kind] = EXPECTED_PARAMS[_preset, "openai"]
+PARAMS["nebius"] += ("warmup_ratio",)
+EXPECTED_PARAMS["huggingface", "nebius"] = {
+    **EXPECTED_PARAMS["huggingface", "openai"],
+    "warmup_ratio": ("warmup_ratio",),
+}
+
+
+def test_every_preset_and_provider_is_covered() -> None:
+    """A new preset needs its expected names written down here for each of these providers."""
+    assert EXPECTED.keys() == {(preset, kind) for preset in PRESETS for kind in NAMES}
+    assert EXPECTED_PARAMS.keys() == EXPECTED.keys()
+
+
+@pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
+def test_each_metric_gets_the_name_of_the_preset(preset: str, kind: str) -> None:
+    """A metric is called as the trainer calls what it measures; all others keep their names."""
+    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
+    expected = EXPECTED[preset, kind]
+    for name in (*NAMES[kind], "learning_rate", "train_mean_reward", ""):
+        assert vocabulary.metric(name) == expected.get(name, name)
+
+
+@pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
+def test_no_two_metrics_get_one_name(preset: str, kind: str) -> None:
+    """A batch's loss never lies on the curve of the whole validation set's."""
+    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
+    given = [vocabulary.metric(name) for name in NAMES[kind]]
+    assert len(set(given)) == len(given)
+
+
+@pytest.mark.parametrize("preset", [*PRESETS])
+def test_mistrals_accuracy_keeps_its_name(preset: str) -> None:
+    """Mistral's valid_mean_token_accuracy is a perplexity: no chart of accuracies gets it."""
+    vocabulary = Vocabulary.of(preset, TYPES["mistral"].meanings)
+    assert vocabulary.metric("valid_mean_token_accuracy") == "valid_mean_token_accuracy"
+
+
+@pytest.mark.parametrize("kind", [*TYPES])
+def test_a_mapping_renames_what_it_names(kind: str) -> None:
+    """A user's mapping counts for every provider and leaves all other names alone."""
+    vocabulary = Vocabulary.of({"train_loss": "mine", "anything": "else"}, TYPES[kind].meanings)
+    assert vocabulary.metric("train_loss") == "mine"
+    assert vocabulary.metric("anything") == "else"
+    assert vocabulary.metric("valid_loss") == "valid_loss"
+    assert vocabulary.metric("mine") == "mine"
+
+
+def test_a_mapping_is_copied() -> None:
+    """Whoever changes the mapping afterwards changes no names."""
+    mapping = {"train_loss": "mine"}
+    vocabulary = Vocabulary.of(mapping, {})
+    mapping["train_loss"] = "changed"
+    assert vocabulary.metric("train_loss") == "mine"
+
+
+@pytest.mark.parametrize(("preset", "kind"), [*EXPECTED_PARAMS])
+def test_each_param_gets_the_names_of_the_preset(preset: str, kind: str) -> None:
+    """A param is called as the trainer calls it; a hosted batch size keeps its own name too."""
+    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
+    for name in PARAMS[kind]:
+        assert vocabulary.params(name) == EXPECTED_PARAMS[preset, kind].get(name, (name,))
+
+
+@pytest.mark.parametrize("preset", [*PRESETS])
+def test_a_learning_rates_multiplier_is_never_a_learning_rate(preset: str) -> None:
+    """OpenAI's multiplier says nothing about the rate itself."""
+    vocabulary = Vocabulary.of(preset, TYPES["openai"].meanings)
+    assert vocabulary.params("learning_rate_multiplier") == ("learning_rate_multiplier",)
+
+
+@pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
+def test_metrics_and_params_do_not_rename_each_other(preset: str, kind: str) -> None:
+    """A preset's name for a param is not one for a metric that is called alike, nor vice versa."""
+    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
+    for name in PARAMS[kind]:
+        assert vocabulary.metric(name) == name
+    for name in NAMES[kind]:
+        assert vocabulary.params(name) == (name,)
+
+
+def test_a_mapping_renames_params_too() -> None:
+    """A user's mapping counts for metrics and params alike, and keeps no second name."""
+    vocabulary = Vocabulary.of({"batch_size": "mine"}, TYPES["openai"].meanings)
+    assert vocabulary.params("batch_size") == ("mine",)
+    assert vocabulary.metric("batch_size") == "mine"
+    assert vocabulary.params("n_epochs") == ("n_epochs",)
+
+
+def test_no_names_are_the_providers_own() -> None:
+    """A vocabulary of nothing renames nothing and says so."""
+    vocabulary = Vocabulary()
+    assert vocabulary.metric("train_loss") == "train_loss"
+    assert vocabulary.params("n_epochs") == ("n_epochs",)
+    assert vocabulary.label == "provider"
+    assert vocabulary.epoch is None
+    assert vocabulary.named(Meaning.TRAIN_LOSS) == ()
+
+
+@pytest.mark.parametrize("wanted", [*PRESETS, {"train_loss": "loss"}])
+def test_only_hugging_face_logs_the_epoch(wanted: str | dict[str, str]) -> None:
+    """``transformers`` logs the epoch with every step; the others have no such metric."""
+    vocabulary = Vocabulary.of(wanted, TYPES["openai"].meanings)
+    assert vocabulary.epoch == ("epoch" if wanted == "huggingface" else None)
+
+
+@pytest.mark.parametrize("wanted", [*PRESETS, {"train_loss": "loss"}])
+def test_the_providers_names_are_found_by_their_meaning(wanted: str | dict[str, str]) -> None:
+    """Whatever MLflow calls them, and whether or not anything is renamed."""
+    openai = Vocabulary.of(wanted, TYPES["openai"].meanings)
+    mistral = Vocabulary.of(wanted, TYPES["mistral"].meanings)
+    assert openai.named(Meaning.VALID_LOSS) == ("full_valid_loss",)
+    assert openai.named(Meaning.BATCH_VALID_LOSS) == ("valid_loss",)
+    assert mistral.named(Meaning.VALID_LOSS) == ("valid_loss",)
+    assert mistral.named(Meaning.BATCH_VALID_LOSS) == ()
+
+
+def test_all_names_of_a_meaning_are_found() -> None:
+    """A provider that changed a name has two."""
+    meanings = {"b": Meaning.EPOCHS, "x": Meaning.STEPS, "a": Meaning.EPOCHS}
+    assert Vocabulary.of("provider", meanings).named(Meaning.EPOCHS) == ("b", "a")
+
+
+# Labels
+
+ALLOWED = st.text("abcé .-/:_", min_size=1, max_size=8).filter(is_allowed_name)
+MAPPINGS = st.dictionaries(st.text(max_size=8), ALLOWED, max_size=4)
+
+
+@given(st.one_of(st.sampled_from([*PRESETS]), MAPPINGS))
+def test_a_label_makes_the_vocabulary_again(wanted: str | dict[str, str]) -> None:
+    """What a run's tag says is enough to know every name in it, also after it was cleaned."""
+    meanings = TYPES["openai"].meanings
+    vocabulary = Vocabulary.of(wanted, meanings)
+    assert clean(vocabulary.label, 5000) == vocabulary.label
+    assert Vocabulary.from_label(vocabulary.label, meanings) == vocabulary
+
+
+def test_a_mappings_label_is_the_same_in_any_order() -> None:
+    """A label that changes would be a change of names."""
+    one = Vocabulary.of({"b": "x", "a": "y"}, {})
+    other = Vocabulary.of({"a": "y", "b": "x"}, {})
+    assert one.label == other.label == '{"a":"y","b":"x"}'
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("", "Huggingface", "hugging face", "null", "7", "[]", '"provider"', '["a"]', "{", "{]"),
+        *('{"a":1}', '{"a":null}', '{"a":{"b":"c"}}', '{"a":["b"]}', "{'a':'b'}"),
+        *('{"a":""}', '{"a":"../b"}', '{"a":"x//y"}', json.dumps({"a": "x" * 251})),
+        # Deeper than a parser follows; cut by MLflow.
+        *("[" * 100_000, '{"a":' * 100_000, '{"a":"b","c":"'),
+    ],
+)
+def test_a_label_of_nonsense_is_refused(label: str) -> None:
+    """Anyone can edit a tag."""
+    with pytest.raises(ValueError, match="names no vocabulary") as caught:
+        Vocabulary.from_label(label, {})
+    assert len(str(caught.value)) < 200
+
+
+# Epochs
+
+
+@pytest.mark.parametrize(
+    ("step", "total_steps", "epochs", "expected"),
+    [
+        (0, 90, 3, 0.0),
+        (30, 90, 3, 1.0),
+        (90, 90, 3, 3.0),
+        (1, 3, 1, 0.3333),
+        (2, 3, 1, 0.6667),
+        (5, 10, 0.5, 0.25),
+        (1, None, 3, None),
+        (1, 90, None, None),
+        (91, 90, 3, None),
+        (-1, 90, 3, None),
+        (0, 0, 3, None),
+        (1, -5, 3, None),
+        (1, 90, 0, None),
+        (1, 90, -1, None),
+        (1, 90, math.nan, None),
+        (1, 90, math.inf, None),
+    ],
+)
+def test_the_epoch_of_a_step(
+    step: int, total_steps: int | None, epochs: float | None, expected: float | None
+) -> None:
+    """It grows evenly over all steps; what cannot be known is not guessed."""
+    assert epoch_of(step, total_steps, epochs) == expected
+
+
+# Which names local runs have
+
+
+def openai(wanted: str | dict[str, str] = "provider") -> Vocabulary:
+    """The names of OpenAI's metrics."""
+    return Vocabulary.of(wanted, TYPES["openai"].meanings)
+
+
+def mistral(wanted: str | dict[str, str] = "provider") -> Vocabulary:
+    """The names of Mistral's metrics."""
+    return Vocabulary.of(wanted, TYPES["mistral"].meanings)
+
+
+SUMMARY = {"train_loss", "train_runtime", "train_samples_per_second", "total_flos", "epoch"}
+"""What transformers logs once, when training has ended."""
+TRAINERS: Mapping[str, frozenset[str]] = {
+    "transformers": frozenset({"loss", "grad_norm", "learning_rate", "eval_loss", *SUMMARY}),
+    "transformers, running": frozenset({"loss", "grad_norm", "learning_rate", "epoch"}),
+    "trl": frozenset({"loss", "mean_token_accuracy", "eval_loss", "entropy", *SUMMARY}),
+    "lightning": frozenset({"train_loss", "val_loss", "epoch"}),
+    "torchtune": frozenset({"loss", "val_loss", "lr", "tokens_per_second_per_gpu"}),
+    "like OpenAI": frozenset({"train_loss", "valid_loss"}),
+}
+CLOSEST = {
+    "transformers": "huggingface",
+    "transformers, running": "huggingface",
+    "trl": "huggingface",
+    "lightning": "lightning",
+    "torchtune": "torchtune",
+    "like OpenAI": None,
+}
+
+
+@pytest.mark.parametrize("trainer", [*TRAINERS])
+def test_the_preset_of_the_local_trainer_is_the_closest(trainer: str) -> None:
+    """Whatever local runs are logged with, its preset puts most on shared charts."""
+    runs = [TRAINERS[trainer]]
+    assert closest_preset([(openai(), runs)]) == CLOSEST[trainer]
+    assert closest_preset([(mistral(), runs)]) == CLOSEST[trainer]
+
+
+@pytest.mark.parametrize("trainer", [*TRAINERS])
+@pytest.mark.parametrize("preset", [*PRESETS])
+def test_advice_that_was_followed_ends(preset: str, trainer: str) -> None:
+    """From whatever names, what is advised shares more, and then there is nothing to advise."""
+    runs = [TRAINERS[trainer]]
+    advised = closest_preset([(openai(preset), runs)])
+    if advised is not None:
+        now, then = (shared_charts(openai(each), runs).total() for each in (preset, advised))
+        assert then > now
+        assert closest_preset([(openai(advised), runs)]) is None
+
+
+def test_no_local_runs_are_no_reason_for_advice() -> None:
+    """Nor are local runs that share nothing under any names."""
+    assert closest_preset([]) is None
+    assert closest_preset([(openai(), [])]) is None
+    assert closest_preset([(openai(), [frozenset(), frozenset({"rmse", "val-auc"})])]) is None
+
+
+@pytest.mark.parametrize("present", [*PRESETS])
+def test_an_average_at_the_end_is_no_curve(present: str) -> None:
+    """A run of transformers that logged no step does not look like one of Lightning."""
+    runs = [frozenset(SUMMARY), frozenset({"eval_loss", *SUMMARY})]
+    assert closest_preset([(openai(present), runs)]) is None
+    assert not shared_charts(openai("lightning"), runs)
+
+
+@pytest.mark.parametrize("present", ["provider", "lightning"])
+def test_many_averages_do_not_outweigh_a_curve(present: str) -> None:
+    """The train_loss of transformers shares no chart with a curve, in however many runs."""
+    runs = [frozenset(SUMMARY)] * 40 + [TRAINERS["transformers"]]
+    assert closest_preset([(openai(present), runs)]) == "huggingface"
+
+
+@pytest.mark.parametrize("name", ["eval_loss", "val_loss", "mean_token_accuracy"])
+def test_results_alone_are_no_reason_for_advice(name: str) -> None:
+    """A run without the curve of a training may be an evaluation."""
+    assert closest_preset([(openai(), [frozenset({name, "rouge"})])]) is None
+
+
+def test_the_names_of_most_local_curves_count() -> None:
+    """Where local runs differ, the advice is what puts most of them on shared charts."""
+    runs = [TRAINERS["lightning"]] * 3 + [TRAINERS["transformers"]]
+    assert closest_preset([(mistral(), runs)]) == "lightning"
+    assert closest_preset([(mistral("lightning"), runs)]) is None
+
+
+def test_all_providers_and_experiments_are_weighed_together() -> None:
+    """There is one setting for all of them."""
+    neighbours = [
+        (openai(), [TRAINERS["lightning"]]),
+        (mistral(), [TRAINERS["transformers"]] * 3),
+    ]
+    assert closest_preset(neighbours) == "huggingface"
+    assert closest_preset(neighbours[:1]) == "lightning"
+
+
+def test_a_mapping_is_weighed_like_a_preset() -> None:
+    """One that shares as much needs no advice, one that shares less does."""
+    runs = [TRAINERS["transformers"]]
+    enough = {"train_loss": "loss", "full_valid_loss": "eval_loss"}
+    assert closest_preset([(openai(enough), runs)]) is None
+    assert closest_preset([(openai({"train_loss": "loss"}), runs)]) == "huggingface"
+
+
+def test_shared_charts_are_counted_by_run() -> None:
+    """A chart is shared with each run that has the metric."""
+    runs = [TRAINERS["transformers"], TRAINERS["transformers, running"], frozenset({"rmse"})]
+    assert shared_charts(openai("huggingface"), runs) == {"loss": 2, "eval_loss": 1}
+
+
+def test_a_metric_that_is_called_like_a_param_shares_no_chart() -> None:
+    """Params are drawn on no chart."""
+    run = frozenset({"loss", "batch_size", "max_steps", "num_train_epochs"})
+    assert shared_charts(openai("huggingface"), [run]) == {"loss": 1}
+
+
+# In MLflow
+
+
+def test_mlflow_gets_the_names_of_the_preset(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With Hugging Face's names a hosted training loss is ``loss`` and not ``train_loss``."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 1000
+        report = make_sync(simulator, tracking, executor, clock, metric_names="huggingface").run()
+        assert report.is_well, report
+    names = {name for name, *_ in recorded(uri)["ftjob-a"].rows}
+    assert {"loss", "mean_token_accuracy"} <= names
+    assert names.isdisjoint(OPENAI_NAMES)

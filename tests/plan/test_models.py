@@ -1,0 +1,157 @@
+"""Which models a job leaves, what they are called, and which is the best."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bridge.model import Checkpoint, JobStatus, Snapshot
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.models import best_model, hosted_models, label_of, registration_of
+from bridge.providers.registry import TYPES
+from tests.support.told import START, told, told_job
+
+OPENAI = Vocabulary.of("provider", TYPES["openai"].meanings)
+HUGGINGFACE = Vocabulary.of("huggingface", TYPES["openai"].meanings)
+names = st.text(min_size=1, max_size=300)
+
+
+def with_metrics(*metrics: dict[str, float]) -> Snapshot:
+    """A job with a named checkpoint at steps 1, 2, ... for each of ``metrics``."""
+    checkpoints = tuple(
+        Checkpoint(step=step, created_at=START, metrics=each, model=f"ft:{step}")
+        for step, each in enumerate(metrics, start=1)
+    )
+    return Snapshot(job=told_job("a", fine_tuned_model=None), checkpoints=checkpoints)
+
+
+def test_checkpoints_that_can_be_called_are_models() -> None:
+    """With all that is known of them, and under the names that their metrics have in MLflow."""
+    snapshot = told("ftjob-a", 0.9, 0.5, suffix="bot")
+    steps = {"loss": {1, 2, 3}, "eval_batch_loss": {2}, "eval_loss": {3}}
+    first, last = hosted_models("work", snapshot, steps)
+    assert (first.model, first.name, first.step) == ("ft:ftjob-a:1", "bot-step-000001", 1)
+    assert (last.model, last.name, last.step) == ("ft:ftjob-a", "bot-step-000002", 2)
+    assert set(last.metrics) == {("loss", 2), ("eval_batch_loss", 2)}
+    assert last.about == {
+        "fine_tuned_model": "ft:ftjob-a",
+        "fine_tuning_provider": "work",
+        "fine_tuning_job_id": "ftjob-a",
+        "fine_tuning_checkpoint_id": "ckpt-2",
+        "fine_tuning_step": "2",
+        "base_model": "gpt-4.1-mini",
+    }
+
+
+def test_what_a_steps_event_tells_of_a_checkpoint_is_linked_too() -> None:
+    """OpenAI's checkpoints lack the loss over the whole validation set; the run has it."""
+    (model,) = hosted_models(
+        "openai", with_metrics({"loss": 0.3}), {"loss": {1}, "full_valid_loss": {1, 2}}
+    )
+    assert model.metrics == (("full_valid_loss", 1), ("loss", 1))
+
+
+def test_a_checkpoint_without_a_name_is_no_model() -> None:
+    """It cannot be called; the job's result can, and has the newest measurements of the run."""
+    checkpoint = Checkpoint(step=7, created_at=START, metrics={"train_loss": 0.5})
+    snapshot = Snapshot(job=told_job("a", fine_tuned_model="ft:x"), checkpoints=(checkpoint,))
+    (model,) = hosted_models("mistral", snapshot, {"train_loss": {6, 7}, "valid_loss": {5}})
+    assert (model.model, model.step) == ("ft:x", 7)
+    assert set(model.metrics) == {("train_loss", 7), ("valid_loss", 5)}
+    assert "fine_tuning_checkpoint_id" not in model.about
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if not status.is_final])
+def test_a_running_job_has_no_result(status: JobStatus) -> None:
+    """Its last step is not known yet; checkpoints that are there are models all the same."""
+    running = told_job("a", status=status, fine_tuned_model="ft:x")
+    checkpoint = Checkpoint(step=7, created_at=START, metrics={}, model="ft:x:7")
+    assert hosted_models("openai", Snapshot(job=running), {"train_loss": {7}}) == ()
+    snapshot = Snapshot(job=running, checkpoints=(checkpoint,))
+    assert [m.model for m in hosted_models("openai", snapshot, {})] == ["ft:x:7"]
+
+
+@given(names, st.lists(st.integers(0, 999_999), min_size=1, max_size=5, unique=True), names)
+@example('100% it\'s "a/b:c.d"', [999_999, 1, 20], "ft:\x00")
+def test_names_are_allowed_and_sort_by_step(suffix: str, steps: list[int], model: str) -> None:
+    """Whatever the job and its models are called: nothing is too long, nothing is forbidden."""
+    checkpoints = tuple(
+        Checkpoint(step=step, created_at=START, metrics={}, model=f"{model}{step}", id=model)
+        for step in sorted(steps)
+    )
+    snapshot = Snapshot(job=told_job("a", suffix=suffix), checkpoints=checkpoints)
+    found = hosted_models("openai", snapshot, {})
+    ours = [each for each in found if each.model != "ft:a"]
+    assert [each.step for each in ours] == sorted(steps)
+    assert sorted(each.name for each in ours) == [each.name for each in ours]
+    for each in found:
+        assert re.fullmatch(r"[^/:.%\"'\s]{1,120}", each.name)
+        assert all(0 < len(value) <= 500 for value in each.about.values())
+        assert each.about["fine_tuned_model"] == each.model
+
+
+@pytest.mark.parametrize(
+    ("metrics", "best"),
+    [
+        ([], None),
+        ([{}, {"epoch": 1.0}], None),
+        ([{"train_loss": 0.3}, {"train_loss": 0.2}, {"train_loss": 0.4}], "ft:2"),
+        # Validation says more than training, all of it more than one batch.
+        ([{"train_loss": 0.1, "valid_loss": 0.9}, {"train_loss": 0.2, "valid_loss": 0.8}], "ft:2"),
+        ([{"valid_loss": 0.1, "full_valid_loss": 0.9}, {"full_valid_loss": 0.8}], "ft:2"),
+        ([{"train_loss": 0.1}, {"train_loss": 0.9, "valid_loss": 0.5}], "ft:2"),
+        # Of equals the one that was trained longer.
+        ([{"valid_loss": 0.5}, {"valid_loss": 0.5}, {"valid_loss": 0.6}], "ft:2"),
+        ([{"valid_loss": 0.0}, {"valid_loss": 0.5}], "ft:1"),
+    ],
+)
+def test_the_best_checkpoint(metrics: list[dict[str, float]], best: str | None) -> None:
+    """The lowest validation loss, else the lowest training loss."""
+    assert best_model(with_metrics(*metrics), OPENAI) == best
+
+
+def test_a_checkpoint_that_cannot_be_called_is_not_the_best() -> None:
+    """The tag names a model to use."""
+    better = Checkpoint(step=3, created_at=START, metrics={"valid_loss": 0.1})
+    known = with_metrics({"valid_loss": 0.5})
+    snapshot = Snapshot(job=known.job, checkpoints=(*known.checkpoints, better))
+    assert best_model(snapshot, OPENAI) == "ft:1"
+
+
+def test_a_registration() -> None:
+    """Its name from the template, its address as MLflow writes it, its age from the job's end."""
+    snapshot = told("ftjob-a", 0.5, suffix="Shop: EU", base_model="ft:gpt-4.1:org::x")
+    found = registration_of("{provider}-{suffix}-{base_model}", "work", "openai", snapshot)
+    assert found is not None
+    assert found.name == "work-Shop-EU-ft-gpt-4.1-org-x"
+    assert (found.model, found.source) == ("ft:ftjob-a", "openai:/ft:ftjob-a")
+    assert found.at == START + 60_000
+
+
+def test_nothing_to_register() -> None:
+    """Where it is not wanted, and where the job has no result."""
+    assert registration_of(None, "work", "openai", told("a", 0.5)) is None
+    unnamed = Snapshot(job=told_job("a", fine_tuned_model=None))
+    assert registration_of("{suffix}", "work", "openai", unnamed) is None
+
+
+@given(names, names | st.none())
+def test_any_job_can_be_registered(suffix: str, base_model: str | None) -> None:
+    """The registry's names have neither slash nor colon, and an end."""
+    snapshot = told("a", 0.5, suffix=suffix, base_model=base_model)
+    found = registration_of("{suffix}/{base_model}", "work", "openai", snapshot)
+    assert found is not None
+    assert re.fullmatch(r"[^/:'\"\s]{1,250}", found.name)
+
+
+@given(names)
+@example("\x00 \x01")
+def test_a_label_is_short(suffix: str) -> None:
+    """A suffix of blanks is none: the job's id takes its place."""
+    label = label_of(Snapshot(job=told_job("ftjob-a", suffix=suffix)))
+    assert 0 < len(label) <= 100
+    assert label.strip() == label
+    assert label_of(Snapshot(job=told_job("ftjob-a", suffix=" \n "))) == "ftjob-a"

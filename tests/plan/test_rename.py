@@ -1,0 +1,508 @@
+"""A run that was logged under older names gets the new ones beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.model import Meaning, MetricPoint
+from bridge.plan.metric_names import PRESETS, Vocabulary
+from bridge.plan.rename import Renaming, make_renaming
+from bridge.providers.registry import TYPES
+
+OPENAI = TYPES["openai"].meanings
+MISTRAL = TYPES["mistral"].meanings
+START = 1_760_000_000_000
+
+History = Mapping[str, Sequence[MetricPoint]]
+
+
+def openai(wanted: str | dict[str, str]) -> Vocabulary:
+    """Names for OpenAI's jobs."""
+    return Vocabulary.of(wanted, OPENAI)
+
+
+def curve(name: str, steps: Iterable[int], *, base: float = 1.0) -> list[MetricPoint]:
+    """One point a step; curves of another base have no value in common."""
+    return [MetricPoint(name, step, base + step / 1000, START + step) for step in steps]
+
+
+def history(*curves: Sequence[MetricPoint]) -> dict[str, list[MetricPoint]]:
+    """A run's metrics."""
+    return {points[0].name: [*points] for points in curves}
+
+
+TRAINED = history(
+    curve("train_loss", range(1, 13)),
+    curve("valid_loss", (4, 8, 12), base=2),
+    curve("full_valid_loss", (4, 8, 12), base=3),
+    curve("grad_norm", (1, 2), base=4),
+)
+PARAMS = {"n_epochs": "3", "batch_size": "8", "learning_rate_multiplier": "1.8", "seed": "7"}
+
+
+def applied(run: History, renaming: Renaming) -> dict[str, list[MetricPoint]]:
+    """The run's metrics once the renaming is written."""
+    written = {name: [*points] for name, points in run.items()}
+    for point in renaming.points:
+        written.setdefault(point.name, []).append(point)
+    return written
+
+
+def content(points: Iterable[MetricPoint]) -> list[tuple[int, float, int]]:
+    """A curve without its name."""
+    return sorted((point.step, point.value, point.timestamp) for point in points)
+
+
+# What is written
+
+
+def test_curves_and_params_get_the_new_names() -> None:
+    """From a provider's names to a preset's: same steps, values, times; all else stays as it is."""
+    found = make_renaming(TRAINED, PARAMS, openai("provider"), openai("lightning"))
+    assert found.renamed == {"valid_loss": "val_batch_loss", "full_valid_loss": "val_loss"}
+    assert found.params == {"max_epochs": "3"}
+    assert found.conflicts == ()
+    written = applied({}, found)
+    assert written.keys() == {"val_batch_loss", "val_loss"}
+    for old, new in found.renamed.items():
+        assert content(written[new]) == content(TRAINED[old])
+
+
+def test_hugging_faces_batch_size_is_beside_the_providers() -> None:
+    """The trainer's name is new, the provider's is there already."""
+    found = make_renaming({}, PARAMS, openai("provider"), openai("huggingface"))
+    assert found.params == {"num_train_epochs": "3", "per_device_train_batch_size": "8"}
+
+
+def test_the_old_names_are_those_of_the_old_vocabulary() -> None:
+    """Between presets a metric is known by what the old one made of the provider's name."""
+    run = history(curve("loss", (1, 2)), curve("eval_loss", (2,), base=2))
+    found = make_renaming(
+        run,
+        {"num_train_epochs": "3", "per_device_train_batch_size": "8", "batch_size": "8"},
+        openai("huggingface"),
+        openai("lightning"),
+    )
+    assert found.renamed == {"loss": "train_loss", "eval_loss": "val_loss"}
+    assert found.params == {"max_epochs": "3"}
+    assert found.conflicts == ()
+
+
+def test_back_to_the_providers_names() -> None:
+    """A preset can be given up again."""
+    run = history(curve("loss", (1, 2)))
+    params = {"num_train_epochs": "3", "per_device_train_batch_size": "8", "batch_size": "8"}
+    found = make_renaming(run, params, openai("huggingface"), openai("provider"))
+    assert found.renamed == {"loss": "train_loss"}
+    assert found.params == {"n_epochs": "3"}
+
+
+def test_a_param_that_is_there_twice_is_copied_once() -> None:
+    """Hugging Face's two names of the batch size hold one and the same."""
+    params = {"per_device_train_batch_size": "8", "batch_size": "8"}
+    found = make_renaming({}, params, openai("huggingface"), openai({"batch_size": "size"}))
+    assert found.params == {"size": "8"}
+    assert found.conflicts == ()
+
+
+def test_what_the_provider_does_not_log_is_left_alone() -> None:
+    """A user's own metric on the run is no metric of the provider's, whatever it is called."""
+    run = history(curve("loss", (1, 2)), curve("train_loss", (1, 2), base=2))
+    found = make_renaming(run, {}, openai("huggingface"), openai("lightning"))
+    assert found.renamed == {}
+    assert found.points == ()
+    assert len(found.conflicts) == 1, "train_loss holds other values than loss"
+
+
+def test_a_mapping_for_several_providers() -> None:
+    """Names that another provider's jobs have do not make this one's metrics ambiguous."""
+    shared = {"train_loss": "loss", "train/loss": "loss", "eval/loss": "valid_loss"}
+    run = history(curve("loss", (1, 2)), curve("valid_loss", (2,), base=2))
+    found = make_renaming(
+        run, {}, Vocabulary.of(shared, MISTRAL), Vocabulary.of("lightning", MISTRAL)
+    )
+    assert found.renamed == {"loss": "train_loss", "valid_loss": "val_loss"}
+    assert found.conflicts == ()
+
+
+def test_names_that_only_the_mapping_knows() -> None:
+    """A metric without a known meaning follows the mapping that named it."""
+    run = history(curve("mine", (1, 2)))
+    found = make_renaming(run, {}, openai({"train_reward": "mine"}), openai("huggingface"))
+    assert found.renamed == {"mine": "train_reward"}
+
+
+def test_points_come_by_step() -> None:
+    """An interrupted write leaves curves without holes."""
+    found = make_renaming(
+        TRAINED, {}, openai("provider"), openai("huggingface"), total_steps=12, epochs=3
+    )
+    keys = [(point.step, point.name) for point in found.points]
+    assert keys == sorted(keys)
+
+
+def test_an_interrupted_write_is_completed() -> None:
+    """Only what is missing is written the next time."""
+    whole = make_renaming(TRAINED, {}, openai("provider"), openai("huggingface"))
+    half = dataclasses.replace(whole, points=whole.points[: len(whole.points) // 2])
+    rest = make_renaming(applied(TRAINED, half), {}, openai("provider"), openai("huggingface"))
+    assert half.points + rest.points == whole.points
+    assert rest.conflicts == ()
+
+
+def test_a_later_look_may_have_been_first() -> None:
+    """New names that a pass over the job has begun are completed, a rounded value or not."""
+    begun = [dataclasses.replace(point, name="loss") for point in TRAINED["train_loss"][6:]]
+    rounded = [dataclasses.replace(point, value=point.value + 4e-6) for point in begun]
+    later = curve("loss", (13, 14))
+    run = {**TRAINED, "loss": [*rounded, *later]}
+    found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
+    assert [point.step for point in found.points if point.name == "loss"] == [1, 2, 3, 4, 5, 6]
+    assert found.conflicts == ()
+
+
+def test_a_step_that_is_there_twice_is_copied_once() -> None:
+    """The first row of a step is the one that counts."""
+    doubled = [*curve("train_loss", (1, 2)), *curve("train_loss", (2, 3), base=2)]
+    found = make_renaming({"train_loss": doubled}, {}, openai("provider"), openai("huggingface"))
+    assert content(found.points) == content([*doubled[:2], doubled[3]])
+
+
+# Conflicts
+
+
+def test_a_name_that_was_another_metrics() -> None:
+    """The whole validation set's loss does not get a name that its batches' loss has had."""
+    run = history(
+        curve("train_loss", (1, 2)),
+        curve("eval_loss", (2,), base=2),
+        curve("full_valid_loss", (2,), base=3),
+    )
+    found = make_renaming(run, {}, openai({"valid_loss": "eval_loss"}), openai("huggingface"))
+    assert found.renamed == {"train_loss": "loss", "eval_loss": "eval_batch_loss"}
+    assert found.conflicts == (
+        "metric full_valid_loss is not copied to eval_loss: until now that name is for valid_loss",
+    )
+
+
+def test_a_name_that_was_another_metrics_in_a_run_without_that() -> None:
+    """It stays refused: what a copy left there could not be told from the other metric."""
+    run = history(curve("full_valid_loss", (2,)))
+    found = make_renaming(run, {}, openai({"valid_loss": "eval_loss"}), openai("huggingface"))
+    assert found.points == ()
+    assert len(found.conflicts) == 1
+
+
+def test_a_name_that_holds_other_values() -> None:
+    """A metric of the run that is called like the new name is not drawn on."""
+    run = {**TRAINED, "loss": curve("loss", (1, 40), base=9)}
+    found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
+    assert "loss" not in {point.name for point in found.points}
+    assert found.conflicts == (
+        "metric train_loss is not copied to loss: the run has another of that name",
+    )
+
+
+def test_a_name_that_holds_other_values_at_some_steps() -> None:
+    """One step that agrees may do so by chance."""
+    by_chance = [*curve("loss", (1,)), *curve("loss", (2,), base=9)]
+    found = make_renaming(
+        {**TRAINED, "loss": by_chance}, {}, openai("provider"), openai("huggingface")
+    )
+    assert "loss" not in {point.name for point in found.points}
+    assert len(found.conflicts) == 1
+
+
+def test_a_name_that_holds_other_steps() -> None:
+    """Nothing shows that a curve on other steps is the same one."""
+    run = {**TRAINED, "loss": curve("loss", (40, 41))}
+    found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
+    assert "loss" not in {point.name for point in found.points}
+    assert len(found.conflicts) == 1
+
+
+def test_two_metrics_onto_one_name() -> None:
+    """Neither gets it."""
+    both = openai({"train_loss": "loss", "valid_loss": "loss"})
+    found = make_renaming(TRAINED, {}, openai("provider"), both)
+    assert found.points == ()
+    assert found.conflicts == (
+        "metric train_loss and valid_loss is not copied to loss: one name is for one metric",
+    )
+
+
+def test_one_metric_onto_another_that_stays() -> None:
+    """The name of a metric that keeps it is taken."""
+    found = make_renaming(
+        TRAINED, {}, openai("provider"), openai({"full_valid_loss": "valid_loss"})
+    )
+    assert found.points == ()
+    assert len(found.conflicts) == 1
+
+
+def test_two_metrics_of_one_name_cannot_be_told_apart() -> None:
+    """What was mixed stays mixed under its old name."""
+    mixed = openai({"valid_loss": "eval_loss", "full_valid_loss": "eval_loss"})
+    found = make_renaming(history(curve("eval_loss", (1, 2))), {}, mixed, openai("huggingface"))
+    assert found.points == ()
+    assert found.conflicts == (
+        (
+            "metric eval_loss is not copied: it holds valid_loss and full_valid_loss, which get"
+            " different names"
+        ),
+    )
+
+
+@pytest.mark.parametrize("same_values", [True, False])
+def test_swapped_names(*, same_values: bool) -> None:
+    """Two metrics that are to change names keep theirs, both of them."""
+    run = history(curve("a", (1, 2)), curve("b", (1, 2), base=1 if same_values else 2))
+    params = {"a": "1", "b": "1" if same_values else "2"}
+    found = make_renaming(run, params, openai("provider"), openai({"a": "b", "b": "a"}))
+    assert found.is_empty
+    assert found.conflicts == (
+        "metric b is not copied to a: until now that name is for a",
+        "metric a is not copied to b: until now that name is for b",
+        "param b is not copied to a: until now that name is for a",
+        "param a is not copied to b: until now that name is for b",
+    )
+
+
+def test_a_chain_of_names_goes_one_link_at_a_time() -> None:
+    """What moves away has its new name; what would take its place waits for ever."""
+    run = history(curve("a", (1, 2)), curve("b", (1, 2), base=2))
+    chain = openai({"a": "b", "b": "c"})
+    found = make_renaming(run, {"a": "1"}, openai("provider"), chain)
+    assert found.renamed == {"b": "c"}
+    assert found.params == {}
+    again = make_renaming(applied(run, found), {"a": "1"}, openai("provider"), chain)
+    assert again.is_empty
+
+
+def test_a_param_with_another_value() -> None:
+    """MLflow never changes a param; the job's stays under its old name."""
+    params = {"n_epochs": "3", "num_train_epochs": "5"}
+    found = make_renaming({}, params, openai("provider"), openai("huggingface"))
+    assert found.params == {}
+    assert found.conflicts == (
+        "param n_epochs is not copied to num_train_epochs: it has another value there",
+    )
+
+
+def test_a_name_that_mlflow_refuses() -> None:
+    """A mapping may have been there because MLflow takes no such name; the way back is closed."""
+    own = "loss, \x1b[2Jmean"
+    run = history(curve("loss", (1, 2)))
+    found = make_renaming(run, {"loss": "x"}, openai({own: "loss"}), openai("provider"))
+    assert found.is_empty
+    assert len(found.conflicts) == 2
+    for sentence in found.conflicts:
+        assert "MLflow refuses that name" in sentence
+        assert "\x1b" not in sentence
+
+
+# Epochs
+
+
+def epochs(found: Renaming) -> dict[int, tuple[float, int]]:
+    """By step the epoch and its time."""
+    return {p.step: (p.value, p.timestamp) for p in found.points if p.name == "epoch"}
+
+
+def test_hugging_faces_epoch_is_added() -> None:
+    """At each step that has a metric, at the earliest time of the step."""
+    run = {**TRAINED, "late": [MetricPoint("late", 4, 1.0, START + 99), *curve("late", (6,))]}
+    found = make_renaming(
+        run, {}, openai("provider"), openai("huggingface"), total_steps=12, epochs=3
+    )
+    assert epochs(found) == {step: (step / 4, START + step) for step in range(1, 13)}
+
+
+@pytest.mark.parametrize(("total_steps", "wanted"), [(None, "huggingface"), (12, "lightning")])
+def test_no_epoch(total_steps: int | None, wanted: str) -> None:
+    """None where it cannot be known, none where the new names have no epoch."""
+    found = make_renaming(
+        TRAINED, {}, openai("provider"), openai(wanted), total_steps=total_steps, epochs=3
+    )
+    assert epochs(found) == {}
+    assert found.conflicts == ()
+
+
+def test_a_step_after_the_last_has_no_epoch() -> None:
+    """A wrong number of steps does not keep the others from theirs."""
+    found = make_renaming(
+        TRAINED, {}, openai("provider"), openai("huggingface"), total_steps=10, epochs=1
+    )
+    assert [*epochs(found)] == [*range(1, 11)]
+
+
+def test_another_epoch_is_not_mixed_with_it() -> None:
+    """A run that has a metric of that name, with other values, keeps only that."""
+    run = {**TRAINED, "epoch": curve("epoch", (1, 2), base=9)}
+    found = make_renaming(
+        run, {}, openai("provider"), openai("huggingface"), total_steps=12, epochs=3
+    )
+    assert epochs(found) == {}
+    assert found.conflicts == ("metric epoch is not added: the run has another of that name",)
+
+
+def test_a_name_that_was_another_metrics_is_not_for_the_epoch() -> None:
+    """As with every other new name."""
+    old = openai({"valid_loss": "epoch"})
+    run = history(curve("train_loss", (1, 2)))
+    found = make_renaming(run, {}, old, openai("huggingface"), total_steps=12, epochs=3)
+    assert found.renamed == {"train_loss": "loss"}
+    assert epochs(found) == {}
+    assert found.conflicts == ("metric epoch is not added: until now that name is for valid_loss",)
+
+
+def test_another_epoch_is_in_nobodys_way_where_none_is_known() -> None:
+    """What would not be written has no conflict."""
+    run = {**TRAINED, "epoch": curve("epoch", (1, 2), base=9)}
+    found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
+    assert found.conflicts == ()
+
+
+# Whatever the run and the names
+
+NAMES = ("train_loss", "valid_loss", "full_valid_loss", "loss", "eval_loss", "epoch", "a", "b")
+KNOWN = {**dict.fromkeys(NAMES, Meaning.STEPS), **OPENAI}
+"""A provider that may report all of them."""
+VOCABULARIES = st.one_of(
+    st.sampled_from([*PRESETS]),
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(NAMES), max_size=4),
+).map(lambda wanted: Vocabulary.of(wanted, KNOWN))
+STEPS = st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True)
+LOGGED = st.dictionaries(st.sampled_from(NAMES), STEPS, max_size=5)
+"""By the provider's name the steps that it reports."""
+LENGTH = st.sampled_from([None, 6])
+
+
+def logged(job: Mapping[str, Sequence[int]], names: Vocabulary) -> dict[str, list[MetricPoint]]:
+    """What MLflow has of a job: one row for a metric and step, the first that is reported."""
+    run: dict[str, dict[int, MetricPoint]] = {}
+    for base, (own, steps) in enumerate(job.items()):
+        name = names.metric(own)
+        for point in curve(name, steps, base=base + 10):
+            run.setdefault(name, {}).setdefault(point.step, point)
+    return {name: [*points.values()] for name, points in run.items()}
+
+
+def logged_params(values: Mapping[str, int], names: Vocabulary) -> dict[str, str]:
+    """The params that MLflow has of a job."""
+    params: dict[str, str] = {}
+    for own, value in values.items():
+        for name in names.params(own):
+            params.setdefault(name, str(value))
+    return params
+
+
+@given(LOGGED, VOCABULARIES, VOCABULARIES)
+def test_a_run_becomes_what_the_new_names_would_have_made_it(
+    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary
+) -> None:
+    """Each curve is under its new name and alone there, or a sentence says why it is not."""
+    run = logged(job, old)
+    found = make_renaming(run, {}, old, new)
+    written = applied(run, found)
+    for own in job:
+        before, after = old.metric(own), new.metric(own)
+        if before == after:
+            assert written[after] == run[before]
+        elif before in found.renamed:
+            assert found.renamed[before] == after
+            assert content(written[after]) == content(run[before])
+        else:
+            assert any(before in sentence.split() for sentence in found.conflicts)
+
+
+@given(LOGGED, VOCABULARIES, LENGTH)
+def test_the_same_names_change_nothing(
+    job: Mapping[str, Sequence[int]], names: Vocabulary, length: int | None
+) -> None:
+    """Nor does the epoch come to a run that has the names already."""
+    run, params = logged(job, names), logged_params(dict.fromkeys(job, 1), names)
+    found = make_renaming(run, params, names, names, total_steps=length, epochs=2)
+    assert found == Renaming(points=(), params={}, renamed={}, conflicts=())
+
+
+@given(LOGGED, VOCABULARIES, VOCABULARIES, LENGTH)
+def test_twice_is_once(
+    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary, length: int | None
+) -> None:
+    """A second time there is nothing to write, and the same is in the way."""
+    run, params = logged(job, old), logged_params(dict.fromkeys(job, 1), old)
+    first = make_renaming(run, params, old, new, total_steps=length, epochs=2)
+    second = make_renaming(
+        applied(run, first), {**params, **first.params}, old, new, total_steps=length, epochs=2
+    )
+    assert second == Renaming(points=(), params={}, renamed={}, conflicts=first.conflicts)
+
+
+@given(LOGGED, VOCABULARIES, VOCABULARIES, LENGTH, st.data())
+def test_an_interruption_at_any_point_does_no_harm(
+    job: Mapping[str, Sequence[int]],
+    old: Vocabulary,
+    new: Vocabulary,
+    length: int | None,
+    data: st.DataObject,
+) -> None:
+    """What is left is written the next time, and together it is the same."""
+    run = logged(job, old)
+    whole = make_renaming(run, {}, old, new, total_steps=length, epochs=2)
+    cut = data.draw(st.integers(0, len(whole.points)))
+    half = dataclasses.replace(whole, points=whole.points[:cut])
+    rest = make_renaming(applied(run, half), {}, old, new, total_steps=length, epochs=2)
+    assert half.points + rest.points == whole.points
+    assert rest.conflicts == whole.conflicts
+
+
+@given(LOGGED, VOCABULARIES, VOCABULARIES, LENGTH)
+def test_a_metric_has_one_row_a_step(
+    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary, length: int | None
+) -> None:
+    """No row is written beside another."""
+    run = logged(job, old)
+    found = make_renaming(run, {}, old, new, total_steps=length, epochs=2)
+    for points in applied(run, found).values():
+        steps = [point.step for point in points]
+        assert len(set(steps)) == len(steps)
+
+
+@given(LOGGED, VOCABULARIES, VOCABULARIES)
+def test_only_names_change(
+    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary
+) -> None:
+    """A copied point has the step, the value and the time of the old one."""
+    run = logged(job, old)
+    found = make_renaming(run, {}, old, new)
+    source = {after: before for before, after in found.renamed.items()}
+    for point in found.points:
+        assert dataclasses.replace(point, name=source[point.name]) in run[source[point.name]]
+
+
+@given(
+    st.dictionaries(st.sampled_from([*NAMES, *PARAMS]), st.integers(0, 2), max_size=5),
+    VOCABULARIES,
+    VOCABULARIES,
+)
+def test_params_become_what_the_new_names_would_have_made_them(
+    values: Mapping[str, int], old: Vocabulary, new: Vocabulary
+) -> None:
+    """Each value is under all its new names, or a sentence says why it is not."""
+    params = logged_params(values, old)
+    found = make_renaming({}, params, old, new)
+    assert found.params.keys().isdisjoint(params)
+    written = {**params, **found.params}
+    for own, value in values.items():
+        before = old.params(own)[0]
+        for after in new.params(own):
+            if written.get(after) != str(value):
+                assert params[before] != str(value) or any(
+                    before in sentence.split() for sentence in found.conflicts
+                )

@@ -1,0 +1,170 @@
+"""A run's tags: what is told, what is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.model import JobStatus, Snapshot
+from bridge.plan import tags as run_tags
+from bridge.plan.description import Lineage
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.tags import Belonging, job_tags, lineage_of, note_tags
+from bridge.providers.registry import TYPES
+from tests.support.told import START, told, told_job
+
+VOCABULARY = Vocabulary.of("huggingface", TYPES["openai"].meanings)
+NEW = Belonging(is_new=True, is_adopted=False)
+OURS = Belonging(is_new=False, is_adopted=False)
+ADOPTED = Belonging(is_new=False, is_adopted=True)
+NOTE = run_tags.NOTE
+
+
+def tagged(
+    snapshot: Snapshot, known: Mapping[str, str] | None = None, belonging: Belonging = NEW
+) -> dict[str, str]:
+    """The tags that a job's run is to get."""
+    return job_tags("work", snapshot, VOCABULARY, known or {}, belonging)
+
+
+def test_what_a_new_run_is_told() -> None:
+    """Everything that is known of the job, and who made the run."""
+    snapshot = told(
+        "ftjob-a", 0.9, 0.4, 0.6, trained_tokens=17, started_at=START + 1500, error="a: b"
+    )
+    found = tagged(snapshot)
+    text = found.pop(NOTE)
+    assert text.startswith("**Succeeded**")
+    assert "`eval_batch_loss`" in text  # as the run calls it
+    assert "valid_loss" not in text
+    assert len(found.pop(run_tags.NOTE_DIGEST)) == 16
+    assert found == {
+        "fine_tuning_provider": "work",
+        "fine_tuning_job_id": "ftjob-a",
+        "fine_tuning_status": "succeeded",
+        "base_model": "gpt-4.1-mini",
+        "fine_tuned_model": "ft:ftjob-a",
+        "fine_tuned_model_checkpoint": "ft:ftjob-a",
+        "fine_tuned_model_best_checkpoint": "ft:ftjob-a:2",
+        "trained_tokens": "17",
+        "fine_tuning_started_at": "2025-10-09T08:53:21+00:00",
+        "fine_tuning_error": "a: b",
+        "fine_tuning_metric_names": "huggingface",
+        "fine_tuning_bridge": "ftbridge",
+        "mlflow.user": "ftbridge",
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": "work ftjob-a",
+    }
+
+
+def test_what_is_unknown_has_no_tag() -> None:
+    """Not an empty one either: a search for a tag finds what it says."""
+    job = told_job(
+        "ftjob-a",
+        status=JobStatus.QUEUED,
+        provider_status="",
+        base_model=None,
+        fine_tuned_model="",
+        trained_tokens=None,
+        started_at=10**30,
+    )
+    found = {name for name in tagged(Snapshot(job=job), belonging=OURS) if "note" not in name}
+    assert found == {"fine_tuning_provider", "fine_tuning_job_id", "fine_tuning_metric_names"}
+
+
+def test_a_parent_is_told_at_creation_only() -> None:
+    """MLflow nests by it; a run that is there keeps its place."""
+    child = Belonging(is_new=True, is_adopted=False, parent_run_id="f" * 32)
+    assert tagged(told("a", 0.5), belonging=child)[run_tags.PARENT] == "f" * 32
+    later = Belonging(is_new=False, is_adopted=False, parent_run_id="f" * 32)
+    assert run_tags.PARENT not in tagged(told("a", 0.5), belonging=later)
+
+
+def test_an_adopted_run_keeps_its_origin() -> None:
+    """It is marked once; its user, source and note stay."""
+    own = {"mlflow.user": "ada", NOTE: "Mine.", "mlflow.source.name": "launch.py"}
+    found = tagged(told("a", 0.5), own, ADOPTED)
+    assert found[run_tags.BRIDGE] == run_tags.ADOPTED
+    assert own.keys().isdisjoint(found)
+    done = own | found | {run_tags.BRIDGE: run_tags.COMPLETED}
+    assert tagged(told("a", 0.5), done, ADOPTED) == {}
+
+
+LOOKS = st.tuples(
+    st.lists(st.floats(0.01, 5) | st.none(), max_size=4),
+    st.sampled_from(list(JobStatus)),
+    st.text(max_size=40),
+    st.none() | st.integers(START, START + 10**6),
+)
+
+
+@given(LOOKS, LOOKS, st.sampled_from([NEW, ADOPTED]))
+def test_a_second_look_changes_what_is_new_and_no_more(
+    first: tuple[list[float | None], JobStatus, str, int | None],
+    second: tuple[list[float | None], JobStatus, str, int | None],
+    belonging: Belonging,
+) -> None:
+    """After the same look nothing is left to write; a later one never takes the note for edited."""
+
+    def look(at: tuple[list[float | None], JobStatus, str, int | None]) -> Snapshot:
+        losses, status, error, started = at
+        return told(
+            "a", *losses, status=status, provider_status=status, error=error, started_at=started
+        )
+
+    known = tagged(look(first), {}, belonging)
+    again = OURS if belonging is NEW else ADOPTED
+    assert tagged(look(first), known, again) == {}
+    later = known | tagged(look(second), known, again)
+    assert tagged(look(second), later, again) == {}
+    assert later[NOTE].startswith(f"**{second[1].capitalize()}**")
+
+
+def test_a_note_remembers_when_training_began() -> None:
+    """Later looks no longer read so far back."""
+    known = tagged(told("a", 0.5, started_at=START + 10_000))
+    assert "queued for 10 s" in known[NOTE]
+    assert tagged(told("a", 0.5), known, OURS) == {}
+    unreadable = known | {run_tags.STARTED: "yesterday"}
+    assert "queued for" not in tagged(told("a", 0.5), unreadable, OURS)[NOTE]
+
+
+@pytest.mark.parametrize("text", ["Mine.", ""])
+def test_a_note_that_its_user_wrote_stays(text: str) -> None:
+    """Written before the bridge came, edited since, or emptied."""
+    ours = tagged(told("a", 0.5))
+    assert note_tags("new", {NOTE: text}) == {}
+    assert note_tags("new", ours | {NOTE: text}) == {}
+
+
+def test_a_note_that_its_user_removed_stays_away() -> None:
+    """The digest of the last one is still there."""
+    removed = {name: text for name, text in tagged(told("a", 0.5)).items() if name != NOTE}
+    assert note_tags("new", removed) == {}
+
+
+def test_a_note_of_the_bridge_is_replaced() -> None:
+    """By the next, and that by the one after it."""
+    known = note_tags("one", {})
+    known |= note_tags("two", known)
+    assert known[NOTE] == "two"
+    assert note_tags("three", known)[NOTE] == "three"
+
+
+def test_the_lineage_is_in_the_tags() -> None:
+    """A child points at one parent, a parent at all children; both are in the note."""
+    known = {run_tags.FROM_RUN: "a" * 32, run_tags.INTO_RUNS: f"{'b' * 32},{'c' * 32}"}
+    assert lineage_of(known) == Lineage("a" * 32, ("b" * 32, "c" * 32))
+    assert lineage_of({}) == Lineage()
+    text = tagged(told("a", 0.5), known, OURS)[NOTE]
+    assert all(f"#/runs/{each * 32}" in text for each in "abc")
+
+
+@given(st.text(max_size=6000), st.text(max_size=6000))
+def test_tags_are_bounded(text: str, model: str) -> None:
+    """MLflow would cut longer ones without a word, and then they would look edited."""
+    found = tagged(told("a", 0.5, error=text, provider_status=text, fine_tuned_model=model))
+    assert all(0 < len(value) <= 5000 for value in found.values())

@@ -1,0 +1,257 @@
+"""Recorded replies of the real providers, and the jobs that they become."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.http.client import connect
+from bridge.http.signed_urls import SignedFiles
+from bridge.model import Page, Snapshot
+from bridge.providers.base import Provider
+from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
+from tests.support.wires import WIRES
+
+Json = dict[str, Any]
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = sorted(path.parent for path in GOLDEN.glob("*/*/expected.json"))
+READS = [case for case in CASES if (case / "job.json").exists()]
+LISTS = [case for case in CASES if (case / "list.json").exists()]
+KEPT = [case for case in READS if "documents" in json.loads((case / "expected.json").read_text())]
+POLLS = [case for case in CASES if (case / "polls.json").exists()]
+
+PUBLIC_ADDRESS = "1.1.1.1"
+"""Of every host with signed URLs."""
+POLLED = "a-job-that-was-polled"
+NO_MORE = httpx.Response(200, json={"object": "list", "data": [], "has_more": False})
+"""The events beyond the pages that were recorded: the case ends there."""
+GONE = httpx.Response(
+    404, json={"error": {"message": "No such File object", "type": "", "code": ""}}
+)
+
+
+def named(case: Path) -> str:
+    """A case by its provider and folder."""
+    return f"{case.parent.name}/{case.name}"
+
+
+def load(path: Path) -> Json:
+    """A JSON file that holds an object."""
+    document: Json = json.loads(path.read_text())
+    return document
+
+
+def load_all(path: Path) -> list[Json]:
+    """A JSON file that holds a list of objects."""
+    documents: list[Json] = json.loads(path.read_text())
+    return documents
+
+
+def base_url_of(case: Path) -> str:
+    """The public service's, or an example where each of its users has an address of their own."""
+    url = TYPES[case.parent.name].base_url
+    return "https://provider.example/v1" if url.startswith("$") else url
+
+
+def provider(case: Path, transport: httpx.MockTransport) -> Provider:
+    """The provider class that the case is about, over recorded replies."""
+    kind = TYPES[case.parent.name]
+    files = SignedFiles(
+        Redactor(),
+        api=base_url_of(case),
+        transport=transport,
+        resolve=lambda _host, _port: [PUBLIC_ADDRESS],
+    )
+    http = connect(
+        base_url_of(case), headers={}, redactor=Redactor(), transport=transport, signed=files
+    )
+    return kind(http, curves=True)
+
+
+def read(source: Provider, job_id: str, *, keep: bool = False) -> Snapshot:
+    """A full look at one job, found by its id."""
+    return source.read(source.job(job_id), is_logged=nothing_logged, keep=keep)
+
+
+def job_id_of(case: Path) -> str:
+    """The bridge's id of the job that the case is about."""
+    return str(load(case / "expected.json")["job"]["id"])
+
+
+def as_kept(job: Json) -> Json:
+    """A reply as it is kept: what would open other files is masked."""
+    return {
+        name: "***" if name.endswith("SignedUrl") and value else value
+        for name, value in job.items()
+    }
+
+
+def replies(case: Path) -> dict[str, bytes]:
+    """The case's replies by address below the base URL; of a page with the cursor that names it."""
+    addresses = case / "addresses.json"
+    known = load(addresses) if addresses.exists() else openai_addresses(case)
+    return {address: (case / str(name)).read_bytes() for address, name in known.items()}
+
+
+def openai_addresses(case: Path) -> dict[str, str]:
+    """Where the replies belong that have an address of OpenAI's, and the names of their files."""
+    jobs = "/fine_tuning/jobs"
+    found = {jobs: "list.json"}
+    if (case / "job.json").exists():
+        job = load(case / "job.json")
+        path = f"{jobs}/{job['id']}"
+        found |= {path: "job.json"}
+        found |= {f"{path}/{part}": f"{part}.json" for part in ("checkpoints", "events")}
+        if (case / "events_2.json").exists():
+            cursor = load(case / "events.json")["data"][-1]["id"]
+            found[f"{path}/events?after={cursor}"] = "events_2.json"
+        for file in job.get("result_files", ()):
+            form = "b64" if (case / "result.b64").exists() else "csv"
+            found[f"/files/{file}/content"] = f"result.{form}"
+    return {address: name for address, name in found.items() if (case / name).exists()}
+
+
+def asked_for(request: httpx.Request, base_url: str, known: Iterable[str]) -> str:
+    """What a request asks for; of its query only what tells the known replies apart."""
+    told = {name for address in known for name in httpx.URL(address).params} | {"after"}
+    path = request.url.path.removeprefix(httpx.URL(base_url).path)
+    query = [f"{name}={value}" for name, value in request.url.params.items() if name in told]
+    return "?".join([path, *query])
+
+
+def serving(case: Path) -> httpx.MockTransport:
+    """A provider that answers with the case's replies and knows nothing else."""
+    known = replies(case)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        address = asked_for(request, base_url_of(case), known)
+        path = address.partition("?")[0]
+        body = known.get(address)
+        if body is None and path.endswith("/events"):
+            return NO_MORE
+        if body is None:
+            gone = path.startswith(("/files/", "/models", "/bucket/"))
+            assert gone, f"{request.url} was never recorded"
+            return GONE
+        kind = "application/octet-stream" if "/files/" in path else "application/json"
+        return httpx.Response(200, headers={"Content-Type": kind}, content=body)
+
+    return httpx.MockTransport(answer)
+
+
+def always(reply: Json) -> httpx.MockTransport:
+    """A provider with one answer to everything."""
+    return httpx.MockTransport(lambda _request: httpx.Response(200, json=reply))
+
+
+def plain(value: Snapshot | Page) -> Json:
+    """A value of the model as JSON would carry it, without what the provider said."""
+    document = asdict(value)
+    for job in document.get("jobs", [document.get("job")]):
+        del job["raw"]
+        del job["model_shutdown"]  # told elsewhere
+    document.pop("documents", None)
+    if not document.get("is_whole"):
+        document.pop("is_whole", None)
+    as_json: Json = json.loads(json.dumps(document))
+    return as_json
+
+
+def nothing_logged(_name: str, _step: int) -> bool:
+    """A tracking store that is empty."""
+    return False
+
+
+def compare(snapshot: Snapshot, expected: Json) -> None:
+    """The snapshot is the expected one; of a long curve only the expected sample is compared."""
+    found = plain(snapshot)
+    expected = {name: value for name, value in expected.items() if name != "documents"}
+    if "curve_sample" in expected:
+        curve = found.pop("curve")
+        assert len(curve) == expected["curve_length"]
+        assert [point for point in expected["curve_sample"] if point not in curve] == []
+        expected = {
+            name: value for name, value in expected.items() if not name.startswith("curve_")
+        }
+    assert found == expected
+
+
+@pytest.mark.parametrize("case", READS, ids=named)
+def test_a_recorded_job_is_read_as_its_expectation_says(case: Path) -> None:
+    """Every field of the job, every checkpoint and every point of its curve is as expected."""
+    job_id = job_id_of(case)
+    snapshot = read(provider(case, serving(case)), job_id)
+    compare(snapshot, load(case / "expected.json"))
+    assert snapshot.documents == {}
+
+
+@pytest.mark.parametrize("case", READS, ids=named)
+def test_a_recorded_job_is_read_alike_if_its_replies_are_kept(case: Path) -> None:
+    """Keeping them changes nothing else, and the job's own reply is among them."""
+    job_id = job_id_of(case)
+    snapshot = read(provider(case, serving(case)), job_id, keep=True)
+    compare(snapshot, load(case / "expected.json"))
+    assert json.loads(snapshot.documents["job.json"]) == as_kept(load(case / "job.json"))
+
+
+@pytest.mark.parametrize("case", KEPT, ids=named)
+def test_the_replies_about_a_recorded_job_are_kept_as_they_came(case: Path) -> None:
+    """Each document has the expected name, size and digest, and there is no other."""
+    job_id = job_id_of(case)
+    documents = read(provider(case, serving(case)), job_id, keep=True).documents
+    assert {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in documents.items()
+    } == load(case / "expected.json")["documents"]
+
+
+@pytest.mark.parametrize("case", LISTS, ids=named)
+def test_a_recorded_list_is_read_as_its_expectation_says(case: Path) -> None:
+    """A job in a list has all that its own reply says but for what only that reply holds."""
+    pages = [plain(page) for page in provider(case, serving(case)).pages()]
+    assert pages == [load(case / "expected.json")]
+
+
+@pytest.mark.parametrize("case", POLLS, ids=named)
+def test_successive_polls_show_the_job_grow(case: Path) -> None:
+    """Each recorded poll of one job is read as expected; checkpoints only ever come on top."""
+    steps: set[int] = set()
+    polls = load_all(case / "polls.json")
+    expected = load_all(case / "expected.json")
+    for poll, wanted in zip(polls, expected, strict=True):
+        snapshot = read(provider(case, always({"id": POLLED, **poll})), POLLED)
+        compare(snapshot, wanted)
+        assert steps <= {checkpoint.step for checkpoint in snapshot.checkpoints}
+        steps = {checkpoint.step for checkpoint in snapshot.checkpoints}
+    assert len(polls) == 8
+    assert steps == {12, 24, 36, 48, 60}
+
+
+@pytest.mark.parametrize("form", ["base64", "plain"])
+def test_the_form_of_a_result_file_makes_no_difference(form: str) -> None:
+    """A result file gives the same curve in base64 as in plain CSV, and exact events before it."""
+    case = GOLDEN / "openai" / f"succeeded_{form}_result_file"
+    other = GOLDEN / "openai" / "succeeded_with_validation"
+    job_id = load(case / "job.json")["id"]
+    with_file, without = (
+        read(provider(path, serving(path)), job_id).curve for path in (case, other)
+    )
+    assert with_file[: len(without)] == without
+    assert {point.step for point in with_file[len(without) :]} == set(range(1, 42))
+
+
+def test_every_folder_is_a_case() -> None:
+    """No recording lies about unused: every folder has an expectation and something to read."""
+    assert sorted(path for path in GOLDEN.glob("*/*") if path.is_dir()) == CASES
+    assert {case.parent.name for case in CASES} == set(WIRES)
+    assert sorted(READS + LISTS + POLLS) == CASES
+    assert {case.parent.name for case in KEPT} == set(WIRES)

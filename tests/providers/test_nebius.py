@@ -1,0 +1,121 @@
+"""Nebius Token Factory: where it differs from OpenAI, whose jobs it speaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from bridge import errors
+from bridge.model import Meaning
+from bridge.providers.registry import TYPES
+from bridge.simulator import Outcome, Simulator
+from tests.support.wire_openai_like import NebiusApi
+from tests.support.wire_server import over
+from tests.support.world import KEY, NOW, Clock, job
+
+DOCUMENTED = Path(__file__).parents[1] / "golden" / "nebius" / "documented"
+JOBS = (
+    job("ftjob-nebius-1", "nebius"),
+    job("ftjob-nebius-2", "nebius", outcome=Outcome.FAILED, ends_at_step=7),
+    job("ftjob-nebius-3", "nebius", method="dpo", validation=False),
+)
+
+
+def test_its_result_files_hold_weights_and_are_not_read() -> None:
+    """Neither a job's nor a checkpoint's."""
+    api = NebiusApi()
+    api.jobs = [api.row("a-job", status="succeeded", result_files=["file-weights"])]
+    api.checkpoints = [api.checkpoint(30, train_loss=0.5)]
+    provider = api.provider()
+    snapshot = provider.read(provider.job("a-job"), is_logged=lambda _name, _step: False, keep=True)
+    assert not api.asked("/content")
+    assert snapshot.skipped == ()
+    assert len(snapshot.checkpoints) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [(30, 30), (30.0, 30), (0, None), (-1, None), (None, None), ("30", None), (True, None)],
+)
+def test_the_job_tells_its_steps(told: object, expected: int | None) -> None:
+    """Before any event does, and a running job too."""
+    api = NebiusApi()
+    api.jobs = [api.row("a-job", total_steps=told)]
+    provider = api.provider()
+    job = provider.job("a-job")
+    assert job.total_steps == expected
+    snapshot = provider.read(job, is_logged=lambda _name, _step: False)
+    assert snapshot.job.total_steps == expected
+
+
+def test_what_events_tell_of_steps_comes_first() -> None:
+    """They are of the training itself."""
+    api = NebiusApi()
+    api.jobs = [api.row("a-job", total_steps=30)]
+    api.events = [api.event(1, train_loss=0.5)]
+    provider = api.provider()
+    snapshot = provider.read(provider.job("a-job"), is_logged=lambda _name, _step: False)
+    assert snapshot.job.total_steps == 1000
+
+
+def test_its_hyperparameters_are_params() -> None:
+    """With their meaning, where others have the same."""
+    api = NebiusApi()
+    api.jobs = [api.row("a-job")]
+    params = api.provider().job("a-job").params
+    assert (params["lora"], params["lora_r"], params["learning_rate"]) == (True, 8, 1e-5)
+    assert TYPES["nebius"].meanings["warmup_ratio"] is Meaning.WARMUP
+
+
+def test_its_errors_are_told() -> None:
+    """As FastAPI words them."""
+    body = {"detail": [{"type": "missing", "loc": ["query", "a"], "msg": "Field required"}]}
+    transport = httpx.MockTransport(lambda _request: httpx.Response(422, json=body))
+    with pytest.raises(errors.Refused, match="Field required"):
+        next(over(transport, "nebius").pages())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 25.0, 36.5, 44.9, 45.0, 1000.0])
+def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> None:
+    """It is the one that Nebius' documentation uses; the keys are those of its documents."""
+    clock.now = NOW + seconds
+    with (
+        Simulator(jobs=JOBS, clock=clock, api_key=KEY) as simulator,
+        openai.OpenAI(base_url=simulator.base_urls["nebius"], api_key=KEY, max_retries=0) as client,
+    ):
+        jobs = client.fine_tuning.jobs
+        listed = list(jobs.list(limit=2))
+        assert [each.id for each in listed] == [each.id for each in JOBS]
+        for each in listed:
+            assert jobs.retrieve(each.id) == each
+            assert each.to_dict().keys() == documented("job").keys()
+            found = list(jobs.checkpoints.list(each.id, limit=2))
+            assert bool(found) == (each.status == "succeeded")
+            for row in found:
+                assert row.to_dict().keys() == documented("checkpoints")["data"][0].keys()
+            told = [event.data for event in jobs.list_events(each.id, limit=7)]
+            steps = [row["step"] for row in told if isinstance(row, dict) and "step" in row]
+            trained = each.to_dict()["trained_steps"]
+            assert isinstance(trained, int)
+            assert steps == list(range(trained, 0, -1))
+
+
+def documented(name: str) -> Any:  # noqa: ANN401 - JSON
+    """A document made from the specification."""
+    return json.loads((DOCUMENTED / f"{name}.json").read_text())
+
+
+def test_the_simulator_s_errors_are_its_own() -> None:
+    """As FastAPI words them, for what is not there and for who has no key."""
+    with Simulator(jobs=JOBS, api_key=KEY) as simulator:
+        url = f"{simulator.base_urls['nebius']}/fine_tuning/jobs"
+        headers = {"Authorization": f"Bearer {KEY}"}
+        missing = httpx.get(f"{url}/ftjob-none", headers=headers)
+        refused = httpx.get(url, headers={"Authorization": "Bearer another"})
+    assert (missing.status_code, refused.status_code) == (404, 401)
+    assert all(isinstance(reply.json()["detail"], str) for reply in (missing, refused))

@@ -1,0 +1,361 @@
+"""OpenAI's cursors, checkpoints and curves."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from bridge import errors
+from bridge.model import Checkpoint
+from tests.support.contract import (
+    DONE,
+    JOB,
+    listed,
+    openai_with_steps,
+    points,
+    points_of,
+    read,
+    resumed,
+)
+from tests.support.wire_server import (
+    CREATED,
+    OpenAIApi,
+    over,
+    sent,
+)
+from tests.support.wires import WIRES
+
+
+def test_openai_ends_where_a_cursor_repeats() -> None:
+    """A cursor that leads back to an earlier page is an error, after at most one round."""
+    api = OpenAIApi()
+    pages = [[api.row("a"), api.row("b")], [api.row("c"), api.row("d")]]
+    asked: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params.get("after"))
+        assert len(asked) < 10, "the provider asks without end"
+        return sent({"data": pages[len(asked) % 2 - 1], "has_more": True})
+
+    with pytest.raises(errors.BadReply, match="do not end"):
+        listed(over(httpx.MockTransport(answer), "openai"))
+    assert asked == [None, "b", "d"]
+
+
+@pytest.mark.parametrize("last", [{"status": "running"}, None, {"id": None}, {"id": 7}])
+def test_openai_says_that_it_cannot_go_on_without_a_cursor(last: object) -> None:
+    """More is promised, but the last row has no id to go on from."""
+    reply = {"data": [{"id": "a"}, last], "has_more": True}
+    with pytest.raises(errors.BadReply, match="cursor"):
+        listed(over(httpx.MockTransport(lambda _request: sent(reply)), "openai"))
+
+
+@pytest.mark.parametrize("kind", ["openai", "fireworks", "mistral"])
+@pytest.mark.parametrize("status", [404, 410, 422])
+def test_a_later_page_that_is_refused_does_not_end_the_service(kind: str, status: int) -> None:
+    """The job at a cursor may be gone by now: that is this pass's trouble and no farewell."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(f"job-{n}") for n in range(250)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_later = {"after", "pageToken"} & request.url.params.keys()
+        is_later = is_later or request.url.params.get("page", "0") != "0"
+        gone = {"error": {"message": "This cursor is no longer available"}}
+        return httpx.Response(status, json=gone) if is_later else api(request)
+
+    with pytest.raises(errors.ProviderError) as caught:
+        listed(over(httpx.MockTransport(answer), kind))
+    assert not isinstance(caught.value, errors.ProviderDown)
+
+
+def test_openai_goes_on_where_has_more_is_missing() -> None:
+    """Without ``has_more`` the list ends with the first empty page."""
+    api = OpenAIApi()
+    api.jobs = [api.row(f"job-{n}") for n in range(150)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        reply = json.loads(api(request).content)
+        del reply["has_more"]
+        return sent(reply)
+
+    jobs = listed(over(httpx.MockTransport(answer), "openai"))
+    assert len({job.id for job in jobs}) == len(jobs) == 150
+
+
+def test_openai_cursors_may_hold_any_character() -> None:
+    """The id of a page's last job is sent back as it was."""
+    api = OpenAIApi()
+    ids = [f"job {n}/?&=+%#'🦙" for n in range(150)]
+    api.jobs = [api.row(job_id) for job_id in ids]
+    assert [job.id for job in listed(api.provider())] == ids
+
+
+def test_openai_checkpoints_are_read_to_the_last_page() -> None:
+    """A job with more checkpoints than a page holds has all of them."""
+    api = openai_with_steps(0)
+    api.checkpoints = [api.checkpoint(n, train_loss=0.5) for n in range(250, 0, -1)]
+    assert [c.step for c in read(api.provider()).checkpoints] == list(range(1, 251))
+
+
+def test_openai_checkpoint_has_its_model_and_time() -> None:
+    """The name to run a checkpoint with comes from the provider, and so does its time."""
+    api = openai_with_steps(0)
+    api.checkpoints = [api.checkpoint(7, train_loss=0.5)]
+    assert read(api.provider()).checkpoints == (
+        Checkpoint(
+            step=7,
+            created_at=(CREATED + 100) * 1000,
+            metrics={"train_loss": 0.5},
+            id="ftckpt_7",
+            model="ft:model:ckpt-step-7",
+        ),
+    )
+
+
+def test_openai_running_job_has_all_its_events() -> None:
+    """While a job trains its curve is its events, however many pages they fill."""
+    api = openai_with_steps(350)
+    assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
+    assert not api.asked("/content")
+
+
+def test_openai_reads_no_further_than_to_what_is_logged() -> None:
+    """The page of events that holds a logged point is the last one."""
+    api = openai_with_steps(350)
+    provider = api.provider()
+    snapshot = provider.read(provider.job(JOB), is_logged=lambda _name, step: step <= 340)
+    assert len(api.asked("/events")) == 1
+    assert set(points(snapshot.curve)) >= set(range(341, 351))
+
+
+def test_openai_finished_job_has_its_newest_events_and_its_result_file() -> None:
+    """The newest page is exact; the steps before it come from the file, in one request."""
+    api = openai_with_steps(350, **DONE)
+    curve = points(read(api.provider()).curve)
+    assert len(api.asked("/events")) == len(api.asked("/content")) == 1
+    exact = {n: float(n) for n in range(259, 351)}
+    assert curve == {n: n + 0.5 for n in range(1, 259)} | exact
+
+
+def test_openai_job_with_validation_is_read_from_its_events() -> None:
+    """The result file has nothing of the whole validation set: the events have, and exactly."""
+    api = openai_with_steps(350, **DONE | {"validation_file": "file-v"})
+    assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
+    assert not api.asked("/content")
+
+
+@pytest.mark.parametrize("rows", [[], [1, 19], [1, 2, 3, 5], range(1, 120)])
+def test_openai_result_file_with_holes_does_not_take_the_events_place(
+    rows: Sequence[int],
+) -> None:
+    """A file that lacks steps is no reason to leave them out."""
+    api = openai_with_steps(350, **DONE)
+    api.result = "\n".join(["step,train_loss", *(f"{n},0.5" for n in rows)]).encode()
+    assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
+
+
+def test_openai_result_file_fills_in_for_events_that_are_gone() -> None:
+    """Where events no longer reach back to the first step, the file has the rest."""
+    api = openai_with_steps(20, **DONE | {"validation_file": "file-v"})
+    assert isinstance(api.events, list)
+    api.events = api.events[:13]  # eight messages, then the steps 20 to 16
+    curve = points(read(api.provider()).curve)
+    assert curve == {n: n + 0.5 for n in range(1, 16)} | {n: float(n) for n in range(16, 21)}
+
+
+def test_openai_short_job_needs_no_result_file() -> None:
+    """Where one page of events reaches back to the first step the file has nothing to add."""
+    api = openai_with_steps(50, **DONE)
+    assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 51)}
+    assert not api.asked("/content")
+    assert len(api.asked("/events")) == 1
+
+
+def test_openai_finished_job_without_result_file_has_all_its_events() -> None:
+    """A job that was cancelled has no file: its events are read to the first one."""
+    api = openai_with_steps(350, status="cancelled", result_files=[])
+    assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        b"",
+        b"<html>not found</html>",
+        b"PK\x03\x04\xff\xfe",
+        base64.b64encode(b"%PDF-1.7"),
+        "step,loss".encode("utf-16"),
+        b'{"error": {"message": "expired"}}',
+        b"step,train_loss\r1,0.5\r2,0.25\r",
+        b"step,train_loss\n1," + b"9" * 200_000,
+        base64.b64encode(b'step,x\n"' + b"a" * 200_000),
+    ],
+    ids=lambda body: repr(body)[:24],
+)
+def test_openai_falls_back_on_events_where_the_result_file_is_useless(body: bytes | None) -> None:
+    """A file that is gone or garbage costs requests, not points, and is named once."""
+    api = openai_with_steps(350, **DONE)
+    api.result = body
+    snapshot = read(api.provider())
+    assert points(snapshot.curve) == {n: float(n) for n in range(1, 351)}
+    assert len(snapshot.skipped) == 1
+    assert "file-r" in snapshot.skipped[0]
+
+
+def test_openai_asks_once_for_a_result_file_that_is_gone() -> None:
+    """Each further page of events does not ask for the file again."""
+    api = openai_with_steps(900, **DONE)
+    api.result = None
+    assert len(points(read(api.provider()).curve)) == 900
+    assert len(api.asked("/content")) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_openai_job_is_complete_without_access_to_its_result_file(status: int) -> None:
+    """A key that may read fine-tuning but no files, and a file that expired, cost no points."""
+    api = openai_with_steps(350, **DONE)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json={}) if "/files/" in request.url.path else api(request)
+
+    snapshot = read(over(httpx.MockTransport(answer), "openai"))
+    assert points(snapshot.curve) == {n: float(n) for n in range(1, 351)}
+
+
+def test_openai_result_file_may_be_labelled_as_json() -> None:
+    """Some servers label every reply as JSON; the file is known by its content."""
+    api = openai_with_steps(350, **DONE)
+    api.result_type = "application/json"
+    assert len(points(read(api.provider()).curve)) == 350
+
+
+def test_openai_result_file_id_is_one_segment_of_the_path() -> None:
+    """The id of a file is a provider's text as well."""
+    api = openai_with_steps(350, **DONE | {"result_files": ["../../admin"]})
+    read(api.provider())
+    (request,) = api.asked("/content")
+    assert request.url.raw_path == b"/v1/files/..%2F..%2Fadmin/content"
+
+
+def test_openai_without_curves_reads_checkpoints_alone() -> None:
+    """Neither events nor the result file are asked for."""
+    api = openai_with_steps(350, **DONE)
+    api.checkpoints = [api.checkpoint(350, train_loss=0.5)]
+    snapshot = read(api.provider(curves=False))
+    assert snapshot.curve == ()
+    assert len(snapshot.checkpoints) == 1
+    assert not api.asked("/events")
+    assert not api.asked("/content")
+
+
+@pytest.mark.parametrize("cut", [1, 100, 257, 258, 259, 260, 300, 349, 350])
+def test_openai_finished_job_is_resumed_to_the_same_points(cut: int) -> None:
+    """Also where the rest comes from the result file."""
+    api = openai_with_steps(350, **DONE)
+    full = points_of(read(api.provider()))
+    assert resumed(api.provider(), full[:cut]) == full
+
+
+@pytest.mark.parametrize("cut", [1, 300, 520, 600, 650, 690])
+def test_openai_columns_of_the_result_file_alone_survive_an_interruption(cut: int) -> None:
+    """A metric that only the file has is resumed to the same points as well."""
+    api = openai_with_steps(350, **DONE)
+    lines = [f"{n},{n}.5,{n}.25" for n in range(1, 351)]
+    api.result = "\n".join(["step,train_loss,entropy_loss_sum", *lines]).encode()
+    full = points_of(read(api.provider()))
+    assert resumed(api.provider(), full[:cut]) == full
+
+
+def test_openai_step_may_be_a_whole_float() -> None:
+    """An event's step may be written as 3.0."""
+    api = OpenAIApi(events=[])
+    api.jobs = [api.row(JOB)]
+    api.events = [api.event(3.0, train_loss=0.5)]
+    (point,) = read(api.provider()).curve
+    assert (point.name, point.step, point.value) == ("train_loss", 3, 0.5)
+    assert isinstance(point.step, int)
+
+
+@pytest.mark.parametrize("step", [2**63, -(2**63) - 1, 1e300])
+def test_openai_event_at_a_step_that_no_store_can_hold_is_left_out(step: object) -> None:
+    """It is reported, and the job's other events are kept."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB)]
+    api.events = [api.event(step, train_loss=0.5), api.event(2, train_loss=0.25)]
+    snapshot = read(api.provider())
+    assert points(snapshot.curve) == {2: 0.25}
+    assert snapshot.skipped
+
+
+@pytest.mark.parametrize("step", ["7", "last", 1.5, True, []])
+def test_openai_metrics_at_a_step_that_is_none_are_reported(step: object) -> None:
+    """An event with metrics that cannot be placed is not dropped without a word."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB)]
+    api.events = [api.event(step, train_loss=0.5), api.event(2, train_loss=0.25)]
+    snapshot = read(api.provider())
+    assert points(snapshot.curve)[2] == 0.25
+    assert snapshot.skipped or points(snapshot.curve) == {2: 0.25, 7: 0.5}
+
+
+@pytest.mark.parametrize("step", [2**63, 10**30, "1e300"])
+def test_openai_result_row_at_a_step_that_no_store_can_hold_is_left_out(step: object) -> None:
+    """The file's other rows are kept."""
+    api = openai_with_steps(350, **DONE)
+    rows = [f"{n},0.5" for n in range(1, 300)]
+    api.result = "\n".join(["step,train_loss", *rows, f"{step},0.25"]).encode()
+    curve = points(read(api.provider()).curve)
+    assert curve[1] == 0.5
+    assert max(curve) == 350
+
+
+def test_openai_messages_are_no_points() -> None:
+    """Events without metrics, in all their forms, are passed over without a word."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB)]
+    api.events = [
+        api.message(0),
+        api.message(1),
+        api.message(2) | {"type": None},
+        {"object": "fine_tuning.job.event"},
+        api.event(5, train_loss=0.5) | {"type": "message"},
+        api.event(4, train_loss=0.5),
+    ]
+    snapshot = read(api.provider())
+    assert points(snapshot.curve) == {4: 0.5}
+    assert snapshot.skipped == ()
+
+
+def test_openai_nested_numbers_of_an_event_are_flattened() -> None:
+    """Reinforcement fine-tuning nests its scores; text and lists of text are no metrics."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB)]
+    api.events = [
+        api.event(
+            4,
+            train_mean_reward=0.5,
+            scores={"graders": [{"name": "g", "train_reward_mean": 0.25}], "ok": True},
+            errors=["none"],
+        )
+    ]
+    curve = read(api.provider()).curve
+    assert {(point.name, point.value) for point in curve} == {
+        ("train_mean_reward", 0.5),
+        ("scores.graders.0.train_reward_mean", 0.25),
+    }
+
+
+def test_openai_numbers_of_an_event_that_are_not_finite_are_reported() -> None:
+    """The event's other numbers are kept."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB)]
+    api.events = [api.event(4, train_loss=math.nan, accuracy=0.5)]
+    snapshot = read(api.provider())
+    assert [(point.name, point.value) for point in snapshot.curve] == [("accuracy", 0.5)]
+    assert snapshot.skipped == ("event at step 4: train_loss is not a finite number",)

@@ -1,0 +1,412 @@
+"""What every provider promises, whatever its wire format: see ``tests.support.wires``."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from importlib.metadata import entry_points
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge import errors
+from bridge.http.client import connect
+from bridge.model import JobStatus, Meaning, Snapshot
+from bridge.providers.registry import ENTRY_POINTS, TYPES
+from bridge.redaction import Redactor
+from tests.support.contract import (
+    DOCUMENTS,
+    JOB,
+    KINDS,
+    addresses,
+    by_id,
+    every_kind,
+    json_values,
+    lines_of,
+    listed,
+    measured,
+    nested,
+    only,
+    points_of,
+    read,
+    resumed,
+)
+from tests.support.wire_server import (
+    OpenAIApi,
+    over,
+    sent,
+)
+from tests.support.wires import WIRES
+
+
+def test_every_provider_has_a_wire_format_here() -> None:
+    """No provider goes without the tests of this file, not even one that a package brings."""
+    brought = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
+    assert set(WIRES) == set(TYPES) | brought
+
+
+# Pages
+
+
+@every_kind
+@pytest.mark.parametrize("number", [0, 1, 99, 100, 101, 250])
+def test_pages_go_to_the_last_one(kind: str, number: int) -> None:
+    """Every job is listed once, in the provider's order, however many pages they fill."""
+    api = WIRES[kind]()
+    ids = [f"job-{n}" for n in range(number)]
+    api.jobs = [api.row(job_id) for job_id in ids]
+    assert [job.id for job in listed(api.provider())] == api.ids(ids)
+
+
+@every_kind
+def test_pages_are_asked_for_as_they_are_wanted(kind: str) -> None:
+    """Who stops after the first page causes one request."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(f"job-{n}") for n in range(250)]
+    page = next(iter(api.provider().pages()))
+    assert len(page.jobs) == (api.page_size or 250)
+    assert len(api.requests) == api.requests_a_page
+
+
+@every_kind
+def test_jobs_that_appear_between_pages_push_none_out(kind: str) -> None:
+    """A job that is created while pages are read shifts others; all that were there are listed."""
+    api = WIRES[kind]()
+    ids = [f"job-{n}" for n in range(250)]
+    api.jobs = [api.row(job_id) for job_id in ids]
+    api.between = lambda: api.jobs.insert(0, api.row(f"new-{len(api.jobs)}"))
+    found = [job.id for job in listed(api.provider())]
+    ids = api.ids(ids)
+    assert set(ids) <= set(found)
+    old = list(dict.fromkeys(job_id for job_id in found if job_id in ids))
+    assert old == ids, "the order is the provider's"
+
+
+@every_kind
+@pytest.mark.parametrize("reply", [{}, {"object": "list"}, {"data": 7}, {"detail": "no"}, []])
+def test_a_reply_without_a_list_is_a_bad_reply(kind: str, reply: object) -> None:
+    """Some other service's JSON is not mistaken for an account without jobs."""
+    provider = over(httpx.MockTransport(lambda _request: sent(reply)), kind)
+    if reply == {} and WIRES[kind].omits_empty_lists:
+        assert listed(provider) == []
+        return
+    with pytest.raises(errors.BadReply):
+        listed(provider)
+
+
+@every_kind
+def test_a_list_that_is_null_is_empty(kind: str) -> None:
+    """A null for a list means no jobs."""
+    transport = httpx.MockTransport(lambda _request: sent(WIRES[kind].null_list))
+    assert listed(over(transport, kind)) == []
+
+
+@every_kind
+def test_a_server_that_repeats_its_page_for_ever_is_left(kind: str) -> None:
+    """A server that ignores which page is asked for does not hold the bridge for ever."""
+    api = WIRES[kind]()
+    rows: list[object] = [api.row(f"job-{n}") for n in range(100)]
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        assert len(asked) < 20, "the provider asks without end"
+        return sent(api.list_of(rows, has_more=True))
+
+    provider = over(httpx.MockTransport(answer), kind)
+    if api.page_size is None:
+        assert len(listed(provider)) == 100
+        assert len(asked) == 1
+    else:
+        with pytest.raises(errors.BadReply):
+            listed(provider)
+
+
+@every_kind
+def test_a_server_that_repeats_its_page_and_does_not_count_is_left(kind: str) -> None:
+    """The same, where the server says neither how many jobs there are nor whether more follow."""
+    api = WIRES[kind]()
+    rows: list[object] = [api.row(f"job-{n}") for n in range(100)]
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        assert len(asked) < 20, "the provider asks without end"
+        return sent(api.list_of(rows, has_more=None))
+
+    try:
+        found = {job.id for job in listed(over(httpx.MockTransport(answer), kind))}
+    except errors.BadReply:
+        return
+    assert len(found) == 100 * api.requests_a_page
+
+
+# The life of a job
+
+
+@every_kind
+def test_every_word_for_a_status_is_known(kind: str) -> None:
+    """Each word of the table becomes its status, in the list and in the job's own reply."""
+    api = WIRES[kind]()
+    for word, status in TYPES[kind].statuses.items():
+        api.jobs = [api.row(JOB, **{api.status_key: word})]
+        for job in (only(api), read(api.provider()).job):
+            assert (job.status, job.provider_status) == (status, word)
+
+
+@every_kind
+@pytest.mark.parametrize("word", ["", "melting", "  ", "Running!", "完了", "x" * 5000, None])
+def test_an_unknown_word_counts_as_still_running(kind: str, word: str | None) -> None:
+    """A status that nobody knows yet is kept as a word, is not final, and is looked into."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB, **{api.status_key: word})]
+    api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
+    job = only(api)
+    assert job.status is JobStatus.UNKNOWN
+    assert job.provider_status == (word or "")
+    assert not job.status.is_final
+    assert len(measured(api, read(api.provider(), job=job))) == 1
+
+
+@every_kind
+def test_every_word_of_the_specification_is_known(kind: str) -> None:
+    """None of them is left to count as running by accident."""
+    api = WIRES[kind]
+    assert api.words <= TYPES[kind].statuses.keys()
+    assert {api.running, api.succeeded} <= api.words
+
+
+@every_kind
+def test_final_words_are_final(kind: str) -> None:
+    """Success, failure and cancellation each have a word, and end the job."""
+    ends = {status for status in TYPES[kind].statuses.values() if status.is_final}
+    assert ends == {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+def test_a_paused_job_is_not_over() -> None:
+    """OpenAI's ``paused`` is no member of its own enumeration; the job may resume."""
+    api = OpenAIApi()
+    api.jobs = [{"object": "fine_tuning.job", "id": JOB, "status": "paused"}]
+    api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
+    snapshot = read(api.provider())
+    assert snapshot.job.status is JobStatus.PAUSED
+    assert not snapshot.job.status.is_final
+    assert len(snapshot.checkpoints) == 1
+
+
+@every_kind
+def test_a_listed_job_that_waits_costs_no_request(kind: str) -> None:
+    """Before a job has started there is nothing to read beyond the list."""
+    api = WIRES[kind]()
+    waiting = next(w for w, s in TYPES[kind].statuses.items() if s is JobStatus.QUEUED)
+    api.jobs = [api.row(JOB, **{api.status_key: waiting})]
+    provider = api.provider()
+    (job,) = listed(provider)
+    before = len(api.requests)
+    assert read(provider, job=job) == Snapshot(job=job, skipped=job.skipped)
+    assert len(api.requests) == before
+
+
+# Failures
+
+
+@every_kind
+def test_a_job_that_is_gone_is_not_found(kind: str) -> None:
+    """404 for one job says that this job is gone, and nothing of the others."""
+    with pytest.raises(errors.NotFound):
+        read(WIRES[kind]().provider())
+
+
+@every_kind
+def test_a_service_that_has_ended_is_withdrawn(kind: str) -> None:
+    """410 for the list ends the pass with a sentence that says what becomes of the runs."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(410, json={}))
+    with pytest.raises(errors.Withdrawn, match="MLflow"):
+        listed(over(transport, kind))
+
+
+@every_kind
+@given(replies=st.lists(json_values, min_size=1, max_size=4))
+def test_no_json_whatever_makes_a_provider_fail_without_a_name(
+    kind: str, replies: list[object]
+) -> None:
+    """Any reply becomes values of the model or an error that has a sentence."""
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        assert len(asked) < 50, "the provider asks without end"
+        return sent(replies[min(len(asked), len(replies)) - 1])
+
+    provider = over(httpx.MockTransport(answer), kind)
+    try:
+        jobs = listed(provider)
+    except errors.ProviderError:
+        jobs = []
+    for job, keep in itertools.product((None, *jobs), (False, True)):
+        asked.clear()
+        try:
+            snapshot = read(provider, job.id if job else JOB, job, keep=keep)
+        except errors.ProviderError:
+            continue
+        assert set(snapshot.documents) <= DOCUMENTS
+        assert bool(snapshot.documents) == keep
+        for name, document in snapshot.documents.items():
+            assert name.endswith(".csv") or lines_of(document) or name == "result-file"
+        assert snapshot.job.epochs is None or math.isfinite(snapshot.job.epochs)
+        assert snapshot.job.total_steps is None or 0 < snapshot.job.total_steps < 2**63
+        assert len(snapshot.job.metadata) <= 16
+        assert all(math.isfinite(v) for c in snapshot.checkpoints for v in c.metrics.values())
+        assert all(math.isfinite(point.value) for point in snapshot.curve)
+        assert all(-(2**63) <= point.step < 2**63 for point in snapshot.curve)
+
+
+@every_kind
+@pytest.mark.parametrize("depth", [100, 400, 900])
+def test_deeply_nested_values_stop_no_other_job(kind: str, depth: int) -> None:
+    """However deep one job's values go, the job beside it is listed."""
+    api = WIRES[kind]()
+    deep = nested(depth)
+    odd = {api.status_key: 5, "news": deep, "hyperparameters": deep}
+    api.jobs = [api.row("deep", **odd), api.row("good")]
+    assert [job.id for job in listed(api.provider())][-1] == f"{api.id_prefix}good"
+
+
+@every_kind
+def test_json_that_is_nested_beyond_reason_is_a_bad_reply(kind: str) -> None:
+    """A hundred thousand brackets are an error with a name."""
+    reply = httpx.Response(200, headers={"Content-Type": "application/json"}, content=b"[" * 10**5)
+    with pytest.raises(errors.BadReply):
+        listed(over(httpx.MockTransport(lambda _request: reply), kind))
+
+
+# What a request brings is not asked for twice
+
+
+@every_kind
+def test_a_job_by_its_id_costs_one_request(kind: str) -> None:
+    """It is the job that the list has, and whatever its own reply says beyond."""
+    api = WIRES[kind]()
+    api.jobs = [api.row("another"), api.row(JOB)]
+    api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
+    provider = api.provider()
+    job = by_id(provider)
+    assert len(api.requests) == 1
+    assert job == listed(provider)[1]
+
+
+@every_kind
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("found", ["listed", "by its id"])
+def test_no_request_is_made_twice(kind: str, found: str, *, keep: bool) -> None:
+    """Whoever has a job reads it without asking for any of it again."""
+    api = WIRES[kind]()
+    api.fill(150)
+    provider = api.provider()
+    job = only(api) if found == "listed" else by_id(provider)
+    snapshot = read(provider, job=job, keep=keep)
+    assert measured(api, snapshot)
+    assert len(set(addresses(api))) == len(api.requests)
+
+
+@every_kind
+def test_a_job_is_read_anew_each_time(kind: str) -> None:
+    """What was read once does not stand in for what has come since."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB)]
+    provider = api.provider()
+    for number in (1, 2, 3):
+        api.checkpoints = [api.checkpoint(n, train_loss=0.5) for n in range(1, number + 1)]
+        assert len(measured(api, read(provider))) == number
+        assert len(measured(api, read(provider, job=only(api)))) == number
+
+
+@every_kind
+def test_a_job_has_the_reply_that_it_was_made_of(kind: str) -> None:
+    """As it came: with what nobody knows, and with what could not be read."""
+    api = WIRES[kind]()
+    row = api.row(JOB, **{api.status_key: 7}, news={"a": [1, None]})
+    api.jobs = [row]
+    job = only(api)
+    assert job.raw == row
+    assert job.skipped
+    assert row.items() <= by_id(api.provider()).raw.items()
+
+
+# What else is known of a job
+
+
+@every_kind
+def test_every_meaning_is_of_a_name_that_the_provider_uses(kind: str) -> None:
+    """No two names of a provider mean the same; epochs are known everywhere."""
+    meanings = TYPES[kind].meanings
+    assert len(set(meanings.values())) == len(meanings)
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB)]
+    about_params = {Meaning.EPOCHS, Meaning.STEPS, Meaning.BATCH_SIZE, Meaning.WARMUP}
+    params = {name for name, meaning in meanings.items() if meaning in about_params}
+    assert Meaning.EPOCHS in meanings.values()
+    row = api.row(JOB)
+    chosen = row.get(api.params_key, row)
+    assert isinstance(chosen, dict)
+    assert params <= chosen.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen", "expected"),
+    [
+        ("openai", {"n_epochs": 3}, 3.0),
+        ("openai", {"n_epochs": 2.5}, 2.5),
+        ("openai", {"n_epochs": "auto"}, None),
+        ("openai", {"n_epochs": -1}, None),
+        ("openai", {"n_epochs": "3"}, None),
+        ("openai", {"n_epochs": 10**400}, None),
+        ("openai", {"epochs": 3}, None),
+        ("openai", None, None),
+        ("mistral", {"epochs": 0.0431941570306258}, 0.0431941570306258),
+        ("mistral", {"epochs": None}, None),
+        ("mistral", {"n_epochs": 3}, None),
+        ("mistral", {"epochs": math.nan}, None),
+    ],
+)
+def test_epochs_are_known_once_they_are_resolved(
+    kind: str, chosen: object, expected: float | None
+) -> None:
+    """As a number, or not at all."""
+    api = WIRES[kind]()
+    api.jobs = [{"id": JOB, "hyperparameters": chosen}]
+    assert only(api).epochs == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_where_the_public_service_shows_it(kind: str) -> None:
+    """Some have an address for each job; a server of one's own, and Mistral, have none."""
+    api = WIRES[kind]()
+    api.jobs = [api.row("job/1")]
+    assert only(api).page is None
+    if TYPES[kind].base_url.startswith("$"):
+        return  # Each of its users has an address of their own.
+    http = connect(
+        TYPES[kind].base_url,
+        headers={},
+        redactor=Redactor(),
+        transport=httpx.MockTransport(api),
+    )
+    (job,) = listed(TYPES[kind](http, curves=True))
+    assert job.page == (api.public_page and api.public_page.format("job%2F1"))
+
+
+# What is logged is not read again
+
+
+@every_kind
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 180, 181, 400, 599, 600, 601])
+def test_an_interrupted_read_is_resumed_to_the_same_points(kind: str, cut: int) -> None:
+    """What was written before a kill and what is read after it are together what one read gives."""
+    api = WIRES[kind]()
+    api.fill(300)
+    full = points_of(read(api.provider()))
+    assert len(full) >= 300
+    assert resumed(api.provider(), full[:cut]) == full

@@ -1,0 +1,729 @@
+"""Together AI's own ways; what it shares with the others is in ``test_provider_contract``."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge import errors
+from bridge.model import Checkpoint, CurvePoint, IsLogged, Job, JobStatus, Snapshot
+from bridge.providers.base import Provider
+from bridge.providers.registry import TYPES
+from tests.support.wire_server import CREATED, Row, over, sent
+from tests.support.wire_together import TogetherApi, iso
+
+JOB = "ft-1"
+
+
+def train(step: object, loss: object, **more: object) -> Row:
+    """A row of a training step."""
+    at = CREATED + step if isinstance(step, int) else CREATED
+    return {
+        "timestamp": at * 10**9 + 123_456,
+        "train/global_step": step,
+        "train/epoch": 0.1,
+        "train/loss": loss,
+        **more,
+    }
+
+
+def evaluation(step: int, loss: object) -> Row:
+    """A row of an evaluation, half a minute after its training step."""
+    at = (CREATED + step + 30) * 10**9
+    return {"timestamp": at, "train/global_step": step, "eval/loss": loss}
+
+
+def event(kind: str, at: float, **more: object) -> Row:
+    """Something that happened so many seconds after the creation."""
+    return {
+        "object": "fine-tune-event",
+        "created_at": iso(CREATED + at),
+        "level": "info",
+        "message": f"about {kind}",
+        "type": kind,
+        "step": 0,
+        "total_steps": 0,
+        **more,
+    }
+
+
+def api_of(status: str = "running", **fields: object) -> TogetherApi:
+    """An API with one job."""
+    api = TogetherApi()
+    api.jobs = [api.row(JOB, status=status, **fields)]
+    return api
+
+
+def nothing(_name: str, _step: int) -> bool:
+    """Nothing is logged."""
+    return False
+
+
+def up_to(step: int) -> IsLogged:
+    """All that has been measured until a step is logged."""
+    return lambda _name, at: at <= step
+
+
+def look(source: TogetherApi | Provider, is_logged: IsLogged = nothing, **how: bool) -> Snapshot:
+    """A look at the one job, as it is listed."""
+    provider = source.provider() if isinstance(source, TogetherApi) else source
+    (page,) = provider.pages()
+    (job,) = page.jobs
+    return provider.read(job, is_logged=is_logged, **how)
+
+
+def listed(api: TogetherApi) -> list[Job]:
+    """All jobs."""
+    return [job for page in api.provider().pages() for job in page.jobs]
+
+
+def asked_from(api: TogetherApi) -> list[str | None]:
+    """From which step on metrics were asked for, in the order of the requests."""
+    return [request.url.params.get("global_step_from") for request in api.asked("/metrics")]
+
+
+def test_every_word_for_a_status_means_what_it_says() -> None:
+    """The specification's words, and one more that the official client knows."""
+    words = {
+        "queued": ("pending", "queued"),
+        "running": ("running", "compressing", "uploading", "cancel_requested"),
+        "succeeded": ("completed",),
+        "failed": ("error", "user_error"),
+        "cancelled": ("cancelled",),
+    }
+    told = {word: status for status, known in words.items() for word in known}
+    assert TYPES["together"].statuses == told
+
+
+# Lists and details
+
+
+def test_the_newest_job_comes_first() -> None:
+    """In whatever order they are listed; one that tells no time is before all others."""
+    api = TogetherApi()
+    times = {"old": iso(1), "new": iso(3), "middle": iso(2), "unknown": None}
+    api.jobs = [api.row(job_id, created_at=time) for job_id, time in times.items()]
+    assert [job.id for job in listed(api)] == ["unknown", "new", "middle", "old"]
+
+
+def test_a_job_has_what_its_row_and_its_own_reply_say() -> None:
+    """The row alone has the suffix, the reply alone the warm-up; it is asked for once."""
+    row: Row = {"id": JOB, "status": "running", "suffix": "mine", "warmup_ratio": None}
+    reply: Row = {"id": JOB, "status": "running", "suffix": None, "warmup_ratio": 0.1}
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path.removeprefix("/v1/fine-tunes"))
+        replies: dict[str, object] = {"": {"data": [row]}, f"/{JOB}": reply}
+        return sent(replies.get(asked[-1], {"data": [], "metrics": []}))
+
+    job = look(over(httpx.MockTransport(answer), "together")).job
+    assert job.suffix == "mine"
+    assert job.params == {"warmup_ratio": 0.1}
+    assert asked.count(f"/{JOB}") == 1
+
+
+def test_a_row_that_lacks_nothing_is_not_asked_for_again() -> None:
+    """Some servers list jobs with all of their keys."""
+    api = api_of(eval_steps=4)
+    assert look(api).job.params["eval_steps"] == 4
+    assert not api.asked(f"/{JOB}")
+
+
+def test_a_job_keeps_the_status_that_it_was_listed_with() -> None:
+    """One that ends between two requests is final in the next look: what is kept depends on it."""
+    api = api_of()
+    provider = api.provider()
+    (page,) = provider.pages()
+    api.jobs = [api.row(JOB, status="completed", model="other")]
+    (job,) = page.jobs
+    snapshot = provider.read(job, is_logged=nothing)
+    assert snapshot.job.status is JobStatus.RUNNING
+    assert snapshot.job.base_model == job.base_model
+    assert look(provider).job.status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ("2023-05-17T17:35:45.123Z", 1_684_344_945_123),
+        ("2023-05-17T17:35:45.123456789Z", 1_684_344_945_123),
+        ("2023-05-17T19:35:45+02:00", 1_684_344_945_000),
+        ("2023-05-17T17:35:45", 1_684_344_945_000),
+        ("0001-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_times_are_text(times: str | None, expected: int | None) -> None:
+    """With and without an offset; the year 1 is never."""
+    (job,) = listed(api_of("completed", created_at=times, updated_at=times))
+    assert (job.created_at, job.finished_at, job.skipped) == (expected, expected, ())
+
+
+# What is known of a job
+
+
+def test_params_have_their_innermost_names() -> None:
+    """Method, kind of training and schedule are named by themselves; what is unset is left out."""
+    (job,) = listed(api_of())
+    assert job.params == {
+        "n_epochs": 3,
+        "batch_size": 8,
+        "learning_rate": 1e-5,
+        "warmup_ratio": 0.05,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "n_evals": 3,
+        "n_checkpoints": 3,
+        "max_seq_length": 8192,
+        "packing": True,
+        "random_seed": 42,
+        "training_method": "sft",
+        "training_type": "Lora",
+        "lora_r": 64,
+        "lora_alpha": 128,
+        "lr_scheduler_type": "cosine",
+        "min_lr_ratio": 0.1,
+        "num_cycles": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"batch_size": "max", "train_on_inputs": "auto", "from_hf_model": ""}, {}),
+        (
+            {"batch_size": 16, "train_on_inputs": False},
+            {"batch_size": 16, "train_on_inputs": False},
+        ),
+        ({"batch_size": [16], "learning_rate": {"a": 1}, "n_evals": None}, {}),
+        (
+            {"training_method": {"method": "dpo", "dpo_beta": 0.1, "x": {"y": 1}}},
+            {"training_method": "dpo", "dpo_beta": 0.1},
+        ),
+        ({"training_type": {"type": "Full"}}, {"training_type": "Full"}),
+        ({"lr_scheduler": {"lr_scheduler_type": "linear"}}, {"lr_scheduler_type": "linear"}),
+        ({"lr_scheduler": {"lr_scheduler_args": [1]}}, {}),
+    ],
+)
+def test_params_are_values_that_are_resolved(fields: Row, expected: Row) -> None:
+    """What the provider chooses is none until it has; what has parts is none either."""
+    api = TogetherApi()
+    api.jobs = [{"id": JOB, **fields}]
+    (job,) = listed(api)
+    assert (job.params, job.skipped) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(3, 3.0), (3.0, 3.0), (None, None), (10**400, None), (2.5, None)]
+)
+def test_epochs_are_a_number(epochs: object, expected: float | None) -> None:
+    """Or they are not known."""
+    assert listed(api_of(n_epochs=epochs))[0].epochs == expected
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [
+        (1_500_000_000, "1.50 USD"),
+        (1_234_567_890_123, "1234.57 USD"),
+        (4_200_000, "0.00 USD"),
+        (0, None),
+        (-1, None),
+        (10**19, None),
+        (10**400, None),
+        (math.nan, None),
+        (None, None),
+    ],
+)
+def test_a_price_is_in_billionths_of_a_dollar(price: object, expected: str | None) -> None:
+    """As the official client converts it; before the data is counted it is zero."""
+    assert listed(api_of(total_price=price))[0].cost == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "made", "tokens"),
+    [
+        ("running", None, None),
+        ("uploading", None, None),
+        ("completed", "acme/m:1", 1000),
+        ("error", None, 1000),
+        ("cancelled", None, 1000),
+    ],
+)
+def test_what_a_job_makes_is_there_once_it_has_succeeded(
+    status: str, made: str | None, tokens: int | None
+) -> None:
+    """Its model has a name from the beginning, and its count of tokens grows."""
+    (job,) = listed(api_of(status, model_output_name="acme/m:1"))
+    assert (job.fine_tuned_model, job.trained_tokens) == (made, tokens)
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("ft-parent", "acme/made-by-parent"),
+        ("ft-parent:24", "acme/made-by-parent"),
+        ("acme/made-by-parent", "acme/made-by-parent"),
+        ("acme/made-by-parent:24", "acme/made-by-parent"),
+        ("acme/base:suffix:ft-9", "acme/base:suffix:ft-9"),
+        ("ft-unknown", "meta/base"),
+        ("", "meta/base"),
+        (None, "meta/base"),
+    ],
+)
+def test_a_job_that_goes_on_has_the_other_ones_model_as_its_base(
+    origin: str | None, expected: str
+) -> None:
+    """Named by the job or by its model; then what the other one began with is a param."""
+    api = TogetherApi()
+    parent = api.row("ft-parent", model_output_name="acme/made-by-parent")
+    api.jobs = [api.row(JOB, model="meta/base", from_checkpoint=origin), parent]
+    for job in (listed(api)[0], api.provider().job(JOB)):
+        assert job.base_model == expected
+        assert job.params.get("model") == ("meta/base" if expected != "meta/base" else None)
+        assert job.params.get("from_checkpoint") == (origin or None)
+
+
+def test_other_jobs_are_listed_only_to_find_where_one_goes_on_from() -> None:
+    """A job by its id costs one request, unless another one's id is to be looked up."""
+    for origin, requests in (("", 1), ("acme/model", 1), ("ft-other", 2)):
+        api = api_of(from_checkpoint=origin)
+        api.provider().job(JOB)
+        assert len(api.requests) == requests
+
+
+# Events
+
+
+def test_events_tell_what_the_job_does_not() -> None:
+    """When training began first, when it ended, how long it is, and why it failed."""
+    api = api_of("error")
+    api.events = [
+        event("job_error", 500, message="Out of memory", level="error"),
+        event("refund", 900),
+        event("training_start", 30),
+        event("job_error", 40, message="Node lost"),
+        event("job_restarted", 50),
+        event("training_start", 60, total_steps=12),
+        event("epoch_complete", 70, total_steps=24),
+    ]
+    job = look(api).job
+    assert job.started_at == (CREATED + 30) * 1000
+    assert job.finished_at == (CREATED + 500) * 1000
+    assert job.total_steps == 24
+    assert job.error == "Out of memory"
+
+
+@pytest.mark.parametrize("kind", ["job_complete", "job_error", "job_stopped"])
+def test_the_last_change_stands_in_for_an_end_that_no_event_tells(kind: str) -> None:
+    """A job that goes on has no end, whatever happened to it."""
+    for status, expected in (("cancelled", CREATED + 60), ("running", None)):
+        job = look(api_of(status)).job
+        assert job.finished_at == (expected and expected * 1000)
+        api = api_of(status)
+        api.events = [event(kind, 55)]
+        assert look(api).job.finished_at == (expected and (CREATED + 55) * 1000)
+
+
+@pytest.mark.parametrize("status", ["completed", "running", "cancelled"])
+def test_an_error_that_was_overcome_is_none(status: str) -> None:
+    """Jobs are restarted."""
+    api = api_of(status)
+    api.events = [event("job_error", 40, message="Node lost")]
+    assert look(api).job.error is None
+
+
+def test_events_that_cannot_be_read_are_named() -> None:
+    """Whatever else they are; times and counts that are none are passed over."""
+    api = api_of("error")
+    odd = {"created_at": "soon", "total_steps": 2**70, "message": 5, "type": None}
+    api.events = [7, event("training_start", 30) | odd, event("job_error", 40, message=None)]
+    snapshot = look(api)
+    assert [sentence for sentence in snapshot.skipped if "event" in sentence]
+    assert snapshot.job.error is None
+    assert snapshot.job.total_steps is None
+
+
+@pytest.mark.parametrize(("status", "expected"), [("completed", 12), ("error", None)])
+def test_the_last_step_of_a_success_is_its_length(status: str, expected: int | None) -> None:
+    """Where no event tells."""
+    api = api_of(status)
+    api.metrics = [train(n, 0.5) for n in range(1, 13)]
+    assert look(api).job.total_steps == expected
+
+
+# Metrics and checkpoints
+
+
+def test_training_and_evaluation_of_a_step_belong_together() -> None:
+    """They are rows of their own; both have the time of the first, and axes are no metrics."""
+    api = api_of()
+    api.metrics = [
+        train(1, 2.0, **{"train/learning_rate": 1e-5, "eval/some_step": 7, "epoch": 1}),
+        train(2, 1.5, **{"train/tokens": 512}),
+        evaluation(2, 1.75),
+    ]
+    first, second = (CREATED + 1) * 1000, (CREATED + 2) * 1000
+    assert look(api).curve == (
+        CurvePoint("train/loss", 1, 2.0, first),
+        CurvePoint("train/learning_rate", 1, 1e-5, first),
+        CurvePoint("train/loss", 2, 1.5, second),
+        CurvePoint("train/tokens", 2, 512.0, second),
+        CurvePoint("eval/loss", 2, 1.75, second),
+    )
+
+
+def test_a_checkpoint_has_the_metrics_of_its_step() -> None:
+    """They are measured before it is saved, and are not in the curve again."""
+    api = api_of()
+    api.checkpoints = [api.checkpoint(2) | {"object_id": "ml_1"}, api.checkpoint(4)]
+    api.metrics = [*(train(n, 0.5) for n in (1, 2, 3)), evaluation(2, 0.75)]
+    snapshot = look(api)
+    assert snapshot.checkpoints == (
+        Checkpoint(
+            step=2,
+            created_at=(CREATED + 2) * 1000,
+            metrics={"train/loss": 0.5, "eval/loss": 0.75},
+            id="ml_1",
+        ),
+        Checkpoint(step=4, created_at=(CREATED + 100) * 1000, metrics={}),
+    )
+    assert [point.step for point in snapshot.curve] == [1, 3]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_adapter_is_no_checkpoint_of_its_own(order: int) -> None:
+    """A step has a row for the model and one for the adapter: the model's counts."""
+    api = api_of()
+    rows = [
+        api.checkpoint(2) | {"checkpoint": part, "object_id": f"ml_{part}"}
+        for part in ("model", "adapter")
+    ]
+    api.checkpoints = rows[::order]
+    assert [checkpoint.id for checkpoint in look(api).checkpoints] == ["ml_model"]
+
+
+@pytest.mark.parametrize(
+    ("status", "label", "step", "expected"),
+    [
+        ("completed", "Final checkpoint (step 8)", 8, {8: "acme/m"}),
+        ("completed", "FINAL", 8, {8: "acme/m"}),
+        ("completed", "Intermediate checkpoint", 8, {8: None}),
+        ("completed", None, 8, {8: None}),
+        ("completed", "Final Merged", 0, {}),
+        ("completed", "Intermediate", 0, {0: None}),
+        ("cancelled", "Final checkpoint", 8, {8: None}),
+        ("running", "Final checkpoint", 8, {8: None}),
+    ],
+)
+def test_only_the_result_can_be_called(
+    status: str, label: str | None, step: int, expected: dict[int, str | None]
+) -> None:
+    """Other checkpoints have names in a registry alone. Old servers give the result step 0."""
+    api = api_of(status, model_output_name="acme/m")
+    api.checkpoints = [api.checkpoint(step) | {"checkpoint_type": label}]
+    assert {each.step: each.model for each in look(api).checkpoints} == expected
+
+
+def test_numbers_that_are_not_finite_are_named() -> None:
+    """Diverged jobs have bare NaNs; the row's other values are kept."""
+    api = api_of()
+    api.metrics = [train(3, math.nan, **{"train/grad_norm": math.inf, "train/x": 1.0})]
+    snapshot = look(api)
+    assert [(point.name, point.value) for point in snapshot.curve] == [("train/x", 1.0)]
+    assert snapshot.skipped == (
+        "step 3: train/loss is not a finite number",
+        "step 3: train/grad_norm is not a finite number",
+    )
+
+
+@pytest.mark.parametrize("step", [None, 1.5, "last", [], 2**63, math.nan])
+def test_a_row_without_a_step_is_named(step: object) -> None:
+    """The others are read."""
+    api = api_of()
+    api.metrics = [train(step, 0.5), train(2, 0.25), 7, None]
+    snapshot = look(api)
+    assert [(point.step, point.value) for point in snapshot.curve] == [(2, 0.25)]
+    assert len(snapshot.skipped) == 3
+    assert all("row of metrics" in sentence for sentence in snapshot.skipped)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        (1_779_196_193_564_587_000, 1_779_196_193_564),
+        (1_779_196_193_564_000_000, 1_779_196_193_564),
+        (0, None),
+        (-1, None),
+        (2**63, None),
+        (10**400, None),
+        (None, None),
+        ("noon", None),
+        (math.nan, None),
+    ],
+)
+def test_rows_count_nanoseconds(timestamp: object, expected: int | None) -> None:
+    """To the millisecond; the value is kept if its time is none."""
+    api = api_of()
+    api.metrics = [train(1, 0.5) | {"timestamp": timestamp}]
+    (point,) = look(api).curve
+    assert (point.value, point.created_at) == (0.5, expected)
+
+
+@pytest.mark.parametrize("metrics", [None, []])
+def test_a_job_may_have_no_metrics_yet(metrics: object) -> None:
+    """The list is optional."""
+    api = api_of()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_metrics = request.url.path.endswith("/metrics")
+        return sent({} if metrics is None else {"metrics": metrics}) if is_metrics else api(request)
+
+    snapshot = look(over(httpx.MockTransport(answer), "together"))
+    assert (snapshot.curve, snapshot.skipped) == ((), ())
+
+
+@pytest.mark.parametrize("reply", [{"data": []}, {"error": "later"}, {"metrics": "none"}, []])
+def test_a_reply_without_metrics_is_not_taken_for_none(reply: object) -> None:
+    """A finished job would be recorded without its curve for good."""
+    api = api_of("completed")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return sent(reply) if request.url.path.endswith("/metrics") else api(request)
+
+    with pytest.raises(errors.BadReply):
+        look(over(httpx.MockTransport(answer), "together"))
+
+
+# Lists that a job has not
+
+
+PARTS = ("events", "checkpoints", "metrics")
+
+
+def without(api: TogetherApi, parts: Iterable[str], status: int = 404) -> Provider:
+    """A server that has no such lists of any job."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_missing = request.url.path.endswith(tuple(f"/{part}" for part in parts))
+        return httpx.Response(status, json={"error": "none"}) if is_missing else api(request)
+
+    return over(httpx.MockTransport(answer), "together")
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 501])
+@pytest.mark.parametrize("parts", [*((part,) for part in PARTS), PARTS])
+def test_an_old_job_is_recorded_with_what_there_is(parts: tuple[str, ...], status: int) -> None:
+    """A list that is gone costs its points, not the job; each is named."""
+    api = api_of("completed")
+    api.checkpoints = [api.checkpoint(2, **{"train/loss": 0.5})]
+    api.metrics = [train(1, 0.75)]
+    api.events = [event("training_start", 30)]
+    snapshot = look(without(api, parts, status), keep=True)
+    assert [sentence.split()[4] for sentence in snapshot.skipped] == list(parts)
+    assert bool(snapshot.checkpoints) == ("checkpoints" not in parts)
+    assert bool(snapshot.curve) == ("metrics" not in parts)
+    assert bool(snapshot.job.started_at) == ("events" not in parts)
+    assert {f"{part}.jsonl" for part in PARTS if part not in parts} < set(snapshot.documents)
+
+
+def test_a_list_that_a_job_has_not_yet_is_not_missed() -> None:
+    """While a job trains it is asked for at each look."""
+    api = api_of()
+    assert look(without(api, PARTS)).skipped == ()
+    assert look(api).skipped == ()
+
+
+def test_a_job_that_is_gone_since_it_was_listed_is_not_found() -> None:
+    """It is not recorded as one that had no lists."""
+    api = api_of("completed", eval_steps=0)
+    provider = api.provider()
+    (page,) = provider.pages()
+    api.jobs = []
+    missing = without(api, PARTS)
+    with pytest.raises(errors.NotFound):
+        missing.read(page.jobs[0], is_logged=nothing)
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
+def test_a_list_that_is_refused_fails_the_job(status: int) -> None:
+    """It may be had later, or with another key."""
+    with pytest.raises(errors.ProviderError):
+        look(without(api_of("completed"), ["metrics"], status))
+
+
+# What is logged is not asked for again
+
+
+def test_metrics_are_asked_for_from_the_last_step_that_is_logged() -> None:
+    """That one again: its evaluation may not have been there yet."""
+    api = api_of()
+    api.metrics = [train(n, 0.5) for n in range(1, 41)]
+    provider = api.provider()
+    assert len(look(provider).curve) == 40
+    api.metrics += [evaluation(40, 0.25), train(41, 0.5)]
+    snapshot = look(provider, up_to(40))
+    assert asked_from(api) == [None, "40"]
+    assert [(point.name, point.step) for point in snapshot.curve] == [
+        ("train/loss", 40),
+        ("eval/loss", 40),
+        ("train/loss", 41),
+    ]
+
+
+def test_rows_may_be_far_apart() -> None:
+    """A job that measures every 500th step is followed as well."""
+    api = api_of()
+    steps = range(500, 5001, 500)
+    api.metrics = [train(n, 0.5) for n in steps]
+    look(api, lambda _name, step: step in steps[:-1])
+    assert asked_from(api) == ["4500"]
+
+
+def test_a_tracking_store_that_claims_everything_ends_the_search() -> None:
+    """The bridge does not count for ever."""
+    api = api_of()
+    look(api, lambda _name, _step: True)
+    assert asked_from(api) == ["999999"]
+
+
+def test_every_look_shows_all_checkpoints_with_their_metrics() -> None:
+    """Also those that a look before has read; what is not known is asked for once."""
+    api = api_of()
+    api.metrics = [train(n, n / 64) for n in range(1, 41)]
+    api.checkpoints = [api.checkpoint(10), api.checkpoint(20)]
+    provider = api.provider()
+    full = look(provider)
+    assert look(provider, up_to(40)).checkpoints == full.checkpoints
+    # One more, saved after its metrics were read; and a new process.
+    api.checkpoints.append(api.checkpoint(30))
+    assert [c.metrics for c in look(provider, up_to(40)).checkpoints] == [
+        {"train/loss": step / 64} for step in (10, 20, 30)
+    ]
+    assert look(api, up_to(40)).checkpoints == look(api).checkpoints
+    assert asked_from(api) == [None, "40", "30", "10", None]
+
+
+def test_a_checkpoint_gets_an_evaluation_that_was_late() -> None:
+    """What is remembered of it does not stand before what is told anew."""
+    api = api_of()
+    api.metrics = [train(40, 0.5)]
+    api.checkpoints = [api.checkpoint(40)]
+    provider = api.provider()
+    look(provider)
+    api.metrics.append(evaluation(40, 0.25))
+    (checkpoint,) = look(provider, up_to(40)).checkpoints
+    assert checkpoint.metrics == {"train/loss": 0.5, "eval/loss": 0.25}
+
+
+def test_without_curves_metrics_are_asked_for_at_checkpoints_alone() -> None:
+    """Once for each; and the last look reads them all."""
+    api = api_of()
+    api.metrics = [train(n, n / 64) for n in range(1, 41)]
+    provider = api.provider(curves=False)
+    assert look(provider).checkpoints == ()
+    api.checkpoints = [api.checkpoint(10), api.checkpoint(20)]
+    for _ in range(3):
+        snapshot = look(provider)
+        assert [len(c.metrics) for c in snapshot.checkpoints] == [1, 1]
+        assert snapshot.curve == ()
+    assert asked_from(api) == ["10"]
+    api.jobs = [api.row(JOB, status="completed")]
+    assert look(provider).curve == ()
+    assert asked_from(api) == ["10", None]
+
+
+@pytest.mark.parametrize("status", ["completed", "error", "cancelled"])
+def test_the_last_look_reads_everything(status: str) -> None:
+    """An evaluation that was late, and steps that were logged without curves, are made up for."""
+    api = api_of()
+    api.metrics = [train(n, 0.5) for n in range(1, 41)]
+    api.checkpoints = [api.checkpoint(10)]
+    provider = api.provider()
+    look(provider)
+    api.metrics.append(evaluation(10, 0.25))
+    api.jobs = [api.row(JOB, status=status)]
+    snapshot = look(provider, up_to(40))
+    assert asked_from(api) == [None, None]
+    assert snapshot == replace(look(api), job=snapshot.job)
+    assert snapshot.checkpoints[0].metrics == {"train/loss": 0.5, "eval/loss": 0.25}
+
+
+def test_whatever_is_kept_is_whole() -> None:
+    """All rows of metrics, also if most of them are logged."""
+    api = api_of("completed")
+    api.metrics = [train(n, 0.5) for n in range(1, 41)]
+    documents = look(api, up_to(40), keep=True).documents
+    assert documents["metrics.jsonl"].count(b"\n") == 40
+    assert asked_from(api) == [None]
+
+
+Logged = dict[tuple[int, str], tuple[float, int | None]]
+
+
+def logged_by(snapshot: Snapshot) -> Logged:
+    """All points of a look, checkpoints first."""
+    found: Logged = {}
+    for checkpoint in snapshot.checkpoints:
+        for name, value in checkpoint.metrics.items():
+            found[checkpoint.step, name] = (value, checkpoint.created_at)
+    for point in snapshot.curve:
+        found.setdefault((point.step, point.name), (point.value, point.created_at))
+    return found
+
+
+@given(
+    every=st.sampled_from([1, 3, 7]),
+    saves=st.lists(st.integers(1, 60), max_size=6, unique=True),
+    looks=st.lists(st.integers(0, 60), max_size=6).map(sorted),
+    restarts=st.sets(st.integers(0, 6)),
+    late=st.integers(0, 8),
+)
+def test_many_looks_find_what_one_does(
+    every: int, saves: list[int], looks: list[int], restarts: set[int], late: int
+) -> None:
+    """However a job is followed, with restarts and late checkpoints, all ends up the same."""
+    api = api_of()
+    rows = [
+        row
+        for step in range(every, 61, every)
+        for row in (train(step, step / 64), evaluation(step, step / 32))
+    ]
+    have: Logged = {}
+    provider = api.provider()
+    for number, now in enumerate([*looks, 99]):
+        if number in restarts:
+            provider = api.provider()
+        api.metrics = [row for row in rows if row["train/global_step"] <= now]  # type: ignore[operator] # it is a number
+        if number % 2 and api.metrics and now < 99:
+            api.metrics.pop()  # an evaluation that is not there yet
+        api.checkpoints = [api.checkpoint(step) for step in saves if step + late <= now]
+        if now == 99:
+            api.jobs = [api.row(JOB, status="completed")]
+        is_logged = lambda name, step: (step, name) in have  # noqa: B023, E731 - asked at once
+        snapshot = look(provider, is_logged)
+        have = logged_by(snapshot) | have
+        known = {step: name for step, name in have if step in saves and name == "train/loss"}
+        shown = {each.step for each in snapshot.checkpoints if "train/loss" in each.metrics}
+        assert shown == known.keys() & {each.step for each in snapshot.checkpoints}
+    assert have == logged_by(look(api))
+
+
+def test_jobs_are_read_side_by_side() -> None:
+    """What is remembered of one is not the other's."""
+    api = TogetherApi()
+    api.jobs = [api.row("a"), api.row("b")]
+    api.checkpoints = [api.checkpoint(1, **{"train/loss": 0.5})]
+    provider = api.provider()
+    (page,) = provider.pages()
+    for job, _ in itertools.product(page.jobs, range(2)):
+        assert provider.read(job, is_logged=nothing).checkpoints[0].metrics == {"train/loss": 0.5}

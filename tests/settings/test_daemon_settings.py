@@ -1,0 +1,121 @@
+"""What is configured of the daemon's own address, and of those that it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import ConfigError
+from bridge.settings.daemon import Address
+from bridge.settings.load import load
+from bridge.settings.model import Settings
+
+PROVIDERS = "providers: [{name: openai, api_key: sk-that-must-not-show}]\n"
+HOOK = "https://hooks.example/services/T000/B000/very-secret-token"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the configuration is."""
+    return tmp_path / "bridge.yaml"
+
+
+def loaded(path: Path, text: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a file with this text."""
+    path.write_text(text + PROVIDERS, encoding="utf-8")
+    return load(path, environ or {})
+
+
+def problem(path: Path, text: str) -> str:
+    """What is wrong with it."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(path, text)
+    (found,) = caught.value.problems
+    return found
+
+
+def test_by_default_nobody_is_listened_to_or_called(path: Path) -> None:
+    """Nor where the keys are written without a value."""
+    for text in ("", "listen:\nheartbeat: null\nnotify:\n"):
+        settings = loaded(path, text)
+        assert (settings.listen, settings.heartbeat, settings.notify) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("127.0.0.1:9187", Address("127.0.0.1", 9187)),
+        ("localhost:0", Address("localhost", 0)),
+        ("0.0.0.0:80", Address("0.0.0.0", 80)),  # noqa: S104 - where a user wants it
+        ('"[::1]:9187"', Address("::1", 9187)),
+    ],
+)
+def test_where_to_listen_is_host_and_port(path: Path, written: str, address: Address) -> None:
+    """Also in IPv6."""
+    assert loaded(path, f"listen: {written}\n").listen == address
+
+
+@pytest.mark.parametrize(
+    "written", ["9187", "127.0.0.1", ":9187", "localhost:70000", "http://a:1", '"::1:9187"', "[1]"]
+)
+def test_another_form_is_refused(path: Path, written: str) -> None:
+    """With the form that is wanted."""
+    found = problem(path, f"listen: {written}\n")
+    assert found == 'listen: must be HOST:PORT, such as 127.0.0.1:9187 or "[::1]:9187"'
+
+
+def test_whom_to_call(path: Path) -> None:
+    """`on` is a name, though YAML takes it for a truth."""
+    environ = {"HOOK": HOOK}
+    text = "heartbeat: ${HOOK}\nnotify: {webhook: '${HOOK}', on: [failed, outage]}\n"
+    settings = loaded(path, text, environ)
+    assert settings.heartbeat
+    assert settings.notify
+    assert settings.heartbeat.url.get_secret_value() == HOOK
+    assert settings.notify.webhook.get_secret_value() == HOOK
+    assert settings.notify.on == ("failed", "outage")
+    assert loaded(path, f"notify: {{webhook: '{HOOK}'}}\n").notify == settings.notify.model_copy(
+        update={"on": ("failed",)}
+    )
+
+
+@pytest.mark.parametrize("url", ["hooks.example", "ftp://a.example/x", "https://", "https://a b/"])
+def test_what_is_no_address_is_refused_and_not_shown(path: Path, url: str) -> None:
+    """It may be a secret."""
+    for text in (f"heartbeat: '{url}'\n", f"notify: {{webhook: '{url}'}}\n"):
+        found = problem(path, text)
+        assert found.endswith(": must be an address that begins with https:// or http://")
+
+
+def test_http_is_for_this_machine(path: Path) -> None:
+    """Unless its user says that nobody is on the way."""
+    assert loaded(path, "heartbeat: http://localhost:8000/ping\n").heartbeat
+    assert "allow_http: true" in problem(path, "heartbeat: http://a.example/ping\n")
+    assert "allow_http: true" in problem(path, "notify: {webhook: http://a.example/x}\n")
+    assert loaded(path, "heartbeat: {url: http://a.example/ping, allow_http: true}\n").heartbeat
+    assert loaded(path, "notify: {webhook: http://a.example/x, allow_http: true}\n").notify
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("notify: {webhook: 'https://a.example', off: [failed]}\n", "notify.off"),
+        ("notify: {webhook: 'https://a.example', on: [fialed]}\n", "notify.on[0]"),
+        ("notify: {on: [failed]}\n", "notify.webhook"),
+        ("heartbeat: [1]\n", "heartbeat"),
+    ],
+)
+def test_mistakes_are_told_with_their_place(path: Path, text: str, key: str) -> None:
+    """As everywhere."""
+    assert problem(path, text).startswith(f"{key}: ")
+
+
+def test_called_addresses_are_secrets(path: Path) -> None:
+    """In whole and in the parts that could be used; words in them are none."""
+    settings = loaded(path, f"heartbeat: {HOOK}\nnotify: {{webhook: 'https://b.example/health'}}\n")
+    secrets = set(settings.secrets({}))
+    assert {HOOK, "/services/T000/B000/very-secret-token", "very-secret-token"} <= secrets
+    assert "health" not in secrets
+    assert "secret" not in repr(settings)

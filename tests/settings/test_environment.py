@@ -1,0 +1,259 @@
+"""Providers and values from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from bridge.errors import ConfigError
+from bridge.settings.load import load
+from tests.support.configuration import KEY, ONE_PROVIDER, OPENAI, key_of, loaded, problems
+
+
+def test_providers_are_found_by_their_keys() -> None:
+    """With no file each key in the environment is a provider under its usual name and address."""
+    found = load(None, OPENAI | {"MISTRAL_API_KEY": "key-of-mistral"})
+    assert [(p.name, p.type, p.base_url, key_of(p)) for p in found.providers] == [
+        ("openai", "openai", "https://api.openai.com/v1", KEY),
+        ("mistral", "mistral", "https://api.mistral.ai/v1", "key-of-mistral"),
+    ]
+
+
+def test_openais_own_variables_are_followed() -> None:
+    """The address, organisation and project that OpenAI's SDK would use are used."""
+    (provider,) = load(
+        None,
+        OPENAI
+        | {
+            "OPENAI_BASE_URL": "https://gateway.internal/v1",
+            "OPENAI_ORG_ID": "org-1",
+            "OPENAI_PROJECT_ID": "proj_1",
+        },
+    ).providers
+    assert provider.base_url == "https://gateway.internal/v1"
+    headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
+    assert headers == {"OpenAI-Organization": "org-1", "OpenAI-Project": "proj_1"}
+
+
+def test_an_empty_key_is_no_provider() -> None:
+    """A variable that is set to nothing is as good as unset."""
+    found = load(None, {"OPENAI_API_KEY": "", "MISTRAL_API_KEY": "key-of-mistral"})
+    assert [provider.name for provider in found.providers] == ["mistral"]
+
+
+def test_no_provider_at_all_is_a_problem_with_ways_out() -> None:
+    """Without a file and without keys, both ways to name a provider are said."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, {})
+    (problem,) = caught.value.problems
+    assert problem.startswith("providers: ")
+    for way in ("OPENAI_API_KEY", "MISTRAL_API_KEY", "ftbridge init"):
+        assert way in problem
+
+
+def test_a_key_may_stay_in_the_environment() -> None:
+    """A provider in the file takes its key from the variable that its SDK uses."""
+    (provider,) = loaded("providers: [{name: team, type: openai}]", OPENAI).providers
+    assert key_of(provider) == KEY
+
+
+def test_a_missing_key_is_named_with_its_variable() -> None:
+    """A provider without key says which variable to export."""
+    found = problems("providers: [{name: mistral}, {name: team, type: openai}]")
+    assert "MISTRAL_API_KEY" in found["providers[0].api_key"]
+    assert "OPENAI_API_KEY" in found["providers[1].api_key"]
+
+
+AZURE = {
+    "AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com/",
+    "AZURE_OPENAI_API_KEY": KEY,
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "base_url", "version", "auth"),
+    [
+        ({}, "https://res.openai.azure.com/openai/v1", None, "key"),
+        (
+            {"OPENAI_API_VERSION": "2024-10-21"},
+            "https://res.openai.azure.com/openai",
+            "2024-10-21",
+            "key",
+        ),
+        ({"AZURE_OPENAI_AD_TOKEN": KEY}, "https://res.openai.azure.com/openai/v1", None, "token"),
+        (
+            {"AZURE_OPENAI_AD_TOKEN": KEY, "AZURE_OPENAI_API_KEY": ""},
+            "https://res.openai.azure.com/openai/v1",
+            None,
+            "token",
+        ),
+    ],
+)
+def test_azure_is_found_as_its_sdk_finds_it(
+    environ: Mapping[str, str], base_url: str, version: str | None, auth: str
+) -> None:
+    """A version selects the older form of address, and a token comes before a key."""
+    (provider,) = load(None, {**AZURE, **environ}).providers
+    assert (provider.name, provider.type) == ("azure", "azure")
+    assert (provider.base_url, provider.api_version, provider.auth) == (base_url, version, auth)
+    assert key_of(provider) == KEY
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ({"AZURE_OPENAI_API_KEY": KEY}, []),
+        ({"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com"}, []),
+        ({"FIREWORKS_API_KEY": KEY}, []),
+        ({"FIREWORKS_API_KEY": KEY, "FIREWORKS_ACCOUNT_ID": "acme"}, ["fireworks"]),
+        ({"NEBIUS_API_KEY": KEY}, ["nebius"]),
+        ({"TOGETHER_API_KEY": KEY}, ["together"]),
+    ],
+)
+def test_a_key_without_its_address_is_for_something_else(
+    environ: Mapping[str, str], found: list[str]
+) -> None:
+    """Who only calls models has such a key: it does not break what is configured."""
+    names = [provider.name for provider in load(None, {**OPENAI, **environ}).providers]
+    assert names == ["openai", *found]
+
+
+def test_an_account_is_part_of_the_address() -> None:
+    """From the environment, in a file too."""
+    account = {"FIREWORKS_API_KEY": KEY, "FIREWORKS_ACCOUNT_ID": "acme"}
+    for found in (load(None, account), loaded("providers: [{name: fireworks}]", account)):
+        assert found.providers[0].base_url == "https://api.fireworks.ai/v1/accounts/acme"
+
+
+def test_an_azure_resource_in_a_file() -> None:
+    """What the file says comes before the environment, key by key."""
+    (provider,) = loaded(
+        "providers: [{name: east, type: azure, api_key: own-key,"
+        " base_url: 'https://east.openai.azure.com/openai', api_version: 2025-04-01-preview}]",
+        AZURE | {"AZURE_OPENAI_AD_TOKEN": "ignored-token", "OPENAI_API_VERSION": "2024-10-21"},
+    ).providers
+    assert provider.base_url == "https://east.openai.azure.com/openai"
+    assert (provider.auth, key_of(provider)) == ("key", "own-key")
+    assert provider.api_version == "2025-04-01-preview"
+
+
+def test_a_version_in_the_environment_is_for_the_form_that_needs_one() -> None:
+    """An address that ends in /openai/v1 is asked without."""
+    for base, version in (("/openai", "2024-10-21"), ("/openai/v1", None)):
+        (provider,) = loaded(
+            f"providers: [{{name: azure, base_url: 'https://res.openai.azure.com{base}'}}]",
+            AZURE | {"OPENAI_API_VERSION": "2024-10-21"},
+        ).providers
+        assert provider.api_version == version
+
+
+@pytest.mark.parametrize("written", ["2024-10-21", "'2024-10-21'", '"2024-10-21"'])
+def test_a_version_that_is_a_date_needs_no_quotes(written: str) -> None:
+    """To YAML it is a date, to everybody else it is what stands there."""
+    (provider,) = loaded(
+        "providers: [{name: azure, api_key: some-key, base_url: 'https://a.example/openai',"
+        f" api_version: {written}}}]"
+    ).providers
+    assert provider.api_version == "2024-10-21"
+
+
+def test_entra_needs_no_key() -> None:
+    """And takes none from the environment."""
+    (provider,) = loaded("providers: [{name: azure, auth: entra}]", AZURE).providers
+    assert (provider.auth, provider.api_key) == ("entra", None)
+    assert list(load(None, AZURE).secrets({}))
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "hint"),
+    [
+        ("type: azure, api_key: kkk", "base_url", "AZURE_OPENAI_ENDPOINT"),
+        ("type: azure, api_key: kkk", "base_url", "/openai/v1"),
+        ("type: azure, base_url: 'https://a/openai/v1'", "api_key", "AZURE_OPENAI_API_KEY"),
+        ("type: azure, base_url: 'https://a/openai/v1'", "api_key", "auth: entra"),
+        ("type: azure, base_url: 'https://a/openai', api_key: k", "api_version", "2024-10-21"),
+        ("type: azure, auth: token, base_url: 'https://a/v1'", "api_key", "AZURE_OPENAI_AD_TOKEN"),
+        ("type: azure, auth: magic, base_url: 'https://a/v1', api_key: k", "auth", "entra"),
+        ("type: openai, auth: entra", "auth", "for type azure"),
+        ("type: openai, api_key: k, api_version: 1", "api_version", ""),
+        ("type: openai, api_key: k, api_version: v1", "api_version", "for type azure"),
+        (
+            "type: azure, base_url: 'https://a/openai', api_key: k, api_version: a b",
+            "api_version",
+            "",
+        ),
+        ("type: fireworks, api_key: k", "base_url", "FIREWORKS_ACCOUNT_ID"),
+        ("type: together", "api_key", "TOGETHER_API_KEY"),
+    ],
+)
+def test_what_a_kind_of_provider_needs_is_said(written: str, path: str, hint: str) -> None:
+    """With the variable to export and the key to write."""
+    found = problems(f"providers: [{{name: mine, {written}}}]")
+    assert hint in found.pop(f"providers[0].{path}")
+    assert not set(found) - {"providers[0].api_key"}
+
+
+def test_ways_in_are_told_for_every_kind() -> None:
+    """With no provider at all."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, {})
+    (problem,) = caught.value.problems
+    assert "AZURE_OPENAI_API_KEY with AZURE_OPENAI_ENDPOINT" in problem
+    assert "FIREWORKS_API_KEY with FIREWORKS_ACCOUNT_ID" in problem
+
+
+def test_variables_expand_wherever_there_is_text() -> None:
+    """``${VAR}`` is replaced, also within a text, more than once, and in headers and lists."""
+    (provider,) = loaded(
+        "providers: [{name: '${NAME}', type: openai, api_key: '${K}',"
+        " base_url: 'https://${HOST}/${PATH_PART}/v1', headers: {X: 'a-${NAME}'}}]",
+        {"NAME": "team", "K": KEY, "HOST": "host", "PATH_PART": "path"},
+    ).providers
+    assert provider.name == "team"
+    assert key_of(provider) == KEY
+    assert provider.base_url == "https://host/path/v1"
+    assert provider.headers["X"].get_secret_value() == "a-team"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"), [({}, "fallback"), ({"E": "named"}, "named"), ({"E": ""}, "")]
+)
+def test_a_default_counts_where_a_variable_is_unset(
+    environ: Mapping[str, str], expected: str
+) -> None:
+    """``${VAR:-default}`` is the variable if it is set and the default if it is not."""
+    text = ONE_PROVIDER + "mlflow: {tracking_uri: 'x${E:-fallback}'}"
+    assert loaded(text, environ).mlflow.tracking_uri == f"x{expected}"
+
+
+def test_an_expanded_value_is_not_expanded_again() -> None:
+    """A value from the environment is taken as it is, whatever signs it holds."""
+    text = "providers: [{name: openai, api_key: '${K}'}]"
+    assert key_of(loaded(text, {"K": "a${B}c"}).providers[0]) == "a${B}c"
+
+
+@pytest.mark.parametrize("environ", [{}, {"A": "", "B": ""}])
+def test_every_unset_variable_is_named_at_its_key(environ: Mapping[str, str]) -> None:
+    """Unset and empty variables are told all at once, each where it stands, with the remedy."""
+    found = problems(
+        ONE_PROVIDER + "mlflow: {tracking_uri: '${A}', experiment: 'x-${B}'}\npoll: {workers: 0}",
+        environ,
+    )
+    assert found.keys() == {"mlflow.tracking_uri", "mlflow.experiment", "poll.workers"}
+    assert "A is not set" in found["mlflow.tracking_uri"]
+    assert "${A:-default}" in found["mlflow.tracking_uri"]
+    assert "B is not set" in found["mlflow.experiment"]
+
+
+def test_two_unset_variables_in_one_value_are_both_named() -> None:
+    """Nobody has to run the command again to learn of the second variable."""
+    found = problems(ONE_PROVIDER + "mlflow: {tracking_uri: 'http://${THE_HOST}:${THE_PORT}'}")
+    assert "THE_HOST" in found["mlflow.tracking_uri"]
+    assert "THE_PORT" in found["mlflow.tracking_uri"]
+
+
+def test_an_unset_variable_has_no_consequences_of_its_own() -> None:
+    """A name that cannot be expanded is one problem: the type that it implies is no second one."""
+    found = problems("providers: [{name: '${NAME}', api_key: some-key}]")
+    assert found.keys() == {"providers[0].name"}

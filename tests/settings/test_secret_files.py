@@ -1,0 +1,166 @@
+"""Keys in files of their own, named by ``NAME_FILE`` or ``api_key_file``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bridge.cli.app import app
+from bridge.errors import ConfigError
+from bridge.providers.registry import TYPES
+from bridge.settings.load import load
+from bridge.settings.model import Settings
+from bridge.settings.secret_files import KeyFiles
+
+KEY = "sk-that-must-not-show"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def key_file(folder: Path) -> str:
+    """A file with a key, as an editor leaves it, for its owner alone."""
+    return written(folder / "key", f"{KEY}\n".encode())
+
+
+def written(path: Path, content: bytes, mode: int = 0o600) -> str:
+    """The name of a file with this content."""
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def loaded(text: str | None, environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """The settings of a file, or of the environment alone, and what was warned of."""
+    path = None
+    if text is not None:
+        path = Path("written.yaml")
+        path.write_text(text, encoding="utf-8")
+    warnings: list[str] = []
+    return load(path, environ, warn=warnings.append), warnings
+
+
+def key_of(settings: Settings) -> str:
+    """The key of the only provider."""
+    (provider,) = settings.providers
+    assert provider.api_key is not None
+    return provider.api_key.get_secret_value()
+
+
+@pytest.mark.parametrize("kind", [*TYPES])
+def test_a_variable_may_name_a_file_with_the_key(key_file: str, kind: str) -> None:
+    """Any type is found by it, without a configuration, as by the key itself."""
+    environ = {
+        f"{TYPES[kind].key_variable}_FILE": key_file,
+        "AZURE_OPENAI_ENDPOINT": "https://resource.example",
+        "FIREWORKS_ACCOUNT_ID": "team",
+    }
+    settings, warnings = loaded(None, environ)
+    assert [provider.type for provider in settings.providers] == [kind]
+    assert key_of(settings) == KEY
+    assert KEY in set(settings.secrets(environ))
+    assert warnings == []
+
+
+def test_what_is_set_comes_before_a_file(key_file: str) -> None:
+    """The variable itself says more than the file that another one names."""
+    environ = {"OPENAI_API_KEY": "sk-set", "OPENAI_API_KEY_FILE": key_file}
+    assert key_of(loaded(None, environ)[0]) == "sk-set"
+    assert key_of(loaded(None, environ | {"OPENAI_API_KEY": ""})[0]) == KEY
+
+
+def test_a_configuration_names_a_file(key_file: str) -> None:
+    """``api_key_file`` stands in the place of ``api_key``, and before the environment."""
+    text = f"providers: [{{name: openai, api_key_file: {key_file}}}]"
+    assert key_of(loaded(text, {"OPENAI_API_KEY": "sk-other"})[0]) == KEY
+    text = "providers: [{name: openai, api_key_file: '${SECRETS}/key'}]"
+    assert key_of(loaded(text, {"SECRETS": str(Path(key_file).parent)})[0]) == KEY
+
+
+def test_any_variable_of_a_configuration_may_be_in_a_file(key_file: str) -> None:
+    """A password in an address too, and a header."""
+    text = (
+        "mlflow: {tracking_uri: 'https://me:${PASS}@mlflow.example'}\n"
+        "providers: [{name: openai, api_key: k, headers: {X-Team: '${PASS:-none}'}}]"
+    )
+    settings, _ = loaded(text, {"PASS_FILE": key_file})
+    assert settings.mlflow.tracking_uri == f"https://me:{KEY}@mlflow.example"
+    assert settings.providers[0].headers["X-Team"].get_secret_value() == KEY
+    assert KEY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe", "cannot be read (it is no text)"),
+        (b"x" * 100_000, "is too long for a key"),
+    ],
+)
+def test_a_file_without_a_key_is_one_sentence(
+    folder: Path, content: bytes | None, says: str
+) -> None:
+    """It names the variable or the setting, once, and not the file: that may be the key itself."""
+    name = str(folder / KEY) if content is None else written(folder / KEY, content)
+    for text, environ, where in (
+        (None, {"OPENAI_API_KEY_FILE": name}, "OPENAI_API_KEY_FILE"),
+        (f"providers: [{{name: openai, api_key_file: {name}}}]", {}, "providers[0].api_key_file"),
+        ("providers: [{name: openai, api_key: '${K}'}]", {"K_FILE": name}, "K_FILE"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            loaded(text, environ)
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{where}: names a file that {says}")
+        assert KEY not in f"{caught.value!r}"
+
+
+def test_a_folder_and_a_name_that_is_none_are_no_files(folder: Path) -> None:
+    """Whatever a variable holds, it is read or a sentence."""
+    for path in (str(folder), "a\0b", "x" * 5000):
+        files = KeyFiles({"KEY_FILE": path})
+        files["KEY"]
+        assert "cannot be read" in files.problems["KEY_FILE"]
+
+
+def test_a_key_and_a_file_with_one_are_one_too_many(key_file: str) -> None:
+    """Which of the two was meant is not guessed."""
+    text = f"providers: [{{name: openai, api_key: k, api_key_file: {key_file}}}]"
+    with pytest.raises(ConfigError) as caught:
+        loaded(text, {})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "providers[0].api_key_file"
+    ]
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_that_everybody_can_read_is_warned_of(
+    folder: Path, mode: int, *, warned: bool
+) -> None:
+    """Once, with what to do; the key is used all the same."""
+    environ = {"OPENAI_API_KEY_FILE": written(folder / "key", KEY.encode(), mode)}
+    settings, warnings = loaded(None, environ)
+    assert key_of(settings) == KEY
+    assert len(warnings) == warned
+    assert all("OPENAI_API_KEY_FILE" in each and "chmod 600" in each for each in warnings)
+
+
+def test_a_command_shows_the_warning(folder: Path) -> None:
+    """On stderr, whatever the command: stdout is for results."""
+    environ = {
+        "OPENAI_API_KEY_FILE": written(folder / "key", KEY.encode(), 0o644),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+    done = CliRunner().invoke(app, ["status", "--json"], env=environ)
+    assert done.exit_code == 0
+    assert "ftbridge: warning: OPENAI_API_KEY_FILE: " in done.stderr
+    assert "warning" not in done.stdout

@@ -1,0 +1,335 @@
+"""No command gives a secret away, whatever a server makes of what it is sent."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import io
+import json
+import logging
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import httpx
+import pytest
+
+from bridge.providers.registry import TYPES
+from bridge.simulator import Outcome, Reply, Request, Simulator
+from bridge.simulator.jobs import Provider
+from tests.support.processes import invoke, run, started
+from tests.support.recorded import active_runs
+from tests.support.world import job
+
+MARK = "hush"
+"""A part of every secret, and of nothing else."""
+ECHO = b"ECHO"
+"""Where replies repeat the secrets of the request that they answer."""
+PROVIDERS: tuple[Provider, ...] = ("openai", "azure", "mistral", "together", "fireworks")
+"""That have simulators; Nebius reads OpenAI's."""
+
+
+def secret(name: str) -> str:
+    """One that looks different in every writing."""
+    return f"sk-{MARK}/{name}+{MARK}=="
+
+
+def writings(text: str) -> Iterator[str]:
+    """How servers write what they repeat."""
+    yield text
+    yield quote(text, safe="")
+    yield "".join(f"\\u{ord(char):04x}" for char in text)
+    yield f"{text[:5]}\\u{ord(text[5]):04x}{text[6:]}".replace("/", r"\/")
+    yield "".join(f"&#{ord(char)};" for char in text)
+    yield from (base64.b64encode((before + text).encode()).decode() for before in ("", "a:", "me:"))
+
+
+def sent(request: Request) -> list[str]:
+    """The secrets of a request, also those that are packed."""
+    found = [request.headers.get(name, "") for name in ("api-key", "x-team")]
+    for name in ("authorization", "proxy-authorization"):
+        scheme, _, value = request.headers.get(name, "").partition(" ")
+        found.append(base64.b64decode(value).decode() if scheme == "Basic" else value)
+    return [value for value in found if value]
+
+
+def echoed(request: Request) -> bytes:
+    """The secrets of a request in every writing, as a part of a text in JSON."""
+    return " ".join(each for text in sent(request) for each in writings(text)).encode()
+
+
+@dataclass(slots=True)
+class Front:
+    """Stands before a simulator; every reply, good or bad, repeats the secrets of its request."""
+
+    behind: str
+    refusal: Reply | None = None
+    seen: set[str] = field(default_factory=set)
+
+    def __call__(self, request: Request) -> Reply:
+        """Pass a request on, and make its reply an echo."""
+        self.seen.update(sent(request))
+        echo = echoed(request)
+        reply = self.refusal or self._passed_on(request)
+        body = re.sub(rb'("message": ?")', rb"\1ECHO ", reply.body)
+        headers = {
+            name: value.replace(ECHO.decode(), echo.decode())
+            for name, value in reply.headers.items()
+        }
+        return Reply(
+            status=reply.status,
+            headers={**headers, "x-request-id": " ".join(sent(request))},
+            body=body.replace(ECHO, echo),
+        )
+
+    def _passed_on(self, request: Request) -> Reply:
+        names = {"authorization", "api-key"} & request.headers.keys()
+        reply = httpx.get(
+            self.behind + quote(request.path),
+            params=dict(request.query),
+            headers={name: request.headers[name] for name in names},
+        )
+        kind = reply.headers.get("content-type", "application/json")
+        return Reply(status=reply.status_code, headers={"Content-Type": kind}, body=reply.content)
+
+
+REFUSALS = [
+    Reply(status=401, body=b'{"error": {"message": "no", "code": "ECHO"}}'),
+    Reply(status=403, body=b"<html>ECHO</html>", headers={"Content-Type": "text/html ECHO"}),
+    Reply(status=302, headers={"Location": "https://elsewhere.example/?key=ECHO"}),
+    Reply(status=500, headers={"x-should-retry": "false"}, body=b'{"detail": [{"input": "ECHO"}]}'),
+    Reply(status=200, headers={"Content-Type": "application/ECHO"}, body=b"ECHO"),
+]
+
+
+def leaks(content: bytes) -> list[str]:
+    """The places of ``content`` that show a secret, in whatever writing."""
+    text = content.decode("utf-8", "replace")
+    plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+    plain = html.unescape(unquote(plain.replace("\\/", "/")))
+    found = [plain[max(0, at.start() - 80) :][:160] for at in re.finditer(MARK, plain)]
+    for token in {*re.findall(r"[A-Za-z0-9+/_-]{8,}", text + plain)}:
+        for start in range(4):
+            part = token[start:].replace("-", "+").replace("_", "/")
+            part = part[: len(part) // 4 * 4]
+            try:
+                if MARK.encode() in base64.b64decode(part):
+                    found.append(token)
+            except binascii.Error:
+                continue
+    return found
+
+
+def written(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """All files that commands have left."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path, path.read_bytes()
+
+
+@pytest.fixture
+def everything_logged() -> Iterator[io.StringIO]:
+    """What all libraries log, as if somebody wanted every line of it."""
+    lines = io.StringIO()
+    handler = logging.StreamHandler(lines)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield lines
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """A secret wherever there can be one; commands write below ``work``."""
+    (tmp_path / "key").write_text(secret("file"), encoding="utf-8")
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    found = {kind.key_variable: secret(name) for name, kind in TYPES.items()}
+    del found["MISTRAL_API_KEY"]
+    found |= {
+        "MISTRAL_API_KEY_FILE": str(tmp_path / "key"),
+        "HEADER": secret("header"),
+        "PASSWORD": quote(secret("password"), safe=""),
+        "MLFLOW_TRACKING_PASSWORD": secret("mlflow-password"),
+        "MLFLOW_TRACKING_TOKEN": secret("mlflow-token"),
+        "HTTPS_PROXY": f"http://me:{quote(secret('proxy'), safe='')}@127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "PYTHONWARNINGS": "default",
+    }
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
+    """A configuration with all types of providers."""
+    urls: dict[str, str] = {name: getattr(front, f"{name}_url") for name in PROVIDERS}
+    urls["azure"] = urls["azure"].replace("//", "//me:${PASSWORD}@") + "/openai/v1"
+    urls["nebius"] = urls["openai"]
+    providers: list[dict[str, object]] = [{"name": n, "base_url": urls[n]} for n in TYPES]
+    providers[0]["headers"] = {"X-Team": "${HEADER}"}
+    document = {
+        "mlflow": {"tracking_uri": "sqlite:///mlflow.db", "register": True, **mlflow},
+        "poll": {"interval": "1s"},
+        "providers": providers,
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def watched(path: Path, front: Simulator) -> None:
+    """Add to a configuration that a daemon is watched, and that it calls addresses in vain."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    hook = f"{front.url}/{quote(secret('hook'), safe='')}"
+    document |= {
+        "listen": "127.0.0.1:0",
+        "heartbeat": hook,
+        "notify": {"webhook": f"{hook}?key={quote(secret('query'))}", "on": ["outage", "failed"]},
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("environ")
+def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.StringIO) -> None:
+    """Neither in what it prints and logs, nor in the database, nor in the archive.
+
+    Every reply, of success and of failure, repeats the key in many writings.
+    """
+    jobs = [job(f"ftjob-{name}", name, suffix="ECHO") for name in PROVIDERS]
+    jobs.append(job("ftjob-lost", outcome=Outcome.FAILED, suffix="ECHO"))
+    with Simulator(jobs=jobs) as behind:
+        front = Front(behind.url)
+        with Simulator(intercept=front) as simulator:
+            config = configured(tmp_path / "bridge.yaml", simulator)
+            other = configured(tmp_path / "b.yaml", simulator, metric_names="huggingface")
+            commands: list[tuple[object, ...]] = [
+                ("check",),
+                ("check", "--json"),
+                ("backfill", "--dry-run"),
+                ("backfill", "--dry-run", "--json"),
+                ("backfill",),
+                ("backfill", "--json", "--job", "ftjob-openai"),
+                ("status",),
+                ("status", "--json"),
+            ]
+            said = [invoke(*map(str, each), "--config", config).output for each in commands]
+            assert len(active_runs("sqlite:///mlflow.db")) == 8, "some job was not recorded"
+            said.append(invoke("backfill", "--rename", "--config", other).output)
+            said.append(invoke("backfill", "--rename", "--json", "--config", other).output)
+            live = configured(tmp_path / "c.yaml", simulator, tracking_uri="sqlite:///live.db")
+            watched(live, simulator)
+            with started("run", "--config", live) as process:
+                process.wait_for("provider=together")
+                process.wait_for("not reached")
+                at = re.search(r"at=(http://\S+)", process.said)
+                assert at, process.said
+                pages = [httpx.get(at[1] + page) for page in ("", "status.json", "metrics")]
+                assert "openai" in pages[0].text
+                said += [page.text for page in pages]
+                said.append(invoke("status", "--json", "--config", live).output)
+                process.send(signal.SIGTERM)
+                process.end()
+            said.append(process.said)
+            for front.refusal in REFUSALS:
+                said += [
+                    invoke(*map(str, each), "--config", config).output for each in commands[1:6:2]
+                ]
+    for name in ("openai", "azure", "nebius", "together", "fireworks", "file", "header"):
+        assert secret(name) in front.seen, f"{name} was never sent"
+    assert f"me:{secret('password')}" in front.seen
+    assert all("Traceback" not in text for text in said)
+    for text in (*said, everything_logged.getvalue()):
+        assert leaks(text.encode()) == []
+    files = dict(written(tmp_path / "work"))
+    assert {"mlflow.db", "job.json", "events.jsonl"} <= {path.name for path in files}
+    for path, content in files.items():
+        assert leaks(content) == [], path
+
+
+@pytest.mark.usefixtures("environ")
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 500])
+def test_no_command_gives_mlflows_login_away(
+    tmp_path: Path, everything_logged: io.StringIO, status: int
+) -> None:
+    """Of a server that repeats it, also one that sends clients on: the other host gets none."""
+    front = Front("")
+    front.refusal = Reply(
+        status=status,
+        headers={"Content-Type": "application/json"},
+        body=b'{"error_code": "X", "message": "no", "more": "ECHO"}',
+    )
+    with Simulator(intercept=lambda _: Reply(status=404)) as elsewhere:
+        if status == 302:
+            there = elsewhere.url.replace("127.0.0.1", "localhost")
+            front.refusal = Reply(status=302, headers={"Location": f"{there}/ECHO"})
+        with Simulator(intercept=front) as mlflow, Simulator() as simulator:
+            uri = mlflow.url.replace("//", "//me:${PASSWORD}@")
+            config = configured(tmp_path / "bridge.yaml", simulator, tracking_uri=uri)
+            said = [
+                invoke(*arguments, "--config", config).output
+                for command in (["check"], ["status"], ["backfill"], ["backfill", "--rename"])
+                for arguments in (command, [*command, "--json"])
+            ]
+        assert not [each for each in elsewhere.requests if sent(each)]
+    assert any(secret("password") in each for each in front.seen)
+    assert all("Traceback" not in text for text in said)
+    for text in (*said, everything_logged.getvalue()):
+        assert leaks(text.encode()) == []
+
+
+@pytest.mark.usefixtures("environ")
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: str(refusal.status))
+def test_a_proxy_that_repeats_its_password_does_not_show_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    everything_logged: io.StringIO,
+    refusal: Reply,
+) -> None:
+    """It stands between, and may answer in the place of the provider."""
+    front = Front("", refusal)
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        "providers: [{name: openai, base_url: 'http://provider.invalid/v1', allow_http: true}]"
+    )
+    with Simulator(intercept=front) as proxy:
+        login = f"me:{quote(secret('proxy'), safe='')}"
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", f"//{login}@"))
+        said = [
+            invoke(*arguments, "--config", config).output
+            for arguments in (["check"], ["check", "--json"], ["backfill"], ["backfill", "--json"])
+        ]
+    assert f"me:{secret('proxy')}" in front.seen
+    assert all("Traceback" not in text for text in said)
+    for text in (*said, everything_logged.getvalue()):
+        assert leaks(text.encode()) == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_no_command_gives_a_proxys_password_away(
+    tmp_path: Path, environ: Mapping[str, str], scheme: str
+) -> None:
+    """Whether nobody listens there or it cannot be used at all."""
+    proxy = environ["HTTPS_PROXY"].replace("http:", f"{scheme}:")
+    config = tmp_path / "bridge.yaml"
+    config.write_text("providers: [{name: openai, base_url: 'https://provider.invalid/v1'}]")
+    for arguments in (["check"], ["check", "--json"]):
+        done = run(*arguments, "--config", config, env={"HTTPS_PROXY": proxy, "https_proxy": proxy})
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert leaks(f"{done.stdout}{done.stderr}".encode()) == []
+
+
+@pytest.mark.parametrize("writing", [*writings(secret("x"))])
+def test_leaks_are_found(writing: str) -> None:
+    """The search of these tests finds what it is to find, within other text."""
+    assert leaks(f'{{"a": "b {writing}, c"}}'.encode())
+    assert leaks(b"nothing of the kind: sk-***, aHVoaHVoaHVo") == []

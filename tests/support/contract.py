@@ -1,0 +1,216 @@
+"""What the contract tests of all providers share."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import strategies as st
+
+from bridge.model import Checkpoint, CurvePoint, Job, Snapshot
+from bridge.providers.base import Provider
+from bridge.providers.registry import TYPES
+from tests.support.wire_server import (
+    CREATED,
+    Api,
+    OpenAIApi,
+)
+from tests.support.wires import WIRES
+
+KINDS = sorted(WIRES)
+
+
+JOB = "a-job"
+
+
+DOCUMENTS = {
+    *("job.json", "checkpoints.jsonl", "events.jsonl", "result-file.csv", "result-file"),
+    *(name for api in WIRES.values() for name in api.more_documents),
+}
+
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def nothing_logged(_name: str, _step: int) -> bool:
+    """A tracking store that is empty."""
+    return False
+
+
+def listed(provider: Provider) -> list[Job]:
+    """All jobs of all pages."""
+    return [job for page in provider.pages() for job in page.jobs]
+
+
+def read(
+    provider: Provider, job_id: str = JOB, job: Job | None = None, *, keep: bool = False
+) -> Snapshot:
+    """A full look at one job, as it was listed or else as its own address has it."""
+    return provider.read(job or by_id(provider, job_id), is_logged=nothing_logged, keep=keep)
+
+
+def by_id(provider: Provider, job_id: str = JOB) -> Job:
+    """One job, as its own address has it."""
+    (api,) = (api for kind, api in WIRES.items() if type(provider) is TYPES[kind])
+    return provider.job(f"{api.id_prefix}{job_id}")
+
+
+def measured(api: Api, snapshot: Snapshot) -> tuple[Checkpoint, ...]:
+    """The checkpoints; where a provider measures steps but no checkpoints, these steps."""
+    if api.measures_checkpoints:
+        return snapshot.checkpoints
+    assert snapshot.checkpoints == ()
+    steps: dict[int, dict[str, float]] = {}
+    for point in snapshot.curve:
+        steps.setdefault(point.step, {}).setdefault(point.name, point.value)
+    return tuple(Checkpoint(step=n, created_at=None, metrics=steps[n]) for n in steps)
+
+
+def lines_of(document: bytes) -> list[object]:
+    """What a JSON document holds, or each line of a JSONL one."""
+    text = document.decode("utf-8")
+    if text.startswith("{\n") or text == "{}\n":
+        return [json.loads(text)]
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text[:-1].split("\n")]
+
+
+def addresses(api: Api) -> list[str]:
+    """What was asked of an API."""
+    return [str(request.url) for request in api.requests]
+
+
+def only(api: Api) -> Job:
+    """The one job of an API, as its list has it."""
+    (job,) = listed(api.provider())
+    return job
+
+
+def as_sent(job: Job) -> Job:
+    """The job without the sentences about it."""
+    return replace(job, skipped=())
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**63, 10**400, CREATED, 1e306])
+    | st.floats()
+    | st.text(st.characters(), max_size=5)
+    | st.sampled_from(["running", "RUNNING", "succeeded", "SUCCESS", "auto", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    *("id", "object", "data", "has_more", "total", "status", "created_at"),
+                    *("hyperparameters", "method", "metrics", "step_number", "step", "type"),
+                    *("events", "checkpoints", "result_files", "error", "message", "\ud800"),
+                    *("train/global_step", "timestamp", "from_checkpoint", "training_method"),
+                    *("name", "state", "supervisedFineTuningJobs", "dpoJobs", "nextPageToken"),
+                    *("metricsFileSignedUrl", "signedUrl", "trainingConfig", "lossConfig"),
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+def nested(depth: int) -> dict[str, object]:
+    """Objects within objects."""
+    value: dict[str, object] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+Point = tuple[int, str, float, int | None]
+
+
+def points_of(snapshot: Snapshot) -> list[Point]:
+    """All points by step and name, checkpoints before the curve, as a plan writes them."""
+    found: dict[tuple[int, str], Point] = {}
+    for checkpoint in snapshot.checkpoints:
+        for name, value in checkpoint.metrics.items():
+            key = (checkpoint.step, name)
+            found.setdefault(key, (*key, value, checkpoint.created_at))
+    for point in snapshot.curve:
+        key = (point.step, point.name)
+        found.setdefault(key, (*key, point.value, point.created_at))
+    return [found[key] for key in sorted(found)]
+
+
+def resumed(provider: Provider, written: list[Point]) -> list[Point]:
+    """What a tracking store has in the end, of which ``written`` was there before."""
+    logged = {(name, step) for step, name, *_ in written}
+    job = by_id(provider)
+    snapshot = provider.read(job, is_logged=lambda name, step: (name, step) in logged)
+    have = {(step, name) for step, name, *_ in written}
+    return sorted([*written, *(p for p in points_of(snapshot) if p[:2] not in have)])
+
+
+def points(curve: tuple[CurvePoint, ...], name: str = "train_loss") -> dict[int, float]:
+    """One metric of a curve."""
+    found: dict[int, float] = {}
+    for point in curve:
+        if point.name == name:
+            found.setdefault(point.step, point.value)
+    return found
+
+
+def openai_with_steps(steps: int, **fields: object) -> OpenAIApi:
+    """A job with an event for each step, and a result file that differs from them visibly."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB, **fields)]
+    api.events = [
+        *(api.message(n) for n in range(8)),
+        *(api.event(n, train_loss=float(n)) for n in range(steps, 0, -1)),
+        api.message(9),
+    ]
+    lines = [f"{n},{n}.5," for n in range(1, steps + 1)]
+    api.result = base64.b64encode("\n".join(["step,train_loss,valid_loss", *lines]).encode())
+    return api
+
+
+DONE = {
+    "status": "succeeded",
+    "result_files": ["file-r"],
+    "finished_at": CREATED + 400,
+    "validation_file": None,
+}
+
+
+STARTED = "Fine-tuning job started"
+
+
+def told(api: OpenAIApi, message: object, at: int, number: int = 90) -> dict[str, object]:
+    """An event that says something."""
+    return api.message(number) | {"message": message, "created_at": CREATED + at}
+
+
+ODD_IDS = [
+    "..",
+    ".",
+    "...",
+    "a/b",
+    "../jobs",
+    "a b",
+    "100%",
+    "a%2Fb",
+    "a?b=c#d",
+    "'\"`",
+    "~+;\\&=",
+    "größe",
+    "日本",
+    "🦙",
+    " ",
+    "-",
+    "{id}",
+    "x" * 250,
+]

@@ -1,0 +1,23 @@
+"""Runs as MLflow would show them."""
+
+from __future__ import annotations
+
+from bridge.plan.recorded import RunState
+
+
+def run_state(job_id: str, status: str = "RUNNING", at: int = 0) -> RunState:
+    """A run as MLflow shows it; its newest point is at these Unix seconds."""
+    return RunState(
+        run_id=f"run-{job_id}",
+        experiment_id="1",
+        job_id=job_id,
+        provider="openai",
+        name=job_id,
+        status=status,
+        is_deleted=False,
+        start_time=1,
+        artifact_uri="",
+        tags={},
+        params={},
+        newest={"train_loss": (1, at * 1000)} if at else {},
+    )

@@ -1,0 +1,166 @@
+"""A transport that answers as a script says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from bridge import errors
+from bridge.http import transports as transport
+from bridge.http.client import Http, connect
+from bridge.redaction import Redactor
+from tests.support.world import KEY, NoSleep
+
+BASE_URL = "https://provider.example/v1"
+
+
+PATH = "/fine_tuning/jobs"
+
+
+JSON = {"content-type": "application/json"}
+
+
+PASSING = [408, 409, 429, 500, 502, 503, 504]
+
+
+LASTING = [300, 302, 400, 401, 403, 404, 405, 410, 413, 422, 501]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One reply of a script."""
+
+    status: int = 200
+    content: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON)
+
+    def response(self) -> httpx.Response:
+        """A response that has not been read yet."""
+        return httpx.Response(self.status, headers=self.headers, content=self.content)
+
+
+def answer(status: int, body: object = None, **headers: str) -> Answer:
+    """A reply with a JSON body; underscores in headers' names are dashes."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, json.dumps({} if body is None else body).encode(), JSON | named)
+
+
+@dataclass
+class Script:
+    """Gives its answers in their order, and the last one for ever after."""
+
+    answers: list[Answer | Exception]
+    requests: list[httpx.Request] = field(default_factory=list)
+    sleep: NoSleep = field(default_factory=NoSleep)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        given_answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
+        self.requests.append(request)
+        if isinstance(given_answer, Exception):
+            raise given_answer
+        return given_answer.response()
+
+    def http(self, patience: int = transport.ATTEMPTS, tell: transport.Tell | None = None) -> Http:
+        """A client whose network is this script."""
+        return connect(
+            BASE_URL,
+            headers={"Authorization": f"Bearer {KEY}"},
+            redactor=Redactor([KEY]),
+            sleep=self.sleep,
+            patience=patience,
+            transport=httpx.MockTransport(self),
+            tell=tell,
+        )
+
+
+def script(*answers: Answer | Exception) -> Script:
+    """A script of these answers."""
+    return Script(list(answers))
+
+
+def failure(scripted: Script) -> errors.ProviderError:
+    """The error that a request ends with."""
+    with pytest.raises(errors.ProviderError) as caught:
+        scripted.http().get_object(PATH)
+    return caught.value
+
+
+def local(url: str, key: str = KEY, *, sleep: NoSleep | None = None) -> Http:
+    """A client over a real socket."""
+    return connect(
+        url,
+        headers={"Authorization": f"Bearer {key}"},
+        redactor=Redactor([key]),
+        sleep=sleep or NoSleep(),
+    )
+
+
+def shown(error: BaseException | None) -> Iterator[str]:
+    """Every text that a traceback or a report could show of an error."""
+    while error is not None:
+        yield from (str(error), repr(error), repr(error.args))
+        if isinstance(error, errors.BridgeError):
+            yield from (error.sentence, error.remedy)
+        context = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or context
+
+
+@dataclass
+class Chunks(httpx.SyncByteStream):
+    """One chunk again and again; counts what is taken of it."""
+
+    chunk: bytes
+    number: int
+    taken: int = 0
+    closed: bool = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Chunk after chunk."""
+        for _ in range(self.number):
+            self.taken += 1
+            yield self.chunk
+
+    def close(self) -> None:
+        """Note that nobody wants more."""
+        self.closed = True
+
+
+def streaming(status: int, chunks: Chunks) -> Http:
+    """A client of a server that sends ``chunks``."""
+
+    def stream(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers=JSON, stream=chunks)
+
+    return connect(
+        BASE_URL,
+        headers={},
+        redactor=Redactor(),
+        sleep=NoSleep(),
+        transport=httpx.MockTransport(stream),
+    )
+
+
+CLASSES: list[tuple[int, type[errors.ProviderError]]] = [
+    (301, errors.Refused),
+    (400, errors.Refused),
+    (401, errors.Unauthorized),
+    (403, errors.Forbidden),
+    (404, errors.NotFound),
+    (405, errors.NotOffered),
+    (408, errors.Refused),
+    (409, errors.Refused),
+    (410, errors.NotFound),
+    (418, errors.Refused),
+    (422, errors.Refused),
+    (429, errors.Throttled),
+    (500, errors.ServerFailed),
+    (501, errors.NotOffered),
+    (502, errors.ServerFailed),
+    (503, errors.ServerFailed),
+    (599, errors.ServerFailed),
+]

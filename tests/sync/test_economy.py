@@ -1,0 +1,184 @@
+"""What a pass asks of the providers and of MLflow: no more than it needs, and nothing twice."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bridge.plan.recorded import RunState
+from bridge.simulator import Outcome, Simulator
+from bridge.simulator.jobs import Provider
+from bridge.sync.provider_sync import Sync
+from bridge.sync.report import Kind
+from bridge.tracking import Tracking
+from tests.support.history import multiply
+from tests.support.models import client_of
+from tests.support.world import NOW, Clock, job, make_sync
+
+# What is read of MLflow
+
+
+class Reader(Tracking):
+    """A tracking store that counts the runs that are read in searches."""
+
+    read = 0
+
+    def runs(self, *args: object, **kwargs: object) -> Iterator[RunState]:
+        """Count what comes."""
+        yield from self._counted(super().runs(*args, **kwargs))  # type: ignore[arg-type] # as it came
+
+    def others(
+        self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
+    ) -> Iterator[RunState]:
+        """Count what comes."""
+        yield from self._counted(super().others(experiment_ids, provider, own))
+
+    def _counted(self, found: Iterator[RunState]) -> Iterator[RunState]:
+        for run in found:
+            self.read += 1
+            yield run
+
+
+def test_new_runs_are_recorded_without_reading_the_old_ones_again(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Whether another process was there too is asked of the time of the new jobs alone."""
+    day = 86_400.0
+    jobs = [job(f"ftjob-old-{n:02}", outcome=Outcome.FAILED) for n in range(30)]
+    new = [
+        job(f"ftjob-new-{n:02}", outcome=Outcome.FAILED, created_at=NOW + 9 * day)
+        for n in range(30)
+    ]
+    with Simulator(jobs=jobs + new, clock=clock) as simulator:
+        tracking = Reader(uri)
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now += day
+        assert sync.run().jobs[Kind.NEW] == 30
+        clock.now += 9 * day
+        assert sync.run().jobs[Kind.NEW] == 30
+        assert tracking.read == 0
+
+
+def test_a_page_of_runs_is_read_almost_without_looking_for_garbage(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Each look goes through all of MLflow's modules; by default there are hundreds a page."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 1000
+        make_sync(simulator, Tracking(uri), executor, clock).run()
+    copies = [f"ftjob-{n:04}" for n in range(1000)]
+    multiply(Path(uri.removeprefix("sqlite:///")), "ftjob-a", copies)
+    usual = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    try:
+        tracking = Tracking(uri)
+        place = tracking.experiment("hosted-fine-tunes", create=False)
+        assert place
+        before = sum(each["collections"] for each in gc.get_stats())
+        assert len(list(tracking.runs([place], "openai"))) == 1001
+        assert sum(each["collections"] for each in gc.get_stats()) - before < 100
+    finally:
+        gc.set_threshold(*usual)
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_each_run_is_read_once_while_others_are_created(
+    apart: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A page begins where the last one ends, also where all runs begin in the same moment."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 1000
+        make_sync(simulator, Tracking(uri), executor, clock).run()
+    copies = [f"ftjob-{n:04}" for n in range(2100)]
+    multiply(Path(uri.removeprefix("sqlite:///")), "ftjob-a", copies, apart=apart)
+    tracking = Tracking(uri)
+    place = tracking.experiment("hosted-fine-tunes", create=False)
+    assert place
+    found: list[str] = []
+    for run in tracking.runs([place], "openai"):
+        found.append(run.job_id)
+        if len(found) in {900, 1900}:
+            name = {"fine_tuning_provider": "openai", "fine_tuning_job_id": f"new-{len(found)}"}
+            client_of(uri).create_run(place, tags=name)
+    assert sorted(found) == sorted(["ftjob-a", *copies])
+
+
+# What is asked of the providers
+
+
+def asked(simulator: Simulator, sync: Sync) -> list[str]:
+    """The requests of one pass, which goes well; none is made twice."""
+    before = len(simulator.requests)
+    report = sync.run()
+    assert report.is_well, report
+    found = [f"{each.path}?{sorted(each.query.items())}" for each in simulator.requests[before:]]
+    assert len(found) == len(set(found)), sorted(found)
+    return found
+
+
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_a_settled_history_costs_one_request_whatever_its_size(
+    size: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The newest page says that nothing is new."""
+    jobs = [
+        job(f"ftjob-{n:06}", outcome=Outcome.FAILED, created_at=NOW + n / 1000) for n in range(size)
+    ]
+    with Simulator(jobs=jobs[:1], clock=clock) as simulator:
+        clock.now += 1000
+        make_sync(simulator, Tracking(uri), executor, clock).run()
+    database = Path(uri.removeprefix("sqlite:///"))
+    multiply(database, jobs[0].id, [each.id for each in jobs[1:]])
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        sync = make_sync(simulator, Tracking(uri), executor, clock)
+        assert len(asked(simulator, sync)) == size // 100  # at first the whole list is read
+        for _ in range(2):
+            assert len(asked(simulator, sync)) == 1
+
+
+@pytest.mark.parametrize(("kind", "most"), [("openai", 2), ("mistral", 1)])
+def test_an_active_job_costs_few_requests_a_pass(
+    kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """OpenAI: its checkpoints and its newest events. Mistral: all in one reply."""
+    jobs = [job(f"ftjob-{n}", kind, total_steps=1000) for n in range(5)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock, kind=kind)
+        for seconds in (100, 60, 60, 60):
+            clock.now += seconds
+            assert len(asked(simulator, sync)) <= 1 + most * len(jobs)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("openai", 3), ("mistral", 1)])
+def test_a_finished_job_costs_few_requests(
+    kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """With all that is archived; besides one for the list and one for the models' end dates."""
+    jobs = [job(f"ftjob-{n}", kind, total_steps=90) for n in range(5)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 1000
+        sync = make_sync(simulator, tracking, executor, clock, kind=kind, archive=True)
+        assert len(asked(simulator, sync)) <= 2 + most * len(jobs)
+        assert len(asked(simulator, sync)) == 1
+
+
+def test_no_request_is_made_twice_in_a_pass(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Whatever happens to jobs while they are followed, also in long ones and on other pages."""
+    jobs = [
+        job("ftjob-long", total_steps=450),
+        job("ftjob-plain", total_steps=150, validation=False),
+        job("ftjob-late", total_steps=30, late_seconds=60.0),
+        *(job(f"ftjob-{outcome}", outcome=outcome, ends_at_step=3) for outcome in Outcome),
+        *(job(f"ftjob-{n:03}", outcome=Outcome.FAILED, created_at=NOW + 1) for n in range(110)),
+    ]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock, archive=True)
+        for seconds in (5, 40, 45, 60, 120, 400, 60):
+            clock.now += seconds
+            asked(simulator, sync)

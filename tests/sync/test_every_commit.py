@@ -1,0 +1,120 @@
+"""Backfills into a database that are killed at any commit, or before any file of the archive.
+
+All of them: ``EVERY_BOUNDARY=1 pytest tests/sync/test_every_commit.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.simulator import Simulator
+from tests.support.forked import Forked, Stop
+from tests.support.processes import dump, invoke
+from tests.support.recorded import recorded
+from tests.support.whole import JOBS, everything, write_config
+from tests.support.world import Clock, job
+from tests.support.write_proxy import Write
+
+SHARES = 4
+TRIAL = "trial"
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Simulator]:
+    """A provider whose jobs have ended long ago."""
+    with Simulator(jobs=JOBS) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    provider: Simulator, tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> tuple[dict[str, dict[str, object]], list[Write]]:
+    """What one backfill that nobody disturbs leaves, and all that it writes, in its order."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    uri, config = store(folder, empty_database, provider)
+    with Forked("backfill", "--config", config, output=folder / "said") as process:
+        writes = [*process.writes()]
+        assert process.end() == 0, process.said
+    commits = {write.number for write in writes if write.is_done}
+    assert len(writes) > 2 * len(commits) > 40  # commits from both sides, and files
+    return everything(uri, TRIAL), writes
+
+
+def store(
+    folder: Path, empty_database: Path, provider: Simulator, *, archive: bool = True
+) -> tuple[str, Path]:
+    """A database without runs, and a configuration for it."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(empty_database, folder / "mlflow.db")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    # Of one provider: then what is written has an order.
+    return uri, write_config(folder, provider, uri, TRIAL, kinds=("openai",), archive=archive)
+
+
+def boundaries(writes: list[Write], share: int) -> list[Write]:
+    """Where to kill: one of a spread, or, if all are wanted, every fourth."""
+    if os.environ.get("EVERY_BOUNDARY"):
+        return writes[share::SHARES]
+    return [writes[(2 * share + 1) * len(writes) // (2 * SHARES)]]
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_killed_at_a_commit(
+    empty_database: Path,
+    provider: Simulator,
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, dict[str, object]], list[Write]],
+    share: int,
+) -> None:
+    """After ``kill -9`` before or after any commit the next backfill leaves what was to be."""
+    wanted, writes = undisturbed
+    for at in boundaries(writes, share):
+        folder = tmp_path / f"{at.number}-{at.is_done}"
+        uri, config = store(folder, empty_database, provider)
+        stop = Stop(at, signal.SIGKILL)
+        with Forked("backfill", "--config", config, output=folder / "said", stop=stop) as process:
+            assert process.end() == -signal.SIGKILL, (at, process.said)
+        done = invoke("backfill", "--config", config)
+        assert done.exit_code == 0, done.output
+        assert everything(uri, TRIAL) == wanted, at
+        before = dump(folder / "mlflow.db")
+        assert invoke("backfill", "--config", config).exit_code == 0
+        assert dump(folder / "mlflow.db") == before
+
+
+def test_killed_between_the_points_and_the_tags_of_a_batch(
+    empty_database: Path, tmp_path: Path, clock: Clock
+) -> None:
+    """When training began is told by what only a first look reads: no later one would know."""
+    started = "fine_tuning_started_at"
+    one = job("ftjob-one", total_steps=300)  # more events than a page has
+    with Simulator(jobs=[one], clock=clock) as simulator:
+        found = {}
+        metrics: Write | None = None
+        for name in ("undisturbed", "killed"):
+            clock.now = one.created_at + 1
+            uri, config = store(tmp_path / name, empty_database, simulator, archive=False)
+            assert invoke("backfill", "--config", config).exit_code == 0
+            assert started not in recorded(uri, f"{TRIAL}-openai")[one.id].tags
+            clock.now = one.step_at(150)
+            stop = Stop(metrics, signal.SIGKILL) if metrics else None
+            said = tmp_path / name / "said"
+            with Forked("backfill", "--config", config, output=said, stop=stop) as process:
+                if metrics:
+                    assert process.end() == -signal.SIGKILL, process.said
+                else:
+                    writes = process.writes()
+                    metrics = [at for at, what in writes.items() if "INSERT metrics" in what][-1]
+                    assert metrics.is_done
+            clock.now = one.settled_at + 1000
+            assert invoke("backfill", "--config", config).exit_code == 0
+            found[name] = recorded(uri, f"{TRIAL}-openai")[one.id].tags
+    assert started in found["undisturbed"]
+    assert found["killed"] == found["undisturbed"]

@@ -1,0 +1,205 @@
+"""Backfills killed at any write to MLflow, and backfills that meet: everything is there once.
+
+The full list of writes takes minutes: ``EVERY_BOUNDARY=1 pytest tests/sync/test_every_write.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.simulator import Reply, Request, Simulator
+from tests.support.forked import Forked
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import invoke
+from tests.support.recorded import deleted_runs
+from tests.support.whole import JOBS, everything, experiments, write_config
+from tests.support.write_proxy import Write, WriteProxy
+
+EVERY = bool(os.environ.get("EVERY_BOUNDARY"))
+SHARES = 6
+FEW = 4 if EVERY else 1
+"""Shares of the writes: each is a test, so that several can run at a time."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """An MLflow server over sqlite; each trial uses an experiment of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
+        yield mlflow.url
+
+
+@pytest.fixture(scope="module")
+def over_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[str]:
+    """An MLflow server over PostgreSQL."""
+    with MlflowServer(postgres, tmp_path_factory.mktemp("over_postgres")) as mlflow:
+        yield mlflow.url
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Simulator]:
+    """A provider whose jobs have ended long ago."""
+    with Simulator(jobs=JOBS) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def proxy(server: str) -> Iterator[WriteProxy]:
+    """What the bridge takes for the server over sqlite."""
+    with WriteProxy(server) as between:
+        yield between
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    server: str, provider: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, dict[str, object]], int]:
+    """What one backfill that nobody disturbs leaves, and how many writes it takes."""
+    with WriteProxy(server) as proxy:
+        config = write_config(tmp_path_factory.mktemp("undisturbed"), provider, proxy.url, "alone")
+        done = invoke("backfill", "--config", config)
+        assert done.exit_code == 0, done.output
+        count = len(proxy.writes)
+    found = everything(server, "alone")
+    assert len(found) == len(JOBS)
+    return found, count
+
+
+def boundaries(writes: int, share: int, shares: int) -> list[Write]:
+    """Where to kill: one of a spread, or, if all are wanted, all of a share."""
+    every = [Write(n, is_done) for n in range(1, writes + 1) for is_done in (False, True)]
+    if EVERY:
+        return every[share::shares]
+    return [every[(2 * share + 1) * len(every) // (2 * shares)]]
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_killed_at_a_write(
+    server: str,
+    provider: Simulator,
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, dict[str, object]], int],
+    share: int,
+) -> None:
+    """After ``kill -9`` before or after any write the next backfill leaves what was to be."""
+    kill_and_repeat(server, provider, tmp_path, undisturbed, (share, SHARES))
+
+
+@pytest.mark.parametrize("share", range(FEW))
+def test_killed_at_a_write_to_postgres(
+    over_postgres: str,
+    provider: Simulator,
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, dict[str, object]], int],
+    share: int,
+) -> None:
+    """The same over a server that has several connections to its database."""
+    kill_and_repeat(over_postgres, provider, tmp_path, undisturbed, (share, FEW))
+
+
+def kill_and_repeat(
+    server: str,
+    provider: Simulator,
+    folder: Path,
+    undisturbed: tuple[dict[str, dict[str, object]], int],
+    part: tuple[int, int],
+) -> None:
+    """Kill at each write of a share, of so many, in turn."""
+    wanted, writes = undisturbed
+    for at in boundaries(writes, *part):
+        trial = f"trial-{at.number}-{'after' if at.is_done else 'before'}"
+        with WriteProxy(server) as proxy:
+            config = write_config(folder, provider, proxy.url, trial)
+            kill_at(proxy, at, config)
+            done = invoke("backfill", "--config", config)
+            assert done.exit_code == 0, done.output
+            assert everything(server, trial) == wanted, (trial, proxy.writes)
+            proxy.writes.clear()
+            assert invoke("backfill", "--config", config).exit_code == 0
+            assert proxy.writes == []
+
+
+def kill_at(proxy: WriteProxy, at: Write, config: Path) -> None:
+    """A backfill that is killed at a write, before the server sees it or before its reply."""
+
+    def hook(write: Write) -> bool:
+        if write == at:
+            process.kill()
+        return write == at
+
+    process = Forked("backfill", "--config", config, output=config.with_suffix(".said"))
+    proxy.hook = hook
+    with process:
+        code = process.end()
+    proxy.hook = None
+    assert code == -signal.SIGKILL, process.said
+
+
+def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
+    server: str,
+    proxy: WriteProxy,
+    provider: Simulator,
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, dict[str, object]], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MLflow's client sends some writes again, also where that makes a run or a version twice."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    lost: set[str] = set()
+
+    def hook(write: Write) -> bool:
+        kind = re.sub(r"(m-)?[0-9a-f]{32}", "ID", proxy.writes[write.number - 1])
+        is_first = write.is_done and kind not in lost
+        if is_first:
+            lost.add(kind)
+        return is_first
+
+    proxy.hook = hook
+    config = write_config(tmp_path, provider, proxy.url, "lost")
+    for _ in range(3):
+        done = invoke("backfill", "--config", config)
+        if done.exit_code == 0:
+            break
+    assert done.exit_code == 0, done.output
+    assert everything(server, "lost") == undisturbed[0]
+    kinds = {kind.rpartition("mlflow/")[2] for kind in lost}
+    assert kinds >= {"runs/create", "logged-models", "runs/outputs", "model-versions/create"}
+
+
+def test_two_backfills_at_once(
+    uri: str, tmp_path: Path, undisturbed: tuple[dict[str, dict[str, object]], int]
+) -> None:
+    """Into one file: one run a job, one model a checkpoint, one version a result."""
+    gate = threading.Barrier(4, timeout=60)  # two providers each
+    arrived: list[str] = []
+
+    def meet(asked: Request) -> Reply | None:
+        if asked.path.endswith("/fine_tuning/jobs") and len(arrived) < 4:
+            arrived.append(asked.path)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                gate.wait()
+        return None
+
+    with Simulator(jobs=JOBS, intercept=meet) as simulator:
+        config = write_config(tmp_path, simulator, uri, "two", workers=4)
+        with (
+            Forked("backfill", "--config", config, output=tmp_path / "one") as one,
+            Forked("backfill", "--config", config, output=tmp_path / "other") as other,
+        ):
+            assert [one.end(), other.end()] == [0, 0], one.said + other.said
+        assert everything(uri, "two") == undisturbed[0]
+        deleted = [run for where in experiments("two") for run in deleted_runs(uri, where)]
+        assert len(deleted) >= len(JOBS)  # they have met
+        assert invoke("backfill", "--config", config).exit_code == 0
+    assert everything(uri, "two") == undisturbed[0]

@@ -1,0 +1,168 @@
+"""A daemon's long life in virtual time: what it holds on to, and what it says.
+
+Half a day of passes, a minute apart; thirty days with ``make soak``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import structlog
+
+from bridge.daemon.log_events import News, Teller
+from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, json_reply
+from bridge.sync.provider_sync import Sync
+from bridge.tracking import Tracking
+from tests.support.measured import measured
+from tests.support.recorded import RunRows, recorded
+from tests.support.world import NOW, BrokenReplies, Clock, job, make_sync
+
+PASSES: Final = 43_200 if os.environ.get("SOAK") else 720
+MINUTE: Final = 60.0
+OUTCOMES: Final = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED)
+JUMPS: Final = (0.0, 7200.0, -7200.0, 400 * 86_400.0, -72_000.0)
+"""Seconds by which this machine's clock is off, one after the other."""
+
+
+class Forgetful(Simulator):
+    """Keeps no requests: what is measured is the bridge's memory."""
+
+    def _answer(self, request: Request) -> Reply:
+        reply = super()._answer(request)
+        with self._lock:
+            self._requests.clear()
+        return reply
+
+
+class Weather:
+    """Some replies are broken; every six hours the provider is down for ten minutes."""
+
+    def __init__(self, world: Clock) -> None:
+        self._world = world
+        self._broken = BrokenReplies(rate=0.02)
+
+    def __call__(self, request: Request) -> Reply | None:
+        """What becomes of a request."""
+        if (self._world.now - NOW) % 21_600 > 21_000:
+            return json_reply({"error": {"message": "Not now"}}, 503)
+        return self._broken(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the process holds on to."""
+
+    memory: int
+    """Bytes, but for the simulator's and the tests'."""
+    files: int
+
+
+def held() -> Held:
+    """What it holds now."""
+    gc.collect()
+    others = ("*/bridge/simulator/*", "*/tests/*", "*/tracemalloc.py", "*/hypothesis/*")
+    snapshot = tracemalloc.take_snapshot().filter_traces(
+        [tracemalloc.Filter(inclusive=False, filename_pattern=each) for each in others]
+    )
+    memory = sum(statistic.size for statistic in snapshot.statistics("filename"))
+    return Held(memory, len(list(Path("/proc/self/fd").iterdir())))
+
+
+@contextmanager
+def counted_lines() -> Iterator[list[int]]:
+    """The number of lines that are logged, which are not kept."""
+    lines = [0]
+
+    def count(_logger: object, _name: str, _event: MutableMapping[str, Any]) -> str:
+        lines[0] += 1
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[count])
+    try:
+        yield lines
+    finally:
+        structlog.configure(**before)
+
+
+def new_job(number: int, now: float) -> SimulatedJob:
+    """Half an hour of training."""
+    return job(
+        f"ftjob-{number:05d}",
+        created_at=now,
+        total_steps=30,
+        seconds_per_step=MINUTE,
+        outcome=OUTCOMES[number % len(OUTCOMES)],
+        ends_at_step=number % 20,
+        seed=number,
+    )
+
+
+def live(
+    sync: Sync, simulator: Simulator, world: Clock, here: Clock
+) -> tuple[list[SimulatedJob], Held, Held]:
+    """All passes, while jobs come and go; what was held early in this life, and at its end."""
+    jobs: list[SimulatedJob] = []
+    news = News()
+    early = None
+    for number in range(PASSES):
+        if number % 97 == 0 and number < PASSES - 60:
+            jobs.append(new_job(len(jobs), world.now))
+            simulator.add(jobs[-1])
+            if len(jobs) > 12:
+                simulator.remove(jobs[-12].id)
+        here.now = world.now + JUMPS[number // 131 % len(JUMPS)]
+        news.of(sync.run(watch=Teller(only_turns=True)))
+        world.now += MINUTE
+        if number == max(PASSES // 10, 200):
+            early = held()
+    assert early is not None
+    return jobs, early, held()
+
+
+def test_a_long_life(uri: str, request: pytest.FixtureRequest) -> None:
+    """Memory, open files and the log do not grow with the passes, and no row is lost.
+
+    Jobs come, end, and are forgotten by the provider; it fails now and then; this machine's clock
+    is set forward and back by hours, and forward by more than a year.
+    """
+    world, here = Clock(), Clock()
+    executor = request.getfixturevalue("executor")
+    with (
+        Forgetful(clock=world, intercept=Weather(world)) as simulator,
+        counted_lines() as lines,
+    ):
+        sync = make_sync(simulator, Tracking(uri), executor, here)
+        tracemalloc.start()
+        try:
+            jobs, early, late = live(sync, simulator, world, here)
+        finally:
+            tracemalloc.stop()
+    # Libraries fill caches of their own for a while: a leak of a kilobyte in each pass is more.
+    assert late.memory - early.memory < 384 * 2**10 + 4096 * len(jobs)
+    assert late.files <= early.files + 4
+    outages = PASSES // 360 + 1
+    assert lines[0] <= 4 * len(jobs) + 2 * outages
+    runs = recorded(uri)
+    assert runs.keys() == {each.id for each in jobs}
+    for each in jobs:
+        assert_whole(each, runs[each.id])
+
+
+def assert_whole(simulated: SimulatedJob, run: RunRows) -> None:
+    """Every value at its step, and at its time or that of the checkpoint a little earlier."""
+    ends = {Outcome.SUCCEEDED: "FINISHED", Outcome.FAILED: "FAILED", Outcome.CANCELLED: "KILLED"}
+    assert run.status == ends[simulated.outcome]
+    told = measured(simulated)
+    assert [(name, step) for name, step, _, _ in run.rows] == sorted(told)
+    for name, step, value, at in run.rows:
+        assert value == pytest.approx(told[name, step], abs=1e-5)
+        assert int(simulated.step_at(step)) - at // 1000 in {0, 1, 2}

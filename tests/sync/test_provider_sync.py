@@ -1,0 +1,331 @@
+"""Passes over a simulated provider into a real MLflow."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from mlflow import MlflowClient
+
+from bridge.errors import JobVanished, NotFound
+from bridge.plan.metric_names import Vocabulary
+from bridge.plan.plan import Plan
+from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
+from bridge.sync.events import Watch
+from bridge.sync.report import Kind, Selection
+from bridge.tracking import Tracking, Written
+from tests.support.recorded import active_runs, deleted_runs, recorded
+from tests.support.world import Clock, job, make_sync
+
+
+def test_a_second_pass_writes_nothing(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Whatever a first pass recorded, a second one, also of a new process, finds unchanged."""
+    jobs = [job("ftjob-a"), job("ftjob-b", total_steps=300)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 100
+        first = make_sync(simulator, tracking, executor, clock).run()
+        assert +first.jobs == Counter({Kind.NEW: 2}), first
+        before = recorded(uri)
+        again = make_sync(simulator, tracking, executor, clock).run()
+        assert +again.jobs == Counter({Kind.UNCHANGED: 2}), again
+        assert recorded(uri) == before
+
+
+def test_a_run_is_not_finished_before_its_late_checkpoints_are_there(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """OpenAI publishes the checkpoints of a job some seconds after its success."""
+    late = job("ftjob-a", late_seconds=20.0)
+    with Simulator(jobs=[late], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now = late.settled_at + 1
+        assert sync.run().settling == 1
+        assert recorded(uri)["ftjob-a"].status == "RUNNING"
+        clock.now = late.settled_at + 21
+        assert sync.run().settling == 0
+        run = recorded(uri)["ftjob-a"]
+        assert run.status == "FINISHED"
+        assert run.tags["fine_tuned_model_checkpoint"] == run.tags["fine_tuned_model"]
+        assert run.end_time == int(late.settled_at) * 1000
+
+
+def test_an_open_job_beyond_the_first_page_is_read_by_itself(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Later passes do not page through history to find a job that they know."""
+    old = job("ftjob-old", total_steps=500)
+    with Simulator(jobs=[old], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now += 100
+        sync.run()
+        for n in range(150):
+            simulator.add(job(f"ftjob-{n:03}", created_at=clock.now - 60, outcome=Outcome.FAILED))
+        sync.run()
+        steps = len(recorded(uri)["ftjob-old"].rows)
+        clock.now += 10
+        before = len(simulator.requests)
+        sync.run()
+        paths = [request.path for request in simulator.requests[before:]]
+        assert sum(path.endswith("/fine_tuning/jobs") for path in paths) == 1
+        assert sum(path.endswith("/ftjob-old") for path in paths) == 1
+        assert len(recorded(uri)["ftjob-old"].rows) > steps
+
+
+def test_a_list_that_is_gone_for_a_moment_does_not_make_its_job_vanish(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The job itself still answers by its id: it is asked again, and completed."""
+    broken: set[str] = set()
+    old = job("ftjob-old", total_steps=500)
+
+    def without(request: Request) -> Reply | None:
+        is_gone = any(request.path.endswith(path) for path in broken)
+        return json_reply({"error": {"message": "Not Found"}}, 404) if is_gone else None
+
+    with Simulator(jobs=[old], clock=clock, intercept=without) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now = old.step_at(10)
+        for n in range(150):
+            simulator.add(job(f"ftjob-{n:03}", created_at=clock.now, outcome=Outcome.FAILED))
+        clock.now = old.step_at(400)
+        assert sync.run().is_well
+        clock.now += 1000
+        broken.add("/ftjob-old/checkpoints")
+        ((job_id, error),) = sync.run().failures
+        assert (job_id, type(error)) == ("ftjob-old", NotFound)
+        broken.clear()
+        assert sync.run().is_well
+        assert recorded(uri)["ftjob-old"].status == "FINISHED"
+
+
+def test_a_job_that_its_provider_has_deleted_is_asked_for_once(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """An open job that neither the list nor its own address has is told of, and then left."""
+    gone: set[str] = set()
+
+    def without(request: Request) -> Reply | None:
+        if request.path.endswith("/fine_tuning/jobs") and gone:
+            return json_reply({"object": "list", "data": [], "has_more": False})
+        is_gone = any(request.path.endswith(path) for path in gone)
+        return json_reply({"error": {"message": "No such job"}}, 404) if is_gone else None
+
+    lost = job("ftjob-lost", total_steps=50)
+    with Simulator(jobs=[lost], clock=clock, intercept=without) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        clock.now = lost.step_at(10)
+        assert sync.run().is_well
+        gone.add("/ftjob-lost")
+        ((job_id, error),) = sync.run().failures
+        assert (job_id, type(error)) == ("ftjob-lost", JobVanished)
+        before = len(simulator.requests)
+        assert sync.run().is_well
+        assert len(simulator.requests) == before + 1
+
+
+def test_two_bridges_at_once_leave_one_run_a_job(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Both look, both find nothing, both create: afterwards one run carries each job, whole."""
+    jobs = [job(f"ftjob-{n}", total_steps=20) for n in range(6)]
+    both_have_listed = threading.Barrier(2, timeout=60)
+    with Simulator(jobs=jobs, clock=clock) as simulator, ThreadPoolExecutor(2) as pool:
+        clock.now += 200
+        alone = make_sync(simulator, tracking, executor, clock)
+        bridges = [make_sync(simulator, Tracking(uri), executor, clock) for _ in range(2)]
+
+        class Meeting(Watch):
+            """Holds a bridge between its search and its first write until both are there."""
+
+            def __init__(self) -> None:
+                self.met = False
+
+            def listed(self, provider: str, jobs: int) -> None:
+                del provider, jobs
+                if not self.met:
+                    self.met = True
+                    both_have_listed.wait()
+
+            def done(self, outcome: object) -> None:
+                pass
+
+        reports = list(pool.map(lambda bridge: bridge.run(watch=Meeting()), bridges))
+        assert all(report.is_well for report in reports), reports
+        found = recorded(uri)
+        assert set(found) == {each.id for each in jobs}
+        assert all(run.status == "FINISHED" for run in found.values())
+        assert len({len(run.rows) for run in found.values()}) == 1
+        assert len(deleted_runs(uri)) == 6
+        assert +alone.run().jobs == Counter({Kind.UNCHANGED: 6})
+        assert recorded(uri) == found
+
+
+class Raced(Tracking):
+    """Another process has begun a run of the same job, one with a smaller id, and died."""
+
+    def __init__(self, uri: str, afterwards: Callable[[], None]) -> None:
+        super().__init__(uri)
+        self._afterwards = afterwards
+        self.other = ""
+
+    def finish(self, written: Written, plan: Plan) -> None:
+        """Its run shows once this process has finished its own."""
+        super().finish(written, plan)
+        if self.other:
+            return
+        mlflow = MlflowClient(tracking_uri=self.uri)
+        self.other = written.run_id
+        while self.other >= written.run_id:  # MLflow makes ids up
+            if self.other != written.run_id:
+                mlflow.delete_run(self.other)
+            run = mlflow.create_run(written.experiment_id, start_time=plan.start_time)
+            self.other = str(run.info.run_id)
+        for name, value in plan.tags.items():
+            mlflow.set_tag(self.other, name, value)
+        self._afterwards()
+
+
+def test_a_lost_race_is_no_loss_where_the_winner_has_died(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The run that counts is completed first; only then does the finished one go."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 200
+        tracking = Raced(uri, lambda: None)
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+        rows = recorded(uri)
+        (active,) = active_runs(uri)
+        assert active.info.run_id == tracking.other
+        assert rows["ftjob-a"].status == "FINISHED"
+        assert len(rows["ftjob-a"].rows) > 12
+        assert +make_sync(simulator, Tracking(uri), executor, clock).run().jobs == Counter(
+            {Kind.UNCHANGED: 1}
+        )
+        assert recorded(uri) == rows
+
+
+def test_a_lost_race_is_no_loss_where_the_provider_forgets_the_job(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """The run that counts can no longer be completed: then the finished one stays."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 200
+        tracking = Raced(uri, lambda: simulator.remove("ftjob-a"))
+        ((job_id, error),) = make_sync(simulator, tracking, executor, clock).run().failures
+        assert (job_id, type(error)) == ("ftjob-a", JobVanished)
+        rows = recorded(uri)["ftjob-a"]
+        assert (rows.status, len(rows.rows) > 0) == ("FINISHED", True)
+        assert tracking.other in {run.info.run_id for run in deleted_runs(uri)}
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        assert recorded(uri)["ftjob-a"] == rows
+
+
+def test_a_run_that_its_user_deleted_stays_deleted(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Neither the process that knew it nor a new one creates it again."""
+    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
+        clock.now += 35
+        sync = make_sync(simulator, tracking, executor, clock)
+        sync.run()
+        tracking.delete([active_runs(uri)[0].info.run_id])
+        clock.now += 100
+        assert sync.run().is_well
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+        assert not active_runs(uri)
+
+
+def test_a_dry_run_plans_what_a_pass_then_writes(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """It writes nothing, and counts the same jobs and points."""
+    jobs = [job("ftjob-a"), job("ftjob-b", outcome=Outcome.FAILED)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 100
+        sync = make_sync(simulator, tracking, executor, clock)
+        dry = sync.run(dry_run=True)
+        assert not active_runs(uri)
+        assert tracking.experiment("hosted-fine-tunes", create=False) is None
+        real = sync.run()
+        assert (dry.jobs, dry.points) == (real.jobs, real.points)
+        assert {plan.job_id for plan in dry.plans} == {"ftjob-a", "ftjob-b"}
+
+
+def test_a_selection_reads_only_what_it_selects(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """By id without the list; by status and number from the list, newest first."""
+    jobs = [job(f"ftjob-{n}", created_at=clock.now + n) for n in range(4)]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 200
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run(Selection(job_ids=("ftjob-1",))).jobs[Kind.NEW] == 1
+        assert not any(each.path.endswith("/jobs") for each in simulator.requests)
+        sync.run(Selection(limit=1))
+        assert set(recorded(uri)) == {"ftjob-1", "ftjob-3"}
+        sync.run(Selection(until=int(jobs[1].created_at * 1000)))
+        assert set(recorded(uri)) == {"ftjob-0", "ftjob-1", "ftjob-3"}
+        sync.run(Selection(statuses=frozenset({"failed"})))
+        sync.run(Selection(statuses=frozenset({"succeeded"})))
+        assert len(recorded(uri)) == 4
+
+
+def test_metrics_get_the_names_of_the_vocabulary(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A later look under the same vocabulary knows what is logged under the new names."""
+    with Simulator(jobs=[job("ftjob-a", total_steps=300)], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock, metric_names="huggingface")
+        clock.now += 250
+        sync.run()
+        before = len(simulator.requests)
+        clock.now += 1
+        assert sync.run().points == 3
+        events = [each for each in simulator.requests[before:] if each.path.endswith("/events")]
+        assert len(events) == 1
+        assert {name for name, *_ in recorded(uri)["ftjob-a"].rows} == {
+            "loss",
+            "mean_token_accuracy",
+            "eval_batch_loss",
+            "eval_batch_mean_token_accuracy",
+            "eval_loss",
+            "eval_mean_token_accuracy",
+            "epoch",
+        }
+        epochs = {
+            step: value for name, step, value, _ in recorded(uri)["ftjob-a"].rows if name == "epoch"
+        }
+        assert epochs[100] == 1.0
+        assert epochs.keys() == set(range(1, max(epochs) + 1))
+
+
+def test_an_unexpected_error_in_one_job_stops_no_other(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A defect of the bridge's own is reported as such, and the next job is recorded."""
+    jobs = [job("ftjob-a"), job("ftjob-b")]
+    with Simulator(jobs=jobs, clock=clock) as simulator:
+        clock.now += 100
+        sync = make_sync(simulator, tracking, executor, clock, vocabulary=Explosive())
+        report = sync.run()
+        assert +report.jobs == Counter({Kind.FAILED: 1, Kind.NEW: 1})
+        assert "ZeroDivisionError" in str(report.failures[0][1])
+        assert report.stopped is None
+        assert len(recorded(uri)) == 1
+
+
+class Explosive(Vocabulary):
+    """A vocabulary with a defect that shows once."""
+
+    _fuse = itertools.count()
+
+    def params(self, name: str) -> tuple[str, ...]:
+        """Fail the first time."""
+        if next(self._fuse) == 0:
+            raise ZeroDivisionError
+        return (name,)

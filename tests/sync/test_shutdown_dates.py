@@ -1,0 +1,339 @@
+"""When models end: read from a provider's list of models, tagged, and warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow import MlflowClient
+
+from bridge.cli.status import tally
+from bridge.http.client import connect
+from bridge.plan.recorded import RunState
+from bridge.providers.model_shutdowns import read_shutdowns, shutdown_of
+from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
+from bridge.simulator import Reply, Request, Simulator, json_reply
+from bridge.tracking import Tracking
+from tests.support.recorded import active_runs, recorded
+from tests.support.wire_server import BASE_URL, sent
+from tests.support.world import Clock, NoSleep, job, make_sync
+
+BASE = "gpt-4.1-mini-2025-04-14"
+MADE = f"ft:{BASE}:acme::1"
+DAY = 86_400_000
+
+
+def midnight(day: str) -> int:
+    """Unix milliseconds."""
+    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@dataclass
+class Models:
+    """A list of models, and how often it was asked for."""
+
+    reply: object
+    status: int = 200
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        self.asked.append(request.url.path)
+        return sent(self.reply) if self.status == 200 else httpx.Response(self.status)
+
+    def dates(self) -> Mapping[str, int]:
+        """What is read of it."""
+        transport = httpx.MockTransport(self)
+        return read_shutdowns(
+            connect(BASE_URL, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport)
+        )
+
+    def date(self, made: str = MADE, base: str | None = BASE) -> int | None:
+        """When the model that a job has made ends."""
+        return shutdown_of(self.dates(), made, base)
+
+
+def listing(*rows: object) -> Models:
+    """A server with these models."""
+    return Models({"object": "list", "data": list(rows)})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"shutdown_date": "2027-01-14"},
+        {"shutdown_date": "2027-01-14T00:00:00Z"},
+        {"deprecation": {"fine_tune": 1, "inference": 1799884800}},
+        {"deprecation": "2027-01-14T00:00:00Z"},
+        {"deprecation": "2027-01-14T01:00:00+01:00"},
+        {"shutdown_date": "2027-01-14", "deprecation": None},
+        {"shutdown_date": None, "deprecation": {"inference": 1799884800}},
+    ],
+)
+def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> None:
+    """OpenAI's day, Azure's time for inference, Mistral's time."""
+    assert listing({"id": MADE, **told}).date() == midnight("2027-01-14")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"shutdown_date": None, "deprecation": None},
+        {"shutdown_date": "soon"},
+        {"shutdown_date": {}},
+        {"deprecation": {}},
+        {"deprecation": {"fine_tune": 1799884800}},
+        {"deprecation": {"inference": "later"}},
+        {"deprecation": {"inference": 0}},
+        {"deprecation": "0001-01-01T00:00:00Z"},
+        {"deprecation": [1799884800]},
+        {"deprecation": 10**400},
+    ],
+)
+def test_what_is_no_date_is_none(told: Mapping[str, object]) -> None:
+    """A model without date is not said to end, and hides no other model's date."""
+    models = listing({"id": MADE, **told}, 7, {"id": BASE, "shutdown_date": "2027-01-14"})
+    assert models.date() == midnight("2027-01-14")
+    assert listing({"id": MADE, **told}).date() is None
+
+
+@pytest.mark.parametrize(
+    ("made", "base", "listed"),
+    [
+        (MADE, BASE, MADE),
+        (MADE, BASE, BASE),
+        (f"ft:{BASE}:acme:again:2", MADE, BASE),
+        (f"{BASE}.ft-0123456789abcdef-suffix", None, BASE),
+        ("made-by-others", "open-mistral-7b", "open-mistral-7b"),
+    ],
+)
+def test_a_model_ends_with_the_one_that_it_comes_from(
+    made: str, base: str | None, listed: str
+) -> None:
+    """Its own date counts, else that of the model that training began with."""
+    models = listing({"id": listed, "shutdown_date": "2027-01-14"})
+    assert models.date(made, base) == midnight("2027-01-14")
+    other = listing({"id": "another", "shutdown_date": "2027-01-14"})
+    assert other.date(made, base) is None
+
+
+def test_a_models_own_date_comes_first() -> None:
+    """A provider may keep fine-tuned models longer than the base model."""
+    models = listing(
+        {"id": BASE, "shutdown_date": "2026-10-23"}, {"id": MADE, "shutdown_date": "2027-01-14"}
+    )
+    assert models.date() == midnight("2027-01-14")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500])
+def test_a_server_without_such_a_list_costs_nothing(status: int) -> None:
+    """Nothing is known then."""
+    assert Models(None, status).dates() == {}
+
+
+@given(
+    reply=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["data", "id", "shutdown_date", "deprecation", "inference"]), inner
+            )
+        ),
+    )
+)
+def test_no_list_whatever_breaks_anything(reply: object) -> None:
+    """Whatever a server says of its models, there is a date or none."""
+    for told in (reply, {"data": reply}, {"data": [reply]}, {"data": [{"id": MADE, "a": reply}]}):
+        found = Models(told).date()
+        assert found is None or isinstance(found, int)
+    for key in ("shutdown_date", "deprecation"):
+        found = listing({"id": MADE, key: reply}).date()
+        assert found is None or isinstance(found, int)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_who_tells_dates(kind: str) -> None:
+    """OpenAI, what speaks as it does, and Mistral; of the others nothing is even asked."""
+    models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
+    http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=httpx.MockTransport(models))
+    told = TYPES[kind](http, curves=True).shutdowns()
+    tells = kind in {"openai", "azure", "nebius", "mistral"}
+    assert told == ({MADE: midnight("2027-01-14")} if tells else {})
+    assert len(models.asked) == tells
+
+
+# The tag
+
+
+class Announcements:
+    """A simulated provider's list of models."""
+
+    def __init__(self) -> None:
+        self.day: str | None = None
+        """When the models are shut down."""
+        self.asked = 0
+        """How often the list was asked for."""
+
+    def __call__(self, request: Request) -> Reply | None:
+        """Answer in the simulator's place."""
+        if not request.path.endswith("/models"):
+            return None
+        self.asked += 1
+        return json_reply({"data": [{"id": BASE, "shutdown_date": self.day}]})
+
+
+def test_a_run_is_tagged_with_the_day(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """As ISO 8601 has it; a run whose model stays has no such tag."""
+    jobs = [
+        job("ftjob-ends"),
+        job("ftjob-stays", base_model="gpt-5-2025-08-07"),
+    ]
+    announced = Announcements()
+    announced.day = "2027-01-14"
+    with Simulator(jobs=jobs, clock=clock, intercept=announced) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run().is_well
+        assert announced.asked == 0  # while a job trains there is no model that could end
+        clock.now += 10_000
+        assert sync.run().is_well
+    assert announced.asked == 1
+    found = recorded(uri)
+    assert found["ftjob-ends"].tags["fine_tuned_model_shutdown"] == "2027-01-14"
+    assert "fine_tuned_model_shutdown" not in found["ftjob-stays"].tags
+
+
+@pytest.mark.parametrize("is_new_process", [True, False])
+def test_a_date_that_is_announced_later_reaches_the_run(
+    uri: str,
+    tracking: Tracking,
+    clock: Clock,
+    executor: ThreadPoolExecutor,
+    *,
+    is_new_process: bool,
+) -> None:
+    """On the next day, or with the next start; then nothing is written or asked for a day."""
+    announced = Announcements()
+    with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=announced) as simulator:
+        clock.now += 10_000
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run().is_well
+        assert "fine_tuned_model_shutdown" not in recorded(uri)["ftjob-a"].tags
+        announced.day = "2027-01-14"
+        announced.asked = 0
+        if is_new_process:
+            sync = make_sync(simulator, tracking, executor, clock)
+        else:
+            clock.now += 86_399 - 10_000
+            assert sync.run().is_well
+            assert announced.asked == 0
+            clock.now += 10_001
+        assert sync.run().is_well
+        assert recorded(uri)["ftjob-a"].tags["fine_tuned_model_shutdown"] == "2027-01-14"
+        before = recorded(uri)
+        assert sync.run().is_well
+        assert announced.asked == 1
+        clock.now += 86_400
+        assert sync.run().is_well
+        assert announced.asked == 2
+    assert recorded(uri) == before
+
+
+def test_a_clock_that_is_set_back_is_no_reason_to_stop_asking(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Dates are asked for again after a day by either direction of the clock."""
+    announced = Announcements()
+    with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=announced) as simulator:
+        clock.now += 10_000
+        sync = make_sync(simulator, tracking, executor, clock)
+        assert sync.run().is_well
+        clock.now -= 10 * 86_400
+        assert sync.run().is_well
+    assert announced.asked == 2
+
+
+def test_a_dry_run_and_a_deleted_run(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A dry run tags nothing, and nobody tags a run that its user deleted."""
+    announced = Announcements()
+    jobs = [job("ftjob-a"), job("ftjob-b")]
+    with Simulator(jobs=jobs, clock=clock, intercept=announced) as simulator:
+        clock.now += 10_000
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+        announced.day = "2027-01-14"
+        before = recorded(uri)
+        assert make_sync(simulator, tracking, executor, clock).run(dry_run=True).is_well
+        assert recorded(uri) == before
+        deleted = next(
+            run.info.run_id
+            for run in active_runs(uri)
+            if run.data.tags["fine_tuning_job_id"] == "ftjob-a"
+        )
+        MlflowClient(uri).delete_run(deleted)
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+    assert recorded(uri)["ftjob-b"].tags["fine_tuned_model_shutdown"] == "2027-01-14"
+    assert "fine_tuned_model_shutdown" not in MlflowClient(uri).get_run(deleted).data.tags
+
+
+# The warning
+
+
+def run_with(end: str, model: str = MADE) -> RunState:
+    """A finished run whose model ends."""
+    return RunState(
+        run_id=model,
+        experiment_id="1",
+        job_id=model,
+        provider="openai",
+        name="openai/a",
+        status="FINISHED",
+        is_deleted=False,
+        start_time=1,
+        artifact_uri="",
+        tags={"fine_tuned_model": model, "fine_tuned_model_shutdown": end},
+        params={},
+        newest={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "is_warned_of"),
+    [
+        ("2027-01-14", True),
+        ("2026-11-22", True),
+        ("2027-01-21", True),
+        ("2027-01-22", False),
+        ("2026-11-21", False),
+        ("soon", False),
+        ("", False),
+    ],
+)
+def test_an_end_is_warned_of_in_time(end: str, *, is_warned_of: bool) -> None:
+    """Sixty days before and on the day; not once it is over."""
+    tracked = tally([run_with(end)])["openai"]
+    now = midnight("2026-11-22") + DAY // 2
+    assert list(tracked.ending(now)) == ([(end, [MADE])] if is_warned_of else [])
+
+
+def test_models_that_end_together_are_told_together() -> None:
+    """By day, each model once."""
+    runs = [
+        run_with("2027-01-14", "b"),
+        run_with("2026-12-01", "c"),
+        run_with("2027-01-14", "a"),
+        run_with("2027-01-14", "b"),
+    ]
+    ending = list(tally(runs)["openai"].ending(midnight("2026-11-22")))
+    assert ending == [("2026-12-01", ["c"]), ("2027-01-14", ["a", "b"])]

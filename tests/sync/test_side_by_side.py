@@ -1,0 +1,226 @@
+"""Six providers, one configuration, one experiment: copied from history, then followed live.
+
+The commands are the real ones, in processes of their own; the simulator is in this one, so that the
+test turns the providers' clock. What should be in MLflow is read off the simulator's own replies.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import httpx
+
+from bridge.providers.registry import TYPES
+from bridge.simulator import Outcome, SimulatedJob, Simulator, all_end_by
+from bridge.simulator.jobs import Provider
+from tests.support.processes import dump, run, started, wait_until
+from tests.support.recorded import RunRows, recorded
+from tests.support.world import KEY, NOW, Clock, job
+
+Point = tuple[str, int, float]
+"""Metric, step, value."""
+Shown = tuple[str, list[Point]]
+"""A run's status and all of its points."""
+
+PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
+AXES: Final = {"step", "total_steps", "timestamp", "train/epoch", "train/step"}
+"""Numbers of a row that say where it lies."""
+STATUS: Final = {
+    Outcome.SUCCEEDED: "FINISHED",
+    Outcome.FAILED: "FAILED",
+    Outcome.CANCELLED: "KILLED",
+}
+YESTERDAY: Final = NOW - 86_400
+
+
+def history(provider: Provider) -> list[SimulatedJob]:
+    """Jobs of all endings, and one that learned from preferences where there are such."""
+    jobs = [
+        job(f"{provider}-old", provider, suffix="old", created_at=YESTERDAY, seed=1),
+        job(
+            f"{provider}-broken",
+            provider,
+            suffix="broken",
+            created_at=YESTERDAY + 60,
+            outcome=Outcome.FAILED,
+            ends_at_step=7,
+        ),
+        job(
+            f"{provider}-stopped",
+            provider,
+            suffix="stopped",
+            created_at=YESTERDAY + 120,
+            outcome=Outcome.CANCELLED,
+            ends_at_step=5,
+            validation=False,
+        ),
+    ]
+    if provider != "mistral":
+        jobs.append(
+            job(
+                f"{provider}-preferred",
+                provider,
+                suffix="preferred",
+                created_at=YESTERDAY + 180,
+                method="dpo",
+                seed=2,
+            )
+        )
+    return jobs
+
+
+def live(provider: Provider) -> list[SimulatedJob]:
+    """Jobs of today, one of which does not get to its last step."""
+    return [
+        job(f"{provider}-live", provider, suffix="live", created_at=NOW + 60, seed=3),
+        job(
+            f"{provider}-cut",
+            provider,
+            suffix="cut",
+            created_at=NOW + 60,
+            outcome=Outcome.CANCELLED,
+            ends_at_step=10,
+            seed=4,
+        ),
+    ]
+
+
+HISTORY: Final = [each for provider in PROVIDERS for each in history(provider)]
+LIVE: Final = [each for provider in PROVIDERS for each in live(provider)]
+
+
+def held(simulator: Simulator, job: SimulatedJob) -> list[Point]:
+    """Every point that the simulator tells of a job by now, sorted."""
+    return sorted(
+        (name, int(row["step"]), float(value))
+        for row in rows_of(simulator, job)
+        for name, value in row.items()
+        if name not in AXES
+    )
+
+
+def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, Any]]:
+    """The rows of metrics, each with its step, as the job's provider serves them."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    base_url = simulator.base_urls[job.provider]
+
+    def ask(path: str) -> Any:  # noqa: ANN401 - JSON
+        return httpx.get(base_url + path, headers=headers).raise_for_status().json()
+
+    match job.provider:
+        case "openai" | "azure" | "nebius":
+            events = ask(f"/fine_tuning/jobs/{job.id}/events?limit=100")
+            assert not events["has_more"]
+            return [row["data"] for row in events["data"] if row["type"] == "metrics"]
+        case "mistral":
+            return [
+                # Zeros stand for what was not measured.
+                {"step": row["step_number"]} | {k: v for k, v in row["metrics"].items() if v}
+                for row in ask(f"/fine_tuning/jobs/{job.id}")["checkpoints"]
+            ]
+        case "together":
+            rows = ask(f"/fine-tunes/{job.id}/metrics")["metrics"]
+            return [{"step": row.pop("train/global_step"), **row} for row in rows]
+        case "fireworks":
+            if job.method == "dpo":
+                url = ask(f"/dpoJobs/{job.id}:getMetricsFileEndpoint")["signedUrl"]
+            else:
+                url = ask(f"/supervisedFineTuningJobs/{job.id}")["metricsFileSignedUrl"]
+            lines = httpx.get(url).raise_for_status().text.splitlines()
+            return [json.loads(line) for line in lines]
+
+
+def name_of(job: SimulatedJob) -> str:
+    """A job's run."""
+    return f"{job.provider}/{job.suffix}"
+
+
+def runs_in(uri: str) -> dict[str, RunRows]:
+    """The runs of the one experiment by their names."""
+    runs = recorded(uri).values()
+    assert len({run.name for run in runs}) == len(runs)
+    return {run.name: run for run in runs}
+
+
+def points(run: RunRows) -> list[Point]:
+    """A run's rows without their times; a doubled one shows."""
+    return sorted((name, step, value) for name, step, value, _ in run.rows)
+
+
+def told(
+    simulator: Simulator, jobs: Iterable[SimulatedJob], status: str | None = None
+) -> dict[str, Shown]:
+    """What MLflow should show of jobs that have this status, or the one that they end with."""
+    return {name_of(each): (status or STATUS[each.outcome], held(simulator, each)) for each in jobs}
+
+
+def shown(uri: str, names: Iterable[str]) -> dict[str, Shown]:
+    """What MLflow shows of those of these runs that there are."""
+    runs = runs_in(uri)
+    return {name: (runs[name].status, points(runs[name])) for name in names if name in runs}
+
+
+def shows(uri: str, wanted: Mapping[str, Shown]) -> bool:
+    """Whether MLflow shows just this of these runs."""
+    return shown(uri, wanted) == wanted
+
+
+def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
+    """One configuration of every provider."""
+    path = folder / "bridge.yaml"
+    path.write_text(
+        json.dumps(
+            {
+                "mlflow": {"tracking_uri": uri, "experiment": "hosted-fine-tunes"},
+                "poll": {"interval": "1s", "workers": 2},
+                "providers": [
+                    {"name": name, "type": name, "api_key": KEY, "base_url": base_url}
+                    for name, base_url in simulator.base_urls.items()
+                ],
+            }
+        )
+    )
+    return path
+
+
+def test_all_providers_are_copied_and_followed_in_one_experiment(uri: str, tmp_path: Path) -> None:
+    """Rows are exactly the simulator's: of history, in mid-training, at the end; then no more."""
+    assert {*PROVIDERS} == {*TYPES}
+    clock = Clock()
+    with Simulator(jobs=HISTORY + LIVE, clock=clock, api_key=KEY) as simulator:
+        config = configured(tmp_path, uri, simulator)
+        filled = run("backfill", "--config", config, cwd=tmp_path)
+        assert filled.returncode == 0, filled.stdout + filled.stderr
+        old = runs_in(uri)
+        wanted = told(simulator, HISTORY)
+        assert shown(uri, old) == wanted
+        assert {name: max(step for _, step, _ in rows) for name, (_, rows) in wanted.items()} == {
+            name_of(each): each.last_step for each in HISTORY
+        }
+        with started("run", "--config", config, cwd=tmp_path) as process:
+            for step in (1, 5, 9):
+                clock.now = LIVE[0].step_at(step)
+                wanted = told(simulator, LIVE, "RUNNING")
+                assert {max(at for _, at, _ in rows) for _, rows in wanted.values()} == {step}
+                is_there = partial(shows, uri, wanted)
+                wait_until(is_there, f"step {step} of all live jobs", process)
+            clock.now = all_end_by(LIVE)
+            is_there = partial(shows, uri, told(simulator, LIVE))
+            wait_until(is_there, "end of all jobs", process)
+            process.send(signal.SIGTERM)
+            assert process.end() == 0, process.said
+        assert "Traceback" not in process.said
+
+        database = Path(uri.removeprefix("sqlite:///"))
+        before = dump(database)
+        runs = runs_in(uri)
+        assert len(runs) == len(HISTORY) + len(LIVE)
+        assert {name: runs[name] for name in old} == old
+        again = run("backfill", "--config", config, cwd=tmp_path)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert dump(database) == before

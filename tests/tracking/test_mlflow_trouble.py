@@ -1,0 +1,183 @@
+"""What goes wrong on MLflow's side: said in a sentence, and made good by the next pass."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from bridge.errors import TrackingDown
+from bridge.model import JobStatus
+from bridge.simulator import Simulator
+from bridge.sync.report import Report
+from bridge.tracking import Tracking
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import PATIENCE, command, invoke
+from tests.support.recorded import active_runs, recorded
+from tests.support.told import Told, told
+from tests.support.world import Clock, job, make_sync
+
+JOBS = [job(f"ftjob-{number}") for number in range(6)]
+
+
+def one_pass(uri: str, clock: Clock, executor: ThreadPoolExecutor) -> Report:
+    """A pass of a new process over finished jobs."""
+    with Simulator(jobs=JOBS, clock=clock) as simulator:
+        return make_sync(simulator, Tracking(uri), executor, clock).run()
+
+
+@pytest.fixture
+def later(clock: Clock) -> Clock:
+    """A time at which every job has ended."""
+    clock.now += 10_000
+    return clock
+
+
+def file_of(uri: str) -> Path:
+    """An sqlite database's file."""
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+@contextlib.contextmanager
+def opened(uri: str) -> Iterator[sqlite3.Connection]:
+    """Another program that uses the database."""
+    with contextlib.closing(
+        sqlite3.connect(
+            file_of(uri), timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        )
+    ) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("ffffffffffff", ("is of a newer MLflow than the 3.", "pip install --upgrade mlflow")),
+        ("0584bdc529eb", ("is of an older MLflow than the 3.", "mlflow db upgrade")),
+    ],
+)
+def test_a_schema_that_is_not_this_mlflows(
+    uri: str, later: Clock, executor: ThreadPoolExecutor, revision: str, said: tuple[str, ...]
+) -> None:
+    """It is said which of the two is too old, and nothing is written."""
+    with opened(uri) as other:
+        other.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    before = file_of(uri).read_bytes()
+    stopped = one_pass(uri, later, executor).stopped
+    assert isinstance(stopped, TrackingDown)
+    assert all(words in str(stopped) for words in said)
+    assert file_of(uri).read_bytes() == before
+
+
+def test_a_database_that_others_have_locked(
+    uri: str, later: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """It is said so; once it is free again the next pass is whole."""
+    with opened(uri) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        stopped = one_pass(f"{uri}?timeout=0.01", later, executor).stopped
+        assert "is locked by another program" in str(stopped)
+        assert "SQL" not in str(stopped)
+        other.execute("ROLLBACK")
+    assert one_pass(uri, later, executor).is_well
+    assert recorded(uri).keys() == {job.id for job in JOBS}
+
+
+def test_a_disk_that_is_full(uri: str, tmp_path: Path, later: Clock) -> None:
+    """It is said so without a traceback; with room again the next backfill completes."""
+    room = file_of(uri).stat().st_size // 1024 + 40
+    limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash"]
+    with Simulator(jobs=JOBS, clock=later) as simulator:
+        config = tmp_path / "bridge.yaml"
+        config.write_text(
+            f"mlflow: {{tracking_uri: '{uri}', archive: false}}\n"
+            "providers: [{name: openai, type: openai, api_key: abcdefgh,"
+            f" base_url: '{simulator.openai_url}'}}]\n"
+        )
+        full = subprocess.run(
+            [*limited, *command("backfill", "--config", config)],
+            env=os.environ | {"COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert full.returncode == 1
+        assert "cannot write to its disk" in full.stdout
+        assert "Traceback" not in full.stdout + full.stderr
+        assert len(active_runs(uri)) < len(JOBS)
+        again = invoke("backfill", "--config", config)
+        assert again.exit_code == 0, again.output
+    found = recorded(uri)
+    assert found.keys() == {job.id for job in JOBS}
+    rows = {len(run.rows) for run in found.values()}
+    assert len(rows) == 1  # the jobs are alike: those from before and those from after
+    assert {run.status for run in found.values()} == {"FINISHED"}
+
+
+def test_an_experiment_that_is_deleted_under_a_daemon(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """It is said how to restore it; nothing goes elsewhere; once restored all is made good."""
+    client = MlflowClient(uri)
+    with Simulator(jobs=JOBS, clock=clock) as simulator:
+        clock.now += 4
+        sync = make_sync(simulator, Tracking(uri), executor, clock)
+        assert sync.run().is_well
+        experiment = client.get_experiment_by_name("hosted-fine-tunes")
+        assert experiment is not None
+        client.delete_experiment(experiment.experiment_id)
+        clock.now += 10_000
+        for _ in range(2):
+            stopped = sync.run().stopped
+            assert isinstance(stopped, TrackingDown)
+            assert "'hosted-fine-tunes' is deleted" in str(stopped)
+            assert f"mlflow experiments restore -x {experiment.experiment_id}" in str(stopped)
+        client.restore_experiment(experiment.experiment_id)
+        assert sync.run().is_well
+    found = recorded(uri)
+    assert found.keys() == {job.id for job in JOBS}
+    assert {run.status for run in found.values()} == {"FINISHED"}
+
+
+LONG = "long 'words' with \"quotes\" and ü ".ljust(9_000, "x")
+GREATEST = told(
+    "job-" + "j" * 500,
+    0.5,
+    0.4,
+    base_model="base-" + LONG[:3_000],
+    suffix=LONG,
+    provider_status=LONG,
+    status=JobStatus.FAILED,
+    error=LONG * 3,
+    params={"learning_rate": LONG, "p" * 400: 1, **{f"param_{n}": n for n in range(150)}},
+    training_files=tuple(f"file-{n}-{'f' * 600}" for n in range(20)),
+    metadata={"k" * 100: LONG},
+    cost=LONG,
+)
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+def test_what_is_longer_than_mlflow_takes(
+    uri: str, tmp_path: Path, executor: ThreadPoolExecutor, *, is_served: bool
+) -> None:
+    """It is shortened by the bridge, not by MLflow without a word: a second pass writes nothing."""
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(MlflowServer(uri, tmp_path)).url if is_served else uri
+        report = Told(GREATEST).sync(Tracking(store), executor).run()
+        assert report.is_well, report.failures
+        before = file_of(uri).read_bytes()
+        assert Told(GREATEST).sync(Tracking(store), executor).run().is_well
+        assert file_of(uri).read_bytes() == before
+    (run,) = active_runs(uri)
+    assert run.info.status == "FAILED"
+    assert max(map(len, run.data.tags.values())) <= 5_000
+    assert max(map(len, run.data.params.values())) == 6_000
+    assert run.data.params["learning_rate"].endswith("…")

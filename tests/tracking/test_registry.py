@@ -1,0 +1,202 @@
+"""Results of jobs as versions of registered models, in a real MLflow."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelAlias
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from bridge.errors import RunChanged
+from bridge.model import JobStatus
+from bridge.plan.models import Registration
+from bridge.simulator import Outcome, Simulator
+from bridge.simulator.openai_objects import model_name
+from bridge.tracking import Tracking
+from bridge.tracking.registry import register
+from tests.support.models import client_of, logged_models, newest, run_of, versions
+from tests.support.processes import dump
+from tests.support.told import START, Told, told
+from tests.support.world import Clock, job, make_sync
+
+
+def test_a_result_becomes_a_version(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Of the job's result alone, told apart by tags, linked with its run and its LoggedModel."""
+    hosted = job("ftjob-a", suffix="Support: EU/US")
+    failed = job("ftjob-b", outcome=Outcome.FAILED, suffix="Never")
+    with Simulator(jobs=[hosted, failed], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock, register="{provider}-{suffix}")
+        clock.now += 35
+        sync.run()
+        assert not client_of(uri).search_registered_models()
+        clock.now += 1000
+        assert sync.run().is_well
+    (registered,) = client_of(uri).search_registered_models()
+    assert registered.name == "openai-Support-EU-US"
+    (version,) = versions(uri, registered.name)
+    full_name, run = model_name(hosted, 12), run_of(uri, "ftjob-a")
+    assert version.source == f"openai:/{full_name}"
+    assert version.run_id == run.info.run_id
+    assert version.status == "READY"
+    assert version.tags == {
+        "fine_tuned_model": full_name,
+        "fine_tuning_provider": "openai",
+        "fine_tuning_job_id": "ftjob-a",
+        "fine_tuning_ended_at": str(int(hosted.settled_at) * 1000),
+        "fine_tuning_bridge": "ftbridge",
+    }
+    assert newest(uri, registered.name) == full_name
+    linked = {
+        model.tags["fine_tuned_model"]: json.loads(model.tags["mlflow.modelVersions"])
+        for model in logged_models(uri)
+        if "mlflow.modelVersions" in model.tags
+    }
+    assert linked == {full_name: [{"name": registered.name, "version": str(version.version)}]}
+
+
+@pytest.mark.parametrize("order", list(permutations("abc")))
+def test_the_alias_is_at_the_newest_job(
+    uri: str, tracking: Tracking, executor: ThreadPoolExecutor, order: Iterable[str]
+) -> None:
+    """By the end of the jobs, whatever the order in which they are recorded."""
+    ends = {"a": START + 1000, "b": START + 2000, "c": START + 3000}
+    provider = Told()
+    recorded: list[str] = []
+    for each in order:
+        provider.tell(told(f"ftjob-{each}", 0.5, suffix="bot", finished_at=ends[each]))
+        assert provider.sync(tracking, executor, register="{suffix}").run().is_well
+        recorded.append(each)
+        assert newest(uri, "bot") == f"ft:ftjob-{max(recorded)}"
+    assert len(versions(uri, "bot")) == 3
+
+
+def test_what_users_register_is_left_alone(
+    uri: str, tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """Under the same name, and of the same run: their versions and aliases stay."""
+    client = client_of(uri)
+    client.create_registered_model("bot")
+    provider = Told(told("ftjob-a", 0.5, suffix="bot", status=JobStatus.RUNNING))
+    provider.sync(tracking, executor, register="{suffix}").run()
+    run_id = run_of(uri, "ftjob-a").info.run_id
+    for source in ("openai:/by-hand", "openai:/again"):
+        client.create_model_version("bot", source, run_id=run_id)
+    client.set_registered_model_alias("bot", "champion", "2")
+    provider.tell(told("ftjob-a", 0.5, suffix="bot"))
+    assert provider.sync(tracking, executor, register="{suffix}").run().is_well
+    assert [version.source for version in versions(uri, "bot")] == [
+        "openai:/by-hand",
+        "openai:/again",
+        "openai:/ft:ftjob-a",
+    ]
+    assert newest(uri, "bot") == "ft:ftjob-a"
+    assert str(client.get_model_version_by_alias("bot", "champion").version) == "2"
+
+
+class Results:
+    """Finished jobs whose results are to be registered under one name."""
+
+    def __init__(self, uri: str, number: int) -> None:
+        self.uri = uri
+        tracking = Tracking(uri)
+        with ThreadPoolExecutor(2) as executor:
+            snapshots = [told(f"ftjob-{each}", 0.5) for each in range(number)]
+            assert Told(*snapshots).sync(tracking, executor).run().is_well
+        self.models = {model.tags["fine_tuned_model"]: model for model in logged_models(uri)}
+
+    def register(self, number: int) -> None:
+        """Make the result of one job a version."""
+        name = f"ft:ftjob-{number}"
+        model = self.models[name]
+        assert model.source_run_id is not None
+        # Their ends are not in the order of their numbers.
+        at = START + number * 7 % 11
+        registration = Registration(name="bot", model=name, source=f"openai:/{name}", at=at)
+        facts = {"fine_tuned_model": name}
+        tracking = Tracking(self.uri)
+        for _ in range(3):  # as a pass does where another process is in the way
+            with suppress(RunChanged), tracking.asked(one_job=True) as client:
+                register(client, registration, model.source_run_id, model.model_id, facts)
+                return
+
+
+def test_an_alias_that_is_deleted_while_it_is_moved(uri: str) -> None:
+    """Another process deletes it between MLflow's look and its write: a job to take up again."""
+    results = Results(uri, 2)
+    results.register(0)
+    client = MlflowClient(uri)
+    client.create_model_version("bot", "openai:/ft:other")
+
+    def delete(session: Session, *_others: object) -> None:
+        if any(isinstance(each, SqlRegisteredModelAlias) for each in session.dirty):
+            with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as other:
+                other.execute("DELETE FROM registered_model_aliases")
+                other.commit()
+
+    event.listen(Session, "before_flush", delete)
+    try:
+        with pytest.raises(RunChanged), Tracking(uri).asked(one_job=True):
+            client.set_registered_model_alias("bot", "newest", "2")
+    finally:
+        event.remove(Session, "before_flush", delete)
+    results.register(1)
+    assert newest(uri, "bot") == "ft:ftjob-1"
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_several_that_register_at_once(uri: str, repeats: int) -> None:
+    """Each result gets one version, and in the end the alias is at the newest job's."""
+    results = Results(uri, 4)
+    start = threading.Barrier(4 * repeats, timeout=60)
+
+    def at_once(number: int) -> None:
+        start.wait()
+        results.register(number)
+
+    with ThreadPoolExecutor(4 * repeats) as pool:
+        list(pool.map(at_once, [*range(4)] * repeats))
+    found = versions(uri, "bot")
+    assert sorted(version.tags["fine_tuned_model"] for version in found) == [
+        f"ft:ftjob-{each}" for each in range(4)
+    ]
+    assert newest(uri, "bot") == "ft:ftjob-3"  # 3 * 7 % 11 is the most
+    links = [json.loads(m.tags["mlflow.modelVersions"]) for m in logged_models(uri)]
+    assert sorted(int(link["version"]) for (link,) in links) == sorted(
+        int(version.version) for version in found
+    )
+
+
+def test_registering_again_changes_nothing(uri: str) -> None:
+    """Not even a moved alias's time."""
+    results = Results(uri, 2)
+    results.register(0)
+    results.register(1)
+    before = dump(Path(uri.removeprefix("sqlite:///")))
+    results.register(0)
+    assert dump(Path(uri.removeprefix("sqlite:///"))) == before
+
+
+def test_a_version_that_was_made_twice_is_cleared_up(uri: str) -> None:
+    """MLflow's client repeats a request whose reply is lost: the next pass finds two."""
+    results = Results(uri, 1)
+    results.register(0)
+    (first,) = versions(uri, "bot")
+    client_of(uri).create_model_version(
+        "bot", str(first.source), run_id=first.run_id, tags=dict(first.tags)
+    )
+    client_of(uri).set_registered_model_alias("bot", "newest", "2")
+    results.register(0)
+    assert [str(version.version) for version in versions(uri, "bot")] == ["1"]
+    assert newest(uri, "bot") == "ft:ftjob-0"

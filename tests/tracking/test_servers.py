@@ -1,0 +1,231 @@
+"""The same rows in every tracking store that teams use: a server, PostgreSQL, and both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from bridge.tracking.client import CALLS, Store
+from tests.support.mlflow_server import MlflowServer
+from tests.support.models import artifacts, datasets, models, versions_by_model
+from tests.support.processes import PATIENCE, invoke, run, started
+from tests.support.recorded import RunRows, active_runs, deleted_runs, recorded
+from tests.support.static_server import (
+    Answer,
+    Asked,
+    StaticServer,
+    differences,
+    expected,
+    mistral_cases,
+    openai_case,
+    openai_cases,
+)
+from tests.support.write_proxy import Write, WriteProxy
+
+CASES = [
+    *openai_cases()[::3],
+    openai_case(50, "succeeded", steps=700, seconds_per_step=0.5),
+    *mistral_cases()[4:9],
+]
+WANTED = expected(CASES)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """An MLflow server over sqlite; each test uses an experiment of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
+        yield mlflow.url
+
+
+def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str) -> Path:
+    """A configuration file."""
+    path = folder / "bridge.yaml"
+    mlflow = {"experiment": experiment, "register": f"{experiment}-{{suffix}}"}
+    path.write_text(provider.config(uri, mlflow=mlflow))
+    return path
+
+
+def content(uri: str, experiment: str) -> dict[str, object]:
+    """All that is in MLflow beside the runs' own rows, without ids that MLflow makes up."""
+    hosted = models(uri, experiment)
+    links = {
+        name: [each["name"].removeprefix(experiment) for each in json.loads(written)]
+        for name, model in hosted.items()
+        if (written := model.tags.pop("mlflow.modelVersions", None))
+    }
+    return {
+        "models": hosted,
+        "links": links,
+        "versions": versions_by_model(uri, f"{experiment}-"),
+        "datasets": {
+            run.data.tags["fine_tuning_job_id"]: datasets(run)
+            for run in active_runs(uri, experiment)
+        },
+        "notes": {
+            run.data.tags["fine_tuning_job_id"]: run.data.tags["mlflow.note.content"]
+            for run in active_runs(uri, experiment)
+        },
+        "artifacts": {
+            run.data.tags["fine_tuning_job_id"]: artifacts(uri, run)
+            for run in active_runs(uri, experiment)
+            if run.info.status == "FINISHED"
+        },
+    }
+
+
+def backfilled(folder: Path, uri: str, experiment: str) -> dict[str, RunRows]:
+    """What two backfills record; the second one changes nothing."""
+    with StaticServer(CASES, largest_page=50) as provider:
+        config = write_config(folder, provider, uri, experiment)
+        first = invoke("backfill", "--config", config)
+        assert first.exit_code == 0, first.output
+        rows = recorded(uri, experiment)
+        again = invoke("backfill", "--config", config, "--json")
+        assert again.exit_code == 0, again.output
+        assert '"new": 0,\n        "updated": 0,' in again.stdout
+    assert recorded(uri, experiment) == rows
+    return rows
+
+
+def test_everything_is_the_same_in_every_store(
+    server: str, postgres: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, models, versions, datasets, notes and archives do not depend on where they are."""
+    monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts of a PostgreSQL store where it is started
+    assert differences(WANTED, backfilled(tmp_path, uri, "file")) == []
+    wanted = content(uri, "file")
+    assert wanted["models"]
+    assert wanted["versions"]
+    assert all(wanted["artifacts"].values())  # type: ignore[attr-defined] # as content() made it
+    assert differences(WANTED, backfilled(tmp_path, server, "served")) == []
+    assert content(server, "served") == wanted
+    assert differences(WANTED, backfilled(tmp_path, postgres, "direct")) == []
+    assert content(postgres, "direct") == wanted
+    with MlflowServer(postgres, tmp_path) as mlflow:
+        assert differences(WANTED, backfilled(tmp_path, mlflow.url, "both")) == []
+        assert content(mlflow.url, "both") == wanted
+
+
+def test_many_bridges_over_a_server(server: str, uri: str, tmp_path: Path) -> None:
+    """Three backfills beside a daemon leave what one alone leaves, and nothing of those that lose.
+
+    With SOAK=1 they do so for 200 jobs.
+    """
+    many = [openai_case(n, "succeeded", steps=30, result=f"file-{n}") for n in range(200)]
+    cases = many if os.environ.get("SOAK") else CASES
+    with StaticServer(cases) as provider:
+        alone = invoke("backfill", "--config", write_config(tmp_path, provider, uri, "alone"))
+        assert alone.exit_code == 0, alone.output
+        config = write_config(tmp_path, provider, server, "crowd")
+        with contextlib.ExitStack() as stack:
+            daemon = stack.enter_context(started("run", "--config", config))
+            backfills = [
+                stack.enter_context(started("backfill", "--config", config)) for _ in range(3)
+            ]
+            ends = [backfill.end() for backfill in backfills]
+            assert ends == [0, 0, 0], "\n".join(backfill.said for backfill in backfills)
+            daemon.send(signal.SIGTERM)
+            assert daemon.end() == 0, daemon.said
+        last = invoke("backfill", "--config", config)  # the daemon was stopped at some job
+        assert last.exit_code == 0, last.output
+    assert differences(expected(cases), recorded(server, "crowd")) == []
+    assert content(server, "crowd") == content(uri, "alone")
+
+
+def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) -> None:
+    """However many threads write, a server never sees more of them than it can serve."""
+    inside = threading.Semaphore(CALLS)
+    full = threading.Barrier(CALLS)
+    crowds = []
+
+    def hook(write: Write) -> bool:
+        if write.is_done:
+            inside.release()
+        else:
+            crowds.append(not inside.acquire(blocking=False))
+            if write.number <= CALLS:
+                full.wait(PATIENCE)  # the first are held until as many as may be there are there
+        return False
+
+    with WriteProxy(server) as proxy, ThreadPoolExecutor(32) as threads:
+        store = Store(proxy.url)
+        proxy.hook = hook
+
+        def write(number: int) -> None:
+            with store.asked() as client:
+                client.create_experiment(f"one of many {number}")
+
+        list(threads.map(write, range(32)))
+    assert crowds == [False] * 32
+
+
+def at_request(serial: int, act: Callable[[], None]) -> Callable[[Asked], Answer | None]:
+    """A hook that acts before the reply to the request of this number."""
+
+    def hook(asked: Asked) -> Answer | None:
+        if asked.serial == serial:
+            act()
+        return None
+
+    return hook
+
+
+def test_mlflow_goes_down_in_the_middle(tmp_path: Path, uri: str) -> None:
+    """When MLflow dies a backfill says so and ends with 1; once it is back the next completes."""
+    with MlflowServer(uri, tmp_path) as mlflow, StaticServer(CASES) as provider:
+        config = write_config(tmp_path, provider, mlflow.url, "hosted-fine-tunes")
+        provider.hook = at_request(25, mlflow.kill)
+        done = run("backfill", "--config", config)
+        assert done.returncode == 1
+        assert f"MLflow at {mlflow.url} cannot be reached" in done.stdout
+        assert "Max retries exceeded" not in done.stdout  # the cause, not the way to it
+        assert "not reached" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+        provider.hook = None
+        mlflow.start()
+        again = invoke("backfill", "--config", config)
+    assert again.exit_code == 0, again.output
+    assert differences(WANTED, recorded(uri)) == []
+
+
+def test_mlflow_is_not_there(tmp_path: Path) -> None:
+    """Without MLflow a backfill says so once for each provider, asks none, and ends with 1."""
+    with StaticServer(CASES) as provider:
+        config = write_config(tmp_path, provider, "http://127.0.0.1:9", "any")
+        done = run("backfill", "--config", config)
+        assert provider.asked == ()
+    assert done.returncode == 1
+    assert done.stdout.count("cannot be reached") == 2
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_run_that_a_user_deleted_stays_deleted(server: str, tmp_path: Path) -> None:
+    """A run in the trash stays there, is not written to, and its job gets no other."""
+    experiment = "a user deletes"
+    with StaticServer(CASES) as provider:
+        config = write_config(tmp_path, provider, server, experiment)
+        assert invoke("backfill", "--config", config).exit_code == 0
+        running, finished = openai_cases()[3].id, openai_cases()[18].id
+        client = MlflowClient(tracking_uri=server, registry_uri=server)
+        for found in active_runs(server, experiment):
+            if found.data.tags["fine_tuning_job_id"] in {running, finished}:
+                client.delete_run(found.info.run_id)
+        before = [run.to_dictionary() for run in deleted_runs(server, experiment)]
+        assert len(before) == 2
+        for options in ([], ["--job", running], ["--job", finished]):
+            done = invoke("backfill", "--config", config, *options)
+            assert done.exit_code == 0, done.output
+    assert [run.to_dictionary() for run in deleted_runs(server, experiment)] == before
+    assert recorded(server, experiment).keys() == WANTED.keys() - {running, finished}
