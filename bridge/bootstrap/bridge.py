@@ -13,16 +13,16 @@ from bridge.bootstrap.dask import Cluster, Share
 from bridge.bootstrap.dask_worker import fingerprint_of, work
 from bridge.bootstrap.factories import (
     Asked,
-    manner_of,
     now_ms,
     open_provider,
+    recording_options_of,
     redactor_of,
     router_of,
 )
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.poll import THREADS
-from bridge.sync.provider_sync import Sync
+from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 
 
@@ -33,7 +33,7 @@ class Bridge:
     settings: Settings
     tracking: Tracking
     redactor: Redactor
-    syncs: tuple[Sync, ...]
+    syncs: tuple[ProviderSync, ...]
     stopping: threading.Event
     """Set to end waits and to let passes finish what is under way."""
 
@@ -67,14 +67,14 @@ def assemble(
             return Share(cluster, workers) if cluster else ThreadPoolExecutor(workers)
 
         syncs = [
-            Sync(
+            ProviderSync(
                 name=provider.name,
                 provider=stack.enter_context(
                     open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
                 ),
                 tracking=tracking,
                 router=router_of(settings, provider),
-                manner=manner_of(settings, provider),
+                options=recording_options_of(settings, provider),
                 executor=stack.enter_context(executor()),
                 now=now_ms,
                 is_stopping=stopping.is_set,

@@ -15,13 +15,19 @@ from functools import cache
 from typing import Final
 
 from bridge import __version__
-from bridge.bootstrap.factories import manner_of, now_ms, open_provider, redactor_of, router_of
+from bridge.bootstrap.factories import (
+    now_ms,
+    open_provider,
+    recording_options_of,
+    redactor_of,
+    router_of,
+)
 from bridge.errors import BridgeError, OtherConfiguration
 from bridge.redaction import Redactor
 from bridge.settings import load as config
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
-from bridge.sync.find_run import Finder
+from bridge.sync.find_run import RunFinder
 from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.report import Outcome
 from bridge.tracking import Tracking
@@ -82,12 +88,12 @@ def _workplaces() -> Mapping[str, tuple[str, JobSync]]:
                 name=provider.name,
                 provider=stack.enter_context(open_provider(settings, provider, redactor)),
                 tracking=tracking,
-                finder=Finder(
+                finder=RunFinder(
                     tracking=tracking,
                     router=router_of(settings, provider),
-                    metrics=manner_of(settings, provider).metrics,
+                    metrics=recording_options_of(settings, provider).metrics,
                 ),
-                manner=manner_of(settings, provider),
+                options=recording_options_of(settings, provider),
                 now=now_ms,
                 stop_if_asked=lambda: None,  # who stops sends no more tasks
             ),

@@ -12,14 +12,14 @@ from bridge.errors import Stopped
 from bridge.http import client as http
 from bridge.http import entra_auth as entra
 from bridge.http import transports as transport
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.routing import Router, Rule
 from bridge.providers.base import Provider
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
-from bridge.sync.job_sync import Manner
+from bridge.sync.job_sync import RecordingOptions
 
 Asked = Callable[[str, str, int], object]
 """Is told a provider's name, and then what ``transport.Tell`` is."""
@@ -45,12 +45,12 @@ def router_of(settings: Settings, provider: ProviderSettings) -> Router:
     )
 
 
-def manner_of(settings: Settings, provider: ProviderSettings) -> Manner:
+def recording_options_of(settings: Settings, provider: ProviderSettings) -> RecordingOptions:
     """How a provider's jobs are recorded."""
     mlflow = settings.mlflow
-    return Manner(
+    return RecordingOptions(
         kind=provider.type,
-        vocabulary=Vocabulary.of(mlflow.metric_names, TYPES[provider.type].meanings),
+        metric_names=MetricNames.of(mlflow.metric_names, TYPES[provider.type].meanings),
         models=mlflow.models,
         datasets=mlflow.datasets,
         archive=mlflow.archive,

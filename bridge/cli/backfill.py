@@ -21,7 +21,7 @@ from bridge.model import JobStatus
 from bridge.providers.registry import TYPES
 from bridge.settings.model import Settings
 from bridge.settings.poll import duration
-from bridge.sync.report import Kind, Report, Selection
+from bridge.sync.report import Report, Result, Selection
 from bridge.text import one_line
 
 
@@ -50,7 +50,7 @@ def backfill(
             pass
         reports = without_strangers([each.result() for each in passes], selection)
     experiments = experiments_of(settings)
-    wrote = any(report.jobs[Kind.NEW] or report.jobs[Kind.UPDATED] for report in reports)
+    wrote = any(report.jobs[Result.NEW] or report.jobs[Result.UPDATED] for report in reports)
     if as_json:
         pages = links(bridge.tracking, experiments) if wrote else {}
         print_json(summary.document(reports) | {"links": pages}, bridge.redactor)
@@ -144,6 +144,6 @@ def without_strangers(reports: list[Report], selection: Selection) -> list[Repor
                 and lost[job_id] < len(reports)
             )
         ]
-        report.jobs[Kind.FAILED] -= len(report.failures) - len(kept)
+        report.jobs[Result.FAILED] -= len(report.failures) - len(kept)
         report.failures = kept
     return reports

@@ -9,7 +9,7 @@ from rich.table import Table
 from bridge.cli.console import described, out, safe
 from bridge.errors import BridgeError, Stopped
 from bridge.redaction import Redactor
-from bridge.sync.report import Kind, Report
+from bridge.sync.report import Report, Result
 
 _SHOWN = 20
 """Values left out that are listed by provider; the rest is counted."""
@@ -43,10 +43,10 @@ def _table(reports: Sequence[Report]) -> Table:
     dry = any(report.is_dry for report in reports)
     table = Table(title="Nothing was written (--dry-run)" if dry else None, title_justify="left")
     table.add_column("provider", style="bold")
-    for heading in (*Kind, "points"):
+    for heading in (*Result, "points"):
         table.add_column(str(heading), justify="right")
     for report in reports:
-        counts = [f"{report.jobs[kind]:,}" for kind in Kind]
+        counts = [f"{report.jobs[kind]:,}" for kind in Result]
         table.add_row(report.provider, *counts, f"{report.points:,}")
     return table
 
@@ -90,7 +90,7 @@ def _document(report: Report) -> dict[str, object]:
     return {
         "provider": report.provider,
         "dry_run": report.is_dry,
-        "jobs": {kind.value: report.jobs[kind] for kind in Kind},
+        "jobs": {kind.value: report.jobs[kind] for kind in Result},
         "points": report.points,
         "settling": report.settling,
         "unreached": report.unreached,

@@ -13,14 +13,14 @@ from bridge import log
 from bridge.bootstrap.dask import Cluster
 from bridge.bootstrap.factories import (
     experiments_of,
-    manner_of,
     open_provider,
+    recording_options_of,
     redactor_of,
     router_of,
 )
 from bridge.cli.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
-from bridge.plan.metric_names import PRESETS, Vocabulary, closest_preset, shared_charts
+from bridge.plan.metric_names import PRESETS, MetricNames, closest_preset, shared_charts
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.poll import THREADS
@@ -159,17 +159,17 @@ def _charts(
 ) -> Iterator[Finding]:
     """Advice, where other names would put hosted curves on the charts of local runs."""
     neighbours = [
-        (experiment, manner_of(settings, provider).vocabulary, local_runs[experiment])
+        (experiment, recording_options_of(settings, provider).metric_names, local_runs[experiment])
         for provider in settings.providers
         for experiment in router_of(settings, provider).experiments
         if experiment in local_runs
     ]
-    preset = closest_preset([(vocabulary, runs) for _, vocabulary, runs in neighbours])
+    preset = closest_preset([(metric_names, runs) for _, metric_names, runs in neighbours])
     if preset is None:
         return
     shared = [
-        (experiment, shared_charts(Vocabulary.of(preset, vocabulary.meanings), runs))
-        for experiment, vocabulary, runs in neighbours
+        (experiment, shared_charts(MetricNames.of(preset, metric_names.meanings), runs))
+        for experiment, metric_names, runs in neighbours
     ]
     where = sorted({repr(experiment) for experiment, charts in shared if charts})
     logged = {name for _, charts in shared for name in charts}

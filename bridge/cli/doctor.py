@@ -15,7 +15,7 @@ from bridge.cli.backfill import without_strangers
 from bridge.cli.console import described, err, out, print_json, safe
 from bridge.cli.progress import watching
 from bridge.daemon.signals import stop_on_signals
-from bridge.doctor.checks import GIVE_UP, Finding, Survey
+from bridge.doctor.checks import GIVE_UP, Checks, Finding
 from bridge.errors import BridgeError, NoService, RunChanged, Withdrawn
 from bridge.plan import tags
 from bridge.plan.description import counted
@@ -27,8 +27,8 @@ from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
 from bridge.sync.events import Watch
-from bridge.sync.provider_sync import Sync
-from bridge.sync.report import Kind, Outcome, Report, Selection
+from bridge.sync.provider_sync import ProviderSync
+from bridge.sync.report import Outcome, Report, Result, Selection
 from bridge.tracking import Tracking
 
 
@@ -69,7 +69,7 @@ class Chart:
     @property
     def compared(self) -> int:
         """Jobs that were looked at."""
-        return self.report.jobs[Kind.UNCHANGED] + self.report.jobs[Kind.UPDATED]
+        return self.report.jobs[Result.UNCHANGED] + self.report.jobs[Result.UPDATED]
 
     def document(self) -> dict[str, object]:
         """For a JSON document."""
@@ -78,7 +78,7 @@ class Chart:
             "provider": self.provider,
             "findings": [each.document() for each in self.treated],
             "compared": self.compared,
-            "without_run": report.jobs[Kind.NEW],
+            "without_run": report.jobs[Result.NEW],
             "not_compared": [
                 {"job": job_id, **described(error)} for job_id, error in report.failures
             ],
@@ -131,7 +131,7 @@ def doctor(
 def _examined(
     bridge: Bridge,
     provider: ProviderSettings,
-    sync: Sync,
+    sync: ProviderSync,
     selection: Selection,
     watch: Watch | None,
     *,
@@ -142,7 +142,7 @@ def _examined(
     names = router_of(bridge.settings, provider).experiments
     found = (tracking.experiment(name, create=False) for name in names)
     places = [place for place in found if place]
-    survey = Survey(
+    survey = Checks(
         tracking=tracking,
         provider=provider.name,
         experiment_ids=places,
@@ -279,6 +279,6 @@ def _sum(chart: Chart) -> str:
     ]
     if fixed:
         parts.append(f"{fixed:,} fixed")
-    if unrecorded := chart.report.jobs[Kind.NEW]:
+    if unrecorded := chart.report.jobs[Result.NEW]:
         parts.append(f"{unrecorded:,} jobs without a run, which ftbridge backfill records")
     return ", ".join(parts)

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from bridge.cli.console import err
-from bridge.daemon.log_events import Teller
+from bridge.daemon.log_events import JobLog
 from bridge.sync.events import Watch
 from bridge.sync.report import Outcome
 
@@ -27,7 +27,7 @@ def watching(*, plain: bool, dry_run: bool) -> Iterator[Watch | None]:
     """What to show the passes to; a dry run's plans speak for themselves."""
     console = err()
     if plain or not console.is_terminal:
-        yield None if dry_run else Teller(only_turns=False)
+        yield None if dry_run else JobLog(only_turns=False)
         return
     columns = (
         TextColumn("{task.description}"),

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from bridge import log
-from bridge.bootstrap.factories import manner_of, redactor_of, router_of
+from bridge.bootstrap.factories import recording_options_of, redactor_of, router_of
 from bridge.cli.console import described, out, print_json, safe
 from bridge.errors import BridgeError, TrackingDown
 from bridge.model import Meaning
 from bridge.plan import tags
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.recorded import RunState
 from bridge.plan.rename import History, Renaming, make_renaming
 from bridge.settings.model import Settings
@@ -95,11 +95,11 @@ def _renamed(
     dry_run: bool,
 ) -> Renamed:
     done = Renamed(provider.name)
-    vocabulary = manner_of(settings, provider).vocabulary
+    metric_names = recording_options_of(settings, provider).metric_names
 
     def work(run: RunState) -> tuple[RunState, Renaming | BridgeError]:
         try:
-            return run, _rename(run, vocabulary, tracking, dry_run=dry_run)
+            return run, _rename(run, metric_names, tracking, dry_run=dry_run)
         except TrackingDown:
             raise
         except BridgeError as error:
@@ -130,13 +130,13 @@ def _runs(
 
 
 def _rename(
-    run: RunState, vocabulary: Vocabulary, tracking: Tracking, *, dry_run: bool
+    run: RunState, metric_names: MetricNames, tracking: Tracking, *, dry_run: bool
 ) -> Renaming:
-    label = run.tags.get(tags.METRIC_NAMES, Vocabulary().label)
-    if label == vocabulary.label:
+    label = run.tags.get(tags.METRIC_NAMES, MetricNames().label)
+    if label == metric_names.label:
         return Renaming(points=(), params={}, renamed={}, conflicts=())
     try:
-        old = Vocabulary.from_label(label, vocabulary.meanings)
+        old = MetricNames.from_label(label, metric_names.meanings)
     except ValueError:
         sentence = f"its tag {tags.METRIC_NAMES} says nothing that can be read"
         return Renaming(points=(), params={}, renamed={}, conflicts=(sentence,))
@@ -145,18 +145,18 @@ def _rename(
         history,
         run.params,
         old,
-        vocabulary,
+        metric_names,
         total_steps=_total_steps(run, old, history),
         epochs=_param(run, old, Meaning.EPOCHS),
     )
     if not dry_run:
-        tracking.rename(run, renaming, None if renaming.conflicts else vocabulary.label)
+        tracking.rename(run, renaming, None if renaming.conflicts else metric_names.label)
     return renaming
 
 
-def _total_steps(run: RunState, vocabulary: Vocabulary, history: History) -> int | None:
+def _total_steps(run: RunState, metric_names: MetricNames, history: History) -> int | None:
     """How many steps the job has; of a finished one the last that is logged."""
-    told = _param(run, vocabulary, Meaning.STEPS)
+    told = _param(run, metric_names, Meaning.STEPS)
     if told is not None:
         return int(told)
     if run.status != "FINISHED":
@@ -164,9 +164,9 @@ def _total_steps(run: RunState, vocabulary: Vocabulary, history: History) -> int
     return max((point.step for curve in history.values() for point in curve), default=None)
 
 
-def _param(run: RunState, vocabulary: Vocabulary, meaning: Meaning) -> float | None:
-    for own_name in vocabulary.named(meaning):
-        for name in vocabulary.params(own_name):
+def _param(run: RunState, metric_names: MetricNames, meaning: Meaning) -> float | None:
+    for own_name in metric_names.named(meaning):
+        for name in metric_names.params(own_name):
             try:
                 return float(run.params[name])
             except (KeyError, ValueError):

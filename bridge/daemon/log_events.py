@@ -19,7 +19,7 @@ from bridge.errors import (
     Unreachable,
 )
 from bridge.sync.events import Observer, Watch
-from bridge.sync.report import Kind, Outcome, Report
+from bridge.sync.report import Outcome, Report, Result
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ _MOST_REMEMBERED: Final = 10_000
 _PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 
 
-class Teller(Watch):
+class JobLog(Watch):
     """Tells of jobs as they are recorded: all that is new, or only where a job's life turns."""
 
     def __init__(self, *, only_turns: bool) -> None:
@@ -38,7 +38,7 @@ class Teller(Watch):
     def done(self, outcome: Outcome) -> None:
         """Log what was written for a job."""
         plan = outcome.plan
-        if plan is None or outcome.kind not in {Kind.NEW, Kind.UPDATED}:
+        if plan is None or outcome.kind not in {Result.NEW, Result.UPDATED}:
             return
         if self._only_turns and not (plan.is_new or plan.status):
             return
@@ -53,7 +53,7 @@ class Teller(Watch):
         )
 
 
-class News:
+class TroubleLog:
     """Tells of each trouble once, and of its end. Thread-safe as each provider has its own keys."""
 
     def __init__(self) -> None:
@@ -99,12 +99,12 @@ class News:
         return True
 
 
-class PassLog(Teller, Observer):
+class PassLog(JobLog, Observer):
     """What a daemon logs of its passes."""
 
     def __init__(self) -> None:
         super().__init__(only_turns=True)
-        self._news = News()
+        self._news = TroubleLog()
 
     def ended(self, report: Report, seconds: float) -> None:
         """Log what is new."""

@@ -28,7 +28,7 @@ from bridge.errors import (
     Withdrawn,
 )
 from bridge.sync.events import Observer, Observers
-from bridge.sync.provider_sync import Sync
+from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ def wait(stopping: threading.Event) -> None:
 
 
 def run(
-    syncs: Sequence[Sync],
+    syncs: Sequence[ProviderSync],
     *,
     paces: Mapping[str, Pace],
     stopping: threading.Event,
@@ -128,7 +128,7 @@ def _every(seconds: float) -> IntervalTrigger:
 
 
 def _pass(
-    sync: Sync,
+    sync: ProviderSync,
     observer: Observer,
     pace: Pace,
     scheduler: BackgroundScheduler,

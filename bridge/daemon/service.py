@@ -21,9 +21,9 @@ from bridge.daemon.notifications import Heartbeat, Notifier
 from bridge.daemon.scheduler import GRACE, Pace
 from bridge.daemon.signals import reload_on_hangup, stop_on_signals
 from bridge.daemon.site import Site
-from bridge.daemon.status import Picture
+from bridge.daemon.status import DaemonStatus
 from bridge.daemon.systemd import Progress, Systemd
-from bridge.daemon.webhook import Courier
+from bridge.daemon.webhook import WebhookSender
 from bridge.errors import ConfigError
 from bridge.settings.model import Settings
 from bridge.sync.events import Observer
@@ -77,7 +77,7 @@ class _Life:
         log.set_up(self._redactor, as_json=self._shell.as_json)
         settings = self._settings
         paces = {each.name: Pace(*settings.intervals_of(each)) for each in settings.providers}
-        picture = Picture(paces, self._redactor, time.time)
+        picture = DaemonStatus(paces, self._redactor, time.time)
         with (
             # At once, not at the next beat: no other job is begun.
             stop_on_signals(self._shell.leaving, self._stopping),
@@ -140,7 +140,9 @@ class _Life:
         return None
 
 
-def _observers(bridge: Bridge, picture: Picture, stack: contextlib.ExitStack) -> list[Observer]:
+def _observers(
+    bridge: Bridge, picture: DaemonStatus, stack: contextlib.ExitStack
+) -> list[Observer]:
     """What follows the passes, as configured; it ends with ``stack``."""
     settings = bridge.settings
     observers: list[Observer] = [picture]
@@ -149,11 +151,11 @@ def _observers(bridge: Bridge, picture: Picture, stack: contextlib.ExitStack) ->
         at = stack.enter_context(listening(settings.listen, site))
         structlog.get_logger().info("listening", at=f"http://{at}/")
     if settings.heartbeat:
-        courier = Courier("heartbeat", settings.heartbeat.url.get_secret_value())
+        courier = WebhookSender("heartbeat", settings.heartbeat.url.get_secret_value())
         stack.callback(courier.close)
         observers.append(Heartbeat(courier.send, picture.view, time.monotonic))
     if notify := settings.notify:
-        courier = Courier("webhook", notify.webhook.get_secret_value())
+        courier = WebhookSender("webhook", notify.webhook.get_secret_value())
         stack.callback(courier.close)
         tracking = bridge.tracking
         # The UI over a database is at home alone.

@@ -1,7 +1,7 @@
 """What a daemon knows of itself, kept in memory: counts, and jobs as long as they are open.
 
-``Picture`` is told by the passes and by the requests, from many threads; ``view`` gives a frozen
-copy of it. Runs in experiments that only jobs' own metadata name count from when they move.
+Passes and requests report to ``DaemonStatus`` from many threads; ``view`` returns a frozen copy.
+Runs in experiments that only a job's own metadata names count once they change.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class _State:
         )
 
 
-class Picture(Observer):
+class DaemonStatus(Observer):
     """Puts together what the passes tell. Thread-safe.
 
     Args:

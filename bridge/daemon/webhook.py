@@ -29,7 +29,7 @@ Body = Mapping[str, object] | None
 """What is posted, as JSON; ``None``: the address is only asked for."""
 
 
-class Courier:
+class WebhookSender:
     """Delivers messages in their order, as far as that can be done soon. Thread-safe.
 
     Args:

@@ -42,7 +42,7 @@ class Finding:
 
 
 @dataclass(slots=True, kw_only=True)
-class Survey:
+class Checks:
     """Of one provider. Remembers which runs it has seen, by their ids alone."""
 
     tracking: Tracking

@@ -2,7 +2,7 @@
 
 Each concern is a transport of its own, composed in ``connect``::
 
-    Http -> Retrying -> Paced -> Counted -> Whole -> Network
+    ApiClient -> Retrying -> RateLimited -> Metered -> Buffered -> Network
             patience    |        |          |        a deadline for each reply
                         |        |          a whole, bounded reply without secrets
                         |        for whom it may concern
@@ -25,8 +25,8 @@ import httpx
 from bridge import __version__, errors
 from bridge.http.failures import failed, unanswered
 from bridge.http.network import Clock, Network
-from bridge.http.signed_urls import Found, SignedFiles
-from bridge.http.transports import ATTEMPTS, Counted, Paced, Retrying, Tell, Whole
+from bridge.http.signed_urls import Found, SignedUrlFetcher
+from bridge.http.transports import ATTEMPTS, Buffered, Metered, RateLimited, Retrying, Tell
 from bridge.redaction import Redactor
 from bridge.text import one_line
 
@@ -64,9 +64,9 @@ def connect(
     patience: int = ATTEMPTS,
     per_second: float | None = None,
     transport: httpx.BaseTransport | None = None,
-    signed: SignedFiles | None = None,
+    signed: SignedUrlFetcher | None = None,
     tell: Tell | None = None,
-) -> Http:
+) -> ApiClient:
     """A client of the API at ``base_url``.
 
     Args:
@@ -88,11 +88,11 @@ def connect(
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise errors.ConfigError([f"{name}: holds characters that no header can"])
     network = transport or network_to(base_url, connections=connections, clock=clock)
-    wire: httpx.BaseTransport = Whole(network, redactor)
+    wire: httpx.BaseTransport = Buffered(network, redactor)
     if tell:
-        wire = Counted(wire, tell)
+        wire = Metered(wire, tell)
     if per_second:
-        wire = Paced(wire, per_second=per_second, sleep=sleep, clock=clock)
+        wire = RateLimited(wire, per_second=per_second, sleep=sleep, clock=clock)
     client = httpx.Client(
         headers={**_HEADERS, **headers},
         params=query,
@@ -100,10 +100,10 @@ def connect(
         timeout=_TIMEOUT,
         transport=Retrying(wire, sleep=sleep, attempts=patience, clock=clock),
     )
-    files = signed or SignedFiles(
+    files = signed or SignedUrlFetcher(
         redactor, api=base_url, sleep=sleep, clock=clock, patience=patience, proxy_of=_proxy
     )
-    return Http(client, base_url.rstrip("/"), redactor, files)
+    return ApiClient(client, base_url.rstrip("/"), redactor, files)
 
 
 def network_to(url: str, *, connections: int, clock: Clock = time.monotonic) -> Network:
@@ -140,11 +140,11 @@ def _without_userinfo(url: str) -> str:
     return scheme + separator + host.rpartition("@")[2] + slash + path
 
 
-class Http:
+class ApiClient:
     """GET requests against one API."""
 
     def __init__(
-        self, client: httpx.Client, base_url: str, redactor: Redactor, signed: SignedFiles
+        self, client: httpx.Client, base_url: str, redactor: Redactor, signed: SignedUrlFetcher
     ) -> None:
         self._client = client
         self._base_url = base_url

@@ -5,7 +5,7 @@ And it is text that others wrote: it must not lead into the network that the bri
 only https is spoken, every address of the host has to be public, the connection is made to the
 very address that was checked, and no redirect is followed::
 
-    SignedFiles -> Retrying -> Whole -> Public -> Network
+    SignedUrlFetcher -> Retrying -> Buffered -> PublicHostsOnly -> Network
 
 Through a proxy the host's addresses are checked too, as far as they can be looked up here; it is
 the proxy that connects.
@@ -28,7 +28,7 @@ import httpx
 
 from bridge import errors
 from bridge.http.network import Clock, Network
-from bridge.http.transports import ATTEMPTS, Retrying, Whole
+from bridge.http.transports import ATTEMPTS, Buffered, Retrying
 from bridge.redaction import Redactor
 from bridge.text import one_line
 
@@ -76,7 +76,7 @@ class NotPublic(httpx.UnsupportedProtocol):
     """An address that is not asked; no attempt will make it better."""
 
 
-class Public(httpx.BaseTransport):
+class PublicHostsOnly(httpx.BaseTransport):
     """Passes on requests to public https hosts, each to an address that was checked."""
 
     def __init__(self, wire: httpx.BaseTransport, resolve: Resolve, *, pins: bool) -> None:
@@ -142,7 +142,7 @@ class Found:
     """Why there is nothing, if the reason is more than that the file is not there."""
 
 
-class SignedFiles:
+class SignedUrlFetcher:
     """Fetches what signed URLs lead to."""
 
     def __init__(
@@ -225,9 +225,9 @@ class SignedFiles:
         proxy = self._proxy_of(url)
         wire = self._transport or Network(proxy=proxy, clock=self._clock)
         if _origin(url) != _origin(self._api):
-            wire = Public(wire, self._resolve, pins=proxy is None)
+            wire = PublicHostsOnly(wire, self._resolve, pins=proxy is None)
         transport = Retrying(
-            Whole(wire, self._redactor),
+            Buffered(wire, self._redactor),
             sleep=self._sleep,
             attempts=self._patience,
             clock=self._clock,

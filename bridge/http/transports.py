@@ -40,7 +40,7 @@ _QUOTA_CODES: Final = frozenset(
 )
 
 
-class Whole(httpx.BaseTransport):
+class Buffered(httpx.BaseTransport):
     """Reads each reply to its end, so that a broken one fails here, where it can be retried.
 
     Where a request has the extension ``is_stream``, a reply that is no error is passed on unread.
@@ -126,7 +126,7 @@ Tell = Callable[[str, int], object]
 """Is told how an attempt ended, one of ``RESULTS``, and which of its request's it was, from 1."""
 
 
-class Counted(httpx.BaseTransport):
+class Metered(httpx.BaseTransport):
     """Tells of every attempt, whatever becomes of it."""
 
     def __init__(self, wire: httpx.BaseTransport, tell: Tell) -> None:
@@ -221,7 +221,7 @@ class Retrying(httpx.BaseTransport):
         self._wire.close()
 
 
-class Paced(httpx.BaseTransport):
+class RateLimited(httpx.BaseTransport):
     """Lets requests begin at even distances, from however many threads they come."""
 
     def __init__(

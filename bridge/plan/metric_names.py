@@ -67,10 +67,10 @@ Names = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class MetricNames:
     """From one provider's names to MLflow's."""
 
-    metric_names: Names = field(default_factory=dict)
+    metrics: Names = field(default_factory=dict)
     """One name each."""
     param_names: Names = field(default_factory=dict)
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Vocabulary:
     """The metric that tells the epoch of a step; ``None``: it is not logged."""
 
     @classmethod
-    def of(cls, wanted: str | Mapping[str, str], meanings: Mapping[str, Meaning]) -> Vocabulary:
+    def of(cls, wanted: str | Mapping[str, str], meanings: Mapping[str, Meaning]) -> MetricNames:
         """The names of a preset, or of a mapping from a provider's names, for one provider."""
         if not isinstance(wanted, str):
             names = {name: (renamed,) for name, renamed in wanted.items()}
@@ -90,7 +90,7 @@ class Vocabulary:
         preset = PRESETS[wanted]
         known = {name: what for name, what in meanings.items() if what in preset}
         return cls(
-            metric_names={
+            metrics={
                 name: (preset[what],) for name, what in known.items() if what not in _OF_PARAMS
             },
             param_names={
@@ -104,8 +104,8 @@ class Vocabulary:
         )
 
     @classmethod
-    def from_label(cls, label: str, meanings: Mapping[str, Meaning]) -> Vocabulary:
-        """The vocabulary with this label.
+    def from_label(cls, label: str, meanings: Mapping[str, Meaning]) -> MetricNames:
+        """Return the names with this label.
 
         Raises:
             ValueError: there is none.
@@ -119,12 +119,12 @@ class Vocabulary:
         if not isinstance(found, dict) or not all(
             isinstance(name, str) and is_allowed_name(name) for name in found.values()
         ):
-            raise ValueError(f"{one_line(label, 100)!r} names no vocabulary")
+            raise ValueError(f"{one_line(label, 100)!r} is not a preset or a mapping of names")
         return cls.of(found, meanings)
 
     def metric(self, name: str) -> str:
         """What MLflow calls the provider's metric ``name``."""
-        return self.metric_names.get(name, (name,))[0]
+        return self.metrics.get(name, (name,))[0]
 
     def params(self, name: str) -> tuple[str, ...]:
         """All names under which MLflow has the provider's param ``name``."""
@@ -144,19 +144,19 @@ def epoch_of(step: int, total_steps: int | None, epochs: float | None) -> float 
     return round(step / total_steps * epochs, 4)
 
 
-def shared_charts(vocabulary: Vocabulary, runs: Sequence[frozenset[str]]) -> Counter[str]:
+def shared_charts(metric_names: MetricNames, runs: Sequence[frozenset[str]]) -> Counter[str]:
     """The metrics that local runs share with a provider's jobs, and how many runs share each.
 
     Args:
-        vocabulary: the names that the provider's metrics get.
+        metric_names: the names that the provider's metrics get.
         runs: the names of each local run's metrics.
     """
     hosted = {
-        vocabulary.metric(name)
-        for name, what in vocabulary.meanings.items()
+        metric_names.metric(name)
+        for name, what in metric_names.meanings.items()
         if what not in _OF_PARAMS
     }
-    training = {vocabulary.metric(name) for name in vocabulary.named(Meaning.TRAIN_LOSS)}
+    training = {metric_names.metric(name) for name in metric_names.named(Meaning.TRAIN_LOSS)}
     shared: Counter[str] = Counter()
     for run in runs:
         curves = run - {"train_loss"} if run & _WITH_AVERAGE else run
@@ -167,7 +167,7 @@ def shared_charts(vocabulary: Vocabulary, runs: Sequence[frozenset[str]]) -> Cou
 
 
 def closest_preset(
-    neighbours: Sequence[tuple[Vocabulary, Sequence[frozenset[str]]]],
+    neighbours: Sequence[tuple[MetricNames, Sequence[frozenset[str]]]],
 ) -> str | None:
     """The preset that puts more on shared charts than the present names; ``None``: none does.
 
@@ -179,9 +179,9 @@ def closest_preset(
     def shared(preset: str | None) -> int:
         return sum(
             shared_charts(
-                Vocabulary.of(preset, vocabulary.meanings) if preset else vocabulary, runs
+                MetricNames.of(preset, metric_names.meanings) if preset else metric_names, runs
             ).total()
-            for vocabulary, runs in neighbours
+            for metric_names, runs in neighbours
         )
 
     best = max(PRESETS, key=shared)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.model import Meaning, Snapshot
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.text import clean, one_line
 
 _STEP_DIGITS: Final = 6
@@ -94,13 +94,13 @@ def hosted_models(
     return tuple(sorted(models.values(), key=lambda model: model.step))
 
 
-def best_model(snapshot: Snapshot, vocabulary: Vocabulary) -> str | None:
+def best_model(snapshot: Snapshot, metric_names: MetricNames) -> str | None:
     """The checkpoint with the lowest validation loss; without any, the lowest training loss."""
     for meaning in (Meaning.VALID_LOSS, Meaning.BATCH_VALID_LOSS, Meaning.TRAIN_LOSS):
         losses = [
             (checkpoint.metrics[name], -checkpoint.step, checkpoint.model)
             for checkpoint in snapshot.checkpoints
-            for name in vocabulary.named(meaning)
+            for name in metric_names.named(meaning)
             if checkpoint.model and name in checkpoint.metrics
         ]
         if losses:

@@ -18,9 +18,9 @@ from bridge.model import JobStatus, MetricPoint, Scalar, Snapshot
 from bridge.plan import tags as run_tags
 from bridge.plan.datasets import DatasetInput, datasets_of
 from bridge.plan.description import counted
-from bridge.plan.metric_names import LONGEST_NAME, Vocabulary, is_allowed_name
+from bridge.plan.metric_names import LONGEST_NAME, MetricNames, is_allowed_name
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of
-from bridge.plan.points import CLOCK_SKEW, is_time, metric_names, new_points, times
+from bridge.plan.points import CLOCK_SKEW, all_metric_names, is_time, new_points, times
 from bridge.plan.recorded import FINAL_RUN_STATUS, Recorded
 from bridge.plan.routing import Route
 from bridge.text import clean, one_line
@@ -132,7 +132,7 @@ def make_plan(
     provider: str,
     snapshot: Snapshot,
     recorded: Recorded | None,
-    vocabulary: Vocabulary,
+    metric_names: MetricNames,
     *,
     now: int,
     route: Route | None = None,
@@ -148,7 +148,7 @@ def make_plan(
         provider: the provider's name in the configuration.
         snapshot: what the provider says.
         recorded: what MLflow has; ``None``: no run yet.
-        vocabulary: the names that metrics and params get.
+        metric_names: the names that metrics and params get.
         now: Unix milliseconds.
         route: where the run goes, if the job has been routed.
         kind: the provider's type.
@@ -170,7 +170,7 @@ def make_plan(
     points = (
         ()
         if is_settling
-        else tuple(new_points(snapshot, vocabulary, has, skipped, fallback=start, now=now))
+        else tuple(new_points(snapshot, metric_names, has, skipped, fallback=start, now=now))
     )
     belonging = run_tags.Belonging(
         is_new=recorded is None,
@@ -185,13 +185,13 @@ def make_plan(
         run_name=f"{provider}/{one_line(job.suffix or '', LONGEST_NAME) or job.id}",
         start_time=start,
         tags=run_tags.job_tags(
-            provider, snapshot, vocabulary, recorded.tags if recorded else {}, belonging
+            provider, snapshot, metric_names, recorded.tags if recorded else {}, belonging
         ),
-        params=dict(_new_params(job.params, recorded, vocabulary, skipped)),
+        params=dict(_new_params(job.params, recorded, metric_names, skipped)),
         points=points,
         datasets=_new_datasets(snapshot, recorded) if datasets else (),
         models=(
-            _new_models(provider, snapshot, recorded, points, vocabulary)
+            _new_models(provider, snapshot, recorded, points, metric_names)
             if models and not is_settling
             else ()
         ),
@@ -242,13 +242,13 @@ def _new_models(
     snapshot: Snapshot,
     recorded: Recorded | None,
     points: tuple[MetricPoint, ...],
-    vocabulary: Vocabulary,
+    metric_names: MetricNames,
 ) -> tuple[HostedModel, ...]:
     """The models that are not complete yet, or that one of the points measures too."""
     steps = steps_with(recorded, points)
     if recorded is not None and recorded.is_adopted:
         # Its user's own metrics measure something else than the provider's models.
-        told = metric_names(snapshot, vocabulary)
+        told = all_metric_names(snapshot, metric_names)
         steps = {name: logged for name, logged in steps.items() if name in told}
     known = recorded.models if recorded else {}
     new = {(point.name, point.step) for point in points}
@@ -300,13 +300,13 @@ def _end(snapshot: Snapshot, start: int, now: int) -> int:
 def _new_params(
     wanted: Mapping[str, Scalar],
     recorded: Recorded | None,
-    vocabulary: Vocabulary,
+    metric_names: MetricNames,
     skipped: list[str],
 ) -> Iterator[tuple[str, str]]:
     known = recorded.params if recorded else {}
     for own_name, value in wanted.items():
         text = clean(str(value), _LONGEST_PARAM)
-        for name in vocabulary.params(own_name):
+        for name in metric_names.params(own_name):
             if not is_allowed_name(name):
                 skipped.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")
             elif name not in known:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from bridge.model import CurvePoint, MetricPoint, Snapshot
-from bridge.plan.metric_names import Vocabulary, epoch_of, is_allowed_name
+from bridge.plan.metric_names import MetricNames, epoch_of, is_allowed_name
 from bridge.text import clean
 
 CLOCK_SKEW: Final = 24 * 3_600_000
@@ -27,15 +27,15 @@ def times(snapshot: Snapshot, now: int) -> list[int]:
     return [time for time in told if time is not None and is_time(time, now)]
 
 
-def metric_names(snapshot: Snapshot, vocabulary: Vocabulary) -> set[str]:
+def all_metric_names(snapshot: Snapshot, metric_names: MetricNames) -> set[str]:
     """What MLflow calls the metrics that a snapshot tells of."""
-    told = {vocabulary.metric(point.name) for point in _all_points(snapshot)}
-    return told | ({vocabulary.epoch} if vocabulary.epoch else set())
+    told = {metric_names.metric(point.name) for point in _all_points(snapshot)}
+    return told | ({metric_names.epoch} if metric_names.epoch else set())
 
 
 def new_points(
     snapshot: Snapshot,
-    vocabulary: Vocabulary,
+    metric_names: MetricNames,
     has: Callable[[str, int], bool],
     skipped: list[str],
     *,
@@ -46,7 +46,7 @@ def new_points(
 
     Args:
         snapshot: all points that the provider tells.
-        vocabulary: the names that metrics get.
+        metric_names: the names that metrics get.
         has: whether MLflow has a metric, by its name there, at a step.
         skipped: takes a sentence for each kind of point that is left out or mended.
         fallback: the time of points that have none, Unix milliseconds.
@@ -56,7 +56,7 @@ def new_points(
     refused: set[str] = set()
     untimed: set[int] = set()
     for point in _all_points(snapshot):
-        name = vocabulary.metric(point.name)
+        name = metric_names.metric(point.name)
         if not is_allowed_name(name):
             refused.add(name)
             continue
@@ -77,20 +77,20 @@ def new_points(
             f"{f' (and of {len(untimed) - 1} more)' if len(untimed) > 1 else ''}:"
             " logged at the job's start"
         )
-    chosen |= _epochs(snapshot, vocabulary, chosen.keys(), has, now)
+    chosen |= _epochs(snapshot, metric_names, chosen.keys(), has, now)
     for key in sorted(chosen):
         yield chosen[key]
 
 
 def _epochs(
     snapshot: Snapshot,
-    vocabulary: Vocabulary,
+    metric_names: MetricNames,
     chosen: Collection[tuple[int, str]],
     has: Callable[[str, int], bool],
     now: int,
 ) -> dict[tuple[int, str], MetricPoint]:
     """The epoch at each new step: an axis on which hosted and local runs can be compared."""
-    name = vocabulary.epoch
+    name = metric_names.epoch
     if name is None:
         return {}
     moments: dict[int, int] = {}

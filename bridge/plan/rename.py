@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.model import MetricPoint
-from bridge.plan.metric_names import Names, Vocabulary, epoch_of, is_allowed_name
+from bridge.plan.metric_names import MetricNames, Names, epoch_of, is_allowed_name
 from bridge.text import clean
 
 _ROUNDING: Final = 1e-5
@@ -43,8 +43,8 @@ class Renaming:
 def make_renaming(
     history: History,
     params: Mapping[str, str],
-    old: Vocabulary,
-    new: Vocabulary,
+    old: MetricNames,
+    new: MetricNames,
     *,
     total_steps: int | None = None,
     epochs: float | None = None,
@@ -62,7 +62,7 @@ def make_renaming(
     conflicts: list[str] = []
     points: list[MetricPoint] = []
     renamed: dict[str, str] = {}
-    change = _Change(old.metric_names, new.metric_names, frozenset(old.meanings), "metric")
+    change = _Change(old.metrics, new.metrics, frozenset(old.meanings), "metric")
     for target, source in change.copies(history, conflicts):
         if not _is_one_curve(history[source], history.get(target, ())):
             conflicts.append(
@@ -212,7 +212,7 @@ def _epochs(
 
 
 def _new_params(
-    params: Mapping[str, str], old: Vocabulary, new: Vocabulary, conflicts: list[str]
+    params: Mapping[str, str], old: MetricNames, new: MetricNames, conflicts: list[str]
 ) -> Iterator[tuple[str, str]]:
     change = _Change(old.param_names, new.param_names, frozenset(old.meanings), "param")
     for target, source in change.copies(params, conflicts):

@@ -14,7 +14,7 @@ from typing import Final
 
 from bridge.model import Snapshot
 from bridge.plan.description import Lineage, note
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.models import best_model
 from bridge.text import clean
 
@@ -32,7 +32,7 @@ STARTED: Final = "fine_tuning_started_at"
 SHUTDOWN: Final = "fine_tuned_model_shutdown"
 """The day on which the provider shuts the model down."""
 METRIC_NAMES: Final = "fine_tuning_metric_names"
-"""The vocabulary that a run's metrics are logged under."""
+"""The metric_names that a run's metrics are logged under."""
 FROM_RUN: Final = "fine_tuned_from_run"
 INTO_RUNS: Final = "fine_tuned_into_runs"
 
@@ -72,7 +72,7 @@ class Belonging:
 def job_tags(
     provider: str,
     snapshot: Snapshot,
-    vocabulary: Vocabulary,
+    metric_names: MetricNames,
     known: Mapping[str, str],
     belonging: Belonging,
 ) -> dict[str, str]:
@@ -81,13 +81,13 @@ def job_tags(
     Args:
         provider: the provider's name in the configuration.
         snapshot: what the provider says.
-        vocabulary: the names that metrics get.
+        metric_names: the names that metrics get.
         known: the tags that the run has.
         belonging: whose the run is.
     """
     wanted = {
         name: text
-        for name, value in _facts(provider, snapshot, vocabulary)
+        for name, value in _facts(provider, snapshot, metric_names)
         if value is not None and (text := clean(str(value), _LONGEST))
     }
     # What is logged under old names stays to be renamed, also if others are wanted now; and a
@@ -106,7 +106,7 @@ def job_tags(
         started_at=_started_at(snapshot, known),
         best=wanted.get(BEST_CHECKPOINT),
         lineage=lineage_of(known),
-        metric=vocabulary.metric,
+        metric=metric_names.metric,
     )
     return {
         name: value
@@ -135,7 +135,7 @@ def _digest(text: str) -> str:
 
 
 def _facts(
-    provider: str, snapshot: Snapshot, vocabulary: Vocabulary
+    provider: str, snapshot: Snapshot, metric_names: MetricNames
 ) -> Iterator[tuple[str, str | int | None]]:
     job = snapshot.job
     newest = snapshot.newest_checkpoint
@@ -145,12 +145,12 @@ def _facts(
     yield BASE_MODEL, job.base_model
     yield MODEL, job.fine_tuned_model
     yield CHECKPOINT, newest.model if newest else None
-    yield BEST_CHECKPOINT, best_model(snapshot, vocabulary)
+    yield BEST_CHECKPOINT, best_model(snapshot, metric_names)
     yield "trained_tokens", job.trained_tokens
     yield STARTED, _written(job.started_at)
     yield SHUTDOWN, day(job.model_shutdown)
     yield ERROR, clean(job.error, _LONGEST_ERROR) if job.error else None
-    yield METRIC_NAMES, vocabulary.label
+    yield METRIC_NAMES, metric_names.label
 
 
 def _origin(

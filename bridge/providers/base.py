@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol
 
-from bridge.http.client import Http
+from bridge.http.client import ApiClient
 from bridge.model import IsLogged, Job, JobStatus, Meaning, Page, Snapshot
 
 
@@ -26,7 +26,7 @@ class Provider(Protocol):
     meanings: ClassVar[Mapping[str, Meaning]]
     """What its metrics measure and its params set, where other tools have the same."""
 
-    def __init__(self, http: Http, *, curves: bool) -> None:
+    def __init__(self, http: ApiClient, *, curves: bool) -> None:
         """Read through ``http``; ``curves`` asks for more than the checkpoints."""
 
     def pages(self) -> Iterator[Page]:

@@ -29,7 +29,7 @@ from itertools import chain, zip_longest
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply, Forbidden, NotFound, NotOffered, Refused
-from bridge.http.client import Http, JsonObject, Query, segment
+from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.http.signed_urls import Found
 from bridge.model import CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
 from bridge.providers import fireworks_metrics_file as metrics_file
@@ -100,7 +100,7 @@ class Fireworks:
         "batchSizeSamples": Meaning.BATCH_SIZE,
     }
 
-    def __init__(self, http: Http, *, curves: bool = True) -> None:
+    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
         self._http = http
         self._is_public = http.is_below(_PUBLIC)
         self._curves = curves

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http.client import Http, segment
+from bridge.http.client import ApiClient, segment
 from bridge.model import (
     Checkpoint,
     IsLogged,
@@ -113,7 +113,7 @@ class Mistral:
         "warmup_fraction": Meaning.WARMUP,
     }
 
-    def __init__(self, http: Http, *, curves: bool = True) -> None:
+    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
         self._http = http
         del curves  # The checkpoints are the curve: there is nothing beside them to leave out.
 

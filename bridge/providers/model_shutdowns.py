@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator
 
-from bridge.http.client import Http
+from bridge.http.client import ApiClient
 from bridge.providers.records import Identifier, Record, milliseconds, read_rows
 
 _MODELS: Final = "/models"
@@ -43,7 +43,7 @@ class ModelRecord(Record):
         return milliseconds(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
 
 
-def read_shutdowns(http: Http) -> dict[str, int]:
+def read_shutdowns(http: ApiClient) -> dict[str, int]:
     """The dates of a server's list of models, Unix milliseconds; empty where it has none for us."""
     rows = http.hint(_MODELS).get("data")
     # An account lists each model that its jobs have ever made, and few have a date.

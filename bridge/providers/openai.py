@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import ClassVar
 
-from bridge.http.client import Http, segment
+from bridge.http.client import ApiClient, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -26,7 +26,7 @@ from bridge.model import (
 )
 from bridge.providers import openai_result_file as result_file
 from bridge.providers.model_shutdowns import read_shutdowns
-from bridge.providers.openai_lists import JOBS, Parts, job_path, newest_first, pages
+from bridge.providers.openai_lists import JOBS, JobLists, job_path, newest_first, pages
 from bridge.providers.openai_records import (
     CheckpointRecord,
     EventRecord,
@@ -84,10 +84,10 @@ class OpenAI:
         "batch_size": Meaning.BATCH_SIZE,
     }
 
-    def __init__(self, http: Http, *, curves: bool = True) -> None:
+    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
         self._http = http
         self._is_public = http.is_at(self.base_url)
-        self._parts = Parts(http, is_whole=self.is_whole or self._is_public)
+        self._parts = JobLists(http, is_whole=self.is_whole or self._is_public)
         self._curves = curves
 
     def pages(self) -> Iterator[Page]:

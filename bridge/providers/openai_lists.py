@@ -2,7 +2,7 @@
 
 Not every server that speaks OpenAI's API has all that lies below a job. To take a list for missing
 that is out of order for a moment would lose a job's checkpoints for good, because a finished run is
-not read again. So ``Parts`` believes it of a list only if
+not read again. So ``JobLists`` believes it of a list only if
 
 - the server is not the public service, which has them all,
 - this process has not read one such list of any job,
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from bridge.errors import BadReply
-from bridge.http.client import Http, JsonObject, segment
+from bridge.http.client import ApiClient, JsonObject, segment
 from bridge.model import Job, JobStatus
 
 JOBS: Final = "/fine_tuning/jobs"
@@ -36,7 +36,7 @@ def job_path(job_id: str) -> str:
     return f"{JOBS}/{segment(job_id)}"
 
 
-def pages(http: Http, path: str, first: JsonObject | None = None) -> Iterator[list[object]]:
+def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterator[list[object]]:
     """The pages of a list, of which ``first`` may have been read. The cursor is a row's id."""
     after: str | None = None
     seen: set[str] = set()
@@ -77,10 +77,10 @@ def newest_first(found: Iterable[list[object]]) -> Iterator[list[object]]:
         yield from rest
 
 
-class Parts:
+class JobLists:
     """The lists below jobs. Thread-safe."""
 
-    def __init__(self, http: Http, *, is_whole: bool) -> None:
+    def __init__(self, http: ApiClient, *, is_whole: bool) -> None:
         self._http = http
         self._is_whole = is_whole
         """Whether the server is known to have them all."""

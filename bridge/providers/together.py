@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http.client import Http, JsonObject, Query, segment
+from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -91,7 +91,7 @@ class Together:
         "warmup_ratio": Meaning.WARMUP,
     }
 
-    def __init__(self, http: Http, *, curves: bool = True) -> None:
+    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
         self._http = http
         self._is_public = http.is_at(self.base_url)
         self._curves = curves

@@ -34,7 +34,7 @@ class Carrier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finder:
+class RunFinder:
     """Finds the runs of one provider's jobs one by one."""
 
     tracking: Tracking

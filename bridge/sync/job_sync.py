@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from bridge import errors
 from bridge.model import IsLogged, Job, Meaning, Page, Snapshot
 from bridge.plan import tags
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.plan import Plan, make_plan, steps_with
 from bridge.plan.recorded import Recorded, RunState
 from bridge.plan.repair import farewell, lacking
 from bridge.providers.base import Provider
 from bridge.providers.model_shutdowns import shutdown_of
 from bridge.sync import archive
-from bridge.sync.find_run import Carrier, Finder
-from bridge.sync.report import Kind, Known, Outcome
+from bridge.sync.find_run import Carrier, RunFinder
+from bridge.sync.report import Known, Outcome, Result
 from bridge.tracking import METRICS, Tracking, Written
 
 
@@ -45,12 +45,12 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class RecordingOptions:
     """How jobs are recorded."""
 
     kind: str = ""
     """The provider's type."""
-    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    metric_names: MetricNames = field(default_factory=MetricNames)
     models: bool = True
     datasets: bool = True
     archive: bool = True
@@ -62,8 +62,8 @@ class Manner:
     def metrics(self) -> tuple[str, ...]:
         """What runs are compared by: validation loss, then training loss."""
         losses = (Meaning.VALID_LOSS, Meaning.BATCH_VALID_LOSS, Meaning.TRAIN_LOSS)
-        names = [name for loss in losses for name in self.vocabulary.named(loss)]
-        return tuple(map(self.vocabulary.metric, names)) or METRICS
+        names = [name for loss in losses for name in self.metric_names.named(loss)]
+        return tuple(map(self.metric_names.metric, names)) or METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +74,8 @@ class JobSync:
     """The provider's, in the configuration."""
     provider: Provider
     tracking: Tracking
-    finder: Finder
-    manner: Manner
+    finder: RunFinder
+    options: RecordingOptions
     now: Callable[[], int]
     stop_if_asked: Callable[[], None]
 
@@ -93,7 +93,7 @@ class JobSync:
         job = task.listed or self._job(task.job_id)
         carrier = task.carrier or self.finder.find(job, is_dry=task.is_dry)
         if carrier.is_settled:
-            return self._untouched(task, Kind.UNCHANGED)
+            return self._untouched(task, Result.UNCHANGED)
         return self._synced(job, carrier, task)
 
     def _checked(self, task: Task) -> Outcome:
@@ -108,15 +108,15 @@ class JobSync:
         carrier = self.finder.unsettled(found)
         run = carrier.run
         if run is None or run.job_id != job.id:
-            return self._untouched(task, Kind.UNCHANGED if found.is_settled else Kind.NEW)
+            return self._untouched(task, Result.UNCHANGED if found.is_settled else Result.NEW)
         if not (run.is_final or job.status.is_final):
-            return self._untouched(task, Kind.UNCHANGED)
+            return self._untouched(task, Result.UNCHANGED)
         return self._synced(job, carrier, task)
 
     def _ended(self, task: Task, run: RunState | None) -> Outcome:
         """An open run whose job is gone: nobody else would ever end it."""
         if run is None:
-            return self._untouched(task, Kind.UNCHANGED)
+            return self._untouched(task, Result.UNCHANGED)
         if not self._is_known_here(run):
             raise errors.JobVanished(
                 "The provider has neither this job nor any of its newest ones in MLflow",
@@ -138,7 +138,7 @@ class JobSync:
         others = self.tracking.runs([run.experiment_id], self.name)
         return any(other.job_id in listed for other in others)
 
-    def _untouched(self, task: Task, kind: Kind) -> Outcome:
+    def _untouched(self, task: Task, kind: Result) -> Outcome:
         return Outcome(provider=self.name, job_id=task.job_id, kind=kind)
 
     def _job(self, job_id: str) -> Job:
@@ -155,10 +155,10 @@ class JobSync:
         recorded = self._recorded(run, task.known) if run else None
         # What a user has logged does not say that the steps before it are there.
         is_ours = recorded is not None and (task.known is not None or not recorded.is_adopted)
-        vocabulary = self._vocabulary(run) if task.is_thorough else self.manner.vocabulary
+        metric_names = self._names_of_run(run) if task.is_thorough else self.options.metric_names
         is_resumed = is_ours and not task.is_thorough
         snapshot = self._snapshot(job, recorded if is_resumed else None, task)
-        if run and recorded and self.manner.models and _has_models(snapshot):
+        if run and recorded and self.options.models and _has_models(snapshot):
             known = task.known.models if task.known else None
             models = self.tracking.ready_models(run) if known is None else known
             recorded = replace(recorded, models=models)
@@ -166,14 +166,14 @@ class JobSync:
             self.name,
             snapshot,
             recorded,
-            vocabulary,
+            metric_names,
             now=self.now(),
             route=carrier.route,
-            kind=self.manner.kind,
-            register=self.manner.register,
-            archive_datasets=self.manner.archive and self.manner.archive_datasets,
-            models=self.manner.models,
-            datasets=self.manner.datasets,
+            kind=self.options.kind,
+            register=self.options.register,
+            archive_datasets=self.options.archive and self.options.archive_datasets,
+            models=self.options.models,
+            datasets=self.options.datasets,
         )
         if task.is_thorough and run and recorded:
             inventory = self.tracking.inventory(run, plan, recorded.models, archive.ARTIFACT_PATH)
@@ -189,17 +189,17 @@ class JobSync:
         except errors.BridgeError as error:
             # All else is recorded: the pass counts it, and tells of the models.
             outcome = self._outcome(plan, carrier, recorded, written.run_id, written.model_ids)
-            return replace(outcome, kind=Kind.FAILED, error=error)
+            return replace(outcome, kind=Result.FAILED, error=error)
         self.tracking.register(written, plan)
         self.tracking.finish(written, plan)
         return self._outcome(plan, carrier, recorded, written.run_id, written.model_ids)
 
-    def _vocabulary(self, run: RunState | None) -> Vocabulary:
+    def _names_of_run(self, run: RunState | None) -> MetricNames:
         """The one that a run is logged under; to change it is for ``backfill --rename``."""
-        own = self.manner.vocabulary
-        label = run.tags.get(tags.METRIC_NAMES, Vocabulary().label) if run else own.label
+        own = self.options.metric_names
+        label = run.tags.get(tags.METRIC_NAMES, MetricNames().label) if run else own.label
         try:
-            return own if label == own.label else Vocabulary.from_label(label, own.meanings)
+            return own if label == own.label else MetricNames.from_label(label, own.meanings)
         except ValueError:
             sentence = f"The tag {tags.METRIC_NAMES} of its run says nothing that can be read"
             raise errors.TrackingError(sentence, f"Set it to {own.label}") from None
@@ -207,7 +207,7 @@ class JobSync:
     def _snapshot(self, job: Job, recorded: Recorded | None, task: Task) -> Snapshot:
         """All that is to be known of a job, with the replies once it has ended."""
         is_logged = self._is_logged(recorded)
-        is_kept = self.manner.archive and (task.is_thorough or not task.is_dry)
+        is_kept = self.options.archive and (task.is_thorough or not task.is_dry)
         keep = is_kept and job.status.is_final
         snapshot = self.provider.read(job, is_logged=is_logged, keep=keep)
         if is_kept and not keep and snapshot.job.status.is_final:
@@ -244,7 +244,7 @@ class JobSync:
     def _is_logged(self, recorded: Recorded | None) -> IsLogged:
         if recorded is None:
             return lambda _name, _step: False
-        return lambda name, step: recorded.has(self.manner.vocabulary.metric(name), step)
+        return lambda name, step: recorded.has(self.options.metric_names.metric(name), step)
 
     def _outcome(
         self,
@@ -272,7 +272,7 @@ def _has_models(snapshot: Snapshot) -> bool:
     return bool(snapshot.job.fine_tuned_model) or any(c.model for c in snapshot.checkpoints)
 
 
-def _kind(plan: Plan) -> Kind:
+def _kind(plan: Plan) -> Result:
     if plan.is_new:
-        return Kind.NEW
-    return Kind.UNCHANGED if plan.is_empty else Kind.UPDATED
+        return Result.NEW
+    return Result.UNCHANGED if plan.is_empty else Result.UPDATED

@@ -27,13 +27,13 @@ from bridge.plan.recorded import RunState
 from bridge.plan.routing import Router
 from bridge.providers.base import Provider
 from bridge.sync.events import Watch
-from bridge.sync.find_run import Carrier, Finder
-from bridge.sync.job_sync import JobSync, Manner, Task
+from bridge.sync.find_run import Carrier, RunFinder
+from bridge.sync.job_sync import JobSync, RecordingOptions, Task
 from bridge.sync.lineage import Lineage
-from bridge.sync.report import Kind, Known, Outcome, Report, Selection
-from bridge.sync.shutdown_dates import Announced
+from bridge.sync.report import Known, Outcome, Report, Result, Selection
+from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.sync.spares import Spares
-from bridge.sync.workers import Crew
+from bridge.sync.workers import WorkerPool
 from bridge.tracking import Tracking
 
 _MORE_ROUNDS: Final = 3
@@ -42,7 +42,7 @@ _LOOKUPS: Final = 20
 """Up to this many jobs are looked up in MLflow one by one; for more, all runs are read."""
 
 
-class Sync:
+class ProviderSync:
     """The passes over one provider. Not for use from several threads at once."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Sync:
         provider: Provider,
         tracking: Tracking,
         router: Router,
-        manner: Manner,
+        options: RecordingOptions,
         executor: Executor,
         now: Callable[[], int],
         is_stopping: Callable[[], bool] = lambda: False,
@@ -64,15 +64,15 @@ class Sync:
         self._router = router
         self._executor = executor
         self._is_stopping = is_stopping
-        self._finder = Finder(tracking=tracking, router=router, metrics=manner.metrics)
-        self._announced = Announced(provider, tracking, now)
+        self._finder = RunFinder(tracking=tracking, router=router, metrics=options.metrics)
+        self._announced = ShutdownDates(provider, tracking, now)
         # On a cluster another process does it, with connections of its own.
         self._work = work or JobSync(
             name=name,
             provider=provider,
             tracking=tracking,
             finder=self._finder,
-            manner=manner,
+            options=options,
             now=now,
             stop_if_asked=self._stop_if_asked,
         )
@@ -143,9 +143,9 @@ class Sync:
         created: dict[str, str] = {}
         starts: dict[str, int] = {}
         again: set[str] = set()
-        crew = Crew(self._executor, self._work)
+        pool = WorkerPool(self._executor, self._work)
         try:
-            for outcome in crew.outcomes(self._tasks(jobs, ledger, report)):
+            for outcome in pool.outcomes(self._tasks(jobs, ledger, report)):
                 if isinstance(outcome.error, errors.RunChanged):
                     again.add(outcome.job_id)
                     continue
@@ -154,7 +154,7 @@ class Sync:
                     starts[outcome.run_id] = outcome.plan.start_time
                 self._count(outcome, report, watch)
         finally:
-            report.unreached += crew.unreached
+            report.unreached += pool.unreached
             if created:
                 again |= self._lost_races(created, starts)
         return again
@@ -236,7 +236,7 @@ class Sync:
             settled = () if selection.thorough else self._settled
             due = [job for job in wanted if job.id not in settled]
             self._open.update(job.id for job in due)
-            report.jobs[Kind.UNCHANGED] += len(wanted) - len(due)
+            report.jobs[Result.UNCHANGED] += len(wanted) - len(due)
             watch.listed(self.name, len(due))
             yield from ((job.id, job) for job in due)
             is_old = self._has_listed_all and not fresh.keys() - self._settled

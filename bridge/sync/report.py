@@ -44,7 +44,7 @@ class Selection:
         return not self.statuses or not self.statuses.isdisjoint(words)
 
 
-class Kind(StrEnum):
+class Result(StrEnum):
     """How a job fared in a pass."""
 
     NEW = "new"
@@ -69,7 +69,7 @@ class Outcome:
 
     provider: str
     job_id: str
-    kind: Kind
+    kind: Result
     plan: Plan | None = None
     run_id: str | None = None
     run: RunState | None = None
@@ -82,7 +82,7 @@ class Outcome:
     @classmethod
     def failed(cls, provider: str, job_id: str, error: BridgeError) -> Outcome:
         """The outcome of a job that is lost for this pass."""
-        return cls(provider=provider, job_id=job_id, kind=Kind.FAILED, error=error)
+        return cls(provider=provider, job_id=job_id, kind=Result.FAILED, error=error)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class Report:
     provider: str
     is_dry: bool = False
     is_thorough: bool = False
-    jobs: Counter[Kind] = field(default_factory=Counter)
+    jobs: Counter[Result] = field(default_factory=Counter)
     points: int = 0
     settling: int = 0
     """Jobs that have ended but whose last data is still to come."""

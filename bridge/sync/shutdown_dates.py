@@ -18,7 +18,7 @@ from bridge.tracking import Tracking
 _DAY: Final = 86_400_000
 
 
-class Announced:
+class ShutdownDates:
     """The dates of one provider, and the runs that lack theirs."""
 
     def __init__(self, provider: Provider, tracking: Tracking, now: Callable[[], int]) -> None:

@@ -15,7 +15,7 @@ from bridge.text import one_line
 _ENDS_ALL: Final = (ProviderDown, TrackingDown, ClusterDown, Stopped)
 
 
-class Crew:
+class WorkerPool:
     """Works off tasks in the threads, or on the cluster, of an executor."""
 
     def __init__(self, executor: Executor, work: Callable[[Task], Outcome]) -> None:

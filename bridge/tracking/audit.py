@@ -14,7 +14,7 @@ from bridge.plan.repair import Inventory
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
 from bridge.tracking.client import quoted
-from bridge.tracking.runs import Reading
+from bridge.tracking.runs import RunReader
 
 if TYPE_CHECKING:
     from mlflow.entities import FileInfo
@@ -48,7 +48,7 @@ class MadeVersion:
     job_id: str
 
 
-class Upkeep(Reading):
+class Audit(RunReader):
     """All models and versions of a provider's jobs."""
 
     def inventory(

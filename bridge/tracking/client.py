@@ -46,7 +46,7 @@ _NEW_OBJECTS: Final = 50_000
 thousand objects, and each look goes through all of MLflow's modules: more time than the reading."""
 
 
-class Store:
+class TrackingClient:
     """One tracking store, through ``MlflowClient``. Thread-safe."""
 
     def __init__(

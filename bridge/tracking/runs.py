@@ -13,7 +13,7 @@ from bridge.plan.datasets import DatasetInput
 from bridge.plan.points import CLOCK_SKEW
 from bridge.plan.recorded import FINAL_RUN_STATUS, RunState
 from bridge.tracking import experiments, logged_models
-from bridge.tracking.client import Store, quoted
+from bridge.tracking.client import TrackingClient, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -25,7 +25,7 @@ _LONGEST_LIST: Final = 1000
 """Ids in one search. MLflow's parser gives up on some thousands."""
 
 
-class Reading(Store):
+class RunReader(TrackingClient):
     """Experiments, runs and models of a tracking store. Creates experiments, and nothing else."""
 
     def experiment(

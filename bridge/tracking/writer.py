@@ -16,7 +16,7 @@ from bridge.plan.recorded import RunState
 from bridge.plan.rename import Renaming
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
-from bridge.tracking.audit import Upkeep
+from bridge.tracking.audit import Audit
 from bridge.tracking.runs import run_state
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Written:
         )
 
 
-class Tracking(Upkeep):
+class Tracking(Audit):
     """One tracking store: a server or a database. Thread-safe.
 
     Every method raises ``TrackingDown`` where the store cannot be reached or refuses everything,

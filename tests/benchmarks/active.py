@@ -20,7 +20,7 @@ from rich.table import Table
 from bridge.bootstrap.bridge import assemble
 from bridge.settings.model import Settings
 from bridge.sync.events import Watch
-from bridge.sync.provider_sync import Sync
+from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report
 from tests.benchmarks.contenders import BARE
 from tests.benchmarks.provider import Provider
@@ -118,7 +118,7 @@ def _processor(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _pass(sync: Sync, lateness: _Lateness | None) -> float:
+def _pass(sync: ProviderSync, lateness: _Lateness | None) -> float:
     begin = time.perf_counter()
     if lateness:
         lateness.began = time.time()

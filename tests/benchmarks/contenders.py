@@ -31,7 +31,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from openai import OpenAI
 
 from bridge.bootstrap.bridge import assemble
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.plan import Plan, make_plan
 from bridge.providers.registry import TYPES
 from bridge.settings.model import Settings
@@ -148,11 +148,11 @@ def plans_of(provider: Provider) -> list[Plan]:
 
 def _plans(kind: str, url: str) -> Iterator[Plan]:
     source = TYPES[kind](over_http(url), curves=True)
-    vocabulary = Vocabulary.of("provider", TYPES[kind].meanings)
+    metric_names = MetricNames.of("provider", TYPES[kind].meanings)
     for page in source.pages():
         for job in page.jobs:
             snapshot = source.read(job, is_logged=lambda _name, _step: False, keep=True)
-            yield make_plan(kind, snapshot, None, vocabulary, now=NOW_MS, kind=kind)
+            yield make_plan(kind, snapshot, None, metric_names, now=NOW_MS, kind=kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,12 @@ from typing import Final
 
 from rich.table import Table
 
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
 from bridge.simulator import Simulator
-from bridge.sync.job_sync import Manner
-from bridge.sync.provider_sync import Sync
+from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 from tests.support.mlflow_server import MlflowServer
 from tests.support.world import NOW, Clock, job, over_http
@@ -30,7 +30,7 @@ from tests.support.world import NOW, Clock, job, over_http
 JOBS: Final = 12
 """Each with 90 steps, a validation file and three checkpoints."""
 
-BARE: Final = Manner(kind="openai", models=False, datasets=False, archive=False)
+BARE: Final = RecordingOptions(kind="openai", models=False, datasets=False, archive=False)
 FEATURES: Final = {
     "metrics, params, tags, note": BARE,
     "+ datasets": dataclasses.replace(BARE, datasets=True),
@@ -62,14 +62,14 @@ def tables(repeats: int) -> Iterator[Table]:
         requests: dict[str, int] = {}
         for repeat in range(repeats):
             # Round by round, so that a slow moment of the machine does not hit one feature alone.
-            for name, manner in FEATURES.items():
+            for name, options in FEATURES.items():
                 experiment = f"{name} {repeat}".strip("+ ")
                 sync = _sync(
                     simulator,
                     clock,
                     tracking=tracking,
                     executor=executor,
-                    manner=manner,
+                    options=options,
                     experiment=experiment,
                 )
                 asked = _writes(log)
@@ -87,16 +87,16 @@ def _sync(
     *,
     tracking: Tracking,
     executor: ThreadPoolExecutor,
-    manner: Manner,
+    options: RecordingOptions,
     experiment: str,
-) -> Sync:
+) -> ProviderSync:
     meanings = TYPES["openai"].meanings
-    return Sync(
+    return ProviderSync(
         name="openai",
         provider=TYPES["openai"](over_http(simulator.openai_url), curves=True),
         tracking=tracking,
         router=Router(provider="openai", experiment=experiment),
-        manner=dataclasses.replace(manner, vocabulary=Vocabulary.of("provider", meanings)),
+        options=dataclasses.replace(options, metric_names=MetricNames.of("provider", meanings)),
         executor=executor,
         now=clock.ms,
     )

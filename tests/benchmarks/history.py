@@ -141,8 +141,8 @@ def main(root: str, uri: str, job_id: str) -> None:
     from bridge.plan.routing import Router  # noqa: PLC0415 - as above
     from bridge.providers.registry import TYPES  # noqa: PLC0415 - as above
     from bridge.sync.events import Watch  # noqa: PLC0415 - as above
-    from bridge.sync.job_sync import Manner  # noqa: PLC0415 - so that it is counted
-    from bridge.sync.provider_sync import Sync  # noqa: PLC0415 - as above
+    from bridge.sync.job_sync import RecordingOptions  # noqa: PLC0415 - so that it is counted
+    from bridge.sync.provider_sync import ProviderSync  # noqa: PLC0415 - as above
     from bridge.sync.report import Selection  # noqa: PLC0415 - as above
     from bridge.tracking import Tracking  # noqa: PLC0415 - as above
     from tests.support.world import over_http  # noqa: PLC0415 - as above
@@ -158,12 +158,12 @@ def main(root: str, uri: str, job_id: str) -> None:
             self.at = self.at or time.perf_counter()
 
     with ThreadPoolExecutor(8) as executor:
-        sync = Sync(
+        sync = ProviderSync(
             name="openai",
             provider=TYPES["openai"](over_http(f"{root}/openai/v1"), curves=True),
             tracking=Tracking(uri),
             router=Router(provider="openai", experiment="history"),
-            manner=Manner(kind="openai"),
+            options=RecordingOptions(kind="openai"),
             executor=executor,
             now=lambda: time.time_ns() // 1_000_000,
             is_stopping=threading.Event().is_set,

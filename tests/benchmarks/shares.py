@@ -21,8 +21,8 @@ from rich.table import Table
 
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
-from bridge.sync.job_sync import Manner
-from bridge.sync.provider_sync import Sync
+from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 from tests.benchmarks.features import BARE
 from tests.benchmarks.provider import APART, Provider, finished
@@ -107,9 +107,9 @@ def tables(jobs: int, known: int, say: Callable[[str], None]) -> Iterator[Table]
     for store, open_store in STORES.items():
         say(store)
         with open_store() as uri, Provider(jobs=jobs) as provider:
-            _looks_at_pass(provider, uri, "first calls", Manner(kind="openai"))
-            for name, manner in {"bare": BARE, "full": Manner(kind="openai")}.items():
-                looks = _looks_at_pass(provider, uri, name, manner)
+            _looks_at_pass(provider, uri, "first calls", RecordingOptions(kind="openai"))
+            for name, options in {"bare": BARE, "full": RecordingOptions(kind="openai")}.items():
+                looks = _looks_at_pass(provider, uri, name, options)
                 table.add_row(f"backfill, {name}", store, *looks.row())
     say("start")
     with STORES["sqlite file"]() as uri, Provider(jobs=known) as provider:
@@ -123,15 +123,17 @@ def tables(jobs: int, known: int, say: Callable[[str], None]) -> Iterator[Table]
     yield table
 
 
-def _looks_at_pass(provider: Provider, uri: str, experiment: str, manner: Manner) -> Looks:
+def _looks_at_pass(
+    provider: Provider, uri: str, experiment: str, options: RecordingOptions
+) -> Looks:
     tracking = Tracking(uri)
     tracking.ping()
-    sync = Sync(
+    sync = ProviderSync(
         name="openai",
         provider=TYPES["openai"](over_http(provider.openai_url), curves=True),
         tracking=tracking,
         router=Router(provider="openai", experiment=experiment),
-        manner=manner,
+        options=options,
         executor=Inline(),
         now=lambda: int((NOW + 1_000_000) * 1000),
     )

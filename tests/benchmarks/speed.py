@@ -100,11 +100,11 @@ def _rows(
         some = sample["openai"]
         note("W&B", contenders.wandb_logger(provider, some) / len(some))
     median = {what: statistics.median(times) for what, times in found.items()}
-    for manner, full in _MANNERS.items():
+    for options, full in _MANNERS.items():
         own = median[f"bridge {full}"]
         others = [median[f"limit {full}"], median["script"], median["W&B"]]
         yield (
-            manner,
+            options,
             *(f"{value:.0f}" for value in (own, *others)),
             *(f"{value / own:.1f}" for value in others[1:]),
             f"{others[0] / own:.2f}",

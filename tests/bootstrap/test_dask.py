@@ -30,7 +30,7 @@ from bridge.settings.model import Settings
 from bridge.sync.events import Watch
 from bridge.sync.job_sync import Task
 from bridge.sync.report import Outcome, Report
-from bridge.sync.workers import Crew
+from bridge.sync.workers import WorkerPool
 from tests.support.dask_cluster import DaskCluster
 from tests.support.postgres import postgres
 from tests.support.processes import invoke, started, wait_until
@@ -218,8 +218,8 @@ def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
         provider="openai", job_id="ftjob-a", listed=None, carrier=None, known=None, is_dry=False
     )
     with cluster, contextlib.closing(Cluster(cluster.address)) as connection:
-        crew = Crew(Share(connection, 1), lambda _: os._exit(1))
-        (outcome,) = crew.outcomes([task])
+        pool = WorkerPool(Share(connection, 1), lambda _: os._exit(1))
+        (outcome,) = pool.outcomes([task])
     assert outcome.job_id == "ftjob-a"
     assert isinstance(outcome.error, WorkerLost)
     assert "KilledWorker" in outcome.error.sentence

@@ -22,8 +22,8 @@ from bridge.settings.load import load
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.simulator.jobs import Provider
 from bridge.sync.job_sync import JobSync, Task
-from bridge.sync.report import Kind, Selection
 from bridge.sync.report import Outcome as Done
+from bridge.sync.report import Result, Selection
 from bridge.tracking import Tracking
 from tests.support.interrupted import Interrupted
 from tests.support.models import models, versions_by_model
@@ -87,7 +87,7 @@ def test_what_travels_is_the_same_on_arrival(
             assert report.is_well, report
         assert sync.run(Selection(thorough=True)).is_well
         assert +make_sync(simulator, Tracking(uri), threads, clock, kind=kind).run().jobs == {
-            Kind.UNCHANGED: 2
+            Result.UNCHANGED: 2
         }
     assert {run.status for run in recorded(uri).values()} == {"FINISHED", "FAILED"}
     assert len(recorded(uri)) == 2

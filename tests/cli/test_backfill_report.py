@@ -9,7 +9,7 @@ import pytest
 from bridge import errors
 from bridge.cli.backfill_report import document, show
 from bridge.redaction import Redactor
-from bridge.sync.report import Kind, Report
+from bridge.sync.report import Report, Result
 
 
 def printed(capsys: pytest.CaptureFixture[str], *reports: Report) -> list[str]:
@@ -22,7 +22,7 @@ def printed(capsys: pytest.CaptureFixture[str], *reports: Report) -> list[str]:
 def lost(*failures: tuple[str, errors.BridgeError], provider: str = "openai") -> Report:
     """A pass that lost jobs."""
     report = Report(provider=provider, failures=list(failures))
-    report.jobs[Kind.FAILED] = len(failures)
+    report.jobs[Result.FAILED] = len(failures)
     return report
 
 

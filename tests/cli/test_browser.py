@@ -17,7 +17,7 @@ from bridge import errors
 from bridge.daemon.http_server import listening
 from bridge.daemon.metrics import registry_of
 from bridge.daemon.site import Site
-from bridge.daemon.status import Picture
+from bridge.daemon.status import DaemonStatus
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
 from bridge.simulator import Simulator, all_end_by
@@ -226,7 +226,7 @@ def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
     """By day and by night and on a telephone; the browser has nothing to refuse in it."""
-    picture = Picture(["openai", "mistral"], Redactor(), lambda: NOW)
+    picture = DaemonStatus(["openai", "mistral"], Redactor(), lambda: NOW)
     picture.ended(Report(provider="openai"), 1.0)
     stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")
     picture.ended(Report(provider="mistral", stopped=stopped), 2.0)

@@ -32,7 +32,7 @@ from bridge.cli.status import status as watch_status
 from bridge.daemon.http_server import Answer, listening
 from bridge.daemon.metrics import registry_of
 from bridge.daemon.site import Site
-from bridge.daemon.status import Picture
+from bridge.daemon.status import DaemonStatus
 from bridge.plan.recorded import RunState
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
@@ -86,7 +86,7 @@ def document(uri: str) -> dict[str, Any]:
     return found
 
 
-class Store:
+class TrackingClient:
     """Runs as the bridge writes them, without the passes that would write them."""
 
     def __init__(self, uri: str) -> None:
@@ -128,9 +128,9 @@ class Store:
 
 
 @pytest.fixture
-def store(uri: str) -> Store:
+def store(uri: str) -> TrackingClient:
     """The tracking store, to be filled."""
-    return Store(uri)
+    return TrackingClient(uri)
 
 
 def row_of(provider: str, text: str) -> list[str]:
@@ -199,7 +199,7 @@ def test_jobs_are_counted_by_provider_and_state(
     assert KEY not in text + json.dumps(found)
 
 
-def test_deleted_and_local_runs_are_not_counted(uri: str, store: Store) -> None:
+def test_deleted_and_local_runs_are_not_counted(uri: str, store: TrackingClient) -> None:
     """A run in the trash is no longer tracked, and a run without job never was."""
     store.add("openai", "FINISHED")
     store.delete(store.add("openai", "FINISHED"))
@@ -211,7 +211,7 @@ def test_deleted_and_local_runs_are_not_counted(uri: str, store: Store) -> None:
     assert found["openai"]["jobs"]["succeeded"] == 1
 
 
-def test_every_configured_experiment_is_read(uri: str, store: Store, folder: Path) -> None:
+def test_every_configured_experiment_is_read(uri: str, store: TrackingClient, folder: Path) -> None:
     """A provider with an experiment of its own is counted from there."""
     store.add("openai", "FINISHED")
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -227,7 +227,7 @@ def test_every_configured_experiment_is_read(uri: str, store: Store, folder: Pat
     assert set(found["links"]) == {"hosted-fine-tunes", "of-mistral"}
 
 
-def test_the_newest_checkpoint_is_shown(uri: str, store: Store) -> None:
+def test_the_newest_checkpoint_is_shown(uri: str, store: TrackingClient) -> None:
     """Of all checkpoints of a provider the newest is named, ready to be copied."""
     day = 86_400_000
     store.add(
@@ -243,7 +243,7 @@ def test_the_newest_checkpoint_is_shown(uri: str, store: Store) -> None:
     assert found["newest_point"] == NOW * 1000
 
 
-def test_a_checkpoint_without_metrics_is_shown(uri: str, store: Store) -> None:
+def test_a_checkpoint_without_metrics_is_shown(uri: str, store: TrackingClient) -> None:
     """A checkpoint counts though the provider measured nothing at it."""
     store.add("openai", "FINISHED", checkpoint="ft:only:ckpt-step-1")
     assert document(uri)["providers"]["openai"]["newest_checkpoint"] == "ft:only:ckpt-step-1"
@@ -269,7 +269,7 @@ def test_models_that_end_soon_are_warned_of(uri: str, folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_nothing_that_ends_is_no_warning(uri: str, store: Store) -> None:
+def test_nothing_that_ends_is_no_warning(uri: str, store: TrackingClient) -> None:
     """Most models have no such day."""
     store.add("openai", "FINISHED", checkpoint="ft:m:ckpt-step-1")
     assert "shuts down" not in status(environ(uri))
@@ -314,7 +314,7 @@ def test_the_lag_is_that_of_the_newest_point_of_a_running_job() -> None:
     assert tracked.lag(now=1) == 0, "a clock that is behind is no lag"
 
 
-def test_without_a_running_job_there_is_no_lag(uri: str, store: Store) -> None:
+def test_without_a_running_job_there_is_no_lag(uri: str, store: TrackingClient) -> None:
     """Where nothing trains nothing can lag."""
     store.add("openai", "FINISHED", at=1_000)
     store.add("openai", "SCHEDULED")
@@ -322,7 +322,7 @@ def test_without_a_running_job_there_is_no_lag(uri: str, store: Store) -> None:
     assert row_of("openai", status(environ(uri)))[-1] == "-"
 
 
-def test_a_running_job_has_a_lag(uri: str, store: Store) -> None:
+def test_a_running_job_has_a_lag(uri: str, store: TrackingClient) -> None:
     """The lag is counted from the provider's time of the newest point."""
     store.add("openai", at=int(NOW * 1000))
     assert document(uri)["providers"]["openai"]["lag_seconds"] > 0
@@ -373,7 +373,7 @@ def test_a_link_has_no_password() -> None:
     assert Tracking("http://host:5000/").link("1").startswith("http://host:5000/#/experiments/1/")
 
 
-def test_a_database_with_parameters_is_read(uri: str, store: Store) -> None:
+def test_a_database_with_parameters_is_read(uri: str, store: TrackingClient) -> None:
     """What stands behind the file's name does not make the store look empty."""
     store.add("openai", "FINISHED")
     assert set(document(f"{uri}?timeout=30")["providers"]) == {"openai"}
@@ -397,7 +397,9 @@ def test_a_database_with_parameters_is_read(uri: str, store: Store) -> None:
         "\u202ex",
     ],
 )
-def test_markup_and_escapes_are_shown_not_obeyed(uri: str, store: Store, text: str) -> None:
+def test_markup_and_escapes_are_shown_not_obeyed(
+    uri: str, store: TrackingClient, text: str
+) -> None:
     """Names in MLflow can be anybody's: what would steer a terminal is taken out or printed."""
     store.add(f"P{text}", "FINISHED", at=1_000, checkpoint=f"C{text}")
     shown = status(environ(uri))
@@ -445,7 +447,9 @@ def on_terminal(variables: Mapping[str, str], folder: Path, columns: int) -> str
     return ESCAPES.sub("", seen.decode()).replace("\r\n", "\n")
 
 
-def test_the_table_fits_a_terminal_of_80_columns(uri: str, store: Store, folder: Path) -> None:
+def test_the_table_fits_a_terminal_of_80_columns(
+    uri: str, store: TrackingClient, folder: Path
+) -> None:
     """Names of the usual length leave every line of the table whole."""
     for provider in ("openai", "mistral", "azure-sweden"):
         for run_status in ("SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"):
@@ -464,7 +468,7 @@ def test_the_table_fits_a_terminal_of_80_columns(uri: str, store: Store, folder:
 def daemon(uri: str) -> Iterator[dict[str, str]]:
     """The environment of a daemon that listens: one provider is well, the other is not."""
     clock = Clock(1_760_000_100.0)
-    picture = Picture(["openai", "mistral"], Redactor(), clock)
+    picture = DaemonStatus(["openai", "mistral"], Redactor(), clock)
     for name, stopped in (("openai", None), ("mistral", errors.Unreachable("No [b]way[/b]"))):
         picture.begins(name)
         gone: errors.BridgeError = errors.NotFound("It is gone")
@@ -505,7 +509,10 @@ def test_what_is_no_daemon_is_none(uri: str, body: bytes) -> None:
 
 
 def test_watching_shows_what_is_new(
-    uri: str, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    uri: str,
+    store: TrackingClient,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On a terminal, every two seconds, also after an outage of MLflow, until Ctrl-C: that is 0."""
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -13,7 +13,7 @@ import pytest
 from bridge.daemon.http_server import MOST, Answer, listening
 from bridge.daemon.metrics import registry_of
 from bridge.daemon.site import Site
-from bridge.daemon.status import Picture
+from bridge.daemon.status import DaemonStatus
 from bridge.errors import ConfigError
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
@@ -24,7 +24,7 @@ HERE = Address("127.0.0.1", 0)
 @pytest.fixture
 def at() -> Iterator[Address]:
     """A daemon's pages."""
-    view = Picture(["openai"], Redactor(), lambda: 1_760_000_000.0).view
+    view = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0).view
     with listening(HERE, Site(view, registry_of(view))) as address:
         yield address
 

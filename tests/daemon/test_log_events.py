@@ -12,20 +12,20 @@ import structlog
 from structlog.testing import capture_logs
 
 from bridge import errors, log
-from bridge.daemon.log_events import News, Teller
+from bridge.daemon.log_events import JobLog, TroubleLog
 from bridge.daemon.scheduler import Pace
 from bridge.model import MetricPoint
 from bridge.plan.plan import Plan
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
-from bridge.sync.report import Kind, Outcome, Report
+from bridge.sync.report import Outcome, Report, Result
 from bridge.tracking import Tracking
 from tests.support.world import Clock, job, make_sync
 
 Line = dict[str, object]
 
 
-def told(news: News, *reports: Report) -> list[Line]:
+def told(news: TroubleLog, *reports: Report) -> list[Line]:
     """What is logged of some passes."""
     with capture_logs() as lines:
         for report in reports:
@@ -52,7 +52,7 @@ DOWN = errors.Unreachable("No connection", "Check the network")
 
 def test_a_lost_job_is_told_once() -> None:
     """The same job with the same trouble is one line, however many passes it lasts."""
-    news = News()
+    news = TroubleLog()
     assert told(news, failed("ftjob-a")) == [
         {
             "log_level": "error",
@@ -73,20 +73,20 @@ def test_a_lost_job_is_told_once() -> None:
 )
 def test_another_trouble_is_told(other: Report) -> None:
     """Another job, another trouble and another provider each are news."""
-    news = News()
+    news = TroubleLog()
     assert len(told(news, failed("ftjob-a"), other)) == 2
 
 
 def test_an_error_without_remedy_has_none_in_its_line() -> None:
     """A line does not end in an empty field."""
     report = Report(provider="openai", failures=[("ftjob-a", errors.NotFound("It is gone"))])
-    (line,) = told(News(), report)
+    (line,) = told(TroubleLog(), report)
     assert "remedy" not in line
 
 
 def test_a_value_that_was_left_out_is_told_once() -> None:
     """What could not be recorded of a job is a warning, once."""
-    news = News()
+    news = TroubleLog()
     report = Report(provider="openai", skipped=[("ftjob-a", "step 3: loss is not finite")])
     (line,) = told(news, report, report)
     assert line["log_level"] == "warning"
@@ -95,7 +95,7 @@ def test_a_value_that_was_left_out_is_told_once() -> None:
 
 def test_the_memory_of_troubles_is_bounded() -> None:
     """After very many other troubles the oldest one is forgotten, and news once more."""
-    news = News()
+    news = TroubleLog()
     assert told(news, failed("ftjob-first"))
     many = Report(
         provider="openai",
@@ -120,7 +120,7 @@ def test_a_lasting_trouble_is_told_once_whatever_the_requests_are_called(
         headers = {**reply.headers, "x-request-id": f"req_{next(numbers)}"}
         return Reply(status=500, headers=headers, body=reply.body)
 
-    news = News()
+    news = TroubleLog()
     with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=broken) as simulator:
         clock.now += 1000
         sync = make_sync(simulator, tracking, executor, clock)
@@ -133,7 +133,7 @@ def test_a_lasting_trouble_is_told_once_whatever_the_requests_are_called(
 
 def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
     """Passes without connection are one line, and the first good one after them another."""
-    news = News()
+    news = TroubleLog()
     assert told(news, stopped(None)) == []
     assert told(news, stopped(DOWN), stopped(DOWN), stopped(DOWN)) == [
         {
@@ -154,26 +154,26 @@ def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
 def test_an_outage_that_only_words_itself_differently_is_no_news() -> None:
     """The kind of an outage counts, not the words of the day."""
     again = errors.Unreachable("No connection (timed out)", "Check the network")
-    assert len(told(News(), stopped(DOWN), stopped(again))) == 1
+    assert len(told(TroubleLog(), stopped(DOWN), stopped(again))) == 1
 
 
 def test_an_outage_of_another_kind_is_told() -> None:
     """A host that is back but refuses the key needs somebody else's help."""
     refused = errors.Unauthorized("The key is refused", "Check api_key")
-    lines = told(News(), stopped(DOWN), stopped(refused), stopped(None))
+    lines = told(TroubleLog(), stopped(DOWN), stopped(refused), stopped(None))
     assert [line["event"] for line in lines] == ["outage", "outage", "recovered"]
 
 
 def test_an_outage_says_whose_it_is() -> None:
     """MLflow's outage is not blamed on the provider."""
-    (line,) = told(News(), stopped(errors.TrackingDown("MLflow is down", "Start it")))
+    (line,) = told(TroubleLog(), stopped(errors.TrackingDown("MLflow is down", "Start it")))
     assert (line["provider"], line["of"]) == ("openai", "mlflow")
 
 
 def test_each_provider_has_outages_of_its_own() -> None:
     """One provider's good pass does not end another's outage."""
     lines = told(
-        News(),
+        TroubleLog(),
         stopped(DOWN),
         stopped(None, provider="mistral"),
         stopped(DOWN, provider="mistral"),
@@ -188,7 +188,7 @@ def test_each_provider_has_outages_of_its_own() -> None:
 
 def test_a_request_to_stop_is_neither_outage_nor_recovery() -> None:
     """Who presses Ctrl-C knows it."""
-    news = News()
+    news = TroubleLog()
     end = stopped(errors.Stopped("Asked to stop"))
     assert told(news, end) == []
     assert len(told(news, stopped(DOWN))) == 1
@@ -257,12 +257,14 @@ def test_a_provider_without_open_jobs_is_asked_less_often(
 # Jobs as they are recorded
 
 
-def outcome(kind: Kind = Kind.UPDATED, *, run_id: str | None = "r1", status: str | None) -> Outcome:
+def outcome(
+    kind: Result = Result.UPDATED, *, run_id: str | None = "r1", status: str | None
+) -> Outcome:
     """A job that was recorded with one point."""
     plan = Plan(
         provider="openai",
         job_id="ftjob-a",
-        run_id=None if kind is Kind.NEW else run_id,
+        run_id=None if kind is Result.NEW else run_id,
         run_name="openai/a",
         start_time=1,
         tags={},
@@ -277,7 +279,7 @@ def outcome(kind: Kind = Kind.UPDATED, *, run_id: str | None = "r1", status: str
     return Outcome(provider="openai", job_id="ftjob-a", kind=kind, plan=plan, run_id=run_id)
 
 
-def said(teller: Teller, what: Outcome) -> list[Line]:
+def said(teller: JobLog, what: Outcome) -> list[Line]:
     """What is logged of an outcome."""
     with capture_logs() as lines:
         teller.listed("openai", 1)
@@ -288,7 +290,7 @@ def said(teller: Teller, what: Outcome) -> list[Line]:
 def test_a_new_job_is_told_with_its_run() -> None:
     """The line has what one needs to find the run."""
     for only_turns in (True, False):
-        (line,) = said(Teller(only_turns=only_turns), outcome(Kind.NEW, status="FINISHED"))
+        (line,) = said(JobLog(only_turns=only_turns), outcome(Result.NEW, status="FINISHED"))
         assert line == {
             "log_level": "info",
             "event": "job recorded",
@@ -303,23 +305,23 @@ def test_a_new_job_is_told_with_its_run() -> None:
 
 def test_more_points_of_a_known_job_are_told_only_where_all_is() -> None:
     """The daemon would drown its log in points; a backfill shows all that it does."""
-    assert said(Teller(only_turns=True), outcome(status=None)) == []
-    (line,) = said(Teller(only_turns=False), outcome(status=None))
+    assert said(JobLog(only_turns=True), outcome(status=None)) == []
+    (line,) = said(JobLog(only_turns=False), outcome(status=None))
     assert "status" not in line
 
 
 def test_a_new_status_of_a_known_job_is_told() -> None:
     """The turns of a job's life are news for the daemon too."""
-    (line,) = said(Teller(only_turns=True), outcome(status="FINISHED"))
+    (line,) = said(JobLog(only_turns=True), outcome(status="FINISHED"))
     assert line["status"] == "FINISHED"
 
 
 def test_what_was_not_written_is_not_told_as_recorded() -> None:
     """Unchanged and failed jobs are no records."""
     for only_turns in (True, False):
-        teller = Teller(only_turns=only_turns)
-        assert said(teller, outcome(Kind.UNCHANGED, status="FINISHED")) == []
-        lost = Outcome(provider="openai", job_id="ftjob-a", kind=Kind.FAILED, error=DOWN)
+        teller = JobLog(only_turns=only_turns)
+        assert said(teller, outcome(Result.UNCHANGED, status="FINISHED")) == []
+        lost = Outcome(provider="openai", job_id="ftjob-a", kind=Result.FAILED, error=DOWN)
         assert said(teller, lost) == []
 
 

@@ -15,12 +15,12 @@ from structlog.testing import capture_logs
 
 from bridge import errors
 from bridge.daemon.notifications import Heartbeat, Notifier
-from bridge.daemon.status import Picture
-from bridge.daemon.webhook import WAITS, Body, Courier
+from bridge.daemon.status import DaemonStatus
+from bridge.daemon.webhook import WAITS, Body, WebhookSender
 from bridge.plan.plan import Plan
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Event
-from bridge.sync.report import Kind, Outcome, Report
+from bridge.sync.report import Outcome, Report, Result
 from tests.support.world import Clock
 
 SECRET = "a-secret-that-must-not-show"
@@ -56,7 +56,7 @@ def outcome(
         skipped=(),
     )
     return Outcome(
-        provider="openai", job_id=job_id, kind=Kind.UPDATED, plan=plan, run_id="r1", error=error
+        provider="openai", job_id=job_id, kind=Result.UPDATED, plan=plan, run_id="r1", error=error
     )
 
 
@@ -99,7 +99,9 @@ def test_a_history_that_takes_several_passes_is_none_either() -> None:
 @pytest.mark.parametrize(
     "late",
     [
-        Outcome(provider="openai", job_id="late", kind=Kind.FAILED, error=errors.NoAnswer("None")),
+        Outcome(
+            provider="openai", job_id="late", kind=Result.FAILED, error=errors.NoAnswer("None")
+        ),
         outcome("late", "RUNNING", is_final=False, is_settling=True),
     ],
 )
@@ -163,7 +165,7 @@ def test_a_heartbeat_wants_all_providers_well() -> None:
     """After a pass of any, once a minute at most, and not while one is down."""
     sent: list[Body] = []
     clock = Clock()
-    picture = Picture(["openai", "mistral"], Redactor(), clock)
+    picture = DaemonStatus(["openai", "mistral"], Redactor(), clock)
     heart = Heartbeat(sent.append, picture.view, clock)
 
     def beats(of: str, stopped: errors.BridgeError | None = None, *, later: float = 61.0) -> int:
@@ -213,7 +215,7 @@ def waited(is_so: Callable[[], object]) -> None:
 def test_a_message_is_posted_and_a_heartbeat_asked_for() -> None:
     """To the address as it is written, with nothing of ours but the message."""
     wire = Wire([200])
-    courier = Courier("webhook", URL, wire=wire)
+    courier = WebhookSender("webhook", URL, wire=wire)
     courier.send({"text": "well"})
     courier.send(None)
     waited(lambda: len(wire.requests) == 2)
@@ -229,7 +231,7 @@ def test_what_is_not_delivered_is_told_once(trouble: int | Exception) -> None:
     """After some attempts, without the address; so is that it goes again. No redirect is taken."""
     wire, pauses = Wire([trouble]), list[float]()
     with capture_logs() as lines:
-        courier = Courier("webhook", URL, wire=wire, pause=pauses.append)
+        courier = WebhookSender("webhook", URL, wire=wire, pause=pauses.append)
         for _ in range(2):
             courier.send({"text": "x"})
         waited(lambda: len(wire.requests) == 2 * (1 + len(WAITS)))
@@ -255,7 +257,7 @@ def test_a_server_that_hangs_holds_nobody() -> None:
             return httpx.Response(200, request=request)
 
     with capture_logs() as lines:
-        courier = Courier("webhook", URL, wire=Hanging())
+        courier = WebhookSender("webhook", URL, wire=Hanging())
         try:
             for _ in range(1000):
                 courier.send({"text": "x"})
@@ -269,7 +271,7 @@ def test_a_server_that_hangs_holds_nobody() -> None:
 def test_the_end_cuts_a_wait_short() -> None:
     """A message that is to be tried again is let go of."""
     wire = Wire([503])
-    courier = Courier("a courier of its own", URL, wire=wire)
+    courier = WebhookSender("a courier of its own", URL, wire=wire)
     courier.send({"text": "x"})
     waited(lambda: wire.requests)
     courier.close()

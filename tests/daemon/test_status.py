@@ -13,14 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge import errors
 from bridge.daemon.metrics import exposition, registry_of
 from bridge.daemon.site import Site
-from bridge.daemon.status import Picture, ProviderView, View
+from bridge.daemon.status import DaemonStatus, ProviderView, View
 from bridge.daemon.status_page import document, html, readiness
 from bridge.model import MetricPoint
 from bridge.plan.ownership import Ledger
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RunState
 from bridge.redaction import Redactor
-from bridge.sync.report import Kind, Outcome, Report
+from bridge.sync.report import Outcome, Report, Result
 from tests.support.run_states import run_state
 from tests.support.world import NOW, Clock
 
@@ -36,9 +36,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def picture(clock: Clock) -> Picture:
+def picture(clock: Clock) -> DaemonStatus:
     """Of two providers."""
-    return Picture(["openai", "mistral"], Redactor([SECRET]), clock)
+    return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock)
 
 
 def outcome(
@@ -66,12 +66,12 @@ def outcome(
         is_settling=False,
         skipped=(),
     )
-    kind = Kind.UPDATED if run else Kind.NEW
+    kind = Result.UPDATED if run else Result.NEW
     return Outcome(provider="openai", job_id=job_id, kind=kind, plan=plan, run=run, error=error)
 
 
 def ended(
-    picture: Picture,
+    picture: DaemonStatus,
     stopped: errors.BridgeError | None = None,
     *failures: tuple[str, errors.BridgeError],
     provider: str = "openai",
@@ -82,7 +82,7 @@ def ended(
     return picture.view().providers[provider]
 
 
-def jobs(picture: Picture) -> dict[str, int]:
+def jobs(picture: DaemonStatus) -> dict[str, int]:
     """The states that jobs are in."""
     found = picture.view().providers["openai"].jobs
     return {state: number for state, number in found.items() if number}
@@ -91,7 +91,7 @@ def jobs(picture: Picture) -> dict[str, int]:
 # What it counts
 
 
-def test_jobs_are_counted_by_state(picture: Picture) -> None:
+def test_jobs_are_counted_by_state(picture: DaemonStatus) -> None:
     """Those of earlier days once, as MLflow has them; each that moves leaves where it was."""
     running = run_state("a")
     ledger = Ledger(is_complete=True, open={"a": running}, ends=Counter(FINISHED=5, KILLED=1))
@@ -105,14 +105,14 @@ def test_jobs_are_counted_by_state(picture: Picture) -> None:
     assert jobs(picture) == {"waiting": 1, "succeeded": 5, "cancelled": 1, "failed": 1}
 
 
-def test_a_run_without_its_archive_has_not_ended(picture: Picture) -> None:
+def test_a_run_without_its_archive_has_not_ended(picture: DaemonStatus) -> None:
     """It keeps its status until the archive is stored, and counts as it shows."""
     error = errors.ArchiveFailed("The store is full")
     picture.done(outcome("a", "FINISHED", is_final=True, error=error))
     assert jobs(picture) == {"running": 1}
 
 
-def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: Picture) -> None:
+def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: DaemonStatus) -> None:
     """As one does whose first run turns out to be another process's."""
     for _ in range(2):
         picture.done(outcome("a", "FINISHED", is_final=True))
@@ -121,17 +121,17 @@ def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: Picture) -> None:
     assert jobs(picture) == {"succeeded": 1}
 
 
-def test_a_job_that_its_provider_has_lost_is_not_waited_for(picture: Picture) -> None:
+def test_a_job_that_its_provider_has_lost_is_not_waited_for(picture: DaemonStatus) -> None:
     """Its run stays open in MLflow, and would have a lag for ever."""
     ledger = Ledger(open={"a": run_state("a", at=int(NOW))})
     picture.tracked("openai", ledger)
     lost = errors.JobVanished("It is gone")
-    picture.done(Outcome(provider="openai", job_id="a", kind=Kind.FAILED, error=lost))
+    picture.done(Outcome(provider="openai", job_id="a", kind=Result.FAILED, error=lost))
     picture.tracked("openai", ledger)
     assert jobs(picture) == {}
 
 
-def test_memory_does_not_grow_with_settled_jobs(picture: Picture) -> None:
+def test_memory_does_not_grow_with_settled_jobs(picture: DaemonStatus) -> None:
     """After a pass nothing is kept of a job that has ended but its count."""
     for number in range(1000):
         picture.done(outcome(f"job-{number}", "FINISHED", is_final=True))
@@ -142,7 +142,9 @@ def test_memory_does_not_grow_with_settled_jobs(picture: Picture) -> None:
     assert sum(map(len, held)) < 10
 
 
-def test_lag_is_that_of_the_newest_point_of_running_jobs(picture: Picture, clock: Clock) -> None:
+def test_lag_is_that_of_the_newest_point_of_running_jobs(
+    picture: DaemonStatus, clock: Clock
+) -> None:
     """At the time of asking; a job that only waits or has ended has none."""
     now = int(clock.now)
     view = picture.view().providers["openai"]
@@ -158,7 +160,7 @@ def test_lag_is_that_of_the_newest_point_of_running_jobs(picture: Picture, clock
     assert picture.view().providers["openai"].lag(clock.now) is None
 
 
-def test_requests_are_counted_by_how_they_ended(picture: Picture) -> None:
+def test_requests_are_counted_by_how_they_ended(picture: DaemonStatus) -> None:
     """An attempt after the first one is a retry; a provider that is unknown counts nowhere."""
     picture.requested("openai", "5xx", 1)
     picture.requested("openai", "2xx", 2)
@@ -172,7 +174,7 @@ def test_requests_are_counted_by_how_they_ended(picture: Picture) -> None:
 # Up or down
 
 
-def test_a_stopped_pass_is_no_success(picture: Picture, clock: Clock) -> None:
+def test_a_stopped_pass_is_no_success(picture: DaemonStatus, clock: Clock) -> None:
     """The provider is down until a pass goes through; the last success stays known."""
     assert picture.view().providers["openai"].is_up is None
     assert not picture.view().is_ready
@@ -187,7 +189,7 @@ def test_a_stopped_pass_is_no_success(picture: Picture, clock: Clock) -> None:
     assert (view.is_up, view.succeeded, view.stopped) == (True, NOW + 120, None)
 
 
-def test_mlflows_outage_is_not_the_providers(picture: Picture) -> None:
+def test_mlflows_outage_is_not_the_providers(picture: DaemonStatus) -> None:
     """MLflow is down and the provider as it was; MLflow is up as soon as it answers any pass."""
     assert ended(picture).is_up is True
     view = ended(picture, AWAY)
@@ -200,13 +202,13 @@ def test_mlflows_outage_is_not_the_providers(picture: Picture) -> None:
     assert picture.view().mlflow_is_up is True
 
 
-def test_a_pass_that_was_asked_to_stop_says_nothing(picture: Picture) -> None:
+def test_a_pass_that_was_asked_to_stop_says_nothing(picture: DaemonStatus) -> None:
     """Who ends the daemon knows why."""
     before = ended(picture)
     assert ended(picture, errors.Stopped("Asked to stop")) == before
 
 
-def test_failures_are_those_of_the_last_pass(picture: Picture) -> None:
+def test_failures_are_those_of_the_last_pass(picture: DaemonStatus) -> None:
     """Masked, bounded in number, and gone when they are; the total stays."""
     many = [(f"job-{number}", errors.NotFound(f"No {SECRET}")) for number in range(50)]
     view = ended(picture, None, *many)
@@ -216,7 +218,7 @@ def test_failures_are_those_of_the_last_pass(picture: Picture) -> None:
     assert (view.failures, view.failing, view.job_failures) == ((), 0, 50)
 
 
-def test_a_pass_that_does_not_begin_is_late(picture: Picture, clock: Clock) -> None:
+def test_a_pass_that_does_not_begin_is_late(picture: DaemonStatus, clock: Clock) -> None:
     """The scheduler has died, then. One that takes long is not late."""
     site = Site(picture.view, registry_of(picture.view))
     for name in ("openai", "mistral"):
@@ -240,7 +242,7 @@ def answered(site: Site, path: str) -> int:
     return int(answer.status)
 
 
-def test_the_interval_is_what_passes_make_of_it(picture: Picture, clock: Clock) -> None:
+def test_the_interval_is_what_passes_make_of_it(picture: DaemonStatus, clock: Clock) -> None:
     """From one beginning to the next."""
     picture.begins("openai")
     clock.now += 5
@@ -249,7 +251,7 @@ def test_the_interval_is_what_passes_make_of_it(picture: Picture, clock: Clock) 
     assert picture.view().providers["openai"].interval == 60
 
 
-def test_other_providers_are_no_part_of_it(picture: Picture) -> None:
+def test_other_providers_are_no_part_of_it(picture: DaemonStatus) -> None:
     """What is told of one that is not configured is not shown."""
     picture.begins("azure")
     picture.due("azure", 1.0)
@@ -261,7 +263,7 @@ def test_other_providers_are_no_part_of_it(picture: Picture) -> None:
 # For Prometheus
 
 
-def samples(picture: Picture) -> Mapping[tuple[str, tuple[str, ...]], float]:
+def samples(picture: DaemonStatus) -> Mapping[tuple[str, tuple[str, ...]], float]:
     """What is exposed, by name and the labels' values."""
     text = exposition(registry_of(picture.view)).decode()
     return {
@@ -271,7 +273,7 @@ def samples(picture: Picture) -> Mapping[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_metrics_tell_the_picture(picture: Picture, clock: Clock) -> None:
+def test_metrics_tell_the_picture(picture: DaemonStatus, clock: Clock) -> None:
     """Each value is where its name says; what is not known yet is absent, counters are not."""
     picture.begins("openai")
     picture.tracked("openai", Ledger(open={"a": run_state("a", at=int(NOW) - 60)}))
@@ -307,7 +309,7 @@ def test_metrics_tell_the_picture(picture: Picture, clock: Clock) -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool here")
-def test_prometheus_own_tool_finds_no_fault(picture: Picture) -> None:
+def test_prometheus_own_tool_finds_no_fault(picture: DaemonStatus) -> None:
     """Names, units and help are as Prometheus wants them."""
     ended(picture)
     checked = subprocess.run(
@@ -322,7 +324,7 @@ def test_prometheus_own_tool_finds_no_fault(picture: Picture) -> None:
 # For people
 
 
-def test_the_page_says_who_is_up_and_what_is_wrong(picture: Picture) -> None:
+def test_the_page_says_who_is_up_and_what_is_wrong(picture: DaemonStatus) -> None:
     """Text of others is escaped, and there is neither a script nor anything from elsewhere."""
     ended(picture, None, ("<b>job</b>", errors.NotFound("<script>alert(1)</script>")))
     ended(picture, DOWN, provider="mistral")
@@ -334,7 +336,7 @@ def test_the_page_says_who_is_up_and_what_is_wrong(picture: Picture) -> None:
         assert forbidden not in shown
 
 
-def test_the_document_has_what_the_page_has(picture: Picture) -> None:
+def test_the_document_has_what_the_page_has(picture: DaemonStatus) -> None:
     """For programs, with moments as numbers."""
     ended(picture, DOWN)
     found = document(picture.view())
@@ -345,7 +347,7 @@ def test_the_document_has_what_the_page_has(picture: Picture) -> None:
     assert providers["mistral"]["up"] is None
 
 
-def test_readiness_says_what_it_waits_for(picture: Picture) -> None:
+def test_readiness_says_what_it_waits_for(picture: DaemonStatus) -> None:
     """For each provider, until one pass has gone through."""
     ended(picture, DOWN)
     assert readiness(picture.view()) == {

@@ -12,7 +12,7 @@ import pytest
 from bridge import errors
 from bridge.daemon.systemd import LONGEST_SILENCE, Progress, Systemd
 from bridge.redaction import Redactor
-from bridge.sync.report import Kind, Outcome, Report
+from bridge.sync.report import Outcome, Report, Result
 from tests.support.notify_socket import NotifySocket, notify_socket
 from tests.support.world import KEY, Clock
 
@@ -79,7 +79,7 @@ def test_a_dead_scheduler_gives_no_sign_of_life(manager: NotifySocket, clock: Cl
 
 def outcome() -> Outcome:
     """A job that was done."""
-    return Outcome(provider="openai", job_id="ftjob-a", kind=Kind.UPDATED)
+    return Outcome(provider="openai", job_id="ftjob-a", kind=Result.UPDATED)
 
 
 def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:

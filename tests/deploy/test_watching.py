@@ -17,7 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.daemon.metrics import exposition, registry_of
-from bridge.daemon.status import Picture
+from bridge.daemon.status import DaemonStatus
 from bridge.plan.ownership import Ledger
 from bridge.redaction import Redactor
 from bridge.sync.report import Report
@@ -47,7 +47,7 @@ def alerts() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def exposed() -> dict[str, set[str]]:
     """By the name of each series that a daemon exposes its labels."""
-    picture = Picture(["openai"], Redactor(), lambda: 1_760_000_000.0)
+    picture = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0)
     picture.begins("openai")
     picture.tracked("openai", Ledger(open={"a": run_state("a", at=1_760_000_000)}))
     picture.ended(Report(provider="openai"), 1.0)

@@ -15,7 +15,7 @@ import pytest
 
 from bridge import errors
 from bridge.http import network
-from bridge.http.client import Http, connect
+from bridge.http.client import ApiClient, connect
 from bridge.http.network import Network
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, all_end_by
@@ -40,7 +40,7 @@ NOWHERE = "http://127.0.0.1:9"
 CASES = openai_cases()[:12]
 
 
-def over(url: str, clock: Clock) -> Http:
+def over(url: str, clock: Clock) -> ApiClient:
     """A client of what is at ``url``; each attempt is made once only."""
     return connect(url, headers={}, redactor=Redactor(), sleep=NoSleep(), clock=clock)
 

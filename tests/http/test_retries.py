@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bridge import errors
 from bridge.http import transports as transport
-from bridge.http.client import Http, connect
+from bridge.http.client import ApiClient, connect
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from tests.support.scripted import (
@@ -227,7 +227,7 @@ def test_a_stop_ends_the_request_at_once(first: Answer | Exception) -> None:
     assert len(scripted.requests) == 1
 
 
-def paced(scripted: Script, clock: Clock, per_second: float = 4.0) -> Http:
+def paced(scripted: Script, clock: Clock, per_second: float = 4.0) -> ApiClient:
     """A client that may begin so many requests in a second; to wait turns the clock."""
     return connect(
         BASE_URL,
@@ -261,7 +261,7 @@ def test_the_pace_is_one_for_all_threads() -> None:
         with lock:
             waits.append(seconds)
 
-    wire = transport.Paced(
+    wire = transport.RateLimited(
         httpx.MockTransport(script(answer(200))), per_second=2.0, sleep=sleep, clock=frozen
     )
     with ThreadPoolExecutor(8) as threads:

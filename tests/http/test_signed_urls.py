@@ -11,7 +11,7 @@ import pytest
 
 from bridge import errors
 from bridge.http.client import connect
-from bridge.http.signed_urls import Found, SignedFiles, addresses_of, is_public
+from bridge.http.signed_urls import Found, SignedUrlFetcher, addresses_of, is_public
 from bridge.http.transports import ATTEMPTS, LARGEST_REPLY
 from bridge.redaction import Redactor
 from tests.support.world import NoSleep
@@ -50,7 +50,7 @@ class Storage:
         self.asked.append(request)
         return self._answer(request)
 
-    def files(self, *addresses: str, **options: object) -> SignedFiles:
+    def files(self, *addresses: str, **options: object) -> SignedUrlFetcher:
         """What fetches from it; its name has these addresses."""
 
         def resolve(host: str, port: int) -> list[str]:
@@ -63,7 +63,7 @@ class Storage:
             "transport": httpx.MockTransport(self),
             "resolve": resolve,
         }
-        return SignedFiles(Redactor(["a-key-to-hide"]), **(given | options))  # type: ignore[arg-type] # as the test says
+        return SignedUrlFetcher(Redactor(["a-key-to-hide"]), **(given | options))  # type: ignore[arg-type] # as the test says
 
 
 @pytest.mark.parametrize("address", ELSEWHERE)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bridge.model import Meaning
 from bridge.plan.metric_names import (
     PRESETS,
-    Vocabulary,
+    MetricNames,
     closest_preset,
     epoch_of,
     is_allowed_name,
@@ -143,100 +143,100 @@ def test_every_preset_and_provider_is_covered() -> None:
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
 def test_each_metric_gets_the_name_of_the_preset(preset: str, kind: str) -> None:
     """A metric is called as the trainer calls what it measures; all others keep their names."""
-    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
+    metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     expected = EXPECTED[preset, kind]
     for name in (*NAMES[kind], "learning_rate", "train_mean_reward", ""):
-        assert vocabulary.metric(name) == expected.get(name, name)
+        assert metric_names.metric(name) == expected.get(name, name)
 
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
 def test_no_two_metrics_get_one_name(preset: str, kind: str) -> None:
     """A batch's loss never lies on the curve of the whole validation set's."""
-    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
-    given = [vocabulary.metric(name) for name in NAMES[kind]]
+    metric_names = MetricNames.of(preset, TYPES[kind].meanings)
+    given = [metric_names.metric(name) for name in NAMES[kind]]
     assert len(set(given)) == len(given)
 
 
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_mistrals_accuracy_keeps_its_name(preset: str) -> None:
     """Mistral's valid_mean_token_accuracy is a perplexity: no chart of accuracies gets it."""
-    vocabulary = Vocabulary.of(preset, TYPES["mistral"].meanings)
-    assert vocabulary.metric("valid_mean_token_accuracy") == "valid_mean_token_accuracy"
+    metric_names = MetricNames.of(preset, TYPES["mistral"].meanings)
+    assert metric_names.metric("valid_mean_token_accuracy") == "valid_mean_token_accuracy"
 
 
 @pytest.mark.parametrize("kind", [*TYPES])
 def test_a_mapping_renames_what_it_names(kind: str) -> None:
     """A user's mapping counts for every provider and leaves all other names alone."""
-    vocabulary = Vocabulary.of({"train_loss": "mine", "anything": "else"}, TYPES[kind].meanings)
-    assert vocabulary.metric("train_loss") == "mine"
-    assert vocabulary.metric("anything") == "else"
-    assert vocabulary.metric("valid_loss") == "valid_loss"
-    assert vocabulary.metric("mine") == "mine"
+    metric_names = MetricNames.of({"train_loss": "mine", "anything": "else"}, TYPES[kind].meanings)
+    assert metric_names.metric("train_loss") == "mine"
+    assert metric_names.metric("anything") == "else"
+    assert metric_names.metric("valid_loss") == "valid_loss"
+    assert metric_names.metric("mine") == "mine"
 
 
 def test_a_mapping_is_copied() -> None:
     """Whoever changes the mapping afterwards changes no names."""
     mapping = {"train_loss": "mine"}
-    vocabulary = Vocabulary.of(mapping, {})
+    metric_names = MetricNames.of(mapping, {})
     mapping["train_loss"] = "changed"
-    assert vocabulary.metric("train_loss") == "mine"
+    assert metric_names.metric("train_loss") == "mine"
 
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED_PARAMS])
 def test_each_param_gets_the_names_of_the_preset(preset: str, kind: str) -> None:
     """A param is called as the trainer calls it; a hosted batch size keeps its own name too."""
-    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
+    metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     for name in PARAMS[kind]:
-        assert vocabulary.params(name) == EXPECTED_PARAMS[preset, kind].get(name, (name,))
+        assert metric_names.params(name) == EXPECTED_PARAMS[preset, kind].get(name, (name,))
 
 
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_a_learning_rates_multiplier_is_never_a_learning_rate(preset: str) -> None:
     """OpenAI's multiplier says nothing about the rate itself."""
-    vocabulary = Vocabulary.of(preset, TYPES["openai"].meanings)
-    assert vocabulary.params("learning_rate_multiplier") == ("learning_rate_multiplier",)
+    metric_names = MetricNames.of(preset, TYPES["openai"].meanings)
+    assert metric_names.params("learning_rate_multiplier") == ("learning_rate_multiplier",)
 
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
 def test_metrics_and_params_do_not_rename_each_other(preset: str, kind: str) -> None:
     """A preset's name for a param is not one for a metric that is called alike, nor vice versa."""
-    vocabulary = Vocabulary.of(preset, TYPES[kind].meanings)
+    metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     for name in PARAMS[kind]:
-        assert vocabulary.metric(name) == name
+        assert metric_names.metric(name) == name
     for name in NAMES[kind]:
-        assert vocabulary.params(name) == (name,)
+        assert metric_names.params(name) == (name,)
 
 
 def test_a_mapping_renames_params_too() -> None:
     """A user's mapping counts for metrics and params alike, and keeps no second name."""
-    vocabulary = Vocabulary.of({"batch_size": "mine"}, TYPES["openai"].meanings)
-    assert vocabulary.params("batch_size") == ("mine",)
-    assert vocabulary.metric("batch_size") == "mine"
-    assert vocabulary.params("n_epochs") == ("n_epochs",)
+    metric_names = MetricNames.of({"batch_size": "mine"}, TYPES["openai"].meanings)
+    assert metric_names.params("batch_size") == ("mine",)
+    assert metric_names.metric("batch_size") == "mine"
+    assert metric_names.params("n_epochs") == ("n_epochs",)
 
 
 def test_no_names_are_the_providers_own() -> None:
-    """A vocabulary of nothing renames nothing and says so."""
-    vocabulary = Vocabulary()
-    assert vocabulary.metric("train_loss") == "train_loss"
-    assert vocabulary.params("n_epochs") == ("n_epochs",)
-    assert vocabulary.label == "provider"
-    assert vocabulary.epoch is None
-    assert vocabulary.named(Meaning.TRAIN_LOSS) == ()
+    """A metric_names of nothing renames nothing and says so."""
+    metric_names = MetricNames()
+    assert metric_names.metric("train_loss") == "train_loss"
+    assert metric_names.params("n_epochs") == ("n_epochs",)
+    assert metric_names.label == "provider"
+    assert metric_names.epoch is None
+    assert metric_names.named(Meaning.TRAIN_LOSS) == ()
 
 
 @pytest.mark.parametrize("wanted", [*PRESETS, {"train_loss": "loss"}])
 def test_only_hugging_face_logs_the_epoch(wanted: str | dict[str, str]) -> None:
     """``transformers`` logs the epoch with every step; the others have no such metric."""
-    vocabulary = Vocabulary.of(wanted, TYPES["openai"].meanings)
-    assert vocabulary.epoch == ("epoch" if wanted == "huggingface" else None)
+    metric_names = MetricNames.of(wanted, TYPES["openai"].meanings)
+    assert metric_names.epoch == ("epoch" if wanted == "huggingface" else None)
 
 
 @pytest.mark.parametrize("wanted", [*PRESETS, {"train_loss": "loss"}])
 def test_the_providers_names_are_found_by_their_meaning(wanted: str | dict[str, str]) -> None:
     """Whatever MLflow calls them, and whether or not anything is renamed."""
-    openai = Vocabulary.of(wanted, TYPES["openai"].meanings)
-    mistral = Vocabulary.of(wanted, TYPES["mistral"].meanings)
+    openai = MetricNames.of(wanted, TYPES["openai"].meanings)
+    mistral = MetricNames.of(wanted, TYPES["mistral"].meanings)
     assert openai.named(Meaning.VALID_LOSS) == ("full_valid_loss",)
     assert openai.named(Meaning.BATCH_VALID_LOSS) == ("valid_loss",)
     assert mistral.named(Meaning.VALID_LOSS) == ("valid_loss",)
@@ -246,7 +246,7 @@ def test_the_providers_names_are_found_by_their_meaning(wanted: str | dict[str, 
 def test_all_names_of_a_meaning_are_found() -> None:
     """A provider that changed a name has two."""
     meanings = {"b": Meaning.EPOCHS, "x": Meaning.STEPS, "a": Meaning.EPOCHS}
-    assert Vocabulary.of("provider", meanings).named(Meaning.EPOCHS) == ("b", "a")
+    assert MetricNames.of("provider", meanings).named(Meaning.EPOCHS) == ("b", "a")
 
 
 # Labels
@@ -259,15 +259,15 @@ MAPPINGS = st.dictionaries(st.text(max_size=8), ALLOWED, max_size=4)
 def test_a_label_makes_the_vocabulary_again(wanted: str | dict[str, str]) -> None:
     """What a run's tag says is enough to know every name in it, also after it was cleaned."""
     meanings = TYPES["openai"].meanings
-    vocabulary = Vocabulary.of(wanted, meanings)
-    assert clean(vocabulary.label, 5000) == vocabulary.label
-    assert Vocabulary.from_label(vocabulary.label, meanings) == vocabulary
+    metric_names = MetricNames.of(wanted, meanings)
+    assert clean(metric_names.label, 5000) == metric_names.label
+    assert MetricNames.from_label(metric_names.label, meanings) == metric_names
 
 
 def test_a_mappings_label_is_the_same_in_any_order() -> None:
     """A label that changes would be a change of names."""
-    one = Vocabulary.of({"b": "x", "a": "y"}, {})
-    other = Vocabulary.of({"a": "y", "b": "x"}, {})
+    one = MetricNames.of({"b": "x", "a": "y"}, {})
+    other = MetricNames.of({"a": "y", "b": "x"}, {})
     assert one.label == other.label == '{"a":"y","b":"x"}'
 
 
@@ -283,8 +283,8 @@ def test_a_mappings_label_is_the_same_in_any_order() -> None:
 )
 def test_a_label_of_nonsense_is_refused(label: str) -> None:
     """Anyone can edit a tag."""
-    with pytest.raises(ValueError, match="names no vocabulary") as caught:
-        Vocabulary.from_label(label, {})
+    with pytest.raises(ValueError, match="names no metric_names") as caught:
+        MetricNames.from_label(label, {})
     assert len(str(caught.value)) < 200
 
 
@@ -322,14 +322,14 @@ def test_the_epoch_of_a_step(
 # Which names local runs have
 
 
-def openai(wanted: str | dict[str, str] = "provider") -> Vocabulary:
+def openai(wanted: str | dict[str, str] = "provider") -> MetricNames:
     """The names of OpenAI's metrics."""
-    return Vocabulary.of(wanted, TYPES["openai"].meanings)
+    return MetricNames.of(wanted, TYPES["openai"].meanings)
 
 
-def mistral(wanted: str | dict[str, str] = "provider") -> Vocabulary:
+def mistral(wanted: str | dict[str, str] = "provider") -> MetricNames:
     """The names of Mistral's metrics."""
-    return Vocabulary.of(wanted, TYPES["mistral"].meanings)
+    return MetricNames.of(wanted, TYPES["mistral"].meanings)
 
 
 SUMMARY = {"train_loss", "train_runtime", "train_samples_per_second", "total_flos", "epoch"}

@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.model import Checkpoint, JobStatus, Snapshot
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.models import best_model, hosted_models, label_of, registration_of
 from bridge.providers.registry import TYPES
 from tests.support.told import START, told, told_job
 
-OPENAI = Vocabulary.of("provider", TYPES["openai"].meanings)
-HUGGINGFACE = Vocabulary.of("huggingface", TYPES["openai"].meanings)
+OPENAI = MetricNames.of("provider", TYPES["openai"].meanings)
+HUGGINGFACE = MetricNames.of("huggingface", TYPES["openai"].meanings)
 names = st.text(min_size=1, max_size=300)
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, MetricPoint, Snapshot
-from bridge.plan.metric_names import Vocabulary, is_allowed_name
+from bridge.plan.metric_names import MetricNames, is_allowed_name
 from bridge.plan.plan import SETTLING, Plan, make_plan
 from bridge.plan.points import CLOCK_SKEW
 from bridge.plan.recorded import FINAL_RUN_STATUS, Recorded
 
 NOW = 1_760_000_000_000
 CREATED = NOW - 3_600_000
-PLAIN = Vocabulary()
+PLAIN = MetricNames()
 
 JOB = Job(
     id="ftjob-1",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.model import Meaning, MetricPoint
-from bridge.plan.metric_names import PRESETS, Vocabulary
+from bridge.plan.metric_names import PRESETS, MetricNames
 from bridge.plan.rename import Renaming, make_renaming
 from bridge.providers.registry import TYPES
 
@@ -21,9 +21,9 @@ START = 1_760_000_000_000
 History = Mapping[str, Sequence[MetricPoint]]
 
 
-def openai(wanted: str | dict[str, str]) -> Vocabulary:
+def openai(wanted: str | dict[str, str]) -> MetricNames:
     """Names for OpenAI's jobs."""
-    return Vocabulary.of(wanted, OPENAI)
+    return MetricNames.of(wanted, OPENAI)
 
 
 def curve(name: str, steps: Iterable[int], *, base: float = 1.0) -> list[MetricPoint]:
@@ -124,7 +124,7 @@ def test_a_mapping_for_several_providers() -> None:
     shared = {"train_loss": "loss", "train/loss": "loss", "eval/loss": "valid_loss"}
     run = history(curve("loss", (1, 2)), curve("valid_loss", (2,), base=2))
     found = make_renaming(
-        run, {}, Vocabulary.of(shared, MISTRAL), Vocabulary.of("lightning", MISTRAL)
+        run, {}, MetricNames.of(shared, MISTRAL), MetricNames.of("lightning", MISTRAL)
     )
     assert found.renamed == {"loss": "train_loss", "valid_loss": "val_loss"}
     assert found.conflicts == ()
@@ -376,14 +376,14 @@ KNOWN = {**dict.fromkeys(NAMES, Meaning.STEPS), **OPENAI}
 VOCABULARIES = st.one_of(
     st.sampled_from([*PRESETS]),
     st.dictionaries(st.sampled_from(NAMES), st.sampled_from(NAMES), max_size=4),
-).map(lambda wanted: Vocabulary.of(wanted, KNOWN))
+).map(lambda wanted: MetricNames.of(wanted, KNOWN))
 STEPS = st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True)
 LOGGED = st.dictionaries(st.sampled_from(NAMES), STEPS, max_size=5)
 """By the provider's name the steps that it reports."""
 LENGTH = st.sampled_from([None, 6])
 
 
-def logged(job: Mapping[str, Sequence[int]], names: Vocabulary) -> dict[str, list[MetricPoint]]:
+def logged(job: Mapping[str, Sequence[int]], names: MetricNames) -> dict[str, list[MetricPoint]]:
     """What MLflow has of a job: one row for a metric and step, the first that is reported."""
     run: dict[str, dict[int, MetricPoint]] = {}
     for base, (own, steps) in enumerate(job.items()):
@@ -393,7 +393,7 @@ def logged(job: Mapping[str, Sequence[int]], names: Vocabulary) -> dict[str, lis
     return {name: [*points.values()] for name, points in run.items()}
 
 
-def logged_params(values: Mapping[str, int], names: Vocabulary) -> dict[str, str]:
+def logged_params(values: Mapping[str, int], names: MetricNames) -> dict[str, str]:
     """The params that MLflow has of a job."""
     params: dict[str, str] = {}
     for own, value in values.items():
@@ -404,7 +404,7 @@ def logged_params(values: Mapping[str, int], names: Vocabulary) -> dict[str, str
 
 @given(LOGGED, VOCABULARIES, VOCABULARIES)
 def test_a_run_becomes_what_the_new_names_would_have_made_it(
-    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary
+    job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames
 ) -> None:
     """Each curve is under its new name and alone there, or a sentence says why it is not."""
     run = logged(job, old)
@@ -423,7 +423,7 @@ def test_a_run_becomes_what_the_new_names_would_have_made_it(
 
 @given(LOGGED, VOCABULARIES, LENGTH)
 def test_the_same_names_change_nothing(
-    job: Mapping[str, Sequence[int]], names: Vocabulary, length: int | None
+    job: Mapping[str, Sequence[int]], names: MetricNames, length: int | None
 ) -> None:
     """Nor does the epoch come to a run that has the names already."""
     run, params = logged(job, names), logged_params(dict.fromkeys(job, 1), names)
@@ -433,7 +433,7 @@ def test_the_same_names_change_nothing(
 
 @given(LOGGED, VOCABULARIES, VOCABULARIES, LENGTH)
 def test_twice_is_once(
-    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary, length: int | None
+    job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames, length: int | None
 ) -> None:
     """A second time there is nothing to write, and the same is in the way."""
     run, params = logged(job, old), logged_params(dict.fromkeys(job, 1), old)
@@ -447,8 +447,8 @@ def test_twice_is_once(
 @given(LOGGED, VOCABULARIES, VOCABULARIES, LENGTH, st.data())
 def test_an_interruption_at_any_point_does_no_harm(
     job: Mapping[str, Sequence[int]],
-    old: Vocabulary,
-    new: Vocabulary,
+    old: MetricNames,
+    new: MetricNames,
     length: int | None,
     data: st.DataObject,
 ) -> None:
@@ -464,7 +464,7 @@ def test_an_interruption_at_any_point_does_no_harm(
 
 @given(LOGGED, VOCABULARIES, VOCABULARIES, LENGTH)
 def test_a_metric_has_one_row_a_step(
-    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary, length: int | None
+    job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames, length: int | None
 ) -> None:
     """No row is written beside another."""
     run = logged(job, old)
@@ -476,7 +476,7 @@ def test_a_metric_has_one_row_a_step(
 
 @given(LOGGED, VOCABULARIES, VOCABULARIES)
 def test_only_names_change(
-    job: Mapping[str, Sequence[int]], old: Vocabulary, new: Vocabulary
+    job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames
 ) -> None:
     """A copied point has the step, the value and the time of the old one."""
     run = logged(job, old)
@@ -492,7 +492,7 @@ def test_only_names_change(
     VOCABULARIES,
 )
 def test_params_become_what_the_new_names_would_have_made_them(
-    values: Mapping[str, int], old: Vocabulary, new: Vocabulary
+    values: Mapping[str, int], old: MetricNames, new: MetricNames
 ) -> None:
     """Each value is under all its new names, or a sentence says why it is not."""
     params = logged_params(values, old)

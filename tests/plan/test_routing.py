@@ -16,7 +16,7 @@ from bridge import errors
 from bridge.model import Job, JobStatus
 from bridge.plan.routing import Router, Rule
 from bridge.simulator import Simulator
-from bridge.sync.report import Kind, Selection
+from bridge.sync.report import Result, Selection
 from bridge.tracking import Tracking
 from tests.support.processes import dump, invoke
 from tests.support.recorded import active_runs, recorded
@@ -218,19 +218,19 @@ def test_every_job_is_found_again_where_it_went(
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, router=ROUTES)
         clock.now += 200
-        assert sync.run().jobs[Kind.NEW] == 5
+        assert sync.run().jobs[Result.NEW] == 5
         assert {name: recorded(uri, name).keys() for name in PLACES} == PLACES
         assert experiments(uri) == PLACES.keys()
         before = dump(path_of(uri))
         anew = make_sync(simulator, Tracking(uri), executor, clock, router=ROUTES)
         for each in (anew, sync, anew):
             report = each.run()
-            assert +report.jobs == Counter({Kind.UNCHANGED: 5})
+            assert +report.jobs == Counter({Result.UNCHANGED: 5})
             assert dump(path_of(uri)) == before
         (run_id,) = live_run_ids(uri)
         clock.now += 2000
         last = make_sync(simulator, Tracking(uri), executor, clock, router=ROUTES)
-        assert +last.run().jobs == Counter({Kind.UNCHANGED: 4, Kind.UPDATED: 1})
+        assert +last.run().jobs == Counter({Result.UNCHANGED: 4, Result.UPDATED: 1})
         assert live_run_ids(uri) == [run_id]
         assert recorded(uri, "special")["ftjob-live"].status == "FINISHED"
         requests = len(simulator.requests)
@@ -255,15 +255,15 @@ def test_a_daemon_meets_a_new_place_in_a_later_pass(
     with Simulator(jobs=[job("ftjob-old")], clock=clock) as simulator:
         clock.now += 200
         sync = make_sync(simulator, tracking, executor, clock)
-        assert sync.run().jobs[Kind.NEW] == 1
+        assert sync.run().jobs[Result.NEW] == 1
         for n in range(3):
             later = {"mlflow_experiment": "later"}
             simulator.add(job(f"ftjob-{n}", metadata=later, created_at=clock.now))
         clock.now += 35
-        assert sync.run().jobs[Kind.NEW] == 3
+        assert sync.run().jobs[Result.NEW] == 3
         clock.now += 2000
-        assert sync.run().jobs[Kind.UPDATED] == 3
-        assert sync.run().jobs[Kind.UPDATED] == 0
+        assert sync.run().jobs[Result.UPDATED] == 3
+        assert sync.run().jobs[Result.UPDATED] == 0
     assert recorded(uri, "later").keys() == {f"ftjob-{n}" for n in range(3)}
     assert {run.status for run in recorded(uri, "later").values()} == {"FINISHED"}
 
@@ -276,14 +276,14 @@ def test_a_change_of_routes_records_no_job_twice(
     jobs = [job("ftjob-a", suffix="support-a"), job("ftjob-b", suffix="support-b", total_steps=300)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 200
-        assert make_sync(simulator, tracking, executor, clock).run().jobs[Kind.NEW] == 2
+        assert make_sync(simulator, tracking, executor, clock).run().jobs[Result.NEW] == 2
         rows = len(recorded(uri)["ftjob-b"].rows)
         simulator.add(job("ftjob-c", suffix="support-c", created_at=clock.now))
         clock.now += 90
         routed = make_sync(simulator, tracking, executor, clock, router=ROUTES)
         chosen = Selection(job_ids=("ftjob-a", "ftjob-b", "ftjob-c")) if by_id else None
         report = routed.run(chosen)
-        assert +report.jobs == Counter({Kind.UNCHANGED: 1, Kind.UPDATED: 1, Kind.NEW: 1})
+        assert +report.jobs == Counter({Result.UNCHANGED: 1, Result.UPDATED: 1, Result.NEW: 1})
     assert recorded(uri).keys() == {"ftjob-a", "ftjob-b"}
     assert len(recorded(uri)["ftjob-b"].rows) > rows
     assert recorded(uri, "support").keys() == {"ftjob-c"}
@@ -306,7 +306,7 @@ def test_a_wish_that_is_refused_is_told_and_costs_nothing(
         assert job_id == "ftjob-a"
         assert "mlflow.open_to_jobs" in sentence
         again = make_sync(simulator, tracking, executor, clock, router=closed).run()
-        assert +again.jobs == Counter({Kind.UNCHANGED: 2})
+        assert +again.jobs == Counter({Result.UNCHANGED: 2})
     assert recorded(uri).keys() == {"ftjob-a"}
     assert experiments(uri) == {HOME, "team-b"}
 
@@ -328,14 +328,14 @@ def test_a_deleted_experiment_that_one_job_names_costs_that_job_alone(
         clock.now += 200
         sync = make_sync(simulator, tracking, executor, clock)
         report = sync.run(Selection(job_ids=tuple(each.id for each in jobs)) if by_id else None)
-        assert +report.jobs == Counter({Kind.NEW: 2, Kind.FAILED: 1})
+        assert +report.jobs == Counter({Result.NEW: 2, Result.FAILED: 1})
         ((job_id, error),) = report.failures
         assert job_id == "ftjob-lost"
         assert "'trashed' is deleted" in error.sentence
         assert "restore" in error.remedy
         assert report.stopped is None
         client.restore_experiment(trashed)
-        assert sync.run().jobs[Kind.NEW] == 1
+        assert sync.run().jobs[Result.NEW] == 1
     assert recorded(uri).keys() == {"ftjob-a", "ftjob-b"}
     assert recorded(uri, "trashed").keys() == {"ftjob-lost"}
 
@@ -366,9 +366,9 @@ def test_a_dry_run_makes_no_place(
         for selection in (None, Selection(job_ids=("ftjob-rule", "ftjob-note"))):
             dry = sync.run(selection, dry_run=True)
             assert dry.is_well
-            assert dry.jobs[Kind.NEW] == (2 if selection else 5)
+            assert dry.jobs[Result.NEW] == (2 if selection else 5)
             assert dump(path_of(uri)) == before
-        assert sync.run().jobs[Kind.NEW] == 5
+        assert sync.run().jobs[Result.NEW] == 5
     assert {name: recorded(uri, name).keys() for name in PLACES} == PLACES
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags as run_tags
 from bridge.plan.description import Lineage
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.tags import Belonging, job_tags, lineage_of, note_tags
 from bridge.providers.registry import TYPES
 from tests.support.told import START, told, told_job
 
-VOCABULARY = Vocabulary.of("huggingface", TYPES["openai"].meanings)
+VOCABULARY = MetricNames.of("huggingface", TYPES["openai"].meanings)
 NEW = Belonging(is_new=True, is_adopted=False)
 OURS = Belonging(is_new=False, is_adopted=False)
 ADOPTED = Belonging(is_new=False, is_adopted=True)

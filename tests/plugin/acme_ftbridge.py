@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http.client import Http, segment
+from bridge.http.client import ApiClient, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -92,7 +92,7 @@ class Acme:
         "rounds": Meaning.EPOCHS,
     }
 
-    def __init__(self, http: Http, *, curves: bool = True) -> None:
+    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
         self._http = http
         self._curves = curves
 

@@ -20,7 +20,7 @@ from bridge.providers.fireworks import COLLECTIONS
 from bridge.providers.registry import TYPES
 from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.simulator import fireworks as simulated
-from bridge.sync.report import Kind, Selection
+from bridge.sync.report import Result, Selection
 from bridge.tracking import Tracking
 from tests.support.fireworks import LATER
 from tests.support.models import models
@@ -183,7 +183,7 @@ def test_a_history_is_recorded_once(
     with Simulator(jobs=[SFT, DPO, failed, further], clock=clock) as simulator:
         clock.now += 60 + LATER
         report = make_sync(simulator, tracking, executor, clock, kind="fireworks").run()
-        assert +report.jobs == Counter({Kind.NEW: 4}), report
+        assert +report.jobs == Counter({Result.NEW: 4}), report
         runs = recorded(uri)
         run = runs[f"{SUPERVISED}/{SFT.id}"]
         assert (run.name, run.status) == ("fireworks/about-000001", "FINISHED")
@@ -205,7 +205,7 @@ def test_a_history_is_recorded_once(
             each.params.get("model", "") for each in models(uri).values()
         } | {value for each in models(uri).values() for value in each.tags.values()}
         again = make_sync(simulator, tracking, executor, clock, kind="fireworks").run()
-        assert +again.jobs == Counter({Kind.UNCHANGED: 4}), again
+        assert +again.jobs == Counter({Result.UNCHANGED: 4}), again
         assert recorded(uri) == runs
 
 
@@ -254,13 +254,13 @@ def test_a_job_is_followed_while_it_trains(
         clock.now += LATER
         assert sync.run().failures == []
         followed = recorded(uri)
-        assert sync.run().jobs[Kind.UPDATED] == 0
+        assert sync.run().jobs[Result.UPDATED] == 0
         assert recorded(uri) == followed
         anew = make_sync(simulator, tracking, executor, clock, kind="fireworks").run()
-        assert +anew.jobs == Counter({Kind.UNCHANGED: 2})
+        assert +anew.jobs == Counter({Result.UNCHANGED: 2})
         assert recorded(uri) == followed
         at_once = make_sync(simulator, Tracking(other_uri), executor, clock, kind="fireworks").run()
-        assert +at_once.jobs == Counter({Kind.NEW: 2})
+        assert +at_once.jobs == Counter({Result.NEW: 2})
     assert counts == sorted(counts)
     assert len(set(counts)) > 2
     whole = {job_id: without_time(run) for job_id, run in recorded(other_uri).items()}
@@ -295,9 +295,9 @@ def test_a_settled_collection_hides_no_new_job_of_another(
     with Simulator(jobs=jobs, clock=clock, intercept=intercept) as simulator:
         clock.now += 100
         sync = make_sync(simulator, tracking, executor, clock, kind="fireworks")
-        assert sync.run().jobs[Kind.NEW] == 10
+        assert sync.run().jobs[Result.NEW] == 10
         before = len(simulator.requests)
-        assert sync.run().jobs[Kind.UNCHANGED] == 6 - 2
+        assert sync.run().jobs[Result.UNCHANGED] == 6 - 2
         assert len(simulator.requests) - before == len(COLLECTIONS)
         for collection, method in (("dpoJobs", "dpo"), (SUPERVISED, "supervised")):
             new = job(
@@ -310,7 +310,7 @@ def test_a_settled_collection_hides_no_new_job_of_another(
             jobs.append(new)
             simulator.add(new)
             clock.now += 100
-            assert sync.run().jobs[Kind.NEW] == 1
+            assert sync.run().jobs[Result.NEW] == 1
             assert f"{collection}/new-{method}" in recorded(uri)
 
 
@@ -322,7 +322,7 @@ def test_one_job_can_be_chosen_by_its_id(
         clock.now += 60 + LATER
         sync = make_sync(simulator, tracking, executor, clock, kind="fireworks")
         report = sync.run(Selection(job_ids=("dpoJobs/dpo-000001",)))
-        assert +report.jobs == Counter({Kind.NEW: 1})
+        assert +report.jobs == Counter({Result.NEW: 1})
         report = sync.run(Selection(job_ids=("dpo-000001",)))
         ((_, error),) = report.failures
         assert "dpoJobs/ID" in str(error)
@@ -344,7 +344,7 @@ def test_datasets_and_replies_are_archived(
             archive_datasets=True,
         )
         report = sync.run()
-        assert +report.jobs == Counter({Kind.NEW: 1}), report
+        assert +report.jobs == Counter({Result.NEW: 1}), report
         assert not report.failures
         paths = [each.path for each in simulator.requests]
     fetched = [path for path in paths if path.startswith(simulated.FILES)]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bridge.http.client import connect
-from bridge.http.signed_urls import SignedFiles
+from bridge.http.signed_urls import SignedUrlFetcher
 from bridge.model import Page, Snapshot
 from bridge.providers.base import Provider
 from bridge.providers.registry import TYPES
@@ -65,7 +65,7 @@ def base_url_of(case: Path) -> str:
 def provider(case: Path, transport: httpx.MockTransport) -> Provider:
     """The provider class that the case is about, over recorded replies."""
     kind = TYPES[case.parent.name]
-    files = SignedFiles(
+    files = SignedUrlFetcher(
         Redactor(),
         api=base_url_of(case),
         transport=transport,

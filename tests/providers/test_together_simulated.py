@@ -23,7 +23,7 @@ from together.types.finetune_response import FinetuneResponse
 
 from bridge.simulator import Failure, Outcome, SimulatedJob, Simulator
 from bridge.simulator.together_objects import model_name
-from bridge.sync.report import Kind
+from bridge.sync.report import Result
 from bridge.tracking import Tracking
 from tests.support.models import artifacts, run_of
 from tests.support.recorded import RunRows, recorded
@@ -282,10 +282,10 @@ def test_a_backfill_records_every_job(
     with Simulator(jobs=ALL, clock=clock) as simulator:
         report = make_sync(simulator, tracking, executor, clock, kind="together").run()
         assert (report.failures, report.skipped) == ([], [])
-        assert +report.jobs == Counter({Kind.NEW: len(ALL)})
+        assert +report.jobs == Counter({Result.NEW: len(ALL)})
         before = recorded(uri)
         again = make_sync(simulator, tracking, executor, clock, kind="together").run()
-    assert +again.jobs == Counter({Kind.UNCHANGED: len(ALL)})
+    assert +again.jobs == Counter({Result.UNCHANGED: len(ALL)})
     assert recorded(uri) == before
 
     first = before[FIRST.id]

@@ -406,7 +406,7 @@ def test_a_tracking_uri_with_a_bracket_can_be_worked_with(uri: str) -> None:
 
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_each_preset_of_metric_names_is_taken(preset: str) -> None:
-    """The names that the vocabulary has can be configured."""
+    """The names that the metric_names has can be configured."""
     found = loaded(ONE_PROVIDER + f"mlflow: {{metric_names: {preset}}}")
     assert found.mlflow.metric_names == preset
 

@@ -11,7 +11,7 @@ import pytest
 
 from bridge import errors
 from bridge.http import transports as transport
-from bridge.http.client import Http, connect
+from bridge.http.client import ApiClient, connect
 from bridge.redaction import Redactor
 from tests.support.world import KEY, NoSleep
 
@@ -65,7 +65,9 @@ class Script:
             raise given_answer
         return given_answer.response()
 
-    def http(self, patience: int = transport.ATTEMPTS, tell: transport.Tell | None = None) -> Http:
+    def http(
+        self, patience: int = transport.ATTEMPTS, tell: transport.Tell | None = None
+    ) -> ApiClient:
         """A client whose network is this script."""
         return connect(
             BASE_URL,
@@ -90,7 +92,7 @@ def failure(scripted: Script) -> errors.ProviderError:
     return caught.value
 
 
-def local(url: str, key: str = KEY, *, sleep: NoSleep | None = None) -> Http:
+def local(url: str, key: str = KEY, *, sleep: NoSleep | None = None) -> ApiClient:
     """A client over a real socket."""
     return connect(
         url,
@@ -130,7 +132,7 @@ class Chunks(httpx.SyncByteStream):
         self.closed = True
 
 
-def streaming(status: int, chunks: Chunks) -> Http:
+def streaming(status: int, chunks: Chunks) -> ApiClient:
     """A client of a server that sends ``chunks``."""
 
     def stream(_request: httpx.Request) -> httpx.Response:

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from bridge.errors import NotFound
 from bridge.model import Checkpoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
-from bridge.sync.job_sync import Manner
-from bridge.sync.provider_sync import Sync
+from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 
 START = 1_760_000_000_000
@@ -67,16 +67,16 @@ class Told:
         *,
         register: str | None = None,
         models: bool = True,
-    ) -> Sync:
+    ) -> ProviderSync:
         """Passes over it, as a new process makes them."""
-        return Sync(
+        return ProviderSync(
             name="openai",
             provider=self,
             tracking=tracking,
             router=Router(provider="openai", experiment="hosted-fine-tunes"),
-            manner=Manner(
+            options=RecordingOptions(
                 kind="openai",
-                vocabulary=Vocabulary.of("provider", self.meanings),
+                metric_names=MetricNames.of("provider", self.meanings),
                 archive=False,
                 models=models,
                 register=register,

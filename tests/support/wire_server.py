@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import httpx
 
 from bridge.http.client import connect
-from bridge.http.signed_urls import SignedFiles
+from bridge.http.signed_urls import SignedUrlFetcher
 from bridge.providers.base import Provider
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
@@ -190,7 +190,7 @@ def over(
 ) -> Provider:
     """A provider over any transport; a retry costs no time."""
     redactor = Redactor([key])
-    files = SignedFiles(
+    files = SignedUrlFetcher(
         redactor,
         api=BASE_URL,
         sleep=NoSleep(),

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from bridge.http.client import Http, connect
-from bridge.plan.metric_names import Vocabulary
+from bridge.http.client import ApiClient, connect
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.simulator.jobs import Provider
-from bridge.sync.job_sync import Manner
-from bridge.sync.provider_sync import Sync
+from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 
 KEY = "a-key-that-must-not-show"
@@ -98,7 +98,7 @@ def job(job_id: str, provider: Provider = "openai", **changes: object) -> Simula
     return SimulatedJob(provider=provider, id=job_id, **(settings | changes))  # type: ignore[arg-type] # as the test says
 
 
-def over_http(url: str, clock: Clock | None = None) -> Http:
+def over_http(url: str, clock: Clock | None = None) -> ApiClient:
     """A client of a simulated provider; a retry costs no time, or turns ``clock``."""
     return connect(
         url,
@@ -116,25 +116,28 @@ def make_sync(
     clock: Clock,
     *,
     kind: Provider = "openai",
-    metric_names: str | dict[str, str] = "provider",
-    vocabulary: Vocabulary | None = None,
+    metric_names: str | dict[str, str] | MetricNames = "provider",
     curves: bool = True,
     router: Router | None = None,
     archive: bool = False,
     archive_datasets: bool = False,
     register: str | None = None,
     retries_take_time: bool = False,
-) -> Sync:
+) -> ProviderSync:
     """Passes over one side of a simulator; a retry costs no time unless the clock is to turn."""
     url = simulator.base_urls[kind]
-    return Sync(
+    return ProviderSync(
         name=kind,
         provider=TYPES[kind](over_http(url, clock if retries_take_time else None), curves=curves),
         tracking=tracking,
         router=router or Router(provider=kind, experiment="hosted-fine-tunes", open_to_jobs=("*",)),
-        manner=Manner(
+        options=RecordingOptions(
             kind=kind,
-            vocabulary=vocabulary or Vocabulary.of(metric_names, TYPES[kind].meanings),
+            metric_names=(
+                metric_names
+                if isinstance(metric_names, MetricNames)
+                else MetricNames.of(metric_names, TYPES[kind].meanings)
+            ),
             archive=archive,
             archive_datasets=archive_datasets,
             register=register,

@@ -21,12 +21,12 @@ from mlflow import MlflowClient
 from structlog.testing import capture_logs
 
 from bridge import errors
-from bridge.daemon.log_events import News
+from bridge.daemon.log_events import TroubleLog
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.simulator.datasets import examples
 from bridge.simulator.openai_objects import event_objects, model_name
 from bridge.sync.archive import LARGEST_FILE, laid_out
-from bridge.sync.report import Kind
+from bridge.sync.report import Result
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
 from tests.support.mlflow_server import MlflowServer
@@ -246,7 +246,7 @@ def test_the_archive_of_a_short_job_costs_three_requests(
     with Simulator(jobs=[job("ftjob-a"), job("ftjob-b")], clock=clock) as simulator:
         clock.now += 1000
         sync = make_sync(simulator, tracking, executor, clock, archive=True)
-        assert sync.run().jobs[Kind.NEW] == 2
+        assert sync.run().jobs[Result.NEW] == 2
         first, *others = simulator.requests
         assert first.path.endswith("/fine_tuning/jobs")
         assert Counter(request.path.rsplit("/", 1)[1] for request in others) == Counter(
@@ -323,7 +323,7 @@ def test_datasets_are_archived_where_that_is_asked_for(
                 archive=True,
                 archive_datasets=True,
             )
-            assert sync.run().jobs[Kind.NEW] == 1
+            assert sync.run().jobs[Result.NEW] == 1
             found = archived(uri, one.id)
             manifest = json.loads(found["datasets.json"])
             contents = [found[entry["name"]] for entry in manifest]
@@ -431,7 +431,7 @@ def test_a_store_that_is_down_delays_the_final_status_and_nothing_else(
     """
     jobs = [job(f"ftjob-{n}", created_at=clock.now + 100 * n) for n in range(4)]
     jobs.append(job("ftjob-child", base_model=model_name(jobs[0], 12), created_at=clock.now + 500))
-    news = News()
+    news = TroubleLog()
     with Simulator(jobs=jobs, clock=clock) as simulator, capture_logs() as lines:
         clock.now += 2000
         archiving = partial(make_sync, archive=True, archive_datasets=True)
@@ -454,7 +454,7 @@ def test_a_store_that_is_down_delays_the_final_status_and_nothing_else(
         blocked.unlink()
         report = sync.run()
         assert report.is_well
-        assert report.jobs[Kind.UPDATED] == 5
+        assert report.jobs[Result.UPDATED] == 5
         for run_id, run in recorded(uri).items():
             assert run.status == "FINISHED"
             assert (run.rows, run.tags) == (delayed[run_id].rows, delayed[run_id].tags)

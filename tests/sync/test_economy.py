@@ -12,8 +12,8 @@ import pytest
 from bridge.plan.recorded import RunState
 from bridge.simulator import Outcome, Simulator
 from bridge.simulator.jobs import Provider
-from bridge.sync.provider_sync import Sync
-from bridge.sync.report import Kind
+from bridge.sync.provider_sync import ProviderSync
+from bridge.sync.report import Result
 from bridge.tracking import Tracking
 from tests.support.history import multiply
 from tests.support.models import client_of
@@ -57,9 +57,9 @@ def test_new_runs_are_recorded_without_reading_the_old_ones_again(
         tracking = Reader(uri)
         sync = make_sync(simulator, tracking, executor, clock)
         clock.now += day
-        assert sync.run().jobs[Kind.NEW] == 30
+        assert sync.run().jobs[Result.NEW] == 30
         clock.now += 9 * day
-        assert sync.run().jobs[Kind.NEW] == 30
+        assert sync.run().jobs[Result.NEW] == 30
         assert tracking.read == 0
 
 
@@ -110,7 +110,7 @@ def test_each_run_is_read_once_while_others_are_created(
 # What is asked of the providers
 
 
-def asked(simulator: Simulator, sync: Sync) -> list[str]:
+def asked(simulator: Simulator, sync: ProviderSync) -> list[str]:
     """The requests of one pass, which goes well; none is made twice."""
     before = len(simulator.requests)
     report = sync.run()

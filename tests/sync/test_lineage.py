@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from bridge.errors import TrackingDown
 from bridge.model import Snapshot
 from bridge.sync.events import Watch
-from bridge.sync.provider_sync import Sync
+from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking
 from tests.support.models import client_of, models, run_of, versions_by_model
@@ -176,7 +176,7 @@ def test_interrupted_at_any_call(
 class Overtaken(Watch):
     """Lets another bridge make its whole pass between a bridge's search and its first write."""
 
-    def __init__(self, other: Sync) -> None:
+    def __init__(self, other: ProviderSync) -> None:
         self._others = [other]
 
     def listed(self, provider: str, jobs: int) -> None:

@@ -17,9 +17,9 @@ from typing import Any, Final
 import pytest
 import structlog
 
-from bridge.daemon.log_events import News, Teller
+from bridge.daemon.log_events import JobLog, TroubleLog
 from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, json_reply
-from bridge.sync.provider_sync import Sync
+from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 from tests.support.measured import measured
 from tests.support.recorded import RunRows, recorded
@@ -107,11 +107,11 @@ def new_job(number: int, now: float) -> SimulatedJob:
 
 
 def live(
-    sync: Sync, simulator: Simulator, world: Clock, here: Clock
+    sync: ProviderSync, simulator: Simulator, world: Clock, here: Clock
 ) -> tuple[list[SimulatedJob], Held, Held]:
     """All passes, while jobs come and go; what was held early in this life, and at its end."""
     jobs: list[SimulatedJob] = []
-    news = News()
+    news = TroubleLog()
     early = None
     for number in range(PASSES):
         if number % 97 == 0 and number < PASSES - 60:
@@ -120,7 +120,7 @@ def live(
             if len(jobs) > 12:
                 simulator.remove(jobs[-12].id)
         here.now = world.now + JUMPS[number // 131 % len(JUMPS)]
-        news.of(sync.run(watch=Teller(only_turns=True)))
+        news.of(sync.run(watch=JobLog(only_turns=True)))
         world.now += MINUTE
         if number == max(PASSES // 10, 200):
             early = held()

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from mlflow import MlflowClient
 
 from bridge.errors import JobVanished, NotFound
-from bridge.plan.metric_names import Vocabulary
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.plan import Plan
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.sync.events import Watch
-from bridge.sync.report import Kind, Selection
+from bridge.sync.report import Result, Selection
 from bridge.tracking import Tracking, Written
 from tests.support.recorded import active_runs, deleted_runs, recorded
 from tests.support.world import Clock, job, make_sync
@@ -29,10 +29,10 @@ def test_a_second_pass_writes_nothing(
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
         first = make_sync(simulator, tracking, executor, clock).run()
-        assert +first.jobs == Counter({Kind.NEW: 2}), first
+        assert +first.jobs == Counter({Result.NEW: 2}), first
         before = recorded(uri)
         again = make_sync(simulator, tracking, executor, clock).run()
-        assert +again.jobs == Counter({Kind.UNCHANGED: 2}), again
+        assert +again.jobs == Counter({Result.UNCHANGED: 2}), again
         assert recorded(uri) == before
 
 
@@ -161,7 +161,7 @@ def test_two_bridges_at_once_leave_one_run_a_job(
         assert all(run.status == "FINISHED" for run in found.values())
         assert len({len(run.rows) for run in found.values()}) == 1
         assert len(deleted_runs(uri)) == 6
-        assert +alone.run().jobs == Counter({Kind.UNCHANGED: 6})
+        assert +alone.run().jobs == Counter({Result.UNCHANGED: 6})
         assert recorded(uri) == found
 
 
@@ -204,7 +204,7 @@ def test_a_lost_race_is_no_loss_where_the_winner_has_died(
         assert rows["ftjob-a"].status == "FINISHED"
         assert len(rows["ftjob-a"].rows) > 12
         assert +make_sync(simulator, Tracking(uri), executor, clock).run().jobs == Counter(
-            {Kind.UNCHANGED: 1}
+            {Result.UNCHANGED: 1}
         )
         assert recorded(uri) == rows
 
@@ -264,7 +264,7 @@ def test_a_selection_reads_only_what_it_selects(
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 200
         sync = make_sync(simulator, tracking, executor, clock)
-        assert sync.run(Selection(job_ids=("ftjob-1",))).jobs[Kind.NEW] == 1
+        assert sync.run(Selection(job_ids=("ftjob-1",))).jobs[Result.NEW] == 1
         assert not any(each.path.endswith("/jobs") for each in simulator.requests)
         sync.run(Selection(limit=1))
         assert set(recorded(uri)) == {"ftjob-1", "ftjob-3"}
@@ -278,7 +278,7 @@ def test_a_selection_reads_only_what_it_selects(
 def test_metrics_get_the_names_of_the_vocabulary(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A later look under the same vocabulary knows what is logged under the new names."""
+    """A later look under the same metric_names knows what is logged under the new names."""
     with Simulator(jobs=[job("ftjob-a", total_steps=300)], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, metric_names="huggingface")
         clock.now += 250
@@ -311,16 +311,16 @@ def test_an_unexpected_error_in_one_job_stops_no_other(
     jobs = [job("ftjob-a"), job("ftjob-b")]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
-        sync = make_sync(simulator, tracking, executor, clock, vocabulary=Explosive())
+        sync = make_sync(simulator, tracking, executor, clock, metric_names=Explosive())
         report = sync.run()
-        assert +report.jobs == Counter({Kind.FAILED: 1, Kind.NEW: 1})
+        assert +report.jobs == Counter({Result.FAILED: 1, Result.NEW: 1})
         assert "ZeroDivisionError" in str(report.failures[0][1])
         assert report.stopped is None
         assert len(recorded(uri)) == 1
 
 
-class Explosive(Vocabulary):
-    """A vocabulary with a defect that shows once."""
+class Explosive(MetricNames):
+    """A metric_names with a defect that shows once."""
 
     _fuse = itertools.count()
 

@@ -31,8 +31,8 @@ from mlflow.entities import Run
 
 from bridge.errors import JobVanished
 from bridge.simulator import Outcome, SimulatedJob, Simulator
-from bridge.sync.provider_sync import Sync
-from bridge.sync.report import Kind, Report, Selection
+from bridge.sync.provider_sync import ProviderSync
+from bridge.sync.report import Report, Result, Selection
 from tests.support.failing_store import FailingTracking, Trouble
 from tests.support.measured import measured
 from tests.support.models import artifacts, client_of, datasets, models_of
@@ -57,7 +57,7 @@ class Bridge:
     """A process, as far as others can tell."""
 
     tracking: FailingTracking
-    syncs: tuple[Sync, ...]
+    syncs: tuple[ProviderSync, ...]
 
     def run(self, selection: Selection | None = None) -> list[Report]:
         """One pass over each provider."""
@@ -268,7 +268,7 @@ class World(RuleBasedStateMachine):
             self._look(bridge.run())
         before = dump(Path(self.uri.removeprefix("sqlite:///")))
         for report in self._bridge().run():
-            assert +report.jobs <= Counter(dict.fromkeys([Kind.UNCHANGED, Kind.FAILED], 99))
+            assert +report.jobs <= Counter(dict.fromkeys([Result.UNCHANGED, Result.FAILED], 99))
         assert dump(Path(self.uri.removeprefix("sqlite:///"))) == before
         found = self._carriers()
         active = {run.data.tags[JOB]: run for run in active_runs(self.uri)}

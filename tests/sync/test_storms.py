@@ -14,7 +14,7 @@ import pytest
 from bridge.errors import QuotaExhausted, ServerFailed, Throttled
 from bridge.http.transports import ATTEMPTS
 from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
-from bridge.sync.provider_sync import Sync
+from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 from tests.support.recorded import recorded
 from tests.support.world import NOW, Clock, job, make_sync
@@ -87,7 +87,7 @@ class Sky:
         return self._weather(after) if 0 <= after < HOUR and not is_spared else None
 
 
-def minutes(sync: Sync, simulator: Simulator, clock: Clock) -> list[tuple[int, object]]:
+def minutes(sync: ProviderSync, simulator: Simulator, clock: Clock) -> list[tuple[int, object]]:
     """A daemon's passes until the storm is over: requests, and what ended each."""
     costs: list[tuple[int, object]] = []
     while clock.now < BEGIN + HOUR:
@@ -177,7 +177,7 @@ def test_flapping(uri: str, tmp_path: Path, empty_database: Path, turn: float) -
     assert_same(uri, undisturbed(tmp_path, empty_database, clock))
 
 
-def _calm(simulator: Simulator, sync: Sync, clock: Clock) -> list[tuple[Request, ...]]:
+def _calm(simulator: Simulator, sync: ProviderSync, clock: Clock) -> list[tuple[Request, ...]]:
     """The requests of some passes before the storm."""
     asked = []
     while clock.now < BEGIN - 60:

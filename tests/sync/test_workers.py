@@ -10,8 +10,8 @@ import pytest
 
 from bridge.errors import BadReply, BridgeError, ProviderDown, ServerFailed, WorkerLost
 from bridge.sync.job_sync import Task
-from bridge.sync.report import Kind, Outcome
-from bridge.sync.workers import Crew
+from bridge.sync.report import Outcome, Result
+from bridge.sync.workers import WorkerPool
 
 
 def task(number: int) -> Task:
@@ -31,18 +31,18 @@ class Work:
     def __call__(self, task: Task) -> Outcome:
         """Do one."""
         if int(task.job_id) != self.bad:
-            return Outcome(provider=task.provider, job_id=task.job_id, kind=Kind.NEW)
+            return Outcome(provider=task.provider, job_id=task.job_id, kind=Result.NEW)
         if isinstance(self.error, BridgeError):
             return Outcome.failed(task.provider, task.job_id, self.error)
         assert self.error
         raise self.error
 
 
-def collected(crew: Crew, tasks: Iterator[Task]) -> tuple[list[str], BridgeError | None]:
+def collected(pool: WorkerPool, tasks: Iterator[Task]) -> tuple[list[str], BridgeError | None]:
     """The ids of the outcomes, and what ended them."""
     found: list[str] = []
     try:
-        for each in crew.outcomes(tasks):
+        for each in pool.outcomes(tasks):
             found.append(each.job_id)  # noqa: PERF401 - what came before an error counts
     except BridgeError as error:
         return found, error
@@ -51,8 +51,8 @@ def collected(crew: Crew, tasks: Iterator[Task]) -> tuple[list[str], BridgeError
 
 def test_every_task_has_its_outcome(executor: ThreadPoolExecutor) -> None:
     """One job's failure is its own."""
-    crew = Crew(executor, Work(7, ServerFailed("500")))
-    found, error = collected(crew, map(task, range(200)))
+    pool = WorkerPool(executor, Work(7, ServerFailed("500")))
+    found, error = collected(pool, map(task, range(200)))
     assert sorted(found, key=int) == [str(n) for n in range(200)]
     assert error is None
 
@@ -64,18 +64,18 @@ def test_a_list_that_breaks_off_costs_no_job_before_it(executor: ThreadPoolExecu
         yield from map(task, range(20))
         raise BadReply("The third page is no page")
 
-    crew = Crew(executor, Work())
-    found, error = collected(crew, tasks())
+    pool = WorkerPool(executor, Work())
+    found, error = collected(pool, tasks())
     assert len(found) == 20
     assert isinstance(error, BadReply)
-    assert crew.unreached == 0
+    assert pool.unreached == 0
 
 
 @pytest.mark.parametrize("bad", [0, 50, 99])
 def test_where_no_other_job_would_fare_better_the_rest_is_left(bad: int) -> None:
     """Each task is done or counted as not reached, and none is waited for in vain."""
     with ThreadPoolExecutor(1) as one_at_a_time:
-        crew = Crew(one_at_a_time, Work(bad, ProviderDown("down")))
+        pool = WorkerPool(one_at_a_time, Work(bad, ProviderDown("down")))
         taken = 0
 
         def counted() -> Iterator[Task]:
@@ -83,19 +83,19 @@ def test_where_no_other_job_would_fare_better_the_rest_is_left(bad: int) -> None
             for taken in range(1, 101):
                 yield task(taken - 1)
 
-        found, error = collected(crew, counted())
+        found, error = collected(pool, counted())
         assert isinstance(error, ProviderDown)
         assert str(bad) not in found
-        assert len(found) + crew.unreached == taken
+        assert len(found) + pool.unreached == taken
 
 
 def test_a_worker_that_dies_costs_its_job_alone(executor: ThreadPoolExecutor) -> None:
     """That job is told of by its id, and not as a defect: the next pass does it again."""
-    crew = Crew(executor, Work(7, OSError("the worker has gone")))
-    outcomes = {each.job_id: each for each in crew.outcomes(map(task, range(20)))}
+    pool = WorkerPool(executor, Work(7, OSError("the worker has gone")))
+    outcomes = {each.job_id: each for each in pool.outcomes(map(task, range(20)))}
     assert len(outcomes) == 20
-    assert {each.kind for number, each in outcomes.items() if number != "7"} == {Kind.NEW}
+    assert {each.kind for number, each in outcomes.items() if number != "7"} == {Result.NEW}
     lost = outcomes["7"]
     assert isinstance(lost.error, WorkerLost)
-    assert (lost.provider, lost.kind) == ("openai", Kind.FAILED)
+    assert (lost.provider, lost.kind) == ("openai", Result.FAILED)
     assert "the worker has gone" in lost.error.sentence

@@ -19,7 +19,7 @@ from mlflow.entities import LoggedModelStatus, Metric, Param, Run, RunTag, ViewT
 from bridge.plan.routing import Router
 from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator
 from bridge.simulator.openai_objects import model_name
-from bridge.sync.report import Kind
+from bridge.sync.report import Result
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
 from tests.support.interrupted import Interrupted
@@ -301,12 +301,12 @@ def test_afterwards_nothing_is_asked_or_written(
     with Simulator(jobs=[one], clock=clock) as simulator:
         clock.now = one.settled_at
         sync = make_sync(simulator, tracking, executor, clock, archive=True)
-        assert sync.run().jobs[Kind.UPDATED] == 1
+        assert sync.run().jobs[Result.UPDATED] == 1
         assert archived(uri, one.id, experiment).keys() >= {"job.json", "events.jsonl"}
         before = dump(Path(uri.removeprefix("sqlite:///")))
         for each in (sync, make_sync(simulator, Tracking(uri), executor, clock, archive=True)):
             requests = len(simulator.requests)
-            assert +each.run().jobs == Counter({Kind.UNCHANGED: 1})
+            assert +each.run().jobs == Counter({Result.UNCHANGED: 1})
             paths = [request.path for request in simulator.requests[requests:]]
             # A new process asks for the shutdown dates of models once.
             asked = [path for path in paths if not path.endswith("/models")]
@@ -344,7 +344,7 @@ def test_a_dry_run_leaves_it_alone(
         clock.now += 1000
         report = make_sync(simulator, tracking, executor, clock).run(dry_run=True)
     (plan,) = report.plans
-    assert (plan.run_id, report.jobs[Kind.UPDATED]) == (run_id, 1)
+    assert (plan.run_id, report.jobs[Result.UPDATED]) == (run_id, 1)
     assert dump(Path(uri.removeprefix("sqlite:///"))) == before
 
 
@@ -432,11 +432,11 @@ def test_a_run_that_cannot_be_continued_is_refused(
     with Simulator(jobs=[job("ftjob-a", metadata=noted)], clock=clock) as simulator:
         clock.now += 1000
         report = make_sync(simulator, Tracking(uri), executor, clock, router=router).run()
-        assert +report.jobs == Counter({Kind.NEW: 1})
+        assert +report.jobs == Counter({Result.NEW: 1})
         ((_, sentence),) = report.skipped
         assert says in sentence
         again = make_sync(simulator, Tracking(uri), executor, clock, router=router).run()
-        assert +again.jobs == Counter({Kind.UNCHANGED: 1})
+        assert +again.jobs == Counter({Result.UNCHANGED: 1})
     (own,) = [run for run in active_runs(uri) if run.info.run_id != run_id]
     assert own.info.status == "FINISHED"
     assert own.data.tags["mlflow.parentRunId"] == "0" * 32, "its other wish is followed"
@@ -452,11 +452,11 @@ def test_of_two_jobs_that_name_one_run_one_gets_it(
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 1000
         report = make_sync(simulator, tracking, executor, clock).run()
-        assert +report.jobs == Counter({Kind.UPDATED: 1, Kind.NEW: 5})
+        assert +report.jobs == Counter({Result.UPDATED: 1, Result.NEW: 5})
         refused = [what for _, what in report.skipped if "carries another job" in what]
         assert len(refused) == 5
         again = make_sync(simulator, Tracking(uri), executor, clock).run()
-        assert +again.jobs == Counter({Kind.UNCHANGED: 6})
+        assert +again.jobs == Counter({Result.UNCHANGED: 6})
     carried = whole(uri, run_id).run.data.tags["fine_tuning_job_id"]
     assert recorded(uri).keys() == {each.id for each in jobs} - {carried}
     assert len(whole(uri, run_id).models) == 3

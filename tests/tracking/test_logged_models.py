@@ -18,7 +18,7 @@ from bridge.plan.models import HostedModel
 from bridge.plan.plan import Plan
 from bridge.simulator import Simulator
 from bridge.simulator.openai_objects import checkpoint_objects, model_name
-from bridge.sync.report import Kind
+from bridge.sync.report import Result
 from bridge.tracking import Tracking
 from tests.support.models import (
     client_of,
@@ -175,7 +175,7 @@ def test_a_second_pass_writes_nothing(
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 1000
         sync = make_sync(simulator, tracking, executor, clock, register="{suffix}")
-        assert sync.run().jobs[Kind.NEW] == 3
+        assert sync.run().jobs[Result.NEW] == 3
         before = dump(database)
         assert sync.run().is_well
         other = make_sync(simulator, Tracking(uri), executor, clock, register="{suffix}")

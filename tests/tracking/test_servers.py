@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from bridge.tracking.client import CALLS, Store
+from bridge.tracking.client import CALLS, TrackingClient
 from tests.support.mlflow_server import MlflowServer
 from tests.support.models import artifacts, datasets, models, versions_by_model
 from tests.support.processes import PATIENCE, invoke, run, started
@@ -160,7 +160,7 @@ def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) 
         return False
 
     with WriteProxy(server) as proxy, ThreadPoolExecutor(32) as threads:
-        store = Store(proxy.url)
+        store = TrackingClient(proxy.url)
         proxy.hook = hook
 
         def write(number: int) -> None:
