@@ -11,14 +11,7 @@ from functools import partial
 
 from bridge.bootstrap.dask import Cluster, Share
 from bridge.bootstrap.dask_worker import fingerprint_of, work
-from bridge.bootstrap.factories import (
-    Asked,
-    now_ms,
-    open_provider,
-    recording_options_of,
-    redactor_of,
-    router_of,
-)
+from bridge.bootstrap.factories import Asked, job_sync_of, open_provider, redactor_of
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.poll import THREADS
@@ -68,16 +61,16 @@ def assemble(
 
         syncs = [
             ProviderSync(
-                name=provider.name,
-                provider=stack.enter_context(
-                    open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
+                job_sync_of(
+                    settings,
+                    provider,
+                    stack.enter_context(
+                        open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
+                    ),
+                    tracking,
+                    is_stopping=stopping.is_set,
                 ),
-                tracking=tracking,
-                router=router_of(settings, provider),
-                options=recording_options_of(settings, provider),
                 executor=stack.enter_context(executor()),
-                now=now_ms,
-                is_stopping=stopping.is_set,
                 work=(
                     partial(work, fingerprint_of(settings, provider, redactor)) if cluster else None
                 ),

@@ -15,21 +15,14 @@ from functools import cache
 from typing import Final
 
 from bridge import __version__
-from bridge.bootstrap.factories import (
-    now_ms,
-    open_provider,
-    recording_options_of,
-    redactor_of,
-    router_of,
-)
+from bridge.bootstrap.factories import job_sync_of, open_provider, redactor_of
 from bridge.errors import BridgeError, OtherConfiguration
 from bridge.redaction import Redactor
 from bridge.settings import load as config
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
-from bridge.sync.find_run import RunFinder
 from bridge.sync.job_sync import JobSync, Task
-from bridge.sync.report import Outcome
+from bridge.sync.outcome import Failed, Outcome, Untouched
 from bridge.tracking import Tracking
 
 _ASSEMBLING: Final = threading.Lock()
@@ -61,7 +54,9 @@ def work(fingerprint: str, task: Task) -> Outcome:
     if found is None or found[0] != fingerprint:
         return _unfit(task, f"has another configuration or version for {task.provider}")
     outcome = found[1](task)
-    return replace(outcome, error=outcome.error.alone()) if outcome.error else outcome
+    if isinstance(outcome, Untouched) or outcome.error is None:
+        return outcome
+    return replace(outcome, error=outcome.error.alone())
 
 
 def _unfit(task: Task, why: str) -> Outcome:
@@ -70,7 +65,7 @@ def _unfit(task: Task, why: str) -> Outcome:
         f"Give it the daemon's configuration (${config.PATH_VARIABLE} or the environment) and"
         f" ftbridge {__version__}, and start it again",
     )
-    return Outcome.failed(task.provider, task.job_id, error)
+    return Failed(provider=task.provider, job_id=task.job_id, error=error)
 
 
 @cache
@@ -84,18 +79,11 @@ def _workplaces() -> Mapping[str, tuple[str, JobSync]]:
     return {
         provider.name: (
             fingerprint_of(settings, provider, redactor),
-            JobSync(
-                name=provider.name,
-                provider=stack.enter_context(open_provider(settings, provider, redactor)),
-                tracking=tracking,
-                finder=RunFinder(
-                    tracking=tracking,
-                    router=router_of(settings, provider),
-                    metrics=recording_options_of(settings, provider).metrics,
-                ),
-                options=recording_options_of(settings, provider),
-                now=now_ms,
-                stop_if_asked=lambda: None,  # who stops sends no more tasks
+            job_sync_of(
+                settings,
+                provider,
+                stack.enter_context(open_provider(settings, provider, redactor)),
+                tracking,
             ),
         )
         for provider in settings.providers

@@ -13,13 +13,16 @@ from bridge.http import client as http
 from bridge.http import entra_auth as entra
 from bridge.http import transports as transport
 from bridge.plan.metric_names import MetricNames
+from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router, Rule
 from bridge.providers.base import Provider
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
-from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.find_run import RunFinder
+from bridge.sync.job_sync import JobSync
+from bridge.tracking import Tracking
 
 Asked = Callable[[str, str, int], object]
 """Is told a provider's name, and then what ``transport.Tell`` is."""
@@ -49,13 +52,38 @@ def recording_options_of(settings: Settings, provider: ProviderSettings) -> Reco
     """How a provider's jobs are recorded."""
     mlflow = settings.mlflow
     return RecordingOptions(
-        kind=provider.type,
+        provider_type=provider.type,
         metric_names=MetricNames.of(mlflow.metric_names, TYPES[provider.type].meanings),
         models=mlflow.models,
         datasets=mlflow.datasets,
         archive=mlflow.archive,
         archive_datasets=mlflow.archive_datasets,
         register=mlflow.register_as,
+    )
+
+
+def job_sync_of(
+    settings: Settings,
+    provider: ProviderSettings,
+    api: Provider,
+    tracking: Tracking,
+    *,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> JobSync:
+    """Return what syncs one job of a provider after the other."""
+
+    def stop_if_asked() -> None:
+        if is_stopping():
+            raise Stopped("Asked to stop")
+
+    return JobSync(
+        name=provider.name,
+        provider=api,
+        tracking=tracking,
+        finder=RunFinder(tracking=tracking, router=router_of(settings, provider)),
+        options=recording_options_of(settings, provider),
+        now=now_ms,
+        stop_if_asked=stop_if_asked,
     )
 
 

@@ -21,7 +21,8 @@ from bridge.model import JobStatus
 from bridge.providers.registry import TYPES
 from bridge.settings.model import Settings
 from bridge.settings.poll import duration
-from bridge.sync.report import Report, Result, Selection
+from bridge.sync.outcome import Result
+from bridge.sync.report import Report, Selection
 from bridge.text import one_line
 
 
@@ -39,11 +40,12 @@ def backfill(
     with (
         stop_on_signals(stopping),
         assemble(settings, environ, stopping) as bridge,
-        watching(plain=as_json, dry_run=dry_run) as watch,
+        watching(plain=as_json, dry_run=dry_run) as handler,
         ThreadPoolExecutor(len(bridge.syncs)) as pool,
     ):
         passes = [
-            pool.submit(sync.run, selection, dry_run=dry_run, watch=watch) for sync in bridge.syncs
+            pool.submit(sync.run, selection, dry_run=dry_run, handler=handler)
+            for sync in bridge.syncs
         ]
         # In slices, as in the daemon: the main thread has to run to act on Ctrl-C.
         while futures.wait(passes, timeout=0.2).not_done:

@@ -8,8 +8,10 @@ from rich.table import Table
 
 from bridge.cli.console import described, out, safe
 from bridge.errors import BridgeError, Stopped
+from bridge.plan.ownership import Deletion
 from bridge.redaction import Redactor
-from bridge.sync.report import Report, Result
+from bridge.sync.outcome import Result
+from bridge.sync.report import Report
 
 _SHOWN = 20
 """Values left out that are listed by provider; the rest is counted."""
@@ -23,6 +25,8 @@ def show(reports: Sequence[Report], redactor: Redactor) -> None:
     for report in reports:
         for plan in report.plans:
             console.print(safe(str(plan)))
+        for deletion in report.deleted if report.is_dry else ():
+            console.print(safe(f"delete run {deletion.run_id}: {deletion.reason}"))
     console.print(_table(reports))
     for report in reports:
         for mark, text in _troubles(report):
@@ -63,6 +67,11 @@ def _troubles(report: Report) -> Iterator[tuple[str, str]]:
         yield note, f"{job_id}: {what}"
     if len(report.skipped) > _SHOWN:
         yield note, f"and {len(report.skipped) - _SHOWN} more values left out"
+    if report.deleted and not report.is_dry:
+        yield note, f"{len(report.deleted)} runs deleted, whose jobs other runs own"
+    if report.withheld:
+        what = f"{len(report.withheld)} runs not deleted, whose jobs other runs own"
+        yield note, f"{what}: too many for a pass. Delete them with ftbridge doctor --fix"
     if report.settling:
         yield note, f"{report.settling} jobs have only just ended: run again in five minutes"
 
@@ -96,6 +105,12 @@ def _document(report: Report) -> dict[str, object]:
         "unreached": report.unreached,
         "failures": [{"job": job_id, **described(error)} for job_id, error in report.failures],
         "left_out": [{"job": job_id, "what": what} for job_id, what in report.skipped],
+        "deleted": [_deletion(each) for each in report.deleted],
+        "not_deleted": [_deletion(each) for each in report.withheld],
         "stopped": described(report.stopped) if report.stopped else None,
         "plans": [plan.document() for plan in report.plans],
     }
+
+
+def _deletion(deletion: Deletion) -> dict[str, str]:
+    return {"run": deletion.run_id, "job": deletion.job_id, "reason": deletion.reason}

@@ -26,7 +26,7 @@ from bridge.cli.demo_processes import Children
 from bridge.daemon import scheduler as daemon
 from bridge.daemon.signals import stop_on_signals
 from bridge.errors import BridgeError, ConfigError
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.simulator import SimulatedJob, Simulator, all_end_by, demo_jobs
@@ -148,13 +148,13 @@ def _links(tracking: Tracking, job_id: str) -> Iterator[tuple[str, str]]:
         yield "a run", tracking.link(experiment_id, run.run_id)
 
 
-def _landed(tracking: Tracking) -> dict[str, RunState]:
+def _landed(tracking: Tracking) -> dict[str, RecordedRun]:
     experiment_id = tracking.experiment(EXPERIMENT, create=False)
     found = tracking.runs([experiment_id] if experiment_id else [])
     return {run.job_id: run for run in found if not run.is_deleted}
 
 
-def _table(jobs: tuple[SimulatedJob, ...], landed: Mapping[str, RunState]) -> Table:
+def _table(jobs: tuple[SimulatedJob, ...], landed: Mapping[str, RecordedRun]) -> Table:
     table = Table(title="What landed in MLflow", title_justify="left")
     for heading in ("run", "status", "metrics", "newest step"):
         table.add_column(heading, justify="left" if heading in {"run", "status"} else "right")

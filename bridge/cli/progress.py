@@ -18,16 +18,17 @@ from rich.progress import (
 
 from bridge.cli.console import err
 from bridge.daemon.log_events import JobLog
-from bridge.sync.events import Watch
-from bridge.sync.report import Outcome
+from bridge.sync.events import Event, Handler, JobDone, JobsChosen
+from bridge.sync.outcome import Outcome, Synced
+from bridge.sync.provider_sync import no_handler
 
 
 @contextmanager
-def watching(*, plain: bool, dry_run: bool) -> Iterator[Watch | None]:
+def watching(*, plain: bool, dry_run: bool) -> Iterator[Handler]:
     """What to show the passes to; a dry run's plans speak for themselves."""
     console = err()
     if plain or not console.is_terminal:
-        yield None if dry_run else JobLog(only_turns=False)
+        yield no_handler if dry_run else JobLog(only_turns=False)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -40,7 +41,7 @@ def watching(*, plain: bool, dry_run: bool) -> Iterator[Watch | None]:
         yield Bars(progress)
 
 
-class Bars(Watch):
+class Bars:
     """A bar for each provider; its length grows as jobs are listed. Thread-safe."""
 
     def __init__(self, progress: Progress) -> None:
@@ -50,8 +51,15 @@ class Bars(Watch):
         self._totals: Counter[str] = Counter()
         self._points: Counter[str] = Counter()
 
-    def listed(self, provider: str, jobs: int) -> None:
-        """Make the provider's bar longer."""
+    def __call__(self, event: Event) -> None:
+        """Draw what happens in a pass."""
+        match event:
+            case JobsChosen(provider=provider, jobs=jobs):
+                self._lengthen(provider, jobs)
+            case JobDone(outcome=outcome):
+                self._advance(outcome)
+
+    def _lengthen(self, provider: str, jobs: int) -> None:
         with self._lock:
             if provider not in self._tasks:
                 self._tasks[provider] = self._progress.add_task(provider, total=None, points=0)
@@ -59,9 +67,8 @@ class Bars(Watch):
             total = self._totals[provider]
         self._progress.update(self._tasks[provider], total=total)
 
-    def done(self, outcome: Outcome) -> None:
-        """Fill the provider's bar a bit."""
-        points = len(outcome.plan.points) if outcome.plan else 0
+    def _advance(self, outcome: Outcome) -> None:
+        points = len(outcome.plan.points) if isinstance(outcome, Synced) else 0
         with self._lock:
             self._points[outcome.provider] += points
             points = self._points[outcome.provider]

@@ -18,7 +18,7 @@ from bridge.errors import BridgeError, TrackingDown
 from bridge.model import Meaning
 from bridge.plan import tags
 from bridge.plan.metric_names import MetricNames
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import History, Renaming, make_renaming
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
@@ -97,7 +97,7 @@ def _renamed(
     done = Renamed(provider.name)
     metric_names = recording_options_of(settings, provider).metric_names
 
-    def work(run: RunState) -> tuple[RunState, Renaming | BridgeError]:
+    def work(run: RecordedRun) -> tuple[RecordedRun, Renaming | BridgeError]:
         try:
             return run, _rename(run, metric_names, tracking, dry_run=dry_run)
         except TrackingDown:
@@ -120,7 +120,7 @@ def _renamed(
 
 def _runs(
     settings: Settings, provider: ProviderSettings, tracking: Tracking, job_ids: tuple[str, ...]
-) -> Iterator[RunState]:
+) -> Iterator[RecordedRun]:
     names = router_of(settings, provider).experiments
     found = (tracking.experiment(name, create=False) for name in names)
     places = [place for place in found if place]
@@ -130,7 +130,7 @@ def _runs(
 
 
 def _rename(
-    run: RunState, metric_names: MetricNames, tracking: Tracking, *, dry_run: bool
+    run: RecordedRun, metric_names: MetricNames, tracking: Tracking, *, dry_run: bool
 ) -> Renaming:
     label = run.tags.get(tags.METRIC_NAMES, MetricNames().label)
     if label == metric_names.label:
@@ -154,7 +154,7 @@ def _rename(
     return renaming
 
 
-def _total_steps(run: RunState, metric_names: MetricNames, history: History) -> int | None:
+def _total_steps(run: RecordedRun, metric_names: MetricNames, history: History) -> int | None:
     """How many steps the job has; of a finished one the last that is logged."""
     told = _param(run, metric_names, Meaning.STEPS)
     if told is not None:
@@ -164,7 +164,7 @@ def _total_steps(run: RunState, metric_names: MetricNames, history: History) -> 
     return max((point.step for curve in history.values() for point in curve), default=None)
 
 
-def _param(run: RunState, metric_names: MetricNames, meaning: Meaning) -> float | None:
+def _param(run: RecordedRun, metric_names: MetricNames, meaning: Meaning) -> float | None:
     for own_name in metric_names.named(meaning):
         for name in metric_names.params(own_name):
             try:

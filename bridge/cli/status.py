@@ -22,7 +22,7 @@ from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError
 from bridge.plan import tags
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.settings.model import Settings
 from bridge.tracking import Tracking
 
@@ -50,7 +50,7 @@ class Tracked:
     """By the day on which they are shut down the models of its jobs."""
     _checkpoint_at: int = -1
 
-    def add(self, run: RunState) -> None:
+    def add(self, run: RecordedRun) -> None:
         """Count a run."""
         self.jobs[run.status] += 1
         if (end := run.tags.get(tags.SHUTDOWN)) and (model := run.tags.get(tags.MODEL)):
@@ -77,7 +77,7 @@ class Tracked:
                 yield day, sorted(self.ends[day])
 
 
-def tally(runs: Iterable[RunState]) -> dict[str, Tracked]:
+def tally(runs: Iterable[RecordedRun]) -> dict[str, Tracked]:
     """The runs by provider."""
     providers: dict[str, Tracked] = {}
     for run in runs:

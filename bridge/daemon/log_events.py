@@ -18,8 +18,9 @@ from bridge.errors import (
     TrackingDown,
     Unreachable,
 )
-from bridge.sync.events import Observer, Watch
-from bridge.sync.report import Outcome, Report, Result
+from bridge.sync.events import Event, JobDone, PassEnded, RunDeleted
+from bridge.sync.outcome import Result, Synced
+from bridge.sync.report import Report
 
 log = structlog.get_logger()
 
@@ -29,17 +30,40 @@ _MOST_REMEMBERED: Final = 10_000
 _PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 
 
-class JobLog(Watch):
-    """Tells of jobs as they are recorded: all that is new, or only where a job's life turns."""
+class JobLog:
+    """Logs jobs as they are recorded: everything new, or only where a job's life turns."""
 
     def __init__(self, *, only_turns: bool) -> None:
         self._only_turns = only_turns
 
-    def done(self, outcome: Outcome) -> None:
-        """Log what was written for a job."""
+    def __call__(self, event: Event) -> None:
+        """Log what a pass wrote, deleted, or decided."""
+        match event:
+            case JobDone(outcome=Synced() as outcome):
+                self._decided(outcome)
+                if outcome.result in {Result.NEW, Result.UPDATED}:
+                    self._recorded(outcome)
+            case RunDeleted(provider=provider, deletion=deletion):
+                log.info(
+                    "run deleted",
+                    provider=provider,
+                    run=deletion.run_id,
+                    job=deletion.job_id,
+                    reason=deletion.reason,
+                )
+
+    def _decided(self, outcome: Synced) -> None:
         plan = outcome.plan
-        if plan is None or outcome.kind not in {Result.NEW, Result.UPDATED}:
-            return
+        log.debug(
+            "job compared",
+            provider=outcome.provider,
+            job=outcome.job_id,
+            reason=plan.reason,
+            writes=plan.changes or "nothing",
+        )
+
+    def _recorded(self, outcome: Synced) -> None:
+        plan = outcome.plan
         if self._only_turns and not (plan.is_new or plan.status):
             return
         log.info(
@@ -47,7 +71,7 @@ class JobLog(Watch):
             provider=outcome.provider,
             job=outcome.job_id,
             run=outcome.run_id,
-            kind=outcome.kind.value,
+            kind=outcome.result.value,
             points=len(plan.points),
             **({"status": plan.status} if plan.status else {}),
         )
@@ -70,6 +94,13 @@ class TroubleLog:
         for job_id, what in report.skipped:
             if self._is_new(report.provider, job_id, what):
                 log.warning("value left out", provider=report.provider, job=job_id, what=what)
+        if report.withheld and self._is_new(report.provider, "", "withheld"):
+            log.warning(
+                "duplicates not deleted",
+                provider=report.provider,
+                runs=len(report.withheld),
+                remedy="ftbridge doctor --fix deletes any number of them",
+            )
         self._outage(report)
 
     def _outage(self, report: Report) -> None:
@@ -99,17 +130,18 @@ class TroubleLog:
         return True
 
 
-class PassLog(JobLog, Observer):
+class PassLog(JobLog):
     """What a daemon logs of its passes."""
 
     def __init__(self) -> None:
         super().__init__(only_turns=True)
-        self._news = TroubleLog()
+        self._troubles = TroubleLog()
 
-    def ended(self, report: Report, seconds: float) -> None:
+    def __call__(self, event: Event) -> None:
         """Log what is new."""
-        del seconds
-        self._news.of(report)
+        super().__call__(event)
+        if isinstance(event, PassEnded):
+            self._troubles.of(event.report)
 
 
 def _facts(error: BridgeError) -> dict[str, str]:

@@ -16,8 +16,10 @@ from bridge.errors import Stopped, TrackingDown
 from bridge.plan import tags
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Event
-from bridge.sync.events import Observer
-from bridge.sync.report import Outcome, Report
+from bridge.sync.events import Event as PassEvent
+from bridge.sync.events import JobDone, PassEnded
+from bridge.sync.outcome import Outcome, Synced
+from bridge.sync.report import Report
 
 _MINUTE: Final = 60.0
 """Seconds."""
@@ -29,7 +31,7 @@ Link = Callable[[str, str], str]
 """Where a run can be looked at, by its experiment's id and its own."""
 
 
-class Notifier(Observer):
+class Notifier:
     """Sends a message for each event that is wanted. Thread-safe.
 
     Args:
@@ -57,21 +59,29 @@ class Notifier(Observer):
         """Jobs of that history that are not recorded yet."""
         self._down: set[str] = set()
 
-    def done(self, outcome: Outcome) -> None:
-        """Tell of a job's end."""
-        plan = outcome.plan
+    def __call__(self, event: PassEvent) -> None:
+        """Send what is wanted of an event."""
+        match event:
+            case JobDone(outcome=outcome):
+                self._done(outcome)
+            case PassEnded(report=report):
+                self._ended(report)
+
+    def _done(self, outcome: Outcome) -> None:
+        """Send a message about a job's end."""
+        plan = outcome.plan if isinstance(outcome, Synced) else None
         which = (outcome.provider, outcome.job_id)
         with self._lock:
             if outcome.provider not in self._read:
                 if outcome.error or (plan and plan.is_settling):
                     self._old.add(which)
                 return
-            if plan is None or outcome.error or not plan.is_final:
+            if not isinstance(outcome, Synced) or outcome.error or not outcome.plan.is_final:
                 return
             if which in self._old:
                 self._old.discard(which)
                 return
-        run = outcome.run
+        plan, run = outcome.plan, outcome.before
         self._tell(
             STATES[plan.status or (run.status if run else "")],
             provider=outcome.provider,
@@ -83,9 +93,8 @@ class Notifier(Observer):
             link=self._link(run.experiment_id, run.run_id) if run else "",
         )
 
-    def ended(self, report: Report, seconds: float) -> None:
-        """Tell of an outage, and of its end."""
-        del seconds
+    def _ended(self, report: Report) -> None:
+        """Send a message about an outage, and about its end."""
         stopped, provider = report.stopped, report.provider
         if isinstance(stopped, Stopped):
             return
@@ -111,7 +120,7 @@ class Notifier(Observer):
         self._send({"text": _text(event, told), "event": event, **told})
 
 
-class Heartbeat(Observer):
+class Heartbeat:
     """Gives a sign of life after a pass where every provider's last pass went through.
 
     Args:
@@ -127,11 +136,14 @@ class Heartbeat(Observer):
         self._lock = threading.Lock()
         self._last: float | None = None
 
-    def ended(self, report: Report, seconds: float) -> None:
-        """Give it, once a minute at most."""
-        del seconds
+    def __call__(self, event: PassEvent) -> None:
+        """Give it after a pass, once a minute at most."""
+        if not isinstance(event, PassEnded):
+            return
         providers = self._view().providers.values()
-        if report.stopped or not all(each.succeeded and not each.stopped for each in providers):
+        if event.report.stopped or not all(
+            each.succeeded and not each.stopped for each in providers
+        ):
             return
         with self._lock:
             now = self._elapsed()

@@ -27,7 +27,7 @@ from bridge.errors import (
     Stopped,
     Withdrawn,
 )
-from bridge.sync.events import Observer, Observers
+from bridge.sync.events import Event, Handler, NextPass, PassBegan, PassEnded
 from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report
 
@@ -63,7 +63,7 @@ def run(
     stopping: threading.Event,
     leave: Callable[[int], None] = os._exit,
     patience: Callable[[], float] = lambda: GRACE,
-    observers: Sequence[Observer] = (),
+    handlers: Sequence[Handler] = (),
     beat: Callable[[bool], None] = lambda _is_alive: None,
     wall: Callable[[], float] = time.time,
     elapsed: Callable[[], float] = time.monotonic,
@@ -76,13 +76,13 @@ def run(
         stopping: ends it.
         leave: ends the process if work in hand is not done within ``patience``.
         patience: seconds from when work in hand should end; is asked again and again.
-        observers: are told of every pass, after the log.
+        handlers: get the events of every pass, after the log.
         beat: is called in this thread, several times a second from when passes are scheduled until
             they are over, with whether the scheduler lives.
         wall: this machine's clock, which may be set.
         elapsed: seconds that only go forward.
     """
-    told = Observers((PassLog(), *observers))
+    handle = _to_each((PassLog(), *handlers))
     pool = ThreadPoolExecutor(len(syncs))
     scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
     for sync in syncs:
@@ -90,7 +90,7 @@ def run(
             _pass,
             id=sync.name,
             trigger=_every(paces[sync.name].seconds),
-            args=[sync, told, paces[sync.name], scheduler, elapsed],
+            args=[sync, handle, paces[sync.name], scheduler, elapsed],
             next_run_time=datetime.now(UTC),
             max_instances=1,
             coalesce=True,
@@ -123,28 +123,36 @@ def run(
     log.info("stopped")
 
 
+def _to_each(handlers: Sequence[Handler]) -> Handler:
+    def handle(event: Event) -> None:
+        for handler in handlers:
+            handler(event)
+
+    return handle
+
+
 def _every(seconds: float) -> IntervalTrigger:
     return IntervalTrigger(seconds=seconds, jitter=seconds / 10, timezone=UTC)
 
 
 def _pass(
     sync: ProviderSync,
-    observer: Observer,
+    handle: Handler,
     pace: Pace,
     scheduler: BackgroundScheduler,
     elapsed: Callable[[], float],
 ) -> None:
-    observer.begins(sync.name)
+    handle(PassBegan(sync.name))
     begun = elapsed()
-    report = sync.run(watch=observer)
-    observer.ended(report, elapsed() - begun)
+    report = sync.run(handler=handle)
+    handle(PassEnded(report, elapsed() - begun))
     if pace.changes(report):
         log.info("pace changed", provider=sync.name, seconds=pace.seconds)
         with suppress(JobLookupError):  # it has been shut down meanwhile
             scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
     job = scheduler.get_job(sync.name)
     if job is not None and job.next_run_time is not None:
-        observer.due(sync.name, job.next_run_time.timestamp())
+        handle(NextPass(sync.name, job.next_run_time.timestamp()))
 
 
 class Pace:

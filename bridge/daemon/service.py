@@ -26,7 +26,7 @@ from bridge.daemon.systemd import Progress, Systemd
 from bridge.daemon.webhook import WebhookSender
 from bridge.errors import ConfigError
 from bridge.settings.model import Settings
-from bridge.sync.events import Observer
+from bridge.sync.events import Handler
 
 
 def run(load: Callable[[], Settings], environ: Mapping[str, str], *, as_json: bool = False) -> int:
@@ -86,7 +86,7 @@ class _Life:
                 settings, self._shell.environ, self._stopping, asked=picture.requested
             ) as bridge,
         ):
-            observers = _observers(bridge, picture, stack)
+            handlers = _handlers(bridge, picture, stack)
             structlog.get_logger().info(
                 "started",
                 providers=", ".join(sync.name for sync in bridge.syncs),
@@ -98,7 +98,7 @@ class _Life:
                 paces=paces,
                 stopping=self._stopping,
                 patience=lambda: GRACE if self._shell.leaving.is_set() else math.inf,
-                observers=[self._progress, *observers],
+                handlers=[self._progress, *handlers],
                 beat=self._beat,
             )
         return self._next
@@ -140,12 +140,10 @@ class _Life:
         return None
 
 
-def _observers(
-    bridge: Bridge, picture: DaemonStatus, stack: contextlib.ExitStack
-) -> list[Observer]:
+def _handlers(bridge: Bridge, picture: DaemonStatus, stack: contextlib.ExitStack) -> list[Handler]:
     """What follows the passes, as configured; it ends with ``stack``."""
     settings = bridge.settings
-    observers: list[Observer] = [picture]
+    handlers: list[Handler] = [picture]
     if settings.listen:
         site = Site(picture.view, registry_of(picture.view))
         at = stack.enter_context(listening(settings.listen, site))
@@ -153,12 +151,12 @@ def _observers(
     if settings.heartbeat:
         courier = WebhookSender("heartbeat", settings.heartbeat.url.get_secret_value())
         stack.callback(courier.close)
-        observers.append(Heartbeat(courier.send, picture.view, time.monotonic))
+        handlers.append(Heartbeat(courier.send, picture.view, time.monotonic))
     if notify := settings.notify:
         courier = WebhookSender("webhook", notify.webhook.get_secret_value())
         stack.callback(courier.close)
         tracking = bridge.tracking
         # The UI over a database is at home alone.
         link = {"link": tracking.link} if tracking.is_remote else {}
-        observers.append(Notifier(courier.send, notify.on, bridge.redactor, **link))
-    return observers
+        handlers.append(Notifier(courier.send, notify.on, bridge.redactor, **link))
+    return handlers

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bridge.errors import BridgeError, JobVanished, Stopped, TrackingDown
-from bridge.plan.ownership import Ledger
+from bridge.plan.ownership import Ownership
 from bridge.plan.plan import NEW_RUN_STATUS
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
-from bridge.sync.events import Observer
-from bridge.sync.report import Outcome, Report
+from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.outcome import Outcome, Synced
+from bridge.sync.report import Report
 
 STATES: Final[Mapping[str, str]] = {
     "SCHEDULED": "waiting",
@@ -144,7 +145,7 @@ class _State:
         )
 
 
-class DaemonStatus(Observer):
+class DaemonStatus:
     """Puts together what the passes tell. Thread-safe.
 
     Args:
@@ -184,29 +185,43 @@ class DaemonStatus(Observer):
 
     # The passes
 
-    def begins(self, provider: str) -> None:
+    def __call__(self, event: Event) -> None:
+        """Take in what happens in a pass."""
+        match event:
+            case PassBegan(provider=provider):
+                self._begins(provider)
+            case RunsRead(provider=provider, owned=owned):
+                self._runs_read(provider, owned)
+            case JobDone(outcome=outcome):
+                self._done(outcome)
+            case PassEnded(report=report, seconds=seconds):
+                self._ended(report, seconds)
+            case NextPass(provider=provider, at=at):
+                self._due(provider, at)
+
+    def _begins(self, provider: str) -> None:
         """A pass begins now."""
         with self._lock:
             if state := self._states.get(provider):
                 state.view = replace(state.view, is_busy=True, begun=self._wall())
 
-    def tracked(self, provider: str, ledger: Ledger) -> None:
+    def _runs_read(self, provider: str, owned: Ownership) -> None:
         """MLflow has answered."""
         with self._lock:
             self._mlflow, self._mlflow_trouble = True, None
             if (state := self._states.get(provider)) is None:
                 return
-            if ledger.is_complete:
-                state.ends = Counter(ledger.ends)
+            if owned.is_complete:
+                state.ends = Counter(owned.ends)
             state.open = {
                 job_id: _opened(run)
-                for job_id, run in ledger.open.items()
+                for job_id, run in owned.open.items()
                 if job_id not in state.vanished
             }
 
-    def done(self, outcome: Outcome) -> None:
+    def _done(self, outcome: Outcome) -> None:
         """Count what was written, and keep what is still open."""
-        plan, job_id = outcome.plan, outcome.job_id
+        job_id = outcome.job_id
         with self._lock:
             state = self._states.get(outcome.provider)
             if state is None:
@@ -214,10 +229,11 @@ class DaemonStatus(Observer):
             if isinstance(outcome.error, JobVanished):
                 state.vanished.add(job_id)
                 state.open.pop(job_id, None)
-            if plan is None:
+            if not isinstance(outcome, Synced):
                 return
+            plan = outcome.plan
             state.points += len(plan.points)
-            before = _opened(outcome.run) if outcome.run else _Open(NEW_RUN_STATUS, 0)
+            before = _opened(outcome.before) if outcome.before else _Open(NEW_RUN_STATUS, 0)
             status = plan.status or before.status
             if plan.is_final and outcome.error is None:
                 state.open.pop(job_id, None)
@@ -228,7 +244,7 @@ class DaemonStatus(Observer):
             status = before.status if outcome.error else status
             state.open[job_id] = _Open(status, max(before.newest, newest))
 
-    def ended(self, report: Report, seconds: float) -> None:
+    def _ended(self, report: Report, seconds: float) -> None:
         """A pass is over; one that was asked to stop says nothing about anybody."""
         stopped = report.stopped
         with self._lock:
@@ -246,7 +262,7 @@ class DaemonStatus(Observer):
                 is_up = state.view.is_up
             state.view = self._after(state.view, report, seconds, is_up=is_up)
 
-    def due(self, provider: str, at: float) -> None:
+    def _due(self, provider: str, at: float) -> None:
         """The next pass begins then."""
         with self._lock:
             if state := self._states.get(provider):
@@ -285,5 +301,5 @@ class DaemonStatus(Observer):
         return self._redactor.line(error.sentence)
 
 
-def _opened(run: RunState) -> _Open:
+def _opened(run: RecordedRun) -> _Open:
     return _Open(run.status, max((moment for _, moment in run.newest.values()), default=0))

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bridge.redaction import Redactor
-from bridge.sync.events import Observer
-from bridge.sync.report import Outcome, Report
+from bridge.sync.events import Event, JobDone, JobsChosen, PassBegan, PassEnded
+from bridge.sync.report import Report
 
 LONGEST_SILENCE: Final = 7200.0
 """Seconds for which a pass may show no sign of life. The longest that it can go without one is the
@@ -25,7 +25,7 @@ _LONGEST_STATUS: Final = 400
 """Characters."""
 
 
-class Progress(Observer):
+class Progress:
     """Where each provider's pass is. Thread-safe, as each provider has keys of its own."""
 
     def __init__(self, redactor: Redactor, elapsed: Callable[[], float] = time.monotonic) -> None:
@@ -35,23 +35,20 @@ class Progress(Observer):
         """When a pass that is under way has last shown a sign of life, by provider."""
         self._states: dict[str, str] = {}
 
-    def begins(self, provider: str) -> None:
-        """A pass begins."""
-        self._states.setdefault(provider, "first pass")
-        self._signs[provider] = self._elapsed()
+    def __call__(self, event: Event) -> None:
+        """Take in a sign of life."""
+        match event:
+            case PassBegan(provider=provider):
+                self._states.setdefault(provider, "first pass")
+                self._signs[provider] = self._elapsed()
+            case JobsChosen(provider=provider):
+                self._signs[provider] = self._elapsed()
+            case JobDone(outcome=outcome):
+                self._signs[outcome.provider] = self._elapsed()
+            case PassEnded(report=report):
+                self._ended(report)
 
-    def listed(self, provider: str, jobs: int) -> None:
-        """A page has come."""
-        del jobs
-        self._signs[provider] = self._elapsed()
-
-    def done(self, outcome: Outcome) -> None:
-        """A job is done."""
-        self._signs[outcome.provider] = self._elapsed()
-
-    def ended(self, report: Report, seconds: float) -> None:
-        """A pass is over."""
-        del seconds
+    def _ended(self, report: Report) -> None:
         self._signs.pop(report.provider, None)
         stopped = report.stopped.sentence if report.stopped else ""
         lost = f", {len(report.failures)} not recorded" if report.failures else ""

@@ -14,8 +14,8 @@ from typing import Final, TypeVar
 
 from bridge.model import JobStatus
 from bridge.plan import tags
-from bridge.plan.ownership import resolve
-from bridge.plan.recorded import RunState
+from bridge.plan.ownership import Fate, resolve
+from bridge.plan.recorded import RecordedRun
 from bridge.plan.repair import farewell
 from bridge.tracking import Tracking, Written
 from bridge.tracking.audit import MadeModel, MadeVersion
@@ -55,25 +55,23 @@ class Checks:
 
     def runs(self) -> Iterator[Finding]:
         """Several runs of one job."""
-        ledger = resolve(self._seen())
-        for run_id in [*ledger.losers, *ledger.rivals]:
-            run = self.tracking.run(run_id)
-            if run is None:
+        owned = resolve(self._seen())
+        for duplicate in owned.duplicates:
+            run = self.tracking.run(duplicate.run_id)
+            if run is None or duplicate.fate is Fate.WAITS:
                 continue
-            carrier = ledger.run_ids[run.job_id]
-            is_lost = run_id in ledger.losers
+            goes = duplicate.fate is Fate.GOES
             yield Finding(
                 job_id=run.job_id,
-                run_id=run_id,
-                link=self.tracking.link(run.experiment_id, run_id),
-                what=f"{self._place(run)} carries the job that run {carrier} carries",
-                remedy="delete it" if is_lost else "delete the one that you do not want",
-                mend=partial(self.tracking.delete, [run_id]) if is_lost else None,
+                run_id=run.run_id,
+                link=self.tracking.link(run.experiment_id, run.run_id),
+                what=f"{self._place(run)} carries the job that run {duplicate.owner} carries",
+                remedy="delete it" if goes else "delete the one that you do not want",
+                mend=partial(self.tracking.delete, [run.run_id]) if goes else None,
             )
-        for job_id, finished in {
-            job_id: run_id for run_id, job_id in ledger.spares.items()
-        }.items():
-            run = ledger.open[job_id]
+        waiting = (each for each in owned.duplicates if each.fate is Fate.WAITS)
+        for job_id, finished in {each.job_id: each.run_id for each in waiting}.items():
+            run = owned.open[job_id]
             yield Finding(
                 job_id=job_id,
                 run_id=run.run_id,
@@ -89,7 +87,7 @@ class Checks:
         if run is not None and not run.is_final:
             self.tracking.delete([run_id])
 
-    def _place(self, run: RunState) -> str:
+    def _place(self, run: RecordedRun) -> str:
         whose = "a run" if run.is_ours else "a run that the bridge did not create"
         return f"{whose} in {self.tracking.experiment_name(run.experiment_id)}"
 
@@ -178,7 +176,7 @@ class Checks:
 
     # What MLflow has
 
-    def _seen(self, *, only_open: bool = False) -> Iterator[RunState]:
+    def _seen(self, *, only_open: bool = False) -> Iterator[RecordedRun]:
         for job_id in self._job_ids:
             for run in self.tracking.runs(
                 self.experiment_ids, self.provider, job_id=job_id, only_open=only_open

@@ -1,108 +1,172 @@
-"""Which run carries which job. Pure.
+"""Which run carries a job, and what becomes of the others. Pure.
 
-Several processes may have created a run for one job; then all of them come to the same answer:
+Several processes may have created a run for one job. All of them come to the same answer, because
+the rank of a run never changes::
 
-    an active run exists    the one with the smallest id carries the job; others of ours go, but
-                            those that have everything not before that one has everything too
-    only deleted runs       their user wants none: the job is left alone
+    active runs exist       the one with the smallest id owns the job, the others are duplicates
+    only deleted runs       their user wants none: the job is settled
     no run                  one is to be created
+
+A duplicate goes, waits or stays. The bridge deletes only what it created, and only in the owner's
+experiment: a run elsewhere may be there because the configuration was another one. A duplicate that
+is final waits until the owner is final too, because the process that was to complete the owner may
+be dead. Should the provider forget the job before that, the final one stays and the owner goes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Final, NamedTuple
 
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
+
+MOST_DELETIONS: Final = 10
+"""Duplicates from earlier that a pass deletes, however few runs a provider has."""
+_SHARE: Final = 10
+"""One in so many of a provider's runs may be deleted by a pass."""
+
+
+class Fate(StrEnum):
+    """What becomes of a duplicate."""
+
+    GOES = "goes"
+    WAITS = "waits"
+    STAYS = "stays"
+
+
+class Duplicate(NamedTuple):
+    """A run whose job another run owns."""
+
+    run_id: str
+    job_id: str
+    owner: str
+    """The id of the run that owns the job."""
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A run to delete, softly, and why."""
+
+    run_id: str
+    job_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+class Ownership:
     """The runs of one provider's jobs, resolved."""
 
     is_complete: bool = False
     """Whether a job that is not in here has no run."""
-    open: dict[str, RunState] = field(default_factory=dict)
-    """By job id the run that does not have everything yet."""
+    open: dict[str, RecordedRun] = field(default_factory=dict)
+    """The owner of each job that is not final yet, by job id."""
     settled: set[str] = field(default_factory=set)
     """Ids of jobs with nothing left to do."""
     run_ids: dict[str, str] = field(default_factory=dict)
-    """By job id the run that carries it."""
-    losers: list[str] = field(default_factory=list)
-    """Runs to delete: created by the bridge for a job that another run carries."""
-    spares: dict[str, str] = field(default_factory=dict)
-    """Runs with everything, and their jobs: to delete once the run that carries the job has
-    everything too. Whoever was to complete that one may be dead, and its provider forget the job.
-    """
-    rivals: list[str] = field(default_factory=list)
-    """Other runs of such jobs, which are not the bridge's to delete."""
+    """The owner of each job, by job id."""
+    duplicates: list[Duplicate] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
-    """How many of the settled jobs' runs have which status of MLflow."""
+    """How many owners of settled jobs have which status of MLflow."""
 
-    def add(self, other: Ledger) -> None:
+    def add(self, other: Ownership) -> None:
         """Take in the runs of one more experiment."""
         self.open.update(other.open)
         self.settled.update(other.settled)
         self.run_ids.update(other.run_ids)
+        self.duplicates.extend(other.duplicates)
+
+    def jobs_with(self, *fates: Fate) -> set[str]:
+        """Return the ids of the jobs that have such duplicates."""
+        return {each.job_id for each in self.duplicates if each.fate in fates}
+
+    def deletions(self, vanished: Collection[str] = ()) -> Iterator[Deletion]:
+        """Yield the runs to delete.
+
+        Args:
+            vanished: ids of jobs that their provider no longer has.
+        """
+        for each in self.duplicates:
+            if each.fate is Fate.GOES:
+                yield Deletion(each.run_id, each.job_id, f"run {each.owner} owns its job")
+        for job_id in sorted(self.jobs_with(Fate.WAITS) & set(vanished)):
+            final = next(
+                each.run_id
+                for each in self.duplicates
+                if each.job_id == job_id and each.fate is Fate.WAITS
+            )
+            reason = f"its provider no longer has the job, and run {final} has everything of it"
+            yield Deletion(self.open[job_id].run_id, job_id, reason)
 
 
-def resolve(runs: Iterable[RunState], *, is_complete: bool = False) -> Ledger:
-    """The ledger of ``runs``, deleted ones among them, in any order."""
-    ledger = Ledger(is_complete=is_complete)
+def may_delete(deletions: int, runs: int) -> bool:
+    """Return whether a pass may delete so many duplicates from earlier.
+
+    A mistake of the bridge must not empty an experiment: ``doctor --fix`` deletes any number,
+    because a person asked for it.
+    """
+    return deletions <= max(MOST_DELETIONS, runs // _SHARE)
+
+
+def resolve(runs: Iterable[RecordedRun], *, is_complete: bool = False) -> Ownership:
+    """Return who owns the jobs of ``runs``, deleted ones among them, in any order."""
+    owned = Ownership(is_complete=is_complete)
     claims: dict[str, _Claim] = {}
     contested: dict[str, dict[str, _Claim]] = {}
     # A history may be long: what its runs claim is nearly always the same, and held once.
     final: dict[_Claim, _Claim] = {}
     for run in runs:
         if run.is_deleted:
-            ledger.settled.add(run.job_id)
+            owned.settled.add(run.job_id)
             continue
         claim = _Claim.of(run)
         if claim.open is None:
             claim = final.setdefault(claim, claim)
-        first = ledger.run_ids.setdefault(run.job_id, run.run_id)
+        first = owned.run_ids.setdefault(run.job_id, run.run_id)
         if run.job_id in contested or first != run.run_id:
             rivals = contested.setdefault(run.job_id, {first: claims[run.job_id]})
             rivals[run.run_id] = claim
         else:
             claims[run.job_id] = claim
     for job_id, rivals in contested.items():
-        claims[job_id] = _decide(ledger, job_id, rivals)
+        owner = owned.run_ids[job_id] = min(rivals)
+        claims[job_id] = rivals[owner]
+        owned.duplicates.extend(_duplicates(job_id, owner, rivals))
     for job_id, claim in claims.items():
         if claim.open is None:
-            ledger.settled.add(job_id)
-            ledger.ends[claim.status] += 1
+            owned.settled.add(job_id)
+            owned.ends[claim.status] += 1
         else:
-            ledger.settled.discard(job_id)
-            ledger.open[job_id] = claim.open
-    return ledger
+            owned.settled.discard(job_id)
+            owned.open[job_id] = claim.open
+    return owned
 
 
-def _decide(ledger: Ledger, job_id: str, rivals: dict[str, _Claim]) -> _Claim:
-    """The claim that counts; what becomes of the other runs goes into the ledger."""
-    ledger.run_ids[job_id] = min(rivals)
-    winner = rivals.pop(min(rivals))
-    for loser, rival in rivals.items():
-        # Another experiment's may be there on purpose: the configuration was another then.
-        if not rival.is_ours or rival.experiment_id != winner.experiment_id:
-            ledger.rivals.append(loser)
-        elif winner.open is not None and rival.open is None:
-            ledger.spares[loser] = job_id
+def _duplicates(job_id: str, owner: str, rivals: Mapping[str, _Claim]) -> Iterator[Duplicate]:
+    won = rivals[owner]
+    for run_id, claim in rivals.items():
+        if run_id == owner:
+            continue
+        if not claim.is_ours or claim.experiment_id != won.experiment_id:
+            fate = Fate.STAYS  # not ours to delete, or there on purpose
+        elif won.open is not None and claim.open is None:
+            fate = Fate.WAITS  # the owner may never be completed
         else:
-            ledger.losers.append(loser)
-    return winner
+            fate = Fate.GOES
+        yield Duplicate(run_id, job_id, owner, fate)
 
 
 class _Claim(NamedTuple):
-    """What counts of an active run; a final one's many tags are let go of."""
+    """What counts of an active run; a final one's many tags need not be kept."""
 
     experiment_id: str
     is_ours: bool
     status: str
-    open: RunState | None
+    open: RecordedRun | None
 
     @classmethod
-    def of(cls, run: RunState) -> _Claim:
+    def of(cls, run: RecordedRun) -> _Claim:
         return cls(run.experiment_id, run.is_ours, run.status, None if run.is_final else run)

@@ -1,8 +1,8 @@
-"""The decision, pure: what one look at a job changes in MLflow.
+"""The decision, pure: what MLflow gets of a job.
 
-    Snapshot (what the provider says)  ──┐
-                                         ├── make_plan ──> Plan (what will be written)
-    Recorded (what MLflow already has) ──┘
+    Snapshot (what the provider says)     ──┐
+                                            ├── make_plan ──> Plan (what will be written)
+    RecordedRun (what MLflow already has) ──┘
 
 Does no I/O, reads no clock, and writes nothing that MLflow already has.
 """
@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from bridge.model import JobStatus, MetricPoint, Scalar, Snapshot
+from bridge.model import Job, JobStatus, MetricPoint, Scalar, Snapshot
 from bridge.plan import tags as run_tags
 from bridge.plan.datasets import DatasetInput, datasets_of
 from bridge.plan.description import counted
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames, is_allowed_name
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of
+from bridge.plan.options import RecordingOptions
 from bridge.plan.points import CLOCK_SKEW, all_metric_names, is_time, new_points, times
-from bridge.plan.recorded import FINAL_RUN_STATUS, Recorded
+from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
 from bridge.plan.routing import Route
 from bridge.text import clean, one_line
 
@@ -74,6 +75,8 @@ class Plan:
     """Whether MLflow has everything once this is written."""
     is_settling: bool
     """Whether the job has ended but its last data is still to come."""
+    reason: str
+    """Why it is as it is, in a few words, for the log."""
     skipped: tuple[str, ...]
     """What of the provider's data is left out, a sentence each."""
 
@@ -108,6 +111,7 @@ class Plan:
             "job": self.job_id,
             "run": self.run_id,
             "run_name": self.run_name,
+            "reason": self.reason,
             "start_time": self.start_time,
             "end_time": self.end_time,
             "status": self.status,
@@ -131,85 +135,96 @@ class Plan:
 def make_plan(
     provider: str,
     snapshot: Snapshot,
-    recorded: Recorded | None,
-    metric_names: MetricNames,
+    recorded: RecordedRun | None,
+    options: RecordingOptions,
     *,
     now: int,
     route: Route | None = None,
-    kind: str = "",
-    register: str | None = None,
-    archive_datasets: bool = False,
-    models: bool = True,
-    datasets: bool = True,
 ) -> Plan:
-    """The difference between a snapshot and what is recorded.
+    """Return the difference between a snapshot and what is recorded.
 
     Args:
         provider: the provider's name in the configuration.
         snapshot: what the provider says.
         recorded: what MLflow has; ``None``: no run yet.
-        metric_names: the names that metrics and params get.
+        options: what of a job is recorded, and under which names.
         now: Unix milliseconds.
         route: where the run goes, if the job has been routed.
-        kind: the provider's type.
-        register: the template of the registered model's name; ``None``: no registration.
-        archive_datasets: whether the job's files are archived too.
-        models: whether its models become LoggedModels.
-        datasets: whether its files become dataset inputs.
     """
-    job = snapshot.job
-    skipped = [*(route.refused if route else ()), *snapshot.skipped]
+    job, names = snapshot.job, options.metric_names
     start = _start(snapshot, recorded, now)
     is_settling = _is_settling(snapshot, now)
     is_final = job.status.is_final and not is_settling
-    if job.status is JobStatus.UNKNOWN:
-        word = clean(job.provider_status, 50)
-        skipped.append(f"its status {word!r} is unknown: it counts as running")
-    has = recorded.has if recorded else lambda _name, _step: False
+    steps = recorded.steps if recorded else {}
     # While checkpoints are still to come, a rounded point must not take the place of theirs.
-    points = (
-        ()
-        if is_settling
-        else tuple(new_points(snapshot, metric_names, has, skipped, fallback=start, now=now))
+    points, left_out = (
+        ((), ()) if is_settling else new_points(snapshot, names, steps, fallback=start, now=now)
     )
-    belonging = run_tags.Belonging(
-        is_new=recorded is None,
-        is_adopted=recorded is not None and recorded.is_adopted,
-        parent_run_id=route.parent_run_id if route else None,
-    )
-    status = _status(snapshot, recorded, is_settling=is_settling)
+    params, refused = _new_params(job.params, recorded.params if recorded else {}, names)
+    has_models = options.models and not is_settling
     return Plan(
         provider=provider,
         job_id=job.id,
         run_id=recorded.run_id if recorded else None,
         run_name=f"{provider}/{one_line(job.suffix or '', LONGEST_NAME) or job.id}",
         start_time=start,
-        tags=run_tags.job_tags(
-            provider, snapshot, metric_names, recorded.tags if recorded else {}, belonging
-        ),
-        params=dict(_new_params(job.params, recorded, metric_names, skipped)),
+        tags=_tags(provider, snapshot, recorded, names, route),
+        params=params,
         points=points,
-        datasets=_new_datasets(snapshot, recorded) if datasets else (),
-        models=(
-            _new_models(provider, snapshot, recorded, points, metric_names)
-            if models and not is_settling
-            else ()
-        ),
+        datasets=_new_datasets(snapshot, recorded) if options.datasets else (),
+        models=_new_models(provider, snapshot, recorded, points, names) if has_models else (),
         registration=(
-            registration_of(register, provider, kind, snapshot) if models and is_final else None
+            registration_of(options.register, provider, options.provider_type, snapshot)
+            if options.models and is_final
+            else None
         ),
         documents=snapshot.documents if is_final else {},
-        files=_files(snapshot) if is_final and archive_datasets else (),
-        status=status,
+        files=_files(snapshot) if is_final and options.archives_files else (),
+        status=_status(snapshot, recorded, is_settling=is_settling),
         end_time=_end(snapshot, start, now) if is_final else None,
         last_tags=_last_tags(recorded) if is_final else {},
         is_final=is_final,
         is_settling=is_settling,
-        skipped=tuple(skipped),
+        reason=_reason(job, recorded, is_settling=is_settling),
+        skipped=(
+            *(route.refused if route else ()),
+            *snapshot.skipped,
+            *_unknown_word(job),
+            *left_out,
+            *refused,
+        ),
     )
 
 
-def _status(snapshot: Snapshot, recorded: Recorded | None, *, is_settling: bool) -> str | None:
+def _reason(job: Job, recorded: RecordedRun | None, *, is_settling: bool) -> str:
+    known = "it has no run yet" if recorded is None else f"its run is {recorded.status}"
+    if is_settling:
+        return f"{known}, and its checkpoints are still to come"
+    return f"{known}, and the job {'has ended' if job.status.is_final else 'goes on'}"
+
+
+def _unknown_word(job: Job) -> Iterator[str]:
+    if job.status is JobStatus.UNKNOWN:
+        yield f"its status {clean(job.provider_status, 50)!r} is unknown: it counts as running"
+
+
+def _tags(
+    provider: str,
+    snapshot: Snapshot,
+    recorded: RecordedRun | None,
+    names: MetricNames,
+    route: Route | None,
+) -> dict[str, str]:
+    belonging = run_tags.Belonging(
+        is_new=recorded is None,
+        is_adopted=recorded is not None and recorded.is_adopted,
+        parent_run_id=route.parent_run_id if route else None,
+    )
+    known = recorded.tags if recorded else {}
+    return run_tags.job_tags(provider, snapshot, names, known, belonging)
+
+
+def _status(snapshot: Snapshot, recorded: RecordedRun | None, *, is_settling: bool) -> str | None:
     """The status that a run is to get; ``None`` where it has it already."""
     wanted = RUN_STATUS[JobStatus.RUNNING if is_settling else snapshot.job.status]
     current = recorded.status if recorded else NEW_RUN_STATUS
@@ -220,7 +235,7 @@ def _status(snapshot: Snapshot, recorded: Recorded | None, *, is_settling: bool)
     return wanted if wanted != current else None
 
 
-def _last_tags(recorded: Recorded | None) -> dict[str, str]:
+def _last_tags(recorded: RecordedRun | None) -> dict[str, str]:
     if recorded is None or not recorded.is_adopted:
         return {}
     done = recorded.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
@@ -228,7 +243,7 @@ def _last_tags(recorded: Recorded | None) -> dict[str, str]:
 
 
 def steps_with(
-    recorded: Recorded | None, points: tuple[MetricPoint, ...]
+    recorded: RecordedRun | None, points: tuple[MetricPoint, ...]
 ) -> dict[str, frozenset[int]]:
     """By MLflow's metric name the steps that are logged once the points are."""
     steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
@@ -240,7 +255,7 @@ def steps_with(
 def _new_models(
     provider: str,
     snapshot: Snapshot,
-    recorded: Recorded | None,
+    recorded: RecordedRun | None,
     points: tuple[MetricPoint, ...],
     metric_names: MetricNames,
 ) -> tuple[HostedModel, ...]:
@@ -259,7 +274,7 @@ def _new_models(
     )
 
 
-def _new_datasets(snapshot: Snapshot, recorded: Recorded | None) -> tuple[DatasetInput, ...]:
+def _new_datasets(snapshot: Snapshot, recorded: RecordedRun | None) -> tuple[DatasetInput, ...]:
     known = recorded.datasets if recorded else frozenset()
     return tuple(each for each in datasets_of(snapshot.job) if each not in known)
 
@@ -280,7 +295,7 @@ def _is_settling(snapshot: Snapshot, now: int) -> bool:
     return -CLOCK_SKEW < now - job.finished_at < SETTLING
 
 
-def _start(snapshot: Snapshot, recorded: Recorded | None, now: int) -> int:
+def _start(snapshot: Snapshot, recorded: RecordedRun | None, now: int) -> int:
     if recorded is not None:
         return recorded.start_time
     created = snapshot.job.created_at
@@ -298,24 +313,24 @@ def _end(snapshot: Snapshot, start: int, now: int) -> int:
 
 
 def _new_params(
-    wanted: Mapping[str, Scalar],
-    recorded: Recorded | None,
-    metric_names: MetricNames,
-    skipped: list[str],
-) -> Iterator[tuple[str, str]]:
-    known = recorded.params if recorded else {}
-    for own_name, value in wanted.items():
+    wanted: Mapping[str, Scalar], known: Mapping[str, str], names: MetricNames
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the params that MLflow does not have, and a sentence for each that it cannot have."""
+    new: dict[str, str] = {}
+    refused: list[str] = []
+    named = ((name, value) for own, value in wanted.items() for name in names.params(own))
+    for name, value in named:
         text = clean(str(value), _LONGEST_PARAM)
-        for name in metric_names.params(own_name):
-            if not is_allowed_name(name):
-                skipped.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")
-            elif name not in known:
-                yield name, text
-            elif not _is_same(known[name], text):
-                skipped.append(
-                    f"param {name} is {clean(known[name], 100)} in MLflow, which never changes a"
-                    f" param, and {clean(text, 100)} at the provider"
-                )
+        if not is_allowed_name(name):
+            refused.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")
+        elif name not in known:
+            new[name] = text
+        elif not _is_same(known[name], text):
+            refused.append(
+                f"param {name} is {clean(known[name], 100)} in MLflow, which never changes a"
+                f" param, and {clean(text, 100)} at the provider"
+            )
+    return new, tuple(refused)
 
 
 def _is_same(left: str, right: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from bridge.model import CurvePoint, MetricPoint, Snapshot
@@ -33,22 +33,21 @@ def all_metric_names(snapshot: Snapshot, metric_names: MetricNames) -> set[str]:
     return told | ({metric_names.epoch} if metric_names.epoch else set())
 
 
+Steps = Mapping[str, Collection[int]]
+"""The logged steps of each metric, by MLflow's name."""
+
+
 def new_points(
-    snapshot: Snapshot,
-    metric_names: MetricNames,
-    has: Callable[[str, int], bool],
-    skipped: list[str],
-    *,
-    fallback: int,
-    now: int,
-) -> Iterator[MetricPoint]:
-    """One point for each metric and step that MLflow does not have, by ascending step.
+    snapshot: Snapshot, metric_names: MetricNames, steps: Steps, *, fallback: int, now: int
+) -> tuple[tuple[MetricPoint, ...], tuple[str, ...]]:
+    """Return a point for each metric and step that MLflow does not have, by ascending step.
+
+    Returns them with a sentence for each kind of point that is left out or corrected.
 
     Args:
-        snapshot: all points that the provider tells.
+        snapshot: all points that the provider has.
         metric_names: the names that metrics get.
-        has: whether MLflow has a metric, by its name there, at a step.
-        skipped: takes a sentence for each kind of point that is left out or mended.
+        steps: what is logged.
         fallback: the time of points that have none, Unix milliseconds.
         now: Unix milliseconds.
     """
@@ -60,7 +59,7 @@ def new_points(
         if not is_allowed_name(name):
             refused.add(name)
             continue
-        if (point.step, name) in chosen or has(name, point.step):
+        if (point.step, name) in chosen or point.step in steps.get(name, ()):
             continue
         timestamp = point.created_at
         if timestamp is None or not is_time(timestamp, now):
@@ -68,7 +67,7 @@ def new_points(
             # The start is recorded, so it is the same in every later look.
             timestamp = fallback
         chosen[point.step, name] = MetricPoint(name, point.step, point.value, timestamp)
-    skipped += [
+    skipped = [
         f"metric {clean(name, 100)!r} has a name that MLflow refuses" for name in sorted(refused)
     ]
     if untimed:
@@ -77,16 +76,15 @@ def new_points(
             f"{f' (and of {len(untimed) - 1} more)' if len(untimed) > 1 else ''}:"
             " logged at the job's start"
         )
-    chosen |= _epochs(snapshot, metric_names, chosen.keys(), has, now)
-    for key in sorted(chosen):
-        yield chosen[key]
+    chosen |= _epochs(snapshot, metric_names, chosen.keys(), steps, now)
+    return tuple(chosen[key] for key in sorted(chosen)), tuple(skipped)
 
 
 def _epochs(
     snapshot: Snapshot,
     metric_names: MetricNames,
     chosen: Collection[tuple[int, str]],
-    has: Callable[[str, int], bool],
+    steps: Steps,
     now: int,
 ) -> dict[tuple[int, str], MetricPoint]:
     """The epoch at each new step: an axis on which hosted and local runs can be compared."""
@@ -104,7 +102,7 @@ def _epochs(
         for step in {step for step, _ in chosen} & moments.keys()
         if (epoch := epoch_of(step, job.total_steps, job.epochs)) is not None
         and (step, name) not in chosen
-        and not has(name, step)
+        and step not in steps.get(name, ())
     }
 
 

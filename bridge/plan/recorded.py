@@ -13,40 +13,24 @@ FINAL_RUN_STATUS: Final = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What MLflow has of a job."""
+class Logged:
+    """The part of a run that costs further requests to read."""
 
-    run_id: str
-    status: str
-    start_time: int
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    steps: Mapping[str, frozenset[int]]
-    """The steps that are logged, by MLflow's metric name."""
-    datasets: frozenset[DatasetInput] = frozenset()
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Ids of its complete models by their full names."""
+    steps: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The logged steps of each metric, by MLflow's name."""
+    models: Mapping[str, str] | None = None
+    """Ids of the complete LoggedModels by the models' full names; ``None``: not read."""
 
-    @property
-    def is_adopted(self) -> bool:
-        """Whether a user created the run."""
-        return self.tags.get(run_tags.BRIDGE) != run_tags.OWNED
-
-    @property
-    def is_final(self) -> bool:
-        """Whether all of it is there. The status of a user's run does not say that."""
-        if self.is_adopted:
-            return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
-        return self.status in FINAL_RUN_STATUS
-
-    def has(self, name: str, step: int) -> bool:
-        """Whether the metric that MLflow calls ``name`` is logged at ``step``."""
-        return step in self.steps.get(name, ())
+    def is_up_to(self, newest: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether nobody logged beyond it, by the newest points that a search shows."""
+        return {name: max(steps) for name, steps in self.steps.items()} == {
+            name: step for name, (step, _) in newest.items()
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """A run that carries a job, as one search shows it."""
+class RecordedRun:
+    """A run that carries a job, or may carry one: as a search shows it, but for ``logged``."""
 
     run_id: str
     experiment_id: str
@@ -54,35 +38,44 @@ class RunState:
     provider: str
     name: str
     status: str
+    """MLflow's word."""
     is_deleted: bool
     start_time: int
+    """Unix milliseconds."""
     artifact_uri: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
     newest: Mapping[str, tuple[int, int]]
-    """Of each metric the highest step and its Unix milliseconds."""
+    """The highest step of each metric, and its time in Unix milliseconds."""
     datasets: frozenset[DatasetInput] = frozenset()
     outputs: Mapping[str, int] = field(default_factory=dict)
-    """The step of each LoggedModel that is its output, by id."""
+    """The step of each LoggedModel that the run has as output, by model id."""
+    logged: Logged | None = None
+    """``None``: not read, because nothing is to be added to the run."""
 
     @property
     def is_ours(self) -> bool:
-        """Whether the bridge created it."""
+        """Whether the bridge created the run."""
         return self.tags.get(run_tags.BRIDGE) == run_tags.OWNED
 
     @property
-    def is_final(self) -> bool:
-        """Whether MLflow has everything."""
-        return self.recorded({}).is_final
+    def is_adopted(self) -> bool:
+        """Whether a user created the run."""
+        return not self.is_ours
 
-    def recorded(self, steps: Mapping[str, frozenset[int]]) -> Recorded:
-        """What MLflow has of the job; ``steps`` by metric."""
-        return Recorded(
-            run_id=self.run_id,
-            status=self.status,
-            start_time=self.start_time,
-            tags=self.tags,
-            params=self.params,
-            steps=steps,
-            datasets=self.datasets,
-        )
+    @property
+    def is_final(self) -> bool:
+        """Whether MLflow has everything. The status of a user's run does not say that."""
+        if self.is_adopted:
+            return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
+        return self.status in FINAL_RUN_STATUS
+
+    @property
+    def steps(self) -> Mapping[str, frozenset[int]]:
+        """The logged steps of each metric, by MLflow's name, as far as they are read."""
+        return self.logged.steps if self.logged else {}
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Ids of the complete LoggedModels by the models' full names, as far as they are read."""
+        return (self.logged.models if self.logged else None) or {}

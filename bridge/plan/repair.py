@@ -12,7 +12,7 @@ from typing import Final
 from bridge.model import JobStatus
 from bridge.plan import tags
 from bridge.plan.plan import RUN_STATUS, Plan
-from bridge.plan.recorded import FINAL_RUN_STATUS, Recorded, RunState
+from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
 
 GONE: Final = "its provider no longer has the job"
 
@@ -29,23 +29,39 @@ class Inventory:
     """The steps of outputs whose models are deleted: nobody wants them."""
 
 
-def lacking(plan: Plan, recorded: Recorded, inventory: Inventory, *, manifest: str) -> Plan:
-    """A plan without what the run has, and without what its user has changed or deleted.
+def lacking(plan: Plan, recorded: RecordedRun, inventory: Inventory, *, manifest: str) -> Plan:
+    """Return a plan without what the run has, and without what its user changed or deleted.
 
     Args:
-        plan: as for a run that lacks everything which ``recorded`` does not tell of.
+        plan: as for a run that lacks everything that ``recorded`` does not have.
         recorded: what MLflow has of the job.
         inventory: the rest of it.
-        manifest: the name of the archived file that says that the job's files are archived.
+        manifest: the name of the archived file whose presence says that the files are archived.
     """
+    plan = _without_present(plan, recorded, inventory, manifest)
+    if not (recorded.is_final and plan.is_final):
+        return plan
+    has_last_word = tags.STATUS not in plan.tags
+    if has_last_word:
+        plan = _without_edits(plan, recorded)
+    if recorded.is_adopted or (has_last_word and not plan.points):
+        return plan
+    # The end of a job may be known from its points alone, and a run that was ended too early may
+    # have the right status but the wrong end.
+    return replace(plan, status=plan.status or recorded.status)
+
+
+def _without_present(
+    plan: Plan, recorded: RecordedRun, inventory: Inventory, manifest: str
+) -> Plan:
     models = tuple(model for model in plan.models if model.step not in inventory.emptied)
-    there = recorded.models.keys() | {model.model for model in models}
+    there = {*recorded.models, *(model.model for model in models)}
     registration = plan.registration
     if registration and (
         registration.name in inventory.registered or registration.model not in there
     ):
         registration = None
-    plan = replace(
+    return replace(
         plan,
         models=models,
         registration=registration,
@@ -56,24 +72,18 @@ def lacking(plan: Plan, recorded: Recorded, inventory: Inventory, *, manifest: s
         },
         files=() if manifest in inventory.archived else plan.files,
     )
-    if not (recorded.is_final and plan.is_final):
-        return plan
-    is_told = tags.STATUS not in plan.tags
-    if is_told:
-        # The job's last word is recorded. What else differs from then on, its user has edited.
-        added = {name: value for name, value in plan.tags.items() if name not in recorded.tags}
-        rest = replace(plan, tags=added, status=None)
-        # A note that nobody has edited tells of what is added; by itself it is no reason to write.
-        notes = {} if rest.is_empty else plan.tags.keys() & {tags.NOTE, tags.NOTE_DIGEST}
-        plan = replace(rest, tags=added | {name: plan.tags[name] for name in notes})
-    if recorded.is_adopted or (is_told and not plan.points):
-        return plan
-    # When a job ended may not be known but from its points; and whoever ended the run too early
-    # may have done so with the right status.
-    return replace(plan, status=plan.status or recorded.status)
 
 
-def farewell(run: RunState, last: JobStatus | None) -> Plan:
+def _without_edits(plan: Plan, recorded: RecordedRun) -> Plan:
+    """Leave out tags that differ: the job's last word is recorded, so their user edited them."""
+    added = {name: value for name, value in plan.tags.items() if name not in recorded.tags}
+    rest = replace(plan, tags=added, status=None)
+    # A description that nobody edited mentions what is added; it is not a reason to write.
+    notes = {} if rest.is_empty else plan.tags.keys() & {tags.NOTE, tags.NOTE_DIGEST}
+    return replace(rest, tags=added | {name: plan.tags[name] for name in notes})
+
+
+def farewell(run: RecordedRun, last: JobStatus | None) -> Plan:
     """How the run of a job ends that its provider no longer has.
 
     Args:
@@ -95,5 +105,6 @@ def farewell(run: RunState, last: JobStatus | None) -> Plan:
         last_tags={} if run.is_ours else {tags.BRIDGE: tags.COMPLETED},
         is_final=True,
         is_settling=False,
+        reason=GONE,
         skipped=(GONE,),
     )

@@ -1,74 +1,72 @@
-"""What a pass tells those who follow it."""
+"""What happens in a pass, as values for those who follow it.
+
+A handler is called from the thread that makes the pass; several passes run at once, each in a
+thread of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from bridge.plan.ownership import Ledger
-from bridge.sync.report import Outcome, Report
-
-
-class Watch:
-    """Follows a pass while it runs; called from the thread that runs it.
-
-    Does nothing: what inherits from it overrides the steps that it cares for.
-    """
-
-    def tracked(self, provider: str, ledger: Ledger) -> None:
-        """MLflow has these runs: all of a provider's if the ledger is complete, else open ones."""
-
-    def listed(self, provider: str, jobs: int) -> None:
-        """So many more jobs need a look."""
-
-    def done(self, outcome: Outcome) -> None:
-        """A job is done."""
+from bridge.plan.ownership import Deletion, Ownership
+from bridge.sync.outcome import Outcome
+from bridge.sync.report import Report
 
 
-class Observer(Watch):
-    """Follows all passes of a daemon; called from the threads that make them."""
+@dataclass(frozen=True, slots=True)
+class PassBegan:
+    """A pass over a provider begins."""
 
-    def begins(self, provider: str) -> None:
-        """A pass over a provider begins."""
-
-    def ended(self, report: Report, seconds: float) -> None:
-        """A pass is over, and took so many seconds."""
-
-    def due(self, provider: str, at: float) -> None:
-        """The next pass begins at this moment, Unix seconds."""
+    provider: str
 
 
-class Observers(Observer):
-    """Several that are told the same."""
+@dataclass(frozen=True, slots=True)
+class RunsRead:
+    """MLflow has these runs: all of a provider's if ``owned.is_complete``, else open ones."""
 
-    def __init__(self, each: Sequence[Observer]) -> None:
-        self._each = tuple(each)
+    provider: str
+    owned: Ownership
 
-    def tracked(self, provider: str, ledger: Ledger) -> None:
-        """Tell each what MLflow has."""
-        for observer in self._each:
-            observer.tracked(provider, ledger)
 
-    def listed(self, provider: str, jobs: int) -> None:
-        """Tell each of listed jobs."""
-        for observer in self._each:
-            observer.listed(provider, jobs)
+@dataclass(frozen=True, slots=True)
+class JobsChosen:
+    """So many more jobs need to be read."""
 
-    def done(self, outcome: Outcome) -> None:
-        """Tell each what became of a job."""
-        for observer in self._each:
-            observer.done(outcome)
+    provider: str
+    jobs: int
 
-    def begins(self, provider: str) -> None:
-        """Tell each that a pass begins."""
-        for observer in self._each:
-            observer.begins(provider)
 
-    def ended(self, report: Report, seconds: float) -> None:
-        """Tell each that a pass is over."""
-        for observer in self._each:
-            observer.ended(report, seconds)
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """The sync of a job ended."""
 
-    def due(self, provider: str, at: float) -> None:
-        """Tell each when the next pass begins."""
-        for observer in self._each:
-            observer.due(provider, at)
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunDeleted:
+    """A run was deleted because another one owns its job."""
+
+    provider: str
+    deletion: Deletion
+
+
+@dataclass(frozen=True, slots=True)
+class PassEnded:
+    """A pass is over, and took so many seconds."""
+
+    report: Report
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NextPass:
+    """The next pass over a provider begins at this moment, Unix seconds."""
+
+    provider: str
+    at: float
+
+
+Event = PassBegan | RunsRead | JobsChosen | JobDone | RunDeleted | PassEnded | NextPass
+Handler = Callable[[Event], None]

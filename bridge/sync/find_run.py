@@ -1,4 +1,4 @@
-"""Which run carries a job: asks MLflow where the ledger does not say."""
+"""Which run carries a job, asked of MLflow for one job. Reads, and writes nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 from bridge import errors
 from bridge.model import Job
 from bridge.plan import tags
-from bridge.plan.ownership import resolve
-from bridge.plan.recorded import RunState
+from bridge.plan.ownership import Fate, resolve
+from bridge.plan.recorded import RecordedRun
 from bridge.plan.routing import RUN_KEY, Route, Router
 from bridge.text import clean
 from bridge.tracking import Tracking
@@ -19,18 +19,36 @@ _LONGEST_CLAIM: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carrier:
-    """A job's run, or where it is to be created."""
+class Existing:
+    """The job has a run that does not have everything yet."""
 
-    experiment_id: str | None
-    """``None``: it does not exist yet, and nothing is to be written."""
+    run: RecordedRun
     route: Route | None = None
-    """What the job's metadata and the configuration want for a new run."""
-    run: RunState | None = None
-    is_settled: bool = False
-    """Whether nothing is left to do for the job."""
+    """Where the job's metadata and the configuration want the run."""
+    claim: str | None = None
+    """What to claim the run with before anything is written: its user's, and it has no job yet."""
+    has_duplicates: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """The job has no run."""
+
+    route: Route
+    experiment_id: str | None
+    """``None``: the experiment has to be created too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Nothing is left to do for the job."""
+
     run_id: str | None = None
-    """The run of a settled job; ``None``: it has none, or only deleted ones."""
+    """The run that owns the job; ``None``: its user deleted it."""
+    has_duplicates: bool = False
+
+
+Found = Existing | Missing | Settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,81 +57,55 @@ class RunFinder:
 
     tracking: Tracking
     router: Router
-    metrics: tuple[str, ...]
-    """What the runs of a new experiment are compared by."""
 
-    def experiment(self, name: str, *, is_dry: bool) -> str | None:
-        """The id of an experiment, which is created unless nothing is to be written.
+    def find(self, job: Job) -> Found:
+        """Return the run of a job; deleted runs count too."""
+        route = self.router.route(job)
+        home = self._experiment(route.experiment)
+        others = (self._experiment(name) for name in self.router.experiments)
+        places = [place for place in dict.fromkeys([home, *others]) if place]
+        owned = resolve(self.tracking.runs(places, self.router.provider, job_id=job.id))
+        has_duplicates = bool(owned.jobs_with(Fate.GOES, Fate.WAITS))
+        if run := owned.open.get(job.id):
+            return Existing(run=run, route=route, has_duplicates=has_duplicates)
+        if job.id in owned.settled:
+            return Settled(run_id=owned.run_ids.get(job.id), has_duplicates=has_duplicates)
+        if route.run_id:
+            return self._named(job, route, home)
+        return Missing(route=route, experiment_id=home)
+
+    def without(self, job: Job, reason: str) -> Missing:
+        """Return where a job gets a run, because it may not continue the one that it names."""
+        route = self.router.route(job)
+        return _refused(route, reason, self._experiment(route.experiment))
+
+    def _experiment(self, name: str) -> str | None:
+        """Return the id of an experiment; ``None`` where it does not exist.
 
         Raises:
-            TrackingDown: the configuration names it, and it cannot be had.
-            TrackingError: only a job's metadata does.
+            TrackingDown: the configuration names it, and it cannot be used.
+            TrackingError: a job's metadata names it, and it cannot be used.
         """
-        one_job = name not in self.router.experiments
-        return self.tracking.experiment(
-            name, create=not is_dry, metrics=self.metrics, one_job=one_job
-        )
+        is_one_jobs = name not in self.router.experiments
+        return self.tracking.experiment(name, create=False, one_job=is_one_jobs)
 
-    def find(self, job: Job, *, is_dry: bool) -> Carrier:
-        """The run of a job, among deleted ones too.
-
-        A run is created only after a search that did not find one.
-        """
-        route = self.router.route(job)
-        home = self.experiment(route.experiment, is_dry=is_dry)
-        others = (self.tracking.experiment(name, create=False) for name in self.router.experiments)
-        places = [place for place in dict.fromkeys([home, *others]) if place]
-        found = resolve(self.tracking.runs(places, self.router.provider, job_id=job.id))
-        if not is_dry:
-            self.tracking.delete(found.losers)
-        run = found.open.get(job.id)
-        is_settled = job.id in found.settled
-        if run is None and not is_settled and route.run_id:
-            return self._adopted(job, route, home, is_dry=is_dry)
-        return Carrier(
-            route=route,
-            experiment_id=home,
-            run=run,
-            is_settled=is_settled,
-            run_id=found.run_ids.get(job.id),
-        )
-
-    def unsettled(self, carrier: Carrier) -> Carrier:
-        """The same with its run, as if that had not everything; settled only without any."""
-        if carrier.run is None and carrier.run_id is not None:
-            run = self.tracking.run(carrier.run_id)
-            if run is not None and not run.is_deleted:
-                carrier = replace(carrier, run=run, experiment_id=run.experiment_id)
-        return replace(carrier, is_settled=carrier.run is None)
-
-    def _adopted(self, job: Job, route: Route, home: str | None, *, is_dry: bool) -> Carrier:
-        """The run that the job's metadata names, if it may be continued."""
+    def _named(self, job: Job, route: Route, home: str | None) -> Found:
+        """Return the run that the job's metadata names, if it may be continued."""
         run = self.tracking.run(route.run_id or "")
-        if run and run.is_deleted and run.job_id == job.id:
-            return Carrier(route=route, experiment_id=home, is_settled=True)
-        problem = self._problem(job, run, is_dry=is_dry)
-        if run is None or problem:
-            refused = f"its metadata {RUN_KEY} names a run that {problem}: it gets one of its own"
-            route = Route(
-                experiment=route.experiment,
-                parent_run_id=route.parent_run_id,
-                refused=(*route.refused, refused),
-            )
-            return Carrier(route=route, experiment_id=home)
-        return Carrier(
-            route=route,
-            experiment_id=run.experiment_id,
-            run=run,
-            is_settled=run.is_final,
-            run_id=run.run_id,
-        )
-
-    def _problem(self, job: Job, run: RunState | None, *, is_dry: bool) -> str:
-        """Why a run cannot carry a job; empty if it can."""
         if run is None:
-            return "does not exist"
+            return _refused(route, "does not exist", home)
         if run.is_deleted:
-            return "is deleted"
+            # It carried this job when its user deleted it: they want no run.
+            return Settled() if run.job_id == job.id else _refused(route, "is deleted", home)
+        if reason := self._refusal(job, run):
+            return _refused(route, reason, home)
+        if run.is_final:
+            return Settled(run_id=run.run_id)
+        has_job = bool(run.job_id and run.provider)
+        return Existing(run=run, route=route, claim=None if has_job else self._own_claim(job))
+
+    def _refusal(self, job: Job, run: RecordedRun) -> str:
+        """Return why a run cannot carry a job; empty if it can."""
         if (run.job_id or job.id) != job.id:
             return f"carries another job ({run.job_id})"
         if (run.provider or self.router.provider) != self.router.provider:
@@ -126,10 +118,21 @@ class RunFinder:
             return "is in an experiment that cannot be read"
         if name not in self.router.experiments and not self.router.is_open(name):
             return f"is in the experiment {name!r}, which mlflow.open_to_jobs does not allow"
-        if run.job_id and run.provider:
-            return ""
-        # Several jobs may be looked at now, here and elsewhere, and the run carries none yet.
-        own = clean(f"{job.id} of {self.router.provider}", _LONGEST_CLAIM)
-        found = run.params.get(tags.CLAIM)
-        holder = found or (own if is_dry else self.tracking.claim(run.run_id, own))
-        return "" if holder == own else f"carries another job ({clean(holder, _LONGEST_CLAIM)})"
+        holder = run.params.get(tags.CLAIM)
+        if holder and not (run.job_id and run.provider) and holder != self._own_claim(job):
+            return held_by(holder)
+        return ""
+
+    def _own_claim(self, job: Job) -> str:
+        return clean(f"{job.id} of {self.router.provider}", _LONGEST_CLAIM)
+
+
+def held_by(holder: str) -> str:
+    """Return why a run that another job claimed cannot be continued."""
+    return f"carries another job ({clean(holder, _LONGEST_CLAIM)})"
+
+
+def _refused(route: Route, reason: str, home: str | None) -> Missing:
+    sentence = f"its metadata {RUN_KEY} names a run that {reason}: it gets one of its own"
+    refused = replace(route, run_id=None, refused=(*route.refused, sentence))
+    return Missing(route=refused, experiment_id=home)

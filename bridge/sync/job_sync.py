@@ -1,69 +1,49 @@
-"""One job: read it, decide, write what is new. Runs in a worker, perhaps on another machine.
+"""The sync of one job: read it, decide, write what is new. Runs in a worker, perhaps elsewhere.
 
-What a worker needs to know of one job travels in the task, and what it has learned in the outcome:
-between two jobs it keeps nothing.
+::
+
+    find the run ──> read the job ──> make_plan ──> record ──> archive ──> register ──> finish
+
+A task carries what a worker needs to know of the job, and the outcome what it has found out:
+between two jobs a worker keeps nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from bridge import errors
-from bridge.model import IsLogged, Job, Meaning, Page, Snapshot
-from bridge.plan import tags
-from bridge.plan.metric_names import MetricNames
+from bridge.model import IsLogged, Job, Snapshot
+from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan, steps_with
-from bridge.plan.recorded import Recorded, RunState
-from bridge.plan.repair import farewell, lacking
+from bridge.plan.recorded import Logged, RecordedRun
+from bridge.plan.routing import Route
 from bridge.providers.base import Provider
 from bridge.providers.model_shutdowns import shutdown_of
 from bridge.sync import archive
-from bridge.sync.find_run import Carrier, RunFinder
-from bridge.sync.report import Known, Outcome, Result
+from bridge.sync.find_run import Existing, Found, Missing, RunFinder, Settled, held_by
+from bridge.sync.outcome import Failed, Outcome, Synced, Untouched
 from bridge.tracking import METRICS, Tracking, Written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A job that needs a look, with what the pass knows of it already."""
+    """A job to read, with what the pass knows of it already."""
 
     provider: str
     """Its name in the configuration."""
     job_id: str
     listed: Job | None
     """The job as this pass has listed it, if it has."""
-    carrier: Carrier | None
-    """``None``: its run is not known and has to be looked for."""
-    known: Known | None
+    found: Found | None
+    """The job's run; ``None``: not known, the worker asks MLflow."""
+    logged: Logged | None = None
+    """What the run has, as the last pass left it."""
     shutdowns: Mapping[str, int] | None = None
-    """By model when its provider shuts it down, Unix milliseconds; ``None``: not asked yet."""
-    is_dry: bool
-    """Plan only."""
-    is_thorough: bool = False
-    """Compare a run that has everything with all that is to be known of its job."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingOptions:
-    """How jobs are recorded."""
-
-    kind: str = ""
-    """The provider's type."""
-    metric_names: MetricNames = field(default_factory=MetricNames)
-    models: bool = True
-    datasets: bool = True
-    archive: bool = True
-    archive_datasets: bool = False
-    register: str | None = None
-    """Template of the registered model's name."""
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """What runs are compared by: validation loss, then training loss."""
-        losses = (Meaning.VALID_LOSS, Meaning.BATCH_VALID_LOSS, Meaning.TRAIN_LOSS)
-        names = [name for loss in losses for name in self.metric_names.named(loss)]
-        return tuple(map(self.metric_names.metric, names)) or METRICS
+    """When its provider shuts models down, Unix milliseconds by model; ``None``: not asked yet."""
+    is_dry: bool = False
+    """Whether nothing is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,159 +51,166 @@ class JobSync:
     """Brings one job after the other up to date."""
 
     name: str
-    """The provider's, in the configuration."""
+    """The provider's name in the configuration."""
     provider: Provider
     tracking: Tracking
     finder: RunFinder
     options: RecordingOptions
     now: Callable[[], int]
-    stop_if_asked: Callable[[], None]
+    """Unix milliseconds."""
+    stop_if_asked: Callable[[], None] = lambda: None
 
     def __call__(self, task: Task) -> Outcome:
-        """Read one job and write what is new of it. Raises nothing: the outcome says it."""
+        """Sync one job. Raises nothing: the outcome carries what went wrong."""
         try:
             self.stop_if_asked()
-            return self._checked(task) if task.is_thorough else self._followed(task)
+            return self._synced(task)
         except errors.BridgeError as error:
-            return Outcome.failed(self.name, task.job_id, error)
+            return Failed(provider=self.name, job_id=task.job_id, error=error)
         except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
-            return Outcome.failed(self.name, task.job_id, errors.unexpected(error))
+            unexpected = errors.unexpected(error)
+            return Failed(provider=self.name, job_id=task.job_id, error=unexpected)
 
-    def _followed(self, task: Task) -> Outcome:
-        job = task.listed or self._job(task.job_id)
-        carrier = task.carrier or self.finder.find(job, is_dry=task.is_dry)
-        if carrier.is_settled:
-            return self._untouched(task, Result.UNCHANGED)
-        return self._synced(job, carrier, task)
-
-    def _checked(self, task: Task) -> Outcome:
-        """A run that should have everything. Others are for a pass to create and to go on with."""
-        try:
-            job = task.listed or self._job(task.job_id)
-        except errors.JobVanished:
-            if task.carrier is None:
-                raise
-            return self._ended(task, task.carrier.run)
-        found = task.carrier or self.finder.find(job, is_dry=True)
-        carrier = self.finder.unsettled(found)
-        run = carrier.run
-        if run is None or run.job_id != job.id:
-            return self._untouched(task, Result.UNCHANGED if found.is_settled else Result.NEW)
-        if not (run.is_final or job.status.is_final):
-            return self._untouched(task, Result.UNCHANGED)
-        return self._synced(job, carrier, task)
-
-    def _ended(self, task: Task, run: RunState | None) -> Outcome:
-        """An open run whose job is gone: nobody else would ever end it."""
-        if run is None:
-            return self._untouched(task, Result.UNCHANGED)
-        if not self._is_known_here(run):
-            raise errors.JobVanished(
-                "The provider has neither this job nor any of its newest ones in MLflow",
-                "Its key may be of another account, so the run stays as it is: correct the key",
+    def _synced(self, task: Task) -> Outcome:
+        job = task.listed or self.job(task.job_id)
+        found = task.found or self.finder.find(job)
+        if isinstance(found, Existing) and found.claim and not task.is_dry:
+            found = self._claimed(job, found, found.claim)
+        if isinstance(found, Settled):
+            return Untouched(
+                provider=self.name, job_id=task.job_id, has_duplicates=found.has_duplicates
             )
-        plan = farewell(run, self.provider.statuses.get(run.tags.get(tags.STATUS, "")))
-        if not task.is_dry:
-            self.tracking.finish(Written.of(run), plan)
-        carrier = Carrier(experiment_id=run.experiment_id, run=run)
-        return self._outcome(plan, carrier, None, run.run_id, {})
+        if isinstance(found, Missing):
+            plan = self._plan(self.read(job, None, task), None, found.route)
+            return self.apply(plan, None, self._experiment(found, task), is_dry=task.is_dry)
+        run = self._with_logged(found.run, task.logged)
+        # Steps that a user logged do not mean that those before them are there.
+        is_resumed = task.logged is not None or not run.is_adopted
+        snapshot = self.read(job, run if is_resumed else None, task)
+        if self.options.models and _has_models(snapshot):
+            run = self.with_models(run)
+        plan = self._plan(snapshot, run, found.route)
+        outcome = self.apply(plan, run, run.experiment_id, is_dry=task.is_dry)
+        return replace(outcome, has_duplicates=found.has_duplicates)
 
-    def _is_known_here(self, run: RunState) -> bool:
-        """Whether MLflow knows any of the provider's newest jobs, in the experiment of a run.
+    def job(self, job_id: str) -> Job:
+        """Return a job by its id.
 
-        To the key of another account all jobs are gone.
+        Raises:
+            JobVanished: the provider does not have it.
+            BadReply: the provider returned another one.
         """
-        newest = next(iter(self.provider.pages()), Page(()))
-        listed = {job.id for job in newest.jobs}
-        others = self.tracking.runs([run.experiment_id], self.name)
-        return any(other.job_id in listed for other in others)
-
-    def _untouched(self, task: Task, kind: Result) -> Outcome:
-        return Outcome(provider=self.name, job_id=task.job_id, kind=kind)
-
-    def _job(self, job_id: str) -> Job:
         try:
             job = self.provider.job(job_id)
         except errors.NotFound as error:
             raise errors.JobVanished.of(error) from error
-        if job.id != job_id:
-            raise errors.BadReply(f"The provider answered with another job ({job.id})")
-        return job
+        return _checked(job, job_id)
 
-    def _synced(self, job: Job, carrier: Carrier, task: Task) -> Outcome:
-        run = carrier.run
-        recorded = self._recorded(run, task.known) if run else None
-        # What a user has logged does not say that the steps before it are there.
-        is_ours = recorded is not None and (task.known is not None or not recorded.is_adopted)
-        metric_names = self._names_of_run(run) if task.is_thorough else self.options.metric_names
-        is_resumed = is_ours and not task.is_thorough
-        snapshot = self._snapshot(job, recorded if is_resumed else None, task)
-        if run and recorded and self.options.models and _has_models(snapshot):
-            known = task.known.models if task.known else None
-            models = self.tracking.ready_models(run) if known is None else known
-            recorded = replace(recorded, models=models)
-        plan = make_plan(
-            self.name,
-            snapshot,
-            recorded,
-            metric_names,
-            now=self.now(),
-            route=carrier.route,
-            kind=self.options.kind,
-            register=self.options.register,
-            archive_datasets=self.options.archive and self.options.archive_datasets,
-            models=self.options.models,
-            datasets=self.options.datasets,
-        )
-        if task.is_thorough and run and recorded:
-            inventory = self.tracking.inventory(run, plan, recorded.models, archive.ARTIFACT_PATH)
-            plan = lacking(plan, recorded, inventory, manifest=archive.MANIFEST)
-        if carrier.experiment_id is None or task.is_dry or plan.is_empty:
-            models = recorded.models if recorded else {}
-            return self._outcome(plan, carrier, recorded, plan.run_id, models)
-        written = self.tracking.record(carrier.experiment_id, plan, run)
-        if recorded:
-            written = replace(written, model_ids={**recorded.models, **written.model_ids})
-        try:
-            plan = self._archived(plan, written)
-        except errors.BridgeError as error:
-            # All else is recorded: the pass counts it, and tells of the models.
-            outcome = self._outcome(plan, carrier, recorded, written.run_id, written.model_ids)
-            return replace(outcome, kind=Result.FAILED, error=error)
-        self.tracking.register(written, plan)
-        self.tracking.finish(written, plan)
-        return self._outcome(plan, carrier, recorded, written.run_id, written.model_ids)
+    def read(
+        self, job: Job, run: RecordedRun | None, task: Task, *, keep: bool | None = None
+    ) -> Snapshot:
+        """Return what the provider has of a job beyond what its run has.
 
-    def _names_of_run(self, run: RunState | None) -> MetricNames:
-        """The one that a run is logged under; to change it is for ``backfill --rename``."""
-        own = self.options.metric_names
-        label = run.tags.get(tags.METRIC_NAMES, MetricNames().label) if run else own.label
-        try:
-            return own if label == own.label else MetricNames.from_label(label, own.meanings)
-        except ValueError:
-            sentence = f"The tag {tags.METRIC_NAMES} of its run says nothing that can be read"
-            raise errors.TrackingError(sentence, f"Set it to {own.label}") from None
-
-    def _snapshot(self, job: Job, recorded: Recorded | None, task: Task) -> Snapshot:
-        """All that is to be known of a job, with the replies once it has ended."""
-        is_logged = self._is_logged(recorded)
-        is_kept = self.options.archive and (task.is_thorough or not task.is_dry)
-        keep = is_kept and job.status.is_final
-        snapshot = self.provider.read(job, is_logged=is_logged, keep=keep)
-        if is_kept and not keep and snapshot.job.status.is_final:
+        Args:
+            job: as it was listed, or returned by its id.
+            run: what need not be read again; ``None``: everything is read.
+            task: what the pass knows of it.
+            keep: whether the replies about an ended job are kept; by default as configured.
+        """
+        is_logged = self._is_logged(run)
+        keeps = (self.options.archive and not task.is_dry) if keep is None else keep
+        snapshot = self.provider.read(job, is_logged=is_logged, keep=keeps and job.status.is_final)
+        if keeps and snapshot.job.status.is_final and not job.status.is_final:
             # It has ended since it was listed.
             snapshot = self.provider.read(snapshot.job, is_logged=is_logged, keep=True)
-        if snapshot.job.id != job.id:
-            raise errors.BadReply(f"The provider answered with another job ({snapshot.job.id})")
-        ended = snapshot.job
+        ended = _checked(snapshot.job, job.id)
         if ended.fine_tuned_model is None or not ended.status.is_final:
             return snapshot
         dates = self.provider.shutdowns() if task.shutdowns is None else task.shutdowns
-        shutdown = shutdown_of(dates, ended.fine_tuned_model, ended.base_model)
+        shutdown = shutdown_of(dates or {}, ended.fine_tuned_model, ended.base_model)
         return replace(snapshot, job=replace(ended, model_shutdown=shutdown))
 
-    def _archived(self, plan: Plan, written: Written) -> Plan:
-        """The plan, with what of the archive could not be had; stores the rest."""
+    def apply(
+        self, plan: Plan, run: RecordedRun | None, experiment_id: str | None, *, is_dry: bool
+    ) -> Synced:
+        """Write a plan, the final status last.
+
+        Args:
+            plan: what to write.
+            run: the run that it is for; ``None``: a new one.
+            experiment_id: where the run is, or is to be.
+            is_dry: whether nothing is written.
+        """
+        # A new run has no models; those of an older one may not have been read.
+        models = (run.logged.models if run.logged else None) if run else {}
+        outcome = Synced(
+            provider=self.name,
+            job_id=plan.job_id,
+            # The archive may be large, and is stored by the end of this; its names are enough.
+            plan=replace(plan, documents=dict.fromkeys(plan.documents, b"")),
+            before=run,
+            run_id=plan.run_id,
+            experiment_id=experiment_id,
+            logged=Logged(steps=steps_with(run, plan.points), models=models),
+        )
+        if experiment_id is None or is_dry or plan.is_empty:
+            return outcome
+        written = self.tracking.record(experiment_id, plan, run)
+        if models is not None or written.model_ids:
+            models = {**(models or {}), **written.model_ids}
+            written = replace(written, model_ids=models)
+        logged = replace(outcome.logged, models=models)
+        outcome = replace(outcome, run_id=written.run_id, logged=logged)
+        try:
+            missing = self._archive(plan, written)
+        except errors.BridgeError as error:
+            # Everything else is recorded: the next pass tries the archive again.
+            return replace(outcome, error=error)
+        self.tracking.register(written, plan)
+        self.tracking.finish(written, plan)
+        skipped = (*plan.skipped, *missing)
+        return replace(outcome, plan=replace(outcome.plan, skipped=skipped))
+
+    def with_models(self, run: RecordedRun) -> RecordedRun:
+        """Return a run with its complete LoggedModels, which are read once."""
+        logged = run.logged or Logged()
+        if logged.models is not None:
+            return run
+        return replace(run, logged=replace(logged, models=self.tracking.ready_models(run)))
+
+    def with_steps(self, run: RecordedRun) -> RecordedRun:
+        """Return a run with the steps that are logged in it."""
+        return replace(run, logged=Logged(steps=self.tracking.steps(run)))
+
+    def _with_logged(self, run: RecordedRun, logged: Logged | None) -> RecordedRun:
+        """Return a run with what is logged in it, which is read again only if others wrote it."""
+        if logged is not None and logged.is_up_to(run.newest):
+            return replace(run, logged=logged)
+        models = logged.models if logged else None
+        return replace(run, logged=Logged(steps=self.tracking.steps(run), models=models))
+
+    def _claimed(self, job: Job, found: Existing, claim: str) -> Existing | Missing:
+        """Claim a user's run: of several jobs, here and elsewhere, the first one gets it."""
+        holder = self.tracking.claim(found.run.run_id, claim)
+        return found if holder == claim else self.finder.without(job, held_by(holder))
+
+    def _experiment(self, missing: Missing, task: Task) -> str | None:
+        """Return where a run is created; the experiment is too, unless nothing is written."""
+        if missing.experiment_id is not None or task.is_dry:
+            return missing.experiment_id
+        name = missing.route.experiment
+        return self.tracking.experiment(
+            name,
+            create=True,
+            metrics=self.options.losses or METRICS,
+            one_job=name not in self.finder.router.experiments,
+        )
+
+    def _plan(self, snapshot: Snapshot, run: RecordedRun | None, route: Route | None) -> Plan:
+        return make_plan(self.name, snapshot, run, self.options, now=self.now(), route=route)
+
+    def _archive(self, plan: Plan, written: Written) -> tuple[str, ...]:
+        """Store what is archived; return a sentence for each file that could not be read."""
         missing: list[str] = []
         # The documents first: where the store takes nothing, no file is fetched in vain.
         for documents, files in ((plan.documents, ()), ({}, plan.files)):
@@ -231,48 +218,21 @@ class JobSync:
                 with archive.laid_out(documents, files, self.provider.file) as laid_out:
                     self.tracking.archive(written, laid_out.folder, archive.ARTIFACT_PATH)
                 missing += laid_out.missing
-        return replace(plan, skipped=(*plan.skipped, *missing))
+        return tuple(missing)
 
-    def _recorded(self, run: RunState, known: Known | None) -> Recorded:
-        """What MLflow has of a job. Its curves are read once, and again if others wrote them."""
-        newest = {name: step for name, (step, _) in run.newest.items()}
-        steps = known.steps if known else None
-        if steps is None or {name: max(logged) for name, logged in steps.items()} != newest:
-            steps = self.tracking.steps(run)
-        return run.recorded(steps)
-
-    def _is_logged(self, recorded: Recorded | None) -> IsLogged:
-        if recorded is None:
+    def _is_logged(self, run: RecordedRun | None) -> IsLogged:
+        if run is None:
             return lambda _name, _step: False
-        return lambda name, step: recorded.has(self.options.metric_names.metric(name), step)
-
-    def _outcome(
-        self,
-        plan: Plan,
-        carrier: Carrier,
-        recorded: Recorded | None,
-        run_id: str | None,
-        models: Mapping[str, str],
-    ) -> Outcome:
-        return Outcome(
-            provider=self.name,
-            job_id=plan.job_id,
-            kind=_kind(plan),
-            # What is archived by now may be large; its names are enough.
-            plan=replace(plan, documents=dict.fromkeys(plan.documents, b"")),
-            run_id=run_id,
-            run=carrier.run,
-            experiment_id=carrier.experiment_id,
-            known=Known(steps=steps_with(recorded, plan.points), models=models),
-        )
+        names, steps = self.options.metric_names, run.steps
+        return lambda name, step: step in steps.get(names.metric(name), ())
 
 
 def _has_models(snapshot: Snapshot) -> bool:
-    """Whether there is anything that a LoggedModel could stand for."""
+    """Return whether there is anything that a LoggedModel could stand for."""
     return bool(snapshot.job.fine_tuned_model) or any(c.model for c in snapshot.checkpoints)
 
 
-def _kind(plan: Plan) -> Result:
-    if plan.is_new:
-        return Result.NEW
-    return Result.UNCHANGED if plan.is_empty else Result.UPDATED
+def _checked(job: Job, job_id: str) -> Job:
+    if job.id != job_id:
+        raise errors.BadReply(f"The provider answered with another job ({job.id})")
+    return job

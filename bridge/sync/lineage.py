@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bridge.plan import tags
-from bridge.plan.recorded import RunState
-from bridge.sync.report import Outcome
+from bridge.plan.recorded import RecordedRun
+from bridge.sync.outcome import Synced
 from bridge.tracking import Tracking
 
 
@@ -27,8 +27,8 @@ class Lineage:
         self._unmade: set[str] = set()
         """Base models that no run is known to have made: nearly always the provider's own."""
 
-    def saw(self, run: RunState) -> None:
-        """Take a run into account that MLflow has already.
+    def learn(self, run: RecordedRun) -> None:
+        """Take in a run that MLflow has already.
 
         What it made is not remembered: few of a long history's models are ever trained further,
         and MLflow can be asked for those.
@@ -37,19 +37,19 @@ class Lineage:
         if base_model and not run.is_deleted and tags.FROM_RUN not in run.tags:
             self._children.setdefault(base_model, set()).add(run.run_id)
 
-    def recorded(self, outcome: Outcome) -> None:
-        """Take a run into account that this pass has written, or completed."""
-        if outcome.run is not None and not outcome.run.is_deleted:
-            self.saw(outcome.run)
-            made = (outcome.run.tags.get(name) for name in tags.MADE_MODELS)
-            self._makers |= {model: outcome.run.run_id for model in made if model}
-        if outcome.plan is None or outcome.run_id is None:
+    def learn_outcome(self, outcome: Synced) -> None:
+        """Take in a run that this pass has written, or completed."""
+        if outcome.before is not None and not outcome.before.is_deleted:
+            self.learn(outcome.before)
+            made = (outcome.before.tags.get(name) for name in tags.MADE_MODELS)
+            self._makers |= {model: outcome.before.run_id for model in made if model}
+        if outcome.run_id is None:
             return
         if base_model := outcome.plan.tags.get(tags.BASE_MODEL):
             self._children.setdefault(base_model, set()).add(outcome.run_id)
         self._makers |= {model.model: outcome.run_id for model in outcome.plan.models}
 
-    def carried_by(self, winners: Mapping[str, str]) -> None:
+    def owned_by(self, winners: Mapping[str, str]) -> None:
         """Take the runs that carry jobs for those that this pass created for them in vain."""
         self._makers = {model: winners.get(run, run) for model, run in self._makers.items()}
         self._children = {
@@ -57,7 +57,7 @@ class Lineage:
             for base_model, runs in self._children.items()
         }
 
-    def tell(self, experiment_ids: Sequence[str]) -> None:
+    def write(self, experiment_ids: Sequence[str]) -> None:
         """Let each run that starts from another one's model, and that one, point at each other.
 
         Raises:
@@ -66,7 +66,7 @@ class Lineage:
         for model in self._makers.keys() & self._unmade:
             runs = self._tracking.runs(experiment_ids, self._provider, base_model=model)
             for run in runs:
-                self.saw(run)
+                self.learn(run)
             self._unmade.discard(model)
         for base_model in list(self._children):
             if maker := self._maker(experiment_ids, base_model):

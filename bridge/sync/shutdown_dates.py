@@ -1,4 +1,4 @@
-"""Shutdown dates of models: asked for once a day, and told on runs that have all else already.
+"""Shutdown dates of models: asked for once a day, and added to runs that have everything else.
 
 Providers announce them at any time, also long after a job has ended and its run is final.
 """
@@ -10,12 +10,12 @@ from typing import Final
 
 from bridge.model import Job, JobStatus
 from bridge.plan import tags
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.providers.base import Provider
 from bridge.providers.model_shutdowns import shutdown_of
 from bridge.tracking import Tracking
 
-_DAY: Final = 86_400_000
+_DAY_MS: Final = 86_400_000
 
 
 class ShutdownDates:
@@ -28,29 +28,35 @@ class ShutdownDates:
         self._dates: Mapping[str, int] = {}
         self._asked_at: int | None = None
         self._late: dict[str, str] = {}
-        """By run the day that it is to tell."""
+        """The day that each run is to get, by run id."""
 
-    def have_changed(self) -> bool:
-        """Whether a day has passed, and the provider announces other dates by now."""
-        before = self._dates
-        return self._asked_at is not None and self.dates() != before
+    def refresh(self) -> frozenset[str]:
+        """Ask again if a day has passed; return the models whose date is another one now."""
+        if self._asked_at is None:
+            return frozenset()  # whoever needs the dates first asks for them
+        before, now = self._dates, self.dates()
+        return frozenset(
+            model for model in before.keys() | now.keys() if before.get(model) != now.get(model)
+        )
 
     def dates(self) -> Mapping[str, int]:
-        """By model when it is shut down, Unix milliseconds, as the provider says today."""
+        """Return when models are shut down, as the provider says today: Unix milliseconds."""
         now = self._now()
         # A clock that was set back must not keep the old dates for longer than a day.
-        if self._asked_at is None or abs(now - self._asked_at) >= _DAY:
-            self._dates = self._provider.shutdowns()
+        if self._asked_at is None or abs(now - self._asked_at) >= _DAY_MS:
+            found = self._provider.shutdowns()
+            # A list that cannot be read today says nothing: yesterday's dates still hold.
+            self._dates = self._dates if found is None else found
             self._asked_at = now
         return self._dates
 
     def needed_for(self, listed: Job | None) -> Mapping[str, int] | None:
-        """The dates for a look at a job; ``None`` where they are not worth a request yet."""
+        """Return the dates for reading a job; ``None`` where they are not worth a request yet."""
         is_over = listed is None or listed.status is JobStatus.SUCCEEDED
         return self.dates() if is_over or self._asked_at is not None else None
 
-    def saw(self, run: RunState) -> None:
-        """Take a run into account that MLflow has already."""
+    def learn(self, run: RecordedRun) -> None:
+        """Take in a run that MLflow has already."""
         model = run.tags.get(tags.MODEL)
         if model is None or run.is_deleted or not run.is_final:
             return
@@ -58,11 +64,11 @@ class ShutdownDates:
         if day is not None and day != run.tags.get(tags.SHUTDOWN):
             self._late[run.run_id] = day
 
-    def tell(self) -> None:
+    def write(self) -> None:
         """Tag the runs.
 
         Raises:
-            TrackingError: MLflow does not take it; the next pass tries again.
+            TrackingError: MLflow refused it; the next pass tries again.
         """
         while self._late:
             run_id, day = next(iter(self._late.items()))

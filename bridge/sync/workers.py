@@ -9,7 +9,7 @@ from typing import Final
 
 from bridge.errors import BridgeError, ClusterDown, ProviderDown, Stopped, TrackingDown, WorkerLost
 from bridge.sync.job_sync import Task
-from bridge.sync.report import Outcome
+from bridge.sync.outcome import Failed, Outcome
 from bridge.text import one_line
 
 _ENDS_ALL: Final = (ProviderDown, TrackingDown, ClusterDown, Stopped)
@@ -83,4 +83,4 @@ def _outcome(future: Future[Outcome], task: Task) -> Outcome:
     if not isinstance(error, BridgeError):
         said = one_line(f"{type(error).__name__}: {error}", 200)
         error = WorkerLost(f"Its worker could not finish ({said})", "The next pass does it again")
-    return Outcome.failed(task.provider, task.job_id, error)
+    return Failed(provider=task.provider, job_id=task.job_id, error=error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bridge import errors
 from bridge.plan import tags
 from bridge.plan.plan import Plan
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.plan.repair import Inventory
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
@@ -52,7 +52,7 @@ class Audit(RunReader):
     """All models and versions of a provider's jobs."""
 
     def inventory(
-        self, run: RunState, plan: Plan, model_ids: Mapping[str, str], artifact_path: str
+        self, run: RecordedRun, plan: Plan, model_ids: Mapping[str, str], artifact_path: str
     ) -> Inventory:
         """What MLflow has of a run, as far as the plan would add to it.
 
@@ -82,7 +82,7 @@ class Audit(RunReader):
                 )
         return Inventory(archived=archived, registered=registered, emptied=emptied)
 
-    def _artifacts(self, run: RunState, folder: str) -> list[FileInfo]:
+    def _artifacts(self, run: RecordedRun, folder: str) -> list[FileInfo]:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         try:

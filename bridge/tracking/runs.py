@@ -11,7 +11,7 @@ from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.datasets import DatasetInput
 from bridge.plan.points import CLOCK_SKEW
-from bridge.plan.recorded import FINAL_RUN_STATUS, RunState
+from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
 from bridge.tracking import experiments, logged_models
 from bridge.tracking.client import TrackingClient, quoted
 
@@ -83,8 +83,9 @@ class RunReader(TrackingClient):
         *,
         job_id: str | None = None,
         base_model: str | None = None,
+        model: str | None = None,
         only_open: bool = False,
-    ) -> Iterator[RunState]:
+    ) -> Iterator[RecordedRun]:
         """Runs that carry jobs, deleted ones too.
 
         Args:
@@ -92,26 +93,29 @@ class RunReader(TrackingClient):
             provider: only jobs of this provider.
             job_id: only this job.
             base_model: only jobs that start from this model.
+            model: only jobs that made this model.
             only_open: only runs without final status.
         """
         terms = [f"tags.{tags.PROVIDER} = {quoted(provider)}"] if provider else []
         if not provider:
             terms.append(f"tags.{tags.PROVIDER} != ''")
-        for name, value in ((tags.JOB, job_id), (tags.BASE_MODEL, base_model)):
+        wanted = {tags.JOB: job_id, tags.BASE_MODEL: base_model, tags.MODEL: model}
+        for name, value in wanted.items():
             if value is not None and quoted(value):
                 terms.append(f"tags.{name} = {quoted(value)}")
         if only_open:
             terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
         for run in self._search(experiment_ids, " and ".join(terms)):
-            state = run_state(run)
-            if not state.job_id or job_id not in {None, state.job_id}:
-                continue
-            if base_model in {None, state.tags.get(tags.BASE_MODEL)}:
+            state = recorded_run(run)
+            # Not every name can be quoted in a search, so that each is compared again.
+            if state.job_id and all(
+                value in {None, state.tags.get(name)} for name, value in wanted.items()
+            ):
                 yield state
 
     def others(
         self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
-    ) -> Iterator[RunState]:
+    ) -> Iterator[RecordedRun]:
         """Runs beside ``own`` that may carry the same jobs; not the whole history.
 
         Args:
@@ -131,13 +135,13 @@ class RunReader(TrackingClient):
             ]
             for run in self._search(experiment_ids, " and ".join(terms)):
                 if run.info.run_id not in own:
-                    yield run_state(run)
+                    yield recorded_run(run)
 
-    def run(self, run_id: str) -> RunState | None:
+    def run(self, run_id: str) -> RecordedRun | None:
         """One run, deleted or not; ``None`` where there is none."""
         try:
             with self.asked(one_job=True) as client:
-                return run_state(client.get_run(run_id))
+                return recorded_run(client.get_run(run_id))
         except errors.RunChanged:
             return None
 
@@ -172,7 +176,7 @@ class RunReader(TrackingClient):
             seen |= {run.info.run_id for run in page if run.info.start_time == last}
             del page  # not beside the next one
 
-    def steps(self, run: RunState) -> dict[str, frozenset[int]]:
+    def steps(self, run: RecordedRun) -> dict[str, frozenset[int]]:
         """The steps that are logged in a run, by metric: one request a metric."""
         with self.asked(one_job=True) as client:
             return {
@@ -182,7 +186,7 @@ class RunReader(TrackingClient):
                 for name in run.newest
             }
 
-    def ready_models(self, run: RunState) -> dict[str, str]:
+    def ready_models(self, run: RecordedRun) -> dict[str, str]:
         """Ids of a run's complete models by their full names at the provider."""
         with self.asked(one_job=True) as client:
             found = logged_models.models_of_run(client, run.experiment_id, run.run_id)
@@ -198,7 +202,7 @@ class RunReader(TrackingClient):
             )
         return [frozenset(run.data.metrics) for run in runs]
 
-    def history(self, run: RunState) -> dict[str, list[MetricPoint]]:
+    def history(self, run: RecordedRun) -> dict[str, list[MetricPoint]]:
         """All points of a run, by metric: one request a metric."""
         with self.asked(one_job=True) as client:
             return {
@@ -222,10 +226,10 @@ class RunReader(TrackingClient):
         return None
 
 
-def run_state(run: Run) -> RunState:
+def recorded_run(run: Run) -> RecordedRun:
     """A run of MLflow's, as one search or one look shows it."""
     found = run.data.tags
-    return RunState(
+    return RecordedRun(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
         job_id=found.get(tags.JOB, ""),

@@ -12,12 +12,12 @@ from bridge import errors
 from bridge.plan import tags
 from bridge.plan.description import with_lineage
 from bridge.plan.plan import Plan
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import Renaming
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
 from bridge.tracking.audit import Audit
-from bridge.tracking.runs import run_state
+from bridge.tracking.runs import recorded_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +35,7 @@ class Written:
     """LoggedModels by the models' full names."""
 
     @classmethod
-    def of(cls, run: RunState) -> Written:
+    def of(cls, run: RecordedRun) -> Written:
         """A run that nothing is written to but what comes last."""
         return cls(
             run_id=run.run_id,
@@ -73,7 +73,7 @@ class Tracking(Audit):
             return str(other)
         return holder
 
-    def record(self, experiment_id: str, plan: Plan, run: RunState | None) -> Written:
+    def record(self, experiment_id: str, plan: Plan, run: RecordedRun | None) -> Written:
         """Write a plan, but for what comes last.
 
         Args:
@@ -89,7 +89,7 @@ class Tracking(Audit):
         new_tags = plan.tags
         if run is None:
             with self.asked(one_job=True) as client:
-                run = run_state(
+                run = recorded_run(
                     client.create_run(
                         experiment_id,
                         start_time=plan.start_time,
@@ -189,7 +189,7 @@ class Tracking(Audit):
             for name, value in plan.last_tags.items():
                 client.set_tag(written.run_id, name, value)
 
-    def rename(self, run: RunState, renaming: Renaming, label: str | None) -> None:
+    def rename(self, run: RecordedRun, renaming: Renaming, label: str | None) -> None:
         """Write what a run needs under other names; what measured a model does so there too.
 
         Args:

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from bridge.bootstrap.bridge import assemble
 from bridge.settings.model import Settings
-from bridge.sync.events import Watch
-from bridge.sync.provider_sync import ProviderSync
+from bridge.sync.events import Event, JobDone
+from bridge.sync.provider_sync import ProviderSync, no_handler
 from bridge.sync.report import Report
 from tests.benchmarks.contenders import BARE
 from tests.benchmarks.provider import Provider
@@ -50,17 +50,17 @@ def tables(jobs: int, passes: int, say: Callable[[str], None]) -> Iterator[Table
     yield table
 
 
-class _Lateness(Watch):
+class _Lateness:
     """How long each step has been to be seen at the provider when it is recorded."""
 
     def __init__(self) -> None:
         self.began = 0.0
         self.seconds: list[float] = []
 
-    def done(self, outcome: object) -> None:
+    def __call__(self, event: Event) -> None:
         """Note when the newest step of a job was recorded, beyond the beginning of the pass."""
-        del outcome
-        self.seconds.append(time.time() - self.began)
+        if isinstance(event, JobDone):
+            self.seconds.append(time.time() - self.began)
 
 
 def _measured(number: int, passes: int) -> Iterator[str]:
@@ -122,6 +122,6 @@ def _pass(sync: ProviderSync, lateness: _Lateness | None) -> float:
     begin = time.perf_counter()
     if lateness:
         lateness.began = time.time()
-    report: Report = sync.run(watch=lateness)
+    report: Report = sync.run(handler=lateness or no_handler)
     assert report.is_well, report
     return time.perf_counter() - begin

@@ -32,6 +32,7 @@ from openai import OpenAI
 
 from bridge.bootstrap.bridge import assemble
 from bridge.plan.metric_names import MetricNames
+from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan
 from bridge.providers.registry import TYPES
 from bridge.settings.model import Settings
@@ -149,10 +150,11 @@ def plans_of(provider: Provider) -> list[Plan]:
 def _plans(kind: str, url: str) -> Iterator[Plan]:
     source = TYPES[kind](over_http(url), curves=True)
     metric_names = MetricNames.of("provider", TYPES[kind].meanings)
+    options = RecordingOptions(provider_type=kind, metric_names=metric_names)
     for page in source.pages():
         for job in page.jobs:
             snapshot = source.read(job, is_logged=lambda _name, _step: False, keep=True)
-            yield make_plan(kind, snapshot, None, metric_names, now=NOW_MS, kind=kind)
+            yield make_plan(kind, snapshot, None, options, now=NOW_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,12 @@ from typing import Final
 from rich.table import Table
 
 from bridge.plan.metric_names import MetricNames
+from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
 from bridge.simulator import Simulator
-from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.find_run import RunFinder
+from bridge.sync.job_sync import JobSync
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 from tests.support.mlflow_server import MlflowServer
@@ -30,7 +32,7 @@ from tests.support.world import NOW, Clock, job, over_http
 JOBS: Final = 12
 """Each with 90 steps, a validation file and three checkpoints."""
 
-BARE: Final = RecordingOptions(kind="openai", models=False, datasets=False, archive=False)
+BARE: Final = RecordingOptions(provider_type="openai", models=False, datasets=False, archive=False)
 FEATURES: Final = {
     "metrics, params, tags, note": BARE,
     "+ datasets": dataclasses.replace(BARE, datasets=True),
@@ -91,15 +93,16 @@ def _sync(
     experiment: str,
 ) -> ProviderSync:
     meanings = TYPES["openai"].meanings
-    return ProviderSync(
+    router = Router(provider="openai", experiment=experiment)
+    job_sync = JobSync(
         name="openai",
         provider=TYPES["openai"](over_http(simulator.openai_url), curves=True),
         tracking=tracking,
-        router=Router(provider="openai", experiment=experiment),
+        finder=RunFinder(tracking=tracking, router=router),
         options=dataclasses.replace(options, metric_names=MetricNames.of("provider", meanings)),
-        executor=executor,
         now=clock.ms,
     )
+    return ProviderSync(job_sync, executor=executor)
 
 
 def _writes(log: Path) -> int:

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -138,43 +137,47 @@ def main(root: str, uri: str, job_id: str) -> None:
     if not job_id:
         mlflow.MlflowClient(uri).search_experiments(max_results=1)
     opened = _memory("VmRSS") - before
+    from bridge.plan.options import RecordingOptions  # noqa: PLC0415 - so that it is counted
     from bridge.plan.routing import Router  # noqa: PLC0415 - as above
     from bridge.providers.registry import TYPES  # noqa: PLC0415 - as above
-    from bridge.sync.events import Watch  # noqa: PLC0415 - as above
-    from bridge.sync.job_sync import RecordingOptions  # noqa: PLC0415 - so that it is counted
+    from bridge.sync.events import JobDone  # noqa: PLC0415 - as above
+    from bridge.sync.find_run import RunFinder  # noqa: PLC0415 - as above
+    from bridge.sync.job_sync import JobSync  # noqa: PLC0415 - as above
     from bridge.sync.provider_sync import ProviderSync  # noqa: PLC0415 - as above
     from bridge.sync.report import Selection  # noqa: PLC0415 - as above
     from bridge.tracking import Tracking  # noqa: PLC0415 - as above
     from tests.support.world import over_http  # noqa: PLC0415 - as above
 
-    class FirstWrite(Watch):
+    class FirstWrite:
         """Notes when the first job was recorded."""
 
         def __init__(self) -> None:
             self.at: float | None = None
 
-        def done(self, _outcome: object) -> None:
+        def __call__(self, event: object) -> None:
             """Note it."""
-            self.at = self.at or time.perf_counter()
+            if isinstance(event, JobDone):
+                self.at = self.at or time.perf_counter()
 
     with ThreadPoolExecutor(8) as executor:
-        sync = ProviderSync(
+        tracking = Tracking(uri)
+        router = Router(provider="openai", experiment="history")
+        job_sync = JobSync(
             name="openai",
             provider=TYPES["openai"](over_http(f"{root}/openai/v1"), curves=True),
-            tracking=Tracking(uri),
-            router=Router(provider="openai", experiment="history"),
-            options=RecordingOptions(kind="openai"),
-            executor=executor,
+            tracking=tracking,
+            finder=RunFinder(tracking=tracking, router=router),
+            options=RecordingOptions(provider_type="openai"),
             now=lambda: time.time_ns() // 1_000_000,
-            is_stopping=threading.Event().is_set,
         )
+        sync = ProviderSync(job_sync, executor=executor)
         if job_id:
             assert sync.run(Selection(job_ids=(job_id,))).is_well
             sys.stdout.write("{}")
             return
         watch = FirstWrite()
         begin = time.perf_counter()
-        assert sync.run(watch=watch).is_well
+        assert sync.run(handler=watch).is_well
         found = {
             "first pass": time.perf_counter() - begin,
             "first write": (watch.at or begin) - begin,

@@ -19,9 +19,11 @@ from typing import Any, Final, Self
 
 from rich.table import Table
 
+from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
-from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.find_run import RunFinder
+from bridge.sync.job_sync import JobSync
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 from tests.benchmarks.features import BARE
@@ -107,8 +109,11 @@ def tables(jobs: int, known: int, say: Callable[[str], None]) -> Iterator[Table]
     for store, open_store in STORES.items():
         say(store)
         with open_store() as uri, Provider(jobs=jobs) as provider:
-            _looks_at_pass(provider, uri, "first calls", RecordingOptions(kind="openai"))
-            for name, options in {"bare": BARE, "full": RecordingOptions(kind="openai")}.items():
+            _looks_at_pass(provider, uri, "first calls", RecordingOptions(provider_type="openai"))
+            for name, options in {
+                "bare": BARE,
+                "full": RecordingOptions(provider_type="openai"),
+            }.items():
                 looks = _looks_at_pass(provider, uri, name, options)
                 table.add_row(f"backfill, {name}", store, *looks.row())
     say("start")
@@ -128,15 +133,16 @@ def _looks_at_pass(
 ) -> Looks:
     tracking = Tracking(uri)
     tracking.ping()
-    sync = ProviderSync(
+    router = Router(provider="openai", experiment=experiment)
+    job_sync = JobSync(
         name="openai",
         provider=TYPES["openai"](over_http(provider.openai_url), curves=True),
         tracking=tracking,
-        router=Router(provider="openai", experiment=experiment),
+        finder=RunFinder(tracking=tracking, router=router),
         options=options,
-        executor=Inline(),
         now=lambda: int((NOW + 1_000_000) * 1000),
     )
+    sync = ProviderSync(job_sync, executor=Inline())
     with Looks() as looks:
         report = sync.run()
     assert report.is_well, report

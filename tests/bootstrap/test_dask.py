@@ -27,9 +27,10 @@ from bridge.bootstrap.factories import redactor_of
 from bridge.errors import ClusterDown, ConfigError, OtherConfiguration, WorkerLost
 from bridge.settings.load import load
 from bridge.settings.model import Settings
-from bridge.sync.events import Watch
+from bridge.sync.events import Event, Handler, JobDone
 from bridge.sync.job_sync import Task
-from bridge.sync.report import Outcome, Report
+from bridge.sync.provider_sync import no_handler
+from bridge.sync.report import Report
 from bridge.sync.workers import WorkerPool
 from tests.support.dask_cluster import DaskCluster
 from tests.support.postgres import postgres
@@ -68,23 +69,24 @@ class Place:
         other.write_text(json.dumps(written | {"mlflow": written["mlflow"] | mlflow}))
         return load(other, {})
 
-    def passes(self, watch: Watch | None = None, **mlflow: object) -> list[Report]:
+    def passes(self, handler: Handler = no_handler, **mlflow: object) -> list[Report]:
         """One pass of a new daemon over each provider."""
         with assemble(self.settings(**mlflow), {}, threading.Event()) as bridge:
-            return [sync.run(watch=watch) for sync in bridge.syncs]
+            return [sync.run(handler=handler) for sync in bridge.syncs]
 
 
 @dataclass(slots=True)
-class Midway(Watch):
+class Midway:
     """Does something after so many jobs."""
 
     at: Mapping[int, Callable[[], object]]
     number: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def done(self, outcome: Outcome) -> None:
-        """One more."""
-        del outcome
+    def __call__(self, event: Event) -> None:
+        """Count a job."""
+        if not isinstance(event, JobDone):
+            return
         self.number += 1
         self.at.get(self.number, lambda: None)()
 
@@ -215,7 +217,7 @@ def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
     """Dask gives it up after four: it is told of as a job whose worker was lost."""
     cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=4)
     task = Task(
-        provider="openai", job_id="ftjob-a", listed=None, carrier=None, known=None, is_dry=False
+        provider="openai", job_id="ftjob-a", listed=None, found=None, logged=None, is_dry=False
     )
     with cluster, contextlib.closing(Cluster(cluster.address)) as connection:
         pool = WorkerPool(Share(connection, 1), lambda _: os._exit(1))

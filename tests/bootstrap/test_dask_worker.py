@@ -22,8 +22,8 @@ from bridge.settings.load import load
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.simulator.jobs import Provider
 from bridge.sync.job_sync import JobSync, Task
-from bridge.sync.report import Outcome as Done
-from bridge.sync.report import Result, Selection
+from bridge.sync.outcome import Outcome as Done
+from bridge.sync.outcome import Result, Synced
 from bridge.tracking import Tracking
 from tests.support.interrupted import Interrupted
 from tests.support.models import models, versions_by_model
@@ -85,14 +85,13 @@ def test_what_travels_is_the_same_on_arrival(
             clock.now = moment
             report = sync.run()
             assert report.is_well, report
-        assert sync.run(Selection(thorough=True)).is_well
         assert +make_sync(simulator, Tracking(uri), threads, clock, kind=kind).run().jobs == {
             Result.UNCHANGED: 2
         }
     assert {run.status for run in recorded(uri).values()} == {"FINISHED", "FAILED"}
     assert len(recorded(uri)) == 2
     assert all(KEY.encode() not in each for each in abroad.sent)
-    plans = [each.plan for each in abroad.all() if isinstance(each, Done) and each.plan]
+    plans = [each.plan for each in abroad.all() if isinstance(each, Synced)]
     assert any(plan.documents for plan in plans)
     # What is archived stays where it was archived.
     assert not any(content for plan in plans for content in plan.documents.values())
@@ -207,8 +206,8 @@ def test_a_worker_sends_no_causes_home(
             provider="openai",
             job_id="ftjob-a",
             listed=None,
-            carrier=None,
-            known=None,
+            found=None,
+            logged=None,
             is_dry=False,
         )
         _workplaces.cache_clear()

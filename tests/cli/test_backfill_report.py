@@ -9,7 +9,8 @@ import pytest
 from bridge import errors
 from bridge.cli.backfill_report import document, show
 from bridge.redaction import Redactor
-from bridge.sync.report import Report, Result
+from bridge.sync.outcome import Result
+from bridge.sync.report import Report
 
 
 def printed(capsys: pytest.CaptureFixture[str], *reports: Report) -> list[str]:

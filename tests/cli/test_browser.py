@@ -22,6 +22,7 @@ from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
 from bridge.simulator import Simulator, all_end_by
 from bridge.simulator.openai_objects import checkpoint_objects, job_object, model_name
+from bridge.sync.events import PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.browser import CHROMIUM, PATIENCE, browsing
@@ -227,9 +228,9 @@ def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
 def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
     """By day and by night and on a telephone; the browser has nothing to refuse in it."""
     picture = DaemonStatus(["openai", "mistral"], Redactor(), lambda: NOW)
-    picture.ended(Report(provider="openai"), 1.0)
+    picture(PassEnded(Report(provider="openai"), 1.0))
     stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")
-    picture.ended(Report(provider="mistral", stopped=stopped), 2.0)
+    picture(PassEnded(Report(provider="mistral", stopped=stopped), 2.0))
     said: list[str] = []
     site = Site(picture.view, registry_of(picture.view))
     with (

@@ -33,12 +33,13 @@ from bridge.daemon.http_server import Answer, listening
 from bridge.daemon.metrics import registry_of
 from bridge.daemon.site import Site
 from bridge.daemon.status import DaemonStatus
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
 from bridge.settings.load import load
 from bridge.simulator import Simulator
 from bridge.simulator.jobs import Outcome
+from bridge.sync.events import NextPass, PassBegan, PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.world import NOW, Clock, job, make_sync
@@ -281,9 +282,9 @@ def test_nothing_that_ends_is_no_warning(uri: str, store: TrackingClient) -> Non
 
 def state(
     job_id: str = "ftjob-a", *, run_status: str = "RUNNING", at: int | None = None
-) -> RunState:
+) -> RecordedRun:
     """A run as a search shows it."""
-    return RunState(
+    return RecordedRun(
         run_id="r1",
         experiment_id="1",
         job_id=job_id,
@@ -470,11 +471,11 @@ def daemon(uri: str) -> Iterator[dict[str, str]]:
     clock = Clock(1_760_000_100.0)
     picture = DaemonStatus(["openai", "mistral"], Redactor(), clock)
     for name, stopped in (("openai", None), ("mistral", errors.Unreachable("No [b]way[/b]"))):
-        picture.begins(name)
+        picture(PassBegan(name))
         gone: errors.BridgeError = errors.NotFound("It is gone")
         lost = [("ftjob-x", gone)] * (0 if stopped else 22)
-        picture.ended(Report(provider=name, stopped=stopped, failures=lost), 1.0)
-        picture.due(name, clock.now + 59)
+        picture(PassEnded(Report(provider=name, stopped=stopped, failures=lost), 1.0))
+        picture(NextPass(name, clock.now + 59))
     clock.now += 5
     with listening(Address("127.0.0.1", 0), Site(picture.view, registry_of(picture.view))) as at:
         path = Path("bridge.yaml")

@@ -18,7 +18,9 @@ from bridge.model import MetricPoint
 from bridge.plan.plan import Plan
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
-from bridge.sync.report import Outcome, Report, Result
+from bridge.sync.events import JobDone, JobsChosen
+from bridge.sync.outcome import Failed, Outcome, Result, Synced
+from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.world import Clock, job, make_sync
 
@@ -258,32 +260,34 @@ def test_a_provider_without_open_jobs_is_asked_less_often(
 
 
 def outcome(
-    kind: Result = Result.UPDATED, *, run_id: str | None = "r1", status: str | None
+    result: Result = Result.UPDATED, *, run_id: str | None = "r1", status: str | None
 ) -> Outcome:
-    """A job that was recorded with one point."""
+    """A job that was recorded with one point, or with nothing new."""
+    is_new, is_unchanged = result is Result.NEW, result is Result.UNCHANGED
     plan = Plan(
         provider="openai",
         job_id="ftjob-a",
-        run_id=None if kind is Result.NEW else run_id,
+        run_id=None if is_new else run_id,
         run_name="openai/a",
         start_time=1,
         tags={},
         params={},
-        points=(MetricPoint("train_loss", 1, 0.5, 1),),
-        status=status,
+        points=() if is_unchanged else (MetricPoint("train_loss", 1, 0.5, 1),),
+        status=None if is_unchanged else status,
         end_time=None,
         is_final=False,
         is_settling=False,
+        reason="",
         skipped=(),
     )
-    return Outcome(provider="openai", job_id="ftjob-a", kind=kind, plan=plan, run_id=run_id)
+    return Synced(provider="openai", job_id="ftjob-a", plan=plan, run_id=run_id)
 
 
 def said(teller: JobLog, what: Outcome) -> list[Line]:
     """What is logged of an outcome."""
     with capture_logs() as lines:
-        teller.listed("openai", 1)
-        teller.done(what)
+        teller(JobsChosen("openai", 1))
+        teller(JobDone(what))
     return [dict(line) for line in lines]
 
 
@@ -321,7 +325,7 @@ def test_what_was_not_written_is_not_told_as_recorded() -> None:
     for only_turns in (True, False):
         teller = JobLog(only_turns=only_turns)
         assert said(teller, outcome(Result.UNCHANGED, status="FINISHED")) == []
-        lost = Outcome(provider="openai", job_id="ftjob-a", kind=Result.FAILED, error=DOWN)
+        lost = Failed(provider="openai", job_id="ftjob-a", error=DOWN)
         assert said(teller, lost) == []
 
 

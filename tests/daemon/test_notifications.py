@@ -20,7 +20,9 @@ from bridge.daemon.webhook import WAITS, Body, WebhookSender
 from bridge.plan.plan import Plan
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Event
-from bridge.sync.report import Outcome, Report, Result
+from bridge.sync.events import JobDone, PassEnded
+from bridge.sync.outcome import Failed, Outcome, Synced
+from bridge.sync.report import Report
 from tests.support.world import Clock
 
 SECRET = "a-secret-that-must-not-show"
@@ -53,11 +55,10 @@ def outcome(
         end_time=None,
         is_final=is_final,
         is_settling=is_settling,
+        reason="",
         skipped=(),
     )
-    return Outcome(
-        provider="openai", job_id=job_id, kind=Result.UPDATED, plan=plan, run_id="r1", error=error
-    )
+    return Synced(provider="openai", job_id=job_id, plan=plan, run_id="r1", error=error)
 
 
 @dataclass
@@ -76,8 +77,8 @@ class Told:
         """Make a pass; returns the events that it brings."""
         before = len(self.sent)
         for each in outcomes:
-            self.notifier.done(each)
-        self.notifier.ended(Report(provider=of, stopped=stopped), 1.0)
+            self.notifier(JobDone(each))
+        self.notifier(PassEnded(Report(provider=of, stopped=stopped), 1.0))
         return [str(body["event"]) for body in self.sent[before:] if body]
 
 
@@ -99,9 +100,7 @@ def test_a_history_that_takes_several_passes_is_none_either() -> None:
 @pytest.mark.parametrize(
     "late",
     [
-        Outcome(
-            provider="openai", job_id="late", kind=Result.FAILED, error=errors.NoAnswer("None")
-        ),
+        Failed(provider="openai", job_id="late", error=errors.NoAnswer("None")),
         outcome("late", "RUNNING", is_final=False, is_settling=True),
     ],
 )
@@ -172,7 +171,7 @@ def test_a_heartbeat_wants_all_providers_well() -> None:
         clock.now += later
         before = len(sent)
         for observer in (picture, heart):
-            observer.ended(Report(provider=of, stopped=stopped), 1.0)
+            observer(PassEnded(Report(provider=of, stopped=stopped), 1.0))
         return len(sent) - before
 
     assert beats("openai") == 0, "the other has not been asked yet"

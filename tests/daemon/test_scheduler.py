@@ -20,7 +20,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.daemon import scheduler as daemon
-from bridge.plan.ownership import Ledger
 from bridge.simulator import (
     Outcome,
     Reply,
@@ -30,8 +29,7 @@ from bridge.simulator import (
     all_end_by,
     json_reply,
 )
-from bridge.sync.events import Observer
-from bridge.sync.report import Outcome as Result
+from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.processes import Started, dump, started, wait_until
@@ -250,38 +248,32 @@ def test_a_clock_that_is_set_back_delays_no_pass(
         done.result(timeout=60)
 
 
-class Heard(Observer):
-    """Writes down what it is told."""
+class Heard:
+    """Writes down the events that it gets."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self.seconds: list[float] = []
         self.moments: list[float] = []
 
-    def tracked(self, provider: str, ledger: Ledger) -> None:
-        """Note how many runs are open."""
-        self.told.append(f"{provider} has {len(ledger.open)} open, {ledger.is_complete=}")
-
-    def done(self, outcome: Result) -> None:
-        """Note the job."""
-        self.told.append(f"{outcome.kind} {outcome.job_id}")
-
-    def begins(self, provider: str) -> None:
-        """Note the provider."""
-        self.told.append(f"{provider} begins")
-
-    def ended(self, report: Report, seconds: float) -> None:
-        """Note the provider, and how long it took."""
-        self.told.append(f"{report.provider} ended")
-        self.seconds.append(seconds)
-
-    def due(self, provider: str, at: float) -> None:
-        """Note the moment."""
-        self.told.append(f"{provider} is due")
-        self.moments.append(at)
+    def __call__(self, event: Event) -> None:
+        """Note an event."""
+        match event:
+            case RunsRead(provider=provider, owned=owned):
+                self.told.append(f"{provider} has {len(owned.open)} open, {owned.is_complete=}")
+            case JobDone(outcome=outcome):
+                self.told.append(f"{outcome.result} {outcome.job_id}")
+            case PassBegan(provider=provider):
+                self.told.append(f"{provider} begins")
+            case PassEnded(report=report, seconds=seconds):
+                self.told.append(f"{report.provider} ended")
+                self.seconds.append(seconds)
+            case NextPass(provider=provider, at=at):
+                self.told.append(f"{provider} is due")
+                self.moments.append(at)
 
 
-def test_observers_are_told_of_every_pass(
+def test_handlers_get_the_events_of_every_pass(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """In order: it begins, what MLflow has, each job, its end with its duration, the next one."""
@@ -299,7 +291,7 @@ def test_observers_are_told_of_every_pass(
             [sync],
             paces={sync.name: daemon.Pace(3600.0)},
             stopping=stopping,
-            observers=[heard],
+            handlers=[heard],
             elapsed=lambda: next(ticks),
         )
         try:
@@ -309,7 +301,7 @@ def test_observers_are_told_of_every_pass(
         done.result(timeout=60)
     assert heard.told == [
         "openai begins",
-        "openai has 0 open, ledger.is_complete=True",
+        "openai has 0 open, owned.is_complete=True",
         "new ftjob-a",
         "openai ended",
         "openai is due",
@@ -382,7 +374,7 @@ def test_a_pass_under_way_ends_in_order(
             # It changes with this pass.
             paces={sync.name: daemon.Pace(3600.0, idle=7200.0)},
             stopping=stopping,
-            observers=[heard],
+            handlers=[heard],
             beat=beats.append,
             leave=codes.append,
         )

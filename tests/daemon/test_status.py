@@ -16,11 +16,13 @@ from bridge.daemon.site import Site
 from bridge.daemon.status import DaemonStatus, ProviderView, View
 from bridge.daemon.status_page import document, html, readiness
 from bridge.model import MetricPoint
-from bridge.plan.ownership import Ledger
+from bridge.plan.ownership import Ownership
 from bridge.plan.plan import Plan
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
-from bridge.sync.report import Outcome, Report, Result
+from bridge.sync.events import JobDone, NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.outcome import Failed, Outcome, Synced
+from bridge.sync.report import Report
 from tests.support.run_states import run_state
 from tests.support.world import NOW, Clock
 
@@ -45,7 +47,7 @@ def outcome(
     job_id: str,
     status: str | None = None,
     *,
-    run: RunState | None = None,
+    run: RecordedRun | None = None,
     at: int = 0,
     is_final: bool = False,
     error: errors.BridgeError | None = None,
@@ -64,10 +66,10 @@ def outcome(
         end_time=None,
         is_final=is_final,
         is_settling=False,
+        reason="",
         skipped=(),
     )
-    kind = Result.UPDATED if run else Result.NEW
-    return Outcome(provider="openai", job_id=job_id, kind=kind, plan=plan, run=run, error=error)
+    return Synced(provider="openai", job_id=job_id, plan=plan, before=run, error=error)
 
 
 def ended(
@@ -78,7 +80,7 @@ def ended(
     seconds: float = 2.0,
 ) -> ProviderView:
     """What shows of a provider after a pass."""
-    picture.ended(Report(provider=provider, stopped=stopped, failures=[*failures]), seconds)
+    picture(PassEnded(Report(provider=provider, stopped=stopped, failures=[*failures]), seconds))
     return picture.view().providers[provider]
 
 
@@ -94,28 +96,28 @@ def jobs(picture: DaemonStatus) -> dict[str, int]:
 def test_jobs_are_counted_by_state(picture: DaemonStatus) -> None:
     """Those of earlier days once, as MLflow has them; each that moves leaves where it was."""
     running = run_state("a")
-    ledger = Ledger(is_complete=True, open={"a": running}, ends=Counter(FINISHED=5, KILLED=1))
-    picture.tracked("openai", ledger)
+    ledger = Ownership(is_complete=True, open={"a": running}, ends=Counter(FINISHED=5, KILLED=1))
+    picture(RunsRead("openai", ledger))
     assert jobs(picture) == {"running": 1, "succeeded": 5, "cancelled": 1}
-    picture.done(outcome("b", "SCHEDULED"))
-    picture.done(outcome("a", "FAILED", run=running, is_final=True))
+    picture(JobDone(outcome("b", "SCHEDULED")))
+    picture(JobDone(outcome("a", "FAILED", run=running, is_final=True)))
     assert jobs(picture) == {"waiting": 1, "succeeded": 5, "cancelled": 1, "failed": 1}
     ended(picture)
-    picture.tracked("openai", Ledger(open={"b": run_state("b", "SCHEDULED")}))
+    picture(RunsRead("openai", Ownership(open={"b": run_state("b", "SCHEDULED")})))
     assert jobs(picture) == {"waiting": 1, "succeeded": 5, "cancelled": 1, "failed": 1}
 
 
 def test_a_run_without_its_archive_has_not_ended(picture: DaemonStatus) -> None:
     """It keeps its status until the archive is stored, and counts as it shows."""
     error = errors.ArchiveFailed("The store is full")
-    picture.done(outcome("a", "FINISHED", is_final=True, error=error))
+    picture(JobDone(outcome("a", "FINISHED", is_final=True, error=error)))
     assert jobs(picture) == {"running": 1}
 
 
 def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: DaemonStatus) -> None:
     """As one does whose first run turns out to be another process's."""
     for _ in range(2):
-        picture.done(outcome("a", "FINISHED", is_final=True))
+        picture(JobDone(outcome("a", "FINISHED", is_final=True)))
     assert jobs(picture) == {"succeeded": 1}
     ended(picture)
     assert jobs(picture) == {"succeeded": 1}
@@ -123,18 +125,18 @@ def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: DaemonStatus) -> N
 
 def test_a_job_that_its_provider_has_lost_is_not_waited_for(picture: DaemonStatus) -> None:
     """Its run stays open in MLflow, and would have a lag for ever."""
-    ledger = Ledger(open={"a": run_state("a", at=int(NOW))})
-    picture.tracked("openai", ledger)
+    ledger = Ownership(open={"a": run_state("a", at=int(NOW))})
+    picture(RunsRead("openai", ledger))
     lost = errors.JobVanished("It is gone")
-    picture.done(Outcome(provider="openai", job_id="a", kind=Result.FAILED, error=lost))
-    picture.tracked("openai", ledger)
+    picture(JobDone(Failed(provider="openai", job_id="a", error=lost)))
+    picture(RunsRead("openai", ledger))
     assert jobs(picture) == {}
 
 
 def test_memory_does_not_grow_with_settled_jobs(picture: DaemonStatus) -> None:
     """After a pass nothing is kept of a job that has ended but its count."""
     for number in range(1000):
-        picture.done(outcome(f"job-{number}", "FINISHED", is_final=True))
+        picture(JobDone(outcome(f"job-{number}", "FINISHED", is_final=True)))
     ended(picture)
     state = picture._states["openai"]  # noqa: SLF001 - what it holds is the question
     held = [value for value in vars(state).values() if hasattr(value, "__len__")]
@@ -151,12 +153,12 @@ def test_lag_is_that_of_the_newest_point_of_running_jobs(
     assert view.lag(clock.now) is None
     waiting = run_state("w", "SCHEDULED", at=now)
     running = run_state("a", at=now - 60)
-    picture.tracked("openai", Ledger(open={"a": running, "w": waiting}))
+    picture(RunsRead("openai", Ownership(open={"a": running, "w": waiting})))
     assert picture.view().providers["openai"].lag(clock.now) == 60
     clock.now += 10
-    picture.done(outcome("a", run=running, at=now - 20))
+    picture(JobDone(outcome("a", run=running, at=now - 20)))
     assert picture.view().providers["openai"].lag(clock.now) == 30
-    picture.done(outcome("a", "FINISHED", run=running, is_final=True))
+    picture(JobDone(outcome("a", "FINISHED", run=running, is_final=True)))
     assert picture.view().providers["openai"].lag(clock.now) is None
 
 
@@ -196,7 +198,7 @@ def test_mlflows_outage_is_not_the_providers(picture: DaemonStatus) -> None:
     assert view.is_up is True
     assert picture.view().mlflow_is_up is False
     assert picture.view().mlflow_trouble == "MLflow is down"
-    picture.tracked("mistral", Ledger())
+    picture(RunsRead("mistral", Ownership()))
     assert picture.view().mlflow_is_up is True
     assert ended(picture, DOWN, provider="mistral").is_up is False
     assert picture.view().mlflow_is_up is True
@@ -222,15 +224,15 @@ def test_a_pass_that_does_not_begin_is_late(picture: DaemonStatus, clock: Clock)
     """The scheduler has died, then. One that takes long is not late."""
     site = Site(picture.view, registry_of(picture.view))
     for name in ("openai", "mistral"):
-        picture.begins(name)
+        picture(PassBegan(name))
         ended(picture, provider=name)
-        picture.due(name, clock.now + 60)
+        picture(NextPass(name, clock.now + 60))
     clock.now += 110
     assert answered(site, "/healthz") == 200
     clock.now += 20
     assert answered(site, "/healthz") == 503
     for name in ("openai", "mistral"):
-        picture.begins(name)
+        picture(PassBegan(name))
     clock.now += 7200
     assert answered(site, "/healthz") == 200
 
@@ -244,19 +246,19 @@ def answered(site: Site, path: str) -> int:
 
 def test_the_interval_is_what_passes_make_of_it(picture: DaemonStatus, clock: Clock) -> None:
     """From one beginning to the next."""
-    picture.begins("openai")
+    picture(PassBegan("openai"))
     clock.now += 5
     ended(picture)
-    picture.due("openai", clock.now + 55)
+    picture(NextPass("openai", clock.now + 55))
     assert picture.view().providers["openai"].interval == 60
 
 
 def test_other_providers_are_no_part_of_it(picture: DaemonStatus) -> None:
     """What is told of one that is not configured is not shown."""
-    picture.begins("azure")
-    picture.due("azure", 1.0)
+    picture(PassBegan("azure"))
+    picture(NextPass("azure", 1.0))
     ended_elsewhere = Report(provider="azure")
-    picture.ended(ended_elsewhere, 1.0)
+    picture(PassEnded(ended_elsewhere, 1.0))
     assert "azure" not in picture.view().providers
 
 
@@ -275,12 +277,12 @@ def samples(picture: DaemonStatus) -> Mapping[tuple[str, tuple[str, ...]], float
 
 def test_metrics_tell_the_picture(picture: DaemonStatus, clock: Clock) -> None:
     """Each value is where its name says; what is not known yet is absent, counters are not."""
-    picture.begins("openai")
-    picture.tracked("openai", Ledger(open={"a": run_state("a", at=int(NOW) - 60)}))
-    picture.done(outcome("b", "FAILED", at=5, is_final=True))
+    picture(PassBegan("openai"))
+    picture(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
+    picture(JobDone(outcome("b", "FAILED", at=5, is_final=True)))
     picture.requested("openai", "429", 2)
     ended(picture, None, ("c", errors.NotFound("It is gone")), seconds=3.0)
-    picture.due("openai", clock.now + 30)
+    picture(NextPass("openai", clock.now + 30))
     found = samples(picture)
     expected = {
         ("ftbridge_provider_up", ("openai",)): 1,

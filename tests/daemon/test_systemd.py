@@ -12,7 +12,9 @@ import pytest
 from bridge import errors
 from bridge.daemon.systemd import LONGEST_SILENCE, Progress, Systemd
 from bridge.redaction import Redactor
-from bridge.sync.report import Outcome, Report, Result
+from bridge.sync.events import JobDone, JobsChosen, PassBegan, PassEnded
+from bridge.sync.outcome import Outcome, Untouched
+from bridge.sync.report import Report
 from tests.support.notify_socket import NotifySocket, notify_socket
 from tests.support.world import KEY, Clock
 
@@ -79,7 +81,7 @@ def test_a_dead_scheduler_gives_no_sign_of_life(manager: NotifySocket, clock: Cl
 
 def outcome() -> Outcome:
     """A job that was done."""
-    return Outcome(provider="openai", job_id="ftjob-a", kind=Result.UPDATED)
+    return Untouched(provider="openai", job_id="ftjob-a")
 
 
 def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
@@ -87,13 +89,13 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
     progress = Progress(Redactor(), clock)
     hangs = []
     signs: list[Callable[[], None]] = [
-        lambda: progress.begins("openai"),
-        lambda: progress.listed("openai", 3),
-        lambda: progress.done(outcome()),
+        lambda: progress(PassBegan("openai")),
+        lambda: progress(JobsChosen("openai", 3)),
+        lambda: progress(JobDone(outcome())),
         lambda: None,
-        lambda: progress.begins("mistral"),  # another's pass is no excuse
-        lambda: progress.ended(Report(provider="openai"), 1.0),
-        lambda: progress.ended(Report(provider="mistral"), 1.0),
+        lambda: progress(PassBegan("mistral")),  # another's pass is no excuse
+        lambda: progress(PassEnded(Report(provider="openai"), 1.0)),
+        lambda: progress(PassEnded(Report(provider="mistral"), 1.0)),
         lambda: None,
     ]
     for sign in signs:
@@ -108,12 +110,12 @@ def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> No
     """Each provider with its open jobs or its trouble, on one line, told when it changes."""
     progress, told = Progress(Redactor([KEY]), clock), systemd(manager, clock)
     down = errors.Unreachable(f"No connection\nREADY=1 {KEY}", "Check the network")
-    progress.begins("openai")
+    progress(PassBegan("openai"))
     told.beat(progress, is_alive=True)
     report = Report(provider="openai", open=2)
     report.failures.append(("ftjob-a", errors.ServerFailed("It broke")))
-    progress.ended(report, 1.0)
-    progress.ended(Report(provider="mistral", stopped=down), 1.0)
+    progress(PassEnded(report, 1.0))
+    progress(PassEnded(Report(provider="mistral", stopped=down), 1.0))
     told.beat(progress, is_alive=True)
     told.beat(progress, is_alive=True)
     first, second = manager.listen()

@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.daemon.metrics import exposition, registry_of
 from bridge.daemon.status import DaemonStatus
-from bridge.plan.ownership import Ledger
+from bridge.plan.ownership import Ownership
 from bridge.redaction import Redactor
+from bridge.sync.events import NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.report import Report
 from tests.support.run_states import run_state
 
@@ -48,10 +49,10 @@ def alerts() -> list[dict[str, Any]]:
 def exposed() -> dict[str, set[str]]:
     """By the name of each series that a daemon exposes its labels."""
     picture = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0)
-    picture.begins("openai")
-    picture.tracked("openai", Ledger(open={"a": run_state("a", at=1_760_000_000)}))
-    picture.ended(Report(provider="openai"), 1.0)
-    picture.due("openai", 1_760_000_060.0)
+    picture(PassBegan("openai"))
+    picture(RunsRead("openai", Ownership(open={"a": run_state("a", at=1_760_000_000)})))
+    picture(PassEnded(Report(provider="openai"), 1.0))
+    picture(NextPass("openai", 1_760_000_060.0))
     text = exposition(registry_of(picture.view)).decode()
     samples = chain.from_iterable(each.samples for each in text_string_to_metric_families(text))
     return {sample.name: set(sample.labels) for sample in samples}

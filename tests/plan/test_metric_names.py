@@ -283,7 +283,7 @@ def test_a_mappings_label_is_the_same_in_any_order() -> None:
 )
 def test_a_label_of_nonsense_is_refused(label: str) -> None:
     """Anyone can edit a tag."""
-    with pytest.raises(ValueError, match="names no metric_names") as caught:
+    with pytest.raises(ValueError, match="is not a preset or a mapping of names") as caught:
         MetricNames.from_label(label, {})
     assert len(str(caught.value)) < 200
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.plan.ownership import resolve
-from bridge.plan.recorded import FINAL_RUN_STATUS, RunState
+from bridge.plan.ownership import Fate, Ownership, may_delete, resolve
+from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
 from bridge.plan.tags import ADOPTED, BRIDGE, COMPLETED, OWNED
 
 runs = st.builds(
-    RunState,
+    RecordedRun,
     run_id=st.uuids().map(lambda uuid: uuid.hex),
     experiment_id=st.sampled_from(["1", "1", "2"]),
     job_id=st.sampled_from(["a", "b", "c"]),
@@ -30,89 +31,132 @@ runs = st.builds(
 many = st.lists(runs, unique_by=lambda run: run.run_id)
 
 
+def going(owned: Ownership) -> set[str]:
+    """The runs that are to be deleted."""
+    return {each.run_id for each in owned.deletions()}
+
+
 @given(many, st.randoms())
-def test_every_process_comes_to_the_same_answer(found: list[RunState], random: Random) -> None:
+def test_every_process_comes_to_the_same_answer(found: list[RecordedRun], random: Random) -> None:
     """The order in which MLflow lists the runs does not matter."""
     shuffled = list(found)
     random.shuffle(shuffled)
     one, other = resolve(found), resolve(shuffled)
     assert (one.open, one.settled, one.run_ids) == (other.open, other.settled, other.run_ids)
-    assert sorted(one.losers) == sorted(other.losers)
-    assert one.spares == other.spares
+    assert sorted(one.duplicates) == sorted(other.duplicates)
 
 
 @given(many)
-def test_the_smallest_active_run_carries_the_job(found: list[RunState]) -> None:
+def test_the_smallest_active_run_carries_the_job(found: list[RecordedRun]) -> None:
     """Of all active runs of a job the smallest id stays, and it is never deleted."""
-    ledger = resolve(found)
+    owned = resolve(found)
     for job_id in {run.job_id for run in found}:
         active = sorted(run.run_id for run in found if run.job_id == job_id and not run.is_deleted)
-        assert ledger.run_ids.get(job_id) == (active[0] if active else None)
-        assert (job_id in ledger.settled) != (job_id in ledger.open)
-        assert not set(active[:1]) & set(ledger.losers)
+        assert owned.run_ids.get(job_id) == (active[0] if active else None)
+        assert (job_id in owned.settled) != (job_id in owned.open)
+        assert not set(active[:1]) & going(owned)
 
 
 @given(many)
-def test_the_ends_of_settled_jobs_are_counted(found: list[RunState]) -> None:
+def test_the_ends_of_settled_jobs_are_counted(found: list[RecordedRun]) -> None:
     """One for each job whose run has everything, under that run's status; none for deleted ones."""
-    ledger = resolve(found)
+    owned = resolve(found)
     statuses = {run.run_id: run.status for run in found}
-    assert ledger.ends == Counter(
-        statuses[run_id] for job_id, run_id in ledger.run_ids.items() if job_id in ledger.settled
+    assert owned.ends == Counter(
+        statuses[run_id] for job_id, run_id in owned.run_ids.items() if job_id in owned.settled
     )
 
 
 @given(many)
-def test_only_runs_that_the_bridge_created_are_deleted(found: list[RunState]) -> None:
+def test_only_runs_that_the_bridge_created_are_deleted(found: list[RecordedRun]) -> None:
     """A user's run that carries the same tags is left alone."""
     ours = {run.run_id for run in found if run.is_ours and not run.is_deleted}
-    assert set(resolve(found).losers) <= ours
+    assert going(resolve(found)) <= ours
 
 
 @given(many)
-def test_a_job_whose_runs_are_all_deleted_is_left_alone(found: list[RunState]) -> None:
+def test_a_job_whose_runs_are_all_deleted_is_left_alone(found: list[RecordedRun]) -> None:
     """Deleted by its user means: do not create it again."""
     deleted = [run for run in found if run.is_deleted]
-    ledger = resolve(deleted)
-    assert ledger.settled == {run.job_id for run in deleted}
-    assert not ledger.open
+    owned = resolve(deleted)
+    assert owned.settled == {run.job_id for run in deleted}
+    assert not owned.open
 
 
 @given(many)
-def test_only_runs_of_the_winners_experiment_are_deleted(found: list[RunState]) -> None:
+def test_only_runs_of_the_winners_experiment_are_deleted(found: list[RecordedRun]) -> None:
     """A run in another experiment may be there on purpose."""
-    ledger = resolve(found)
+    owned = resolve(found)
     by_id = {run.run_id: run for run in found}
-    for loser in ledger.losers:
-        winner = by_id[ledger.run_ids[by_id[loser].job_id]]
+    for loser in going(owned):
+        winner = by_id[owned.run_ids[by_id[loser].job_id]]
         assert by_id[loser].experiment_id == winner.experiment_id
 
 
 @given(many)
-def test_what_is_finished_is_not_given_up_for_what_is_not(found: list[RunState]) -> None:
+def test_what_is_finished_is_not_given_up_for_what_is_not(found: list[RecordedRun]) -> None:
     """A run with everything goes only once the one that carries the job has everything too."""
-    ledger = resolve(found)
+    owned = resolve(found)
     by_id = {run.run_id: run for run in found}
-    for loser in ledger.losers:
-        assert by_id[loser].job_id not in ledger.open or not by_id[loser].is_final
-    for spare, job_id in ledger.spares.items():
+    for loser in going(owned):
+        assert by_id[loser].job_id not in owned.open or not by_id[loser].is_final
+    waiting = [each for each in owned.duplicates if each.fate is Fate.WAITS]
+    for spare, job_id in ((each.run_id, each.job_id) for each in waiting):
         assert by_id[spare].job_id == job_id
         assert by_id[spare].is_final
-        assert job_id in ledger.open
+        assert job_id in owned.open
 
 
 @given(many)
-def test_each_active_run_carries_its_job_or_is_told_of(found: list[RunState]) -> None:
+def test_each_active_run_carries_its_job_or_is_told_of(found: list[RecordedRun]) -> None:
     """It is the one that counts, one to delete, now or later, or a rival that stays."""
-    ledger = resolve(found)
-    told = [*ledger.run_ids.values(), *ledger.losers, *ledger.spares, *ledger.rivals]
+    owned = resolve(found)
+    told = [*owned.run_ids.values(), *(each.run_id for each in owned.duplicates)]
     assert sorted(told) == sorted({run.run_id for run in found if not run.is_deleted})
 
 
 @given(runs)
-def test_the_status_of_a_users_run_does_not_say_that_it_is_complete(run: RunState) -> None:
+def test_the_status_of_a_users_run_does_not_say_that_it_is_complete(run: RecordedRun) -> None:
     """A user's script may end its run long before the job; only the bridge's own word counts."""
     if run.is_ours:
         assert run.is_final == (run.status in FINAL_RUN_STATUS)
     else:
         assert run.is_final == (run.tags.get(BRIDGE) == COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("deletions", "runs", "allowed"),
+    [
+        (0, 0, True),
+        (10, 0, True),
+        (10, 50, True),
+        (11, 50, False),
+        (11, 110, True),
+        (12, 119, False),
+    ],
+)
+def test_a_pass_deletes_few_duplicates_from_earlier(
+    deletions: int, runs: int, *, allowed: bool
+) -> None:
+    """Ten, or one in ten of a provider's runs: with more, a person has to ask for it."""
+    assert may_delete(deletions, runs) is allowed
+
+
+@given(many)
+def test_a_vanished_job_keeps_the_run_that_has_everything(found: list[RecordedRun]) -> None:
+    """Where a final duplicate waits and the provider forgot the job, its unfinished owner goes."""
+    owned = resolve(found)
+    waiting = owned.jobs_with(Fate.WAITS)
+    gone = {each.run_id: each.job_id for each in owned.deletions(waiting)}
+    kept = {each.run_id for each in owned.duplicates if each.fate is Fate.WAITS}
+    assert {owned.run_ids[job_id] for job_id in waiting} <= gone.keys()
+    assert not kept & gone.keys()
+
+
+@given(many)
+def test_every_deletion_has_its_reason(found: list[RecordedRun]) -> None:
+    """It names the run that stays."""
+    owned = resolve(found)
+    for each in owned.deletions(owned.run_ids):
+        others = {run.run_id for run in found if run.job_id == each.job_id} - {each.run_id}
+        assert any(other in each.reason for other in others)

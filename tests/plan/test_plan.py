@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan.metric_names import MetricNames, is_allowed_name
+from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import SETTLING, Plan, make_plan
 from bridge.plan.points import CLOCK_SKEW
-from bridge.plan.recorded import FINAL_RUN_STATUS, Recorded
+from bridge.plan.recorded import FINAL_RUN_STATUS, Logged, RecordedRun
 
 NOW = 1_760_000_000_000
 CREATED = NOW - 3_600_000
@@ -57,28 +59,47 @@ def checkpoint(
     )
 
 
-def plan_of(snapshot: Snapshot, recorded: Recorded | None = None, now: int = NOW) -> Plan:
+def plan_of(snapshot: Snapshot, recorded: RecordedRun | None = None, now: int = NOW) -> Plan:
     """What is planned for the provider ``openai``."""
-    return make_plan("openai", snapshot, recorded, PLAIN, now=now)
+    options = RecordingOptions(metric_names=PLAIN)
+    return make_plan("openai", snapshot, recorded, options, now=now)
 
 
-def applied(plan: Plan, recorded: Recorded | None = None) -> Recorded:
+def recorded_run(**known: Any) -> RecordedRun:
+    """A run of this job, with what a test says of it."""
+    return RecordedRun(
+        **{
+            "run_id": "run",
+            "experiment_id": "1",
+            "job_id": JOB.id,
+            "provider": "openai",
+            "name": "openai/support",
+            "is_deleted": False,
+            "artifact_uri": "",
+            "newest": {},
+            **known,
+        }
+    )
+
+
+def applied(plan: Plan, recorded: RecordedRun | None = None) -> RecordedRun:
     """What MLflow has once a plan is written."""
     steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
     for point in plan.points:
         steps.setdefault(point.name, set()).add(point.step)
-    return Recorded(
-        run_id=plan.run_id or "run",
+    return recorded_run(
         status=plan.status or (recorded.status if recorded else "RUNNING"),
         start_time=plan.start_time,
         tags={**(recorded.tags if recorded else {}), **plan.tags, **plan.last_tags},
         params={**(recorded.params if recorded else {}), **plan.params},
-        steps={name: frozenset(logged) for name, logged in steps.items()},
         datasets=frozenset(plan.datasets) | (recorded.datasets if recorded else frozenset()),
-        models={
-            **(recorded.models if recorded else {}),
-            **{model.model: f"m-{model.name}" for model in plan.models},
-        },
+        logged=Logged(
+            steps={name: frozenset(logged) for name, logged in steps.items()},
+            models={
+                **(recorded.models if recorded else {}),
+                **{model.model: f"m-{model.name}" for model in plan.models},
+            },
+        ),
     )
 
 
@@ -318,13 +339,12 @@ def test_a_name_is_allowed_only_if_mlflow_allows_it(name: str) -> None:
 def test_a_users_own_metrics_do_not_measure_the_providers_models() -> None:
     """In a run that a user created, only what the provider told is linked to its models."""
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5),))
-    theirs = Recorded(
-        run_id="run",
+    theirs = recorded_run(
         status="RUNNING",
         start_time=CREATED,
         tags={},
         params={},
-        steps={"gpu_temperature": frozenset({10})},
+        logged=Logged(steps={"gpu_temperature": frozenset({10})}),
     )
     (model,) = plan_of(snapshot, theirs).models
     assert model.metrics == (("train_loss", 10),)

@@ -16,7 +16,8 @@ from bridge import errors
 from bridge.model import Job, JobStatus
 from bridge.plan.routing import Router, Rule
 from bridge.simulator import Simulator
-from bridge.sync.report import Result, Selection
+from bridge.sync.outcome import Result
+from bridge.sync.report import Selection
 from bridge.tracking import Tracking
 from tests.support.processes import dump, invoke
 from tests.support.recorded import active_runs, recorded

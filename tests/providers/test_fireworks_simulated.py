@@ -20,7 +20,8 @@ from bridge.providers.fireworks import COLLECTIONS
 from bridge.providers.registry import TYPES
 from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.simulator import fireworks as simulated
-from bridge.sync.report import Result, Selection
+from bridge.sync.outcome import Result
+from bridge.sync.report import Selection
 from bridge.tracking import Tracking
 from tests.support.fireworks import LATER
 from tests.support.models import models

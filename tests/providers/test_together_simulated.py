@@ -23,7 +23,7 @@ from together.types.finetune_response import FinetuneResponse
 
 from bridge.simulator import Failure, Outcome, SimulatedJob, Simulator
 from bridge.simulator.together_objects import model_name
-from bridge.sync.report import Result
+from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.models import artifacts, run_of
 from tests.support.recorded import RunRows, recorded

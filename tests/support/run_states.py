@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 
 
-def run_state(job_id: str, status: str = "RUNNING", at: int = 0) -> RunState:
+def run_state(job_id: str, status: str = "RUNNING", at: int = 0) -> RecordedRun:
     """A run as MLflow shows it; its newest point is at these Unix seconds."""
-    return RunState(
+    return RecordedRun(
         run_id=f"run-{job_id}",
         experiment_id="1",
         job_id=job_id,

@@ -10,9 +10,11 @@ from typing import ClassVar
 from bridge.errors import NotFound
 from bridge.model import Checkpoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
 from bridge.plan.metric_names import MetricNames
+from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
-from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.find_run import RunFinder
+from bridge.sync.job_sync import JobSync
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 
@@ -69,21 +71,22 @@ class Told:
         models: bool = True,
     ) -> ProviderSync:
         """Passes over it, as a new process makes them."""
-        return ProviderSync(
+        router = Router(provider="openai", experiment="hosted-fine-tunes")
+        job_sync = JobSync(
             name="openai",
             provider=self,
             tracking=tracking,
-            router=Router(provider="openai", experiment="hosted-fine-tunes"),
+            finder=RunFinder(tracking=tracking, router=router),
             options=RecordingOptions(
-                kind="openai",
+                provider_type="openai",
                 metric_names=MetricNames.of("provider", self.meanings),
                 archive=False,
                 models=models,
                 register=register,
             ),
-            executor=executor,
             now=lambda: START + 10**9,
         )
+        return ProviderSync(job_sync, executor=executor)
 
 
 def told_job(job_id: str, **changes: object) -> Job:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 
 from bridge.http.client import ApiClient, connect
 from bridge.plan.metric_names import MetricNames
+from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.simulator.jobs import Provider
-from bridge.sync.job_sync import RecordingOptions
+from bridge.sync.find_run import RunFinder
+from bridge.sync.job_sync import JobSync
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 
@@ -126,13 +128,14 @@ def make_sync(
 ) -> ProviderSync:
     """Passes over one side of a simulator; a retry costs no time unless the clock is to turn."""
     url = simulator.base_urls[kind]
-    return ProviderSync(
+    routes = router or Router(provider=kind, experiment="hosted-fine-tunes", open_to_jobs=("*",))
+    job_sync = JobSync(
         name=kind,
         provider=TYPES[kind](over_http(url, clock if retries_take_time else None), curves=curves),
         tracking=tracking,
-        router=router or Router(provider=kind, experiment="hosted-fine-tunes", open_to_jobs=("*",)),
+        finder=RunFinder(tracking=tracking, router=routes),
         options=RecordingOptions(
-            kind=kind,
+            provider_type=kind,
             metric_names=(
                 metric_names
                 if isinstance(metric_names, MetricNames)
@@ -142,6 +145,6 @@ def make_sync(
             archive_datasets=archive_datasets,
             register=register,
         ),
-        executor=executor,
         now=clock.ms,
     )
+    return ProviderSync(job_sync, executor=executor)

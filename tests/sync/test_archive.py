@@ -26,7 +26,7 @@ from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.simulator.datasets import examples
 from bridge.simulator.openai_objects import event_objects, model_name
 from bridge.sync.archive import LARGEST_FILE, laid_out
-from bridge.sync.report import Result
+from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
 from tests.support.mlflow_server import MlflowServer

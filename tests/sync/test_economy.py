@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.simulator import Outcome, Simulator
 from bridge.simulator.jobs import Provider
+from bridge.sync.outcome import Result
 from bridge.sync.provider_sync import ProviderSync
-from bridge.sync.report import Result
 from bridge.tracking import Tracking
 from tests.support.history import multiply
 from tests.support.models import client_of
@@ -27,17 +27,17 @@ class Reader(Tracking):
 
     read = 0
 
-    def runs(self, *args: object, **kwargs: object) -> Iterator[RunState]:
+    def runs(self, *args: object, **kwargs: object) -> Iterator[RecordedRun]:
         """Count what comes."""
         yield from self._counted(super().runs(*args, **kwargs))  # type: ignore[arg-type] # as it came
 
     def others(
         self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
-    ) -> Iterator[RunState]:
+    ) -> Iterator[RecordedRun]:
         """Count what comes."""
         yield from self._counted(super().others(experiment_ids, provider, own))
 
-    def _counted(self, found: Iterator[RunState]) -> Iterator[RunState]:
+    def _counted(self, found: Iterator[RecordedRun]) -> Iterator[RecordedRun]:
         for run in found:
             self.read += 1
             yield run

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from bridge.errors import TrackingDown
 from bridge.model import Snapshot
-from bridge.sync.events import Watch
+from bridge.sync.events import Event, JobsChosen
 from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking
@@ -173,21 +173,19 @@ def test_interrupted_at_any_call(
     assert calls > 6
 
 
-class Overtaken(Watch):
+class Overtaken:
     """Lets another bridge make its whole pass between a bridge's search and its first write."""
 
     def __init__(self, other: ProviderSync) -> None:
         self._others = [other]
 
-    def listed(self, provider: str, jobs: int) -> None:
-        """The jobs are known, and none of them has a run."""
-        del provider, jobs
+    def __call__(self, event: Event) -> None:
+        """Act once the jobs are known, and none of them has a run."""
+        if not isinstance(event, JobsChosen):
+            return
         for other in self._others:
             assert other.run().is_well
         self._others = []
-
-    def done(self, outcome: object) -> None:
-        """Nothing more."""
 
 
 def test_bridges_that_meet_leave_one_family(
@@ -200,7 +198,7 @@ def test_bridges_that_meet_leave_one_family(
         shutil.copy(empty_database, database)
         uri = f"sqlite:///{database}"
         one, other = (provider.sync(Tracking(uri), executor, register="any") for _ in range(2))
-        assert one.run(watch=Overtaken(other)).is_well
+        assert one.run(handler=Overtaken(other)).is_well
         assert len(deleted_runs(uri)) == len(FAMILY)
         assert links(uri) == set(MADE_BY.items())
         assert len(models(uri)) == 6

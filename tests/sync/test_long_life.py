@@ -120,7 +120,7 @@ def live(
             if len(jobs) > 12:
                 simulator.remove(jobs[-12].id)
         here.now = world.now + JUMPS[number // 131 % len(JUMPS)]
-        news.of(sync.run(watch=JobLog(only_turns=True)))
+        news.of(sync.run(handler=JobLog(only_turns=True)))
         world.now += MINUTE
         if number == max(PASSES // 10, 200):
             early = held()

@@ -14,8 +14,9 @@ from bridge.errors import JobVanished, NotFound
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.plan import Plan
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
-from bridge.sync.events import Watch
-from bridge.sync.report import Result, Selection
+from bridge.sync.events import Event, JobsChosen
+from bridge.sync.outcome import Result
+from bridge.sync.report import Selection
 from bridge.tracking import Tracking, Written
 from tests.support.recorded import active_runs, deleted_runs, recorded
 from tests.support.world import Clock, job, make_sync
@@ -139,22 +140,18 @@ def test_two_bridges_at_once_leave_one_run_a_job(
         alone = make_sync(simulator, tracking, executor, clock)
         bridges = [make_sync(simulator, Tracking(uri), executor, clock) for _ in range(2)]
 
-        class Meeting(Watch):
+        class Meeting:
             """Holds a bridge between its search and its first write until both are there."""
 
             def __init__(self) -> None:
                 self.met = False
 
-            def listed(self, provider: str, jobs: int) -> None:
-                del provider, jobs
-                if not self.met:
+            def __call__(self, event: Event) -> None:
+                if isinstance(event, JobsChosen) and not self.met:
                     self.met = True
                     both_have_listed.wait()
 
-            def done(self, outcome: object) -> None:
-                pass
-
-        reports = list(pool.map(lambda bridge: bridge.run(watch=Meeting()), bridges))
+        reports = list(pool.map(lambda bridge: bridge.run(handler=Meeting()), bridges))
         assert all(report.is_well for report in reports), reports
         found = recorded(uri)
         assert set(found) == {each.id for each in jobs}

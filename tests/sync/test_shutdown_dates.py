@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from bridge.cli.status import tally
 from bridge.http.client import connect
-from bridge.plan.recorded import RunState
+from bridge.plan.recorded import RecordedRun
 from bridge.providers.model_shutdowns import read_shutdowns, shutdown_of
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
@@ -290,9 +290,9 @@ def test_a_dry_run_and_a_deleted_run(
 # The warning
 
 
-def run_with(end: str, model: str = MADE) -> RunState:
+def run_with(end: str, model: str = MADE) -> RecordedRun:
     """A finished run whose model ends."""
-    return RunState(
+    return RecordedRun(
         run_id=model,
         experiment_id="1",
         job_id=model,

@@ -31,8 +31,9 @@ from mlflow.entities import Run
 
 from bridge.errors import JobVanished
 from bridge.simulator import Outcome, SimulatedJob, Simulator
+from bridge.sync.outcome import Result
 from bridge.sync.provider_sync import ProviderSync
-from bridge.sync.report import Report, Result, Selection
+from bridge.sync.report import Report, Selection
 from tests.support.failing_store import FailingTracking, Trouble
 from tests.support.measured import measured
 from tests.support.models import artifacts, client_of, datasets, models_of

@@ -10,14 +10,14 @@ import pytest
 
 from bridge.errors import BadReply, BridgeError, ProviderDown, ServerFailed, WorkerLost
 from bridge.sync.job_sync import Task
-from bridge.sync.report import Outcome, Result
+from bridge.sync.outcome import Failed, Outcome, Result, Untouched
 from bridge.sync.workers import WorkerPool
 
 
 def task(number: int) -> Task:
     """A job by its number."""
     return Task(
-        provider="openai", job_id=str(number), listed=None, carrier=None, known=None, is_dry=False
+        provider="openai", job_id=str(number), listed=None, found=None, logged=None, is_dry=False
     )
 
 
@@ -31,9 +31,9 @@ class Work:
     def __call__(self, task: Task) -> Outcome:
         """Do one."""
         if int(task.job_id) != self.bad:
-            return Outcome(provider=task.provider, job_id=task.job_id, kind=Result.NEW)
+            return Untouched(provider=task.provider, job_id=task.job_id)
         if isinstance(self.error, BridgeError):
-            return Outcome.failed(task.provider, task.job_id, self.error)
+            return Failed(provider=task.provider, job_id=task.job_id, error=self.error)
         assert self.error
         raise self.error
 
@@ -94,8 +94,8 @@ def test_a_worker_that_dies_costs_its_job_alone(executor: ThreadPoolExecutor) ->
     pool = WorkerPool(executor, Work(7, OSError("the worker has gone")))
     outcomes = {each.job_id: each for each in pool.outcomes(map(task, range(20)))}
     assert len(outcomes) == 20
-    assert {each.kind for number, each in outcomes.items() if number != "7"} == {Result.NEW}
+    assert all(each.error is None for number, each in outcomes.items() if number != "7")
     lost = outcomes["7"]
     assert isinstance(lost.error, WorkerLost)
-    assert (lost.provider, lost.kind) == ("openai", Result.FAILED)
+    assert (lost.provider, lost.result) == ("openai", Result.FAILED)
     assert "the worker has gone" in lost.error.sentence

@@ -19,7 +19,7 @@ from mlflow.entities import LoggedModelStatus, Metric, Param, Run, RunTag, ViewT
 from bridge.plan.routing import Router
 from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator
 from bridge.simulator.openai_objects import model_name
-from bridge.sync.report import Result
+from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
 from tests.support.interrupted import Interrupted

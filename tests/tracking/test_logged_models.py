@@ -18,7 +18,7 @@ from bridge.plan.models import HostedModel
 from bridge.plan.plan import Plan
 from bridge.simulator import Simulator
 from bridge.simulator.openai_objects import checkpoint_objects, model_name
-from bridge.sync.report import Result
+from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.models import (
     client_of,
@@ -208,6 +208,7 @@ def plan_of(models: int) -> Plan:
         end_time=None,
         is_final=False,
         is_settling=False,
+        reason="",
         skipped=(),
     )
 

@@ -1,0 +1,113 @@
+"""What a process remembers between passes, and which jobs of a page need to be read.
+
+MLflow and the provider could answer all of it again; a new process starts with nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bridge.errors import JobVanished
+from bridge.model import Job
+from bridge.plan.ownership import Fate, Ownership
+from bridge.plan.recorded import Logged
+from bridge.sync.outcome import Failed, Outcome, Synced, Untouched
+from bridge.sync.report import Selection
+
+
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """What the passes over one provider have found out."""
+
+    settled: set[str] = field(default_factory=set)
+    """Jobs with nothing left to do: MLflow has everything, or their user deleted the run."""
+    vanished: set[str] = field(default_factory=set)
+    """Open jobs that their provider no longer has."""
+    open: set[str] = field(default_factory=set)
+    logged: dict[str, Logged] = field(default_factory=dict)
+    """What the runs of open jobs have, by job id."""
+    duplicated: set[str] = field(default_factory=set)
+    """Jobs with duplicates to delete at the end of the pass."""
+    waiting: set[str] = field(default_factory=set)
+    """Jobs with duplicates to delete once the owner is final."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Ids of the experiments that have runs of this provider, by name."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Ids of experiments that only single jobs name."""
+    has_read_runs: bool = False
+    has_listed_all: bool = False
+
+    @property
+    def experiment_ids(self) -> list[str]:
+        """The ids of all experiments that have runs of this provider."""
+        return [*self.places.values(), *sorted(self.elsewhere - {*self.places.values()})]
+
+    def learn_runs(self, owned: Ownership) -> None:
+        """Take in what MLflow has."""
+        self.duplicated |= owned.jobs_with(Fate.GOES)
+        self.waiting |= owned.jobs_with(Fate.WAITS)
+        self.settled |= owned.settled
+        self.settled -= owned.open.keys()
+        self.open |= owned.open.keys()
+        self.open -= self.settled | self.vanished
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take in what became of a job."""
+        job_id = outcome.job_id
+        match outcome:
+            case Failed(error=JobVanished()):
+                # Not asked for again until the next start.
+                self.vanished.add(job_id)
+                self.open.discard(job_id)
+                self.logged.pop(job_id, None)
+            case Failed():
+                self.logged.pop(job_id, None)
+            case Untouched():
+                self._settle(job_id)
+            case Synced(plan=plan, error=None) if plan.is_final:
+                self._settle(job_id)
+            case Synced(error=None):
+                self.logged[job_id] = outcome.logged
+            case Synced():
+                self.logged.pop(job_id, None)
+        if isinstance(outcome, Synced) and outcome.experiment_id:
+            self.elsewhere.add(outcome.experiment_id)
+        if not isinstance(outcome, Failed) and outcome.has_duplicates:
+            self.duplicated.add(job_id)
+
+    def _settle(self, job_id: str) -> None:
+        self.settled.add(job_id)
+        self.open.discard(job_id)
+        self.logged.pop(job_id, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a pass does with a page of the job list."""
+
+    due: tuple[Job, ...]
+    """The jobs to read."""
+    unchanged: int
+    """How many selected jobs have nothing left to do."""
+    is_last: bool
+    """Whether no further page is needed."""
+
+
+def choose(jobs: Sequence[Job], memory: Memory, selection: Selection, *, before: int = 0) -> Chosen:
+    """Return which jobs of a page need to be read.
+
+    Args:
+        jobs: those of the page that no earlier page had.
+        memory: what the passes have found out.
+        selection: which jobs are wanted.
+        before: how many jobs of earlier pages are selected.
+    """
+    wanted = [job for job in jobs if selection.wants(job)]
+    if selection.limit is not None:
+        wanted = wanted[: selection.limit - before]
+    due = tuple(job for job in wanted if job.id not in memory.settled)
+    is_full = selection.limit is not None and before + len(wanted) >= selection.limit
+    # Jobs are listed newest first: behind a page of settled ones, open ones are known by id.
+    is_old = memory.has_listed_all and all(job.id in memory.settled for job in jobs)
+    return Chosen(due, len(wanted) - len(due), is_full or is_old)

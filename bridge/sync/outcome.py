@@ -1,0 +1,88 @@
+"""What a pass did with one job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bridge.errors import BridgeError
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import Logged, RecordedRun
+
+
+class Result(StrEnum):
+    """How the sync of a job ended."""
+
+    NEW = "new"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A job that is lost for this pass."""
+
+    provider: str
+    """Its name in the configuration."""
+    job_id: str
+    error: BridgeError
+
+    @property
+    def result(self) -> Result:
+        """How the sync ended."""
+        return Result.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untouched:
+    """A job with nothing left to do: MLflow has everything, or its user deleted the run."""
+
+    provider: str
+    job_id: str
+    is_recorded: bool = True
+    """Whether the job has a run, or had one that its user deleted."""
+    has_duplicates: bool = False
+    """Whether other runs carry the job too."""
+
+    @property
+    def result(self) -> Result:
+        """How the sync ended."""
+        return Result.UNCHANGED
+
+    @property
+    def error(self) -> None:
+        """Nothing failed."""
+        return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """A job that was compared with its run; what was missing is written."""
+
+    provider: str
+    job_id: str
+    plan: Plan
+    before: RecordedRun | None = None
+    """The run as it was found, if there was one."""
+    run_id: str | None = None
+    """``None``: a dry run would create it."""
+    experiment_id: str | None = None
+    """Where the run is; ``None``: in an experiment that a dry run does not create."""
+    logged: Logged = field(default_factory=Logged)
+    """What the run has once the plan is written."""
+    has_duplicates: bool = False
+    error: BridgeError | None = None
+    """The reason why the archive could not be stored, although everything else is."""
+
+    @property
+    def result(self) -> Result:
+        """How the sync ended."""
+        if self.error:
+            return Result.FAILED
+        if self.plan.is_new:
+            return Result.NEW
+        return Result.UNCHANGED if self.plan.is_empty else Result.UPDATED
+
+
+Outcome = Failed | Untouched | Synced
