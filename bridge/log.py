@@ -13,12 +13,13 @@ import structlog
 from bridge.redaction import Redactor
 
 
-def set_up(redactor: Redactor, *, as_json: bool = False) -> None:
+def set_up(redactor: Redactor, *, as_json: bool = False, verbose: bool = False) -> None:
     """Send structured events to stderr, without secrets and control characters.
 
     Args:
         redactor: masks secrets.
         as_json: whether each line is a JSON object, for programs, and not for people.
+        verbose: whether decisions and retries are logged too, and not only what came of them.
     """
 
     def tame(
@@ -40,7 +41,9 @@ def set_up(redactor: Redactor, *, as_json: bool = False) -> None:
                 colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False
             ),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.DEBUG if verbose else logging.INFO
+        ),
         # Looked up at each line: a progress bar puts itself in front of stderr while it shows.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
