@@ -42,7 +42,7 @@ MAY_IMPORT_MLFLOW: Final = {
 }
 
 MAY_READ_THE_WALL_CLOCK: Final = {
-    "bridge.http.transports": "a Retry-After that is a date means a wait from now on",
+    "bridge.http.retries": "a Retry-After that is a date means a wait from now on",
     "bridge.simulator.server": "a provider lives by the wall clock unless a test turns one",
 }
 """Everything below ``bootstrap`` takes the time as an argument."""

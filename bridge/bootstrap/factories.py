@@ -11,7 +11,7 @@ from functools import partial
 from bridge.errors import Stopped
 from bridge.http import client as http
 from bridge.http import entra_auth as entra
-from bridge.http import transports as transport
+from bridge.http import retries
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router, Rule
@@ -25,7 +25,7 @@ from bridge.sync.job_sync import JobSync
 from bridge.tracking import Tracking
 
 Asked = Callable[[str, str, int], object]
-"""Is told a provider's name, and then what ``transport.Tell`` is."""
+"""Is told a provider's name, and then what ``retries.Tell`` is."""
 
 
 def now_ms() -> int:
@@ -114,7 +114,7 @@ def open_provider(
     redactor: Redactor,
     *,
     stopping: threading.Event | None = None,
-    patience: int = transport.ATTEMPTS,
+    patience: int = retries.ATTEMPTS,
     asked: Asked | None = None,
 ) -> Iterator[Provider]:
     """A provider with its connections, which are closed at the end; ``asked`` counts."""

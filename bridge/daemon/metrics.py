@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from bridge import __version__
 from bridge.daemon.status import BUCKETS, ProviderView, View
-from bridge.http.transports import RESULTS
+from bridge.http.retries import RESULTS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

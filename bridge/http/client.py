@@ -1,14 +1,14 @@
 """The one HTTP client. A reply becomes a JSON object, bytes, or one of ``bridge.errors``.
 
-Each concern is a transport of its own, composed in ``connect``::
+Each concern is a transport, composed in ``connect``::
 
-    ApiClient -> Retrying -> RateLimited -> Metered -> Buffered -> Network
-            patience    |        |          |        a deadline for each reply
-                        |        |          a whole, bounded reply without secrets
-                        |        for whom it may concern
-                        a pace, where one is configured
+    ApiClient -> Retrying -> Buffered -> RateLimited -> Timed -> network
+                 patience    |           a pace, where  a deadline for each reply
+                             |           one is configured
+                             a whole, bounded reply without secrets
 
-A provider therefore holds no retry, no sleep and no ``try``.
+A stream goes through ``Streamed`` instead of ``Buffered``. A provider therefore holds no retry, no
+sleep and no ``try``.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ import httpx
 
 from bridge import __version__, errors
 from bridge.http.failures import failed, unanswered
-from bridge.http.network import Clock, Network
+from bridge.http.retries import ATTEMPTS, Retrying, Tell
 from bridge.http.signed_urls import Found, SignedUrlFetcher
-from bridge.http.transports import ATTEMPTS, Buffered, Metered, RateLimited, Retrying, Tell
+from bridge.http.transports import PIECE, TIMEOUT, Buffered, Clock, RateLimited, Streamed, Timed
 from bridge.redaction import Redactor
 from bridge.text import one_line
 
 Query = Mapping[str, str | int]
 JsonObject = dict[str, object]
 
-_TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
 _HEADERS: Final = {
     "User-Agent": f"ftbridge/{__version__}",
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
 }
-_PIECE: Final = 64 * 2**10
-"""Bytes of a stream that are handed on at once."""
+_AS_FILE: Final = {"Accept": "*/*"}
+_AS_STREAM: Final = {**_AS_FILE, "Accept-Encoding": "identity"}
+"""The end of a compressed file can be missing without a sign."""
 
 
 def segment(identifier: str) -> str:
-    """``identifier`` as one segment of a URL's path, whatever characters it holds."""
-    # Dots alone would walk up the path: quote() leaves them as they are.
+    """Return ``identifier`` as one segment of a URL's path, whatever characters it holds."""
+    # Dots by themselves would walk up the path: quote() leaves them as they are.
     return (
         identifier.replace(".", "%2E") if set(identifier) == {"."} else quote(identifier, safe="")
     )
@@ -67,53 +67,61 @@ def connect(
     signed: SignedUrlFetcher | None = None,
     tell: Tell | None = None,
 ) -> ApiClient:
-    """A client of the API at ``base_url``.
+    """Return a client of the API at ``base_url``.
 
     Args:
-        base_url: all of the address that the API's paths have in common.
-        headers: sent with every request; the key among them.
-        redactor: masks the secrets in whatever the server sends back.
-        query: sent with every request.
-        auth: proves who asks, where no header does.
-        sleep: waits that many seconds; raises ``Stopped`` to give up.
-        clock: seconds that only go forward, for deadlines.
-        connections: how many requests may be under way at once.
-        patience: attempts for each request.
-        per_second: how many requests may begin in a second; ``None``: any number.
-        transport: replaces the network in tests.
-        signed: replaces what fetches files behind signed URLs, in tests.
-        tell: is told how each attempt ended.
+        base_url: All of the address that the API's paths have in common.
+        headers: Sent with every request; the key among them.
+        redactor: Masks the secrets in whatever the server sends back.
+        query: Sent with every request.
+        auth: Proves who asks, where no header does.
+        sleep: Waits that many seconds; raises ``Stopped`` to give up.
+        clock: Seconds that only go forward, for deadlines.
+        connections: The most requests under way at once.
+        patience: The most attempts for each request.
+        per_second: The most requests that begin in a second; ``None`` means any number.
+        transport: Replaces the network in tests.
+        signed: Replaces what fetches files behind signed URLs, in tests.
+        tell: Receives how each attempt ended.
+
+    Raises:
+        ConfigError: A header cannot be sent, or the proxy cannot be used.
     """
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise errors.ConfigError([f"{name}: holds characters that no header can"])
-    network = transport or network_to(base_url, connections=connections, clock=clock)
-    wire: httpx.BaseTransport = Buffered(network, redactor)
-    if tell:
-        wire = Metered(wire, tell)
+    wire: httpx.BaseTransport = Timed(
+        transport or network_to(base_url, connections=connections), clock
+    )
     if per_second:
         wire = RateLimited(wire, per_second=per_second, sleep=sleep, clock=clock)
-    client = httpx.Client(
-        headers={**_HEADERS, **headers},
-        params=query,
-        auth=auth,
-        timeout=_TIMEOUT,
-        transport=Retrying(wire, sleep=sleep, attempts=patience, clock=clock),
-    )
+
+    def client(layer: type[Buffered]) -> httpx.Client:
+        return httpx.Client(
+            headers={**_HEADERS, **headers},
+            params=query,
+            auth=auth,
+            timeout=TIMEOUT,
+            transport=Retrying(
+                layer(wire, redactor), sleep=sleep, attempts=patience, clock=clock, tell=tell
+            ),
+        )
+
     files = signed or SignedUrlFetcher(
         redactor, api=base_url, sleep=sleep, clock=clock, patience=patience, proxy_of=_proxy
     )
-    return ApiClient(client, base_url.rstrip("/"), redactor, files)
+    return ApiClient(client(Buffered), client(Streamed), base_url.rstrip("/"), redactor, files)
 
 
-def network_to(url: str, *, connections: int, clock: Clock = time.monotonic) -> Network:
-    """The network, by the way of the proxy that the environment names for ``url``.
+def network_to(url: str, *, connections: int) -> httpx.HTTPTransport:
+    """Return the network, by way of the proxy that the environment names for ``url``.
 
     Raises:
-        ConfigError: it is none that can be used.
+        ConfigError: The proxy cannot be used.
     """
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     try:
-        return Network(proxy=_proxy(url), connections=connections, clock=clock)
+        return httpx.HTTPTransport(proxy=_proxy(url), limits=limits)
     except (httpx.InvalidURL, ValueError, ImportError):
         # Their words may show its password.
         raise errors.ConfigError(
@@ -122,7 +130,7 @@ def network_to(url: str, *, connections: int, clock: Clock = time.monotonic) -> 
 
 
 def _proxy(base_url: str) -> str | None:
-    """The proxy that the environment names for this address."""
+    """Return the proxy that the environment names for this address."""
     try:
         parts = urlsplit(base_url)
     except ValueError:
@@ -144,38 +152,44 @@ class ApiClient:
     """GET requests against one API."""
 
     def __init__(
-        self, client: httpx.Client, base_url: str, redactor: Redactor, signed: SignedUrlFetcher
+        self,
+        client: httpx.Client,
+        streams: httpx.Client,
+        base_url: str,
+        redactor: Redactor,
+        signed: SignedUrlFetcher,
     ) -> None:
         self._client = client
+        self._streams = streams
         self._base_url = base_url
         self._redactor = redactor
         self._signed = signed
         self._shown = redactor.line(_without_userinfo(base_url))
 
     def is_at(self, base_url: str) -> bool:
-        """Whether this is the API at ``base_url``."""
+        """Return whether this is the API at ``base_url``."""
         return self._base_url.lower() == base_url.rstrip("/").lower()
 
     def is_below(self, address: str) -> bool:
-        """Whether this is an API somewhere below ``address``."""
+        """Return whether this is an API somewhere below ``address``."""
         return self._base_url.lower().startswith(f"{address.rstrip('/').lower()}/")
 
     def get_object(
         self, path: str, query: Query | None = None, *, is_entry: bool = False
     ) -> JsonObject:
-        """The JSON object at ``path``.
+        """Return the JSON object at ``path``.
 
         Args:
-            path: below the base URL.
-            query: what is asked for.
-            is_entry: whether the service begins here: without it there is none at all.
+            path: Below the base URL.
+            query: Parameters of this request.
+            is_entry: Whether the service begins here: a 404 means that there is none at all.
 
         Raises:
-            ProviderError: the one that says why there is none.
+            ProviderError: The one that says why there is none.
         """
-        response = self._get(path, query, is_json=True, is_entry=is_entry)
+        response = self._ask(self._client, path, query, is_entry=is_entry)
         try:
-            reply = response.extensions.get("json") or response.json()
+            reply = response.json()
         except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type").split(";")[0]
             raise errors.BadReply(
@@ -193,15 +207,16 @@ class ApiClient:
     def find_object(
         self, path: str, query: Query | None = None, *, is_optional: bool = False
     ) -> JsonObject | None:
-        """The JSON object at ``path``; ``None`` where the server has or does no such thing.
+        """Return the JSON object at ``path``; ``None`` if the server refuses it for good.
 
         Args:
-            path: below the base URL.
-            query: what is asked for.
-            is_optional: whether any refusal will do.
+            path: Below the base URL.
+            query: Parameters of this request.
+            is_optional: Whether any refusal counts, also 403 and 422, and not only those that say
+                that there is no such thing (404, 405, 410, 501).
 
         Raises:
-            ProviderError: the one that says why there is no answer.
+            ProviderError: The one that says why there is no answer now.
         """
         refusals = (errors.Refused, errors.Forbidden) if is_optional else (errors.NotOffered,)
         try:
@@ -210,31 +225,31 @@ class ApiClient:
             return None
 
     def hint(self, path: str) -> JsonObject:
-        """The JSON object at ``path``, empty for whatever reason: it is no loss to go without."""
+        """Return the JSON object at ``path``, empty for whatever reason."""
         try:
             return self.get_object(path)
         except errors.ProviderError:
             return {}
 
     def find_bytes(self, path: str) -> bytes | None:
-        """The bytes at ``path``; ``None`` where there are none for us.
+        """Return the bytes at ``path``; ``None`` if the server refuses them for good.
 
         Raises:
-            ProviderError: the one that says why there is no answer.
+            ProviderError: The one that says why there is no answer now.
         """
         try:
-            return self._get(path, None).content
+            return self._ask(self._client, path, headers=_AS_FILE).content
         except (errors.NotFound, errors.Forbidden, errors.Refused, errors.Withdrawn):
             return None
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
-        """The bytes at ``path`` in pieces as they arrive, neither bounded nor masked.
+        """Open the bytes at ``path``, which come in pieces, neither bounded nor masked.
 
         Raises:
-            ProviderError: the one that says why there are none; also where they break off.
+            ProviderError: The one that says why there are none; also where they break off.
         """
-        response = self._get(path, None, is_stream=True)
+        response = self._ask(self._streams, path, headers=_AS_STREAM)
         try:
             yield self._pieces(response, path)
         finally:
@@ -242,7 +257,7 @@ class ApiClient:
 
     def _pieces(self, response: httpx.Response, path: str) -> Iterator[bytes]:
         try:
-            yield from response.iter_bytes(_PIECE)
+            yield from response.iter_bytes(PIECE)
         except httpx.RequestError as error:
             why = self._redactor.line(str(error), 120) or type(error).__name__
             raise errors.NoAnswer(
@@ -251,47 +266,41 @@ class ApiClient:
             ) from error
 
     def find_signed(self, url: str) -> Found:
-        """The content behind a signed URL, which may be of any host; the key stays here.
+        """Return the content behind a signed URL, which may be of any host; the key stays here.
 
         Raises:
-            ProviderError: there is no answer now, but perhaps later.
+            ProviderError: There is no answer now, but perhaps later.
         """
         return self._signed.find(url)
 
     def stream_signed(self, url: str) -> Iterator[bytes]:
-        """The same in pieces as they arrive, neither bounded nor masked.
+        """Yield the same in pieces as they arrive, neither bounded nor masked.
 
         Raises:
-            ProviderError: there is none for us, or it breaks off.
+            ProviderError: There is none for us, or it breaks off.
         """
         return self._signed.pieces(url)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+        self._streams.close()
 
-    def _get(
+    def _ask(
         self,
+        client: httpx.Client,
         path: str,
-        query: Query | None,
+        query: Query | None = None,
         *,
-        is_json: bool = False,
-        is_stream: bool = False,
+        headers: Mapping[str, str] | None = None,
         is_entry: bool = False,
     ) -> httpx.Response:
-        """The reply: whole, or the beginning of a stream."""
-        extensions = {"is_json": is_json, "is_stream": is_stream}
-        # The end of a compressed file can be missing without a sign.
-        headers = {"Accept-Encoding": "identity"} if is_stream else None
+        """Return the reply; of a stream, its beginning."""
         try:
-            request = self._client.build_request(
-                "GET",
-                self._base_url + path,
-                params=query,
-                headers=headers,
-                extensions=extensions,
+            request = client.build_request(
+                "GET", self._base_url + path, params=query, headers=headers
             )
-            response = self._client.send(request, stream=is_stream)
+            response = client.send(request, stream=True)
         except httpx.RequestError as error:
             raise unanswered(self._shown, error) from error
         except httpx.InvalidURL:

@@ -9,7 +9,8 @@ from typing import Final
 import httpx
 
 from bridge import errors
-from bridge.http.transports import TooLarge, error_object, is_quota
+from bridge.http.retries import error_object, is_quota
+from bridge.http.transports import TooLarge
 from bridge.redaction import Redactor
 from bridge.text import one_line
 

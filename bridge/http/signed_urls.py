@@ -1,17 +1,14 @@
 """Files behind signed URLs, which a provider's reply names: from public hosts and the API's own.
 
-The URL is its own permission, so nothing of ours goes with it: no key and no configured header.
-And it is text that others wrote: it must not lead into the network that the bridge runs in. So
-only https is spoken, every address of the host has to be public, the connection is made to the
-very address that was checked, and no redirect is followed::
+The URL is its own permission, so no key and no configured header goes with it. And it is text that
+others wrote, which must not lead into the network that the bridge runs in: only https is spoken,
+every address of the host has to be public, the connection is made to an address that was checked,
+and no redirect is followed::
 
-    SignedUrlFetcher -> Retrying -> Buffered -> PublicHostsOnly -> Network
+    SignedUrlFetcher -> Retrying -> Buffered -> PublicHostsOnly -> Timed -> network
 
-Through a proxy the host's addresses are checked too, as far as they can be looked up here; it is
-the proxy that connects.
-
-One place is not checked: where the API itself is, by scheme, host and port. The configuration
-names it, and the bridge asks there anyway; so a provider on this machine can serve its own files.
+Through a proxy, which connects by itself, addresses are checked as far as they can be looked up.
+The origin of the API is not checked: the configuration names it, and the bridge asks there anyway.
 """
 
 from __future__ import annotations
@@ -27,73 +24,54 @@ from typing import Final
 import httpx
 
 from bridge import errors
-from bridge.http.network import Clock, Network
-from bridge.http.transports import ATTEMPTS, Buffered, Retrying
+from bridge.http.retries import ATTEMPTS, Retrying
+from bridge.http.transports import PIECE, TIMEOUT, Buffered, Clock, Lasting, Streamed, Timed
 from bridge.redaction import Redactor
 from bridge.text import one_line
 
-_TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
-_PIECE: Final = 64 * 2**10
-"""Bytes of a stream that are handed on at once."""
-_HTTPS: Final = 443
-_LAST_PORT: Final = 65535
 _UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 """All of IPv6 that is assigned for the public internet."""
-_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""Where networks without IPv4 reach it: the last 32 bits are the address."""
+_6TO4: Final = ipaddress.IPv6Network("2002::/16")
+"""Leads to any IPv4 address, also a private one."""
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
-"""The addresses of a host and port; raises ``OSError`` where it has none."""
+"""Returns the addresses of a host and port; raises ``OSError`` if it has none."""
 
 
-def is_public(address: Address) -> bool:
-    """Whether ``address`` is one on the public internet, also where it wraps another."""
-    inner = _wrapped(address)
-    if inner is not None:
-        return is_public(inner)
-    if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return whether ``address`` is on the public internet; one that wraps another is not."""
+    if isinstance(address, ipaddress.IPv6Address) and (address not in _UNICAST or address in _6TO4):
         return False
     return address.is_global and not address.is_multicast
 
 
-def _wrapped(address: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address in _TRANSLATED:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
-
-
 def addresses_of(host: str, port: int) -> list[str]:
-    """What the system's resolver says."""
+    """Return the addresses that the system's resolver knows."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class NotPublic(httpx.UnsupportedProtocol):
-    """An address that is not asked; no attempt will make it better."""
+class NotPublic(Lasting):
+    """An address that is not asked."""
 
 
 class PublicHostsOnly(httpx.BaseTransport):
     """Passes on requests to public https hosts, each to an address that was checked."""
 
-    def __init__(self, wire: httpx.BaseTransport, resolve: Resolve, *, pins: bool) -> None:
+    def __init__(self, wire: httpx.BaseTransport, resolve: Resolve, *, is_proxy: bool) -> None:
         self._wire = wire
         self._resolve = resolve
-        self._pins = pins
-        """Whether to connect by address; a proxy is told the name."""
+        self._is_proxy = is_proxy
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` to the first address that takes it.
 
         Raises:
-            NotPublic: it does not lead to the public internet.
-            httpx.RequestError: no reply.
+            NotPublic: It does not lead to the public internet.
+            httpx.RequestError: No reply.
         """
         addresses = self._checked(request)
-        if not self._pins:
+        if self._is_proxy:
             return self._wire.handle_request(request)
         for address in addresses[:-1]:
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -101,17 +79,15 @@ class PublicHostsOnly(httpx.BaseTransport):
         return self._wire.handle_request(_pinned(request, addresses[-1]))
 
     def _checked(self, request: httpx.Request) -> list[str]:
-        url = request.url
-        port = url.port or _HTTPS
-        if url.scheme != "https" or port > _LAST_PORT:
+        if request.url.scheme != "https":
             raise NotPublic("it is not https", request=request)
         try:
-            addresses = self._resolve(url.host, port)
+            addresses = self._resolve(request.url.host, request.url.port or 443)
         except OSError:
-            if not self._pins:
-                return []  # only the proxy can look it up
+            if self._is_proxy:
+                return []
             raise httpx.ConnectError("its name has no address", request=request) from None
-        except ValueError:  # a name that cannot be one
+        except (ValueError, OverflowError):  # a name or a port that cannot be one
             addresses = []
         # One that is not public among others is a trap, not an oversight.
         if not addresses or not all(is_public(ipaddress.ip_address(each)) for each in addresses):
@@ -124,7 +100,7 @@ class PublicHostsOnly(httpx.BaseTransport):
 
 
 def _pinned(request: httpx.Request, address: str) -> httpx.Request:
-    """The request to an address, still with the host's name in its header and certificate."""
+    """Return the request to an address, with the host's name in its header and certificate."""
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),
@@ -135,15 +111,30 @@ def _pinned(request: httpx.Request, address: str) -> httpx.Request:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there was at a signed URL."""
+    """What there was at a signed URL.
+
+    Attributes:
+        body: The content.
+        problem: Why there is none, if the reason is more than that the file is not there.
+    """
 
     body: bytes | None = None
     problem: str | None = None
-    """Why there is nothing, if the reason is more than that the file is not there."""
 
 
 class SignedUrlFetcher:
-    """Fetches what signed URLs lead to."""
+    """Fetches what signed URLs lead to.
+
+    Args:
+        redactor: Masks the secrets in what comes back.
+        api: The address of the API that names the files, from the configuration.
+        sleep: Waits that many seconds between attempts.
+        clock: Seconds that only go forward, for deadlines.
+        patience: The most attempts for each file.
+        proxy_of: Returns the proxy for a URL, if there is one.
+        resolve: Looks up a host.
+        transport: Replaces the network in tests.
+    """
 
     def __init__(
         self,
@@ -157,18 +148,6 @@ class SignedUrlFetcher:
         resolve: Resolve = addresses_of,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Fetch over ``transport``, else the network.
-
-        Args:
-            redactor: masks the secrets in what comes back.
-            api: the address of the API that names the files, from the configuration.
-            sleep: waits that many seconds between attempts.
-            clock: seconds that only go forward, for deadlines.
-            patience: attempts for each file.
-            proxy_of: the proxy for a URL, if there is one.
-            resolve: looks up a host.
-            transport: replaces the network in tests.
-        """
         self._redactor = redactor
         self._api = api
         self._sleep = sleep
@@ -179,13 +158,13 @@ class SignedUrlFetcher:
         self._transport = transport
 
     def find(self, url: str) -> Found:
-        """The file's content, bounded as every reply is.
+        """Return the file's content, bounded as every reply is.
 
         Raises:
-            ProviderError: there is no answer now, but perhaps later.
+            ProviderError: There is no answer now, but perhaps later.
         """
         try:
-            with self._sent(url, is_stream=False) as response:
+            with self._opened(url, Buffered) as response:
                 return Found(response.content)
         except errors.NotFound:
             return Found()
@@ -193,62 +172,54 @@ class SignedUrlFetcher:
             return Found(problem=error.sentence)
 
     def pieces(self, url: str) -> Iterator[bytes]:
-        """The file's content as it arrives, neither bounded nor masked.
+        """Yield the file's content as it arrives, neither bounded nor masked.
 
         Raises:
-            ProviderError: there is none for us, or it breaks off in the middle.
+            ProviderError: There is none for us, or it breaks off in the middle.
         """
-        with self._sent(url, is_stream=True) as response:
-            try:
-                yield from response.iter_bytes(_PIECE)
-            except httpx.RequestError as error:
-                raise _unanswered(url, error) from error
+        with self._opened(url, Streamed) as response:
+            yield from response.iter_bytes(PIECE)
 
     @contextlib.contextmanager
-    def _sent(self, url: str, *, is_stream: bool) -> Iterator[httpx.Response]:
+    def _opened(self, url: str, layer: type[Buffered]) -> Iterator[httpx.Response]:
         try:
             # Files are few and on many hosts: no connection is worth keeping.
-            with self._client(url) as client:
-                request = client.build_request("GET", url, extensions={"is_stream": is_stream})
-                response = client.send(request, stream=is_stream)
+            with self._client(url, layer) as client, client.stream("GET", url) as response:
                 _raise_for_status(url, response)
-                try:
-                    yield response
-                finally:
-                    response.close()
+                yield response
         except httpx.RequestError as error:
             raise _unanswered(url, error) from error
         except (httpx.InvalidURL, UnicodeError):
             raise errors.Refused("A signed URL is no address") from None
 
-    def _client(self, url: str) -> httpx.Client:
+    def _client(self, url: str, layer: type[Buffered]) -> httpx.Client:
         proxy = self._proxy_of(url)
-        wire = self._transport or Network(proxy=proxy, clock=self._clock)
-        if _origin(url) != _origin(self._api):
-            wire = PublicHostsOnly(wire, self._resolve, pins=proxy is None)
-        transport = Retrying(
-            Buffered(wire, self._redactor),
-            sleep=self._sleep,
-            attempts=self._patience,
-            clock=self._clock,
+        wire: httpx.BaseTransport = Timed(
+            self._transport or httpx.HTTPTransport(proxy=proxy), self._clock
         )
+        if _origin(url) != _origin(self._api):
+            wire = PublicHostsOnly(wire, self._resolve, is_proxy=proxy is not None)
         return httpx.Client(
             headers={"Accept-Encoding": "identity"},
-            timeout=_TIMEOUT,
-            transport=transport,
+            timeout=TIMEOUT,
+            transport=Retrying(
+                layer(wire, self._redactor),
+                sleep=self._sleep,
+                attempts=self._patience,
+                clock=self._clock,
+            ),
             trust_env=False,
-            follow_redirects=False,
         )
 
 
 def _origin(url: str) -> tuple[str, bytes, int | None]:
-    """Scheme, host and port as the client takes them from a URL; a scheme's own port is none."""
+    """Return scheme, host and port as the client takes them from a URL."""
     parts = httpx.URL(url)
     return parts.scheme, parts.raw_host, parts.port
 
 
 def _host(url: str) -> str:
-    """What a sentence calls a signed URL: the rest of it is as good as a key."""
+    """Return what a sentence calls a signed URL: the rest of it is as good as a key."""
     return one_line(httpx.URL(url).host, 80) or "a signed URL"
 
 
@@ -266,9 +237,9 @@ def _raise_for_status(url: str, response: httpx.Response) -> None:
 
 def _unanswered(url: str, error: httpx.RequestError) -> errors.ProviderError:
     why = one_line(str(error), 120) or type(error).__name__
-    if isinstance(error, httpx.UnsupportedProtocol):
+    if isinstance(error, NotPublic | httpx.UnsupportedProtocol):
         return errors.Refused(f"A signed URL at {_host(url)} is not asked: {why}")
-    if isinstance(error, httpx.DecodingError):
+    if isinstance(error, Lasting | httpx.DecodingError):
         return errors.Refused(f"{_host(url)} sent an unusable file ({why})")
     # Not ``Unreachable``: the provider itself may be well.
     return errors.NoAnswer(

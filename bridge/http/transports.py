@@ -1,151 +1,71 @@
-"""Layers around the wire: a whole reply, a pace, then patience.
+"""Layers around the wire: a deadline for each reply, a pace, a whole body without secrets.
 
 Any ``httpx.BaseTransport`` fits below them, a test's as well as the network.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import httpx
-import tenacity
 
 from bridge.redaction import Redactor
 
-ATTEMPTS: Final = 8
-"""With a fifth of all replies broken, one request in 400,000 still fails."""
-CONNECT_ATTEMPTS: Final = 4
-"""A host that refuses connections is down: no need to ask eight times."""
-LONGEST_RETRY_AFTER: Final = 60.0
-"""Seconds. A provider that asks for more is left alone until the next pass."""
-LONGEST_REQUEST: Final = 90.0
-"""Seconds after which a request gets no further attempt."""
+TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
+"""Seconds to wait for a connection, and for each chunk of a reply."""
+LONGEST_REPLY: Final = 90.0
+"""Seconds for a reply, counted from its request."""
+SLOWEST: Final = 256 * 2**10
+"""Bytes that a large reply brings for each second that it takes beyond those."""
 LARGEST_REPLY: Final = 64 * 2**20
 """Bytes. The result file of a 100,000-step job has about 5 MB."""
 LARGEST_ERROR: Final = 64 * 2**10
 """Bytes read of an error's body; its first sentence is all that is shown."""
+PIECE: Final = 64 * 2**10
+"""Bytes of a stream that are handed on at once."""
 
 _PACKED: Final = frozenset({"gzip", "deflate"})
 """Encodings that make a body at most a thousand times smaller."""
 _PACKED_TIGHTER: Final = frozenset({"br", "zstd"})
-_QUOTA_CODES: Final = frozenset(
-    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-)
+
+Clock = Callable[[], float]
+"""Seconds that only go forward."""
 
 
-class Buffered(httpx.BaseTransport):
-    """Reads each reply to its end, so that a broken one fails here, where it can be retried.
-
-    Where a request has the extension ``is_stream``, a reply that is no error is passed on unread.
-    """
-
-    def __init__(self, wire: httpx.BaseTransport, redactor: Redactor) -> None:
-        self._wire = wire
-        self._redactor = redactor
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send ``request``; the reply's body is in memory, but for a stream's.
-
-        Raises:
-            httpx.RequestError: no reply, or only part of one.
-        """
-        try:
-            return self._read(request)
-        except httpx.RequestError as error:
-            # An error of the protocol quotes what was sent.
-            said = self._redactor.line(str(error))
-            raise type(error)(said, request=request) from None
-
-    def _read(self, request: httpx.Request) -> httpx.Response:
-        reply = self._wire.handle_request(request)
-        try:
-            _check_encoding(reply, request)
-        except httpx.DecodingError:
-            reply.close()
-            raise
-        if reply.is_success and request.extensions.get("is_stream"):
-            return reply
-        try:
-            body = self._redactor.body(_bounded(reply, request))
-        finally:
-            reply.close()
-        headers = [
-            (name, self._redactor.text(value))
-            for name, value in reply.headers.multi_items()
-            # The body is decoded by now, and its length may have changed.
-            if name.lower() not in {"content-encoding", "content-length", "transfer-encoding"}
-        ]
-        whole = httpx.Response(reply.status_code, headers=headers, content=body, request=request)
-        is_json = request.extensions.get("is_json") and "json" in whole.headers.get(
-            "content-type", ""
-        )
-        if whole.is_success and is_json:
-            whole.extensions["json"] = _decoded(body, request)
-        return whole
-
-    def close(self) -> None:
-        """Close the wire."""
-        self._wire.close()
+class Lasting(httpx.RequestError):
+    """A failure that no further attempt makes better."""
 
 
-def _check_encoding(reply: httpx.Response, request: httpx.Request) -> None:
-    """Refuse what nobody asked for: of a body that is packed twice one chunk can be gigabytes."""
-    encodings = [
-        each.strip().lower() for each in reply.headers.get("content-encoding", "").split(",")
-    ]
-    packed = [each for each in encodings if each in _PACKED | _PACKED_TIGHTER]
-    if len(packed) > 1 or not _PACKED.issuperset(packed):
-        raise TooLarge(f"a reply packed as {', '.join(packed)[:80]}", request=request)
-
-
-def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
-    """The body; of an error no more than its beginning."""
-    limit = LARGEST_REPLY if reply.is_success else LARGEST_ERROR
-    body = bytearray()
-    for chunk in reply.iter_bytes():
-        body += chunk
-        if len(body) > limit:
-            if reply.is_success:
-                raise TooLarge(f"more than {limit} bytes", request=request)
-            break
-    return bytes(body[:limit])
-
-
-class TooLarge(httpx.DecodingError):
+class TooLarge(Lasting):
     """A reply that is, or may unpack to, more than all reason; the next would be no smaller."""
 
 
-Tell = Callable[[str, int], object]
-"""Is told how an attempt ended, one of ``RESULTS``, and which of its request's it was, from 1."""
+class Timed(httpx.BaseTransport):
+    """Cuts off a reply that trickles in.
 
+    httpx limits the wait for each chunk only: a server that sent a byte every few seconds would
+    hold a pass for ever.
+    """
 
-class Metered(httpx.BaseTransport):
-    """Tells of every attempt, whatever becomes of it."""
-
-    def __init__(self, wire: httpx.BaseTransport, tell: Tell) -> None:
+    def __init__(self, wire: httpx.BaseTransport, clock: Clock = time.monotonic) -> None:
         self._wire = wire
-        self._tell = tell
+        self._clock = clock
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send ``request``.
+        """Send ``request``; the reply's stream checks the clock at each chunk.
 
         Raises:
-            httpx.RequestError: no reply that is of use.
+            httpx.RequestError: No reply, or only part of one.
         """
-        attempt = request.extensions["attempt"] = request.extensions.get("attempt", 0) + 1
-        result = "no_answer"
-        try:
-            reply = self._wire.handle_request(request)
-            result = result_of(reply.status_code)
-        finally:
-            self._tell(result, attempt)
+        begun = self._clock()
+        reply = self._wire.handle_request(request)
+        assert isinstance(reply.stream, httpx.SyncByteStream)  # noqa: S101 - for the type checker
+        reply.stream = _TimedStream(reply.stream, request, begun, self._clock)
         return reply
 
     def close(self) -> None:
@@ -153,72 +73,25 @@ class Metered(httpx.BaseTransport):
         self._wire.close()
 
 
-RESULTS: Final = ("2xx", "3xx", "4xx", "429", "5xx", "no_answer")
-"""All that an attempt can end with."""
-
-
-def result_of(status: int) -> str:
-    """One of few words for a reply's status."""
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        return "429"
-    word = f"{status // 100}xx"
-    return word if word in RESULTS else "no_answer"
-
-
-def _decoded(body: bytes, request: httpx.Request) -> object:
-    try:
-        return json.loads(body)
-    except RecursionError:
-        raise httpx.DecodingError("JSON that is nested too deep", request=request) from None
-    except ValueError as error:
-        raise httpx.DecodingError("incomplete JSON", request=request) from error
-
-
-class Retrying(httpx.BaseTransport):
-    """Sends a GET again while that may help, and as late as the server asks."""
-
+class _TimedStream(httpx.SyncByteStream):
     def __init__(
-        self,
-        wire: httpx.BaseTransport,
-        *,
-        sleep: Callable[[float], None],
-        attempts: int = ATTEMPTS,
-        clock: Callable[[], float] = time.monotonic,
+        self, stream: httpx.SyncByteStream, request: httpx.Request, begun: float, clock: Clock
     ) -> None:
-        self._wire = wire
-        self._attempts = attempts
-        self._sleep = sleep
+        self._stream = stream
+        self._request = request
+        self._begun = begun
         self._clock = clock
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send ``request`` until a reply is worth keeping or patience ends.
-
-        Raises:
-            httpx.RequestError: the last attempt's.
-        """
-        if request.method != "GET":
-            return self._wire.handle_request(request)
-        attempts = tenacity.Retrying(
-            sleep=self._sleep,
-            stop=partial(self._stop, self._clock()),
-            wait=_wait,
-            retry=tenacity.retry_if_result(_may_improve) | tenacity.retry_if_exception(_is_passing),
-            retry_error_callback=_last_outcome,
-        )
-        return attempts(self._wire.handle_request, request)
-
-    def _stop(self, begun: float, state: tenacity.RetryCallState) -> bool:
-        connecting = isinstance(_error(state), httpx.ConnectError | httpx.ConnectTimeout)
-        attempts = min(CONNECT_ATTEMPTS, self._attempts) if connecting else self._attempts
-        return (
-            state.attempt_number >= attempts
-            or self._clock() - begun >= LONGEST_REQUEST
-            or (_asked_wait(state) or 0.0) > LONGEST_RETRY_AFTER
-        )
+    def __iter__(self) -> Iterator[bytes]:
+        received = 0
+        for chunk in self._stream:
+            received += len(chunk)
+            if self._clock() - self._begun > LONGEST_REPLY + received / SLOWEST:
+                raise httpx.ReadTimeout("the reply trickles in too slowly", request=self._request)
+            yield chunk
 
     def close(self) -> None:
-        """Close the wire."""
-        self._wire.close()
+        self._stream.close()
 
 
 class RateLimited(httpx.BaseTransport):
@@ -230,7 +103,7 @@ class RateLimited(httpx.BaseTransport):
         *,
         per_second: float,
         sleep: Callable[[float], None],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._wire = wire
         self._distance = 1.0 / per_second
@@ -243,7 +116,7 @@ class RateLimited(httpx.BaseTransport):
         """Send ``request`` when it is its turn.
 
         Raises:
-            httpx.RequestError: no reply, or only part of one.
+            httpx.RequestError: No reply, or only part of one.
         """
         with self._lock:
             now = self._clock()
@@ -258,85 +131,101 @@ class RateLimited(httpx.BaseTransport):
         self._wire.close()
 
 
-def _error(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
+class Buffered(httpx.BaseTransport):
+    """Reads each reply to its end and masks its secrets.
 
+    A reply that breaks off fails here, where it can be retried; so does JSON that is not complete,
+    where the request accepts JSON and the reply claims to be it.
+    """
 
-def _last_outcome(state: tenacity.RetryCallState) -> httpx.Response:
-    assert state.outcome is not None  # noqa: S101 - tenacity calls back after an attempt
-    response: httpx.Response = state.outcome.result()
-    return response
+    def __init__(self, wire: httpx.BaseTransport, redactor: Redactor) -> None:
+        self._wire = wire
+        self._redactor = redactor
 
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request`` and read the reply.
 
-def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, httpx.RequestError) and not isinstance(
-        error, TooLarge | httpx.UnsupportedProtocol | httpx.LocalProtocolError
-    )
-
-
-def _may_improve(response: httpx.Response) -> bool:
-    if response.headers.get("x-should-retry") == "false":
-        return False
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return not is_quota(response)
-    if response.status_code == httpx.codes.NOT_IMPLEMENTED:
-        return False
-    return response.status_code in {408, 409} or response.is_server_error
-
-
-def is_quota(response: httpx.Response) -> bool:
-    """Whether a 429 means an empty account, which no waiting fills."""
-    error = error_object(response)
-    return not _QUOTA_CODES.isdisjoint(map(str, (error.get("code"), error.get("type"))))
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """Seconds: what the server asks for, else 0.25 doubling to 8, the last quarter random."""
-    asked = _asked_wait(state)
-    if asked is not None:
-        return asked
-    backoff = min(8.0, 0.25 * 2.0 ** (state.attempt_number - 1))
-    return backoff * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
-
-
-def _asked_wait(state: tenacity.RetryCallState) -> float | None:
-    if state.outcome is None or state.outcome.failed:
-        return None
-    headers = state.outcome.result().headers
-    # A date is one of the server's clock, and this machine's may be off.
-    sent_at = _moment(headers.get("date", ""))
-    return retry_after(headers, now=time.time() if sent_at is None else sent_at)
-
-
-def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds that a reply's headers ask to wait; ``None`` where they ask nothing sensible."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "").strip()
+        Raises:
+            httpx.RequestError: No reply, or only part of one.
+        """
         try:
-            return max(0.0, float(value) * scale)
-        except ValueError:
-            pass
-        moment = _moment(value)
-        if moment is not None:
-            return max(0.0, moment - now)
-    return None
+            reply = self._wire.handle_request(request)
+            try:
+                _check_encoding(reply, request)
+                whole = self._read(reply, request)
+            except BaseException:
+                reply.close()
+                raise
+        except httpx.RequestError as error:
+            # An error of the protocol quotes what was sent.
+            said = self._redactor.line(str(error))
+            raise type(error)(said, request=request) from None
+        return whole
+
+    def _read(self, reply: httpx.Response, request: httpx.Request) -> httpx.Response:
+        body = self._masked(_bounded(reply, request), reply, request)
+        reply.close()
+        headers = [
+            (name, self._redactor.text(value))
+            for name, value in reply.headers.multi_items()
+            # The body is decoded by now, and its length may have changed.
+            if name.lower() not in {"content-encoding", "content-length", "transfer-encoding"}
+        ]
+        return httpx.Response(reply.status_code, headers=headers, content=body, request=request)
+
+    def _masked(self, body: bytes, reply: httpx.Response, request: httpx.Request) -> bytes:
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            if reply.is_success and _is_json(request.headers, "accept") and _is_json(reply.headers):
+                deep = isinstance(error, RecursionError)
+                said = "JSON that is nested too deep" if deep else "incomplete JSON"
+                raise httpx.DecodingError(said, request=request) from None
+            document = None
+        # Bytes that are not UTF-8 come through unchanged.
+        text = body.decode(errors="surrogateescape")
+        masked = self._redactor.known(text)
+        if masked == text:
+            return body
+        if document is not None:
+            with contextlib.suppress(RecursionError):
+                return json.dumps(self._redactor.document(document)).encode()
+        return masked.encode(errors="surrogateescape")
+
+    def close(self) -> None:
+        """Close the wire."""
+        self._wire.close()
 
 
-def _moment(value: str) -> float | None:
-    """The Unix seconds of an HTTP date."""
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None
+class Streamed(Buffered):
+    """Passes a reply on unread, unless it is an error."""
+
+    def _read(self, reply: httpx.Response, request: httpx.Request) -> httpx.Response:
+        return reply if reply.is_success else super()._read(reply, request)
 
 
-def error_object(response: httpx.Response) -> dict[str, object]:
-    """The part of an error's body that describes it, in any provider's form."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(body, dict):
-        return {}
-    inner = body.get("error")
-    return inner if isinstance(inner, dict) else body
+def _is_json(headers: httpx.Headers, name: str = "content-type") -> bool:
+    return "json" in headers.get(name, "")
+
+
+def _check_encoding(reply: httpx.Response, request: httpx.Request) -> None:
+    """Refuse a packing that nobody asked for: unpacked twice, one chunk can be gigabytes."""
+    encodings = [
+        each.strip().lower() for each in reply.headers.get("content-encoding", "").split(",")
+    ]
+    packed = [each for each in encodings if each in _PACKED | _PACKED_TIGHTER]
+    if len(packed) > 1 or not _PACKED.issuperset(packed):
+        raise TooLarge(f"a reply packed as {', '.join(packed)[:80]}", request=request)
+
+
+def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
+    """Return the body; only its beginning if it is an error's."""
+    limit = LARGEST_REPLY if reply.is_success else LARGEST_ERROR
+    body = bytearray()
+    for chunk in reply.iter_bytes():
+        body += chunk
+        if len(body) > limit:
+            if reply.is_success:
+                raise TooLarge(f"more than {limit} bytes", request=request)
+            break
+    return bytes(body[:limit])

@@ -187,6 +187,8 @@ ENTRY: list[tuple[int, object, type[errors.ProviderError]]] = [
     (403, {"error": {"message": "Fine-tuning is deprecated"}}, errors.Withdrawn),
     (400, {"error": {"message": "This endpoint was sunset on 2026-09-15."}}, errors.Withdrawn),
     (422, {"detail": "Fine-tuning is no longer available."}, errors.Withdrawn),
+    (422, {"detail": "FINE-TUNING IS NO LONGER AVAILABLE."}, errors.Withdrawn),
+    (400, {"message": "This API has been Decommissioned."}, errors.Withdrawn),
     (422, {"detail": [{"msg": "Field required"}]}, errors.Refused),
     (400, {"error": {"message": "limit is no integer"}}, errors.Refused),
     (500, {"error": {"message": "deprecated"}}, errors.ServerFailed),
@@ -288,6 +290,44 @@ def test_long_words_are_cut() -> None:
     """A server's megabyte does not become a log line."""
     error = failure(script(answer(400, {"error": {"message": "long " * 5000}})))
     assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("status", [404, 405, 422, 500])
+def test_a_long_path_is_cut(status: int) -> None:
+    """An id of any length leaves a sentence that can be read."""
+    with pytest.raises(errors.ProviderError) as caught:
+        script(answer(status)).http().get_object(f"/jobs/{'x' * 5000}")
+    assert "/jobs/xxx" in caught.value.sentence
+    assert len(caught.value.sentence) < 300
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [
+        (httpx.ConnectError("refused"), errors.Unreachable),
+        (httpx.ConnectTimeout("timed out"), errors.Unreachable),
+        (httpx.ReadTimeout("timed out"), errors.NoAnswer),
+        (httpx.RemoteProtocolError("gone"), errors.NoAnswer),
+    ],
+)
+def test_a_host_that_takes_no_connection_is_down(
+    trouble: httpx.RequestError, kind: type[errors.ProviderError]
+) -> None:
+    """It ends the pass; a request without an answer costs its job only."""
+    assert type(failure(script(trouble))) is kind
+
+
+def test_a_header_that_cannot_be_sent_is_said_to_be_malformed() -> None:
+    """The error of the protocol would quote it."""
+    with Simulator() as simulator:
+        http = connect(
+            simulator.openai_url, headers={"no header": KEY}, redactor=Redactor(), sleep=NoSleep()
+        )
+        with pytest.raises(errors.Refused, match="a header is malformed") as caught:
+            http.get_object(PATH)
+        http.close()
+    assert not [text for text in shown(caught.value) if KEY in text]
+    assert len(simulator.requests) == 0
 
 
 # The request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 from collections.abc import Callable
@@ -147,4 +148,38 @@ def test_the_key_is_not_in_the_address() -> None:
 
 def test_a_key_in_a_reply_does_not_reach_the_reader() -> None:
     """What a provider sends back of a key is masked before anything is made of it."""
-    assert script(answer(200, {"a": f"x{KEY}x"})).http().get_object(PATH) == {"a": "x***x"}
+    percents = "".join(f"%{byte:02x}" for byte in KEY.encode())
+    packed = base64.b64encode(KEY.encode()).decode()
+    reply = {KEY: [{"a": f"x{KEY}x", "b": 1.5}, None, f"?k={percents}", f"Basic {packed}"]}
+    masked = {"***": [{"a": "x***x", "b": 1.5}, None, "?k=***", "Basic ***"]}
+    assert script(answer(200, reply)).http().get_object(PATH) == masked
+
+
+@pytest.mark.parametrize("label", ["application/json", "text/plain", ""])
+def test_a_key_that_json_escapes_does_not_reach_the_reader(label: str) -> None:
+    """However it is written, and whether or not the reply says that it is JSON."""
+    escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
+    body = f'{{"a": "{escaped} \\"said\\" {KEY}"}}'.encode()
+    scripted = script(Answer(200, body, {"content-type": label} if label else {}))
+    assert scripted.http().get_object(PATH) == {"a": '*** "said" ***'}
+
+
+def test_a_key_in_json_that_is_nested_deep_does_not_reach_the_reader() -> None:
+    """Also where it is deeper than can be walked through."""
+    for depth in range(100, 2000, 100):
+        body = b'{"a": ' + b"[" * depth + f'"{KEY}"'.encode() + b"]" * depth + b"}"
+        assert KEY.encode() not in (script(Answer(200, body)).http().find_bytes(PATH) or b"")
+
+
+def test_a_reply_without_a_key_is_not_changed() -> None:
+    """Digests of archived replies do not depend on who reads them."""
+    body = b'{ "a":1.0,\t"b":"\\u00e9 %41 &amp;" }\r\n'
+    assert script(Answer(200, body)).http().find_bytes(PATH) == body
+
+
+@pytest.mark.parametrize("before", [b"step,train_loss\n1,", b"\xff\xfe\x00"])
+def test_a_key_in_a_file_does_not_reach_the_reader(before: bytes) -> None:
+    """In text, and between bytes that are not."""
+    body = before + KEY.encode() + b"\n2,0.5\n"
+    masked = before + b"***" + b"\n2,0.5\n"
+    assert script(Answer(200, body, {})).http().find_bytes(PATH) == masked

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import errors
-from bridge.http import transports as transport
+from bridge.http import retries
 from bridge.http.client import ApiClient, connect
+from bridge.http.transports import RateLimited
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from tests.support.scripted import (
@@ -50,8 +51,8 @@ def test_patience_ends(status: int) -> None:
     """After the last attempt the failure is reported; no wait follows it."""
     scripted = script(answer(status))
     failure(scripted)
-    assert len(scripted.requests) == transport.ATTEMPTS
-    assert len(scripted.sleep.asked) == transport.ATTEMPTS - 1
+    assert len(scripted.requests) == retries.ATTEMPTS
+    assert len(scripted.sleep.asked) == retries.ATTEMPTS - 1
 
 
 def test_every_attempt_is_told() -> None:
@@ -71,7 +72,7 @@ def test_every_attempt_is_told() -> None:
         ("2xx", 5),
         ("3xx", 1),
     ]
-    assert {result for result, _ in told} <= set(transport.RESULTS)
+    assert {result for result, _ in told} <= set(retries.RESULTS)
 
 
 @pytest.mark.parametrize("status", LASTING)
@@ -102,7 +103,7 @@ def test_any_other_429_is_a_limit_of_the_rate(body: object) -> None:
     """Whatever its body, 429 is waited for, and then left to the next pass."""
     scripted = script(answer(429, body))
     assert isinstance(failure(scripted), errors.Throttled)
-    assert len(scripted.requests) == transport.ATTEMPTS
+    assert len(scripted.requests) == retries.ATTEMPTS
 
 
 @pytest.mark.parametrize("status", PASSING)
@@ -171,15 +172,15 @@ def test_a_date_is_a_moment() -> None:
     """A date asks for the time from now until then."""
     then = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     headers = {"retry-after": format_datetime(then, usegmt=True)}
-    assert transport.retry_after(headers, now=then.timestamp() - 12.5) == 12.5
-    assert transport.retry_after(headers, now=then.timestamp() + 1) == 0.0
+    assert retries.retry_after(headers, now=then.timestamp() - 12.5) == 12.5
+    assert retries.retry_after(headers, now=then.timestamp() + 1) == 0.0
 
 
 @given(value=st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ .*"))
 def test_any_wait_is_one_or_none(value: str) -> None:
     """Whatever a server puts there becomes seconds, not fewer than none, or nothing."""
     for name in ("retry-after", "retry-after-ms"):
-        asked = transport.retry_after({name: value}, now=0.0)
+        asked = retries.retry_after({name: value}, now=0.0)
         assert asked is None or asked >= 0
 
 
@@ -196,7 +197,7 @@ def test_patience_can_be_less() -> None:
 def test_only_reading_is_repeated(method: str, outcome: Answer | Exception) -> None:
     """A request that could change something is sent once."""
     scripted = script(outcome)
-    wire = transport.Retrying(httpx.MockTransport(scripted), sleep=scripted.sleep)
+    wire = retries.Retrying(httpx.MockTransport(scripted), sleep=scripted.sleep)
     with httpx.Client(transport=wire) as client:
         if isinstance(outcome, Answer):
             assert client.request(method, BASE_URL).status_code == outcome.status
@@ -261,7 +262,7 @@ def test_the_pace_is_one_for_all_threads() -> None:
         with lock:
             waits.append(seconds)
 
-    wire = transport.RateLimited(
+    wire = RateLimited(
         httpx.MockTransport(script(answer(200))), per_second=2.0, sleep=sleep, clock=frozen
     )
     with ThreadPoolExecutor(8) as threads:
@@ -305,7 +306,7 @@ def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
         http = local(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", sleep=sleep)
         with pytest.raises(errors.Unreachable, match=r"base_url") as caught:
             http.get_object(PATH)
-    assert len(sleep.asked) == transport.CONNECT_ATTEMPTS - 1
+    assert len(sleep.asked) == retries.CONNECT_ATTEMPTS - 1
     assert isinstance(caught.value, errors.ProviderDown)
 
 
@@ -349,7 +350,7 @@ def test_a_reply_that_stays_broken_is_an_error_of_one_job(reply: Reply) -> None:
             http.get_object(PATH)
         http.close()
     assert not isinstance(caught.value, errors.ProviderDown)
-    assert len(simulator.requests) == transport.ATTEMPTS
+    assert len(simulator.requests) == retries.ATTEMPTS
 
 
 def test_a_broken_result_file_is_asked_for_again() -> None:

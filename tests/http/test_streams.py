@@ -41,6 +41,20 @@ def test_bytes_that_are_gone_are_none() -> None:
     assert script(answer(404)).http().find_bytes("/files/a/content") is None
 
 
+def test_bytes_of_a_service_that_has_ended_are_none() -> None:
+    """The rest of the job is recorded; the next list says that the service has ended."""
+    ended = {"error": {"message": "No more", "code": "training_not_available"}}
+    assert script(answer(403, ended)).http().find_bytes("/files/a/content") is None
+
+
+@pytest.mark.parametrize("body", [b'{"a": 1}\n{"a": 2}\n', b'{"a": ', b"[" * 60_000])
+def test_bytes_need_not_be_the_json_that_their_label_claims(body: bytes) -> None:
+    """A file of lines may be labelled as JSON; it is asked for once."""
+    scripted = script(Answer(200, body))
+    assert scripted.http().find_bytes("/files/a/content") == body
+    assert [request.headers["accept"] for request in scripted.requests] == ["*/*"]
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(401, errors.Unauthorized), (500, errors.ServerFailed)]
 )

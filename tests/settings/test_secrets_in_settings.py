@@ -27,6 +27,13 @@ def test_all_secrets_are_known() -> None:
     environ = {
         "MLFLOW_TRACKING_PASSWORD": "password-of-mlflow",
         "MLFLOW_TRACKING_TOKEN": "token-of-mlflow",
+        "AWS_SECRET_ACCESS_KEY": "key-of-s3",
+        "AWS_SESSION_TOKEN": "token-of-s3",
+        "AZURE_STORAGE_ACCESS_KEY": "key-of-blobs",
+        "AZURE_STORAGE_CONNECTION_STRING": "connection-to-blobs",
+        "AZURE_CLIENT_SECRET": "secret-of-azure",
+        "https_proxy": "http://me:lower-password@proxy",
+        "HTTP_PROXY": "http://me:upper-password@proxy",
         "HOME": "/home/of/nobody",
     }
     assert set(found.secrets(environ)) - {""} == {
@@ -37,6 +44,13 @@ def test_all_secrets_are_known() -> None:
         "key-of-mistral",
         "password-of-mlflow",
         "token-of-mlflow",
+        "key-of-s3",
+        "token-of-s3",
+        "key-of-blobs",
+        "connection-to-blobs",
+        "secret-of-azure",
+        "lower-password",
+        "upper-password",
     }
 
 

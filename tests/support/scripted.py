@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from bridge import errors
-from bridge.http import transports as transport
+from bridge.http import retries
 from bridge.http.client import ApiClient, connect
 from bridge.redaction import Redactor
 from tests.support.world import KEY, NoSleep
@@ -65,9 +65,7 @@ class Script:
             raise given_answer
         return given_answer.response()
 
-    def http(
-        self, patience: int = transport.ATTEMPTS, tell: transport.Tell | None = None
-    ) -> ApiClient:
+    def http(self, patience: int = retries.ATTEMPTS, tell: retries.Tell | None = None) -> ApiClient:
         """A client whose network is this script."""
         return connect(
             BASE_URL,

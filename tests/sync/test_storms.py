@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import QuotaExhausted, ServerFailed, Throttled
-from bridge.http.transports import ATTEMPTS
+from bridge.http.retries import ATTEMPTS
 from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking

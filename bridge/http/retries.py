@@ -1,0 +1,193 @@
+"""Patience: which failures of a GET are worth another attempt, and when it is made."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Final
+
+import httpx
+import tenacity
+
+from bridge.http.transports import Lasting
+
+ATTEMPTS: Final = 8
+"""With a fifth of all replies broken, one request in 400,000 still fails."""
+CONNECT_ATTEMPTS: Final = 4
+"""A host that refuses connections is down: no need to ask eight times."""
+LONGEST_RETRY_AFTER: Final = 60.0
+"""Seconds. A provider that asks for more is left alone until the next pass."""
+LONGEST_REQUEST: Final = 90.0
+"""Seconds after which a request gets no further attempt."""
+RESULTS: Final = ("2xx", "3xx", "4xx", "429", "5xx", "no_answer")
+"""All that an attempt can end with."""
+
+_QUOTA_CODES: Final = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+)
+
+Tell = Callable[[str, int], object]
+"""Receives how an attempt ended, one of ``RESULTS``, and its number within its request, from 1."""
+
+
+class Retrying(httpx.BaseTransport):
+    """Sends a GET again while that may help, and as late as the server asks.
+
+    Args:
+        wire: The transport below.
+        sleep: Waits that many seconds; raises ``Stopped`` to give up.
+        attempts: The most attempts for one request.
+        clock: Seconds that only go forward.
+        tell: Receives the result of each attempt.
+    """
+
+    def __init__(
+        self,
+        wire: httpx.BaseTransport,
+        *,
+        sleep: Callable[[float], None],
+        attempts: int = ATTEMPTS,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Tell | None = None,
+    ) -> None:
+        self._wire = wire
+        self._attempts = attempts
+        self._sleep = sleep
+        self._clock = clock
+        self._tell = tell or (lambda _result, _attempt: None)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request`` until a reply is worth keeping or patience ends.
+
+        Raises:
+            httpx.RequestError: The last attempt's.
+        """
+        if request.method != "GET":
+            return self._wire.handle_request(request)
+        attempts = tenacity.Retrying(
+            sleep=self._sleep,
+            stop=partial(self._stop, self._clock()),
+            wait=_wait,
+            retry=tenacity.retry_if_result(_may_improve) | tenacity.retry_if_exception(_is_passing),
+            retry_error_callback=_last_outcome,
+        )
+        return attempts(self._attempt, request, itertools.count(1))
+
+    def _attempt(self, request: httpx.Request, numbers: Iterator[int]) -> httpx.Response:
+        number = next(numbers)
+        try:
+            reply = self._wire.handle_request(request)
+        except httpx.RequestError:
+            self._tell("no_answer", number)
+            raise
+        self._tell(result_of(reply.status_code), number)
+        return reply
+
+    def _stop(self, begun: float, state: tenacity.RetryCallState) -> bool:
+        connecting = isinstance(_error(state), httpx.ConnectError | httpx.ConnectTimeout)
+        attempts = min(CONNECT_ATTEMPTS, self._attempts) if connecting else self._attempts
+        return (
+            state.attempt_number >= attempts
+            or self._clock() - begun >= LONGEST_REQUEST
+            or (_asked_wait(state) or 0.0) > LONGEST_RETRY_AFTER
+        )
+
+    def close(self) -> None:
+        """Close the wire."""
+        self._wire.close()
+
+
+def result_of(status: int) -> str:
+    """Return the word of ``RESULTS`` for a reply's status."""
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        return "429"
+    word = f"{status // 100}xx"
+    return word if word in RESULTS else "no_answer"
+
+
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _last_outcome(state: tenacity.RetryCallState) -> httpx.Response:
+    assert state.outcome is not None  # noqa: S101 - tenacity calls back after an attempt
+    response: httpx.Response = state.outcome.result()
+    return response
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, httpx.RequestError) and not isinstance(
+        error, Lasting | httpx.UnsupportedProtocol | httpx.LocalProtocolError
+    )
+
+
+def _may_improve(response: httpx.Response) -> bool:
+    if response.headers.get("x-should-retry") == "false":
+        return False
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return not is_quota(response)
+    if response.status_code == httpx.codes.NOT_IMPLEMENTED:
+        return False
+    return response.status_code in {408, 409} or response.is_server_error
+
+
+def is_quota(response: httpx.Response) -> bool:
+    """Return whether a 429 means an empty account, which no waiting fills."""
+    error = error_object(response)
+    return not _QUOTA_CODES.isdisjoint(map(str, (error.get("code"), error.get("type"))))
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Return the seconds that the server asks for, else 0.25 doubling to 8, a quarter random."""
+    asked = _asked_wait(state)
+    if asked is not None:
+        return asked
+    backoff = min(8.0, 0.25 * 2.0 ** (state.attempt_number - 1))
+    return backoff * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+def _asked_wait(state: tenacity.RetryCallState) -> float | None:
+    if state.outcome is None or state.outcome.failed:
+        return None
+    headers = state.outcome.result().headers
+    # A date is one of the server's clock, and this machine's may be off.
+    sent_at = _moment(headers.get("date", ""))
+    return retry_after(headers, now=time.time() if sent_at is None else sent_at)
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds that a reply's headers ask to wait; ``None`` without a sensible value."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        try:
+            return max(0.0, float(value) * scale)
+        except ValueError:
+            pass
+        moment = _moment(value)
+        if moment is not None:
+            return max(0.0, moment - now)
+    return None
+
+
+def _moment(value: str) -> float | None:
+    """Return the Unix seconds of an HTTP date."""
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def error_object(response: httpx.Response) -> dict[str, object]:
+    """Return the part of an error's body that describes it, in any provider's form."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    inner = body.get("error")
+    return inner if isinstance(inner, dict) else body
