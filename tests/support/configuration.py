@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ OPENAI = {"OPENAI_API_KEY": KEY}
 
 
 ONE_PROVIDER = f"providers: [{{name: openai, api_key: {KEY}}}]\n"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty working folder: the default path is looked up in it."""
-    with contextlib.chdir(tmp_path):
-        yield tmp_path
 
 
 def loaded(text: str, environ: Mapping[str, str] | None = None) -> Settings:
