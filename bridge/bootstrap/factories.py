@@ -129,7 +129,7 @@ def open_provider(
             provider.base_url,
             headers=headers_of(provider),
             redactor=redactor,
-            query={"api-version": provider.api_version} if provider.api_version else None,
+            query={"api-version": provider.api_version} if provider.api_version else {},
             auth=stack.enter_context(entra.signed_in()) if provider.auth == "entra" else None,
             sleep=sleep,
             connections=settings.poll.workers + 1,  # one lists while the workers read

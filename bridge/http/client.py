@@ -56,7 +56,7 @@ def connect(
     *,
     headers: Mapping[str, str],
     redactor: Redactor,
-    query: Query | None = None,
+    query: Mapping[str, str | int] = {},
     auth: httpx.Auth | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Clock = time.monotonic,
@@ -70,10 +70,11 @@ def connect(
     """Return a client of the API at ``base_url``.
 
     Args:
-        base_url: All of the address that the API's paths have in common.
+        base_url: All of the address that the API's paths have in common; a query in it is sent
+            with every request.
         headers: Sent with every request; the key among them.
         redactor: Masks the secrets in whatever the server sends back.
-        query: Sent with every request.
+        query: Sent with every request, in place of a parameter of ``base_url`` with its name.
         auth: Proves who asks, where no header does.
         sleep: Waits that many seconds; raises ``Stopped`` to give up.
         clock: Seconds that only go forward, for deadlines.
@@ -96,10 +97,12 @@ def connect(
     if per_second:
         wire = RateLimited(wire, per_second=per_second, sleep=sleep, clock=clock)
 
+    address, own_query = _split(base_url)
+
     def client(layer: type[Buffered]) -> httpx.Client:
         return httpx.Client(
             headers={**_HEADERS, **headers},
-            params=query,
+            params=own_query.merge(query),
             auth=auth,
             timeout=TIMEOUT,
             transport=Retrying(
@@ -108,9 +111,15 @@ def connect(
         )
 
     files = signed or SignedUrlFetcher(
-        redactor, api=base_url, sleep=sleep, clock=clock, patience=patience, proxy_of=_proxy
+        redactor, api=address, sleep=sleep, clock=clock, patience=patience, proxy_of=_proxy
     )
-    return ApiClient(client(Buffered), client(Streamed), base_url.rstrip("/"), redactor, files)
+    return ApiClient(client(Buffered), client(Streamed), address, redactor, files)
+
+
+def _split(base_url: str) -> tuple[str, httpx.QueryParams]:
+    """Return the address that paths are appended to, and the query that goes with each of them."""
+    address, _, query = base_url.partition("#")[0].partition("?")
+    return address.rstrip("/"), httpx.QueryParams(query)
 
 
 def network_to(url: str, *, connections: int) -> httpx.HTTPTransport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
@@ -13,6 +14,7 @@ READABLE: Final = (
 )
 _LONG: Final = 12
 """Characters from which a part of an address may be a secret, and no word."""
+_SECRET_NAME: Final = re.compile("pass|key|token|secret|^sig", re.IGNORECASE)
 
 
 def is_readable_on_the_way(url: str) -> bool:
@@ -28,14 +30,14 @@ def is_readable_on_the_way(url: str) -> bool:
 
 
 def secrets_of(url: str) -> Iterator[str]:
-    """What a URL gives away: its password, else its user name, and passwords in its query."""
+    """Yield what a URL gives away: its password, else its user name, and keys in its query."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return
     yield unquote(parts.password or parts.username or "")
     yield parts.password or parts.username or ""
-    yield from (value for name, value in parse_qsl(parts.query) if "pass" in name)
+    yield from (value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name))
 
 
 def secrets_of_secret(url: str) -> Iterator[str]:

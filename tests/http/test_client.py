@@ -355,6 +355,62 @@ def test_a_slash_at_the_end_of_the_address_makes_no_difference(base: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("base", "query", "sent"),
+    [
+        (f"{BASE_URL}?provider=openai", {}, {"provider": "openai"}),
+        (f"{BASE_URL}/?provider=openai#top", {}, {"provider": "openai"}),
+        (f"{BASE_URL}?a=x%20y%26z&b=", {}, {"a": "x y&z", "b": ""}),
+        (BASE_URL, {"provider": "openai"}, {"provider": "openai"}),
+        (f"{BASE_URL}?a=1", {"b": "2"}, {"a": "1", "b": "2"}),
+        (f"{BASE_URL}?a=1", {"a": "2"}, {"a": "2"}),
+        (f"{BASE_URL}?after=0&a=1", {}, {"a": "1"}),
+    ],
+)
+def test_a_query_goes_along_with_every_request(
+    base: str, query: dict[str, str], sent: dict[str, str]
+) -> None:
+    """Of the address or beside it; the path comes before it, and a cursor is one more parameter."""
+    scripted = script(answer(200))
+    http = connect(
+        base,
+        headers={},
+        redactor=Redactor(),
+        query=query,
+        transport=httpx.MockTransport(scripted),
+    )
+    assert http.is_at(BASE_URL)
+    http.get_object(PATH, {"after": "ftjob-9"})
+    http.find_bytes("/files/a/content")
+    with http.stream("/files/b/content") as pieces:
+        list(pieces)
+    first, *files = [request.url for request in scripted.requests]
+    assert first.path == "/v1/fine_tuning/jobs"
+    assert dict(first.params) == {**sent, "after": "ftjob-9"}
+    assert [url.path for url in files] == ["/v1/files/a/content", "/v1/files/b/content"]
+    without_cursor = {"after": "0"} if "after" in base else {}
+    assert [dict(url.params) for url in files] == [{**sent, **without_cursor}] * 2
+
+
+def test_a_parameter_of_the_address_may_stand_twice() -> None:
+    """Both are sent, as they were written."""
+    scripted = script(answer(200))
+    transport = httpx.MockTransport(scripted)
+    http = connect(f"{BASE_URL}?tag=a&tag=b", headers={}, redactor=Redactor(), transport=transport)
+    http.get_object(PATH, {"limit": 1})
+    assert scripted.requests[0].url.query == b"tag=a&tag=b&limit=1"
+
+
+def test_the_query_of_the_address_is_not_shown() -> None:
+    """It may hold a key that goes by any name."""
+    scripted = script(Answer(200, b"<html>", {}))
+    transport = httpx.MockTransport(scripted)
+    http = connect(f"{BASE_URL}?code={KEY}", headers={}, redactor=Redactor(), transport=transport)
+    with pytest.raises(errors.BadReply) as caught:
+        http.get_object(PATH)
+    assert not [text for text in shown(caught.value) if KEY in text]
+
+
+@pytest.mark.parametrize(
     "base",
     ["", "provider.example", "ftp://provider.example", "http://", "https://[", "http://a:b/v1"],
 )

@@ -62,6 +62,15 @@ def test_a_password_in_an_addresss_query_is_a_secret_too() -> None:
     assert "hunter2-pw" in set(found.secrets({}))
 
 
+@pytest.mark.parametrize("name", ["key", "api_key", "access-token", "clientSecret", "sig"])
+def test_a_key_in_the_query_of_a_providers_address_is_a_secret(name: str) -> None:
+    """What a gateway takes as a key is masked; a parameter that names a route is not."""
+    url = f"https://gateway/v1?custom_llm_provider=openai&{name}=a-key-of-it"
+    found = set(loaded(f"providers: [{{name: openai, api_key: k, base_url: '{url}'}}]").secrets({}))
+    assert "a-key-of-it" in found
+    assert "openai" not in found
+
+
 def test_settings_do_not_show_keys() -> None:
     """Keys and header values are in no representation of the settings."""
     found = loaded("providers: [{name: openai, api_key: the-key-itself, headers: {X: the-header}}]")
