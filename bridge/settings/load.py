@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from bridge.errors import ConfigError
 from bridge.providers.registry import TYPES
@@ -33,8 +35,11 @@ PATH_VARIABLE: Final = "FTBRIDGE_CONFIG"
 STARTER: Final = Path(__file__).with_name("starter.yaml")
 """The commented configuration that ``ftbridge init`` writes."""
 
-_MOST_VALUES: Final = 100_000
-"""In a file: a few aliases of aliases can stand for billions."""
+Yaml: TypeAlias = "bool | int | float | str | bytes | date | list[Yaml] | Entry | None"
+"""A value in a configuration file."""
+Entry: TypeAlias = "dict[str, Yaml]"
+"""A mapping in a configuration file, whose keys are text whatever they look like."""
+
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -56,7 +61,7 @@ def load(
     files = KeyFiles(environ)
     problems = files.problems
     try:
-        data = _expand(data, files, "", problems)
+        data = _expanded(data, files, "", problems)
     except RecursionError:
         raise ConfigError([f"{named} refers to itself"]) from None
     data = _with_defaults(data, files)
@@ -66,7 +71,7 @@ def load(
         for details in error.errors(include_url=False, include_input=False):
             where = _path(details["loc"])
             if not _follows_from(where, details["type"], problems):
-                problems.setdefault(where, _sentence(dict(details), data))
+                problems.setdefault(where, _sentence(details, data))
     if problems:
         raise ConfigError(
             [f"{where}: {what}" if where else what for where, what in problems.items()]
@@ -77,38 +82,27 @@ def load(
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as everybody writes it; a key that stands twice is an error, not a loss."""
+    """YAML as everybody writes it, except that a duplicate key is an error, not a loss."""
 
-    def get_single_node(self) -> yaml.Node | None:
-        node: yaml.Node | None = super().get_single_node()
-        if node is not None and _size(node, {}) > _MOST_VALUES:
-            raise ConfigError(["its aliases (*name) stand for too much; write less of them"])
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:bool":  # `on` is a name here, not a truth
-                key.tag = "tag:yaml.org,2002:str"
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Yaml]:  # noqa: FBT001, FBT002 - PyYAML's signature
         # Before those are added that are merged (<<): one that stands here as well comes first.
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if doubled := {key for key in keys if keys.count(key) > 1 and key != "<<"}:
-            raise ConfigError([f"{key}: stands twice; join the two" for key in sorted(doubled)])
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+            raise ConfigError([f"{key}: duplicate key; merge the two" for key in sorted(doubled)])
+        mapping: dict[Hashable, Yaml] = super().construct_mapping(node, deep=deep)
         return mapping
 
 
-def _size(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """How many values a node stands for, each alias counted as all that it names."""
-    if node not in known:
-        known[node] = 1  # of one that holds itself
-        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in node.value for part in pair]
-        known[node] = 1 + sum(_size(part, known) for part in parts)
-    return known[node]
+_BOOLEAN: Final = "tag:yaml.org,2002:bool"
+# YAML 1.1 takes `on` for a boolean, but it is a key of `notify`; both words stay text.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("(?i:yes|no|true|false)$"), list("yYnNtTfF"))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Entry:
     try:
         text = path.read_text(encoding="utf-8")
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
@@ -138,13 +132,17 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _expand(value: Any, environ: Environ, where: str, problems: dict[str, str]) -> Any:  # noqa: ANN401 - YAML is untyped
-    """``value`` with every ``${VAR}`` in its texts replaced."""
+def _expanded(entry: Entry, environ: Environ, where: str, problems: dict[str, str]) -> Entry:
+    return {
+        str(key): _expand(value, environ, f"{where}.{key}".lstrip("."), problems)
+        for key, value in entry.items()
+    }
+
+
+def _expand(value: Yaml, environ: Environ, where: str, problems: dict[str, str]) -> Yaml:
+    """Return ``value`` with every ``${VAR}`` in its texts replaced."""
     if isinstance(value, dict):
-        return {
-            key: _expand(inner, environ, f"{where}.{key}".lstrip("."), problems)
-            for key, inner in value.items()
-        }
+        return _expanded(value, environ, where, problems)
     if isinstance(value, list):
         return [_expand(v, environ, f"{where}[{i}]", problems) for i, v in enumerate(value)]
     if not isinstance(value, str):
@@ -164,14 +162,14 @@ def _expand(value: Any, environ: Environ, where: str, problems: dict[str, str]) 
     return _VARIABLE.sub(replace, value)
 
 
-def _with_defaults(data: dict[str, Any], files: KeyFiles) -> dict[str, Any]:
-    """``data`` with what the environment and the kind of provider say."""
+def _with_defaults(data: Entry, files: KeyFiles) -> Entry:
+    """Return ``data`` with what the environment and the kind of provider add."""
     # A section that is written without content holds nothing.
     data = {"mlflow": {}} | _without_nulls(data)
     if isinstance(data["mlflow"], dict):
         data["mlflow"] = _from_environment(files) | _without_nulls(data["mlflow"])
     if data.get("providers", {}) == {}:
-        data["providers"] = environment.providers_in(files)
+        data["providers"] = [*environment.providers_in(files)]
         if not data["providers"]:
             known = ", ".join(environment.ways_in())
             files.problems["providers"] = (
@@ -186,13 +184,13 @@ def _with_defaults(data: dict[str, Any], files: KeyFiles) -> dict[str, Any]:
     return data
 
 
-def _from_environment(environ: Environ) -> dict[str, str]:
+def _from_environment(environ: Environ) -> Entry:
     variables = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
     return {key: environ[name] for key, name in variables.items() if environ.get(name)}
 
 
-def _completed(item: Any, files: KeyFiles, where: str) -> Any:  # noqa: ANN401 - YAML is untyped
-    """A provider's entry with what its type implies, and with the key of its file."""
+def _completed(item: Yaml, files: KeyFiles, where: str) -> Yaml:
+    """Return a provider's entry with what its type implies, and with the key of its file."""
     if not isinstance(item, dict):
         return item
     item = _without_nulls(item)
@@ -206,7 +204,7 @@ def _completed(item: Any, files: KeyFiles, where: str) -> Any:  # noqa: ANN401 -
     return environment.completed(item, files)
 
 
-def _without_nulls(section: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(section: Entry) -> Entry:
     return {key: value for key, value in section.items() if value is not None}
 
 
@@ -227,9 +225,9 @@ def _follows_from(where: str, kind: str, problems: Mapping[str, str]) -> bool:
     return any(f"{parent}.{cause}" in problems for cause in ("type", "name", "api_key_file"))
 
 
-def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
-    """What is wrong at one place, and what to write instead."""
-    location: tuple[int | str, ...] = details["loc"]
+def _sentence(details: ErrorDetails, data: Entry) -> str:
+    """Return what is wrong at one place, and what to write instead."""
+    location = details["loc"]
     match details["type"]:
         case "extra_forbidden":
             known = _keys_at(location[:-1])
@@ -237,9 +235,9 @@ def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
             hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
             return f"unknown key; {hint}"
         case "missing" if location[-1] == "api_key":
-            return _missing_key(_value_at(data, location[:-1]))
+            return _missing_key(_entry_at(data, location[:-1]))
         case "missing" if location[-1] == "base_url":
-            kind = TYPES[_value_at(data, location[:-1])["type"]]
+            kind = TYPES[str(_entry_at(data, location[:-1])["type"])]
             variables = " and ".join(environment.address_variables(kind))
             return f"missing; export {variables}, or write base_url: {kind.base_url}"
         case "missing":
@@ -258,7 +256,7 @@ def _sentence(details: dict[str, Any], data: dict[str, Any]) -> str:
             return str(details["msg"]).removeprefix("Value error, ").replace("Input", "it", 1)
 
 
-def _missing_key(provider: dict[str, Any]) -> str:
+def _missing_key(provider: Entry) -> str:
     kind = TYPES.get(str(provider.get("type")))
     is_token = provider.get("auth") == "token"
     variable = environment.TOKEN_VARIABLE if is_token else kind.key_variable if kind else "KEY"
@@ -266,10 +264,14 @@ def _missing_key(provider: dict[str, Any]) -> str:
     return f"{sentence}, or auth: entra" if provider.get("type") == "azure" else sentence
 
 
-def _value_at(data: Any, location: tuple[int | str, ...]) -> Any:  # noqa: ANN401 - YAML is untyped
+def _entry_at(data: Entry, location: tuple[int | str, ...]) -> Entry:
+    value: Yaml = data
     for part in location:
-        data = data[part]
-    return data
+        if isinstance(value, list):
+            value = value[int(part)]
+        elif isinstance(value, dict):
+            value = value[str(part)]
+    return value if isinstance(value, dict) else {}
 
 
 _SECTIONS: Final[Mapping[str, type[Section]]] = {

@@ -38,6 +38,9 @@ def _metric_names(wanted: object) -> object:
 def _name_template(wanted: object) -> object:
     if isinstance(wanted, bool):
         return wanted
+    word = str(wanted).lower()
+    if word in {"on", "off"}:  # booleans of YAML that are text here: one of them is a key as well
+        return word == "on"
     known = ", ".join(f"{{{field}}}" for field in NAME_FIELDS)
     text = wanted if isinstance(wanted, str) else ""
     try:

@@ -16,20 +16,6 @@ from bridge.settings.load import load
 from bridge.settings.model import Settings
 from tests.support.configuration import ONE_PROVIDER, loaded
 
-BOMB = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(12))
-
-
-MERGED = "".join(f"a{n + 1}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}\n" for n in range(12))
-
-
-@pytest.mark.parametrize(
-    "text", [f"a0: &a0 [x]\n{BOMB}", f"a0: &a0 {{x: y}}\n{MERGED}"], ids=["lists", "merged"]
-)
-def test_aliases_of_aliases_are_not_followed(text: str) -> None:
-    """Twelve lines that stand for three hundred billion values are a sentence."""
-    with pytest.raises(ConfigError, match="aliases"):
-        loaded(text)
-
 
 def test_an_alias_may_be_used_as_usual() -> None:
     """Defaults for several providers, say."""

@@ -222,6 +222,53 @@ def test_a_key_cannot_be_written_twice() -> None:
     """YAML would drop the first section without a word, and with it a provider."""
     found = problems(ONE_PROVIDER + "providers: [{name: mistral, api_key: other-key}]")
     assert any("providers" in f"{path} {what}" for path, what in found.items())
+    assert any("duplicate key" in f"{path} {what}" for path, what in found.items())
+
+
+def test_what_is_merged_may_be_written_again_and_merged_twice() -> None:
+    """A key that stands here comes before the one that is merged."""
+    found = loaded(
+        "providers:\n"
+        "  - &key {name: openai, type: openai, api_key: a-key, interval: 10s}\n"
+        "  - &pace {name: other, type: openai, api_key: b-key, requests_per_second: 2}\n"
+        "  - {<<: *pace, <<: *key, name: third}\n"
+    )
+    third = found.providers[2]
+    assert (third.name, third.interval, third.requests_per_second) == ("third", 10, 2)
+    assert key_of(third) == "a-key"
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [(word, True) for word in ("true", "yes", "Yes", "on", "TRUE")]
+    + [(word, False) for word in ("false", "no", "NO", "off", "Off")],
+)
+def test_yes_and_no_have_many_words(word: str, *, expected: bool) -> None:
+    """Those of YAML, although ``on`` is a key as well."""
+    found = loaded(f"mlflow: {{curves: {word}, register: {word}}}\n{ONE_PROVIDER}").mlflow
+    assert found.curves is expected
+    assert found.register_as == ("{suffix}" if expected else None)
+
+
+def test_on_is_a_key() -> None:
+    """YAML would take it for a truth."""
+    text = "notify: {webhook: 'https://hook.example/a', on: [outage]}\n"
+    found = loaded(text + ONE_PROVIDER)
+    assert found.notify
+    assert found.notify.on == ("outage",)
+
+
+def test_a_key_that_is_a_number_is_text() -> None:
+    """It is an unknown key like any other, or a name."""
+    found = loaded("providers: [{name: openai, api_key: some-key, headers: {5: x}}]")
+    assert found.providers[0].headers.keys() == {"5"}
+    assert "7" in problems(f"7: x\n{ONE_PROVIDER}")
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    """Container files list variables without a value."""
+    empty = {"MLFLOW_TRACKING_URI": "", "MLFLOW_EXPERIMENT_NAME": ""}
+    assert loaded(ONE_PROVIDER, OPENAI | empty).mlflow == loaded(ONE_PROVIDER, OPENAI).mlflow
 
 
 @pytest.mark.parametrize(
