@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
+import structlog
+
 from bridge.errors import Stopped
 from bridge.http import client as http
 from bridge.http import entra_auth as entra
@@ -23,6 +25,8 @@ from bridge.settings.provider import ProviderSettings
 from bridge.sync.find_run import RunFinder
 from bridge.sync.job_sync import JobSync
 from bridge.tracking import Tracking
+
+log = structlog.get_logger()
 
 Asked = Callable[[str, str, int], object]
 """Is told a provider's name, and then what ``retries.Tell`` is."""
@@ -136,6 +140,11 @@ def open_provider(
             patience=patience,
             per_second=provider.requests_per_second,
             tell=partial(asked, provider.name) if asked else None,
+            retried=partial(_log_retry, provider.name),
         )
         stack.enter_context(contextlib.closing(client))
         yield TYPES[provider.type](client, curves=settings.mlflow.curves)
+
+
+def _log_retry(provider: str, cause: str, seconds: float) -> None:
+    log.debug("request retried", provider=provider, cause=cause, wait=f"{seconds:.1f} s")

@@ -24,7 +24,7 @@ import httpx
 
 from bridge import __version__, errors
 from bridge.http.failures import failed, unanswered
-from bridge.http.retries import ATTEMPTS, Retrying, Tell
+from bridge.http.retries import ATTEMPTS, Retried, Retrying, Tell
 from bridge.http.signed_urls import Found, SignedUrlFetcher
 from bridge.http.transports import PIECE, TIMEOUT, Buffered, Clock, RateLimited, Streamed, Timed
 from bridge.redaction import Redactor
@@ -66,6 +66,7 @@ def connect(
     transport: httpx.BaseTransport | None = None,
     signed: SignedUrlFetcher | None = None,
     tell: Tell | None = None,
+    retried: Retried | None = None,
 ) -> ApiClient:
     """Return a client of the API at ``base_url``.
 
@@ -84,6 +85,7 @@ def connect(
         transport: Replaces the network in tests.
         signed: Replaces what fetches files behind signed URLs, in tests.
         tell: Receives how each attempt ended.
+        retried: Receives the cause and the wait of each further attempt.
 
     Raises:
         ConfigError: A header cannot be sent, or the proxy cannot be used.
@@ -106,7 +108,12 @@ def connect(
             auth=auth,
             timeout=TIMEOUT,
             transport=Retrying(
-                layer(wire, redactor), sleep=sleep, attempts=patience, clock=clock, tell=tell
+                layer(wire, redactor),
+                sleep=sleep,
+                attempts=patience,
+                clock=clock,
+                tell=tell,
+                retried=retried,
             ),
         )
 

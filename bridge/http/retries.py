@@ -32,6 +32,8 @@ _QUOTA_CODES: Final = frozenset(
 
 Tell = Callable[[str, int], object]
 """Receives how an attempt ended, one of ``RESULTS``, and its number within its request, from 1."""
+Retried = Callable[[str, float], object]
+"""Receives why a request is sent again, and the seconds until then."""
 
 
 class Retrying(httpx.BaseTransport):
@@ -43,6 +45,7 @@ class Retrying(httpx.BaseTransport):
         attempts: The most attempts for one request.
         clock: Seconds that only go forward.
         tell: Receives the result of each attempt.
+        retried: Receives the cause and the wait of each further attempt.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class Retrying(httpx.BaseTransport):
         attempts: int = ATTEMPTS,
         clock: Callable[[], float] = time.monotonic,
         tell: Tell | None = None,
+        retried: Retried | None = None,
     ) -> None:
         self._wire = wire
         self._attempts = attempts
         self._sleep = sleep
         self._clock = clock
         self._tell = tell or (lambda _result, _attempt: None)
+        self._retried = retried or (lambda _cause, _seconds: None)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` until a reply is worth keeping or patience ends.
@@ -73,6 +78,7 @@ class Retrying(httpx.BaseTransport):
             stop=partial(self._stop, self._clock()),
             wait=_wait,
             retry=tenacity.retry_if_result(_may_improve) | tenacity.retry_if_exception(_is_passing),
+            before_sleep=self._before_sleep,
             retry_error_callback=_last_outcome,
         )
         return attempts(self._attempt, request, itertools.count(1))
@@ -86,6 +92,11 @@ class Retrying(httpx.BaseTransport):
             raise
         self._tell(result_of(reply.status_code), number)
         return reply
+
+    def _before_sleep(self, state: tenacity.RetryCallState) -> None:
+        error = _error(state)
+        cause = type(error).__name__ if error else f"status {_last_outcome(state).status_code}"
+        self._retried(cause, state.upcoming_sleep)
 
     def _stop(self, begun: float, state: tenacity.RetryCallState) -> bool:
         connecting = isinstance(_error(state), httpx.ConnectError | httpx.ConnectTimeout)

@@ -378,3 +378,17 @@ def test_a_compressed_reply_is_read() -> None:
         assert http.get_object(PATH) == {"id": "a" * 1000}
         http.close()
     assert len(simulator.requests) == 1
+
+
+def test_each_retry_has_its_cause_and_wait() -> None:
+    """The log shows why a request took so long; a reply worth keeping is not a retry."""
+    heard: list[tuple[str, float]] = []
+    waits = NoSleep()
+    wire = httpx.MockTransport(Script([answer(503), httpx.ReadTimeout("slow"), answer(200)]))
+    retrying = retries.Retrying(
+        wire, sleep=waits, retried=lambda cause, seconds: heard.append((cause, seconds))
+    )
+    reply = retrying.handle_request(httpx.Request("GET", "https://api.example.com/v1/models"))
+    assert reply.status_code == 200
+    assert [cause for cause, _ in heard] == ["status 503", "ReadTimeout"]
+    assert [seconds for _, seconds in heard] == waits.asked

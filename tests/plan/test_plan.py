@@ -65,7 +65,7 @@ def plan_of(snapshot: Snapshot, recorded: RecordedRun | None = None, now: int = 
     return make_plan("openai", snapshot, recorded, options, now=now)
 
 
-def recorded_run(**known: Any) -> RecordedRun:
+def recorded_run(**known: Any) -> RecordedRun:  # noqa: ANN401 - the fields of a run
     """A run of this job, with what a test says of it."""
     return RecordedRun(
         **{
