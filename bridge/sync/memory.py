@@ -6,6 +6,7 @@ MLflow and the provider could answer all of it again; a new process starts with 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from bridge.errors import JobVanished
@@ -75,6 +76,17 @@ class Memory:
             self.elsewhere.add(outcome.experiment_id)
         if not isinstance(outcome, Failed) and outcome.has_duplicates:
             self.duplicated.add(job_id)
+
+    @property
+    def duplicates_due(self) -> set[str]:
+        """Jobs whose duplicates go, or wait for an owner that is final or will never be."""
+        return self.duplicated | (self.waiting & (self.settled | self.vanished))
+
+    def forget_duplicates(self, due: AbstractSet[str], owned: Ownership) -> None:
+        """Take in that the duplicates of jobs are deleted, but for those that still wait."""
+        self.duplicated -= due
+        self.waiting -= due
+        self.waiting |= owned.jobs_with(Fate.WAITS) - self.vanished
 
     def _settle(self, job_id: str) -> None:
         self.settled.add(job_id)

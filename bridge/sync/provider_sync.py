@@ -16,30 +16,27 @@ A pass neither waits nor logs: its handlers get events, its caller a report.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Final
 
 from bridge import errors
 from bridge.model import Job
-from bridge.plan.ownership import Deletion, Fate, Ownership, may_delete, resolve
-from bridge.plan.recorded import RecordedRun
+from bridge.plan.ownership import Deletion, Ownership, may_delete, resolve
 from bridge.sync.events import Handler, JobDone, JobsChosen, RunDeleted, RunsRead
 from bridge.sync.find_run import Existing, Found, Missing, Settled
 from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.lineage import Lineage
 from bridge.sync.memory import Memory, choose
 from bridge.sync.outcome import Failed, Outcome, Result, Synced
+from bridge.sync.races import races
+from bridge.sync.recorded_runs import RecordedRuns
 from bridge.sync.report import Report, Selection
 from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.sync.workers import WorkerPool
-from bridge.tracking import METRICS
 
 _MORE_ROUNDS: Final = 3
 """How often a pass takes up again a job whose run turned out to be another process's."""
-_LOOKUPS: Final = 20
-"""Up to this many jobs or models are looked up one by one; for more, all runs are read."""
 
 Jobs = Iterable[tuple[str, Job | None]]
 """Ids of jobs to read, with what the list says of them."""
@@ -72,11 +69,13 @@ class ProviderSync:
         self.executor = executor
         self._provider = job_sync.provider
         self._tracking = job_sync.tracking
-        self._router = job_sync.finder.router
         self._work = work or job_sync
         self._memory = Memory()
         self._lineage = Lineage(self.name, self._tracking)
         self._dates = ShutdownDates(job_sync.provider, self._tracking, job_sync.now)
+        self._runs = RecordedRuns(
+            job_sync=job_sync, memory=self._memory, lineage=self._lineage, dates=self._dates
+        )
 
     def run(
         self,
@@ -101,8 +100,8 @@ class ProviderSync:
         return report
 
     def _pass(self, selection: Selection, report: Report, handler: Handler) -> None:
-        self._open_experiments(report)
-        owned = self._read_ownership(selection)
+        self._runs.open_experiments(is_dry=report.is_dry)
+        owned = self._runs.read_ownership(selection)
         handler(RunsRead(self.name, owned))
         again = self._round(self._chosen(selection, report, handler), owned, report, handler)
         for _ in range(_MORE_ROUNDS):
@@ -144,69 +143,6 @@ class ProviderSync:
                 self._lineage.learn_outcome(outcome)
         report.add(outcome)
         handler(JobDone(outcome))
-
-    # What MLflow has
-
-    def _open_experiments(self, report: Report) -> None:
-        """Find the experiments that the configuration names, and create the provider's own."""
-        for name in self._router.experiments:
-            found = self._experiment(name, create=name == self._router.experiment, report=report)
-            if found:
-                self._memory.places[name] = found
-
-    def _experiment(self, name: str, *, create: bool, report: Report) -> str | None:
-        return self._tracking.experiment(
-            name,
-            create=create and not report.is_dry,
-            metrics=self.job_sync.options.losses or METRICS,
-            one_job=name not in self._router.experiments,
-        )
-
-    def _read_ownership(self, selection: Selection) -> Ownership:
-        """Return who owns which job: of all runs in the first pass, later of those still open."""
-        memory = self._memory
-        self._learn_dates(self._dates.refresh())
-        if selection.job_ids or (memory.has_read_runs and not memory.open):
-            return Ownership()
-        owned = self._owned([*memory.places.values()], is_first=not memory.has_read_runs)
-        memory.has_read_runs = True
-        return owned
-
-    def _owned(self, places: Sequence[str], *, is_first: bool) -> Ownership:
-        runs = self._tracking.runs(places, self.name, only_open=not is_first)
-        owned = resolve(self._learned(runs) if is_first else runs, is_complete=is_first)
-        self._memory.learn_runs(owned)
-        return owned
-
-    def _learned(self, runs: Iterable[RecordedRun]) -> Iterator[RecordedRun]:
-        for run in runs:
-            self._lineage.learn(run)
-            self._dates.learn(run)
-            yield run
-
-    def _learn_dates(self, models: frozenset[str]) -> None:
-        """Find the runs of models whose shutdown date is another one since yesterday."""
-        places = self._memory.experiment_ids
-        if len(models) > _LOOKUPS:
-            for run in self._tracking.runs(places, self.name):
-                self._dates.learn(run)
-            return
-        for model in sorted(models):
-            # A model without a date of its own goes with the one that it was trained from.
-            made = self._tracking.runs(places, self.name, model=model)
-            trained_from = self._tracking.runs(places, self.name, base_model=model)
-            for run in itertools.chain(made, trained_from):
-                self._dates.learn(run)
-
-    def _runs_of(self, job_ids: Iterable[str]) -> Iterator[RecordedRun]:
-        """Yield the runs of some jobs."""
-        places, wanted = self._memory.experiment_ids, sorted(job_ids)
-        if len(wanted) > _LOOKUPS:
-            runs = self._tracking.runs(places, self.name)
-            yield from (run for run in runs if run.job_id in set(wanted))
-            return
-        for job_id in wanted:
-            yield from self._tracking.runs(places, self.name, job_id=job_id)
 
     # Which jobs
 
@@ -256,9 +192,11 @@ class ProviderSync:
         self, job_id: str, listed: Job | None, owned: Ownership, report: Report
     ) -> Found | None:
         """Return a job's run as far as ``owned`` says; ``None``: the worker asks MLflow."""
-        route = self._router.route(listed) if listed else None
+        route = self.job_sync.finder.router.route(listed) if listed else None
         try:
-            place = self._place(route.experiment, owned, report) if route else None
+            place = (
+                self._runs.place(route.experiment, owned, is_dry=report.is_dry) if route else None
+            )
         except errors.TrackingDown:
             raise
         except errors.TrackingError:
@@ -274,62 +212,35 @@ class ProviderSync:
         # The worker reads the run that the job's metadata names.
         return None if route.run_id else Missing(route=route, experiment_id=place)
 
-    def _place(self, experiment: str, owned: Ownership, report: Report) -> str | None:
-        """Return the id of the experiment of a job. Those of its runs join ``owned`` if new."""
-        places = self._memory.places
-        if experiment not in places:
-            found = self._experiment(experiment, create=True, report=report)
-            if found is None:
-                return None
-            places[experiment] = found
-            owned.add(self._owned([found], is_first=owned.is_complete))
-        return places[experiment]
-
     # Duplicates
 
     def _lost_races(
         self, created: Mapping[str, Synced], report: Report, handler: Handler
-    ) -> set[str]:
-        """Return the jobs that another process created a run for meanwhile, which owns the job.
-
-        The runs that this pass created for them, and other duplicates of theirs, go at once.
-        """
-        ours = {outcome.job_id: run_id for run_id, outcome in created.items()}
+    ) -> frozenset[str]:
+        """Delete the runs that lost a race; return the jobs whose run is another process's."""
+        memory = self._memory
         starts = {run_id: outcome.plan.start_time for run_id, outcome in created.items()}
-        others = self._tracking.others(self._memory.experiment_ids, self.name, starts)
-        contested = {run.job_id for run in others} & ours.keys()
-        owned = resolve(self._runs_of(contested))
-        lost = {job_id for job_id in contested if owned.run_ids.get(job_id) != ours[job_id]}
-        owners = {ours[job_id]: owned.run_ids[job_id] for job_id in lost & owned.run_ids.keys()}
-        deletions = {each.run_id: each for each in owned.deletions()}
-        waiting = {each.run_id for each in owned.duplicates if each.fate is Fate.WAITS}
-        for run_id in owners.keys() - waiting:
-            # Another process may have deleted it already, and this one written to it since.
-            lost_to = f"run {owners[run_id]} owns its job"
-            deletions.setdefault(run_id, Deletion(run_id, created[run_id].job_id, lost_to))
-        self._delete(deletions.values(), report, handler)
-        self._memory.waiting |= owned.jobs_with(Fate.WAITS)
-        self._lineage.owned_by(owners)
-        self._memory.settled -= lost
-        return lost
+        others = self._tracking.others(memory.experiment_ids, self.name, starts)
+        found = races(created, {run.job_id for run in others}, self._runs.of_jobs)
+        self._delete(found.deletions, report, handler)
+        memory.waiting |= found.waiting
+        memory.settled -= found.lost
+        self._lineage.owned_by(found.owners)
+        return found.lost
 
     def _delete_duplicates(self, report: Report, handler: Handler) -> None:
-        """Delete the duplicates of jobs, which are read again first: the world has moved on.
-
-        Those that wait are read once their owner is final, or their provider forgot the job.
-        """
+        """Delete the duplicates that this pass found, unless they are too many for a pass."""
         memory = self._memory
-        due = memory.duplicated | (memory.waiting & (memory.settled | memory.vanished))
-        owned = resolve(self._runs_of(due))
+        due = memory.duplicates_due
+        # Read again: the world has moved on since they were found.
+        owned = resolve(self._runs.of_jobs(due))
         deletions = [*owned.deletions(memory.vanished)]
         if may_delete(len(deletions), len(memory.settled) + len(memory.open)):
             self._delete(deletions, report, handler)
         else:
             report.withheld += deletions
         if not report.is_dry:
-            memory.duplicated.clear()
-            memory.waiting -= due
-            memory.waiting |= owned.jobs_with(Fate.WAITS) - memory.vanished
+            memory.forget_duplicates(due, owned)
 
     def _delete(self, deletions: Iterable[Deletion], report: Report, handler: Handler) -> None:
         """Delete runs: the only place of a pass that does."""
