@@ -14,8 +14,8 @@ from typing import Final
 
 from bridge.errors import BridgeError, JobVanished, Stopped, TrackingDown
 from bridge.plan.ownership import Ownership
-from bridge.plan.plan import NEW_RUN_STATUS
 from bridge.plan.recorded import RecordedRun
+from bridge.plan.run_state import NEW_RUN_STATUS
 from bridge.redaction import Redactor
 from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.outcome import Outcome, Synced

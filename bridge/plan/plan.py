@@ -12,37 +12,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
-from bridge.model import Job, JobStatus, MetricPoint, Scalar, Snapshot
+from bridge.model import Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan import tags as run_tags
 from bridge.plan.datasets import DatasetInput, datasets_of
 from bridge.plan.description import counted
-from bridge.plan.metric_names import LONGEST_NAME, MetricNames, is_allowed_name
+from bridge.plan.metric_names import LONGEST_NAME, MetricNames
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of
 from bridge.plan.options import RecordingOptions
-from bridge.plan.points import CLOCK_SKEW, all_metric_names, is_time, new_points, times
-from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
+from bridge.plan.params import new_params
+from bridge.plan.points import all_metric_names, new_points
+from bridge.plan.recorded import RecordedRun
 from bridge.plan.routing import Route
+from bridge.plan.run_state import end_of, is_settling, last_tags, start_of, status_of
 from bridge.text import clean, one_line
-
-RUN_STATUS: Final[Mapping[JobStatus, str]] = {
-    JobStatus.VALIDATING: "SCHEDULED",
-    JobStatus.QUEUED: "SCHEDULED",
-    JobStatus.RUNNING: "RUNNING",
-    JobStatus.PAUSED: "RUNNING",
-    JobStatus.UNKNOWN: "RUNNING",
-    JobStatus.SUCCEEDED: "FINISHED",
-    JobStatus.FAILED: "FAILED",
-    JobStatus.CANCELLED: "KILLED",
-}
-NEW_RUN_STATUS: Final = "RUNNING"
-"""What MLflow gives a run at its creation."""
-
-SETTLING: Final = 5 * 60_000
-"""Milliseconds. OpenAI publishes a job's checkpoints some seconds after its success."""
-_LONGEST_PARAM: Final = 6000
-"""Characters; MLflow would cut longer ones without a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,16 +135,16 @@ def make_plan(
         route: where the run goes, if the job has been routed.
     """
     job, names = snapshot.job, options.metric_names
-    start = _start(snapshot, recorded, now)
-    is_settling = _is_settling(snapshot, now)
-    is_final = job.status.is_final and not is_settling
+    start = start_of(snapshot, recorded, now)
+    settles = is_settling(snapshot, now)
+    is_final = job.status.is_final and not settles
     steps = recorded.steps if recorded else {}
     # While checkpoints are still to come, a rounded point must not take the place of theirs.
     points, left_out = (
-        ((), ()) if is_settling else new_points(snapshot, names, steps, fallback=start, now=now)
+        ((), ()) if settles else new_points(snapshot, names, steps, fallback=start, now=now)
     )
-    params, refused = _new_params(job.params, recorded.params if recorded else {}, names)
-    has_models = options.models and not is_settling
+    params, refused = new_params(job.params, recorded.params if recorded else {}, names)
+    has_models = options.models and not settles
     return Plan(
         provider=provider,
         job_id=job.id,
@@ -180,12 +163,12 @@ def make_plan(
         ),
         documents=snapshot.documents if is_final else {},
         files=_files(snapshot) if is_final and options.archives_files else (),
-        status=_status(snapshot, recorded, is_settling=is_settling),
-        end_time=_end(snapshot, start, now) if is_final else None,
-        last_tags=_last_tags(recorded) if is_final else {},
+        status=status_of(snapshot, recorded, is_settling=settles),
+        end_time=end_of(snapshot, start, now) if is_final else None,
+        last_tags=last_tags(recorded) if is_final else {},
         is_final=is_final,
-        is_settling=is_settling,
-        reason=_reason(job, recorded, is_settling=is_settling),
+        is_settling=settles,
+        reason=_reason(job, recorded, is_settling=settles),
         skipped=(
             *(route.refused if route else ()),
             *snapshot.skipped,
@@ -222,24 +205,6 @@ def _tags(
     )
     known = recorded.tags if recorded else {}
     return run_tags.job_tags(provider, snapshot, names, known, belonging)
-
-
-def _status(snapshot: Snapshot, recorded: RecordedRun | None, *, is_settling: bool) -> str | None:
-    """The status that a run is to get; ``None`` where it has it already."""
-    wanted = RUN_STATUS[JobStatus.RUNNING if is_settling else snapshot.job.status]
-    current = recorded.status if recorded else NEW_RUN_STATUS
-    if recorded is not None and recorded.is_adopted and wanted == "SCHEDULED":
-        return None  # its user has begun it already
-    if wanted in FINAL_RUN_STATUS and _last_tags(recorded):
-        return wanted  # its user may have ended it long before the job
-    return wanted if wanted != current else None
-
-
-def _last_tags(recorded: RecordedRun | None) -> dict[str, str]:
-    if recorded is None or not recorded.is_adopted:
-        return {}
-    done = recorded.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
-    return {} if done else {run_tags.BRIDGE: run_tags.COMPLETED}
 
 
 def steps_with(
@@ -282,60 +247,3 @@ def _new_datasets(snapshot: Snapshot, recorded: RecordedRun | None) -> tuple[Dat
 def _files(snapshot: Snapshot) -> tuple[str, ...]:
     job = snapshot.job
     return tuple(dict.fromkeys([*job.training_files, *job.validation_files]))
-
-
-def _is_settling(snapshot: Snapshot, now: int) -> bool:
-    """Whether a job has only just succeeded and its checkpoints are still to come."""
-    job = snapshot.job
-    if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
-        return False
-    if snapshot.checkpoints or snapshot.is_whole:
-        return False
-    # Either clock may be ahead a little.
-    return -CLOCK_SKEW < now - job.finished_at < SETTLING
-
-
-def _start(snapshot: Snapshot, recorded: RecordedRun | None, now: int) -> int:
-    if recorded is not None:
-        return recorded.start_time
-    created = snapshot.job.created_at
-    if created is not None and is_time(created, now):
-        return created
-    return min(times(snapshot, now), default=now)
-
-
-def _end(snapshot: Snapshot, start: int, now: int) -> int:
-    """When the job ended: failed jobs often do not say, then the last that is known of them."""
-    finished = snapshot.job.finished_at
-    if finished is not None and is_time(finished, now):
-        return max(start, finished)
-    return max([start, *times(snapshot, now)])
-
-
-def _new_params(
-    wanted: Mapping[str, Scalar], known: Mapping[str, str], names: MetricNames
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the params that MLflow does not have, and a sentence for each that it cannot have."""
-    new: dict[str, str] = {}
-    refused: list[str] = []
-    named = ((name, value) for own, value in wanted.items() for name in names.params(own))
-    for name, value in named:
-        text = clean(str(value), _LONGEST_PARAM)
-        if not is_allowed_name(name):
-            refused.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")
-        elif name not in known:
-            new[name] = text
-        elif not _is_same(known[name], text):
-            refused.append(
-                f"param {name} is {clean(known[name], 100)} in MLflow, which never changes a"
-                f" param, and {clean(text, 100)} at the provider"
-            )
-    return new, tuple(refused)
-
-
-def _is_same(left: str, right: str) -> bool:
-    """Whether two texts are one value: 2 and 2.0 are."""
-    try:
-        return left == right or float(left) == float(right)
-    except ValueError:
-        return False

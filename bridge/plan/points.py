@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
 
 from bridge.model import CurvePoint, MetricPoint, Snapshot
 from bridge.plan.metric_names import MetricNames, epoch_of, is_allowed_name
+from bridge.plan.run_state import is_time
 from bridge.text import clean
-
-CLOCK_SKEW: Final = 24 * 3_600_000
-"""Milliseconds. A time further ahead than this is not a time."""
-
-
-def is_time(timestamp: int | None, now: int) -> bool:
-    """Whether ``timestamp`` can be believed at ``now``, both Unix milliseconds."""
-    return timestamp is not None and 0 < timestamp <= now + CLOCK_SKEW
-
-
-def times(snapshot: Snapshot, now: int) -> list[int]:
-    """Every credible moment that the provider tells of the job."""
-    job = snapshot.job
-    told = [job.created_at, job.finished_at]
-    told += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
-    told += [point.created_at for point in snapshot.curve]
-    return [time for time in told if time is not None and is_time(time, now)]
 
 
 def all_metric_names(snapshot: Snapshot, metric_names: MetricNames) -> set[str]:

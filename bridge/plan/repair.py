@@ -11,8 +11,9 @@ from typing import Final
 
 from bridge.model import JobStatus
 from bridge.plan import tags
-from bridge.plan.plan import RUN_STATUS, Plan
+from bridge.plan.plan import Plan
 from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
+from bridge.plan.run_state import RUN_STATUS
 
 GONE: Final = "its provider no longer has the job"
 

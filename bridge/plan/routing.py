@@ -78,41 +78,40 @@ class Router:
         return any(fnmatchcase(experiment, pattern) for pattern in self.open_to_jobs)
 
     def route(self, job: Job) -> Route:
-        """The way of one job."""
-        refused: list[str] = []
+        """Return where a job's run is, or is to be."""
+        experiment, no_experiment = self._wanted(job)
+        run_id, no_run = _run_id(job, RUN_KEY)
+        parent_run_id, no_parent = _run_id(job, PARENT_KEY)
         return Route(
-            experiment=self._wanted(job, refused) or self._ruled(job),
-            run_id=_run_id(job, RUN_KEY, refused),
-            parent_run_id=_run_id(job, PARENT_KEY, refused),
-            refused=tuple(refused),
+            experiment=experiment or self._ruled(job),
+            run_id=run_id,
+            parent_run_id=parent_run_id,
+            refused=tuple(filter(None, (no_experiment, no_run, no_parent))),
         )
 
-    def _wanted(self, job: Job, refused: list[str]) -> str | None:
+    def _wanted(self, job: Job) -> tuple[str | None, str]:
+        """Return the experiment that a job's metadata names, and why it is not used."""
         wanted = job.metadata.get(EXPERIMENT_KEY)
         if not wanted or wanted in self.experiments:
-            return wanted or None
+            return wanted or None, ""
         shown = clean(wanted, 100)
         if clean(wanted, _LONGEST_EXPERIMENT) != wanted or not wanted.strip():
-            refused.append(f"its metadata {EXPERIMENT_KEY} {shown!r} is no name of an experiment")
-        elif not self.is_open(wanted):
-            refused.append(
-                f"its metadata {EXPERIMENT_KEY} names {shown!r}, which mlflow.open_to_jobs does not"
-                " allow"
-            )
-        else:
-            return wanted
-        return None
+            return None, f"its metadata {EXPERIMENT_KEY} {shown!r} is no name of an experiment"
+        if not self.is_open(wanted):
+            refusal = f"its metadata {EXPERIMENT_KEY} names {shown!r}"
+            return None, f"{refusal}, which mlflow.open_to_jobs does not allow"
+        return wanted, ""
 
     def _ruled(self, job: Job) -> str:
         fitting: Iterable[str] = (r.experiment for r in self.rules if r.fits(self.provider, job))
         return next(iter(fitting), self.experiment)
 
 
-def _run_id(job: Job, key: str, refused: list[str]) -> str | None:
+def _run_id(job: Job, key: str) -> tuple[str | None, str]:
+    """Return the run that a job's metadata names, and why it is not used."""
     wanted = job.metadata.get(key)
     if not wanted:
-        return None
+        return None, ""
     if _RUN_ID.fullmatch(wanted) is None:
-        refused.append(f"its metadata {key} {clean(wanted, 100)!r} is no run id")
-        return None
-    return wanted
+        return None, f"its metadata {key} {clean(wanted, 100)!r} is no run id"
+    return wanted, ""

@@ -10,8 +10,8 @@ from bridge import errors
 from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.datasets import DatasetInput
-from bridge.plan.points import CLOCK_SKEW
 from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
+from bridge.plan.run_state import CLOCK_SKEW
 from bridge.tracking import experiments, logged_models
 from bridge.tracking.client import TrackingClient, quoted
 

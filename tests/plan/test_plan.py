@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan.metric_names import MetricNames, is_allowed_name
 from bridge.plan.options import RecordingOptions
-from bridge.plan.plan import SETTLING, Plan, make_plan
-from bridge.plan.points import CLOCK_SKEW
+from bridge.plan.plan import Plan, make_plan
 from bridge.plan.recorded import FINAL_RUN_STATUS, Logged, RecordedRun
+from bridge.plan.run_state import CLOCK_SKEW, SETTLING
 
 NOW = 1_760_000_000_000
 CREATED = NOW - 3_600_000

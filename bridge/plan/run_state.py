@@ -1,0 +1,89 @@
+"""The status of a run, when it starts, and when it ends. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from bridge.model import JobStatus, Snapshot
+from bridge.plan import tags as run_tags
+from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
+
+RUN_STATUS: Final[Mapping[JobStatus, str]] = {
+    JobStatus.VALIDATING: "SCHEDULED",
+    JobStatus.QUEUED: "SCHEDULED",
+    JobStatus.RUNNING: "RUNNING",
+    JobStatus.PAUSED: "RUNNING",
+    JobStatus.UNKNOWN: "RUNNING",
+    JobStatus.SUCCEEDED: "FINISHED",
+    JobStatus.FAILED: "FAILED",
+    JobStatus.CANCELLED: "KILLED",
+}
+NEW_RUN_STATUS: Final = "RUNNING"
+"""What MLflow gives a run at its creation."""
+CLOCK_SKEW: Final = 24 * 3_600_000
+"""Milliseconds. A time further ahead than this is not a time."""
+SETTLING: Final = 5 * 60_000
+"""Milliseconds. OpenAI publishes a job's checkpoints some seconds after its success."""
+
+
+def status_of(snapshot: Snapshot, recorded: RecordedRun | None, *, is_settling: bool) -> str | None:
+    """The status that a run is to get; ``None`` where it has it already."""
+    wanted = RUN_STATUS[JobStatus.RUNNING if is_settling else snapshot.job.status]
+    current = recorded.status if recorded else NEW_RUN_STATUS
+    if recorded is not None and recorded.is_adopted and wanted == "SCHEDULED":
+        return None  # its user has begun it already
+    if wanted in FINAL_RUN_STATUS and last_tags(recorded):
+        return wanted  # its user may have ended it long before the job
+    return wanted if wanted != current else None
+
+
+def last_tags(recorded: RecordedRun | None) -> dict[str, str]:
+    """Return the tags that say that everything is in a run that a user created."""
+    if recorded is None or not recorded.is_adopted:
+        return {}
+    done = recorded.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
+    return {} if done else {run_tags.BRIDGE: run_tags.COMPLETED}
+
+
+def is_time(timestamp: int | None, now: int) -> bool:
+    """Whether ``timestamp`` can be believed at ``now``, both Unix milliseconds."""
+    return timestamp is not None and 0 < timestamp <= now + CLOCK_SKEW
+
+
+def times(snapshot: Snapshot, now: int) -> list[int]:
+    """Every credible moment that the provider tells of the job."""
+    job = snapshot.job
+    told = [job.created_at, job.finished_at]
+    told += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
+    told += [point.created_at for point in snapshot.curve]
+    return [time for time in told if time is not None and is_time(time, now)]
+
+
+def is_settling(snapshot: Snapshot, now: int) -> bool:
+    """Whether a job has only just succeeded and its checkpoints are still to come."""
+    job = snapshot.job
+    if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
+        return False
+    if snapshot.checkpoints or snapshot.is_whole:
+        return False
+    # Either clock may be ahead a little.
+    return -CLOCK_SKEW < now - job.finished_at < SETTLING
+
+
+def start_of(snapshot: Snapshot, recorded: RecordedRun | None, now: int) -> int:
+    """Return when the run starts: as recorded, else when the job was created."""
+    if recorded is not None:
+        return recorded.start_time
+    created = snapshot.job.created_at
+    if created is not None and is_time(created, now):
+        return created
+    return min(times(snapshot, now), default=now)
+
+
+def end_of(snapshot: Snapshot, start: int, now: int) -> int:
+    """When the job ended: failed jobs often do not say, then the last that is known of them."""
+    finished = snapshot.job.finished_at
+    if finished is not None and is_time(finished, now):
+        return max(start, finished)
+    return max([start, *times(snapshot, now)])
