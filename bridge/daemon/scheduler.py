@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
+from apscheduler.events import EVENT_SCHEDULER_STARTED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from bridge.daemon.log_events import PassLog
@@ -84,7 +85,10 @@ def run(
     """
     handle = _to_each((PassLog(), *handlers))
     pool = ThreadPoolExecutor(len(syncs))
-    scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
+    scheduler = BlockingScheduler(executors={"default": pool}, timezone=UTC)
+    scheduling = threading.Thread(target=scheduler.start, name="scheduler", daemon=True)
+    is_started = threading.Event()
+    scheduler.add_listener(lambda _: is_started.set(), EVENT_SCHEDULER_STARTED)
     for sync in syncs:
         scheduler.add_job(
             _pass,
@@ -96,10 +100,11 @@ def run(
             coalesce=True,
             misfire_grace_time=None,
         )
-    scheduler.start()
+    scheduling.start()
+    is_started.wait()  # before that it cannot be shut down
     ahead = wall() - elapsed()
     while not stopping.wait(_SLICE):
-        beat(scheduler._thread.is_alive())  # noqa: SLF001 - it tells nobody else whether it lives
+        beat(scheduling.is_alive())
         before, ahead = ahead, wall() - elapsed()
         if ahead < before - _SET_BACK:
             # The scheduler waits for a time of day, which is now as much further away.
@@ -139,7 +144,7 @@ def _pass(
     sync: ProviderSync,
     handle: Handler,
     pace: Pace,
-    scheduler: BackgroundScheduler,
+    scheduler: BlockingScheduler,
     elapsed: Callable[[], float],
 ) -> None:
     handle(PassBegan(sync.name))
