@@ -1,128 +1,167 @@
-"""The picture for Prometheus. Labels hold the configured names of providers and words of ours."""
+"""Expose the daemon's metrics to Prometheus.
+
+Labels hold the configured names of providers and words of ours.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
     Metric,
+    ProcessCollector,
+    generate_latest,
 )
 from prometheus_client.registry import Collector
 
 from bridge import __version__
-from bridge.daemon.status import BUCKETS, ProviderView, View
+from bridge.daemon.status import ProviderView, View
+from bridge.errors import Stopped
 from bridge.http.retries import RESULTS
+from bridge.sync.events import Event, JobDone, NextPass, PassEnded
+from bridge.sync.outcome import Synced
+from bridge.sync.report import Report
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+"""Seconds up to which passes are counted by their duration."""
+_PROVIDER: Final = ("provider",)
+
+_GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None]]]] = {
+    "ftbridge_provider_up": (
+        "Whether the last pass was not stopped on the provider's account.",
+        lambda each, _: each.is_up,
+    ),
+    "ftbridge_last_success_timestamp_seconds": (
+        "When the last pass was over that was not stopped.",
+        lambda each, _: each.succeeded,
+    ),
+    "ftbridge_next_pass_timestamp_seconds": (
+        "When the next pass begins.",
+        lambda each, _: each.due,
+    ),
+    "ftbridge_lag_seconds": (
+        "Since the newest point of a running job; absent where none runs or has a point.",
+        lambda each, now: each.lag(now),
+    ),
+    "ftbridge_failing_jobs": (
+        "Jobs that the last pass could not record.",
+        lambda each, _: each.failing,
+    ),
+}
+"""What is read from the status of a provider at a moment; ``None`` leaves a sample out."""
 
 
-def registry_of(view: Callable[[], View]) -> CollectorRegistry:
-    """A registry of its own with all metrics, and with those of the process."""
-    registry = CollectorRegistry()
-    registry.register(_Collector(view))
-    ProcessCollector(registry=registry)
-    return registry
+class Metrics:
+    """Counts what passes do, and reads the rest from the status when it is asked. Thread-safe.
 
+    Args:
+        providers: their names.
+        view: the status, which gets each event before this does.
+    """
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """What Prometheus reads."""
-    return generate_latest(registry)
-
-
-class _Collector(Collector):
-    def __init__(self, view: Callable[[], View]) -> None:
+    def __init__(self, providers: Iterable[str], view: Callable[[], View]) -> None:
         self._view = view
+        self._registry = registry = CollectorRegistry()
+        gauge = partial(Gauge, labelnames=_PROVIDER, registry=registry)
+        counter = partial(Counter, labelnames=_PROVIDER, registry=registry)
+        self._gauges = [(gauge(name, what), value_of) for name, (what, value_of) in _GAUGES.items()]
+        # It has no label to leave it out by: it is exposed beside the others once it is known.
+        self._mlflow_up = Gauge(
+            "ftbridge_mlflow_up", "Whether MLflow answered when it was asked last.", registry=None
+        )
+        self._interval = gauge(
+            "ftbridge_interval_seconds", "From the beginning of the last pass to that of the next."
+        )
+        self._jobs = gauge(
+            "ftbridge_jobs", "Jobs by the state of their runs.", labelnames=("provider", "state")
+        )
+        self._points = counter("ftbridge_points_written", "Metric points written to MLflow.")
+        self._requests = counter(
+            "ftbridge_requests",
+            "Requests to the provider's API, each attempt, by how it ended.",
+            labelnames=("provider", "result"),
+        )
+        self._retries = counter("ftbridge_retries", "Requests that were made once more.")
+        self._failures = counter("ftbridge_job_failures", "Jobs that a pass could not record.")
+        self._passes = Histogram(
+            "ftbridge_pass_duration_seconds",
+            "How long passes take.",
+            _PROVIDER,
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+        Info("ftbridge_build", "What is running.", registry=registry).info({"version": __version__})
+        ProcessCollector(registry=registry)
+        # Counters are there from the start: a rate needs the zero that it rises from.
+        self._providers = frozenset(providers)
+        for name in self._providers:
+            for each in (self._points, self._retries, self._failures, self._passes):
+                each.labels(name)
+            for result in RESULTS:
+                self._requests.labels(name, result)
+
+    def exposition(self) -> bytes:
+        """Return what Prometheus reads."""
+        view = self._view()
+        for name, each in view.providers.items():
+            for gauge, value_of in self._gauges:
+                _set(gauge, name, value_of(each, view.now))
+            for state, number in each.jobs.items():
+                self._jobs.labels(name, state).set(number)
+        metrics = _WithoutCreated(self._registry)
+        if view.mlflow_is_up is None:
+            return generate_latest(metrics)
+        self._mlflow_up.set(view.mlflow_is_up)
+        return generate_latest(self._mlflow_up) + generate_latest(metrics)
+
+    def requested(self, provider: str, result: str, attempt: int) -> None:
+        """Count an attempt at a request, as ``retries.Tell`` has it."""
+        if provider in self._providers:
+            self._requests.labels(provider, result).inc()
+            self._retries.labels(provider).inc(attempt > 1)
+
+    def __call__(self, event: Event) -> None:
+        """Count what happens in a pass."""
+        match event:
+            case JobDone(outcome=Synced(provider=provider, plan=plan)):
+                if provider in self._providers:
+                    self._points.labels(provider).inc(len(plan.points))
+            case PassEnded(report=report, seconds=seconds):
+                self._ended(report, seconds)
+            case NextPass(provider=provider, at=at):
+                each = self._view().providers.get(provider)
+                if each and each.begun is not None:
+                    self._interval.labels(provider).set(max(0.0, at - each.begun))
+
+    def _ended(self, report: Report, seconds: float) -> None:
+        # A pass that was asked to stop says nothing about how long passes take.
+        if report.provider in self._providers and not isinstance(report.stopped, Stopped):
+            self._failures.labels(report.provider).inc(len(report.failures))
+            self._passes.labels(report.provider).observe(seconds)
+
+
+class _WithoutCreated(Collector):
+    """All metrics but the moments at which counters were made, which would double the series."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
-        view = self._view()
-        yield InfoMetricFamily("ftbridge_build", "What is running.", {"version": __version__})
-        yield _gauge(
-            "ftbridge_mlflow_up",
-            "Whether MLflow answered when it was asked last.",
-            {None: view.mlflow_is_up},
-        )
-        yield from _of_health(view)
-        yield from _of_work(view.providers)
+        for metric in self._registry.collect():
+            metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
+            yield metric
 
 
-def _of_health(view: View) -> Iterator[Metric]:
-    providers = view.providers.items()
-    yield _gauge(
-        "ftbridge_provider_up",
-        "Whether the last pass was not stopped on the provider's account.",
-        {name: each.is_up for name, each in providers},
-    )
-    yield _gauge(
-        "ftbridge_last_success_timestamp_seconds",
-        "When the last pass was over that was not stopped.",
-        {name: each.succeeded for name, each in providers},
-    )
-    yield _gauge(
-        "ftbridge_next_pass_timestamp_seconds",
-        "When the next pass begins.",
-        {name: each.due for name, each in providers},
-    )
-    yield _gauge(
-        "ftbridge_interval_seconds",
-        "From the beginning of the last pass to that of the next.",
-        {name: each.interval for name, each in providers},
-    )
-    yield _gauge(
-        "ftbridge_lag_seconds",
-        "Since the newest point of a running job; absent where none runs or has a point.",
-        {name: each.lag(view.now) for name, each in providers},
-    )
-    yield _gauge(
-        "ftbridge_failing_jobs",
-        "Jobs that the last pass could not record.",
-        {name: each.failing for name, each in providers},
-    )
-
-
-def _of_work(providers: Mapping[str, ProviderView]) -> Iterator[Metric]:
-    jobs = GaugeMetricFamily(
-        "ftbridge_jobs", "Jobs by the state of their runs.", labels=["provider", "state"]
-    )
-    points = _counter("ftbridge_points_written", "Metric points written to MLflow.")
-    requests = CounterMetricFamily(
-        "ftbridge_requests",
-        "Requests to the provider's API, each attempt, by how it ended.",
-        labels=["provider", "result"],
-    )
-    retries = _counter("ftbridge_retries", "Requests that were made once more.")
-    failures = _counter("ftbridge_job_failures", "Jobs that a pass could not record.")
-    passes = HistogramMetricFamily(
-        "ftbridge_pass_duration_seconds", "How long passes take.", labels=["provider"]
-    )
-    for name, each in providers.items():
-        for state, number in each.jobs.items():
-            jobs.add_metric([name, state], number)
-        points.add_metric([name], each.points)
-        for result in RESULTS:
-            requests.add_metric([name, result], each.requests.get(result, 0))
-        retries.add_metric([name], each.retries)
-        failures.add_metric([name], each.job_failures)
-        limits = [*map(str, BUCKETS), "+Inf"]
-        buckets = list(zip(limits, accumulate(each.passes), strict=True))
-        passes.add_metric([name], buckets, each.pass_seconds)
-    yield from (jobs, points, requests, retries, failures, passes)
-
-
-def _gauge(name: str, what: str, values: Mapping[str | None, float | None]) -> Metric:
-    """One value for each provider, or one alone; what is not known is left out."""
-    family = GaugeMetricFamily(name, what, labels=[] if None in values else ["provider"])
-    for provider, value in values.items():
-        if value is not None:
-            family.add_metric([] if provider is None else [provider], value)
-    return family
-
-
-def _counter(name: str, what: str) -> CounterMetricFamily:
-    return CounterMetricFamily(name, what, labels=["provider"])
+def _set(gauge: Gauge, provider: str, value: float | None) -> None:
+    if value is None:
+        gauge.remove(provider)
+    else:
+        gauge.labels(provider).set(value)

@@ -16,7 +16,7 @@ from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import redactor_of
 from bridge.daemon import scheduler as daemon
 from bridge.daemon.http_server import listening
-from bridge.daemon.metrics import registry_of
+from bridge.daemon.metrics import Metrics
 from bridge.daemon.notifications import Heartbeat, Notifier
 from bridge.daemon.scheduler import GRACE, Pace
 from bridge.daemon.signals import reload_on_hangup, stop_on_signals
@@ -78,15 +78,16 @@ class _Life:
         settings = self._settings
         paces = {each.name: Pace(*settings.intervals_of(each)) for each in settings.providers}
         picture = DaemonStatus(paces, self._redactor, time.time)
+        metrics = Metrics(paces, picture.view)
         with (
             # At once, not at the next beat: no other job is begun.
             stop_on_signals(self._shell.leaving, self._stopping),
             contextlib.ExitStack() as stack,
             assemble(
-                settings, self._shell.environ, self._stopping, asked=picture.requested
+                settings, self._shell.environ, self._stopping, asked=metrics.requested
             ) as bridge,
         ):
-            handlers = _handlers(bridge, picture, stack)
+            handlers = _handlers(bridge, picture, metrics, stack)
             structlog.get_logger().info(
                 "started",
                 providers=", ".join(sync.name for sync in bridge.syncs),
@@ -140,12 +141,14 @@ class _Life:
         return None
 
 
-def _handlers(bridge: Bridge, picture: DaemonStatus, stack: contextlib.ExitStack) -> list[Handler]:
+def _handlers(
+    bridge: Bridge, picture: DaemonStatus, metrics: Metrics, stack: contextlib.ExitStack
+) -> list[Handler]:
     """What follows the passes, as configured; it ends with ``stack``."""
     settings = bridge.settings
-    handlers: list[Handler] = [picture]
+    handlers: list[Handler] = [picture, metrics]
     if settings.listen:
-        site = Site(picture.view, registry_of(picture.view))
+        site = Site(picture.view, metrics)
         at = stack.enter_context(listening(settings.listen, site))
         structlog.get_logger().info("listening", at=f"http://{at}/")
     if settings.heartbeat:

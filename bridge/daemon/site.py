@@ -6,11 +6,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-
 from bridge.daemon import status_page as page
 from bridge.daemon.http_server import Answer
-from bridge.daemon.metrics import CONTENT_TYPE, exposition
+from bridge.daemon.metrics import CONTENT_TYPE, Metrics
 from bridge.daemon.status import View
 
 PATIENCE: Final = 60.0
@@ -20,9 +18,9 @@ PATIENCE: Final = 60.0
 class Site:
     """The pages. Asks nobody: all of it comes from memory."""
 
-    def __init__(self, view: Callable[[], View], registry: CollectorRegistry) -> None:
+    def __init__(self, view: Callable[[], View], metrics: Metrics) -> None:
         self._view = view
-        self._registry = registry
+        self._metrics = metrics
 
     def __call__(self, path: str, accept: str) -> Answer | None:
         """The answer to a request for ``path``; ``None`` where there is nothing."""
@@ -36,7 +34,7 @@ class Site:
             case "/readyz":
                 return self._readiness()
             case "/metrics":
-                return Answer(exposition(self._registry), CONTENT_TYPE)
+                return Answer(self._metrics.exposition(), CONTENT_TYPE)
             case _:
                 return None
 

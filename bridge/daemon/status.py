@@ -1,6 +1,6 @@
 """What a daemon knows of itself, kept in memory: counts, and jobs as long as they are open.
 
-Passes and requests report to ``DaemonStatus`` from many threads; ``view`` returns a frozen copy.
+Passes report to ``DaemonStatus`` from many threads; ``view`` returns a frozen copy.
 Runs in experiments that only a job's own metadata names count once they change.
 """
 
@@ -29,8 +29,6 @@ STATES: Final[Mapping[str, str]] = {
     "KILLED": "cancelled",
 }
 """What people call MLflow's statuses of a job's run."""
-BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-"""Seconds, up to which passes are counted by their duration."""
 _SHOWN: Final = 20
 """Failures that are kept in words; the rest is counted."""
 
@@ -53,8 +51,6 @@ class ProviderView:
     """When the last one was over that was not stopped."""
     due: float | None = None
     """When the next one begins."""
-    interval: float | None = None
-    """Seconds from the beginning of the last one to that of the next."""
     stopped: str | None = None
     """Why the last one was stopped."""
     failures: tuple[str, ...] = ()
@@ -67,15 +63,6 @@ class ProviderView:
     """The moment of the newest point of a running job."""
     points: int = 0
     """Written by this process."""
-    job_failures: int = 0
-    """In all passes."""
-    requests: Mapping[str, int] = field(default_factory=dict)
-    """By result."""
-    retries: int = 0
-    passes: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
-    """By the bucket of their duration; the last is of longer ones."""
-    pass_seconds: float = 0.0
-    """Of all passes together."""
 
     def lag(self, now: float) -> float | None:
         """Seconds since the newest point of a running job."""
@@ -123,8 +110,6 @@ class _State:
         self.ended_now: dict[str, str] = {}
         """By job how it has ended in this pass: one that races may do so twice."""
         self.vanished: set[str] = set()
-        self.requests: Counter[str] = Counter()
-        self.retries = 0
         self.points = 0
 
     def shown(self) -> ProviderView:
@@ -140,8 +125,6 @@ class _State:
             jobs={word: statuses[status] for status, word in STATES.items()},
             newest_point=newest / 1000 if newest else None,
             points=self.points,
-            requests=dict(self.requests),
-            retries=self.retries,
         )
 
 
@@ -175,13 +158,6 @@ class DaemonStatus:
                 mlflow_is_up=self._mlflow,
                 mlflow_trouble=self._mlflow_trouble,
             )
-
-    def requested(self, provider: str, result: str, attempt: int) -> None:
-        """Count an attempt at a request, as ``transport.Tell`` has it."""
-        with self._lock:
-            if state := self._states.get(provider):
-                state.requests[result] += 1
-                state.retries += attempt > 1
 
     # The passes
 
@@ -266,16 +242,12 @@ class DaemonStatus:
         """The next pass begins then."""
         with self._lock:
             if state := self._states.get(provider):
-                begun = state.view.begun
-                interval = None if begun is None else max(0.0, at - begun)
-                state.view = replace(state.view, due=at, interval=interval)
+                state.view = replace(state.view, due=at)
 
     def _after(
         self, view: ProviderView, report: Report, seconds: float, *, is_up: bool | None
     ) -> ProviderView:
         now = self._wall()
-        passes = list(view.passes)
-        passes[sum(seconds > limit for limit in BUCKETS)] += 1
         failures = [
             f"{self._redactor.line(job_id, 100)}: {self._said(error)}"
             if job_id
@@ -292,9 +264,6 @@ class DaemonStatus:
             stopped=self._said(report.stopped) if report.stopped else None,
             failures=tuple(failures),
             failing=len(report.failures),
-            job_failures=view.job_failures + len(report.failures),
-            passes=tuple(passes),
-            pass_seconds=view.pass_seconds + seconds,
         )
 
     def _said(self, error: BridgeError) -> str:

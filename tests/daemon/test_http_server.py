@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from bridge.daemon.http_server import MOST, Answer, listening
-from bridge.daemon.metrics import registry_of
+from bridge.daemon.metrics import Metrics
 from bridge.daemon.site import Site
 from bridge.daemon.status import DaemonStatus
 from bridge.errors import ConfigError
@@ -25,7 +25,7 @@ HERE = Address("127.0.0.1", 0)
 def at() -> Iterator[Address]:
     """A daemon's pages."""
     view = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0).view
-    with listening(HERE, Site(view, registry_of(view))) as address:
+    with listening(HERE, Site(view, Metrics(["openai"], view))) as address:
         yield address
 
 

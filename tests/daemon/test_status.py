@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections import Counter
-from collections.abc import Mapping
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from bridge import errors
-from bridge.daemon.metrics import exposition, registry_of
+from bridge.daemon.metrics import Metrics
 from bridge.daemon.site import Site
 from bridge.daemon.status import DaemonStatus, ProviderView, View
 from bridge.daemon.status_page import document, html, readiness
-from bridge.model import MetricPoint
 from bridge.plan.ownership import Ownership
-from bridge.plan.plan import Plan
-from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
 from bridge.sync.events import JobDone, NextPass, PassBegan, PassEnded, RunsRead
-from bridge.sync.outcome import Failed, Outcome, Synced
+from bridge.sync.outcome import Failed
 from bridge.sync.report import Report
+from tests.support.outcomes import outcome
 from tests.support.run_states import run_state
 from tests.support.world import NOW, Clock
 
@@ -41,35 +35,6 @@ def clock() -> Clock:
 def picture(clock: Clock) -> DaemonStatus:
     """Of two providers."""
     return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock)
-
-
-def outcome(
-    job_id: str,
-    status: str | None = None,
-    *,
-    run: RecordedRun | None = None,
-    at: int = 0,
-    is_final: bool = False,
-    error: errors.BridgeError | None = None,
-) -> Outcome:
-    """A job that was recorded, with one point where a moment is given."""
-    plan = Plan(
-        provider="openai",
-        job_id=job_id,
-        run_id=run.run_id if run else None,
-        run_name=job_id,
-        start_time=1,
-        tags={},
-        params={},
-        points=(MetricPoint("train_loss", 1, 0.5, at * 1000),) if at else (),
-        status=status,
-        end_time=None,
-        is_final=is_final,
-        is_settling=False,
-        reason="",
-        skipped=(),
-    )
-    return Synced(provider="openai", job_id=job_id, plan=plan, before=run, error=error)
 
 
 def ended(
@@ -162,17 +127,6 @@ def test_lag_is_that_of_the_newest_point_of_running_jobs(
     assert picture.view().providers["openai"].lag(clock.now) is None
 
 
-def test_requests_are_counted_by_how_they_ended(picture: DaemonStatus) -> None:
-    """An attempt after the first one is a retry; a provider that is unknown counts nowhere."""
-    picture.requested("openai", "5xx", 1)
-    picture.requested("openai", "2xx", 2)
-    picture.requested("stranger", "2xx", 1)
-    view = picture.view().providers["openai"]
-    assert view.requests == {"5xx": 1, "2xx": 1}
-    assert view.retries == 1
-    assert "stranger" not in picture.view().providers
-
-
 # Up or down
 
 
@@ -211,18 +165,18 @@ def test_a_pass_that_was_asked_to_stop_says_nothing(picture: DaemonStatus) -> No
 
 
 def test_failures_are_those_of_the_last_pass(picture: DaemonStatus) -> None:
-    """Masked, bounded in number, and gone when they are; the total stays."""
+    """Masked, bounded in number, and gone when they are."""
     many = [(f"job-{number}", errors.NotFound(f"No {SECRET}")) for number in range(50)]
     view = ended(picture, None, *many)
     assert view.failures[0] == "job-0: No ***"
-    assert (len(view.failures), view.failing, view.job_failures) == (20, 50, 50)
+    assert (len(view.failures), view.failing) == (20, 50)
     view = ended(picture)
-    assert (view.failures, view.failing, view.job_failures) == ((), 0, 50)
+    assert (view.failures, view.failing) == ((), 0)
 
 
 def test_a_pass_that_does_not_begin_is_late(picture: DaemonStatus, clock: Clock) -> None:
     """The scheduler has died, then. One that takes long is not late."""
-    site = Site(picture.view, registry_of(picture.view))
+    site = Site(picture.view, Metrics([], picture.view))
     for name in ("openai", "mistral"):
         picture(PassBegan(name))
         ended(picture, provider=name)
@@ -244,15 +198,6 @@ def answered(site: Site, path: str) -> int:
     return int(answer.status)
 
 
-def test_the_interval_is_what_passes_make_of_it(picture: DaemonStatus, clock: Clock) -> None:
-    """From one beginning to the next."""
-    picture(PassBegan("openai"))
-    clock.now += 5
-    ended(picture)
-    picture(NextPass("openai", clock.now + 55))
-    assert picture.view().providers["openai"].interval == 60
-
-
 def test_other_providers_are_no_part_of_it(picture: DaemonStatus) -> None:
     """What is told of one that is not configured is not shown."""
     picture(PassBegan("azure"))
@@ -260,67 +205,6 @@ def test_other_providers_are_no_part_of_it(picture: DaemonStatus) -> None:
     ended_elsewhere = Report(provider="azure")
     picture(PassEnded(ended_elsewhere, 1.0))
     assert "azure" not in picture.view().providers
-
-
-# For Prometheus
-
-
-def samples(picture: DaemonStatus) -> Mapping[tuple[str, tuple[str, ...]], float]:
-    """What is exposed, by name and the labels' values."""
-    text = exposition(registry_of(picture.view)).decode()
-    return {
-        (sample.name, tuple(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def test_metrics_tell_the_picture(picture: DaemonStatus, clock: Clock) -> None:
-    """Each value is where its name says; what is not known yet is absent, counters are not."""
-    picture(PassBegan("openai"))
-    picture(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
-    picture(JobDone(outcome("b", "FAILED", at=5, is_final=True)))
-    picture.requested("openai", "429", 2)
-    ended(picture, None, ("c", errors.NotFound("It is gone")), seconds=3.0)
-    picture(NextPass("openai", clock.now + 30))
-    found = samples(picture)
-    expected = {
-        ("ftbridge_provider_up", ("openai",)): 1,
-        ("ftbridge_mlflow_up", ()): 1,
-        ("ftbridge_last_success_timestamp_seconds", ("openai",)): NOW,
-        ("ftbridge_next_pass_timestamp_seconds", ("openai",)): NOW + 30,
-        ("ftbridge_interval_seconds", ("openai",)): 30,
-        ("ftbridge_lag_seconds", ("openai",)): 60,
-        ("ftbridge_jobs", ("openai", "running")): 1,
-        ("ftbridge_jobs", ("openai", "failed")): 1,
-        ("ftbridge_failing_jobs", ("openai",)): 1,
-        ("ftbridge_job_failures_total", ("openai",)): 1,
-        ("ftbridge_points_written_total", ("openai",)): 1,
-        ("ftbridge_points_written_total", ("mistral",)): 0,
-        ("ftbridge_requests_total", ("openai", "429")): 1,
-        ("ftbridge_requests_total", ("mistral", "2xx")): 0,
-        ("ftbridge_retries_total", ("openai",)): 1,
-        ("ftbridge_pass_duration_seconds_count", ("openai",)): 1,
-        ("ftbridge_pass_duration_seconds_sum", ("openai",)): 3,
-        ("ftbridge_pass_duration_seconds_bucket", ("2.5", "openai")): 0,
-        ("ftbridge_pass_duration_seconds_bucket", ("5.0", "openai")): 1,
-    }
-    assert {key: found.get(key) for key in expected} == expected
-    assert ("ftbridge_provider_up", ("mistral",)) not in found
-    assert any(name == "process_cpu_seconds_total" for name, _ in found)
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool here")
-def test_prometheus_own_tool_finds_no_fault(picture: DaemonStatus) -> None:
-    """Names, units and help are as Prometheus wants them."""
-    ended(picture)
-    checked = subprocess.run(
-        ["promtool", "check", "metrics"],  # noqa: S607 - wherever it is
-        input=exposition(registry_of(picture.view)),
-        capture_output=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stderr + checked.stdout
 
 
 # For people

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.daemon.metrics import exposition, registry_of
+from bridge.daemon.metrics import Metrics
 from bridge.daemon.status import DaemonStatus
 from bridge.plan.ownership import Ownership
 from bridge.redaction import Redactor
@@ -49,11 +49,16 @@ def alerts() -> list[dict[str, Any]]:
 def exposed() -> dict[str, set[str]]:
     """By the name of each series that a daemon exposes its labels."""
     picture = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0)
-    picture(PassBegan("openai"))
-    picture(RunsRead("openai", Ownership(open={"a": run_state("a", at=1_760_000_000)})))
-    picture(PassEnded(Report(provider="openai"), 1.0))
-    picture(NextPass("openai", 1_760_000_060.0))
-    text = exposition(registry_of(picture.view)).decode()
+    metrics = Metrics(["openai"], picture.view)
+    for event in (
+        PassBegan("openai"),
+        RunsRead("openai", Ownership(open={"a": run_state("a", at=1_760_000_000)})),
+        PassEnded(Report(provider="openai"), 1.0),
+        NextPass("openai", 1_760_000_060.0),
+    ):
+        picture(event)
+        metrics(event)
+    text = metrics.exposition().decode()
     samples = chain.from_iterable(each.samples for each in text_string_to_metric_families(text))
     return {sample.name: set(sample.labels) for sample in samples}
 

@@ -1,0 +1,139 @@
+"""The metrics that Prometheus reads from a daemon."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge import errors
+from bridge.daemon.metrics import Metrics
+from bridge.daemon.status import DaemonStatus
+from bridge.plan.ownership import Ownership
+from bridge.redaction import Redactor
+from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.report import Report
+from tests.support.outcomes import outcome
+from tests.support.run_states import run_state
+from tests.support.world import NOW, Clock
+
+NAMES = ("openai", "mistral")
+
+
+class Followed:
+    """The passes of a daemon over two providers, and the metrics of them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        status = DaemonStatus(NAMES, Redactor(), self.clock)
+        self.metrics = Metrics(NAMES, status.view)
+        self._handlers = (status, self.metrics)
+
+    def passes(self, event: Event) -> None:
+        """Let something happen in a pass."""
+        for handler in self._handlers:
+            handler(event)
+
+    def samples(self) -> Mapping[tuple[str, tuple[str, ...]], float]:
+        """Return what is exposed, by name and the values of the labels."""
+        text = self.metrics.exposition().decode()
+        return {
+            (sample.name, tuple(sample.labels.values())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def followed() -> Followed:
+    """Return a daemon that has made no pass yet."""
+    return Followed()
+
+
+def test_metrics_say_what_passes_do(followed: Followed) -> None:
+    """Each value is where its name says."""
+    passes = followed.passes
+    passes(PassBegan("openai"))
+    passes(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
+    passes(JobDone(outcome("b", "FAILED", at=5, is_final=True)))
+    followed.metrics.requested("openai", "5xx", 1)
+    followed.metrics.requested("openai", "429", 2)
+    report = Report(provider="openai")
+    report.failures.append(("c", errors.NotFound("It is gone")))
+    passes(PassEnded(report, 3.0))
+    passes(NextPass("openai", NOW + 30))
+    found = followed.samples()
+    expected = {
+        ("ftbridge_provider_up", ("openai",)): 1,
+        ("ftbridge_mlflow_up", ()): 1,
+        ("ftbridge_last_success_timestamp_seconds", ("openai",)): NOW,
+        ("ftbridge_next_pass_timestamp_seconds", ("openai",)): NOW + 30,
+        ("ftbridge_interval_seconds", ("openai",)): 30,
+        ("ftbridge_lag_seconds", ("openai",)): 60,
+        ("ftbridge_jobs", ("openai", "running")): 1,
+        ("ftbridge_jobs", ("openai", "failed")): 1,
+        ("ftbridge_failing_jobs", ("openai",)): 1,
+        ("ftbridge_job_failures_total", ("openai",)): 1,
+        ("ftbridge_points_written_total", ("openai",)): 1,
+        ("ftbridge_requests_total", ("openai", "429")): 1,
+        ("ftbridge_requests_total", ("openai", "5xx")): 1,
+        ("ftbridge_retries_total", ("openai",)): 1,
+        ("ftbridge_pass_duration_seconds_count", ("openai",)): 1,
+        ("ftbridge_pass_duration_seconds_sum", ("openai",)): 3,
+        ("ftbridge_pass_duration_seconds_bucket", ("2.5", "openai")): 0,
+        ("ftbridge_pass_duration_seconds_bucket", ("5.0", "openai")): 1,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+    assert any(name == "process_cpu_seconds_total" for name, _ in found)
+
+
+def test_counters_begin_at_zero_and_gauges_when_they_are_known(followed: Followed) -> None:
+    """A rate needs the zero that it rises from; a state that nobody knows is not down."""
+    found = followed.samples()
+    assert found["ftbridge_points_written_total", ("mistral",)] == 0
+    assert found["ftbridge_requests_total", ("mistral", "2xx")] == 0
+    assert found["ftbridge_pass_duration_seconds_count", ("mistral",)] == 0
+    names = {name for name, _ in found}
+    assert not names & {"ftbridge_provider_up", "ftbridge_mlflow_up", "ftbridge_lag_seconds"}
+    assert not [name for name in names if name.endswith("_created")]
+
+
+def test_a_lag_goes_with_the_job_that_had_it(followed: Followed) -> None:
+    """It grows between two scrapes, and is absent again when nothing runs."""
+    running = run_state("a", at=int(NOW) - 60)
+    followed.passes(RunsRead("openai", Ownership(open={"a": running})))
+    lag = "ftbridge_lag_seconds", ("openai",)
+    assert followed.samples()[lag] == 60
+    followed.clock.now += 10
+    assert followed.samples()[lag] == 70
+    followed.passes(JobDone(outcome("a", "FINISHED", run=running, is_final=True)))
+    assert lag not in followed.samples()
+
+
+def test_other_providers_and_stopped_passes_count_nowhere(followed: Followed) -> None:
+    """Labels are the configured names; a pass that was asked to stop is not a pass."""
+    before = followed.samples()
+    followed.metrics.requested("stranger", "2xx", 2)
+    followed.passes(PassEnded(Report(provider="stranger"), 1.0))
+    followed.passes(NextPass("stranger", NOW))
+    stopped = errors.Stopped("Asked to stop")
+    followed.passes(PassEnded(Report(provider="openai", stopped=stopped), 1.0))
+    ours = {key: value for key, value in followed.samples().items() if "ftbridge" in key[0]}
+    assert ours == {key: value for key, value in before.items() if "ftbridge" in key[0]}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool here")
+def test_prometheus_own_tool_finds_no_fault(followed: Followed) -> None:
+    """Names, units and help are as Prometheus wants them."""
+    followed.passes(RunsRead("openai", Ownership()))
+    followed.passes(PassEnded(Report(provider="openai"), 1.0))
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],  # noqa: S607 - wherever it is
+        input=followed.metrics.exposition(),
+        capture_output=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr + checked.stdout
