@@ -133,7 +133,7 @@ def test_work_in_hand_is_finished_before_a_new_configuration_holds(
 
 HEARS = """
 import sys, threading
-from bridge.daemon import reload_on_hangup
+from bridge.daemon.signals import reload_on_hangup
 reloading = threading.Event()
 with reload_on_hangup(reloading):
     print("ready", flush=True)
