@@ -22,7 +22,7 @@ from bridge.daemon.scheduler import GRACE, Pace
 from bridge.daemon.signals import reload_on_hangup, stop_on_signals
 from bridge.daemon.site import Site
 from bridge.daemon.status import DaemonStatus
-from bridge.daemon.systemd import Progress, Systemd
+from bridge.daemon.systemd import Systemd
 from bridge.daemon.webhook import WebhookSender
 from bridge.errors import ConfigError
 from bridge.settings.model import Settings
@@ -70,15 +70,14 @@ class _Life:
         self._stopping = threading.Event()
         self._next: Settings | None = None
         self._redactor = redactor_of(settings, shell.environ)
-        self._progress = Progress(self._redactor)
+        self._paces = {each.name: Pace(*settings.intervals_of(each)) for each in settings.providers}
+        self._status = DaemonStatus(self._paces, self._redactor, time.time)
 
     def lived(self) -> Settings | None:
         """Make passes; returns the configuration to go on with, if it is to go on."""
         log.set_up(self._redactor, as_json=self._shell.as_json)
         settings = self._settings
-        paces = {each.name: Pace(*settings.intervals_of(each)) for each in settings.providers}
-        picture = DaemonStatus(paces, self._redactor, time.time)
-        metrics = Metrics(paces, picture.view)
+        metrics = Metrics(self._paces, self._status.view)
         with (
             # At once, not at the next beat: no other job is begun.
             stop_on_signals(self._shell.leaving, self._stopping),
@@ -87,7 +86,7 @@ class _Life:
                 settings, self._shell.environ, self._stopping, asked=metrics.requested
             ) as bridge,
         ):
-            handlers = _handlers(bridge, picture, metrics, stack)
+            handlers = _handlers(bridge, self._status, metrics, stack)
             structlog.get_logger().info(
                 "started",
                 providers=", ".join(sync.name for sync in bridge.syncs),
@@ -96,10 +95,10 @@ class _Life:
             )
             daemon.run(
                 bridge.syncs,
-                paces=paces,
+                paces=self._paces,
                 stopping=self._stopping,
                 patience=lambda: GRACE if self._shell.leaving.is_set() else math.inf,
-                handlers=[self._progress, *handlers],
+                handlers=handlers,
                 beat=self._beat,
             )
         return self._next
@@ -117,7 +116,7 @@ class _Life:
             self._stopping.set()
         else:
             shell.systemd.ready()
-        shell.systemd.beat(self._progress, is_alive=is_alive)
+        shell.systemd.beat(self._status.view(), is_alive=is_alive)
 
     def _accepted(self) -> Settings | None:
         """The configuration as it is written now; ``None`` where it does not hold."""

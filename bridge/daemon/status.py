@@ -7,6 +7,7 @@ Runs in experiments that only a job's own metadata names count once they change.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from bridge.plan.ownership import Ownership
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.run_state import NEW_RUN_STATUS
 from bridge.redaction import Redactor
-from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.events import Event, JobDone, JobsChosen, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.outcome import Outcome, Synced
 from bridge.sync.report import Report
 
@@ -29,6 +30,9 @@ STATES: Final[Mapping[str, str]] = {
     "KILLED": "cancelled",
 }
 """What people call MLflow's statuses of a job's run."""
+LONGEST_SILENCE: Final = 7200.0
+"""Seconds for which a pass may show no sign of life. The longest that it can go without one is the
+archiving of two files of 512 MiB, at the slowest that a provider may send them."""
 _SHOWN: Final = 20
 """Failures that are kept in words; the rest is counted."""
 
@@ -41,6 +45,8 @@ class ProviderView:
     """Whether the last pass was not stopped on the provider's account."""
     is_busy: bool = False
     """Whether a pass is under way."""
+    is_hanging: bool = False
+    """Whether that pass has shown no sign of life for too long."""
     begun: float | None = None
     """When the last pass began that is over or under way."""
     ended: float | None = None
@@ -69,8 +75,9 @@ class ProviderView:
         return None if self.newest_point is None else max(0.0, now - self.newest_point)
 
     def is_late(self, now: float, patience: float) -> bool:
-        """Whether a pass should have begun ``patience`` seconds ago, and has not."""
-        return not self.is_busy and self.due is not None and now > self.due + patience
+        """Whether a pass should have begun ``patience`` seconds ago and has not, or hangs."""
+        is_overdue = not self.is_busy and self.due is not None and now > self.due + patience
+        return is_overdue or self.is_hanging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +118,10 @@ class _State:
         """By job how it has ended in this pass: one that races may do so twice."""
         self.vanished: set[str] = set()
         self.points = 0
+        self.alive_at: float | None = None
+        """When the pass that is under way has last shown a sign of life, in elapsed seconds."""
 
-    def shown(self) -> ProviderView:
+    def shown(self, elapsed: float) -> ProviderView:
         statuses = (
             self.ends
             + Counter(self.ended_now.values())
@@ -122,6 +131,7 @@ class _State:
         newest = max(running, default=0)
         return replace(
             self.view,
+            is_hanging=self.alive_at is not None and elapsed - self.alive_at > LONGEST_SILENCE,
             jobs={word: statuses[status] for status, word in STATES.items()},
             newest_point=newest / 1000 if newest else None,
             points=self.points,
@@ -135,13 +145,19 @@ class DaemonStatus:
         providers: their names.
         redactor: masks secrets in what is kept in words.
         wall: this machine's clock, Unix seconds.
+        elapsed: seconds that only go forward.
     """
 
     def __init__(
-        self, providers: Iterable[str], redactor: Redactor, wall: Callable[[], float]
+        self,
+        providers: Iterable[str],
+        redactor: Redactor,
+        wall: Callable[[], float],
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redactor = redactor
         self._wall = wall
+        self._elapsed = elapsed
         self._lock = threading.Lock()
         self._started = wall()
         self._states = {name: _State() for name in providers}
@@ -151,10 +167,11 @@ class DaemonStatus:
     def view(self) -> View:
         """All of it, as of now."""
         with self._lock:
+            elapsed = self._elapsed()
             return View(
                 now=self._wall(),
                 started=self._started,
-                providers={name: state.shown() for name, state in self._states.items()},
+                providers={name: state.shown(elapsed) for name, state in self._states.items()},
                 mlflow_is_up=self._mlflow,
                 mlflow_trouble=self._mlflow_trouble,
             )
@@ -168,6 +185,8 @@ class DaemonStatus:
                 self._begins(provider)
             case RunsRead(provider=provider, owned=owned):
                 self._runs_read(provider, owned)
+            case JobsChosen(provider=provider):
+                self._chosen(provider)
             case JobDone(outcome=outcome):
                 self._done(outcome)
             case PassEnded(report=report, seconds=seconds):
@@ -180,6 +199,7 @@ class DaemonStatus:
         with self._lock:
             if state := self._states.get(provider):
                 state.view = replace(state.view, is_busy=True, begun=self._wall())
+                state.alive_at = self._elapsed()
 
     def _runs_read(self, provider: str, owned: Ownership) -> None:
         """MLflow has answered."""
@@ -195,6 +215,12 @@ class DaemonStatus:
                 if job_id not in state.vanished
             }
 
+    def _chosen(self, provider: str) -> None:
+        """A page of jobs has come."""
+        with self._lock:
+            if state := self._states.get(provider):
+                state.alive_at = self._elapsed()
+
     def _done(self, outcome: Outcome) -> None:
         """Count what was written, and keep what is still open."""
         job_id = outcome.job_id
@@ -202,6 +228,7 @@ class DaemonStatus:
             state = self._states.get(outcome.provider)
             if state is None:
                 return
+            state.alive_at = self._elapsed()
             if isinstance(outcome.error, JobVanished):
                 state.vanished.add(job_id)
                 state.open.pop(job_id, None)
@@ -227,6 +254,7 @@ class DaemonStatus:
             state = self._states.get(report.provider)
             if state is None:
                 return
+            state.alive_at = None
             state.ends.update(state.ended_now.values())
             state.ended_now.clear()
             if isinstance(stopped, Stopped):

@@ -1,6 +1,6 @@
-"""What systemd is told of the daemon where it has started it: sd_notify(3), in a few lines.
+"""Notify systemd of the daemon's state, where systemd has started it: sd_notify(3).
 
-Nothing of it is ever a reason to fail, and elsewhere nothing is told to anybody.
+Nothing here is a reason to fail: without systemd, or when it does not listen, nothing is sent.
 """
 
 from __future__ import annotations
@@ -10,61 +10,8 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
 
-from bridge.redaction import Redactor
-from bridge.sync.events import Event, JobDone, JobsChosen, PassBegan, PassEnded
-from bridge.sync.report import Report
-
-LONGEST_SILENCE: Final = 7200.0
-"""Seconds for which a pass may show no sign of life. The longest that it can go without one is the
-archiving of two files of 512 MiB, at the slowest that a provider may send them."""
-_PATIENCE: Final = 1.0
-"""Seconds."""
-_LONGEST_STATUS: Final = 400
-"""Characters."""
-
-
-class Progress:
-    """Where each provider's pass is. Thread-safe, as each provider has keys of its own."""
-
-    def __init__(self, redactor: Redactor, elapsed: Callable[[], float] = time.monotonic) -> None:
-        self._redactor = redactor
-        self._elapsed = elapsed
-        self._signs: dict[str, float] = {}
-        """When a pass that is under way has last shown a sign of life, by provider."""
-        self._states: dict[str, str] = {}
-
-    def __call__(self, event: Event) -> None:
-        """Take in a sign of life."""
-        match event:
-            case PassBegan(provider=provider):
-                self._states.setdefault(provider, "first pass")
-                self._signs[provider] = self._elapsed()
-            case JobsChosen(provider=provider):
-                self._signs[provider] = self._elapsed()
-            case JobDone(outcome=outcome):
-                self._signs[outcome.provider] = self._elapsed()
-            case PassEnded(report=report):
-                self._ended(report)
-
-    def _ended(self, report: Report) -> None:
-        self._signs.pop(report.provider, None)
-        stopped = report.stopped.sentence if report.stopped else ""
-        lost = f", {len(report.failures)} not recorded" if report.failures else ""
-        self._states[report.provider] = stopped or f"{report.open} open{lost}"
-
-    @property
-    def is_hanging(self) -> bool:
-        """Whether a pass has shown no sign of life for too long."""
-        now = self._elapsed()
-        return any(now - sign > LONGEST_SILENCE for sign in tuple(self._signs.values()))
-
-    @property
-    def line(self) -> str:
-        """What is going on."""
-        told = "; ".join(f"{name}: {state}" for name, state in sorted(self._states.items()))
-        return self._redactor.line(told or "starting", _LONGEST_STATUS)
+from bridge.daemon.status import ProviderView, View
 
 
 class Systemd:
@@ -73,63 +20,62 @@ class Systemd:
     def __init__(
         self, environ: Mapping[str, str], elapsed: Callable[[], float] = time.monotonic
     ) -> None:
-        self._address = environ.get("NOTIFY_SOCKET", "")
-        self._interval = _watchdog_interval(environ)
+        address = environ.get("NOTIFY_SOCKET", "")
+        # "@" stands for the zero byte of a name that is in no file system.
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        allowed = environ.get("WATCHDOG_USEC", "")
+        is_watched = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        # Half of what is allowed, in seconds; 0: nobody waits for signs of life.
+        self._interval = int(allowed) / 2e6 if is_watched and allowed.isdecimal() else 0.0
         self._elapsed = elapsed
-        self._state = ""
-        self._status = ""
+        self._state = self._status = ""
         self._alive_at = -self._interval
 
     def ready(self) -> None:
-        """Passes are made as the configuration says."""
+        """Say that passes are made."""
         self._enter("READY=1")
 
     def reloading(self) -> None:
-        """The configuration is read again, until ``ready``."""
-        self._enter("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        """Say that the configuration is read again, until ``ready``."""
+        self._enter(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """The daemon ends."""
+        """Say that the daemon ends."""
         self._enter("STOPPING=1")
 
-    def beat(self, progress: Progress, *, is_alive: bool) -> None:
-        """Tell what goes on, if it is something else by now, and that all goes on."""
-        if not self._address:
-            return
-        news = []
-        if (status := progress.line) != self._status:
+    def beat(self, view: View, *, is_alive: bool) -> None:
+        """Say what goes on when it has changed, and in time that all goes on."""
+        if (status := summary(view)) != self._status:
             self._status = status
-            news.append(f"STATUS={status}")
+            self._send(f"STATUS={status}")
         now = self._elapsed()
         is_due = self._interval and now - self._alive_at >= self._interval
-        if is_due and is_alive and not progress.is_hanging:
+        if is_due and is_alive and not any(each.is_hanging for each in view.providers.values()):
             self._alive_at = now
-            news.append("WATCHDOG=1")
-        if news:
-            self._tell(*news)
+            self._send("WATCHDOG=1")
 
-    def _enter(self, state: str, *more: str) -> None:
+    def _enter(self, state: str) -> None:
         if state != self._state:
             self._state = state
-            self._tell(state, *more)
+            self._send(state)
 
-    def _tell(self, *assignments: str) -> None:
-        if self._address[:1] not in {"/", "@"}:
-            return
-        # "@" stands for the zero byte of a name that is in no file system.
-        address = self._address if self._address[0] == "/" else "\0" + self._address[1:]
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
-        ):
-            manager.settimeout(_PATIENCE)
-            manager.connect(address)
-            manager.send("\n".join(assignments).encode(errors="replace"))
+    def _send(self, message: str) -> None:
+        if self._address[:1] in {"/", "\0"}:
+            manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            with manager, contextlib.suppress(OSError):
+                manager.sendto(message.encode(errors="replace"), self._address)
 
 
-def _watchdog_interval(environ: Mapping[str, str]) -> float:
-    """Seconds between signs of life, half of what is allowed; 0: nobody waits for them."""
-    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return 0.0
-    allowed = environ.get("WATCHDOG_USEC", "")
-    return int(allowed) / 2e6 if allowed.isdecimal() and allowed.isascii() else 0.0
+def summary(view: View) -> str:
+    """Return what goes on in one line."""
+    states = {name: _state(each) for name, each in sorted(view.providers.items())}
+    return "; ".join(f"{name}: {state}" for name, state in states.items() if state) or "starting"
+
+
+def _state(each: ProviderView) -> str:
+    if each.ended is None:
+        return "first pass" if each.is_busy else ""
+    if each.stopped:
+        return each.stopped
+    lost = f", {each.failing} not recorded" if each.failing else ""
+    return f"{each.jobs['waiting'] + each.jobs['running']} open{lost}"

@@ -34,7 +34,7 @@ def clock() -> Clock:
 @pytest.fixture
 def picture(clock: Clock) -> DaemonStatus:
     """Of two providers."""
-    return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock)
+    return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock, clock)
 
 
 def ended(
@@ -175,7 +175,7 @@ def test_failures_are_those_of_the_last_pass(picture: DaemonStatus) -> None:
 
 
 def test_a_pass_that_does_not_begin_is_late(picture: DaemonStatus, clock: Clock) -> None:
-    """The scheduler has died, then. One that takes long is not late."""
+    """The scheduler has died, then. One that takes long is not late until it seems to hang."""
     site = Site(picture.view, Metrics([], picture.view))
     for name in ("openai", "mistral"):
         picture(PassBegan(name))
@@ -189,6 +189,8 @@ def test_a_pass_that_does_not_begin_is_late(picture: DaemonStatus, clock: Clock)
         picture(PassBegan(name))
     clock.now += 7200
     assert answered(site, "/healthz") == 200
+    clock.now += 1
+    assert answered(site, "/healthz") == 503
 
 
 def answered(site: Site, path: str) -> int:

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from bridge import errors
-from bridge.daemon.systemd import LONGEST_SILENCE, Progress, Systemd
+from bridge.daemon.status import LONGEST_SILENCE, DaemonStatus, View
+from bridge.daemon.systemd import Systemd
+from bridge.plan.ownership import Ownership
 from bridge.redaction import Redactor
-from bridge.sync.events import JobDone, JobsChosen, PassBegan, PassEnded
-from bridge.sync.outcome import Outcome, Untouched
+from bridge.sync.events import JobDone, JobsChosen, PassBegan, PassEnded, RunsRead
 from bridge.sync.report import Report
 from tests.support.notify_socket import NotifySocket, notify_socket
+from tests.support.outcomes import outcome
+from tests.support.run_states import run_state
 from tests.support.world import KEY, Clock
 
 
@@ -25,6 +28,16 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotifySo
     address = f"@ftbridge-{uuid.uuid4()}" if request.param == "@" else str(tmp_path / "notify")
     with notify_socket(address) as bound:
         yield bound
+
+
+def status(clock: Clock, *secrets: str) -> DaemonStatus:
+    """What a daemon over two providers knows of itself."""
+    return DaemonStatus(["openai", "mistral"], Redactor(secrets), clock, clock)
+
+
+def well(clock: Clock) -> View:
+    """A daemon that makes no pass yet."""
+    return status(clock).view()
 
 
 def systemd(manager: NotifySocket, clock: Clock, **more: str) -> Systemd:
@@ -45,10 +58,9 @@ def test_each_state_is_told_once(manager: NotifySocket, clock: Clock) -> None:
 def test_signs_of_life_come_twice_as_often_as_needed(manager: NotifySocket, clock: Clock) -> None:
     """One at once, and then each time that half of what is allowed has gone by."""
     told = systemd(manager, clock, WATCHDOG_USEC="20000000", WATCHDOG_PID=str(os.getpid()))
-    progress = Progress(Redactor(), clock)
     counts = []
     for _ in range(5):
-        told.beat(progress, is_alive=True)
+        told.beat(well(clock), is_alive=True)
         counts.append(manager.listen().count("WATCHDOG=1"))
         clock.now += 5.0
     assert counts == [1, 1, 2, 2, 3]
@@ -68,25 +80,20 @@ def test_nobody_waits_for_signs_of_life(
 ) -> None:
     """Where none are asked for, or of another process."""
     told = systemd(manager, clock, **more)
-    told.beat(Progress(Redactor(), clock), is_alive=True)
+    told.beat(well(clock), is_alive=True)
     assert manager.listen() == ["STATUS=starting"]
 
 
 def test_a_dead_scheduler_gives_no_sign_of_life(manager: NotifySocket, clock: Clock) -> None:
     """So that systemd starts the daemon anew."""
     told = systemd(manager, clock, WATCHDOG_USEC="2000000")
-    told.beat(Progress(Redactor(), clock), is_alive=False)
+    told.beat(well(clock), is_alive=False)
     assert "WATCHDOG=1" not in manager.listen()
-
-
-def outcome() -> Outcome:
-    """A job that was done."""
-    return Untouched(provider="openai", job_id="ftjob-a")
 
 
 def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
     """A pass may be long, but not without a page or a job for hours; between passes all is well."""
-    progress = Progress(Redactor(), clock)
+    progress = status(clock)
     hangs = []
     signs: list[Callable[[], None]] = [
         lambda: progress(PassBegan("openai")),
@@ -101,23 +108,26 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
     for sign in signs:
         sign()
         clock.now += 1
-        hangs.append(progress.is_hanging)
+        hangs.append(any(each.is_hanging for each in progress.view().providers.values()))
         clock.now += LONGEST_SILENCE - 1
     assert hangs == [False, False, False, True, True, True, False, False]
 
 
 def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> None:
     """Each provider with its open jobs or its trouble, on one line, told when it changes."""
-    progress, told = Progress(Redactor([KEY]), clock), systemd(manager, clock)
+    progress, told = status(clock, KEY), systemd(manager, clock)
     down = errors.Unreachable(f"No connection\nREADY=1 {KEY}", "Check the network")
     progress(PassBegan("openai"))
-    told.beat(progress, is_alive=True)
-    report = Report(provider="openai", open=2)
+    told.beat(progress.view(), is_alive=True)
+    progress(
+        RunsRead("openai", Ownership(open={"a": run_state("a"), "b": run_state("b", "SCHEDULED")}))
+    )
+    report = Report(provider="openai")
     report.failures.append(("ftjob-a", errors.ServerFailed("It broke")))
     progress(PassEnded(report, 1.0))
     progress(PassEnded(Report(provider="mistral", stopped=down), 1.0))
-    told.beat(progress, is_alive=True)
-    told.beat(progress, is_alive=True)
+    for _ in range(2):
+        told.beat(progress.view(), is_alive=True)
     first, second = manager.listen()
     assert first == "STATUS=openai: first pass"
     assert second.startswith("STATUS=mistral: No connection")
@@ -132,5 +142,5 @@ def test_an_address_that_nobody_listens_at_is_no_matter(address: str, clock: Clo
     """The daemon goes on as it does where there is no systemd."""
     told = Systemd({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}, clock)
     told.ready()
-    told.beat(Progress(Redactor(), clock), is_alive=True)
+    told.beat(well(clock), is_alive=True)
     told.stopping()
