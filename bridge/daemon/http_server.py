@@ -1,182 +1,184 @@
-"""The daemon's own small HTTP server. Answers GET and HEAD from memory, and nobody for long.
+"""Serve the daemon's page, probes and metrics. Answers come from memory, and take no client long.
 
-Whoever can reach it can read it; it says what is in logs too. One thread for each of a few
-connections, one request for each, and an end to those that dawdle.
+There is no login: the answers say what the log says too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import logging
 import socket
-import socketserver
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Final
 
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from bridge.daemon import status_page as page
+from bridge.daemon.metrics import CONTENT_TYPE, Metrics
+from bridge.daemon.status import View
 from bridge.errors import ConfigError
 from bridge.settings.daemon import Address
 
 LONGEST: Final = 10.0
-"""Seconds for a request and its answer."""
+"""Seconds for a connection, from its beginning to its end."""
 MOST: Final = 32
 """Connections at once; more are hung up on."""
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+PATIENCE: Final = 60.0
+"""Seconds by which a pass may be late before the daemon counts as dead."""
+_HEADERS: Final = [
+    ("Cache-Control", "no-store"),
+    ("Connection", "close"),
+    ("Content-Security-Policy", page.POLICY),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Server", "ftbridge"),
+    ("X-Content-Type-Options", "nosniff"),
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is sent."""
+def application(view: Callable[[], View], metrics: Metrics, mlflow: str = "") -> ASGIApp:
+    """Return the pages.
 
-    body: bytes
-    kind: str
-    """Its media type."""
-    status: HTTPStatus = HTTPStatus.OK
-    policy: str = "default-src 'none'; frame-ancestors 'none'"
-    """What a browser may do with it."""
+    Args:
+        view: the status.
+        metrics: what Prometheus reads.
+        mlflow: the address of MLflow's UI, for a link to it.
+    """
 
-    @classmethod
-    def json(cls, document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Answer:
-        """A JSON document."""
-        body = json.dumps(document, indent=2).encode() + b"\n"
-        return cls(body, "application/json", status)
+    async def root(request: Request) -> Response:
+        if "application/json" in request.headers.get("accept", ""):
+            return _json(page.document(view()))
+        return Response(page.html(view(), mlflow), media_type="text/html")
+
+    async def status(_: Request) -> Response:
+        return _json(page.document(view()))
+
+    async def exposition(_: Request) -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def health(_: Request) -> Response:
+        seen = view()
+        late = [name for name, each in seen.providers.items() if each.is_late(seen.now, PATIENCE)]
+        return _json({"healthy": not late, "late": late}, is_well=not late)
+
+    async def readiness(_: Request) -> Response:
+        seen = view()
+        return _json(page.readiness(seen), is_well=seen.is_ready)
+
+    return Router(
+        [
+            Route("/", root),
+            Route("/status.json", status),
+            Route("/metrics", exposition),
+            Route("/healthz", health),
+            Route("/readyz", readiness),
+        ],
+        redirect_slashes=False,
+    )
 
 
-Answering = Callable[[str, str], Answer | None]
-"""What there is at a path for what a client accepts; ``None``: nothing."""
+def _json(document: Mapping[str, object], *, is_well: bool = True) -> Response:
+    return Response(
+        json.dumps(document, indent=2) + "\n",
+        HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE,
+        media_type="application/json",
+    )
 
 
 @contextlib.contextmanager
-def listening(
-    address: Address, answering: Answering, *, longest: float = LONGEST
-) -> Iterator[Address]:
-    """Answer until the end of the context; yields the address with the port that it got.
+def bound(address: Address) -> Iterator[socket.socket]:
+    """Listen on an address until the end of the context.
 
     Raises:
         ConfigError: the address cannot be had.
     """
     try:
-        server = _Server(address, answering, longest)
+        family, kind, protocol, _, where = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(
-            [f"listen: {address} cannot be listened on ({error.strerror}); choose another"]
-        ) from None
-    thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
-    thread.start()
-    try:
-        yield Address(address.host, server.port)
-    finally:
-        server.shutdown()
-        server.server_close()
-        server.hang_up(0.0)
+        raise _refused(address, error) from None
+    with listener:
+        try:
+            # A daemon that has just ended leaves connections behind for a minute.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(MOST)
+        except OSError as error:
+            raise _refused(address, error) from None
+        yield listener
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_port = False
-    request_queue_size = MOST
-
-    def __init__(self, address: Address, answering: Answering, longest: float) -> None:
-        self.answering = answering
-        self._longest = longest
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, float] = {}
-        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-        self.address_family, *_, where = found[0]
-        super().__init__((str(where[0]), int(where[1])), _Handler)
-
-    @property
-    def port(self) -> int:
-        """The one that it got."""
-        return int(self.socket.getsockname()[1])
-
-    def server_bind(self) -> None:
-        """Bind without HTTPServer's look-up of this machine's name, which can take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "", self.port
-
-    def verify_request(self, request: Any, client_address: object) -> bool:  # noqa: ANN401 - the base class's type is wider
-        """Take a connection unless there are too many."""
-        del client_address
-        with self._lock:
-            if len(self._open) >= MOST:
-                return False
-            self._open[request] = time.monotonic()
-            return True
-
-    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as above
-        """Forget a connection."""
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """Hang up on those that dawdle; called twice a second."""
-        self.hang_up(self._longest)
-
-    def hang_up(self, after: float) -> None:
-        """End connections that are older than so many seconds."""
-        now = time.monotonic()
-        with self._lock:
-            late = [each for each, since in self._open.items() if now - since >= after]
-        for connection in late:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that hang up, nor of what they send."""
+def _refused(address: Address, error: OSError) -> ConfigError:
+    sentence = f"listen: {address} cannot be listened on ({error.strerror}); choose another"
+    return ConfigError([sentence])
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.0"  # one request for each connection
-    timeout = LONGEST
+@contextlib.contextmanager
+def listening(address: Address, app: ASGIApp, *, longest: float = LONGEST) -> Iterator[Address]:
+    """Answer until the end of the context; yields the address with the port that it got.
 
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        accept = self.headers.get("Accept", "")
-        answer = self.server.answering(path, accept)
-        self._send(
-            answer or Answer(b"There is nothing here.\n", "text/plain", HTTPStatus.NOT_FOUND)
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    with bound(address) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http=_impatient(longest),
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                # Neither what clients send nor that they hang up is an event.
+                log_level=logging.CRITICAL,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                headers=_HEADERS,
+                backlog=MOST,
+                timeout_graceful_shutdown=1,
+            )
         )
+        # Outside the main thread uvicorn leaves the signals alone.
+        thread = threading.Thread(
+            target=server.run, args=([listener],), name="http-server", daemon=True
+        )
+        thread.start()
+        try:
+            yield Address(address.host, listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join(LONGEST)
 
-    do_HEAD = do_GET  # noqa: N815 - the name http.server looks up
 
-    def _send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        headers = {
-            "Content-Type": answer.kind,
-            "Content-Length": str(len(answer.body)),
-            "Content-Security-Policy": answer.policy,
-            **_HEADERS,
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
+def _impatient(longest: float) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with an end to connections that are too many or too slow."""
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no GET, in the words of the standard alone."""
-        del message, explain
-        status = HTTPStatus(code)
-        if status is HTTPStatus.NOT_IMPLEMENTED:
-            status = HTTPStatus.METHOD_NOT_ALLOWED
-        self._send(Answer(f"{status.phrase}\n".encode(), "text/plain", status))
+    class Impatient(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
 
-    def version_string(self) -> str:
-        """Who answers."""
-        return "ftbridge"
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base class has it
+            if len(self.server_state.connections) >= MOST:
+                transport.abort()
+                return
+            super().connection_made(transport)
+            self._deadline = self.loop.call_later(longest, transport.abort)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: what is asked is no event."""
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                super().connection_lost(exc)
+
+        def shutdown(self) -> None:
+            self.transport.abort()
+
+    return Impatient

@@ -15,12 +15,11 @@ from bridge import log
 from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import redactor_of
 from bridge.daemon import scheduler as daemon
-from bridge.daemon.http_server import listening
+from bridge.daemon.http_server import application, bound, listening
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.notifications import Heartbeat, Notifier
 from bridge.daemon.scheduler import GRACE, Pace
 from bridge.daemon.signals import reload_on_hangup, stop_on_signals
-from bridge.daemon.site import Site
 from bridge.daemon.status import DaemonStatus
 from bridge.daemon.systemd import Systemd
 from bridge.daemon.webhook import WebhookSender
@@ -128,7 +127,7 @@ class _Life:
             new, old = settings.listen, self._settings.listen
             # A port that is in force would be taken.
             if new and not (old and new.port == old.port):
-                with listening(new, lambda _path, _accept: None):
+                with bound(new):
                     pass
         except ConfigError as error:
             problems = error.problems
@@ -147,8 +146,10 @@ def _handlers(
     settings = bridge.settings
     handlers: list[Handler] = [picture, metrics]
     if settings.listen:
-        site = Site(picture.view, metrics)
-        at = stack.enter_context(listening(settings.listen, site))
+        # The UI over a database is at home alone.
+        mlflow = bridge.tracking.ui if bridge.tracking.is_remote else ""
+        app = application(picture.view, metrics, mlflow)
+        at = stack.enter_context(listening(settings.listen, app))
         structlog.get_logger().info("listening", at=f"http://{at}/")
     if settings.heartbeat:
         courier = WebhookSender("heartbeat", settings.heartbeat.url.get_secret_value())

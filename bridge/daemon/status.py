@@ -295,7 +295,9 @@ class DaemonStatus:
         )
 
     def _said(self, error: BridgeError) -> str:
-        return self._redactor.line(error.sentence)
+        """Return what happened and what to do: each is cut by itself, so both are there."""
+        parts = (self._redactor.line(each) for each in (error.sentence, error.remedy) if each)
+        return ". ".join(parts)
 
 
 def _opened(run: RecordedRun) -> _Open:

@@ -1,4 +1,4 @@
-"""The picture for a person, as a page without scripts, and for programs, as JSON."""
+"""Show the daemon's status to a person, as a page without scripts, and to programs, as JSON."""
 
 from __future__ import annotations
 
@@ -6,37 +6,83 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from html import escape
+from importlib.resources import files
 from typing import Final
 
-from bridge import __version__
-from bridge.daemon.status import STATES, ProviderView, View
+from jinja2 import Environment
 
-_STYLE: Final = """
-:root { color-scheme: light dark; --line: light-dark(#ddd, #444); --soft: light-dark(#666, #aaa);
-  --good: light-dark(#1a7f37, #3fb950); --bad: light-dark(#cf222e, #ff7b72); }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.3rem } h2 { font-size: 1.1rem }
-h1 small, footer, td small { color: var(--soft); font-weight: normal }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top }
-th { font-weight: 600; color: var(--soft) } td.number, th.number { text-align: right }
-.good { color: var(--good) } .bad { color: var(--bad) } li { overflow-wrap: anywhere }
-"""
+from bridge import __version__
+from bridge.daemon.status import ProviderView, View
+
+_SOURCE: Final = files("bridge.daemon").joinpath("status_page.html").read_text(encoding="utf-8")
+_STYLE: Final = _SOURCE.partition("<style>")[2].partition("</style>")[0]
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """What a browser may do with the page: draw it."""
-_REFRESH: Final = 10
-"""Seconds."""
+
+
+def age(seconds: float) -> str:
+    """Return a duration in the unit that a person would use."""
+    whole = max(0, int(seconds))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if whole >= 2 * size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+_ENVIRONMENT: Final = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_ENVIRONMENT.filters["age"] = age
+_PAGE: Final = _ENVIRONMENT.from_string(_SOURCE)
+
+
+def html(view: View, mlflow: str = "") -> str:
+    """Return a page that reloads itself.
+
+    Args:
+        view: what it shows.
+        mlflow: the address of MLflow's UI, for a link to it.
+    """
+    return _PAGE.render(
+        version=__version__,
+        view=view,
+        mlflow=mlflow,
+        headline=headline(view),
+        troubles={subject: tuple(what) for subject, what in _troubles(view) if what},
+        since=datetime.fromtimestamp(view.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def headline(view: View) -> str:
+    """Return what is wrong in a few words; empty where all is well."""
+    providers = view.providers.items()
+    down = ["MLflow"] if view.mlflow_is_up is False else []
+    down += [name for name, each in providers if each.is_up is False]
+    hanging = [name for name, each in providers if each.is_hanging]
+    failing = sum(each.failing for _, each in providers)
+    words = (
+        f"{', '.join(down)} down" if down else "",
+        f"{', '.join(hanging)} hanging" if hanging else "",
+        f"{failing:,} {'job' if failing == 1 else 'jobs'} not recorded" if failing else "",
+    )
+    return "; ".join(filter(None, words))
+
+
+def _troubles(view: View) -> Iterator[tuple[str, list[str]]]:
+    """Sentences about each that has some."""
+    yield "MLflow", [view.mlflow_trouble] if view.mlflow_trouble else []
+    for name, each in view.providers.items():
+        # MLflow's outage ends the passes of all providers: it is shown once.
+        own = each.stopped if each.stopped != view.mlflow_trouble else None
+        rest = each.failing - len(each.failures)
+        more = f"{rest:,} more jobs were not recorded" if rest > 0 else None
+        yield name, [sentence for sentence in (own, *each.failures, more) if sentence]
 
 
 def document(view: View) -> dict[str, object]:
-    """The picture for a JSON document; moments are Unix seconds."""
+    """Return the status for a JSON document; moments are Unix seconds."""
     return {
         "version": __version__,
         "now": view.now,
@@ -48,7 +94,7 @@ def document(view: View) -> dict[str, object]:
 
 
 def readiness(view: View) -> dict[str, object]:
-    """Whether a pass has gone through, and why not."""
+    """Return whether a pass has gone through, and why not."""
     waiting = {name: each.stopped or "no pass is over yet" for name, each in view.providers.items()}
     return {"ready": view.is_ready, "why": {} if view.is_ready else waiting}
 
@@ -67,63 +113,3 @@ def _entry(each: ProviderView, now: float) -> dict[str, object]:
         "lag_seconds": each.lag(now),
         "points_written": each.points,
     }
-
-
-def html(view: View) -> str:
-    """A page that loads itself anew."""
-    rows = "".join(_row(name, each, view.now) for name, each in view.providers.items())
-    numbers = "".join(f'<th class="number">{word}' for word in STATES.values())
-    troubles = "".join(f"<li>{escape(each)}" for each in _troubles(view))
-    since = datetime.fromtimestamp(view.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>ftbridge</title>'
-        '<meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="refresh" content="{_REFRESH}"><style>{_STYLE}</style></head><body>'
-        f"<h1>ftbridge <small>{escape(__version__)}</small></h1>"
-        f"<p>MLflow {_light(is_up=view.mlflow_is_up)}</p>"
-        '<div class="wide"><table><thead><tr><th>provider<th>state<th>last pass<th>next pass'
-        f'{numbers}<th class="number">lag<th class="number">points written</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-        + (f"<h2>What is wrong</h2><ul>{troubles}</ul>" if troubles else "")
-        + f"<footer>running since {since}</footer></body></html>\n"
-    )
-
-
-def _row(name: str, each: ProviderView, now: float) -> str:
-    last = "-" if each.ended is None else f"{age(now - each.ended)} ago"
-    took = "" if each.seconds is None else f" <small>took {each.seconds:.1f} s</small>"
-    due = "-" if each.due is None else f"in {age(each.due - now)}"
-    counts = "".join(f'<td class="number">{each.jobs.get(word, 0):,}' for word in STATES.values())
-    lag = each.lag(now)
-    return (
-        f"<tr><td>{escape(name)}<td>{_light(is_up=each.is_up)}<td>{last}{took}"
-        f"<td>{'under way' if each.is_busy else due}{counts}"
-        f'<td class="number">{"-" if lag is None else age(lag)}'
-        f'<td class="number">{each.points:,}</tr>'
-    )
-
-
-def _light(*, is_up: bool | None) -> str:
-    if is_up is None:
-        return "not asked yet"
-    return '<span class="good">● up</span>' if is_up else '<span class="bad">▲ down</span>'
-
-
-def _troubles(view: View) -> Iterator[str]:
-    if view.mlflow_trouble:
-        yield f"MLflow: {view.mlflow_trouble}"
-    for name, each in view.providers.items():
-        if each.stopped and each.stopped != view.mlflow_trouble:
-            yield f"{name}: {each.stopped}"
-        yield from (f"{name}: {failure}" for failure in each.failures)
-        if (more := each.failing - len(each.failures)) > 0:
-            yield f"{name}: and {more:,} more jobs"
-
-
-def age(seconds: float) -> str:
-    """A duration in the unit that a person would use."""
-    whole = max(0, int(seconds))
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if whole >= 2 * size:
-            return f"{whole // size} {unit}"
-    return f"{whole} s"

@@ -150,14 +150,15 @@ class TrackingClient:
         Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
         """
         page = f"runs/{run_id}" if run_id else page
-        return f"{self._ui}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
+        return f"{self.ui}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
 
     def registry_link(self, name: str, version: int) -> str:
         """Where MLflow's UI shows a version of a registered model."""
-        return f"{self._ui}/#/models/{escaped(name, safe='')}/versions/{version}"
+        return f"{self.ui}/#/models/{escaped(name, safe='')}/versions/{version}"
 
     @property
-    def _ui(self) -> str:
+    def ui(self) -> str:
+        """Where MLflow's UI begins."""
         if not self.is_remote:
             return "http://127.0.0.1:5000"
         parts = urlsplit(self.uri)

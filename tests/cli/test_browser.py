@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import pytest
 
 from bridge import errors
-from bridge.daemon.http_server import listening
-from bridge.daemon.metrics import registry_of
-from bridge.daemon.site import Site
+from bridge.daemon.http_server import application, listening
+from bridge.daemon.metrics import Metrics
 from bridge.daemon.status import DaemonStatus
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
@@ -232,9 +231,9 @@ def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "da
     stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")
     picture(PassEnded(Report(provider="mistral", stopped=stopped), 2.0))
     said: list[str] = []
-    site = Site(picture.view, registry_of(picture.view))
+    app = application(picture.view, Metrics([], picture.view))
     with (
-        listening(Address("127.0.0.1", 0), site) as at,
+        listening(Address("127.0.0.1", 0), app) as at,
         browsing(width=420, height=800) as page,
         kept(page, tmp_path / "daemon.png"),
     ):
@@ -242,7 +241,7 @@ def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "da
         page.emulate_media(color_scheme=scheme)
         page.goto(f"http://{at}/")
         sync_api.expect(page.get_by_text("● up").first).to_be_visible()
-        sync_api.expect(page.get_by_text("mistral: https://api.mistral")).to_be_visible()
+        sync_api.expect(page.get_by_text("https://api.mistral")).to_be_visible()
         bad = page.locator(".bad").first
         color = bad.evaluate("each => getComputedStyle(each).color")
         assert color == {"light": "rgb(207, 34, 46)", "dark": "rgb(255, 123, 114)"}[scheme]

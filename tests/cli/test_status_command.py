@@ -23,15 +23,15 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
+from starlette.responses import HTMLResponse
 from typer.testing import CliRunner
 
 from bridge import errors
 from bridge.cli.app import app
 from bridge.cli.status import age, tally
 from bridge.cli.status import status as watch_status
-from bridge.daemon.http_server import Answer, listening
-from bridge.daemon.metrics import registry_of
-from bridge.daemon.site import Site
+from bridge.daemon.http_server import application, listening
+from bridge.daemon.metrics import Metrics
 from bridge.daemon.status import DaemonStatus
 from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
@@ -477,7 +477,8 @@ def daemon(uri: str) -> Iterator[dict[str, str]]:
         picture(PassEnded(Report(provider=name, stopped=stopped, failures=lost), 1.0))
         picture(NextPass(name, clock.now + 59))
     clock.now += 5
-    with listening(Address("127.0.0.1", 0), Site(picture.view, registry_of(picture.view))) as at:
+    app = application(picture.view, Metrics([], picture.view))
+    with listening(Address("127.0.0.1", 0), app) as at:
         path = Path("bridge.yaml")
         path.write_text(f"listen: {at}\n")
         yield environ(uri, FTBRIDGE_CONFIG=str(path.absolute()))
@@ -501,7 +502,7 @@ def test_a_running_daemon_is_part_of_the_document(daemon: Mapping[str, str]) -> 
 @pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"now": 1}', b"[" * 100_000, LARGE])
 def test_what_is_no_daemon_is_none(uri: str, body: bytes) -> None:
     """Something else may have its port, or nothing: all else is shown all the same."""
-    with listening(Address("127.0.0.1", 0), lambda _p, _a: Answer(body, "text/html")) as at:
+    with listening(Address("127.0.0.1", 0), HTMLResponse(body)) as at:
         path = Path("bridge.yaml")
         path.write_text(f"listen: {at}\n")
         found = json.loads(status(environ(uri, FTBRIDGE_CONFIG=str(path)), "--json"))

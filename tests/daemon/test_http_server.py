@@ -9,10 +9,10 @@ from http import HTTPStatus
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
-from bridge.daemon.http_server import MOST, Answer, listening
+from bridge.daemon.http_server import MOST, application, listening
 from bridge.daemon.metrics import Metrics
-from bridge.daemon.site import Site
 from bridge.daemon.status import DaemonStatus
 from bridge.errors import ConfigError
 from bridge.redaction import Redactor
@@ -25,7 +25,7 @@ HERE = Address("127.0.0.1", 0)
 def at() -> Iterator[Address]:
     """A daemon's pages."""
     view = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0).view
-    with listening(HERE, Site(view, Metrics(["openai"], view))) as address:
+    with listening(HERE, application(view, Metrics(["openai"], view))) as address:
         yield address
 
 
@@ -44,8 +44,8 @@ def get(at: Address, path: str, method: str = "GET", **headers: str) -> httpx.Re
         ("/healthz", 200, "application/json"),
         ("/readyz", 503, "application/json"),
         ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"),
-        ("/metrics/", 404, "text/plain"),
-        ("/../etc/passwd", 404, "text/plain"),
+        ("/metrics/", 404, "text/plain; charset=utf-8"),
+        ("/../etc/passwd", 404, "text/plain; charset=utf-8"),
     ],
 )
 def test_pages_are_answered(at: Address, path: str, status: int, kind: str) -> None:
@@ -84,13 +84,12 @@ def test_rubbish_is_refused(at: Address) -> None:
     with socket.create_connection(at) as connection:
         connection.sendall(b"<script>alert(1)</script>\r\n\r\n")
         said = connection.makefile("rb").read()
-    assert said == b"Bad Request\n"
+    assert said.startswith(b"HTTP/1.1 400 Bad Request")
+    assert b"script" not in said
 
 
-def well(path: str, accept: str) -> Answer:
-    """The same to all."""
-    del path, accept
-    return Answer(b"well\n", "text/plain")
+WELL = PlainTextResponse("well\n")
+"""Answers the same to all."""
 
 
 def is_cut_off(connection: socket.socket) -> bool:
@@ -109,7 +108,7 @@ def is_cut_off(connection: socket.socket) -> bool:
 
 def test_clients_that_dawdle_are_hung_up_on() -> None:
     """However busy they look; meanwhile, and afterwards, others are served."""
-    with listening(HERE, well, longest=0.5) as at:
+    with listening(HERE, WELL, longest=0.5) as at:
         dawdling = [socket.create_connection(at) for _ in range(MOST - 1)]
         for connection in dawdling:
             connection.sendall(b"GET /")
@@ -121,8 +120,8 @@ def test_clients_that_dawdle_are_hung_up_on() -> None:
 
 
 def test_too_many_at_once_are_refused() -> None:
-    """Each takes a thread; the next one is served when one of them has gone."""
-    with listening(HERE, well, longest=600.0) as at:
+    """The next one is served when one of them has gone."""
+    with listening(HERE, WELL, longest=600.0) as at:
         first, *others = [socket.create_connection(at) for _ in range(MOST)]
         with pytest.raises(httpx.TransportError):
             get(at, "/")
@@ -135,10 +134,10 @@ def test_too_many_at_once_are_refused() -> None:
 
 def test_it_ends_with_its_context() -> None:
     """Nobody is answered any more, and clients that hang do not hold the end up."""
-    with listening(HERE, lambda _path, _accept: None) as at:
+    with listening(HERE, WELL) as at:
         hanging = socket.create_connection(at)
         hanging.sendall(b"GET / HT")
-        assert get(at, "/").status_code == HTTPStatus.NOT_FOUND
+        assert get(at, "/").text == "well\n"
     with pytest.raises(httpx.ConnectError):
         get(at, "/")
     hanging.settimeout(5)
@@ -149,9 +148,9 @@ def test_it_ends_with_its_context() -> None:
 def test_a_port_that_is_taken_is_told() -> None:
     """In a sentence with the way out."""
     with (
-        listening(HERE, lambda _path, _accept: None) as at,
+        listening(HERE, WELL) as at,
         pytest.raises(ConfigError, match=f"^listen: {at} cannot be listened on"),
-        listening(at, lambda _path, _accept: None),
+        listening(at, WELL),
     ):
         pass
 
@@ -159,6 +158,6 @@ def test_a_port_that_is_taken_is_told() -> None:
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
 def test_ipv6_is_listened_on() -> None:
     """As it is written in addresses."""
-    with listening(Address("::1", 0), lambda _path, _accept: None) as at:
+    with listening(Address("::1", 0), WELL) as at:
         assert str(at).startswith("[::1]:")
-        assert get(at, "/").status_code == HTTPStatus.NOT_FOUND
+        assert get(at, "/").text == "well\n"

@@ -108,7 +108,8 @@ def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
         daemon.until("ftbridge_provider_up", 0, provider="openai")
         assert daemon.value("ftbridge_mlflow_up") == 1
         assert daemon.get("healthz").status_code == 200
-        assert "openai: http://127.0.0.1" in daemon.get("").text
+        assert "<title>ftbridge: openai down</title>" in daemon.get("").text
+        assert "<dd>http://127.0.0.1" in daemon.get("").text
         assert daemon.value("ftbridge_requests_total", provider="openai", result="no_answer")
         asked = httpx.URL(daemon.get("").url)
         config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{asked.port}"))
@@ -119,7 +120,8 @@ def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
         mlflow.kill()
         daemon.until("ftbridge_mlflow_up", 0)
         assert daemon.value("ftbridge_provider_up", provider="openai") == 1
-        assert "MLflow: " in daemon.get("").text
+        assert "<title>ftbridge: MLflow down</title>" in daemon.get("").text
+        assert f'<a href="{mlflow.url}">' in daemon.get("").text
         mlflow.start()
         daemon.until("ftbridge_mlflow_up", 1)
         wait_until(lambda: daemon.events.count("recovered of openai") == 2, "recovery", process)

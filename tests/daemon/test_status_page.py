@@ -1,0 +1,172 @@
+"""The daemon's page for people, its document for programs, and its probes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import httpx
+import pytest
+
+from bridge import errors
+from bridge.daemon.http_server import application
+from bridge.daemon.metrics import Metrics
+from bridge.daemon.status import DaemonStatus, ProviderView, View
+from bridge.daemon.status_page import document, headline, html, readiness
+from bridge.plan.ownership import Ownership
+from bridge.redaction import Redactor
+from bridge.sync.events import NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.report import Report
+from tests.support.run_states import run_state
+from tests.support.world import NOW, Clock
+
+SECRET = "a-secret-that-must-not-show"
+DOWN = errors.Unreachable(f"No connection with {SECRET}", "Check the network")
+AWAY = errors.TrackingDown("MLflow is down", "Start it")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Turned by hand."""
+    return Clock()
+
+
+@pytest.fixture
+def status(clock: Clock) -> DaemonStatus:
+    """Of two providers."""
+    return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock, clock)
+
+
+def ended(
+    status: DaemonStatus,
+    stopped: errors.BridgeError | None = None,
+    *failures: tuple[str, errors.BridgeError],
+    provider: str = "openai",
+) -> None:
+    """Let a pass be over."""
+    status(PassEnded(Report(provider=provider, stopped=stopped, failures=[*failures]), 2.0))
+
+
+# Probes
+
+
+def answered(status: DaemonStatus, path: str) -> int:
+    """Return the code of an answer."""
+    app = application(status.view, Metrics([], status.view))
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return (await client.get(f"http://daemon{path}")).status_code
+
+    return asyncio.run(ask())
+
+
+def test_a_pass_that_does_not_begin_is_late(status: DaemonStatus, clock: Clock) -> None:
+    """The scheduler has died, then. One that takes long is not late until it seems to hang."""
+    for name in ("openai", "mistral"):
+        status(PassBegan(name))
+        ended(status, provider=name)
+        status(NextPass(name, clock.now + 60))
+    clock.now += 110
+    assert answered(status, "/healthz") == 200
+    clock.now += 20
+    assert answered(status, "/healthz") == 503
+    for name in ("openai", "mistral"):
+        status(PassBegan(name))
+    clock.now += 7200
+    assert answered(status, "/healthz") == 200
+    clock.now += 1
+    assert answered(status, "/healthz") == 503
+
+
+def test_readiness_says_what_it_waits_for(status: DaemonStatus) -> None:
+    """For each provider, until one pass has gone through."""
+    ended(status, DOWN)
+    assert readiness(status.view()) == {
+        "ready": False,
+        "why": {
+            "openai": "No connection with ***. Check the network",
+            "mistral": "no pass is over yet",
+        },
+    }
+    assert answered(status, "/readyz") == 503
+    ended(status)
+    assert readiness(status.view()) == {"ready": True, "why": {}}
+    assert answered(status, "/readyz") == 200
+
+
+# For programs
+
+
+def test_the_document_has_what_the_page_has(status: DaemonStatus) -> None:
+    """Moments are numbers."""
+    ended(status, DOWN)
+    found = document(status.view())
+    assert found["ready"] is False
+    providers = found["providers"]
+    assert isinstance(providers, dict)
+    assert providers["openai"]["stopped"] == "No connection with ***. Check the network"
+    assert providers["mistral"]["up"] is None
+
+
+# For people
+
+
+def test_the_page_says_who_is_up_and_what_to_do(status: DaemonStatus) -> None:
+    """Text of others is escaped, and there is neither a script nor anything from elsewhere."""
+    ended(status, None, ("<b>job</b>", errors.NotFound("<script>alert(1)</script>")))
+    ended(status, DOWN, provider="mistral")
+    shown = html(status.view(), "https://mlflow.example/?a&b")
+    assert "<dd>&lt;b&gt;job&lt;/b&gt;: &lt;script&gt;alert(1)&lt;/script&gt;.</dd>" in shown
+    assert "<dt>mistral</dt>\n<dd>No connection with ***. Check the network.</dd>" in shown
+    assert "▲ down" in shown
+    for forbidden in ("<script", "<b>", "src=", "url("):
+        assert forbidden not in shown
+    links = re.findall(r"""href=["']?([^"'>]*)""", shown)
+    assert links == ["https://mlflow.example/?a&amp;b", "/metrics", "/status.json"]
+
+
+def test_mlflows_outage_is_shown_once(status: DaemonStatus) -> None:
+    """It ends the pass of every provider."""
+    for name in ("openai", "mistral"):
+        ended(status, AWAY, provider=name)
+    assert html(status.view()).count("MLflow is down. Start it") == 1
+
+
+def test_jobs_beyond_those_that_are_shown_are_counted(status: DaemonStatus) -> None:
+    """A page of a thousand sentences helps nobody."""
+    lost = [(f"job-{number}", errors.NotFound("It is gone")) for number in range(50)]
+    ended(status, None, *lost)
+    shown = html(status.view())
+    assert shown.count("It is gone") == 20
+    assert "30 more jobs were not recorded." in shown
+
+
+def test_the_title_says_what_is_wrong(status: DaemonStatus, clock: Clock) -> None:
+    """What keeps most from working comes first; where all is well it is the name."""
+    assert "<title>ftbridge</title>" in html(status.view())
+    ended(status, None, ("job-1", errors.NotFound("It is gone")))
+    assert headline(status.view()) == "1 job not recorded"
+    status(PassBegan("mistral"))
+    clock.now += 7201
+    assert headline(status.view()) == "mistral hanging; 1 job not recorded"
+    ended(status, DOWN)
+    assert headline(status.view()) == "openai down; mistral hanging"
+    ended(status, AWAY)
+    ended(status, AWAY, provider="mistral")
+    assert "<title>ftbridge: MLflow, openai down</title>" in html(status.view())
+
+
+def test_what_is_zero_is_left_out(status: DaemonStatus) -> None:
+    """The eye finds what there is."""
+    status(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
+    shown = html(status.view())
+    assert "1 running</span>" in shown
+    assert "60 s ago" in shown
+    assert not re.search(r">\s*0[ <]", shown)
+
+
+def test_a_view_of_nothing_can_be_shown() -> None:
+    """Before anything is known the page is whole all the same."""
+    view = View(now=NOW, started=NOW, providers={"openai": ProviderView()})
+    assert "not asked yet" in html(view)
