@@ -3,7 +3,7 @@
 ::
 
     scheduler ──> status ──> metrics, status_page ──> http_server ──> Prometheus, people
-        └───────> notifications ──> webhook
+        └───────> notifications ──> delivery ──> webhooks, services
 
 ``service`` runs them under one configuration after the other. Everything that follows the passes
 handles their events; nothing that follows them can disturb one.

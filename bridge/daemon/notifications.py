@@ -1,4 +1,4 @@
-"""Tells others by webhook what happens, and that all is well.
+"""Tell others what happens, and that all is well.
 
 Only what this process sees happen is told: the first whole pass over a provider reads a history,
 however long it is, and how those jobs ended is no news.
@@ -7,11 +7,11 @@ however long it is, and how those jobs ended is no news.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
+from bridge.daemon.delivery import Message
 from bridge.daemon.status import STATES, View
-from bridge.daemon.webhook import Body
 from bridge.errors import Stopped, TrackingDown
 from bridge.plan import tags
 from bridge.redaction import Redactor
@@ -26,7 +26,7 @@ _MINUTE: Final = 60.0
 _MLFLOW: Final = ""
 """Stands among the names of providers, none of which is empty."""
 
-Send = Callable[[Body], object]
+Send = Callable[[Message | None], object]
 Link = Callable[[str, str], str]
 """Where a run can be looked at, by its experiment's id and its own."""
 
@@ -117,7 +117,7 @@ class Notifier:
         if event not in self._wanted:
             return
         told = {name: self._redactor.line(fact) for name, fact in facts.items() if fact}
-        self._send({"text": _text(event, told), "event": event, **told})
+        self._send(Message(event, _title(event, told), told))
 
 
 class Heartbeat:
@@ -153,15 +153,8 @@ class Heartbeat:
         self._send(None)
 
 
-def _text(event: str, facts: dict[str, str]) -> str:
-    """One or two lines for a chat, in which nothing is an address or a mention but the link."""
-    who = facts["provider"]
-    if job := facts.get("job"):
-        model = f", model {facts['model']}" if "model" in facts else ""
-        said = f"{who}: job {job} {event}{model}"
-    else:
-        said = f"{who}: {event}"
-    if "error" in facts:
-        said += f". {facts['error']}"
-    said = "\n".join(filter(None, (said, facts.get("link"))))
-    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _title(event: str, facts: Mapping[str, str]) -> str:
+    """Return what happened in one line."""
+    model = f", model {facts['model']}" if "model" in facts else ""
+    job = f"job {facts['job']} " if "job" in facts else ""
+    return f"{facts['provider']}: {job}{event}{model}"

@@ -10,19 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from pydantic import SecretStr
 
 from bridge import log
 from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import redactor_of
 from bridge.daemon import scheduler as daemon
+from bridge.daemon.delivery import Attempt, Delivery, to_service, to_webhook
 from bridge.daemon.http_server import application, bound, listening
 from bridge.daemon.metrics import Metrics
-from bridge.daemon.notifications import Heartbeat, Notifier
+from bridge.daemon.notifications import Heartbeat, Notifier, Send
 from bridge.daemon.scheduler import GRACE, Pace
 from bridge.daemon.signals import reload_on_hangup, stop_on_signals
 from bridge.daemon.status import DaemonStatus
 from bridge.daemon.systemd import Systemd
-from bridge.daemon.webhook import WebhookSender
 from bridge.errors import ConfigError
 from bridge.settings.model import Settings
 from bridge.sync.events import Handler
@@ -151,15 +152,22 @@ def _handlers(
         app = application(picture.view, metrics, mlflow)
         at = stack.enter_context(listening(settings.listen, app))
         structlog.get_logger().info("listening", at=f"http://{at}/")
+
+    def sender(what: str, url: SecretStr, to: Callable[[str], Attempt]) -> Send:
+        secret = url.get_secret_value()
+        delivery = Delivery(what, secret, to(secret))
+        stack.callback(delivery.close)
+        return delivery.send
+
     if settings.heartbeat:
-        courier = WebhookSender("heartbeat", settings.heartbeat.url.get_secret_value())
-        stack.callback(courier.close)
-        handlers.append(Heartbeat(courier.send, picture.view, time.monotonic))
+        send = sender("heartbeat", settings.heartbeat.url, to_webhook)
+        handlers.append(Heartbeat(send, picture.view, time.monotonic))
     if notify := settings.notify:
-        courier = WebhookSender("webhook", notify.webhook.get_secret_value())
-        stack.callback(courier.close)
-        tracking = bridge.tracking
         # The UI over a database is at home alone.
-        link = {"link": tracking.link} if tracking.is_remote else {}
-        handlers.append(Notifier(courier.send, notify.on, bridge.redactor, **link))
+        link = {"link": bridge.tracking.link} if bridge.tracking.is_remote else {}
+        ways = (("webhook", notify.webhook, to_webhook), ("notify", notify.url, to_service))
+        for what, url, to in ways:
+            if url:
+                send = sender(what, url, to)
+                handlers.append(Notifier(send, notify.on, bridge.redactor, **link))
     return handlers

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bridge.settings.section import Section
-from bridge.settings.urls import READABLE, is_readable_on_the_way, secrets_of_secret
+from bridge.settings.urls import (
+    READABLE,
+    is_readable_on_the_way,
+    secrets_of_secret,
+    secrets_of_service,
+)
 
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[A-Za-z0-9](?:[\w.-]*\w)?)):(?P<port>\d{1,5})"
@@ -76,23 +88,71 @@ Heartbeat = Annotated[
 Event = Literal["succeeded", "failed", "cancelled", "outage", "recovered"]
 
 
+def _known_to_apprise(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value().strip()
+    try:
+        from apprise import Apprise, LogCapture  # noqa: PLC0415 - an optional package, and slow to import
+    except ImportError:
+        raise ValueError(
+            "needs apprise; pip install 'mlflow-finetune-bridge[notify]', or write a webhook"
+        ) from None
+    # What it logs of an address that it refuses may show parts of it.
+    with LogCapture(level=logging.CRITICAL):  # type: ignore[no-untyped-call] # as apprise has it
+        service = Apprise.instantiate(text)
+    if service is None:
+        raise ValueError(
+            "must be an address of a service as apprise writes it, such as"
+            " mailto://USER:PASSWORD@HOST?to=ADDRESS or slack://TOKEN_A/TOKEN_B/TOKEN_C"
+        )
+    return SecretStr(text)
+
+
 class NotifySettings(Section):
-    """Who wants to know what happens."""
+    """Who wants to know what happens; written as an address alone for the default of ``on``."""
 
     allow_http: bool = False
     """Whether webhook may be unencrypted though it is not on this machine."""
-    webhook: SecretStr
-    """Is sent what Slack and others like it show."""
+    webhook: SecretStr | None = None
+    """Is sent JSON that Slack and others like it show."""
+    url: SecretStr | None = None
+    """A service that apprise knows, such as mail, Slack, Teams or PagerDuty; extra [notify]."""
     on: tuple[Event, ...] = ("failed",)
     """Of what."""
 
-    _encrypted = field_validator("webhook")(_checked)
+    @field_validator("webhook")
+    @classmethod
+    def _encrypted(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        return _checked(url, info) if url else None
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: SecretStr | None) -> SecretStr | None:
+        return _known_to_apprise(url) if url else None
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if not self.webhook and not self.url:
+            raise ValueError("name whom to notify: webhook, or url")
+        return self
+
+
+def _as_notify(written: object) -> object:
+    if not isinstance(written, str):
+        return written
+    return {"webhook" if written.strip().startswith(("http:", "https:")) else "url": written}
+
+
+Notify = Annotated[
+    NotifySettings, BeforeValidator(_as_notify, json_schema_input_type=str | NotifySettings)
+]
 
 
 def secrets_of_calls(
     heartbeat: HeartbeatSettings | None, notify: NotifySettings | None
 ) -> Iterator[str]:
-    """What must not be shown of the addresses that are called."""
+    """Return what must not be shown of the addresses that are called."""
     for url in (heartbeat and heartbeat.url, notify and notify.webhook):
         if url:
             yield from secrets_of_secret(url.get_secret_value())
+    if notify and notify.url:
+        yield from secrets_of_service(notify.url.get_secret_value())

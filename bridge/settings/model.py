@@ -12,7 +12,7 @@ from pydantic import (
     field_validator,
 )
 
-from bridge.settings.daemon import Heartbeat, Listen, NotifySettings, secrets_of_calls
+from bridge.settings.daemon import Heartbeat, Listen, Notify, secrets_of_calls
 from bridge.settings.mlflow import MLFLOW_SECRETS, MlflowSettings
 from bridge.settings.poll import THREADS, PollSettings
 from bridge.settings.provider import ProviderSettings
@@ -40,7 +40,7 @@ class Settings(Section):
     """Where a daemon shows what it does; ``None``: nowhere."""
     heartbeat: Heartbeat | None = None
     """An address to ask for at most once a minute, as long as all passes go well."""
-    notify: NotifySettings | None = None
+    notify: Notify | None = None
     """Who is told of jobs that end, and of outages."""
     providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
     """Accounts to follow. Default: each whose key is in the environment."""

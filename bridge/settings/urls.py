@@ -52,6 +52,15 @@ def secrets_of_secret(url: str) -> Iterator[str]:
             yield from (part, unquote(part))
 
 
+def secrets_of_service(url: str) -> Iterator[str]:
+    """Return what a URL of apprise gives away; a token may stand in the place of the host."""
+    yield from secrets_of(url)
+    yield url
+    for part in re.split(r"[/:@?&=#]+", url.partition("://")[2]):
+        if len(part) >= _LONG:
+            yield from (part, unquote(part))
+
+
 def parsed_url(text: str) -> str:
     """Return ``text`` if it parses as a URL.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,11 +75,12 @@ def test_whom_to_call(path: Path) -> None:
     assert settings.heartbeat
     assert settings.notify
     assert settings.heartbeat.url.get_secret_value() == HOOK
+    assert settings.notify.webhook
     assert settings.notify.webhook.get_secret_value() == HOOK
     assert settings.notify.on == ("failed", "outage")
-    assert loaded(path, f"notify: {{webhook: '{HOOK}'}}\n").notify == settings.notify.model_copy(
-        update={"on": ("failed",)}
-    )
+    by_default = settings.notify.model_copy(update={"on": ("failed",)})
+    assert loaded(path, f"notify: {{webhook: '{HOOK}'}}\n").notify == by_default
+    assert loaded(path, f"notify: '{HOOK}'\n").notify == by_default
 
 
 @pytest.mark.parametrize("url", ["hooks.example", "ftp://a.example/x", "https://", "https://a b/"])
@@ -103,13 +105,61 @@ def test_http_is_for_this_machine(path: Path) -> None:
     [
         ("notify: {webhook: 'https://a.example', off: [failed]}\n", "notify.off"),
         ("notify: {webhook: 'https://a.example', on: [fialed]}\n", "notify.on[0]"),
-        ("notify: {on: [failed]}\n", "notify.webhook"),
+        ("notify: {on: [failed]}\n", "notify"),
         ("heartbeat: [1]\n", "heartbeat"),
     ],
 )
 def test_mistakes_are_told_with_their_place(path: Path, text: str, key: str) -> None:
     """As everywhere."""
     assert problem(path, text).startswith(f"{key}: ")
+
+
+def test_a_service_is_an_address_of_apprise(path: Path) -> None:
+    """Beside a webhook, in its place, or by itself."""
+    pytest.importorskip("apprise")
+    mail = "mailto://user:pass@example.com"
+    for text in (
+        f"notify: '{mail}'\n",
+        f"notify: {{url: '{mail}', webhook: '{HOOK}', on: [outage]}}\n",
+    ):
+        notify = loaded(path, text).notify
+        assert notify
+        assert notify.url
+        assert notify.url.get_secret_value() == mail
+        assert bool(notify.webhook) == (HOOK in text)
+
+
+@pytest.mark.parametrize("url", ["nonsense://a-secret-token", "mailto://", "slack", "slack://a"])
+def test_an_address_that_apprise_does_not_know_is_refused(
+    path: Path, url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the form that is wanted, and not shown."""
+    pytest.importorskip("apprise")
+    found = problem(path, f"notify: '{url}'\n")
+    assert found.startswith("notify.url: must be an address of a service as apprise writes it")
+    assert "secret" not in found
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_service_without_apprise_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it; a webhook does without."""
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    found = problem(path, "notify: 'mailto://user:pass@example.com'\n")
+    assert "pip install 'mlflow-finetune-bridge[notify]'" in found
+    assert loaded(path, f"notify: '{HOOK}'\n").notify
+
+
+def test_tokens_of_a_service_are_secrets(path: Path) -> None:
+    """They stand in the place of the host and of the user as well."""
+    pytest.importorskip("apprise")
+    url = "slack://T1JJ3T3L2xxx/A1BRTD4JDxxx/TIiajkdnlazkcOXrIdevi7FQ/#general"
+    settings = loaded(path, f"notify: '{url}'\n")
+    secrets = set(settings.secrets({}))
+    assert {url, "T1JJ3T3L2xxx", "TIiajkdnlazkcOXrIdevi7FQ"} <= secrets
+    assert "general" not in secrets
+    mail = loaded(path, "notify: 'mailto://user:short1@example.com'\n")
+    assert "short1" in set(mail.secrets({}))
+    assert "short1" not in repr(mail)
 
 
 def test_called_addresses_are_secrets(path: Path) -> None:

@@ -1,0 +1,197 @@
+"""Deliver messages in a thread that nobody waits for, neither a pass nor the daemon's end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+
+from bridge import __version__
+from bridge.errors import ConfigError
+from bridge.http.client import network_to
+from bridge.text import one_line
+
+log = structlog.get_logger()
+
+WAITS: Final = (1.0, 4.0)
+"""Seconds before each further attempt."""
+_TIMEOUT: Final = 5.0
+"""Seconds."""
+_MOST_WAITING: Final = 100
+"""Messages; more are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What has happened."""
+
+    event: str
+    title: str
+    facts: Mapping[str, str]
+
+    @property
+    def details(self) -> str:
+        """The error and the link, where there are some."""
+        return "\n".join(self.facts[name] for name in ("error", "link") if name in self.facts)
+
+
+Attempt = Callable[[Message | None], str | None]
+"""Delivers a message, or with ``None`` a sign of life; returns what went wrong.
+
+Its words do not name the address, which is a secret.
+"""
+
+
+def to_webhook(url: str, wire: httpx.BaseTransport | None = None) -> Attempt:
+    """Return what posts messages as Slack and others like it show them, and asks for signs of life.
+
+    Args:
+        url: where to; a secret.
+        wire: replaces the network in tests.
+    """
+
+    def attempt(message: Message | None) -> str | None:
+        method, body = ("POST", _body(message)) if message else ("GET", None)
+        try:
+            with (
+                httpx.Client(
+                    transport=wire or network_to(url, connections=1),
+                    headers={"User-Agent": f"ftbridge/{__version__}"},
+                    timeout=_TIMEOUT,
+                    follow_redirects=False,
+                    trust_env=False,
+                ) as client,
+                # Whatever it answers is not read.
+                client.stream(method, url, json=body) as reply,
+            ):
+                return None if reply.is_success else f"it answered {reply.status_code}"
+        except (ConfigError, httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+            return f"no answer ({type(error).__name__})"
+
+    return attempt
+
+
+def _body(message: Message) -> dict[str, object]:
+    text = "\n".join(filter(None, (message.title, message.details)))
+    # Slack reads an address or a mention in these characters.
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": text, "event": message.event, **message.facts}
+
+
+def to_service(url: str) -> Attempt:
+    """Return what notifies a service by apprise.
+
+    Args:
+        url: where to, as the settings have accepted it; a secret.
+    """
+    from apprise import Apprise, AppriseAsset, LogCapture, NotifyFormat, NotifyType  # noqa: PLC0415 - an optional package, and slow to import
+
+    # With a timeout apprise would call in a thread that the end of the process waits for.
+    services = Apprise(asset=AppriseAsset(app_id="ftbridge", service_timeout=0))
+    service = Apprise.instantiate(url, asset=services.asset)
+    if service is not None:
+        services.add(service)
+    types = {
+        "succeeded": NotifyType.SUCCESS,
+        "recovered": NotifyType.SUCCESS,
+        "cancelled": NotifyType.WARNING,
+    }
+
+    def attempt(message: Message | None) -> str | None:
+        if message is None:
+            return None
+        with LogCapture(level=logging.WARNING, fmt="%(message)s") as said:  # type: ignore[no-untyped-call] # as apprise has it
+            is_delivered = services.notify(
+                title=message.title,
+                body=message.details or message.title,
+                notify_type=types.get(message.event, NotifyType.FAILURE),
+                body_format=NotifyFormat.TEXT,
+            )
+            return (
+                None if is_delivered else one_line(said.getvalue(), 300) or "it was not delivered"
+            )
+
+    return attempt
+
+
+class Delivery:
+    """Delivers messages in their order, as far as that can be done soon. Thread-safe.
+
+    Args:
+        what: what the log calls it.
+        url: where to; a secret.
+        attempt: delivers a message to it.
+        pause: waits so many seconds; by default until this is closed at the latest.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        url: str,
+        attempt: Attempt,
+        *,
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
+        self._what = what
+        self._host = one_line(host_of(url), 80)
+        self._attempt = attempt
+        self._closing = threading.Event()
+        self._pause = pause or self._closing.wait
+        self._waiting: queue.Queue[Message | None] = queue.Queue(_MOST_WAITING)
+        self._is_well = True
+        threading.Thread(target=self._work, name=what, daemon=True).start()
+
+    def send(self, message: Message | None) -> None:
+        """Have a message delivered; where too many wait already, it is dropped."""
+        try:
+            self._waiting.put_nowait(message)
+        except queue.Full:
+            self._fails(f"more than {_MOST_WAITING} messages wait")
+
+    def close(self) -> None:
+        """Drop what is not delivered."""
+        self._closing.set()
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(None)  # wakes it up
+
+    def _work(self) -> None:
+        while True:
+            message = self._waiting.get()
+            if self._closing.is_set():
+                return
+            self._deliver(message)
+
+    def _deliver(self, message: Message | None) -> None:
+        trouble = self._attempt(message)
+        for seconds in WAITS:
+            if trouble is None:
+                break
+            self._pause(seconds)
+            if self._closing.is_set():
+                return
+            trouble = self._attempt(message)
+        if trouble is not None:
+            self._fails(trouble)
+        elif not self._is_well:
+            self._is_well = True
+            log.info("reached again", what=self._what, host=self._host)
+
+    def _fails(self, trouble: str) -> None:
+        """Say so, once."""
+        if self._is_well:
+            self._is_well = False
+            log.warning("not reached", what=self._what, host=self._host, error=trouble)
+
+
+def host_of(url: str) -> str:
+    """Return what may be shown of an address: the host of a webhook, else the kind of service."""
+    scheme = url.partition("://")[0]
+    return (urlsplit(url).hostname or "") if scheme in {"http", "https"} else scheme

@@ -1,0 +1,171 @@
+"""How messages are delivered, and that this holds nothing up."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
+
+from bridge.daemon.delivery import WAITS, Delivery, Message, to_service, to_webhook
+from bridge.daemon.http_server import listening
+from bridge.settings.daemon import Address
+
+URL = "https://hooks.example/services/T000/B000/very-secret-token"
+FAILED = Message(
+    "failed",
+    "openai: job <!channel> failed",
+    {"provider": "openai", "job": "<!channel>", "error": "a & b", "link": "http://mlflow/#/r1"},
+)
+
+
+@dataclass
+class Wire(httpx.BaseTransport):
+    """Answers as told, and the last way for ever after."""
+
+    answers: list[int | Exception]
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Take the next answer."""
+        self.requests.append(request)
+        answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer, headers={"location": "https://elsewhere.example/"})
+
+
+def waited(is_so: Callable[[], object]) -> None:
+    """Wait until it is."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.005)
+
+
+def test_a_webhook_is_posted_to_and_a_heartbeat_asked_for() -> None:
+    """At the address as it is written; in the text nothing is a mention or a link by accident."""
+    wire = Wire([200])
+    delivery = Delivery("webhook", URL, to_webhook(URL, wire))
+    delivery.send(FAILED)
+    delivery.send(None)
+    waited(lambda: len(wire.requests) == 2)
+    delivery.close()
+    posted, asked = wire.requests
+    assert (posted.method, str(posted.url)) == ("POST", URL)
+    assert json.loads(posted.content) == {
+        "text": "openai: job &lt;!channel&gt; failed\na &amp; b\nhttp://mlflow/#/r1",
+        "event": "failed",
+        **FAILED.facts,
+    }
+    assert (asked.method, asked.content) == ("GET", b"")
+
+
+@pytest.mark.parametrize("trouble", [302, 404, 503, httpx.ConnectError(f"at {URL}")])
+def test_what_is_not_delivered_is_logged_once(trouble: int | Exception) -> None:
+    """After some attempts, without the address; so is that it goes again. No redirect is taken."""
+    wire, pauses = Wire([trouble]), list[float]()
+    with capture_logs() as lines:
+        delivery = Delivery("webhook", URL, to_webhook(URL, wire), pause=pauses.append)
+        for _ in range(2):
+            delivery.send(FAILED)
+        waited(lambda: len(wire.requests) == 2 * (1 + len(WAITS)))
+        wire.answers = [200]
+        delivery.send(FAILED)
+        waited(lambda: len(lines) == 2)
+        delivery.close()
+    assert pauses == [*WAITS, *WAITS]
+    assert [line["event"] for line in lines] == ["not reached", "reached again"]
+    assert lines[0]["host"] == "hooks.example"
+    assert "secret" not in str(lines)
+    assert {request.url.host for request in wire.requests} == {"hooks.example"}
+
+
+def test_a_server_that_hangs_holds_nobody() -> None:
+    """Messages beyond some are dropped, sending returns at once, and so does the end."""
+    release, asked = threading.Event(), count()
+
+    def hang(_: Message | None) -> None:
+        next(asked)
+        release.wait(60)
+
+    with capture_logs() as lines:
+        delivery = Delivery("webhook", URL, hang)
+        try:
+            for _ in range(1000):
+                delivery.send(FAILED)
+            delivery.close()
+        finally:
+            release.set()
+    assert [line["event"] for line in lines] == ["not reached"]
+    assert next(asked) <= 1
+
+
+def test_the_end_cuts_a_wait_short() -> None:
+    """A message that is to be tried again is dropped."""
+    wire = Wire([503])
+    delivery = Delivery("a delivery by itself", URL, to_webhook(URL, wire))
+    delivery.send(FAILED)
+    waited(lambda: wire.requests)
+    delivery.close()
+    waited(lambda: "a delivery by itself" not in {t.name for t in threading.enumerate()})
+    assert len(wire.requests) == 1
+
+
+@dataclass
+class Service:
+    """A service that is notified: keeps what it is sent, and answers as told."""
+
+    answers: list[int]
+    heard: list[dict[str, object]] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        self.heard.append(await Request(scope, receive).json())
+        await Response(status_code=self.answers.pop(0))(scope, receive, send)
+
+
+def test_a_service_is_notified_by_apprise(capfd: pytest.CaptureFixture[str]) -> None:
+    """In this thread, and with the message as it is: apprise escapes it for each service."""
+    pytest.importorskip("apprise")
+    service = Service([200, 500])
+    threads = set(threading.enumerate())
+    with listening(Address("127.0.0.1", 0), service) as at:
+        attempt = to_service(f"json://user:very-secret@{at}/hook")
+        assert attempt(FAILED) is None
+        trouble = attempt(FAILED)
+        begun = {each.name for each in set(threading.enumerate()) - threads}
+    assert begun == {"http-server"}
+    first, _ = service.heard
+    assert (first["title"], first["type"]) == ("openai: job <!channel> failed", "failure")
+    assert first["message"] == "a & b\nhttp://mlflow/#/r1"
+    assert trouble
+    assert "500" in trouble
+    assert "secret" not in trouble
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_kind_of_a_service_is_all_that_is_shown_of_it() -> None:
+    """In the place of the host there may be a token."""
+    with capture_logs() as lines:
+        url = "slack://very-secret-token/B/C"
+        delivery = Delivery("notify", url, lambda _: "refused", pause=lambda _: None)
+        delivery.send(FAILED)
+        waited(lambda: lines)
+        delivery.close()
+    assert lines[0] == {
+        "event": "not reached",
+        "log_level": "warning",
+        "what": "notify",
+        "host": "slack",
+        "error": "refused",
+    }
