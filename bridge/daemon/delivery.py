@@ -26,12 +26,12 @@ WAITS: Final = (1.0, 4.0)
 _TIMEOUT: Final = 5.0
 """Seconds."""
 _MOST_WAITING: Final = 100
-"""Messages; more are dropped."""
+"""Messages; any more are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What has happened."""
+    """An event that somebody wants to know."""
 
     event: str
     title: str
@@ -39,22 +39,22 @@ class Message:
 
     @property
     def details(self) -> str:
-        """The error and the link, where there are some."""
+        """Error and link, where there are some, a line each."""
         return "\n".join(self.facts[name] for name in ("error", "link") if name in self.facts)
 
 
 Attempt = Callable[[Message | None], str | None]
-"""Delivers a message, or with ``None`` a sign of life; returns what went wrong.
+"""Deliver a message, or with ``None`` a sign of life, and return what went wrong.
 
-Its words do not name the address, which is a secret.
+The answer does not contain the address, which is a secret.
 """
 
 
 def to_webhook(url: str, wire: httpx.BaseTransport | None = None) -> Attempt:
-    """Return what posts messages as Slack and others like it show them, and asks for signs of life.
+    """Return an attempt that posts Slack's JSON, and gets the address as a sign of life.
 
     Args:
-        url: where to; a secret.
+        url: address of the webhook; a secret.
         wire: replaces the network in tests.
     """
 
@@ -87,10 +87,10 @@ def _body(message: Message) -> dict[str, object]:
 
 
 def to_service(url: str) -> Attempt:
-    """Return what notifies a service by apprise.
+    """Return an attempt that notifies a service by apprise.
 
     Args:
-        url: where to, as the settings have accepted it; a secret.
+        url: address of the service, checked by the settings; a secret.
     """
     from apprise import Apprise, AppriseAsset, LogCapture, NotifyFormat, NotifyType  # noqa: PLC0415 - an optional package, and slow to import
 
@@ -123,13 +123,13 @@ def to_service(url: str) -> Attempt:
 
 
 class Delivery:
-    """Delivers messages in their order, as far as that can be done soon. Thread-safe.
+    """Deliver messages in their order, each with a few attempts. Thread-safe.
 
     Args:
-        what: what the log calls it.
-        url: where to; a secret.
-        attempt: delivers a message to it.
-        pause: waits so many seconds; by default until this is closed at the latest.
+        what: name in the log.
+        url: address to deliver to; a secret.
+        attempt: delivers a message there.
+        pause: waits that many seconds; by default it returns early when the delivery is closed.
     """
 
     def __init__(
@@ -150,14 +150,14 @@ class Delivery:
         threading.Thread(target=self._work, name=what, daemon=True).start()
 
     def send(self, message: Message | None) -> None:
-        """Have a message delivered; where too many wait already, it is dropped."""
+        """Queue a message, or drop it when too many are waiting."""
         try:
             self._waiting.put_nowait(message)
         except queue.Full:
             self._fails(f"more than {_MOST_WAITING} messages wait")
 
     def close(self) -> None:
-        """Drop what is not delivered."""
+        """Stop, and drop the messages that are still waiting."""
         self._closing.set()
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)  # wakes it up
@@ -185,7 +185,7 @@ class Delivery:
             log.info("reached again", what=self._what, host=self._host)
 
     def _fails(self, trouble: str) -> None:
-        """Say so, once."""
+        """Log the first failure; the next line is its end."""
         if self._is_well:
             self._is_well = False
             log.warning("not reached", what=self._what, host=self._host, error=trouble)

@@ -1,6 +1,6 @@
-"""Serve the daemon's page, probes and metrics. Answers come from memory, and take no client long.
+"""Serve the daemon's page, probes and metrics from memory, to a few clients for a moment each.
 
-There is no login: the answers say what the log says too.
+There is no login. The answers contain nothing that the log does not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bridge.settings.daemon import Address
 LONGEST: Final = 10.0
 """Seconds for a connection, from its beginning to its end."""
 MOST: Final = 32
-"""Connections at once; more are hung up on."""
+"""Connections at once; any more are closed."""
 PATIENCE: Final = 60.0
 """Seconds by which a pass may be late before the daemon counts as dead."""
 _HEADERS: Final = [
@@ -148,7 +148,7 @@ def listening(address: Address, app: ASGIApp, *, longest: float = LONGEST) -> It
                 timeout_graceful_shutdown=1,
             )
         )
-        # Outside the main thread uvicorn leaves the signals alone.
+        # Outside the main thread uvicorn does not touch the signals.
         thread = threading.Thread(
             target=server.run, args=([listener],), name="http-server", daemon=True
         )

@@ -1,6 +1,6 @@
 """Expose the daemon's metrics to Prometheus.
 
-Labels hold the configured names of providers and words of ours.
+Labels hold the configured names of providers and a few fixed words.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None
         lambda each, _: each.failing,
     ),
 }
-"""What is read from the status of a provider at a moment; ``None`` leaves a sample out."""
+"""Gauges that are read from the status of a provider; ``None`` leaves a sample out."""
 
 
 class Metrics:
-    """Counts what passes do, and reads the rest from the status when it is asked. Thread-safe.
+    """Count what passes do, and read the rest from the status at each scrape. Thread-safe.
 
     Args:
         providers: their names.

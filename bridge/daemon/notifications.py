@@ -1,7 +1,7 @@
-"""Tell others what happens, and that all is well.
+"""Notify people of what happens, and a heartbeat service that all is well.
 
-Only what this process sees happen is told: the first whole pass over a provider reads a history,
-however long it is, and how those jobs ended is no news.
+Only what happens while this process runs is news. The first complete pass over a provider reads its
+history, and nobody is notified of how those jobs ended.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from bridge.sync.report import Report
 _MINUTE: Final = 60.0
 """Seconds."""
 _MLFLOW: Final = ""
-"""Stands among the names of providers, none of which is empty."""
+"""MLflow's place among the names of providers, none of which is empty."""
 
 Send = Callable[[Message | None], object]
 Link = Callable[[str, str], str]
-"""Where a run can be looked at, by its experiment's id and its own."""
+"""Return the address of a run's page from the ids of its experiment and of the run."""
 
 
 class Notifier:
-    """Sends a message for each event that is wanted. Thread-safe.
+    """Send a message for each event that is wanted. Thread-safe.
 
     Args:
-        send: takes a message, at once.
-        wanted: the events to tell of.
+        send: takes a message without waiting.
+        wanted: events to send.
         redactor: masks secrets.
-        link: where a run can be looked at.
+        link: returns the address of a run's page.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Notifier:
                 self._old.discard(which)
                 return
         plan, run = outcome.plan, outcome.before
-        self._tell(
+        self._send_if_wanted(
             STATES[plan.status or (run.status if run else "")],
             provider=outcome.provider,
             job=outcome.job_id,
@@ -109,23 +109,23 @@ class Notifier:
                 self._down.add(who)
         if stopped is None:
             for who in back:
-                self._tell("recovered", provider=who or "MLflow")
+                self._send_if_wanted("recovered", provider=who or "MLflow")
         elif not is_known:
-            self._tell("outage", provider=who or "MLflow", error=stopped.sentence)
+            self._send_if_wanted("outage", provider=who or "MLflow", error=stopped.sentence)
 
-    def _tell(self, event: str, **facts: str) -> None:
+    def _send_if_wanted(self, event: str, **facts: str) -> None:
         if event not in self._wanted:
             return
-        told = {name: self._redactor.line(fact) for name, fact in facts.items() if fact}
-        self._send(Message(event, _title(event, told), told))
+        known = {name: self._redactor.line(fact) for name, fact in facts.items() if fact}
+        self._send(Message(event, _title(event, known), known))
 
 
 class Heartbeat:
-    """Gives a sign of life after a pass where every provider's last pass went through.
+    """Give a sign of life while the last pass over every provider went through.
 
     Args:
-        send: takes the sign, at once.
-        view: the picture, which is told of the passes before this is.
+        send: takes the sign without waiting.
+        view: the status, which gets each event before this does.
         elapsed: seconds that only go forward.
     """
 
@@ -137,7 +137,7 @@ class Heartbeat:
         self._last: float | None = None
 
     def __call__(self, event: PassEvent) -> None:
-        """Give it after a pass, once a minute at most."""
+        """Give it after a pass, at most once a minute."""
         if not isinstance(event, PassEnded):
             return
         providers = self._view().providers.values()

@@ -1,8 +1,8 @@
-"""The passes on a schedule, until a signal ends them.
+"""Make passes on a schedule until a signal ends them.
 
-Each provider has an interval job of its own that never overlaps itself. A late pass is made once,
-not dropped and not repeated. A provider without open jobs is asked less often, one that has ended
-its service once a day. What goes wrong is said when it begins and when it is over, not in between.
+Each provider has its own interval job, which never overlaps itself. A late pass is made once: it is
+neither dropped nor repeated. Providers without open jobs are asked less often, and those that have
+ended their service once a day. The log has a line when a trouble begins and one when it is over.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from bridge.sync.report import Report
 log = structlog.get_logger()
 
 GRACE: Final = 5.0
-"""Seconds that work in hand gets to finish after a signal. Whatever is cut off, the next start
-does again: nothing is lost."""
+"""Seconds that work in hand gets to finish after a signal. Work that is cut off the next start
+repeats: nothing is lost."""
 _SLICE: Final = 0.2
 """Seconds."""
 _SET_BACK: Final = 1.0
@@ -72,14 +72,14 @@ def run(
     """Make passes, over each provider at its own pace, until ``stopping`` is set.
 
     Args:
-        syncs: whose passes.
-        paces: how often, by the provider's name.
-        stopping: ends it.
+        syncs: one for each provider.
+        paces: how often each is asked, by name.
+        stopping: ends the passes when it is set.
         leave: ends the process if work in hand is not done within ``patience``.
-        patience: seconds from when work in hand should end; is asked again and again.
+        patience: returns how many seconds work in hand may take after that; called repeatedly.
         handlers: get the events of every pass, after the log.
-        beat: is called in this thread, several times a second from when passes are scheduled until
-            they are over, with whether the scheduler lives.
+        beat: called in this thread several times a second, from the first schedule to the end, with
+            whether the scheduler is alive.
         wall: this machine's clock, which may be set.
         elapsed: seconds that only go forward.
     """
@@ -107,12 +107,12 @@ def run(
         beat(scheduling.is_alive())
         before, ahead = ahead, wall() - elapsed()
         if ahead < before - _SET_BACK:
-            # The scheduler waits for a time of day, which is now as much further away.
+            # The scheduler waits for a time of day, which is now that much further away.
             for sync in syncs:
                 scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
-    beat(True)  # noqa: FBT003 - the only thing that it is told
+    beat(True)  # noqa: FBT003 - its only argument
     log.info("stopping", reason="finishing what is under way")
-    # It holds its lock as long as it waits, and a pass under way may want that.
+    # With wait=True it would hold a lock that a pass under way may need.
     scheduler.shutdown(wait=False)
     finished = threading.Thread(target=pool.shutdown, daemon=True)
     finished.start()
@@ -120,7 +120,7 @@ def run(
     while finished.is_alive() and waited < patience():
         finished.join(_SLICE)
         waited += _SLICE
-        beat(True)  # noqa: FBT003 - the only thing that it is told
+        beat(True)  # noqa: FBT003 - its only argument
     if finished.is_alive():
         log.warning("stopped early", reason=f"work in hand took longer than {GRACE:.0f} s")
         sys.stderr.flush()
@@ -161,10 +161,10 @@ def _pass(
 
 
 class Pace:
-    """How often one provider is asked, in seconds from one pass to the next.
+    """Seconds from one pass over a provider to the next.
 
-    ``interval`` as long as jobs are open or a pass has ended early, ``idle`` (by default the same)
-    while none is open, and ``rarely`` once its service has ended.
+    This is ``interval`` while jobs are open or after a pass that ended early, ``idle`` (by default
+    the same) while no job is open, and ``rarely`` once the service has ended.
     """
 
     def __init__(self, interval: float, idle: float | None = None, rarely: float = _DAY) -> None:
@@ -176,7 +176,7 @@ class Pace:
 
     @property
     def seconds(self) -> float:
-        """From one pass to the next."""
+        """Seconds from one pass to the next."""
         if self._has_ended:
             return self._rarely
         return self._idle if self._is_idle else self._interval
@@ -186,7 +186,7 @@ class Pace:
         return self._farewells >= _FAREWELLS
 
     def changes(self, report: Report) -> bool:
-        """Take a pass into account; whether it makes a difference."""
+        """Take a pass into account, and return whether the pace changes."""
         before = self.seconds
         if isinstance(report.stopped, Stopped):
             return False

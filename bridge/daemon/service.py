@@ -51,7 +51,7 @@ def run(load: Callable[[], Settings], environ: Mapping[str, str], *, as_json: bo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shell:
-    """What outlives a configuration."""
+    """The part of the daemon that outlives a configuration."""
 
     load: Callable[[], Settings]
     environ: Mapping[str, str]
@@ -103,7 +103,7 @@ class _Life:
             )
         return self._next
 
-    def _beat(self, is_alive: bool) -> None:  # noqa: FBT001 - the only thing that it is told
+    def _beat(self, is_alive: bool) -> None:  # noqa: FBT001 - its only argument
         shell = self._shell
         if shell.leaving.is_set():
             shell.systemd.stopping()
@@ -119,7 +119,7 @@ class _Life:
         shell.systemd.beat(self._status.view(), is_alive=is_alive)
 
     def _accepted(self) -> Settings | None:
-        """The configuration as it is written now; ``None`` where it does not hold."""
+        """Return the configuration as it is written now, or ``None`` if it is invalid."""
         logger = structlog.get_logger()
         try:
             settings = self._shell.load()
@@ -143,11 +143,11 @@ class _Life:
 def _handlers(
     bridge: Bridge, picture: DaemonStatus, metrics: Metrics, stack: contextlib.ExitStack
 ) -> list[Handler]:
-    """What follows the passes, as configured; it ends with ``stack``."""
+    """Return the configured handlers of events; what they need ends with ``stack``."""
     settings = bridge.settings
     handlers: list[Handler] = [picture, metrics]
     if settings.listen:
-        # The UI over a database is at home alone.
+        # A database has no address that another machine could open.
         mlflow = bridge.tracking.ui if bridge.tracking.is_remote else ""
         app = application(picture.view, metrics, mlflow)
         at = stack.enter_context(listening(settings.listen, app))
@@ -163,7 +163,7 @@ def _handlers(
         send = sender("heartbeat", settings.heartbeat.url, to_webhook)
         handlers.append(Heartbeat(send, picture.view, time.monotonic))
     if notify := settings.notify:
-        # The UI over a database is at home alone.
+        # As above.
         link = {"link": bridge.tracking.link} if bridge.tracking.is_remote else {}
         ways = (("webhook", notify.webhook, to_webhook), ("notify", notify.url, to_service))
         for what, url, to in ways:

@@ -1,4 +1,4 @@
-"""What signals ask of the process."""
+"""Turn signals into events that the daemon waits for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import FrameType
 def stop_on_signals(
     stopping: threading.Event, *others: threading.Event, at_once: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """SIGINT and SIGTERM set the events; a second one ends the process after ``at_once``."""
+    """Set the events on SIGINT and SIGTERM; a second signal ends the process after ``at_once``."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
@@ -33,9 +33,9 @@ def stop_on_signals(
 
 @contextmanager
 def reload_on_hangup(reloading: threading.Event) -> Iterator[None]:
-    """SIGHUP sets ``reloading``, unless it says that the process has lost its own terminal.
+    """Set ``reloading`` on SIGHUP, unless the process has lost its own terminal.
 
-    Then it ends the process, as it does by default.
+    In that case SIGHUP ends the process, as it does by default.
     """
     before = signal.getsignal(signal.SIGHUP)
     ends_with_terminal = _has_terminal() and before is not signal.SIG_IGN  # nohup ignores it

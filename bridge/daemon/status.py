@@ -1,7 +1,7 @@
-"""What a daemon knows of itself, kept in memory: counts, and jobs as long as they are open.
+"""Keep the status of a daemon in memory: counts, and jobs for as long as they are open.
 
-Passes report to ``DaemonStatus`` from many threads; ``view`` returns a frozen copy.
-Runs in experiments that only a job's own metadata names count once they change.
+``DaemonStatus`` gets events from many threads, and ``view`` returns a frozen copy. Runs in
+experiments that only a job's own metadata names count once they change.
 """
 
 from __future__ import annotations
@@ -29,60 +29,60 @@ STATES: Final[Mapping[str, str]] = {
     "FAILED": "failed",
     "KILLED": "cancelled",
 }
-"""What people call MLflow's statuses of a job's run."""
+"""Words of people for MLflow's statuses of a job's run."""
 LONGEST_SILENCE: Final = 7200.0
-"""Seconds for which a pass may show no sign of life. The longest that it can go without one is the
-archiving of two files of 512 MiB, at the slowest that a provider may send them."""
+"""Seconds that a pass may go without a sign of life. The longest that it needs is for archiving two
+files of 512 MiB at the slowest rate that a provider may send them."""
 _SHOWN: Final = 20
-"""Failures that are kept in words; the rest is counted."""
+"""Failures that are kept as sentences; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """One provider, as of now. Moments are Unix seconds; ``None``: not yet."""
+    """The status of a provider at a moment. Moments are Unix seconds; ``None``: not yet."""
 
     is_up: bool | None = None
-    """Whether the last pass was not stopped on the provider's account."""
+    """Whether the last pass was not stopped because of the provider."""
     is_busy: bool = False
     """Whether a pass is under way."""
     is_hanging: bool = False
     """Whether that pass has shown no sign of life for too long."""
     begun: float | None = None
-    """When the last pass began that is over or under way."""
+    """Beginning of the newest pass, which may be under way."""
     ended: float | None = None
-    """When the last one was over."""
+    """End of the last pass."""
     seconds: float | None = None
-    """How long it took."""
+    """Duration of that pass."""
     succeeded: float | None = None
-    """When the last one was over that was not stopped."""
+    """End of the last pass that was not stopped."""
     due: float | None = None
-    """When the next one begins."""
+    """Beginning of the next pass."""
     stopped: str | None = None
-    """Why the last one was stopped."""
+    """The reason why the last pass was stopped, and its remedy."""
     failures: tuple[str, ...] = ()
-    """Jobs that the last one lost, a sentence each; not all of very many."""
+    """Sentences about the jobs that the last pass lost, up to a limit."""
     failing: int = 0
-    """How many these are."""
+    """Number of jobs that the last pass lost."""
     jobs: Mapping[str, int] = field(default_factory=dict)
-    """By state."""
+    """Number of jobs by state."""
     newest_point: float | None = None
-    """The moment of the newest point of a running job."""
+    """Moment of the newest point of a running job."""
     points: int = 0
-    """Written by this process."""
+    """Number of points that this process has written."""
 
     def lag(self, now: float) -> float | None:
-        """Seconds since the newest point of a running job."""
+        """Return the seconds since the newest point of a running job."""
         return None if self.newest_point is None else max(0.0, now - self.newest_point)
 
     def is_late(self, now: float, patience: float) -> bool:
-        """Whether a pass should have begun ``patience`` seconds ago and has not, or hangs."""
+        """Return whether a pass is overdue by more than ``patience`` seconds, or hangs."""
         is_overdue = not self.is_busy and self.due is not None and now > self.due + patience
         return is_overdue or self.is_hanging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The whole daemon, as of now."""
+    """The status of the whole daemon at a moment."""
 
     now: float
     """Unix seconds."""
@@ -100,7 +100,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A job that has not everything yet."""
+    """A job whose run is not complete yet."""
 
     status: str
     newest: int
@@ -108,18 +108,18 @@ class _Open:
 
 
 class _State:
-    """One provider's, as it changes."""
+    """The status of a provider as it changes."""
 
     def __init__(self) -> None:
         self.view = ProviderView()
         self.open: dict[str, _Open] = {}
         self.ends: Counter[str] = Counter()
         self.ended_now: dict[str, str] = {}
-        """By job how it has ended in this pass: one that races may do so twice."""
+        """Final statuses of this pass by job: one that loses a race may end twice."""
         self.vanished: set[str] = set()
         self.points = 0
         self.alive_at: float | None = None
-        """When the pass that is under way has last shown a sign of life, in elapsed seconds."""
+        """Last sign of life of the pass that is under way, in elapsed seconds."""
 
     def shown(self, elapsed: float) -> ProviderView:
         statuses = (
@@ -139,11 +139,11 @@ class _State:
 
 
 class DaemonStatus:
-    """Puts together what the passes tell. Thread-safe.
+    """Put the events of all passes together. Thread-safe.
 
     Args:
         providers: their names.
-        redactor: masks secrets in what is kept in words.
+        redactor: masks secrets in sentences.
         wall: this machine's clock, Unix seconds.
         elapsed: seconds that only go forward.
     """
@@ -165,7 +165,7 @@ class DaemonStatus:
         self._mlflow_trouble: str | None = None
 
     def view(self) -> View:
-        """All of it, as of now."""
+        """Return the status as it is now."""
         with self._lock:
             elapsed = self._elapsed()
             return View(
@@ -195,14 +195,14 @@ class DaemonStatus:
                 self._due(provider, at)
 
     def _begins(self, provider: str) -> None:
-        """A pass begins now."""
+        """Note that a pass begins."""
         with self._lock:
             if state := self._states.get(provider):
                 state.view = replace(state.view, is_busy=True, begun=self._wall())
                 state.alive_at = self._elapsed()
 
     def _runs_read(self, provider: str, owned: Ownership) -> None:
-        """MLflow has answered."""
+        """Take over the runs that MLflow has."""
         with self._lock:
             self._mlflow, self._mlflow_trouble = True, None
             if (state := self._states.get(provider)) is None:
@@ -216,7 +216,7 @@ class DaemonStatus:
             }
 
     def _chosen(self, provider: str) -> None:
-        """A page of jobs has come."""
+        """Take a page of jobs for a sign of life."""
         with self._lock:
             if state := self._states.get(provider):
                 state.alive_at = self._elapsed()
@@ -248,7 +248,7 @@ class DaemonStatus:
             state.open[job_id] = _Open(status, max(before.newest, newest))
 
     def _ended(self, report: Report, seconds: float) -> None:
-        """A pass is over; one that was asked to stop says nothing about anybody."""
+        """Note how a pass ended; one that was asked to stop says nothing about a provider."""
         stopped = report.stopped
         with self._lock:
             state = self._states.get(report.provider)
@@ -267,7 +267,7 @@ class DaemonStatus:
             state.view = self._after(state.view, report, seconds, is_up=is_up)
 
     def _due(self, provider: str, at: float) -> None:
-        """The next pass begins then."""
+        """Note when the next pass begins."""
         with self._lock:
             if state := self._states.get(provider):
                 state.view = replace(state.view, due=at)
@@ -295,7 +295,7 @@ class DaemonStatus:
         )
 
     def _said(self, error: BridgeError) -> str:
-        """Return what happened and what to do: each is cut by itself, so both are there."""
+        """Return what happened and the remedy, each shortened by itself."""
         parts = (self._redactor.line(each) for each in (error.sentence, error.remedy) if each)
         return ". ".join(parts)
 

@@ -1,4 +1,4 @@
-"""What a running daemon says of itself, for other commands. Whatever else answers is no daemon."""
+"""Ask a running daemon for its status. Any other answer means that there is none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pass(BaseModel):
 
 
 class Provider(BaseModel):
-    """What a daemon says of a provider."""
+    """The status of a provider."""
 
     up: bool | None
     last_pass: Pass
@@ -36,14 +36,14 @@ class Provider(BaseModel):
 
 
 class Daemon(BaseModel):
-    """What a daemon says of itself."""
+    """The status of a daemon."""
 
     now: float
     providers: dict[str, Provider]
 
 
 def ask(listen: Address, wire: httpx.BaseTransport | None = None) -> tuple[Daemon, _Json] | None:
-    """What the daemon says that listens there, read and as it says it; ``None``: there is none."""
+    """Return the status of the daemon that listens there, parsed and as JSON, or ``None``."""
     at = Address(_EVERYWHERE.get(listen.host, listen.host), listen.port)
     try:
         with (

@@ -21,7 +21,7 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What a browser may do with the page: draw it."""
+"""The Content-Security-Policy of the page: a browser may only draw it."""
 
 
 def age(seconds: float) -> str:

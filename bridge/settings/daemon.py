@@ -1,4 +1,4 @@
-"""What can be configured of a daemon's own address, and of those that it calls."""
+"""Configure the address that a daemon listens on, and those that it calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HIGHEST_PORT: Final = 65535
 
 
 class Address(NamedTuple):
-    """Where to listen. Port 0: any free one."""
+    """Address to listen on; port 0 is any free one."""
 
     host: str
     port: int
@@ -66,12 +66,12 @@ def _checked(url: SecretStr, info: ValidationInfo) -> SecretStr:
 
 
 class HeartbeatSettings(Section):
-    """Who waits for a sign of life; written as its address alone, as a rule."""
+    """Service that waits for signs of life; usually written as its address."""
 
     allow_http: bool = False
-    """Whether it may be unencrypted though it is not on this machine."""
+    """Whether url may begin with http:// for another machine."""
     url: SecretStr
-    """Is asked after good passes, once a minute at most."""
+    """Address to get after good passes, at most once a minute."""
 
     _encrypted = field_validator("url")(_checked)
 
@@ -96,7 +96,7 @@ def _known_to_apprise(url: SecretStr) -> SecretStr:
         raise ValueError(
             "needs apprise; pip install 'mlflow-finetune-bridge[notify]', or write a webhook"
         ) from None
-    # What it logs of an address that it refuses may show parts of it.
+    # Its log of a refused address may show parts of the address.
     with LogCapture(level=logging.CRITICAL):  # type: ignore[no-untyped-call] # as apprise has it
         service = Apprise.instantiate(text)
     if service is None:
@@ -108,16 +108,16 @@ def _known_to_apprise(url: SecretStr) -> SecretStr:
 
 
 class NotifySettings(Section):
-    """Who wants to know what happens; written as an address alone for the default of ``on``."""
+    """People to notify; ``notify: ADDRESS`` is short for a webhook or url."""
 
     allow_http: bool = False
-    """Whether webhook may be unencrypted though it is not on this machine."""
+    """Whether webhook may begin with http:// for another machine."""
     webhook: SecretStr | None = None
-    """Is sent JSON that Slack and others like it show."""
+    """Address to post JSON to that Slack and similar services show."""
     url: SecretStr | None = None
-    """A service that apprise knows, such as mail, Slack, Teams or PagerDuty; extra [notify]."""
+    """Address of a service as apprise writes it: mail, Slack, Teams, PagerDuty; extra [notify]."""
     on: tuple[Event, ...] = ("failed",)
-    """Of what."""
+    """Events to notify of."""
 
     @field_validator("webhook")
     @classmethod
@@ -150,7 +150,7 @@ Notify = Annotated[
 def secrets_of_calls(
     heartbeat: HeartbeatSettings | None, notify: NotifySettings | None
 ) -> Iterator[str]:
-    """Return what must not be shown of the addresses that are called."""
+    """Yield the parts of called addresses that must not be shown."""
     for url in (heartbeat and heartbeat.url, notify and notify.webhook):
         if url:
             yield from secrets_of_secret(url.get_secret_value())
