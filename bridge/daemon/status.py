@@ -121,6 +121,44 @@ class _State:
         self.alive_at: float | None = None
         """Last sign of life of the pass that is under way, in elapsed seconds."""
 
+    def take_over(self, owned: Ownership) -> None:
+        """Take over the runs that MLflow has."""
+        if owned.is_complete:
+            self.ends = Counter(owned.ends)
+        self.open = {
+            job_id: _opened(run)
+            for job_id, run in owned.open.items()
+            if job_id not in self.vanished
+        }
+
+    def job_done(self, outcome: Outcome) -> None:
+        """Count what was written, and keep what is still open."""
+        job_id = outcome.job_id
+        if isinstance(outcome.error, JobVanished):
+            self.vanished.add(job_id)
+            self.open.pop(job_id, None)
+        if not isinstance(outcome, Synced):
+            return
+        plan = outcome.plan
+        self.points += len(plan.points)
+        before = _opened(outcome.before) if outcome.before else _Open(NEW_RUN_STATUS, 0)
+        status = plan.status or before.status
+        if plan.is_final and outcome.error is None:
+            self.open.pop(job_id, None)
+            self.ended_now[job_id] = status
+            return
+        newest = max((point.timestamp for point in plan.points), default=0)
+        # An archive that is not stored keeps the run from its final status.
+        status = before.status if outcome.error else status
+        self.open[job_id] = _Open(status, max(before.newest, newest))
+
+    def pass_ended(self) -> None:
+        """Keep the counts of a pass, and forget the rest."""
+        self.view = replace(self.view, is_busy=False)
+        self.alive_at = None
+        self.ends.update(self.ended_now.values())
+        self.ended_now.clear()
+
     def shown(self, elapsed: float) -> ProviderView:
         statuses = (
             self.ends
@@ -176,101 +214,40 @@ class DaemonStatus:
                 mlflow_trouble=self._mlflow_trouble,
             )
 
-    # The passes
-
     def __call__(self, event: Event) -> None:
-        """Take in what happens in a pass."""
-        match event:
-            case PassBegan(provider=provider):
-                self._begins(provider)
-            case RunsRead(provider=provider, owned=owned):
-                self._runs_read(provider, owned)
-            case JobsChosen(provider=provider):
-                self._chosen(provider)
-            case JobDone(outcome=outcome):
-                self._done(outcome)
-            case PassEnded(report=report, seconds=seconds):
-                self._ended(report, seconds)
-            case NextPass(provider=provider, at=at):
-                self._due(provider, at)
-
-    def _begins(self, provider: str) -> None:
-        """Note that a pass begins."""
+        """Take in what happens in a pass; one over another provider is not shown."""
         with self._lock:
-            if state := self._states.get(provider):
-                state.view = replace(state.view, is_busy=True, begun=self._wall())
-                state.alive_at = self._elapsed()
-
-    def _runs_read(self, provider: str, owned: Ownership) -> None:
-        """Take over the runs that MLflow has."""
-        with self._lock:
-            self._mlflow, self._mlflow_trouble = True, None
-            if (state := self._states.get(provider)) is None:
+            if isinstance(event, RunsRead):
+                self._mlflow, self._mlflow_trouble = True, None
+            if (state := self._states.get(_provider_of(event))) is None:
                 return
-            if owned.is_complete:
-                state.ends = Counter(owned.ends)
-            state.open = {
-                job_id: _opened(run)
-                for job_id, run in owned.open.items()
-                if job_id not in state.vanished
-            }
+            match event:
+                case PassBegan():
+                    state.alive_at = self._elapsed()
+                    state.view = replace(state.view, is_busy=True, begun=self._wall())
+                case RunsRead(owned=owned):
+                    state.take_over(owned)
+                case JobsChosen():
+                    state.alive_at = self._elapsed()
+                case JobDone(outcome=outcome):
+                    state.alive_at = self._elapsed()
+                    state.job_done(outcome)
+                case PassEnded(report=report, seconds=seconds):
+                    state.pass_ended()
+                    self._ended(state, report, seconds)
+                case NextPass(at=at):
+                    state.view = replace(state.view, due=at)
 
-    def _chosen(self, provider: str) -> None:
-        """Take a page of jobs for a sign of life."""
-        with self._lock:
-            if state := self._states.get(provider):
-                state.alive_at = self._elapsed()
-
-    def _done(self, outcome: Outcome) -> None:
-        """Count what was written, and keep what is still open."""
-        job_id = outcome.job_id
-        with self._lock:
-            state = self._states.get(outcome.provider)
-            if state is None:
-                return
-            state.alive_at = self._elapsed()
-            if isinstance(outcome.error, JobVanished):
-                state.vanished.add(job_id)
-                state.open.pop(job_id, None)
-            if not isinstance(outcome, Synced):
-                return
-            plan = outcome.plan
-            state.points += len(plan.points)
-            before = _opened(outcome.before) if outcome.before else _Open(NEW_RUN_STATUS, 0)
-            status = plan.status or before.status
-            if plan.is_final and outcome.error is None:
-                state.open.pop(job_id, None)
-                state.ended_now[job_id] = status
-                return
-            newest = max((point.timestamp for point in plan.points), default=0)
-            # An archive that is not stored keeps the run from its final status.
-            status = before.status if outcome.error else status
-            state.open[job_id] = _Open(status, max(before.newest, newest))
-
-    def _ended(self, report: Report, seconds: float) -> None:
+    def _ended(self, state: _State, report: Report, seconds: float) -> None:
         """Note how a pass ended; one that was asked to stop says nothing about a provider."""
         stopped = report.stopped
-        with self._lock:
-            state = self._states.get(report.provider)
-            if state is None:
-                return
-            state.alive_at = None
-            state.ends.update(state.ended_now.values())
-            state.ended_now.clear()
-            if isinstance(stopped, Stopped):
-                state.view = replace(state.view, is_busy=False)
-                return
-            is_up: bool | None = stopped is None
-            if isinstance(stopped, TrackingDown):
-                self._mlflow, self._mlflow_trouble = False, self._said(stopped)
-                is_up = state.view.is_up
-            state.view = self._after(state.view, report, seconds, is_up=is_up)
-
-    def _due(self, provider: str, at: float) -> None:
-        """Note when the next pass begins."""
-        with self._lock:
-            if state := self._states.get(provider):
-                state.view = replace(state.view, due=at)
+        if isinstance(stopped, Stopped):
+            return
+        is_up: bool | None = stopped is None
+        if isinstance(stopped, TrackingDown):
+            self._mlflow, self._mlflow_trouble = False, self._said(stopped)
+            is_up = state.view.is_up
+        state.view = self._after(state.view, report, seconds, is_up=is_up)
 
     def _after(
         self, view: ProviderView, report: Report, seconds: float, *, is_up: bool | None
@@ -285,7 +262,6 @@ class DaemonStatus:
         return replace(
             view,
             is_up=is_up,
-            is_busy=False,
             ended=now,
             seconds=seconds,
             succeeded=view.succeeded if report.stopped else now,
@@ -302,3 +278,13 @@ class DaemonStatus:
 
 def _opened(run: RecordedRun) -> _Open:
     return _Open(run.status, max((moment for _, moment in run.newest.values()), default=0))
+
+
+def _provider_of(event: Event) -> str:
+    match event:
+        case JobDone(outcome=outcome):
+            return outcome.provider
+        case PassEnded(report=report):
+            return report.provider
+        case _:
+            return event.provider
