@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -14,11 +13,13 @@ from bridge.bootstrap.bridge import assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
 from bridge.cli import backfill_report as summary
 from bridge.cli.console import links, print_json, print_links
+from bridge.cli.interrupted import leave, stopped_early, wait_for
 from bridge.cli.progress import watching
 from bridge.daemon.signals import stop_on_signals
 from bridge.errors import ConfigError, NotFound, Refused
 from bridge.model import JobStatus
 from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.poll import duration
 from bridge.sync.outcome import Result
@@ -40,27 +41,40 @@ def backfill(
     with (
         stop_on_signals(stopping),
         assemble(settings, environ, stopping) as bridge,
-        watching(plain=as_json, dry_run=dry_run) as handler,
         ThreadPoolExecutor(len(bridge.syncs)) as pool,
     ):
-        passes = [
-            pool.submit(sync.run, selection, dry_run=dry_run, handler=handler)
-            for sync in bridge.syncs
+        with watching(plain=as_json, dry_run=dry_run) as handler:
+            passes = {
+                sync.name: pool.submit(sync.run, selection, dry_run=dry_run, handler=handler)
+                for sync in bridge.syncs
+            }
+            is_done = wait_for(passes.values(), stopping)
+        reports = [
+            each.result()
+            if each.done()
+            else Report(provider=name, is_dry=dry_run, stopped=stopped_early())
+            for name, each in passes.items()
         ]
-        # In slices, as in the daemon: the main thread has to run to act on Ctrl-C.
-        while futures.wait(passes, timeout=0.2).not_done:
-            pass
-        reports = without_strangers([each.result() for each in passes], selection)
+        if not is_done:  # to leave this block would be to wait again
+            _show(reports, bridge.redactor, as_json=as_json, pages={})
+            leave(1)
+        reports = without_strangers(reports, selection)
     experiments = experiments_of(settings)
     wrote = any(report.jobs[Result.NEW] or report.jobs[Result.UPDATED] for report in reports)
-    if as_json:
-        pages = links(bridge.tracking, experiments) if wrote else {}
-        print_json(summary.document(reports) | {"links": pages}, bridge.redactor)
-    else:
-        summary.show(reports, bridge.redactor)
-        if wrote:
-            print_links(bridge.tracking, experiments)
+    pages = links(bridge.tracking, experiments) if wrote and as_json else {}
+    _show(reports, bridge.redactor, as_json=as_json, pages=pages)
+    if wrote and not as_json:
+        print_links(bridge.tracking, experiments)
     return 0 if all(report.is_well for report in reports) else 1
+
+
+def _show(
+    reports: Sequence[Report], redactor: Redactor, *, as_json: bool, pages: Mapping[str, str]
+) -> None:
+    if as_json:
+        print_json(summary.document(reports) | {"links": pages}, redactor)
+    else:
+        summary.show(reports, redactor)
 
 
 def select(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping
-from concurrent import futures
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bridge import log
@@ -13,13 +12,14 @@ from bridge.bootstrap.bridge import assemble
 from bridge.bootstrap.factories import redactor_of
 from bridge.cli.backfill import without_strangers
 from bridge.cli.console import described, err, out, print_json, safe
+from bridge.cli.interrupted import leave, stopped_early, wait_for
 from bridge.cli.progress import watching
 from bridge.daemon.signals import stop_on_signals
 from bridge.doctor.examine import Doctor, Examination, Treated
 from bridge.plan.description import counted
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
-from bridge.sync.report import Selection
+from bridge.sync.report import Report, Selection
 
 
 def doctor(
@@ -40,10 +40,11 @@ def doctor(
     with (
         stop_on_signals(stopping),
         assemble(settings, environ, stopping) as bridge,
-        watching(plain=as_json, dry_run=not fix) as handler,
         ThreadPoolExecutor(len(bridge.syncs)) as pool,
         contextlib.ExitStack() as stack,
+        contextlib.ExitStack() as shown,
     ):
+        handler = shown.enter_context(watching(plain=as_json, dry_run=not fix))
         # In threads, even where a cluster makes the passes: its workers only sync jobs.
         doctors = [
             Doctor(
@@ -57,18 +58,32 @@ def doctor(
             for sync in bridge.syncs
         ]
         examinations = [pool.submit(each.examine) for each in doctors]
-        # In slices, as in the daemon: the main thread has to run to act on Ctrl-C.
-        while futures.wait(examinations, timeout=0.2).not_done:
-            pass
-        found = [each.result() for each in examinations]
+        is_done = wait_for(examinations, stopping)
+        shown.close()
+        found = [
+            each.result()
+            if each.done()
+            else Examination(
+                sync.name,
+                Report(provider=sync.name, is_dry=not fix, stopped=stopped_early()),
+            )
+            for sync, each in zip(bridge.syncs, examinations, strict=True)
+        ]
+        if not is_done:  # to leave this block would be to wait again
+            _tell(found, bridge.redactor, fix=fix, as_json=as_json)
+            leave(1)
     without_strangers([each.report for each in found], Selection(job_ids=job_ids))
-    is_well = all(each.is_well for each in found)
+    _tell(found, bridge.redactor, fix=fix, as_json=as_json)
+    return 0 if all(each.is_well for each in found) else 1
+
+
+def _tell(found: Sequence[Examination], redactor: Redactor, *, fix: bool, as_json: bool) -> None:
     if as_json:
+        is_well = all(each.is_well for each in found)
         document = {"ok": is_well, "fix": fix, "providers": [_document(each) for each in found]}
-        print_json(document, bridge.redactor)
+        print_json(document, redactor)
     else:
-        _show(found, bridge.redactor, fix=fix)
-    return 0 if is_well else 1
+        _show(found, redactor, fix=fix)
 
 
 def _document(found: Examination) -> dict[str, object]:
