@@ -9,8 +9,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from bridge.bootstrap.dask import Cluster, Share
-from bridge.bootstrap.dask_worker import fingerprint_of, work
+from bridge.bootstrap.dask import Cluster
+from bridge.bootstrap.dask_worker import needs_of, work
 from bridge.bootstrap.factories import Asked, job_sync_of, open_provider, redactor_of
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
@@ -49,15 +49,13 @@ def assemble(
     """
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
-    workers = settings.poll.workers
+    most = settings.poll.workers
     with contextlib.ExitStack() as stack:
-        cluster = None
-        if settings.poll.executor != THREADS:
-            cluster = stack.enter_context(contextlib.closing(Cluster(settings.poll.executor)))
+        is_here = settings.poll.executor == THREADS
 
         def executor() -> Executor:
             # One each: a provider that hangs holds up no other.
-            return Share(cluster, workers) if cluster else ThreadPoolExecutor(workers)
+            return ThreadPoolExecutor(most) if is_here else Cluster(settings.poll.executor, most)
 
         syncs = [
             ProviderSync(
@@ -71,9 +69,7 @@ def assemble(
                     is_stopping=stopping.is_set,
                 ),
                 executor=stack.enter_context(executor()),
-                work=(
-                    partial(work, fingerprint_of(settings, provider, redactor)) if cluster else None
-                ),
+                work=None if is_here else partial(work, needs_of(settings, provider, redactor)),
             )
             for provider in settings.providers
         ]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
-import json
 import os
 import socket
 import threading
@@ -28,32 +26,33 @@ from bridge.tracking import Tracking
 _ASSEMBLING: Final = threading.Lock()
 
 
-def fingerprint_of(settings: Settings, provider: ProviderSettings, redactor: Redactor) -> str:
-    """Stands for all that decides what is written of a provider's jobs; holds no secret."""
-    alike = {
+def needs_of(
+    settings: Settings, provider: ProviderSettings, redactor: Redactor
+) -> Mapping[str, str]:
+    """Return what a worker has to agree on to write what the daemon would; it holds no secret."""
+    # Each machine may have its key where it likes.
+    entry = provider.model_dump_json(exclude={"api_key", "api_key_file"})
+    return {
         "version": __version__,
-        "mlflow": settings.mlflow.model_dump(mode="json"),
-        # Each machine may have its key where it likes.
-        "provider": provider.model_dump(mode="json", exclude={"api_key", "api_key_file"}),
+        "configuration of mlflow": redactor.text(settings.mlflow.model_dump_json()),
+        f"configuration of {provider.name}": redactor.text(entry),
     }
-    text = redactor.text(json.dumps(alike, sort_keys=True))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def work(fingerprint: str, task: Task) -> Outcome:
+def work(needs: Mapping[str, str], task: Task) -> Outcome:
     """Do one job in this process, as its own configuration says: keys do not travel.
 
-    Raises nothing: the outcome says it. Where the configuration is another than that of whoever
-    sent the task, nothing is read or written.
+    Nothing is read or written if the daemon's needs are not met. Errors are in the outcome.
     """
     try:
         with _ASSEMBLING:
-            found = _workplaces().get(task.provider)
+            has, sync = _job_syncs().get(task.provider, ({"version": __version__}, None))
     except BridgeError as error:
         return _unfit(task, f"cannot use its configuration ({error.sentence or error})")
-    if found is None or found[0] != fingerprint:
-        return _unfit(task, f"has another configuration or version for {task.provider}")
-    outcome = found[1](task)
+    lacking = [name for name, wanted in needs.items() if has.get(name) != wanted]
+    if sync is None or lacking:
+        return _unfit(task, f"has another {', '.join(lacking)}")
+    outcome = sync(task)
     if isinstance(outcome, Untouched) or outcome.error is None:
         return outcome
     return replace(outcome, error=outcome.error.alone())
@@ -69,8 +68,8 @@ def _unfit(task: Task, why: str) -> Outcome:
 
 
 @cache
-def _workplaces() -> Mapping[str, tuple[str, JobSync]]:
-    """By provider its fingerprint here and what does its jobs; until this process ends."""
+def _job_syncs() -> Mapping[str, tuple[Mapping[str, str], JobSync]]:
+    """Return by provider what holds here and what does its jobs, until this process ends."""
     settings = config.load(None, os.environ)
     redactor = redactor_of(settings, os.environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
@@ -78,7 +77,7 @@ def _workplaces() -> Mapping[str, tuple[str, JobSync]]:
     atexit.register(stack.close)
     return {
         provider.name: (
-            fingerprint_of(settings, provider, redactor),
+            needs_of(settings, provider, redactor),
             job_sync_of(
                 settings,
                 provider,

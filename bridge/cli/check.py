@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -106,7 +105,7 @@ def _begun(check: Callable[..., list[Finding]], *about: object) -> Future[list[F
 
 def _cluster(settings: Settings) -> list[Finding]:
     try:
-        with contextlib.closing(Cluster(settings.poll.executor)) as cluster:
+        with Cluster(settings.poll.executor) as cluster:
             return [Finding("cluster", Verdict.WELL, f"answers, with {cluster.workers()} workers")]
     except BridgeError as error:
         return [Finding("cluster", Verdict.WRONG, error.sentence, error.remedy)]

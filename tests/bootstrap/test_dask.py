@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from bridge.bootstrap.bridge import assemble
-from bridge.bootstrap.dask import Cluster, Share
-from bridge.bootstrap.dask_worker import fingerprint_of, work
+from bridge.bootstrap.dask import Cluster
+from bridge.bootstrap.dask_worker import needs_of, work
 from bridge.bootstrap.factories import redactor_of
 from bridge.errors import ClusterDown, ConfigError, OtherConfiguration, WorkerLost
 from bridge.settings.load import load
@@ -124,15 +125,56 @@ def test_a_cluster_does_what_threads_do(tmp_path: Path) -> None:
         assert all(report.is_well for report in reports), reports
         assert differences(WANTED, recorded(place.uri, EXPERIMENT)) == []
         assert KEY not in place.cluster.said
-        lonely = Cluster(place.cluster.address, patience=1)
-        with contextlib.closing(lonely):
-            waiting = Share(lonely, 1).submit(time.sleep, 3600)
+        with Cluster(place.cluster.address) as lonely:
+            waiting = lonely.submit(time.sleep, 3600)
             assert not waiting.cancel()
             place.cluster.kill_worker()
             with pytest.raises(ClusterDown, match="has no workers"):
                 waiting.result()
-            with pytest.raises(ClusterDown, match="has no workers"):
-                Share(lonely, 1).submit(time.sleep, 0)
+        with Cluster(place.cluster.address) as late, pytest.raises(ClusterDown, match="no workers"):
+            late.submit(time.sleep, 0)
+
+
+def test_a_cluster_that_is_lost_is_found_again(tmp_path: Path) -> None:
+    """What was under way there is lost with it; a new one at its address is connected to."""
+    cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=1)
+    with Cluster(cluster.address, most=2) as executor:
+        with pytest.raises(ClusterDown, match="does not answer"):
+            executor.submit(os.getpid)
+        with cluster:
+            first = executor.submit(os.getpid).result()
+            under_way = [executor.submit(time.sleep, 3600) for _ in range(2)]
+            cluster.kill()
+            for each in under_way:
+                with pytest.raises(ClusterDown, match="is lost"):
+                    each.result()
+            with pytest.raises(ClusterDown):
+                executor.submit(os.getpid)
+            cluster.start()
+            found: list[int] = []
+
+            def is_found() -> bool:
+                with contextlib.suppress(ClusterDown):
+                    found.append(executor.submit(os.getpid).result())
+                return bool(found)
+
+            wait_until(is_found, "connection")
+            assert found != [first]
+
+
+def test_a_provider_has_so_many_jobs_on_a_cluster_at_a_time(tmp_path: Path) -> None:
+    """One that hangs leaves room for the others."""
+    cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=1, threads=2)
+    with cluster, Cluster(cluster.address, most=1) as hanging, Cluster(cluster.address) as other:
+        gate = tmp_path / "gate"
+        os.mkfifo(gate)
+        blocked = hanging.submit(gate.read_text)
+        further = ThreadPoolExecutor(1).submit(hanging.submit, os.getpid)
+        assert other.submit(os.getpid).result() != os.getpid()
+        assert not further.done()
+        gate.write_text("open")
+        assert blocked.result() == "open"
+        assert further.result().result() != os.getpid()
 
 
 def test_a_key_does_not_travel(tmp_path: Path) -> None:
@@ -155,7 +197,7 @@ def test_a_key_does_not_travel(tmp_path: Path) -> None:
         settings = load(config, {})
         (provider,) = settings.providers
         redactor = redactor_of(settings, {})
-        return pickle.dumps(partial(work, fingerprint_of(settings, provider, redactor)))
+        return pickle.dumps(partial(work, needs_of(settings, provider, redactor)))
 
     assert KEY.encode() not in sent()
     assert sent(key="another-key", password="another-password") == sent()
@@ -219,8 +261,8 @@ def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
     task = Task(
         provider="openai", job_id="ftjob-a", listed=None, found=None, logged=None, is_dry=False
     )
-    with cluster, contextlib.closing(Cluster(cluster.address)) as connection:
-        pool = WorkerPool(Share(connection, 1), lambda _: os._exit(1))
+    with cluster, Cluster(cluster.address) as executor:
+        pool = WorkerPool(executor, lambda _: os._exit(1))
         (outcome,) = pool.outcomes([task])
     assert outcome.job_id == "ftjob-a"
     assert isinstance(outcome.error, WorkerLost)

@@ -15,7 +15,7 @@ import pytest
 from tblib import pickling_support  # type: ignore[import-untyped] # it has no types
 
 from bridge import errors
-from bridge.bootstrap.dask_worker import _workplaces, fingerprint_of, work
+from bridge.bootstrap.dask_worker import _job_syncs, needs_of, work
 from bridge.bootstrap.factories import redactor_of
 from bridge.errors import BridgeError, ConfigError, TrackingDown
 from bridge.settings.load import load
@@ -199,9 +199,7 @@ def test_a_worker_sends_no_causes_home(
         )
         monkeypatch.setenv("FTBRIDGE_CONFIG", str(config))
         settings = load(config, os.environ)
-        fingerprint = fingerprint_of(
-            settings, settings.providers[0], redactor_of(settings, os.environ)
-        )
+        needs = needs_of(settings, settings.providers[0], redactor_of(settings, os.environ))
         task = Task(
             provider="openai",
             job_id="ftjob-a",
@@ -210,11 +208,11 @@ def test_a_worker_sends_no_causes_home(
             logged=None,
             is_dry=False,
         )
-        _workplaces.cache_clear()
+        _job_syncs.cache_clear()
         try:
-            error = work(fingerprint, task).error
+            error = work(needs, task).error
         finally:
-            _workplaces.cache_clear()
+            _job_syncs.cache_clear()
     assert isinstance(error, TrackingDown)
     assert error.__cause__ is None
     assert error.__context__ is None

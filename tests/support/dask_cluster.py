@@ -15,6 +15,10 @@ from typing import Final, Self
 from tests.support.processes import wait_until
 
 _DASK: Final = [sys.executable, "-m", "dask"]
+_ENVIRON: Final = {
+    "PYTHONUNBUFFERED": "1",
+    "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s",  # as the operations page says
+}
 _HERE: Final = ["--host", "127.0.0.1", "--no-dashboard"]
 
 
@@ -76,7 +80,7 @@ class DaskCluster:
         with (self._folder / "dask.log").open("ab") as output:
             process = subprocess.Popen(
                 [*_DASK, *arguments, *_HERE],
-                env=os.environ | {"FTBRIDGE_CONFIG": str(self._config), "PYTHONUNBUFFERED": "1"},
+                env=os.environ | _ENVIRON | {"FTBRIDGE_CONFIG": str(self._config)},
                 stdout=output,
                 stderr=output,
                 cwd=self._folder,
