@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote
 
 import httpx
 
 from bridge import __version__, errors
 from bridge.http.failures import failed, unanswered
+from bridge.http.proxies import network_to, proxy_of
 from bridge.http.retries import ATTEMPTS, Retried, Retrying, Tell
 from bridge.http.signed_urls import Found, SignedUrlFetcher
 from bridge.http.transports import PIECE, TIMEOUT, Buffered, Clock, RateLimited, Streamed, Timed
@@ -118,7 +118,7 @@ def connect(
         )
 
     files = signed or SignedUrlFetcher(
-        redactor, api=address, sleep=sleep, clock=clock, patience=patience, proxy_of=_proxy
+        redactor, api=address, sleep=sleep, clock=clock, patience=patience, proxy_of=proxy_of
     )
     return ApiClient(client(Buffered), client(Streamed), address, redactor, files)
 
@@ -127,35 +127,6 @@ def _split(base_url: str) -> tuple[str, httpx.QueryParams]:
     """Return the address that paths are appended to, and the query that goes with each of them."""
     address, _, query = base_url.partition("#")[0].partition("?")
     return address.rstrip("/"), httpx.QueryParams(query)
-
-
-def network_to(url: str, *, connections: int) -> httpx.HTTPTransport:
-    """Return the network, by way of the proxy that the environment names for ``url``.
-
-    Raises:
-        ConfigError: The proxy cannot be used.
-    """
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    try:
-        return httpx.HTTPTransport(proxy=_proxy(url), limits=limits)
-    except (httpx.InvalidURL, ValueError, ImportError):
-        # Their words may show its password.
-        raise errors.ConfigError(
-            ["the proxy that the environment names cannot be used; write http://HOST:PORT"]
-        ) from None
-
-
-def _proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment names for this address."""
-    try:
-        parts = urlsplit(base_url)
-    except ValueError:
-        return None  # not an address: the first request says so
-    proxies = getproxies()
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    proxy = proxies.get(parts.scheme, proxies.get("all"))
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def _without_userinfo(url: str) -> str:

@@ -18,7 +18,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 import httpx
@@ -122,10 +122,11 @@ class Found:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class SignedUrlFetcher:
     """Fetches what signed URLs lead to.
 
-    Args:
+    Attributes:
         redactor: Masks the secrets in what comes back.
         api: The address of the API that names the files, from the configuration.
         sleep: Waits that many seconds between attempts.
@@ -136,26 +137,15 @@ class SignedUrlFetcher:
         transport: Replaces the network in tests.
     """
 
-    def __init__(
-        self,
-        redactor: Redactor,
-        *,
-        api: str,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Clock = time.monotonic,
-        patience: int = ATTEMPTS,
-        proxy_of: Callable[[str], str | None] = lambda _url: None,
-        resolve: Resolve = addresses_of,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self._redactor = redactor
-        self._api = api
-        self._sleep = sleep
-        self._clock = clock
-        self._patience = patience
-        self._proxy_of = proxy_of
-        self._resolve = resolve
-        self._transport = transport
+    redactor: Redactor
+    _: KW_ONLY
+    api: str = field(repr=False)
+    sleep: Callable[[float], None] = time.sleep
+    clock: Clock = time.monotonic
+    patience: int = ATTEMPTS
+    proxy_of: Callable[[str], str | None] = lambda _url: None
+    resolve: Resolve = addresses_of
+    transport: httpx.BaseTransport | None = None
 
     def find(self, url: str) -> Found:
         """Return the file's content, bounded as every reply is.
@@ -193,23 +183,17 @@ class SignedUrlFetcher:
             raise errors.Refused("A signed URL is no address") from None
 
     def _client(self, url: str, layer: type[Buffered]) -> httpx.Client:
-        proxy = self._proxy_of(url)
+        proxy = self.proxy_of(url)
         wire: httpx.BaseTransport = Timed(
-            self._transport or httpx.HTTPTransport(proxy=proxy), self._clock
+            self.transport or httpx.HTTPTransport(proxy=proxy), self.clock
         )
-        if _origin(url) != _origin(self._api):
-            wire = PublicHostsOnly(wire, self._resolve, is_proxy=proxy is not None)
-        return httpx.Client(
-            headers={"Accept-Encoding": "identity"},
-            timeout=TIMEOUT,
-            transport=Retrying(
-                layer(wire, self._redactor),
-                sleep=self._sleep,
-                attempts=self._patience,
-                clock=self._clock,
-            ),
-            trust_env=False,
+        if _origin(url) != _origin(self.api):
+            wire = PublicHostsOnly(wire, self.resolve, is_proxy=proxy is not None)
+        patient = Retrying(
+            layer(wire, self.redactor), sleep=self.sleep, attempts=self.patience, clock=self.clock
         )
+        identity = {"Accept-Encoding": "identity"}
+        return httpx.Client(headers=identity, timeout=TIMEOUT, transport=patient, trust_env=False)
 
 
 def _origin(url: str) -> tuple[str, bytes, int | None]:
