@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
-from bridge.errors import BadReply, BridgeError, ProviderDown, ServerFailed, WorkerLost
+from bridge.errors import (
+    BadReply,
+    BridgeError,
+    ClusterDown,
+    ProviderDown,
+    ServerFailed,
+    Stopped,
+    TrackingDown,
+    WorkerLost,
+)
 from bridge.sync.job_sync import Task
 from bridge.sync.outcome import Failed, Outcome, Result, Untouched
 from bridge.sync.workers import WorkerPool
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def task(number: int) -> Task:
@@ -71,22 +84,84 @@ def test_a_list_that_breaks_off_costs_no_job_before_it(executor: ThreadPoolExecu
     assert pool.unreached == 0
 
 
+class AtOnce(Executor):
+    """Does its work while it is sent."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do it."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except OSError as error:
+            future.set_exception(error)
+        return future
+
+
+class Held(Executor):
+    """Begins the first task only, and does none of them."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Take one more."""
+        del fn, args, kwargs
+        future: Future[T] = Future()
+        if not self.futures:
+            future.set_running_or_notify_cancel()
+        self.futures.append(future)
+        return future
+
+
 @pytest.mark.parametrize("bad", [0, 50, 99])
-def test_where_no_other_job_would_fare_better_the_rest_is_left(bad: int) -> None:
-    """Each task is done or counted as not reached, and none is waited for in vain."""
-    with ThreadPoolExecutor(1) as one_at_a_time:
-        pool = WorkerPool(one_at_a_time, Work(bad, ProviderDown("down")))
-        taken = 0
+@pytest.mark.parametrize("kind", [ProviderDown, TrackingDown, ClusterDown, Stopped])
+def test_where_no_other_job_would_fare_better_no_further_one_is_taken(
+    bad: int, kind: type[BridgeError]
+) -> None:
+    """Not even listed: a list is read as far as its jobs are taken."""
+    pool = WorkerPool(AtOnce(), Work(bad, kind("down")))
+    numbers = iter(range(100))
+    found, error = collected(pool, map(task, numbers))
+    assert isinstance(error, kind)
+    assert found == [str(number) for number in range(bad)]
+    assert pool.unreached == 1
+    assert next(numbers, 100) == bad + 1
 
-        def counted() -> Iterator[Task]:
-            nonlocal taken
-            for taken in range(1, 101):
-                yield task(taken - 1)
 
-        found, error = collected(pool, counted())
-        assert isinstance(error, ProviderDown)
-        assert str(bad) not in found
-        assert len(found) + pool.unreached == taken
+@pytest.mark.parametrize("error", [ProviderDown("down"), Stopped("Asked to stop")])
+def test_work_that_waits_is_left_where_the_list_ends_it_all(error: BridgeError) -> None:
+    """What has begun is finished."""
+    held = Held()
+    pool = WorkerPool(held, Work())
+
+    def tasks() -> Iterator[Task]:
+        yield from map(task, range(5))
+        first, *_, last = held.futures
+        done = Untouched(provider="openai", job_id="0")
+        last.add_done_callback(lambda _: first.set_result(done))
+        raise error
+
+    found, stopped = collected(pool, tasks())
+    assert stopped is error
+    assert found == ["0"]
+    assert pool.unreached == 4
+    assert all(future.cancelled() for future in held.futures[1:])
+
+
+def test_a_cluster_that_is_lost_is_no_lost_worker() -> None:
+    """What an executor raises with a name of ours keeps it, and ends the pass."""
+    held = Held()
+    pool = WorkerPool(held, Work())
+
+    def tasks() -> Iterator[Task]:
+        yield from map(task, range(3))
+        for future in held.futures:
+            future.set_exception(ClusterDown("The cluster is lost"))
+
+    found, error = collected(pool, tasks())
+    assert isinstance(error, ClusterDown)
+    assert found == []
+    assert pool.unreached == 3
 
 
 def test_a_worker_that_dies_costs_its_job_alone(executor: ThreadPoolExecutor) -> None:
