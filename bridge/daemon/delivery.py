@@ -16,7 +16,7 @@ import structlog
 
 from bridge import __version__
 from bridge.errors import ConfigError
-from bridge.http.client import network_to
+from bridge.http.proxies import network_to
 from bridge.text import one_line
 
 log = structlog.get_logger()
