@@ -37,6 +37,8 @@ _FIREWORKS = _Api(
 _AZURE = _Api("azure", "/azure", azure.answer, azure.unauthorized)
 _NEBIUS = _Api("nebius", "/nebius/v1", nebius.answer, nebius.unauthorized)
 _FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
+_LIMITS: Final = frozenset({"limit", "page_size", "pageSize"})
+"""Names under which providers are asked for a page's size."""
 _APIS: Final = (_OPENAI, _AZURE, _NEBIUS, _MISTRAL, _TOGETHER, _FIREWORKS, _FIREWORKS_FILES)
 
 
@@ -45,7 +47,8 @@ class Simulator:
 
     ``intercept`` sees every request before anything else does and may answer it instead; it is
     called from several threads. A port of 0 takes a free one, and keeps it if the simulator is
-    entered again. Without an ``api_key``, any key will do but none.
+    entered again. Without an ``api_key``, any key will do but none. ``page_limit`` is the largest
+    page that a list gives, for short lists that have several.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Simulator:
         port: int = 0,
         api_key: str | None = None,
         intercept: Intercept | None = None,
+        page_limit: int | None = None,
     ) -> None:
         self._lock = threading.Lock()
         self._jobs: dict[str, SimulatedJob] = {}
@@ -64,6 +68,7 @@ class Simulator:
         self._port = port
         self._api_key = api_key
         self._intercept = intercept
+        self._page_limit = page_limit
         self._server: HttpServer | None = None
         for job in jobs:
             self.add(job)
@@ -168,12 +173,22 @@ class Simulator:
                 if api.unauthorized and not is_known:
                     return api.unauthorized(key)
                 path = request.path.removeprefix(api.base)
+                asked = replace(request, path=path, query=self._limited(request.query))
                 mine = [job for job in jobs if job.provider == api.provider]
                 try:
-                    return api.answer(mine, self._clock(), replace(request, path=path))
+                    return api.answer(mine, self._clock(), asked)
                 except RefusedError as refused:
                     return refused.reply
         return json_reply({"error": f"The simulator has nothing at {request.path}"}, 404)
+
+    def _limited(self, query: Mapping[str, str]) -> Mapping[str, str]:
+        if self._page_limit is None:
+            return query
+        limit = self._page_limit
+        return {
+            name: str(min(int(value), limit)) if name in _LIMITS and value.isdecimal() else value
+            for name, value in query.items()
+        }
 
     def _page(self) -> Reply:
         text = (

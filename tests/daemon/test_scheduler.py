@@ -467,7 +467,7 @@ def test_later_passes_stop_at_a_settled_page(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """The first pass reads all pages; later ones stop where a page holds nothing unsettled."""
-    with Simulator(jobs=old_jobs(105), clock=clock) as simulator:
+    with Simulator(jobs=old_jobs(15), clock=clock, page_limit=10) as simulator:
         turns = passes(simulator, uri, executor, clock)
         _, paths = next(turns)
         assert paths.count(LIST) == 2
@@ -479,7 +479,7 @@ def test_later_passes_stop_at_a_settled_page(
         _, paths = next(turns)
         assert paths == [LIST]
     found = recorded(uri)
-    assert len(found) == 106
+    assert len(found) == 16
     assert found["ftjob-new"].status == "FINISHED"
 
 
@@ -488,7 +488,7 @@ def test_an_active_job_beyond_the_first_page_is_followed(
 ) -> None:
     """A job that still trains far down the list is read directly, to its end."""
     old = job("ftjob-long", created_at=NOW - 99_000, seconds_per_step=9000.0)
-    with Simulator(jobs=[*old_jobs(102), old], clock=clock) as simulator:
+    with Simulator(jobs=[*old_jobs(12), old], clock=clock, page_limit=10) as simulator:
         turns = passes(simulator, uri, executor, clock)
         next(turns)
         done = len(steps(uri, old.id))

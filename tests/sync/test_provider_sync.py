@@ -60,11 +60,11 @@ def test_an_open_job_beyond_the_first_page_is_read_by_itself(
 ) -> None:
     """Later passes do not page through history to find a job that they know."""
     old = job("ftjob-old", total_steps=500)
-    with Simulator(jobs=[old], clock=clock) as simulator:
+    with Simulator(jobs=[old], clock=clock, page_limit=10) as simulator:
         sync = make_sync(simulator, tracking, executor, clock)
         clock.now += 100
         sync.run()
-        for n in range(150):
+        for n in range(15):
             simulator.add(job(f"ftjob-{n:03}", created_at=clock.now - 60, outcome=Outcome.FAILED))
         sync.run()
         steps = len(recorded(uri)["ftjob-old"].rows)
@@ -88,10 +88,10 @@ def test_a_list_that_is_gone_for_a_moment_does_not_make_its_job_vanish(
         is_gone = any(request.path.endswith(path) for path in broken)
         return json_reply({"error": {"message": "Not Found"}}, 404) if is_gone else None
 
-    with Simulator(jobs=[old], clock=clock, intercept=without) as simulator:
+    with Simulator(jobs=[old], clock=clock, intercept=without, page_limit=10) as simulator:
         sync = make_sync(simulator, tracking, executor, clock)
         clock.now = old.step_at(10)
-        for n in range(150):
+        for n in range(15):
             simulator.add(job(f"ftjob-{n:03}", created_at=clock.now, outcome=Outcome.FAILED))
         clock.now = old.step_at(400)
         assert sync.run().is_well
