@@ -102,14 +102,14 @@ def _waiting(configuration: Mapping[str, object], provider: Provider) -> float:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         path = Path(folder) / "bridge.yaml"
         path.write_text(yaml.safe_dump({**configuration}), encoding="utf-8")
-        with started("run", "--config", path) as daemon:
+        with started("run", "--config", path, fresh=True) as daemon:
             wait_until(provider.asked, "first request", daemon)
             time.sleep(_QUIET)
             while provider.asked():
                 time.sleep(_QUIET)
-            before = _processor(daemon.process.pid)
+            before = _processor(daemon.pid)
             time.sleep(_LOOKED_AT)
-            return (_processor(daemon.process.pid) - before) / _LOOKED_AT
+            return (_processor(daemon.pid) - before) / _LOOKED_AT
 
 
 def _processor(pid: int) -> float:

@@ -35,7 +35,7 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     folder = tmp_path / "temporary"
     folder.mkdir()
-    done = run("demo", "--once", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(folder)})
+    done = run("demo", "--once", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(folder)}, fresh=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_behind(mark) == []
     assert list(tmp_path.iterdir()) == [folder]
@@ -66,7 +66,9 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
 def test_a_signal_while_it_starts_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """Stopped while MLflow is still starting, the demo ends with 0 and takes MLflow with it."""
     mark = uuid.uuid4().hex
-    with started("demo", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(tmp_path)}) as process:
+    with started(
+        "demo", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(tmp_path)}, fresh=True
+    ) as process:
         process.wait_for("Starting MLflow")
         wait_until(lambda: len(left_behind(mark)) > 1, "MLflow's process", process)
         process.send(number)

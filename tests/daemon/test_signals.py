@@ -173,7 +173,7 @@ def test_while_mlflow_is_written_to(
 def test_between_two_passes(place: Place, undisturbed: Undisturbed) -> None:
     """Nothing is under way, and nothing is left to do."""
     with place.forked("run") as process:
-        process.wait_for(list(undisturbed.writes)[-1])
+        process.wait_for_write(list(undisturbed.writes)[-1])
         process.stop()
         assert_ended_well(process, "run")
     assert everything(place.uri, TRIAL) == undisturbed.whole

@@ -203,5 +203,4 @@ def test_a_dead_provider_delays_no_other(uri: str, tmp_path: Path, command: str)
             wait_until(lambda: rows() if command != "check" else attempts, "row", process)
             wait_until(lambda: dead.connections, "request", process)
             assert attempts[0] <= 1
-            assert process.process.poll() is None
-            process.process.kill()
+            assert process.exit_code is None

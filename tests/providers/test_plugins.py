@@ -55,11 +55,11 @@ def test_a_package_may_bring_a_provider(package: Path, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(package)}
     with Simulator(jobs=demo_jobs(NOW), clock=Clock()) as simulator:
         config = configured(tmp_path, "openai", simulator.openai_url)
-        done = run("check", "--config", config, env=environment)
+        done = run("check", "--config", config, env=environment, fresh=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert not (package / "loaded").exists()
         config = configured(tmp_path, "acme", simulator.openai_url)
-        done = run("backfill", "--dry-run", "--config", config, env=environment)
+        done = run("backfill", "--dry-run", "--config", config, env=environment, fresh=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "create mine/support-bot" in done.stdout
     assert (package / "loaded").exists()
@@ -82,7 +82,7 @@ def test_a_package_that_is_broken_is_a_sentence(
     """It is said where to look, and no traceback is shown."""
     (package / "acme_ftbridge.py").write_text(source)
     config = configured(tmp_path, "acme", "http://127.0.0.1:9/v1")
-    done = run("check", "--config", config, env={"PYTHONPATH": str(package)})
+    done = run("check", "--config", config, env={"PYTHONPATH": str(package)}, fresh=True)
     assert done.returncode == 2
     assert "the provider type acme cannot be loaded from acme_ftbridge:Acme" in done.stderr
     assert why in done.stderr
@@ -122,7 +122,7 @@ def test_a_package_with_a_wire_format_of_its_own_is_recorded(uri: str, tmp_path:
     with serving(api) as server:
         config = configured(tmp_path, "acme", f"{server.url}/v1", uri)
         arguments = ("backfill", "--status", "graduated", "--config", config)
-        done = run(*arguments, env={"PYTHONPATH": str(PACKAGE)})
+        done = run(*arguments, env={"PYTHONPATH": str(PACKAGE)}, fresh=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = recorded(uri)["a-job"]
     assert (found.name, found.status) == ("mine/a-suffix", "FINISHED")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import multiprocessing
-import multiprocessing.connection
 import os
 import re
 import signal
@@ -30,12 +28,10 @@ from sqlalchemy.orm import Session
 import bridge.cli.backfill
 import bridge.daemon.service  # noqa: F401 - as above
 from bridge.cli.app import main
-from tests.support.processes import PATIENCE
+from tests.support.processes import FORKS, PATIENCE, Started, write_to
 from tests.support.write_proxy import Write
 
 _CHANGE: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\s+(?:INTO\s+|FROM\s+)?(\w+)")
-_FORKS: Final = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +48,15 @@ class _Told:
     what: str
 
 
-class Forked:
+class Forked(Started):
     """``ftbridge`` in a process of its own, which ends with the context at the latest."""
 
     def __init__(self, *arguments: str | Path, output: Path, stop: Stop | None = None) -> None:
-        self._output = output
         self._writes: dict[Write, str] = {}
-        self._told, self._telling = _FORKS.Pipe(duplex=False)
-        settings = ([*map(str, arguments)], str(output), stop, self._telling)
-        self._process = _FORKS.Process(target=_run, args=settings)
+        self._told, self._telling = FORKS.Pipe(duplex=False)
+        files = output, output.with_suffix(".err")
+        settings = ([*map(str, arguments)], files, stop, self._telling)
+        super().__init__(FORKS.Process(target=_run, args=settings), *files)
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -77,19 +73,13 @@ class Forked:
         self._process.join()
         self._told.close()
 
-    @property
-    def said(self) -> str:
-        """All output so far, both streams."""
-        return self._output.read_text()
-
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal; returns once it has been acted upon."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        self.send(number)
         while self._recv() != "stopping":
             pass
 
-    def wait_for(self, write: Write) -> None:
+    def wait_for_write(self, write: Write) -> None:
         """Return once something is written."""
         while write not in self._writes:
             told = self._recv()
@@ -99,17 +89,6 @@ class Forked:
     def _recv(self) -> object:
         assert self._told.poll(PATIENCE), self.said
         return self._told.recv()
-
-    def kill(self) -> None:
-        """End it at once; returns when it has. May be called while another thread waits for it."""
-        self._process.kill()
-        assert multiprocessing.connection.wait([self._process.sentinel], PATIENCE)
-
-    def end(self) -> int:
-        """Wait for the end; returns the exit code."""
-        self._process.join(PATIENCE)
-        assert self._process.exitcode is not None, self.said
-        return self._process.exitcode
 
     def writes(self) -> dict[Write, str]:
         """Wait for the end; returns in its order all that was written: tables, or files."""
@@ -124,10 +103,10 @@ class Forked:
 # In the process
 
 
-def _run(arguments: list[str], output: str, stop: Stop | None, told: Connection) -> None:
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(file, stream)
+def _run(
+    arguments: list[str], files: tuple[Path, Path], stop: Stop | None, told: Connection
+) -> None:
+    write_to(*files)
     boundaries = _Boundaries(stop, told)
     event.listen(Engine, "before_cursor_execute", boundaries.executes)
     event.listen(Engine, "commit", boundaries.commits)

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
 from typer.testing import CliRunner, Result
 
-from bridge.cli.app import app
+from bridge.cli.app import app, main
 
 PATIENCE: Final = 3600.0 if os.environ.get("SOAK") else 180.0
 """Seconds after which a process has failed, whatever the machine is busy with."""
 _WIDE: Final = {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
 
 
+FORKS: Final = multiprocessing.get_context("forkserver")
+"""Forks of one process that has imported everything: importing MLflow takes seconds."""
+FORKS.set_forkserver_preload(["tests.support.forked"])
+
+
 def command(*arguments: str | Path) -> list[str]:
-    """The command line of ``ftbridge`` with ``arguments``."""
+    """The command line of ``ftbridge`` with ``arguments``, in a new interpreter."""
     return [sys.executable, "-m", "bridge", *map(str, arguments)]
 
 
 def run(
-    *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    fresh: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """``ftbridge`` in a process of its own, run to its end."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=os.environ | _WIDE | (env or {}),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    """``ftbridge`` in a process of its own, run to its end; see ``started``."""
+    with started(*arguments, cwd=cwd, env=env, fresh=fresh) as process:
+        code = process.end()
+        return subprocess.CompletedProcess(arguments, code, *process.streams)
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -49,69 +55,117 @@ def invoke(*arguments: str | Path) -> Result:
 
 
 class Started:
-    """A running ``ftbridge``; its output is collected while it runs."""
+    """A running ``ftbridge``, which writes its output to two files."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self._lines: list[str] = []
-        self._readers = [
-            threading.Thread(target=self._read, args=(stream,), daemon=True)
-            for stream in (process.stdout, process.stderr)
-        ]
-        for reader in self._readers:
-            reader.start()
+    def __init__(self, process: BaseProcess, stdout: Path, stderr: Path) -> None:
+        self._process = process
+        self._files = stdout, stderr
+        for file in self._files:
+            file.touch()
 
-    def _read(self, stream: Iterator[str]) -> None:
-        self._lines.extend(stream)
+    @property
+    def streams(self) -> tuple[str, str]:
+        """Its output so far: stdout, stderr."""
+        stdout, stderr = (file.read_text() for file in self._files)
+        return stdout, stderr
 
     @property
     def said(self) -> str:
         """All output so far, both streams."""
-        return "".join(tuple(self._lines))
+        return "".join(self.streams)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code once it has ended."""
+        return self._process.exitcode
 
     def count(self, words: str) -> int:
         """How many lines so far hold ``words``."""
-        return sum(words in line for line in tuple(self._lines))
+        return sum(words in line for line in self.said.splitlines())
 
     def wait_for(self, words: str) -> None:
         """Return once a line holds ``words``."""
         wait_until(lambda: self.count(words) > 0, f"{words!r} in the output", self)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self.process.send_signal(number)
+        """Send a signal, unless it has ended."""
+        if self.exit_code is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once; returns when it has. May be called while another thread waits for it."""
+        self._process.kill()
+        assert multiprocessing.connection.wait([self._process.sentinel], PATIENCE)
 
     def end(self) -> int:
         """Wait for the end; returns the exit code."""
-        code = self.process.wait(timeout=PATIENCE)
-        for reader in self._readers:
-            reader.join(timeout=PATIENCE)
-        return code
+        self._process.join(PATIENCE)
+        assert self._process.exitcode is not None, self.said
+        return self._process.exitcode
 
 
 @contextlib.contextmanager
 def started(
-    *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    fresh: bool = False,
 ) -> Iterator[Started]:
-    """``ftbridge`` in a process of its own, which ends with the context at the latest."""
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        env=os.environ | _WIDE | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    running = Started(process)
-    try:
-        yield running
-    finally:
-        if process.poll() is None:
-            process.terminate()  # so that it can end the processes that it has started
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=20)
-        process.kill()
-        running.end()
+    """``ftbridge`` in a process of its own, which ends with the context at the latest.
+
+    It is a fork of a process that has imported everything, and is killed. With ``fresh`` it is a
+    new interpreter, as its user starts it, and may end the processes that it has started itself.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder) / "stdout", Path(folder) / "stderr"
+        surroundings = {**os.environ, **_WIDE, **(env or {})}
+        process = FORKS.Process(
+            target=_new if fresh else _fork,
+            args=([*map(str, arguments)], files, cwd or Path.cwd(), surroundings),
+        )
+        running = Started(process, *files)
+        process.start()
+        try:
+            yield running
+        finally:
+            if fresh:
+                running.send(signal.SIGTERM)
+                process.join(60)
+            running.kill()
+            running.end()
+
+
+def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[str, str]) -> None:
+    """Be ``ftbridge``, with what is imported already."""
+    os.chdir(cwd)
+    write_to(*files)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["ftbridge", *arguments]
+    main()
+
+
+def _new(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[str, str]) -> None:
+    """Be ``ftbridge`` in a new interpreter."""
+    os.chdir(cwd)
+    write_to(*files)
+    os.execve(sys.executable, command(*arguments), env)  # noqa: S606 - the bridge itself
+
+
+def write_to(stdout: Path, stderr: Path) -> None:
+    """Send both streams of this process to the ends of files, line by line."""
+    for stream, path in ((sys.stdout, stdout), (sys.stderr, stderr)):
+        assert isinstance(stream, io.TextIOWrapper)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, stream.fileno())
+        os.close(file)
+        stream.reconfigure(line_buffering=True)
 
 
 def wait_until(
@@ -122,9 +176,9 @@ def wait_until(
     while not is_so():
         said = process.said[-3000:] if process else ""
         assert time.monotonic() < deadline, f"no {what} in {seconds} s\n{said}"
-        if process and process.process.poll() is not None and not is_so():
-            time.sleep(0.2)  # its last words are still being read
-            assert is_so(), f"ended with {process.process.returncode} before {what}\n{process.said}"
+        if process and process.exit_code is not None:
+            assert is_so(), f"ended with {process.exit_code} before {what}\n{process.said}"
+            return
         time.sleep(0.01)
 
 

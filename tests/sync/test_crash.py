@@ -84,7 +84,7 @@ def killed_at(server: StaticServer, config: Path, serial: int) -> None:
 def killed_when(is_so: Callable[[], bool], config: Path) -> bool:
     """A backfill that is killed as soon as something is so; whether it was not faster."""
     with started("backfill", "--config", config) as process:
-        while process.process.poll() is None and not is_so():
+        while process.exit_code is None and not is_so():
             pass
         process.send(signal.SIGKILL)
         return process.end() == -signal.SIGKILL
