@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis
+import mlflow
 import pytest
+from mlflow import MlflowClient
 
 # No test asserts a duration: these machines are shared.
 hypothesis.settings.register_profile("shared machine", deadline=None)
@@ -26,16 +29,46 @@ for name in list(os.environ):
         del os.environ[name]
 
 from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environment first
+from tests.support.mlflow_server import MlflowServer  # noqa: E402 - as above
 from tests.support.postgres import postgres as temporary_postgres  # noqa: E402 - as above
 from tests.support.world import Clock  # noqa: E402 - as above
 
+BEGIN = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the bound on the time of a run."""
+    parser.addoption(
+        "--minutes", type=float, default=None, help="begin no test after so many minutes"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what there is no time left for."""
+    minutes: float | None = item.config.getoption("--minutes")
+    if minutes is not None and time.monotonic() - BEGIN > 60 * minutes:
+        pytest.skip(f"no time left of {minutes:g} minutes")
+
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: its many migrations are made once."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    Tracking(f"sqlite:///{path}").experiment("Default", create=True)
+def empty_database(request: pytest.FixtureRequest) -> Path:
+    """An MLflow database without runs: its many migrations are made once a release of MLflow."""
+    folder = request.config.cache.mkdir(f"mlflow-{mlflow.__version__}")
+    path = folder / "empty.db"
+    if not path.exists():
+        unfinished = folder / f"{os.getpid()}.db"
+        MlflowClient(f"sqlite:///{unfinished}").search_experiments()
+        unfinished.replace(path)  # several processes may make one: each is whole
     return path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """An MLflow server over sqlite; each test uses an experiment of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +76,13 @@ def postgres() -> Iterator[str]:
     """A PostgreSQL database; each test uses an experiment of its own."""
     with temporary_postgres() as uri:
         yield uri
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[str]:
+    """An MLflow server over PostgreSQL; each test uses an experiment of its own."""
+    with MlflowServer(postgres, tmp_path_factory.mktemp("postgres_server")) as running:
+        yield running.url
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +18,6 @@ from bridge.http.transports import LONGEST_REPLY, SLOWEST, Timed
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, all_end_by
 from bridge.tracking import Tracking
-from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import invoke, started, wait_until
 from tests.support.recorded import RunRows, recorded
 from tests.support.static_server import StaticServer, differences, expected, openai_cases
@@ -131,15 +129,6 @@ def test_passes_over_a_bad_network(
         assert calm.run().is_well
     assert recorded(uri) == recorded(undisturbed)
     assert len(recorded(uri)) == len(jobs)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    """An MLflow server over sqlite; each test uses an experiment of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
-        yield mlflow.url
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,12 @@ class Told:
         tracking: Tracking,
         executor: ThreadPoolExecutor,
         *,
+        experiment: str = "hosted-fine-tunes",
         register: str | None = None,
         models: bool = True,
     ) -> ProviderSync:
         """Passes over it, as a new process makes them."""
-        router = Router(provider="openai", experiment="hosted-fine-tunes")
+        router = Router(provider="openai", experiment=experiment)
         job_sync = JobSync(
             name="openai",
             provider=self,

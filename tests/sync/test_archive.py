@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 
 from bridge import errors
 from bridge.daemon.log_events import TroubleLog
+from bridge.plan.routing import Router
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.simulator.datasets import examples
 from bridge.simulator.openai_objects import event_objects, model_name
@@ -29,7 +30,6 @@ from bridge.sync.archive import LARGEST_FILE, laid_out
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
-from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import dump, invoke
 from tests.support.recorded import active_runs, recorded
 from tests.support.static_server import StaticServer, mistral_case, openai_case
@@ -488,25 +488,24 @@ def test_a_backfill_tells_of_a_store_that_is_down_in_one_line(uri: str, tmp_path
     assert recorded(uri).keys() == {case.id for case in cases}
 
 
-def test_an_archive_over_a_server(tmp_path: Path, empty_database: Path, clock: Clock) -> None:
+def test_an_archive_over_a_server(uri: str, server: str, clock: Clock) -> None:
     """Through MLflow's artifact proxy the same files arrive, and can be read back."""
-    shutil.copy(empty_database, tmp_path / "served.db")
     one = job("ftjob-a")
+    place = "an archive over a server"
+    router = Router(provider="openai", experiment=place)
     with (
-        MlflowServer(f"sqlite:///{tmp_path / 'served.db'}", tmp_path) as server,
         Simulator(jobs=[one], clock=clock) as simulator,
         ThreadPoolExecutor(4) as executor,
     ):
         clock.now += 1000
-        archiving = partial(make_sync, archive=True, archive_datasets=True)
-        sync = archiving(simulator, Tracking(server.url), executor, clock)
+        archiving = partial(make_sync, archive=True, archive_datasets=True, router=router)
+        sync = archiving(simulator, Tracking(server), executor, clock)
         assert sync.run().is_well
-        (run,) = active_runs(server.url)
+        (run,) = active_runs(server, place)
         assert run.info.status == "FINISHED"
         assert run.info.artifact_uri.startswith("mlflow-artifacts:")
-        served = archived(server.url, one.id)
-        other = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'direct.db')}"
-        archiving(simulator, Tracking(other), executor, clock).run()
+        served = archived(server, one.id, place)
+        archiving(simulator, Tracking(uri), executor, clock).run()
     assert served.keys() == {
         "job.json",
         "events.jsonl",
@@ -515,4 +514,4 @@ def test_an_archive_over_a_server(tmp_path: Path, empty_database: Path, clock: C
         "datasets.json",
         *(entry["name"] for entry in json.loads(served["datasets.json"])),
     }
-    assert served == archived(other, one.id)
+    assert served == archived(uri, one.id, place)

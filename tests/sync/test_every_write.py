@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ import pytest
 
 from bridge.simulator import Reply, Request, Simulator
 from tests.support.forked import Forked
-from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import invoke
 from tests.support.recorded import deleted_runs
 from tests.support.whole import JOBS, everything, experiments, write_config
@@ -28,22 +26,6 @@ EVERY = bool(os.environ.get("EVERY_BOUNDARY"))
 SHARES = 6
 FEW = 4 if EVERY else 1
 """Shares of the writes: each is a test, so that several can run at a time."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    """An MLflow server over sqlite; each trial uses an experiment of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
-        yield mlflow.url
-
-
-@pytest.fixture(scope="module")
-def over_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[str]:
-    """An MLflow server over PostgreSQL."""
-    with MlflowServer(postgres, tmp_path_factory.mktemp("over_postgres")) as mlflow:
-        yield mlflow.url
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +79,14 @@ def test_killed_at_a_write(
 
 @pytest.mark.parametrize("share", range(FEW))
 def test_killed_at_a_write_to_postgres(
-    over_postgres: str,
+    postgres_server: str,
     provider: Simulator,
     tmp_path: Path,
     undisturbed: tuple[dict[str, dict[str, object]], int],
     share: int,
 ) -> None:
     """The same over a server that has several connections to its database."""
-    kill_and_repeat(over_postgres, provider, tmp_path, undisturbed, (share, FEW))
+    kill_and_repeat(postgres_server, provider, tmp_path, undisturbed, (share, FEW))
 
 
 def kill_and_repeat(

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from bridge.errors import TrackingDown
 from bridge.model import JobStatus
 from bridge.simulator import Simulator
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
-from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import PATIENCE, command, invoke
 from tests.support.recorded import active_runs, recorded
 from tests.support.told import Told, told
 from tests.support.world import Clock, job, make_sync
+from tests.support.write_proxy import WriteProxy
 
 JOBS = [job(f"ftjob-{number}") for number in range(6)]
 
@@ -164,20 +165,34 @@ GREATEST = told(
 )
 
 
-@pytest.mark.parametrize("is_served", [False, True])
-def test_what_is_longer_than_mlflow_takes(
-    uri: str, tmp_path: Path, executor: ThreadPoolExecutor, *, is_served: bool
-) -> None:
-    """It is shortened by the bridge, not by MLflow without a word: a second pass writes nothing."""
-    with contextlib.ExitStack() as stack:
-        store = stack.enter_context(MlflowServer(uri, tmp_path)).url if is_served else uri
-        report = Told(GREATEST).sync(Tracking(store), executor).run()
-        assert report.is_well, report.failures
-        before = file_of(uri).read_bytes()
-        assert Told(GREATEST).sync(Tracking(store), executor).run().is_well
-        assert file_of(uri).read_bytes() == before
-    (run,) = active_runs(uri)
+def assert_shortened(run: Run) -> None:
+    """What was too long ends in an ellipsis that the bridge has put there."""
     assert run.info.status == "FAILED"
     assert max(map(len, run.data.tags.values())) <= 5_000
     assert max(map(len, run.data.params.values())) == 6_000
     assert run.data.params["learning_rate"].endswith("…")
+
+
+def test_what_is_longer_than_mlflow_takes(uri: str, executor: ThreadPoolExecutor) -> None:
+    """It is shortened by the bridge, not by MLflow without a word: a second pass writes nothing."""
+    report = Told(GREATEST).sync(Tracking(uri), executor).run()
+    assert report.is_well, report.failures
+    before = file_of(uri).read_bytes()
+    assert Told(GREATEST).sync(Tracking(uri), executor).run().is_well
+    assert file_of(uri).read_bytes() == before
+    (run,) = active_runs(uri)
+    assert_shortened(run)
+
+
+def test_what_is_longer_than_a_server_takes(server: str, executor: ThreadPoolExecutor) -> None:
+    """The same through a server, which checks what it is sent by itself."""
+    place = "longer than a server takes"
+    with WriteProxy(server) as proxy:
+        report = Told(GREATEST).sync(Tracking(proxy.url), executor, experiment=place).run()
+        assert report.is_well, report.failures
+        before = len(proxy.writes)
+        assert before
+        assert Told(GREATEST).sync(Tracking(proxy.url), executor, experiment=place).run().is_well
+        assert len(proxy.writes) == before
+    (run,) = active_runs(server, place)
+    assert_shortened(run)

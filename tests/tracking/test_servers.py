@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,15 +38,6 @@ CASES = [
     *mistral_cases()[4:9],
 ]
 WANTED = expected(CASES)
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    """An MLflow server over sqlite; each test uses an experiment of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
-        yield mlflow.url
 
 
 def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str) -> Path:
@@ -99,23 +90,32 @@ def backfilled(folder: Path, uri: str, experiment: str) -> dict[str, RunRows]:
     return rows
 
 
-def test_everything_is_the_same_in_every_store(
-    server: str, postgres: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rows, models, versions, datasets, notes and archives do not depend on where they are."""
-    monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts of a PostgreSQL store where it is started
-    assert differences(WANTED, backfilled(tmp_path, uri, "file")) == []
+@pytest.fixture(scope="module")
+def in_a_file(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> dict[str, object]:
+    """What a backfill into an sqlite file leaves."""
+    folder = tmp_path_factory.mktemp("file")
+    uri = f"sqlite:///{shutil.copy(empty_database, folder / 'mlflow.db')}"
+    assert differences(WANTED, backfilled(folder, uri, "file")) == []
     wanted = content(uri, "file")
     assert wanted["models"]
     assert wanted["versions"]
     assert all(wanted["artifacts"].values())  # type: ignore[attr-defined] # as content() made it
-    assert differences(WANTED, backfilled(tmp_path, server, "served")) == []
-    assert content(server, "served") == wanted
-    assert differences(WANTED, backfilled(tmp_path, postgres, "direct")) == []
-    assert content(postgres, "direct") == wanted
-    with MlflowServer(postgres, tmp_path) as mlflow:
-        assert differences(WANTED, backfilled(tmp_path, mlflow.url, "both")) == []
-        assert content(mlflow.url, "both") == wanted
+    return wanted
+
+
+@pytest.mark.parametrize("store", ["server", "postgres", "postgres_server"])
+def test_everything_is_the_same_in_every_store(
+    request: pytest.FixtureRequest,
+    in_a_file: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    store: str,
+) -> None:
+    """Rows, models, versions, datasets, notes and archives do not depend on where they are."""
+    uri = request.getfixturevalue(store)
+    monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts of a PostgreSQL store where it is started
+    assert differences(WANTED, backfilled(tmp_path, uri, store)) == []
+    assert content(uri, store) == in_a_file
 
 
 def test_many_bridges_over_a_server(server: str, uri: str, tmp_path: Path) -> None:
