@@ -1,17 +1,20 @@
-# make demo   the whole thing with no key and no network; prints a link
-# make test   lint, types and tests
-# make soak   longer looks for what goes wrong rarely
-# make bench  what things cost, measured here
-# Both make their own .venv and need only Python 3.11+, make and pip.
+# make demo      the whole thing with no key and no network; prints a link
+# make test      lint, types and tests
+# make unit      the tests of one room: make unit ARGS=tests/plan
+# make coverage  statements that no test executes, with a floor for the core
+# make mutants   mistakes in the core that no test notices
+# make soak      longer searches for what goes wrong rarely
+# make bench     what things cost, measured here
+# All make their own .venv and need only Python 3.11+, make and pip.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LONG := $(patsubst %,tests/%.py,sync/test_state_machine sync/test_every_write sync/test_every_commit \
-    daemon/test_signals sync/test_long_life tracking/test_servers bootstrap/test_dask)
+PARALLEL := -n 3 --dist worksteal
+CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint types unit soak bench picture clean
+.PHONY: demo test lint types unit coverage mutants soak bench picture clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/ftbridge demo $(ARGS)
@@ -25,8 +28,17 @@ lint: $(VENV)/dev.stamp
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
+# A room is quicker in one process.
 unit: $(VENV)/dev.stamp
-	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+	$(BIN)/pytest --durations=10 $(if $(ARGS),$(ARGS),$(PARALLEL))
+
+coverage: $(VENV)/dev.stamp
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='$(CORE)' --fail-under=98 --format=total
+
+mutants: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 $(VENV)/demo.stamp: pyproject.toml config/constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,7 +51,7 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 	touch $@ $(VENV)/demo.stamp
 
 soak: $(VENV)/dev.stamp
-	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 $(LONG) $(ARGS)
+	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 -m "soak or long" $(ARGS)
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,bench]'
@@ -52,4 +64,4 @@ picture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.picture
 
 clean:
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) demo dist .mutants

@@ -1,6 +1,6 @@
 """A Dask cluster in the place of threads: real processes, which are killed.
 
-With SOAK=1 also the long forms: a cluster that comes and goes, and workers that do so all the time.
+``make soak`` has the long forms: a cluster that comes and goes, and workers that always do so.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ from tests.support.world import KEY
 CASES = [*openai_cases()[::5], *mistral_cases()[4:7]]
 WANTED = expected(CASES)
 EXPERIMENT = "cluster"
-
-soak = pytest.mark.skipif(not os.environ.get("SOAK"), reason="takes minutes: SOAK=1")
 
 
 @dataclass(slots=True)
@@ -211,7 +209,7 @@ def test_dask_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyP
         Cluster("dask://127.0.0.1:8786")
 
 
-@soak
+@pytest.mark.soak
 def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path) -> None:
     """The daemon starts without it; each outage is told once, and the next pass is complete."""
     with placed(tmp_path, CASES, workers=2) as place:
@@ -234,7 +232,7 @@ def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path) -> None:
             assert KEY not in daemon.said
 
 
-@soak
+@pytest.mark.soak
 def test_workers_come_and_go(tmp_path: Path) -> None:
     """Four of them, of which one after the other is killed and replaced: the same rows."""
     cases = [*openai_cases(), *mistral_cases()]
@@ -254,7 +252,7 @@ def test_workers_come_and_go(tmp_path: Path) -> None:
         assert "KilledWorker" not in place.cluster.said
 
 
-@soak
+@pytest.mark.soak
 def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
     """Dask gives it up after four: it is told of as a job whose worker was lost."""
     cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=4)

@@ -25,6 +25,7 @@ from tests.support.write_proxy import Write
 TRIAL = "trial"
 COMMANDS = {"run": 0, "backfill": 1}
 """Each with its exit code if it is interrupted."""
+pytestmark = pytest.mark.long
 ASKING: Mapping[str, tuple[str, Reply | None, set[str]]] = {
     "listing": ("/fine_tuning/jobs", None, set()),
     "reading": ("/checkpoints", None, {CHILD.id}),
@@ -117,15 +118,21 @@ def finished(place: Place) -> set[str]:
     return {job_id for job_id, run in found.items() if run.status == "FINISHED"}
 
 
-def assert_in_order(place: Place, undisturbed: Undisturbed) -> None:
+def assert_in_order(
+    place: Place, undisturbed: Undisturbed, process: Forked, wanted: set[str]
+) -> None:
     """What counts as finished has everything of its own, and the next pass makes the rest."""
     found = everything(place.uri, TRIAL)
-    for job_id in finished(place):
+    done = finished(place)
+    for job_id in done:
         for part in ("datasets", "artifacts", "models", "versions"):
             assert found[job_id][part] == undisturbed.whole[job_id][part]
     done = invoke("backfill", "--config", place.config)
     assert done.exit_code == 0, done.output
     assert everything(place.uri, TRIAL) == undisturbed.whole
+    if "stopped early" in process.said:
+        pytest.skip("this machine took longer than the time that is left for the job in hand")
+    assert done == wanted
 
 
 def assert_ended_well(process: Forked, command: str) -> None:
@@ -154,8 +161,7 @@ def test_while_the_provider_is_asked(
     place.hook = hook
     with process:
         assert_ended_well(process, command)
-    assert finished(place) == done or "stopped early" in process.said
-    assert_in_order(place, undisturbed)
+    assert_in_order(place, undisturbed, process, done)
 
 
 @pytest.mark.parametrize(("phase", "command"), cases(WRITING))
@@ -166,8 +172,7 @@ def test_while_mlflow_is_written_to(
     at = undisturbed.before(WRITING[phase])
     with place.forked(command, Stop(at, signal.SIGTERM)) as process:
         assert_ended_well(process, command)
-    assert finished(place) == {CHILD.id} or "stopped early" in process.said
-    assert_in_order(place, undisturbed)
+    assert_in_order(place, undisturbed, process, {CHILD.id})
 
 
 def test_between_two_passes(place: Place, undisturbed: Undisturbed) -> None:

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.simulator import Outcome, Reply, Simulator, all_end_by
@@ -76,6 +77,7 @@ def configured(folder: Path, uri: str, provider: Simulator, hook: Simulator) -> 
     return path
 
 
+@pytest.mark.soak
 def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
     """The provider's outage, MLflow's, their ends, and a job that fails; all of them the same."""
     clock = Clock()

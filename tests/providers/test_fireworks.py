@@ -9,7 +9,7 @@ from typing import get_args
 import httpx
 import pytest
 from fireworks.types import DpoJob, ReinforcementFineTuningJob, SupervisedFineTuningJob
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import errors
@@ -66,6 +66,7 @@ def test_a_page_has_one_of_each_list() -> None:
     ]
 
 
+@settings(max_examples=25)
 @given(lengths=st.tuples(*(st.integers(0, 650) for _ in COLLECTIONS)))
 def test_every_job_of_every_list_is_there_once(lengths: tuple[int, ...]) -> None:
     """However uneven the lists are; each in its own order."""

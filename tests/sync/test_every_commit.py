@@ -21,6 +21,7 @@ from tests.support.whole import JOBS, everything, write_config
 from tests.support.world import Clock, job
 from tests.support.write_proxy import Write
 
+pytestmark = pytest.mark.long
 SHARES = 4
 TRIAL = "trial"
 

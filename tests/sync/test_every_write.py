@@ -22,8 +22,9 @@ from tests.support.recorded import deleted_runs
 from tests.support.whole import JOBS, everything, experiments, write_config
 from tests.support.write_proxy import Write, WriteProxy
 
+pytestmark = pytest.mark.long
 EVERY = bool(os.environ.get("EVERY_BOUNDARY"))
-SHARES = 6
+SHARES = 6 if EVERY else 3
 FEW = 4 if EVERY else 1
 """Shares of the writes: each is a test, so that several can run at a time."""
 

@@ -25,6 +25,8 @@ from tests.support.measured import measured
 from tests.support.recorded import RunRows, recorded
 from tests.support.world import NOW, BrokenReplies, Clock, job, make_sync
 
+pytestmark = pytest.mark.long
+
 PASSES: Final = 43_200 if os.environ.get("SOAK") else 720
 MINUTE: Final = 60.0
 OUTCOMES: Final = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED)

@@ -41,6 +41,7 @@ from tests.support.processes import dump
 from tests.support.recorded import Row, active_runs, deleted_runs, recorded, rows_of
 from tests.support.world import BrokenReplies, Clock, job, make_sync
 
+pytestmark = pytest.mark.long
 SOAK = bool(os.environ.get("SOAK"))
 EXPERIMENT = "hosted-fine-tunes"
 JOB = "fine_tuning_job_id"
@@ -386,7 +387,7 @@ def test_the_world_always_ends_in_order(empty_database: Path) -> None:
     run_state_machine_as_test(
         World,
         settings=settings(
-            max_examples=300 if SOAK else 12,
+            max_examples=300 if SOAK else 6,
             stateful_step_count=40 if SOAK else 12,
             suppress_health_check=list(HealthCheck),
         ),

@@ -118,6 +118,7 @@ def test_everything_is_the_same_in_every_store(
     assert content(uri, store) == in_a_file
 
 
+@pytest.mark.long
 def test_many_bridges_over_a_server(server: str, uri: str, tmp_path: Path) -> None:
     """Three backfills beside a daemon leave what one alone leaves, and nothing of those that lose.
 
