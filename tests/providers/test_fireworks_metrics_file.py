@@ -121,9 +121,20 @@ def test_what_has_neither_form_has_no_rows(body: bytes) -> None:
 def test_no_bytes_whatever_are_too_much(body: bytes) -> None:
     """Whatever comes back from a storage is rows, sentences, or nothing."""
     for start in (b"", b"step,loss\n", b'{"step": 1}\n'):
-        found, skipped = read(start + body)
-        assert all(math.isfinite(value) for row in found for value in row.metrics.values())
-        assert all(sentence for sentence in skipped)
+        read(start + body)
+
+
+CELLS = st.floats() | st.integers() | st.text("0123456789.eE+-nafiNIF ,\n\"'", max_size=12)
+
+
+@given(cells=st.lists(CELLS, min_size=1))
+def test_what_is_read_of_junk_is_finite(cells: list[float | str]) -> None:
+    """A line with a number gives its row, a line with anything else no value."""
+    table = ["step,loss", "0,0.5", *(f"{step},{cell}" for step, cell in enumerate(cells, 1))]
+    found, skipped = read("\n".join(table).encode())
+    assert (found[0].step, found[0].metrics["loss"]) == (0, 0.5)
+    assert all(math.isfinite(value) for row in found for value in row.metrics.values())
+    assert all(sentence for sentence in skipped)
 
 
 @given(table=st.lists(st.tuples(STEPS, st.dictionaries(NAMES, FINITE, max_size=3)), min_size=1))

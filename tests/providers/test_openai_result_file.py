@@ -115,21 +115,19 @@ def test_any_bytes_are_a_table_or_none(body: bytes) -> None:
     assert found is None or [step for step, _ in found] == sorted({step for step, _ in found})
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"step,a\n1," + b"x" * 200_000 + b"\n2,0.5\n",
-        b'step,a\n1,"' + b"x" * 200_000,
-        b"step,a\r1,0.5\r2,0.25\r",
-        b"step,a\n1,0.5\r2,0.25\n",
-        b"step," + b"a" * 200_000 + b"\n1,2\n",
-    ],
-    ids=["a long cell", "an open quote", "old line ends", "a stray line end", "a long header"],
-)
-def test_a_malformed_table_does_not_break_the_reader(body: bytes) -> None:
-    """Python's own reader raises at these."""
-    found = rows(body)
-    assert found is None or all(isinstance(step, int) for step, _ in found)
+MALFORMED = {
+    "a long cell": b"step,train_loss\n1,0.5\n2," + b"x" * 200_000 + b"\n3,0.5\n",
+    "an open quote": b'step,train_loss\n1,0.5\n2,"' + b"x" * 200_000,
+    "old line ends": b"step,train_loss\r1,0.5\r2,0.25\r",
+    "a stray line end": b"step,train_loss\n1,0.5\r2,0.25\n",
+    "a long header": b"step," + b"a" * 200_000 + b"\n1,2\n",
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_table_is_none(body: bytes) -> None:
+    """Python's own reader raises at these, and half a table would pass for a whole one."""
+    assert rows(body) is None
 
 
 def test_a_file_with_a_header_alone_is_an_empty_table() -> None:
