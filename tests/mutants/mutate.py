@@ -1,0 +1,189 @@
+"""The mutants of a module: each is its source with one small mistake."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+_SWAPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+}
+_NAMES: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
+_OPTIONAL: Final = frozenset({"key", "reverse", "default"})
+"""Arguments of a call that works without them."""
+_UNSEEN: Final = frozenset({"annotation", "returns", "decorator_list", "type_params"})
+"""Parts of a node that do nothing when a function runs."""
+_DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One mistake."""
+
+    path: str
+    """The module, below the repository."""
+    line: int
+    """Its first line, from 1."""
+    lines: range
+    """The lines whose tests can see it."""
+    is_local: bool
+    """Whether it is inside a function: else it is executed when the module is imported."""
+    before: str
+    after: str
+    source: str
+    """The whole module with the mistake."""
+
+    def __str__(self) -> str:
+        """Return the place and the change in one line."""
+        return f"{self.path}:{self.line}  {_flat(self.before)}  ->  {_flat(self.after)}"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split()) or "(nothing)"
+
+
+def mutants_of(path: str, source: str) -> Iterator[Mutant]:
+    """Return the mutants of a module in the order of their places."""
+    encoded = source.encode()
+    starts = [0]
+    for line in encoded.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for node, statement, is_local in _walk(ast.parse(source), None, is_local=False):
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
+        before = encoded[begin:end]
+        for after in _changes(node):
+            yield Mutant(
+                path=path,
+                line=node.lineno,
+                lines=range(statement.lineno, (node.end_lineno or node.lineno) + 1),
+                is_local=is_local,
+                before=before.decode(),
+                after=after,
+                source=(encoded[:begin] + after.encode() + encoded[end:]).decode(),
+            )
+
+
+def _walk(
+    node: ast.AST, statement: ast.stmt | None, *, is_local: bool
+) -> Iterator[tuple[ast.expr | ast.stmt, ast.stmt, bool]]:
+    """Each expression and statement that may be wrong, with the statement that it is part of."""
+    for name, value in ast.iter_fields(node):
+        if name in _UNSEEN:
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST):
+                continue
+            within = child if isinstance(child, ast.stmt) else statement
+            if isinstance(child, ast.expr | ast.stmt) and within and _counts(node, child):
+                yield child, within, is_local
+            is_inside = is_local or isinstance(child, ast.FunctionDef | ast.Lambda)
+            if not isinstance(child, ast.JoinedStr | ast.Assert):
+                yield from _walk(child, within, is_local=is_inside)
+
+
+def _counts(parent: ast.AST, child: ast.AST) -> bool:
+    if isinstance(parent, ast.Subscript) and isinstance(child, ast.Tuple):
+        return False  # the arguments of a generic type
+    return not isinstance(child, _DEFINITIONS)
+
+
+def _changes(node: ast.expr | ast.stmt) -> Iterator[str]:
+    """What may be written in place of a node."""
+    yield from _conditions(node)
+    yield from _values(node)
+    yield from _fewer(node)
+    is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    if is_call or isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break):
+        yield "pass"
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript):
+        yield "pass"
+
+
+def _conditions(node: ast.AST) -> Iterator[str]:
+    """The opposite, the other bound, or a part."""
+    match node:
+        case ast.Compare(ops=[operator]) if type(operator) in _SWAPS:
+            yield _edited(node, ops=[_SWAPS[type(operator)]()])
+        case ast.BoolOp(op=operator, values=values):
+            yield _edited(node, op=_SWAPS[type(operator)]())
+            for position in range(len(values)):
+                rest = values[:position] + values[position + 1 :]
+                yield _edited(node, values=rest) if len(rest) > 1 else _written(rest[0])
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield _written(operand)
+        case ast.IfExp(body=body, orelse=orelse):
+            yield _written(body)
+            yield _written(orelse)
+
+
+def _values(node: ast.AST) -> Iterator[str]:
+    """Another number, sum or extreme."""
+    match node:
+        case ast.Constant(value=bool(value)):
+            yield str(not value)
+        case ast.Constant(value=int(value) | float(value)):
+            yield str(value + 1)
+        case ast.BinOp(op=operator) if type(operator) in _SWAPS and not _is_text(node):
+            yield _edited(node, op=_SWAPS[type(operator)]())
+        case ast.Call(func=ast.Name(id=name)) if name in _NAMES:
+            yield _edited(node, func=ast.Name(_NAMES[name], ast.Load()))
+
+
+def _fewer(node: ast.AST) -> Iterator[str]:
+    """One item, argument or condition less."""
+    match node:
+        case (
+            ast.Set(elts=items)
+            | ast.Tuple(elts=items, ctx=ast.Load())
+            | ast.List(elts=items, ctx=ast.Load())
+        ) if len(items) > 1:
+            for position in range(len(items)):
+                yield _edited(node, elts=items[:position] + items[position + 1 :])
+        case ast.Call(keywords=keywords):
+            for position, keyword in enumerate(keywords):
+                if keyword.arg in _OPTIONAL:
+                    yield _edited(node, keywords=keywords[:position] + keywords[position + 1 :])
+        case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+            for position, part in enumerate(node.generators):
+                if part.ifs:
+                    changed = copy.deepcopy(node)
+                    changed.generators[position].ifs = []
+                    yield _written(changed)
+
+
+def _edited(node: ast.expr, **fields: object) -> str:
+    changed = copy.copy(node)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return _written(changed)
+
+
+def _written(node: ast.expr) -> str:
+    text = ast.unparse(node)
+    is_whole = isinstance(node, ast.Tuple | ast.Constant | ast.Name | ast.GeneratorExp)
+    return text if is_whole else f"({text})"
+
+
+def _is_text(node: ast.BinOp) -> bool:
+    return any(
+        isinstance(side, ast.JoinedStr)
+        or (isinstance(side, ast.Constant) and isinstance(side.value, str))
+        for side in (node.left, node.right)
+    )
