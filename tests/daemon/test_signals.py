@@ -127,8 +127,8 @@ def assert_in_order(
     for job_id in done:
         for part in ("datasets", "artifacts", "models", "versions"):
             assert found[job_id][part] == undisturbed.whole[job_id][part]
-    done = invoke("backfill", "--config", place.config)
-    assert done.exit_code == 0, done.output
+    again = invoke("backfill", "--config", place.config)
+    assert again.exit_code == 0, again.output
     assert everything(place.uri, TRIAL) == undisturbed.whole
     if "stopped early" in process.said:
         pytest.skip("this machine took longer than the time that is left for the job in hand")
