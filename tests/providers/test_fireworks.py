@@ -480,6 +480,8 @@ def test_without_curves_the_file_is_only_kept() -> None:
     kept = provider.read(found, is_logged=lambda _name, _step: False, keep=True)
     assert kept.curve == ()
     assert "metrics.jsonl" in kept.documents
+    assert nothing.is_whole  # no curve is waited for
+    assert kept.is_whole
 
 
 def test_steps_of_a_success_are_counted() -> None:

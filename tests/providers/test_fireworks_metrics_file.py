@@ -103,6 +103,14 @@ def test_a_table_has_a_column_for_the_step(end: str, mark: str) -> None:
     assert skipped == []
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_step_counts_before_a_global_step(order: int) -> None:
+    """Where a line has both, in whichever order."""
+    line = dict([("step", 3), ("global_step", 12), ("loss", 0.5)][::order])
+    (row,), _ = read(lines(line))
+    assert row.step == 3
+
+
 @pytest.mark.parametrize(
     "body",
     [

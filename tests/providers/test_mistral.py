@@ -194,6 +194,15 @@ def test_mistral_tells_what_a_job_costs(metadata: object, expected: str | None) 
     assert job.metadata == {}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_mistrals_newest_event_says_why(order: int) -> None:
+    """Of several texts, in whichever order the events come."""
+    api = MistralApi()
+    events = [{"created_at": CREATED + n, "data": {"error": f"at {n}"}} for n in (1, 2, 3)]
+    api.jobs = [api.row(JOB, status="FAILED", events=events[::order])]
+    assert read(api.provider()).job.error == "at 3"
+
+
 @pytest.mark.parametrize("parts", [{"events": []}, {"checkpoints": []}, {"events": None}])
 def test_mistral_reply_without_all_its_parts_is_not_asked_for_again(
     parts: dict[str, object],

@@ -75,6 +75,7 @@ def listing(*rows: object) -> Models:
         {"deprecation": "2027-01-14T01:00:00+01:00"},
         {"shutdown_date": "2027-01-14", "deprecation": None},
         {"shutdown_date": None, "deprecation": {"inference": 1799884800}},
+        {"shutdown_date": "2027-01-14", "deprecation": "2026-01-01T00:00:00Z"},
     ],
 )
 def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> None:
