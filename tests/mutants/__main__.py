@@ -83,7 +83,7 @@ def tried(
                 tests = covering.tests(mutant, f"tests/{package}/", LIMIT)
                 verdict = "not executed"
                 if tests:
-                    spent = sum(covering.seconds.get(test, 0.0) for test in tests)
+                    spent = sum(covering.seconds[test] for test in tests)
                     request = Request(mutant.path, mutant.source, tests, 60 + 5 * spent)
                     verdict = process.make(request)
                 done.put(Tried(package, mutant, verdict))
