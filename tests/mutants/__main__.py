@@ -28,8 +28,8 @@ from tests.mutants.trial import Request, trials
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = {
-    "plan": ("core", "plan", "sync"),
-    "sync": ("plan", "sync", "tracking"),
+    "plan": ("core", "plan"),
+    "sync": ("sync", "tracking"),
     "http": ("core", "http", "providers"),
     "tracking": ("sync", "tracking"),
     "daemon": ("bootstrap", "daemon"),

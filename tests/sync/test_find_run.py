@@ -13,7 +13,7 @@ from bridge.plan.plan import Plan
 from bridge.plan.routing import EXPERIMENT_KEY, RUN_KEY, Router
 from bridge.simulator import Simulator
 from bridge.sync.find_run import Existing, Missing, RunFinder
-from bridge.sync.provider_sync import Selection
+from bridge.sync.report import Selection
 from bridge.tracking import METRICS, Tracking, Written
 from tests.support.recorded import active_runs, recorded
 from tests.support.told import Told, told, told_job
