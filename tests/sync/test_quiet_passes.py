@@ -1,0 +1,74 @@
+"""What a pass does not ask or write, and when it gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bridge.errors import RunChanged
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import RecordedRun
+from bridge.tracking import Tracking, Written
+from tests.support.plans import plan
+from tests.support.recorded import recorded
+from tests.support.told import Told, told
+
+
+class Searched(Tracking):
+    """Counts how often runs are read."""
+
+    searches = 0
+
+    def runs(self, *args: Any, **more: Any) -> Iterator[RecordedRun]:  # noqa: ANN401 - as its own
+        """Count it."""
+        self.searches += 1
+        return super().runs(*args, **more)
+
+
+def test_mlflow_is_not_searched_again_where_nothing_is_open(
+    uri: str, executor: ThreadPoolExecutor
+) -> None:
+    """The first pass has read all runs, and has completed what it found."""
+    tracking = Searched(uri)
+    sync = Told(told("ftjob-a", 0.5)).sync(tracking, executor)
+    assert sync.run().is_well
+    before = tracking.searches
+    assert before > 0
+    assert sync.run().is_well
+    assert tracking.searches == before
+
+
+class Contested(Tracking):
+    """A store in which somebody else always comes first."""
+
+    attempts = 0
+
+    def record(self, experiment_id: str, plan: Plan, run: RecordedRun | None) -> Written:
+        """Fail as where a run has been changed meanwhile."""
+        del experiment_id, plan, run
+        self.attempts += 1
+        raise RunChanged("The run was deleted while it was written")
+
+
+def test_a_plan_without_news_makes_no_request(uri: str, executor: ThreadPoolExecutor) -> None:
+    """Idle passes over open jobs cost MLflow nothing."""
+    tracking = Contested(uri)
+    job_sync = Told().sync(tracking, executor).job_sync
+    empty = plan("ftjob-a")
+    assert empty.is_empty
+    job_sync.apply(empty, None, "1", is_dry=False)
+    assert tracking.attempts == 0
+
+
+def test_a_run_that_others_keep_changing_is_given_up_for_this_pass(
+    uri: str, executor: ThreadPoolExecutor
+) -> None:
+    """After a few rounds, with a sentence that says so."""
+    tracking = Contested(uri)
+    report = Told(told("ftjob-a", 0.5)).sync(tracking, executor).run()
+    ((job_id, error),) = report.failures
+    assert (job_id, type(error)) == ("ftjob-a", RunChanged)
+    assert "Other processes keep changing its run" in str(error)
+    assert 1 < tracking.attempts < 10
+    assert recorded(uri) == {}
