@@ -25,7 +25,7 @@ LAYERS: Final[dict[str, set[str]]] = {
     "http": {CORE},
     "providers": {CORE, "http"},
     "plan": {CORE},
-    "tracking": {CORE, "plan", "http"},
+    "tracking": {CORE, "plan"},
     "sync": {CORE, "http", "providers", "plan", "tracking"},
     "doctor": {CORE, "http", "providers", "plan", "tracking", "sync"},
     "settings": {CORE, "http", "providers", "plan", "tracking", "sync", "doctor"},

@@ -14,6 +14,7 @@ from bridge.plan.repair import Inventory
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
 from bridge.tracking.client import quoted
+from bridge.tracking.connections import one_each
 from bridge.tracking.runs import RunReader
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Audit(RunReader):
 
         try:
             repository = get_artifact_repository(run.artifact_uri, tracking_uri=self.uri)
-            return repository.list_artifacts(folder)
+            with one_each(self.uri):
+                return repository.list_artifacts(folder)
         except Exception as error:
             # Each kind of store has exceptions of its own.
             said = one_line(self.redactor.text(str(error)).replace(run.run_id, "RUN"), 200)

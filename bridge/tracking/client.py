@@ -7,19 +7,17 @@ import gc
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote as escaped
 from urllib.parse import urlsplit
 
-from bridge.http.network import Clock
 from bridge.redaction import Redactor
 from bridge.text import one_line
+from bridge.tracking.connections import one_each
 from bridge.tracking.databases import check_folder, first_opening, knock
 from bridge.tracking.failures import refused
-from bridge.tracking.replies import take_promptly
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,11 +47,8 @@ thousand objects, and each look goes through all of MLflow's modules: more time 
 class TrackingClient:
     """One tracking store, through ``MlflowClient``. Thread-safe."""
 
-    def __init__(
-        self, uri: str, *, redactor: Redactor | None = None, clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, uri: str, *, redactor: Redactor | None = None) -> None:
         self.uri = uri
-        self._clock = clock
         self.redactor = redactor or Redactor()
         self._connecting = threading.Lock()
         # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
@@ -81,7 +76,7 @@ class TrackingClient:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with self._turn:
+            with self._turn, one_each(self.uri):
                 yield self._client
         except (
             MlflowException,
@@ -107,7 +102,6 @@ class TrackingClient:
                 from mlflow import MlflowClient
 
                 gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
-                take_promptly(self.uri, self._clock)
                 knock(self.uri)
                 client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
                 with first_opening(self.file):

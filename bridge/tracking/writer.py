@@ -17,6 +17,7 @@ from bridge.plan.rename import Renaming
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
 from bridge.tracking.audit import Audit
+from bridge.tracking.connections import one_each
 from bridge.tracking.runs import recorded_run
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ class Tracking(Audit):
 
         try:
             repository = get_artifact_repository(written.artifact_uri, tracking_uri=self.uri)
-            repository.log_artifacts(str(folder), artifact_path)  # type: ignore[no-untyped-call] # MLflow's
+            with one_each(self.uri):
+                repository.log_artifacts(str(folder), artifact_path)  # type: ignore[no-untyped-call] # MLflow's
         except Exception as error:
             # Each kind of store has exceptions of its own.
             said = one_line(self.redactor.text(str(error)).replace(written.run_id, "RUN"), 200)

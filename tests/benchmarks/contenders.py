@@ -36,6 +36,7 @@ from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan
 from bridge.providers.registry import TYPES
 from bridge.settings.model import Settings
+from bridge.tracking.connections import one_each
 from tests.benchmarks.provider import Provider
 from tests.support.world import NOW, over_http
 
@@ -72,8 +73,7 @@ def bridge(provider: Provider, uri: str, experiment: str, *, full: bool, workers
 
 def script(provider: Provider, uri: str, experiment: str, job_ids: Sequence[str]) -> float:
     """What one writes in an afternoon: the official SDKs, a run a job, a call a step."""
-    # By another name: the bridge's way to acknowledge replies is for the address that it asks.
-    mlflow.set_tracking_uri(uri.replace("//127.0.0.1", "//localhost"))
+    mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment)
     begin = time.perf_counter()
     openai = OpenAI(base_url=provider.openai_url, api_key="any-key")
@@ -166,7 +166,11 @@ class Limit:
     full: bool
 
     def __call__(self, plan: Plan) -> None:
-        """Write one job."""
+        """Write one job, over the same connections as the bridge."""
+        with one_each(self.client.tracking_uri):
+            self._write(plan)
+
+    def _write(self, plan: Plan) -> None:
         client, full = self.client, self.full
         run = client.create_run(
             self.experiment_id, plan.start_time, tags=dict(plan.tags), run_name=plan.run_name

@@ -1,0 +1,107 @@
+"""How the bridge connects to a tracking server, and that nobody else connects in that way."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from mlflow import MlflowClient
+
+from bridge.tracking import Tracking
+from bridge.tracking.connections import RequestHeaders, one_each
+
+
+@dataclass
+class Seen:
+    """What a server sees of each request: its header ``Connection``, and the client's port."""
+
+    url: str = ""
+    headers: list[str | None] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def served() -> Iterator[Seen]:
+    """A tracking server without experiments."""
+    seen = Seen()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_POST(self) -> None:
+            self._answer()
+
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            seen.headers.append(self.headers.get("Connection"))
+            seen.ports.append(self.client_address[1])
+            body = b'{"experiments": []}'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    seen.url = f"http://127.0.0.1:{server.server_port}"
+    yield seen
+    server.shutdown()
+    server.server_close()
+
+
+def test_each_request_of_the_bridge_has_its_connection() -> None:
+    """MLflow finds the header by its entry point, and the server sees it."""
+    with served() as seen:
+        tracking = Tracking(seen.url)
+        for _ in range(3):
+            tracking.ping()
+    assert set(seen.headers) == {"close"}
+    assert len(set(seen.ports)) == len(seen.ports) >= 3
+
+
+def test_a_script_in_the_same_process_keeps_its_connection() -> None:
+    """MLflow's client is as it was for everybody else, also while the bridge is inside a call."""
+    with served() as seen:
+        Tracking(seen.url).ping()
+        before = len(seen.headers)
+        mine = MlflowClient(seen.url, seen.url)
+        with Tracking(seen.url).asked():
+            script = threading.Thread(
+                target=lambda: [mine.search_experiments() for _ in range(3)], daemon=True
+            )
+            script.start()
+            script.join()
+        mine.search_experiments()
+    asked = seen.headers[-4:]
+    assert before < len(seen.headers)
+    assert asked == ["keep-alive"] * 4
+    assert len(set(seen.ports[-4:])) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_wanted"),
+    [
+        ("http://127.0.0.1:5000", True),
+        ("HTTP://mlflow.example.com", True),
+        ("https://mlflow.example.com", False),
+        ("sqlite:///mlflow.db", False),
+        ("databricks", False),
+    ],
+)
+def test_only_plain_http_is_concerned(uri: str, *, is_wanted: bool) -> None:
+    """Over TLS a connection costs more than it saves."""
+    headers = RequestHeaders()
+    with one_each(uri):
+        assert headers.in_context() is is_wanted
+    assert not headers.in_context()
