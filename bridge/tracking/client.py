@@ -99,14 +99,10 @@ class TrackingClient:
                 logging.getLogger("mlflow").setLevel(logging.WARNING)
                 # It writes a traceback of what it raises as well.
                 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-                from mlflow import MlflowClient
-
                 gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
                 knock(self.uri)
-                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-                with first_opening(self.file):
-                    client.search_experiments(max_results=1)
-                self._connected = client
+                with first_opening(self.file, _opened):
+                    self._connected = _opened(self.uri)
             return self._connected
 
     def ping(self) -> None:
@@ -131,7 +127,8 @@ class TrackingClient:
         """The file of an sqlite database."""
         scheme, found, rest = self.uri.partition(":///")
         path = rest.partition("?")[0]
-        return Path(path) if found and scheme == "sqlite" and path else None
+        is_file = found and scheme == "sqlite" and path not in {"", ":memory:"}
+        return Path(path) if is_file else None
 
     @property
     def shown_uri(self) -> str:
@@ -163,6 +160,15 @@ class TrackingClient:
     def ui_command(self) -> str | None:
         """The command that serves the UI of a database; ``None`` where a server does already."""
         return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
+
+
+def _opened(uri: str) -> MlflowClient:
+    """Return MLflow's client, once it has made the tables that a database lacks."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
+    return client
 
 
 def quoted(text: str | None) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,12 +33,53 @@ def knock(uri: str) -> None:
 
 
 @contextlib.contextmanager
-def first_opening(database: Path | None) -> Iterator[None]:
-    """Lets one process at a time make an sqlite database's tables: two would get in their way."""
+def first_opening(database: Path | None, make: Callable[[str], object]) -> Iterator[None]:
+    """Let one process at a time open an sqlite database, and make it where there is none.
+
+    MLflow makes the tables of a new database in hundreds of statements, and those that an older one
+    lacks. Two processes that do so at once get in each other's way.
+
+    Args:
+        database: the file; ``None`` where the store is something else.
+        make: makes all tables of a database, whose URI it is given.
+    """
     if database is None:
         yield
         return
-    with database.open("ab") as file:
-        # No lock of sqlite's own: those are of another kind.
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _one_at_a_time(database.parent):
+        if not database.exists():
+            check_folder(database)
+            _make_whole(database, make)
         yield
+
+
+def _make_whole(database: Path, make: Callable[[str], object]) -> None:
+    """Make a database beside its place, and move it there once it is whole.
+
+    A process that is killed in between leaves a file that no MLflow can open.
+    """
+    unfinished = database.with_name(f"{database.name}.unfinished")
+    # What such a process has left.
+    for wreck in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+        wreck.unlink(missing_ok=True)
+    make(f"sqlite:///{unfinished}")
+    with contextlib.closing(sqlite3.connect(unfinished)) as connection:
+        # Others, such as MLflow's UI, can read while the bridge writes.
+        connection.execute("PRAGMA journal_mode=WAL")
+    unfinished.rename(database)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process has locked a folder.
+
+    Not the database: a process that closes any handle of a file loses sqlite's locks of it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # A network folder may have no such locks; then two first starts must not coincide.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,16 +1,23 @@
-"""Backfills that are killed: in the end MLflow shows the same rows."""
+"""Backfills that are killed: in the end MLflow shows the same rows.
+
+A first start at forty moments: ``SOAK=1 pytest tests/sync/test_crash.py``.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bridge.tracking import Tracking
+from tests.support.first_start import killed_at_statement
 from tests.support.processes import invoke, started
 from tests.support.recorded import RunRows, recorded
 from tests.support.static_server import (
@@ -116,3 +123,57 @@ def test_killed_again_and_again(uri: str, tmp_path: Path, undisturbed: dict[str,
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert recorded(uri) == undisturbed
+
+
+# A first start
+
+STATEMENTS = 1_600
+"""Sent to a database while MLflow makes its tables, or a few more."""
+MOMENTS = (
+    [1, *range(STATEMENTS // 39, STATEMENTS, STATEMENTS // 39)]
+    if os.environ.get("SOAK")
+    else [1, STATEMENTS // 3, STATEMENTS // 2]
+)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_while_the_database_is_made(
+    tmp_path: Path, undisturbed: dict[str, RunRows], moment: int
+) -> None:
+    """A new database comes into being whole or not at all: the next backfill is complete."""
+    database = tmp_path / "home" / "mlflow.db"
+    database.parent.mkdir()
+    with StaticServer(CASES) as server:
+        config = write_config(tmp_path, server, f"sqlite:///{database}")
+        said = tmp_path / "said"
+        assert killed_at_statement(moment, "backfill", "--config", config, output=said) == (
+            -signal.SIGKILL
+        ), said.read_text()
+        assert not database.exists()
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert recorded(f"sqlite:///{database}") == undisturbed
+    left = {path.name for path in database.parent.iterdir()}
+    assert left - {"mlflow.db-wal", "mlflow.db-shm"} == {"mlflow.db", "mlruns"}
+
+
+def test_a_new_database_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    """A reader in the middle of a transaction keeps no writer waiting."""
+    database = tmp_path / "mlflow.db"
+    experiment = Tracking(f"sqlite:///{database}").experiment("first", create=True)
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM experiments").fetchall()
+        assert Tracking(f"sqlite:///{database}?timeout=0.1").experiment("next", create=True)
+        rows = reader.execute("SELECT experiment_id FROM experiments ORDER BY 1").fetchall()
+    assert rows == [(0,), (int(experiment or 0),)]
+
+
+def test_two_first_starts_at_once(tmp_path: Path) -> None:
+    """One of them makes the database, and both write to it."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with ThreadPoolExecutor(2) as threads:
+        found = list(
+            threads.map(lambda name: Tracking(uri).experiment(name, create=True), ("a", "b"))
+        )
+    assert sorted(map(str, found)) == ["1", "2"]

@@ -1,0 +1,53 @@
+"""First starts of ``ftbridge`` that are killed while MLflow makes its tables."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import mlflow.store.model_registry.sqlalchemy_store
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - imported once for all forks
+from sqlalchemy import Engine, event
+
+import bridge.cli.backfill  # noqa: F401 - as above
+from bridge.cli.app import main
+from tests.support.processes import PATIENCE
+
+_FORKS: Final = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__])
+
+
+def killed_at_statement(number: int, *arguments: str | Path, output: Path) -> int:
+    """Run ``ftbridge`` until it is about to send its database a statement; return its exit code.
+
+    Args:
+        number: the statement's, 1 for the first.
+        arguments: of the command.
+        output: a file for what it says.
+    """
+    settings = (number, [*map(str, arguments)], str(output))
+    process = _FORKS.Process(target=_run, args=settings)
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _run(number: int, arguments: list[str], output: str) -> None:
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    statements = count(1)
+
+    def executes(*_: object) -> None:
+        if next(statements) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(Engine, "before_cursor_execute", executes)
+    sys.argv = ["ftbridge", *arguments]
+    main()
