@@ -150,7 +150,12 @@ def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
         for name, identifier in experiments.items()
         if identifier is not None
     }
-    return [Finding("mlflow", Verdict.WELL, sentence), *_charts(settings, local_runs)]
+    options = recording_options_of(settings, settings.providers[0])
+    return [
+        Finding("mlflow", Verdict.WELL, sentence),
+        *(Finding("mlflow", Verdict.ADVICE, each) for each in tracking.left_out(options)),
+        *_charts(settings, local_runs),
+    ]
 
 
 def _charts(

@@ -16,7 +16,12 @@ from rich.live import Live
 from rich.table import Table
 
 from bridge import log
-from bridge.bootstrap.factories import experiments_of, now_ms, redactor_of
+from bridge.bootstrap.factories import (
+    experiments_of,
+    now_ms,
+    recording_options_of,
+    redactor_of,
+)
 from bridge.cli.console import link_lines, links, out, print_json, safe
 from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
@@ -140,12 +145,14 @@ def _look(settings: Settings, tracking: Tracking) -> Look:
     found = (tracking.experiment(name, create=False) for name in experiments)
     providers = tally(tracking.runs([identifier for identifier in found if identifier]))
     pages = links(tracking, experiments)
+    wanted = [recording_options_of(settings, provider) for provider in settings.providers[:1]]
     return Look(
         providers=providers,
         daemon=ask(settings.listen) if settings.listen else None,
         now=now_ms(),
         links=pages,
         link_lines=tuple(link_lines(tracking, pages)),
+        left_out=tuple(each for options in wanted for each in tracking.left_out(options)),
     )
 
 
@@ -159,6 +166,8 @@ class Look:
     """Unix milliseconds."""
     links: Mapping[str, str]
     link_lines: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """What MLflow cannot record."""
 
     def document(self) -> dict[str, object]:
         """For programs."""
@@ -166,6 +175,7 @@ class Look:
             "providers": {name: _document(each, self.now) for name, each in self.providers.items()},
             "links": self.links,
             "daemon": self.daemon[1] if self.daemon else None,
+            "left_out": list(self.left_out),
         }
 
     def shown(self) -> Iterator[str | Table]:
@@ -180,6 +190,8 @@ class Look:
         for name, tracked in sorted(self.providers.items()):
             for day, models in tracked.ending(self.now):
                 yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}"
+        for sentence in self.left_out:
+            yield f"[yellow]![/yellow] MLflow: {safe(sentence)}"
         if self.daemon:
             yield from _of_daemon(self.daemon[0])
         if self.providers:

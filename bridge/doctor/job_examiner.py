@@ -65,9 +65,9 @@ class JobExaminer:
     def _compared(self, job: Job, run: RecordedRun, route: Route | None, task: Task) -> Outcome:
         sync = self.job_sync
         run = (
-            sync.with_models(sync.with_steps(run)) if sync.options.models else sync.with_steps(run)
+            sync.with_models(sync.with_steps(run)) if sync.possible.models else sync.with_steps(run)
         )
-        options = replace(sync.options, metric_names=self._names_of(run))
+        options = replace(sync.possible, metric_names=self._names_of(run))
         snapshot = sync.read(job, None, task, keep=sync.options.archive)
         plan = make_plan(sync.name, snapshot, run, options, now=sync.now(), route=route)
         inventory = sync.tracking.inventory(run, plan, run.models, archive.ARTIFACT_PATH)

@@ -87,11 +87,16 @@ class JobSync:
         # Steps that a user logged do not mean that those before them are there.
         is_resumed = task.logged is not None or not run.is_adopted
         snapshot = self.read(job, run if is_resumed else None, task)
-        if self.options.models and _has_models(snapshot):
+        if self.possible.models and _has_models(snapshot):
             run = self.with_models(run)
         plan = self._plan(snapshot, run, found.route)
         outcome = self.apply(plan, run, run.experiment_id, is_dry=task.is_dry)
         return replace(outcome, has_duplicates=found.has_duplicates)
+
+    @property
+    def possible(self) -> RecordingOptions:
+        """What of the options the tracking store can record."""
+        return self.tracking.possible(self.options)
 
     def job(self, job_id: str) -> Job:
         """Return a job by its id.
@@ -207,7 +212,7 @@ class JobSync:
         )
 
     def _plan(self, snapshot: Snapshot, run: RecordedRun | None, route: Route | None) -> Plan:
-        return make_plan(self.name, snapshot, run, self.options, now=self.now(), route=route)
+        return make_plan(self.name, snapshot, run, self.possible, now=self.now(), route=route)
 
     def _archive(self, plan: Plan, written: Written) -> tuple[str, ...]:
         """Store what is archived; return a sentence for each file that could not be read."""

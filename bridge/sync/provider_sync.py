@@ -113,6 +113,8 @@ class ProviderSync:
             failed = Failed(provider=self.name, job_id=job_id, error=contested)
             self._count(failed, report, handler)
         self._delete_duplicates(report, handler)
+        left_out = self._tracking.left_out(self.job_sync.options)
+        report.skipped += [("mlflow", sentence) for sentence in left_out]
         if not report.is_dry:
             self._lineage.write(self._memory.experiment_ids)
             self._dates.write()

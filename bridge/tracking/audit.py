@@ -13,6 +13,7 @@ from bridge.plan.recorded import RecordedRun
 from bridge.plan.repair import Inventory
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
+from bridge.tracking.capabilities import Feature
 from bridge.tracking.client import quoted
 from bridge.tracking.connections import one_each
 from bridge.tracking.runs import RunReader
@@ -75,7 +76,7 @@ class Audit(RunReader):
             if plan.registration:
                 model_id = model_ids.get(plan.registration.model)
                 registered = registry.names_of(client, run.run_id, model_id)
-            if plan.models:
+            if plan.models and self.capabilities.has(Feature.MODELS):
                 emptied = frozenset(
                     step
                     for model_id, step in run.outputs.items()
@@ -102,7 +103,7 @@ class Audit(RunReader):
     ) -> Iterator[MadeModel]:
         """The models of a provider's jobs, those of one run after each other."""
         token: str | None = None
-        while experiment_ids:
+        while experiment_ids and self.capabilities.has(Feature.MODELS):
             with self.asked() as client:
                 page = client.search_logged_models(
                     list(experiment_ids),

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from bridge.redaction import Redactor
 from bridge.text import one_line
+from bridge.tracking.capabilities import Capabilities
 from bridge.tracking.connections import one_each
 from bridge.tracking.databases import check_folder, first_opening, knock
 from bridge.tracking.failures import refused
@@ -50,6 +51,7 @@ class TrackingClient:
     def __init__(self, uri: str, *, redactor: Redactor | None = None) -> None:
         self.uri = uri
         self.redactor = redactor or Redactor()
+        self.capabilities = Capabilities()
         self._connecting = threading.Lock()
         # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
         # seconds that MLflow gives them; here they wait as long as it takes.
@@ -102,7 +104,9 @@ class TrackingClient:
                 gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
                 knock(self.uri)
                 with first_opening(self.file, _opened):
-                    self._connected = _opened(self.uri)
+                    client = _opened(self.uri)
+                self.capabilities.probe(client, self.uri)
+                self._connected = client
             return self._connected
 
     def ping(self) -> None:

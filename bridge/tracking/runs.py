@@ -10,13 +10,17 @@ from bridge import errors
 from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.datasets import DatasetInput
+from bridge.plan.options import RecordingOptions
 from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
 from bridge.plan.run_state import CLOCK_SKEW
 from bridge.tracking import experiments, logged_models
+from bridge.tracking.capabilities import Feature
 from bridge.tracking.client import TrackingClient, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from bridge.tracking.logged_models import ModelState
 
 _CONTEXT: Final = "mlflow.data.context"
 _PAGE_SIZE: Final = 1000
@@ -188,8 +192,10 @@ class RunReader(TrackingClient):
 
     def ready_models(self, run: RecordedRun) -> dict[str, str]:
         """Ids of a run's complete models by their full names at the provider."""
+        found: Mapping[str, ModelState] = {}
         with self.asked(one_job=True) as client:
-            found = logged_models.models_of_run(client, run.experiment_id, run.run_id)
+            if self.capabilities.has(Feature.MODELS):
+                found = logged_models.models_of_run(client, run.experiment_id, run.run_id)
         return {name: model.model_id for name, model in found.items() if model.is_ready}
 
     def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
@@ -213,11 +219,21 @@ class RunReader(TrackingClient):
                 for name in run.newest
             }
 
+    def possible(self, options: RecordingOptions) -> RecordingOptions:
+        """Return what of the options the store can record, as far as it was asked."""
+        return self.capabilities.possible(options)
+
+    def left_out(self, options: RecordingOptions) -> tuple[str, ...]:
+        """Return what of the options the store cannot record, a sentence for each feature."""
+        return self.capabilities.sentences(options)
+
     def source_run(self, experiment_ids: Sequence[str], model: str) -> str | None:
         """The run that made a model; ``None`` where no such model is known."""
         with self.asked() as client:
-            if found := logged_models.source_run(client, experiment_ids, model):
-                return found
+            if self.capabilities.has(Feature.MODELS):
+                found = logged_models.source_run(client, experiment_ids, model)
+                if found:
+                    return found
             # Of a run without LoggedModels the tags tell it.
             for name in tags.MADE_MODELS if quoted(model) else ():
                 term = f"tags.{tags.PROVIDER} != '' and tags.{name} = {quoted(model)}"
@@ -229,6 +245,7 @@ class RunReader(TrackingClient):
 def recorded_run(run: Run) -> RecordedRun:
     """A run of MLflow's, as one search or one look shows it."""
     found = run.data.tags
+    outputs = getattr(run, "outputs", None)  # since MLflow 3.0
     return RecordedRun(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
@@ -250,7 +267,6 @@ def recorded_run(run: Run) -> RecordedRun:
             if tag.key == _CONTEXT
         ),
         outputs={
-            model.model_id: model.step
-            for model in (run.outputs.model_outputs if run.outputs else ())
+            model.model_id: model.step for model in (outputs.model_outputs if outputs else ())
         },
     )

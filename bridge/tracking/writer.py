@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge import errors
+from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.description import with_lineage
 from bridge.plan.plan import Plan
@@ -17,6 +18,7 @@ from bridge.plan.rename import Renaming
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
 from bridge.tracking.audit import Audit
+from bridge.tracking.capabilities import Feature
 from bridge.tracking.connections import one_each
 from bridge.tracking.runs import recorded_run
 
@@ -85,7 +87,7 @@ class Tracking(Audit):
         Raises:
             RunChanged: the run was deleted, or others wrote the same, meanwhile.
         """
-        from mlflow.entities import LoggedModelOutput, Param, RunTag
+        from mlflow.entities import Param, RunTag
 
         new_tags = plan.tags
         if run is None:
@@ -102,19 +104,9 @@ class Tracking(Audit):
         run_id = run.run_id
         with self._writing(run_id) as client:
             if plan.datasets:
-                client.log_inputs(run_id, datasets=_dataset_inputs(plan))
-            model_ids: dict[str, str] = {}
-            if plan.models:
-                model_ids = logged_models.create_missing(
-                    client, run.experiment_id, run_id, plan.models, is_new_run=plan.is_new
-                )
-                outputs = [
-                    LoggedModelOutput(model_ids[model.model], model.step)
-                    for model in plan.models
-                    if model_ids[model.model] not in run.outputs
-                ]
-                if outputs:
-                    client.log_outputs(run_id, outputs)
+                with self.capabilities.trying(Feature.DATASETS, client):
+                    client.log_inputs(run_id, datasets=_dataset_inputs(plan))
+            model_ids = self._models(client, plan, run)
             if started := new_tags.get(tags.STARTED):
                 # MLflow writes a batch's metrics before its tags. Whoever goes on from these reads
                 # no further back, and would never know of it.
@@ -136,6 +128,26 @@ class Tracking(Audit):
             artifact_uri=run.artifact_uri,
             model_ids=model_ids,
         )
+
+    def _models(self, client: MlflowClient, plan: Plan, run: RecordedRun) -> dict[str, str]:
+        """Create a plan's models; return their ids by full name, none where there can be none."""
+        if not plan.models or not self.capabilities.has(Feature.MODELS):
+            return {}
+        from mlflow.entities import LoggedModelOutput
+
+        model_ids: dict[str, str] = {}
+        with self.capabilities.trying(Feature.MODELS, client):
+            model_ids = logged_models.create_missing(
+                client, run.experiment_id, run.run_id, plan.models, is_new_run=plan.is_new
+            )
+            outputs = [
+                LoggedModelOutput(model_ids[model.model], model.step)
+                for model in plan.models
+                if model_ids[model.model] not in run.outputs
+            ]
+            if outputs:
+                client.log_outputs(run.run_id, outputs)
+        return model_ids if self.capabilities.has(Feature.MODELS) else {}
 
     def archive(self, written: Written, folder: Path, artifact_path: str) -> None:
         """Store a folder's files as artifacts of a run; those of the same name are replaced.
@@ -163,7 +175,7 @@ class Tracking(Audit):
     def register(self, written: Written, plan: Plan) -> None:
         """Make a job's result a version of its registered model."""
         registration = plan.registration
-        if registration is None:
+        if registration is None or registration.model not in written.model_ids:
             return
         model_id = written.model_ids[registration.model]
         facts = {
@@ -171,7 +183,10 @@ class Tracking(Audit):
             tags.PROVIDER: plan.provider,
             tags.JOB: plan.job_id,
         }
-        with self._writing(written.run_id) as client:
+        with (
+            self._writing(written.run_id) as client,
+            self.capabilities.trying(Feature.REGISTRY, client),
+        ):
             registry.register(client, registration, written.run_id, model_id, facts)
 
     def finish(self, written: Written, plan: Plan) -> None:
@@ -199,21 +214,17 @@ class Tracking(Audit):
             renaming: what to write.
             label: the tag that says it is done; ``None`` where not all of it could be.
         """
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Param
 
         with self.asked(one_job=True) as client:
-            linked = logged_models.measurements(client, run.experiment_id, run.run_id)
+            linked: dict[tuple[str, int], str] = {}
+            if self.capabilities.has(Feature.MODELS):
+                linked = logged_models.measurements(client, run.experiment_id, run.run_id)
             old_names = {new: old for old, new in renaming.renamed.items()}
             client.log_batch(
                 run.run_id,
                 metrics=[
-                    Metric(
-                        point.name,
-                        point.value,
-                        point.timestamp,
-                        point.step,
-                        model_id=linked.get((old_names.get(point.name, ""), point.step)),
-                    )
+                    _metric(point, linked.get((old_names.get(point.name, ""), point.step)))
                     for point in renaming.points
                 ],
                 params=[Param(name, value) for name, value in renaming.params.items()],
@@ -243,8 +254,10 @@ class Tracking(Audit):
         run = self.run(run_id)
         if run is not None:
             with self.asked(one_job=True) as client:
-                registry.forget(client, run_id)
-                logged_models.forget(client, run.experiment_id, run_id)
+                with self.capabilities.trying(Feature.REGISTRY, client):
+                    registry.forget(client, run_id)
+                if self.capabilities.has(Feature.MODELS):
+                    logged_models.forget(client, run.experiment_id, run_id)
             if parent := run.tags.get(tags.FROM_RUN):
                 self._change_children(parent, lambda known: known - {run_id})
 
@@ -319,9 +332,7 @@ def _metrics(
     A point that measures several is sent again for each further one: MLflow keeps one row in the
     run. Those further ones are batches of their own, as no row may be twice in one.
     """
-    from mlflow.entities import Metric
-
-    linked = logged_models.links(plan.models, model_ids)
+    linked = logged_models.links(plan.models if model_ids else (), model_ids)
     new = {(point.name, point.step) for point in plan.points}
     old = logged_models.logged_points(client, run_id, linked.keys() - new)
     batches: list[list[Metric]] = [[]]
@@ -329,7 +340,13 @@ def _metrics(
         for number, model_id in enumerate(linked.get((point.name, point.step), [None])):
             if number == len(batches):
                 batches.append([])
-            batches[number].append(
-                Metric(point.name, point.value, point.timestamp, point.step, model_id=model_id)
-            )
+            batches[number].append(_metric(point, model_id))
     return batches
+
+
+def _metric(point: MetricPoint, model_id: str | None) -> Metric:
+    """Return a point as MLflow's; one of an older MLflow knows nothing of models."""
+    from mlflow.entities import Metric
+
+    about = {} if model_id is None else {"model_id": model_id}
+    return Metric(point.name, point.value, point.timestamp, point.step, **about)

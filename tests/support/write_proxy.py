@@ -37,6 +37,10 @@ class WriteProxy:
         self.hook: Callable[[Write], bool] | None = None
         self.writes: list[str] = []
         """Method and path of each write so far."""
+        self.lacks: tuple[str, ...] = ()
+        """Parts of paths that are answered as by a server that has no such thing."""
+        self.lacked: list[str] = []
+        """What was asked of these."""
         self._server = urlsplit(server)
         self._lock = threading.Lock()
         self._http: ThreadingHTTPServer | None = None
@@ -77,6 +81,13 @@ class WriteProxy:
         """Pass a request on, and the reply back."""
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         path = urlsplit(request.path).path
+        if any(part in path for part in self.lacks):
+            with self._lock:
+                self.lacked.append(path)
+            request.send_response(404)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
         number = 0
         if request.command != "GET" and not path.endswith("/search"):
             with self._lock:

@@ -1,0 +1,120 @@
+"""What a tracking store can do, found out once in a process.
+
+A server of an older MLflow, and one that others have built, answers some of MLflow's requests with
+404. What it lacks is left out, said once, and not asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from bridge.plan.options import RecordingOptions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_NOT_THERE: Final = frozenset({"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED"})
+_PATIENCE: Final = 5.0
+"""Seconds for a server to say its version, which only goes into a sentence."""
+
+
+class Feature(Enum):
+    """Something that not every store has: its name, and the MLflow that brought it."""
+
+    MODELS = ("LoggedModels", "3.0")
+    DATASETS = ("dataset inputs", "2.4")
+    REGISTRY = ("aliases of registered models", "2.3")
+
+
+class Capabilities:
+    """What one tracking store lacks. Thread-safe, as nothing is ever taken back."""
+
+    def __init__(self) -> None:
+        self._lacking: dict[Feature, None] = {}
+        self._of = "this tracking server"
+
+    def probe(self, client: MlflowClient, uri: str) -> None:
+        """Ask for what many servers lack.
+
+        Args:
+            client: MLflow's, which has reached the store.
+            uri: the store's.
+        """
+        if not hasattr(client, "search_logged_models"):
+            self._lacking[Feature.MODELS] = None
+            self._of = f"the MLflow that is installed here ({_own_version()})"
+            return
+        with self.trying(Feature.MODELS, client):
+            client.search_logged_models(["0"], max_results=1)
+        if self._lacking and (version := _version_of(uri)):
+            self._of = f"the tracking server (MLflow {version})"
+
+    def has(self, feature: Feature) -> bool:
+        """Return whether a feature is not known to be lacking."""
+        return feature not in self._lacking
+
+    @contextlib.contextmanager
+    def trying(self, feature: Feature, client: MlflowClient) -> Iterator[None]:
+        """Ask for a feature; where the store does not have it, end here and know it from now on."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code not in _NOT_THERE:
+                raise
+            # A gateway that has lost its route refuses this as well.
+            client.search_experiments(max_results=1)
+            self._lacking[feature] = None
+
+    def possible(self, options: RecordingOptions) -> RecordingOptions:
+        """Return what of the options the store can record."""
+        if not self._lacking:
+            return options
+        models = options.models and self.has(Feature.MODELS)
+        can_register = models and self.has(Feature.REGISTRY)
+        return replace(
+            options,
+            models=models,
+            datasets=options.datasets and self.has(Feature.DATASETS),
+            register=options.register if can_register else None,
+        )
+
+    def sentences(self, options: RecordingOptions) -> tuple[str, ...]:
+        """Return what of the options is left out, a sentence for each feature."""
+        wanted = {
+            Feature.MODELS: options.models,
+            Feature.DATASETS: options.datasets,
+            Feature.REGISTRY: options.register is not None,
+        }
+        return tuple(
+            f"{self._of} has no {feature.value[0]} (new in MLflow {feature.value[1]}), so they are"
+            " left out. Upgrade it, then run ftbridge doctor --fix to add them"
+            for feature in self._lacking
+            if wanted[feature]
+        )
+
+
+def _own_version() -> str:
+    from mlflow.version import VERSION
+
+    return str(VERSION)
+
+
+def _version_of(uri: str) -> str | None:
+    """Return what a server says at ``/version``, without its user's login."""
+    import requests
+
+    if not uri.startswith(("http://", "https://")):
+        return None
+    try:
+        reply = requests.get(f"{uri.rstrip('/')}/version", timeout=_PATIENCE)
+    except (OSError, ValueError):
+        return None
+    version = reply.text.strip()
+    is_version = reply.ok and version[:1].isdigit() and len(version) < len("3.10.100.dev12345")
+    return version if is_version else None
