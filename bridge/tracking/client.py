@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from bridge.redaction import Redactor
 from bridge.text import one_line
+from bridge.tracking.addresses import check_address
 from bridge.tracking.capabilities import Capabilities
 from bridge.tracking.connections import one_each
 from bridge.tracking.databases import check_folder, first_opening, knock
@@ -94,6 +95,7 @@ class TrackingClient:
     def _client(self) -> MlflowClient:
         with self._connecting:
             if self._connected is None:
+                check_address(self.uri, self.shown_uri)
                 for name, value in _ENVIRONMENT.items():
                     os.environ.setdefault(name, value)
                 # The migrations of a new database are of no interest to its user.
@@ -111,6 +113,7 @@ class TrackingClient:
 
     def ping(self) -> None:
         """Make sure that the store answers. A database file that is still missing is fine."""
+        check_address(self.uri, self.shown_uri)
         if self.is_missing:
             try:
                 check_folder(self.file)

@@ -18,7 +18,8 @@ def check_folder(file: Path | None) -> None:
         PermissionError: its folder is not there, or takes no files.
     """
     if file is not None and not os.access(file.parent, os.W_OK):
-        raise PermissionError(f"{file.parent} is no folder to write to")
+        what = "takes no files" if file.parent.is_dir() else "does not exist"
+        raise PermissionError(f"the folder {file.parent} {what}")
 
 
 def knock(uri: str) -> None:
@@ -46,9 +47,10 @@ def first_opening(database: Path | None, make: Callable[[str], object]) -> Itera
     if database is None:
         yield
         return
+    if not database.exists():
+        check_folder(database)
     with _one_at_a_time(database.parent):
         if not database.exists():
-            check_folder(database)
             _make_whole(database, make)
         yield
 

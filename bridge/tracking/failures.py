@@ -14,38 +14,80 @@ from bridge.text import one_line
 _RACED: Final = (
     "UNIQUE constraint failed",
     "duplicate key value violates unique constraint",
+    "Duplicate entry",
     "expected to update 1 row(s); 0 were matched",  # it was deleted between the look and the write
 )
-_PASSING: Final = frozenset(
-    {
-        "ChunkedEncodingError",
-        "ConnectionError",
-        "ConnectTimeout",
-        "ReadTimeout",
-        "RetryError",
-        "OperationalError",
-        "TimeoutError",
-    }
-)
-_WRONG_URI: Final = frozenset(
-    {"InvalidUrlException", "UnsupportedModelRegistryStoreURIException", "InvalidURL", "ValueError"}
-)
 
-_DATABASE: Final = {
-    "database is locked": (
+_PACKAGES: Final = {
+    "MySQLdb": "mysqlclient",
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+}
+"""The package that brings a module, where its name is another one."""
+
+_DATABASE: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        r"database is locked",
         "is locked by another program",
         "Nothing is lost: run this again when that has ended. An mlflow server lets several in",
     ),
-    "disk I/O error": ("cannot write to its disk", "Make room there"),
-    "disk is full": ("cannot write to its disk", "Make room there"),
-    "No space left on device": ("cannot write to its disk", "Make room there"),
-    "readonly database": ("may not be written to", "Give write permission to the file"),
-}
-"""What databases say, as a sentence and what to do."""
+    (
+        r"disk I/O error|disk is full|No space left|could not extend file|table .* is full",
+        "cannot write to its disk",
+        "Make room there",
+    ),
+    (
+        r"readonly database|read-only transaction|read-only option|read only mode",
+        "is read-only",
+        "Give write permission to the file and its folder, or to this user of the database",
+    ),
+    (
+        r"authentication failed|no password supplied|no pg_hba|role .* not exist|Access denied",
+        "rejected the login",
+        "Correct user and password in mlflow.tracking_uri",
+    ),
+    (
+        r"permission denied for|command denied to user",
+        "does not let this user read or write its tables",
+        "Grant the user all rights to the tables of MLflow",
+    ),
+    (
+        r'database "[^"]*" does not exist|Unknown database|Cannot open database',
+        "does not exist",
+        "Create it, or correct mlflow.tracking_uri",
+    ),
+    (
+        r"unable to open database file",
+        "cannot be opened",
+        "Correct mlflow.tracking_uri, or give permission to the file and its folder",
+    ),
+    (
+        r"file is not a database",
+        "is a file of another kind",
+        "Correct mlflow.tracking_uri; the file is left as it is",
+    ),
+    (
+        r"table \S+ already exists|duplicate column name",
+        "is half made: MLflow was interrupted while it made or upgraded the tables",
+        "If it holds no runs yet, delete the file and run this again; else restore your backup",
+    ),
+    (
+        r"is malformed|no such (table|column)|(relation|column|Table) .*(does not|doesn.t) exist",
+        "is damaged: tables, columns or pages of it are missing",
+        "Restore your backup, or use another database",
+    ),
+    (
+        r"too many clients|remaining connection slots|Too many connections|QueuePool limit",
+        "has no connection left",
+        "End other programs that use it; the next pass tries again",
+    ),
+)
+"""Signs in a database's words, as a sentence and what to do. A server passes the words on, so the
+driver's own exceptions are not enough to tell."""
 
 
 def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> TrackingError:
-    """What an exception of MLflow, or of the database below it, means.
+    """Return what an exception of MLflow, or of the database below it, means.
 
     Args:
         error: as it was raised.
@@ -54,19 +96,27 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         one_job: whether only one job is concerned, or every further call as well.
     """
     code = getattr(error, "error_code", "")
-    causes = {type(cause).__name__ for cause in _causes(error)}
+    causes = tuple(_causes(error))
     said = one_line(_cause(message), 200)
-    if isinstance(error, ModuleNotFoundError):
-        return TrackingDown(
-            f"MLflow needs the Python package {error.name!r} for {uri}", f"pip install {error.name}"
-        )
-    if trouble := _of_database(message, uri):
+    for each in causes:
+        if isinstance(each, ModuleNotFoundError) and each.name:
+            package = _PACKAGES.get(each.name, each.name)
+            return TrackingDown(
+                f"MLflow needs the Python package {package.strip(chr(39))} for {uri}",
+                f"pip install {package}",
+            )
+    if trouble := _of_database(causes, message, said, uri):
         return trouble
     if _is_run_changed(code, message):
         return RunChanged(f"MLflow: {said}")
+    if "Databricks credential" in message:
+        return TrackingDown(
+            f"Databricks did not get credentials for {uri}",
+            "Set DATABRICKS_HOST and DATABRICKS_TOKEN, or run databricks configure",
+        )
     if code == "UNAUTHENTICATED":
         return TrackingDown(
-            f"MLflow at {uri} does not know you (401)",
+            f"MLflow at {uri} rejected the credentials (401)",
             "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
     if code == "PERMISSION_DENIED":
@@ -76,35 +126,108 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         )
     if code == "ENDPOINT_NOT_FOUND" or _is_no_mlflow(message):
         return TrackingDown(f"{uri} is not an MLflow server", "Correct mlflow.tracking_uri")
-    if one_job and "too many 500 error responses" in message:
-        return TrackingError(f"MLflow at {uri} failed: {said}")
-    if causes & _PASSING or (isinstance(error, OSError) and not code):
+    kind = TrackingError if one_job else TrackingDown
+    return _of_network(causes, said, uri, one_job=one_job) or kind(
+        f"MLflow at {uri} refused: {said}"
+    )
+
+
+def _of_network(
+    causes: tuple[BaseException, ...], said: str, uri: str, *, one_job: bool
+) -> TrackingError | None:
+    """Return what happened on the way to a server, where nothing or no whole reply came."""
+    from requests import exceptions as http
+    from urllib3 import exceptions as connections
+
+    reason = next(
+        (each.strerror for each in causes if isinstance(each, OSError) and each.strerror), None
+    )
+    if found := re.search(r"too many (\d{3}) error responses", said):
+        kind = TrackingError if one_job and found[1] == "500" else TrackingDown
+        return kind(
+            f"MLflow at {uri} failed ({found[1]})",
+            "The log of the server says why; the next pass tries again",
+        )
+    # The first that fits: many of these are kinds of a later one.
+    for kinds, what, remedy in (
+        (
+            (http.InvalidURL,),
+            "is not an address that can be asked",
+            "Correct mlflow.tracking_uri",
+        ),
+        (
+            (http.SSLError, connections.SSLError),
+            "was not trusted",
+            "Set MLFLOW_TRACKING_SERVER_CERT_PATH, or write http:// if it has no certificate",
+        ),
+        (
+            (connections.NewConnectionError, connections.NameResolutionError, http.ConnectTimeout),
+            "cannot be reached",
+            "Start it, or correct mlflow.tracking_uri",
+        ),
+        (
+            (http.Timeout, connections.TimeoutError, TimeoutError),
+            "did not answer in time",
+            "Set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds; the next pass tries again",
+        ),
+        (
+            (
+                *(http.ConnectionError, http.ChunkedEncodingError),
+                *(connections.HTTPError, ConnectionError),
+            ),
+            "broke off the connection",
+            "The next pass tries again",
+        ),
+        (
+            (http.RequestException,),
+            "did not answer as a server does",
+            "Correct mlflow.tracking_uri; the next pass tries again",
+        ),
+    ):
+        if any(isinstance(each, kinds) for each in causes):
+            return TrackingDown(f"MLflow at {uri} {what} ({reason or said})", remedy)
+    if isinstance(causes[0], OSError):
         return TrackingDown(
-            f"MLflow at {uri} cannot be reached ({said})",
+            f"MLflow at {uri} cannot be opened ({reason or said})",
+            "Correct mlflow.tracking_uri, or give permission to the file and its folder",
+        )
+    if isinstance(causes[0], ValueError) and not one_job:
+        return TrackingDown(
+            f"{uri} is not an address that can be asked ({said})", "Correct mlflow.tracking_uri"
+        )
+    return None
+
+
+def _of_database(
+    causes: tuple[BaseException, ...], message: str, said: str, uri: str
+) -> TrackingDown | None:
+    """Return what concerns a database as a whole, opened here or by a server."""
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    if trouble := _of_schema(message, uri):
+        return trouble
+    here = next((each for each in causes if isinstance(each, DBAPIError)), None)
+    is_here = any(isinstance(each, SQLAlchemyError) for each in causes)
+    if is_here or re.search(r"\((sqlite3|psycopg2?|MySQLdb|pymysql)\.", message):
+        for signs, what, advice in _DATABASE:
+            if re.search(signs, message):
+                return TrackingDown(f"The database of MLflow at {uri} {what} ({said})", advice)
+    # Without a statement it is the connection that failed.
+    if here is not None and here.statement is None:
+        return TrackingDown(
+            f"The database of MLflow at {uri} cannot be reached ({said})",
             "Start it, or correct mlflow.tracking_uri",
         )
-    if causes & _WRONG_URI:
+    if here is not None and here.connection_invalidated:
         return TrackingDown(
-            f"{uri} is no tracking store: {said}",
-            "Use sqlite:///FILE, postgresql://..., or the http(s) address of an MLflow server"
-            " as mlflow.tracking_uri",
+            f"The database of MLflow at {uri} broke off the connection ({said})",
+            "The next pass tries again",
         )
-    kind = TrackingError if one_job else TrackingDown
-    return kind(f"MLflow at {uri} refused: {said}")
+    return None
 
 
-def _cause(message: str) -> str:
-    """What went wrong, without what was asked, how often, and where to read more."""
-    _, found, cause = message.rpartition("(Caused by ")
-    message = cause.removesuffix(")") if found else message
-    return re.split(r"\s*(?:\[SQL: |\(Background on )", message)[0]
-
-
-def _of_database(message: str, uri: str) -> TrackingDown | None:
-    """What concerns a database as a whole, opened here or by a server."""
-    for sign, (what, advice) in _DATABASE.items():
-        if sign in message:
-            return TrackingDown(f"The database of MLflow at {uri} {what}", advice)
+def _of_schema(message: str, uri: str) -> TrackingDown | None:
+    """Return which of the two is too old, the database or the MLflow that opens it."""
     revision = re.search(r"out-of-date database schema \(found version (\w+)", message)
     if revision is None:
         return None
@@ -121,8 +244,16 @@ def _of_database(message: str, uri: str) -> TrackingDown | None:
     )
 
 
+def _cause(message: str) -> str:
+    """Return what went wrong, without what was asked, how often, and where to read more."""
+    _, found, cause = message.rpartition("(Caused by ")
+    message = cause.removesuffix(")") if found else message
+    message = re.split(r"\s*(?:\[SQL: |\(Background on )", message)[0]
+    return re.sub(r"^\((?:\w+\.)+\w+\) ", "", message)  # the driver's class
+
+
 def _is_run_changed(code: str, message: str) -> bool:
-    """Whether somebody deleted the run or its model, or wrote the same at the same moment."""
+    """Return whether somebody deleted the run or its model, or wrote the same at that moment."""
     return (
         "must be in the 'active' state" in message
         or (code == "RESOURCE_DOES_NOT_EXIST" and ("Run" in message or "ogged model" in message))
@@ -131,12 +262,13 @@ def _is_run_changed(code: str, message: str) -> bool:
 
 
 def _is_no_mlflow(message: str) -> bool:
-    """Whether a server answers, but not as MLflow does."""
+    """Return whether a server answers, but not as MLflow does."""
     # The latter is what MLflow's client makes of an error in JSON without one of MLflow's codes.
     return "not in a valid JSON format" in message or "INTERNAL_ERROR: Response:" in message
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it came of; a retry's reason is in its arguments alone."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
