@@ -28,6 +28,10 @@ for name in list(os.environ):
     if name.startswith(OTHERS):
         del os.environ[name]
 
+from bridge.bootstrap.process import prepare_process  # noqa: E402 - MLflow reads it first
+
+prepare_process()
+
 from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environment first
 from tests.support.mlflow_server import MlflowServer  # noqa: E402 - as above
 from tests.support.postgres import postgres as temporary_postgres  # noqa: E402 - as above

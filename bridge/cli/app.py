@@ -222,7 +222,10 @@ def _common(
         typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True),
     ] = False,
 ) -> None:
+    from bridge.bootstrap.process import prepare_process
+
     del version
+    prepare_process()
 
 
 def _settings(config: Path | None) -> Settings:

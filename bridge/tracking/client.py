@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import logging
-import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote as escaped
@@ -28,22 +25,6 @@ CALLS: Final = 4
 """How many calls may be in a store at a time. MLflow takes two of its database's fifteen
 connections for one write: sixteen writers, of however many bridges, can wait for one another until
 all time out. More than four are no faster either: a server's processor is the limit by then."""
-
-_ENVIRONMENT: Final[Mapping[str, str]] = {
-    # MLflow's own patience is 7 retries of up to 120 s; the next pass is the better retry.
-    # A server waits for its database for up to 30 s: who hangs up earlier never hears why.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "35",
-    # A link per finished run would drown what the bridge itself prints.
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # The same for bars of one file each.
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-"""What the bridge wants of MLflow's client, unless the user has said otherwise."""
-
-_NEW_OBJECTS: Final = 50_000
-"""From so many on Python looks for garbage, not from its 700. A page of runs is some hundred
-thousand objects, and each look goes through all of MLflow's modules: more time than the reading."""
 
 
 class TrackingClient:
@@ -96,14 +77,6 @@ class TrackingClient:
         with self._connecting:
             if self._connected is None:
                 check_address(self.uri, self.shown_uri)
-                for name, value in _ENVIRONMENT.items():
-                    os.environ.setdefault(name, value)
-                # The migrations of a new database are of no interest to its user.
-                logging.getLogger("alembic").setLevel(logging.WARNING)
-                logging.getLogger("mlflow").setLevel(logging.WARNING)
-                # It writes a traceback of what it raises as well.
-                logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-                gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
                 knock(self.uri)
                 with first_opening(self.file, _opened):
                     client = _opened(self.uri)
