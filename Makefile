@@ -4,17 +4,19 @@
 # make coverage  statements that no test executes, with a floor for the core
 # make mutants   mistakes in the core that no test notices
 # make soak      longer searches for what goes wrong rarely
+# make compat    MLflow servers of every age, installed below .compat
 # make bench     what things cost, measured here
 # All make their own .venv and need only Python 3.11+, make and pip.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPAT ?= .compat
 PARALLEL := -n 3 --dist worksteal
 CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint types unit coverage mutants soak bench picture clean
+.PHONY: demo test lint types unit coverage mutants soak compat bench picture clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/ftbridge demo $(ARGS)
@@ -52,6 +54,10 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 
 soak: $(VENV)/dev.stamp
 	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 -m "soak or long" $(ARGS)
+	$(BIN)/python -m tests.compat $(COMPAT)
+
+compat: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.compat $(COMPAT) $(ARGS)
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,bench]'

@@ -44,11 +44,14 @@ class Capabilities:
             client: MLflow's, which has reached the store.
             uri: the store's.
         """
+        from mlflow.exceptions import MlflowException
+
         if not hasattr(client, "search_logged_models"):
             self._lacking[Feature.MODELS] = None
             self._of = f"the MLflow that is installed here ({_own_version()})"
             return
-        with self.trying(Feature.MODELS, client):
+        # Any other refusal is of this experiment, which may be one that the user may not read.
+        with contextlib.suppress(MlflowException), self.trying(Feature.MODELS, client):
             client.search_logged_models(["0"], max_results=1)
         if self._lacking and (version := _version_of(uri)):
             self._of = f"the tracking server (MLflow {version})"

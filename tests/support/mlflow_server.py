@@ -28,8 +28,15 @@ _BELIEVED.verify_mode = ssl.CERT_NONE
 class MlflowServer:
     """``mlflow server`` over a database, while it is entered; its port stays the same."""
 
-    def __init__(self, store: str, folder: Path, options: Sequence[str] = _SMALL) -> None:
+    def __init__(
+        self,
+        store: str,
+        folder: Path,
+        options: Sequence[str] = _SMALL,
+        python: str | Path = sys.executable,
+    ) -> None:
         self._store = store
+        self._python = str(python)
         self._options = options
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,7 +52,7 @@ class MlflowServer:
 
     def start(self) -> None:
         """Start it, and return once it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", *self._options]
+        command = [self._python, "-m", "mlflow", "server", *self._options]
         command += ["--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--backend-store-uri", self._store]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
@@ -53,7 +60,12 @@ class MlflowServer:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
-                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                env=os.environ
+                | {
+                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                    # Old ones look for gunicorn there.
+                    "PATH": f"{Path(self._python).parent}{os.pathsep}{os.environ['PATH']}",
+                },
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

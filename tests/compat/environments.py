@@ -1,0 +1,44 @@
+"""Environments with an MLflow of a certain version, made once and kept."""
+
+from __future__ import annotations
+
+import subprocess
+import venv
+from pathlib import Path
+from typing import Final
+
+from packaging.version import Version
+
+VERSIONS: Final = ("2.9.2", "2.14.3", "2.22.5", "3.1.4", "3.5.1", "3.17.2")
+"""The oldest that installs with today's Python, some that many run, and the newest."""
+
+_BEFORE_SQLALCHEMY_21: Final = Version("3.6")
+"""Older ones import a class that SQLAlchemy 2.1 no longer has."""
+_BEFORE_SETUPTOOLS_81: Final = Version("3")
+"""Older ones import ``pkg_resources``, which newer setuptools no longer bring."""
+
+
+def python_of(version: str, cache: Path) -> Path:
+    """Return the interpreter of an environment, which is made if it is not there.
+
+    Args:
+        version: MLflow's.
+        cache: the folder of all environments.
+    """
+    folder = cache / version
+    python, stamp = folder / "bin" / "python", folder / "whole"
+    if not stamp.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", *_requirements(version)]
+        subprocess.run(command, check=True)
+        stamp.touch()
+    return python
+
+
+def _requirements(version: str) -> list[str]:
+    wanted = [f"mlflow=={version}"]
+    if Version(version) < _BEFORE_SQLALCHEMY_21:
+        wanted.append("sqlalchemy<2.1")
+    if Version(version) < _BEFORE_SETUPTOOLS_81:
+        wanted.append("setuptools<81")
+    return wanted
