@@ -16,7 +16,7 @@ from bridge.tracking import logged_models, registry
 from bridge.tracking.capabilities import Feature
 from bridge.tracking.client import quoted
 from bridge.tracking.connections import one_each
-from bridge.tracking.runs import RunReader
+from bridge.tracking.runs import RunReader, outputs_of
 
 if TYPE_CHECKING:
     from mlflow.entities import FileInfo
@@ -79,7 +79,7 @@ class Audit(RunReader):
             if plan.models and self.capabilities.has(Feature.MODELS):
                 emptied = frozenset(
                     step
-                    for model_id, step in run.outputs.items()
+                    for model_id, step in outputs_of(client, run).items()
                     if logged_models.is_deleted(client, model_id)
                 )
         return Inventory(archived=archived, registered=registered, emptied=emptied)

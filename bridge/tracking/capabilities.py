@@ -7,6 +7,7 @@ A server of an older MLflow, and one that others have built, answers some of MLf
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from enum import Enum
@@ -54,7 +55,12 @@ class Capabilities:
         with contextlib.suppress(MlflowException), self.trying(Feature.MODELS, client):
             client.search_logged_models(["0"], max_results=1)
         if self._lacking and (version := _version_of(uri)):
+            from packaging.version import Version
+
             self._of = f"the tracking server (MLflow {version})"
+            # What is written seldom need not be found out by the first job.
+            older = (each for each in Feature if Version(version) < Version(each.value[1]))
+            self._lacking |= dict.fromkeys(older)
 
     def has(self, feature: Feature) -> bool:
         """Return whether a feature is not known to be lacking."""
@@ -119,5 +125,4 @@ def _version_of(uri: str) -> str | None:
     except (OSError, ValueError):
         return None
     version = reply.text.strip()
-    is_version = reply.ok and version[:1].isdigit() and len(version) < len("3.10.100.dev12345")
-    return version if is_version else None
+    return version if reply.ok and re.fullmatch(r"\d+\.\d+(\.\w+){0,2}", version) else None

@@ -18,6 +18,7 @@ from bridge.tracking.capabilities import Feature
 from bridge.tracking.client import TrackingClient, quoted
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
     from bridge.tracking.logged_models import ModelState
@@ -270,3 +271,11 @@ def recorded_run(run: Run) -> RecordedRun:
             model.model_id: model.step for model in (outputs.model_outputs if outputs else ())
         },
     )
+
+
+def outputs_of(client: MlflowClient, run: RecordedRun) -> Mapping[str, int]:
+    """Return the models that a run made, with their steps, also where a search does not say so.
+
+    Servers of MLflow 3.1 and 3.5 tell of them only when asked for one run.
+    """
+    return run.outputs or recorded_run(client.get_run(run.run_id)).outputs

@@ -20,7 +20,7 @@ from bridge.tracking import logged_models, registry
 from bridge.tracking.audit import Audit
 from bridge.tracking.capabilities import Feature
 from bridge.tracking.connections import one_each
-from bridge.tracking.runs import recorded_run
+from bridge.tracking.runs import outputs_of, recorded_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -140,10 +140,11 @@ class Tracking(Audit):
             model_ids = logged_models.create_missing(
                 client, run.experiment_id, run.run_id, plan.models, is_new_run=plan.is_new
             )
+            known = {} if plan.is_new else outputs_of(client, run)
             outputs = [
                 LoggedModelOutput(model_ids[model.model], model.step)
                 for model in plan.models
-                if model_ids[model.model] not in run.outputs
+                if model_ids[model.model] not in known
             ]
             if outputs:
                 client.log_outputs(run.run_id, outputs)

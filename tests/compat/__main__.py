@@ -60,9 +60,17 @@ def main(cache: Path, versions: list[str]) -> int:
         version
         for version, found in results.items()
         if {said for name, said in found.items() if name != "left out"} != {WORKS}
-        or found["left out"] != (NOTHING if Version(version).major >= 3 else "LoggedModels")
+        or found["left out"] != _lacking(version)
     ]
     return int(bool(wrong))
+
+
+def _lacking(version: str) -> str:
+    """Return what a server of a version does not have."""
+    found = [
+        name for name, since in (f.value for f in Feature) if Version(version) < Version(since)
+    ]
+    return ", ".join(found) or NOTHING
 
 
 def tried(url: str, folder: Path) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Final
 
 from packaging.version import Version
 
-VERSIONS: Final = ("2.9.2", "2.14.3", "2.22.5", "3.1.4", "3.5.1", "3.17.2")
-"""The oldest that installs with today's Python, some that many run, and the newest."""
+VERSIONS: Final = ("2.3.2", "2.9.2", "2.14.3", "2.22.5", "3.1.4", "3.5.1", "3.17.2")
+"""The oldest that works, some that many run, and the newest."""
 
 _BEFORE_SQLALCHEMY_21: Final = Version("3.6")
 """Older ones import a class that SQLAlchemy 2.1 no longer has."""

@@ -59,7 +59,9 @@ def logged_models(uri: str, experiment: str = EXPERIMENT) -> list[LoggedModel]:
 
 def models(uri: str, experiment: str = EXPERIMENT) -> dict[str, ModelRows]:
     """The models by their full names; two of one name are a failure."""
-    runs = {run.info.run_id: run for run in active_runs(uri, experiment)}
+    active = [run.info.run_id for run in active_runs(uri, experiment)]
+    # One by one: what a search says of outputs depends on the version.
+    runs = {run_id: client_of(uri).get_run(run_id) for run_id in active}
     found: dict[str, ModelRows] = {}
     for model in logged_models(uri, experiment):
         full_name = model.tags["fine_tuned_model"]
