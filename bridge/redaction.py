@@ -31,12 +31,18 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        stripped = {secret.strip() for secret in secrets}
-        known = {secret for secret in stripped if len(secret) >= _SHORTEST_SECRET}
-        known |= {part for secret in known for raw in _in_bytes(secret) for part in _in_base64(raw)}
-        # Longest first: a secret that contains another must not leave its tail behind.
-        ordered = sorted(known, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, ordered))) if known else None
+        self._configured = frozenset(secrets)
+        self._learned: dict[str, str] = {}
+        self._known = _pattern(self._configured)
+
+    def learn(self, kind: str, secret: str) -> None:
+        """Mask ``secret`` from now on as well, in the place of the last one of its kind.
+
+        Credentials that are renewed while a process lives are in no configuration.
+        """
+        if self._learned.get(kind) != secret:
+            self._learned = {**self._learned, kind: secret}
+            self._known = _pattern({*self._configured, *self._learned.values()})
 
     def known(self, text: str) -> str:
         """Return ``text`` with the known secrets masked.
@@ -76,6 +82,16 @@ class Redactor:
 
     def __repr__(self) -> str:
         return "Redactor(...)"
+
+
+def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    """Match each of ``secrets``, in whatever encoding it is shown."""
+    stripped = {secret.strip() for secret in secrets}
+    known = {secret for secret in stripped if len(secret) >= _SHORTEST_SECRET}
+    known |= {part for secret in known for raw in _in_bytes(secret) for part in _in_base64(raw)}
+    # Longest first: a secret that contains another must not leave its tail behind.
+    ordered = sorted(known, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered))) if known else None
 
 
 def _in_bytes(secret: str) -> Iterator[bytes]:

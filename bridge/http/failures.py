@@ -9,6 +9,7 @@ from typing import Final
 import httpx
 
 from bridge import errors
+from bridge.http.google_failures import google_failure
 from bridge.http.retries import error_object, is_quota
 from bridge.http.transports import TooLarge
 from bridge.redaction import Redactor
@@ -65,8 +66,11 @@ def failed(
     """
     detail = _detail(response, redactor)
     said = f": {detail}" if detail else ""
-    ended = _ended(response, said, is_entry=is_entry)
-    return ended or _refused(response, path, said, is_entry=is_entry)
+    return (
+        _ended(response, said, is_entry=is_entry)
+        or google_failure(response, path, said, is_entry=is_entry)
+        or _refused(response, path, said, is_entry=is_entry)
+    )
 
 
 def _detail(response: httpx.Response, redactor: Redactor) -> str:

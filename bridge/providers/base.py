@@ -26,8 +26,11 @@ class Provider(Protocol):
     meanings: ClassVar[Mapping[str, Meaning]]
     """What its metrics measure and its params set, where other tools have the same."""
 
-    def __init__(self, http: ApiClient, *, curves: bool) -> None:
-        """Read through ``http``; ``curves`` asks for more than the checkpoints."""
+    def __init__(self, http: ApiClient, *, curves: bool, **options: str) -> None:
+        """Read through ``http``; ``curves`` asks for more than the checkpoints.
+
+        ``options`` are what the configuration says for its type alone: none for most.
+        """
 
     def pages(self) -> Iterator[Page]:
         """All jobs, a page at a time as they are asked for, in the provider's order.

@@ -18,6 +18,7 @@ from bridge.providers.mistral import Mistral
 from bridge.providers.nebius import Nebius
 from bridge.providers.openai import OpenAI
 from bridge.providers.together import Together
+from bridge.providers.vertex import Vertex
 from bridge.text import one_line
 
 ENTRY_POINTS: Final = "ftbridge.providers"
@@ -78,6 +79,7 @@ TYPES: Final = Types(
         "mistral": Mistral,
         "fireworks": Fireworks,
         "together": Together,
+        "vertex": Vertex,
     }
 )
 """Every provider, by the ``type`` that a configuration gives it."""

@@ -9,6 +9,8 @@ from typing import Any, Final
 from bridge.providers.azure import address, needs_version
 from bridge.providers.base import Provider
 from bridge.providers.registry import TYPES
+from bridge.providers.vertex import LOCATION, Vertex
+from bridge.providers.vertex import address as vertex_address
 
 Environ = Mapping[str, str]
 Item = dict[str, Any]
@@ -17,17 +19,39 @@ Item = dict[str, Any]
 TOKEN_VARIABLE: Final = "AZURE_OPENAI_AD_TOKEN"  # noqa: S105 - a name, not a secret
 _ENDPOINT_VARIABLE: Final = "AZURE_OPENAI_ENDPOINT"
 _VERSION_VARIABLE: Final = "OPENAI_API_VERSION"
+PROJECT_VARIABLE: Final = "GOOGLE_CLOUD_PROJECT"
+_GOOGLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "project": (PROJECT_VARIABLE,),
+    "location": ("GOOGLE_CLOUD_LOCATION",),
+    "base_url": ("VERTEX_BASE_URL", "GOOGLE_VERTEX_BASE_URL"),
+}
+"""The variables of Google's own SDK by the field that they fill."""
+_GOOGLE_HINTS: Final = (
+    *("GOOGLE_CLOUD_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS"),
+    *(Vertex.key_variable, *_GOOGLE["base_url"]),
+)
+"""Whoever has set one of these beside a project works with its models."""
 
 
 def providers_in(environ: Environ) -> list[Item]:
     """A provider for each key that its own SDK would find, if it would know the address too."""
     found = [completed(_named(name, kind, environ), environ) for name, kind in TYPES.items()]
-    return [item for item in found if {"api_key", "base_url"} <= item.keys()]
+    # A project is set for other things too: it counts if more is said, or if there is nothing else.
+    is_sure = any(environ.get(name) for name in _GOOGLE_HINTS)
+    keyed = [item for item in found if {"api_key", "base_url"} <= item.keys()]
+    return [
+        item for item in found if item in keyed or ("project" in item and (is_sure or not keyed))
+    ]
 
 
 def ways_in() -> list[str]:
     """For each kind of provider the variables that make it known."""
-    return [" with ".join([kind.key_variable, *address_variables(kind)]) for kind in TYPES.values()]
+    return [
+        PROJECT_VARIABLE
+        if kind is Vertex
+        else " with ".join([kind.key_variable, *address_variables(kind)])
+        for kind in TYPES.values()
+    ]
 
 
 def address_variables(kind: type[Provider]) -> list[str]:
@@ -40,7 +64,13 @@ def completed(item: Item, environ: Environ) -> Item:
     kind = TYPES.get(str(item.get("type")))
     if kind is None:
         return item
-    found = _azure(item, environ) if item["type"] == "azure" else dict(item)
+    match item["type"]:
+        case "azure":
+            found = _azure(item, environ)
+        case "vertex":
+            found = _vertex(item, environ)
+        case _:
+            found = dict(item)
     if all(environ.get(name) for name in address_variables(kind)):
         found.setdefault("base_url", Template(kind.base_url).substitute(environ))
     if environ.get(kind.key_variable) and found.get("auth", "key") == "key":
@@ -70,4 +100,19 @@ def _azure(item: Item, environ: Environ) -> Item:
     endpoint = environ.get(_ENDPOINT_VARIABLE)
     if endpoint:
         found.setdefault("base_url", address(endpoint, has_version="api_version" in found))
+    return found
+
+
+def _vertex(item: Item, environ: Environ) -> Item:
+    """As Google's own tools have it: a token that is set comes before who is signed in."""
+    found = dict(item)
+    for key, variables in _GOOGLE.items():
+        if value := next(filter(None, map(environ.get, variables)), None):
+            found.setdefault(key, value)
+    found.setdefault("location", LOCATION)
+    found.setdefault("base_url", vertex_address(str(found["location"])))
+    token = environ.get(Vertex.key_variable)
+    found.setdefault("auth", "token" if token or "api_key" in found else "google")
+    if token and found["auth"] == "token":
+        found.setdefault("api_key", token)
     return found

@@ -258,10 +258,12 @@ def _sentence(details: ErrorDetails, data: Entry) -> str:
 
 def _missing_key(provider: Entry) -> str:
     kind = TYPES.get(str(provider.get("type")))
-    is_token = provider.get("auth") == "token"
+    is_azure = provider.get("type") == "azure"
+    is_token = is_azure and provider.get("auth") == "token"
     variable = environment.TOKEN_VARIABLE if is_token else kind.key_variable if kind else "KEY"
     sentence = f"missing; export {variable} or {variable}_FILE, or write api_key: ${{{variable}}}"
-    return f"{sentence}, or auth: entra" if provider.get("type") == "azure" else sentence
+    other = {"azure": "entra", "vertex": "google"}.get(str(provider.get("type")))
+    return f"{sentence}, or auth: {other}" if other else sentence
 
 
 def _entry_at(data: Entry, location: tuple[int | str, ...]) -> Entry:

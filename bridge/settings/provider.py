@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal
 
@@ -43,8 +44,16 @@ def _as_written(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-Auth = Literal["key", "token", "entra"]
-"""How a provider learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
+Auth = Literal["key", "token", "entra", "google"]
+"""How a provider learns who asks: a key, a bearer token, or one that Microsoft or Google gives."""
+_AUTHS: Mapping[str, tuple[Auth, ...]] = {
+    "azure": ("key", "token", "entra"),
+    "vertex": ("google", "token"),
+}
+"""By type what there is to choose from, where that is anything."""
+_KEYLESS: frozenset[Auth] = frozenset({"entra", "google"})
+_OPTIONS: Mapping[str, tuple[str, ...]] = {"vertex": ("project", "location")}
+"""By type the fields that it takes beside those of all."""
 
 
 class ProviderSettings(Section):
@@ -55,11 +64,21 @@ class ProviderSettings(Section):
     type: Annotated[str, AfterValidator(_known_type)]
     """Which API it speaks. Default: its name."""
     auth: Auth = "key"
-    """How it learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
+    """A key, a bearer token, or who is signed in with Microsoft Entra ID or Google Cloud."""
+    project: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:-]{0,62}$")] | None,
+        Field(validate_default=True),
+    ] = None
+    """The project in Google Cloud. Default: $GOOGLE_CLOUD_PROJECT."""
+    location: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None,
+        Field(validate_default=True),
+    ] = None
+    """Where the jobs are in Google Cloud. Default: $GOOGLE_CLOUD_LOCATION, else us-central1."""
     api_key: Annotated[
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
-    """Needed but with auth: entra. Default: the variable of the provider's own SDK."""
+    """Needed but with auth: entra or google. Default: the variable of the provider's own SDK."""
     api_key_file: str | None = None
     """In the place of api_key: a file that holds it."""
     allow_http: bool = False
@@ -97,17 +116,43 @@ class ProviderSettings(Section):
             raise ValueError(READABLE)
         return url
 
+    @property
+    def options(self) -> dict[str, str]:
+        """What its type takes beside a connection."""
+        fields = {name: getattr(self, name) for name in _OPTIONS.get(self.type, ())}
+        return {name: value for name, value in fields.items() if value is not None}
+
     @field_validator("auth")
     @classmethod
     def _known_auth(cls, auth: Auth, info: ValidationInfo) -> Auth:
-        if auth != "key" and info.data.get("type", "azure") != "azure":
-            raise ValueError("is for type azure; others take their key as a bearer token anyway")
+        kind = info.data.get("type", "")
+        known = _AUTHS.get(kind, ("key",))
+        # Of an unknown type that alone is said.
+        if kind and auth not in known:
+            if len(known) > 1:
+                raise ValueError(f"must be one of {', '.join(known)}")
+            types = [each for each, choice in _AUTHS.items() if auth in choice]
+            raise ValueError(
+                f"is for type {' or '.join(types)}; others take their key as a bearer token anyway"
+            )
         return auth
+
+    @field_validator("project", "location")
+    @classmethod
+    def _of_its_type(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("type", "")
+        takes_it = info.field_name in _OPTIONS.get(kind, ())
+        if takes_it and value is None:
+            raise ValueError("missing; export GOOGLE_CLOUD_PROJECT, or write project: NAME")
+        if kind and value is not None and not takes_it:
+            types = [each for each, names in _OPTIONS.items() if info.field_name in names]
+            raise ValueError(f"is for type {' or '.join(types)}")
+        return value
 
     @field_validator("api_key")
     @classmethod
     def _needed_key(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if key is None and info.data.get("auth") != "entra":
+        if key is None and info.data.get("auth") not in _KEYLESS:
             raise PydanticKnownError("missing")
         return key
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from bridge.simulator.jobs import Outcome, Provider, SimulatedJob
 from bridge.simulator.openai_objects import model_name
-from bridge.simulator.seeded import alnum, uuid4
+from bridge.simulator.seeded import alnum, digits, uuid4
 
 _HOUR = 3600.0
 _MODELS = {
@@ -25,6 +25,7 @@ _OTHERS: Final[Mapping[Provider, str]] = {
     "azure": _MODELS["gpt-4.1"],
     "nebius": "meta-llama/Llama-3.1-8B-Instruct",
     "together": "Qwen/Qwen2.5-7B-Instruct",
+    "vertex": "gemini-2.5-flash",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
 }
 
@@ -207,5 +208,7 @@ def _id(provider: Provider, name: str, now: float) -> str:
             return uuid4(name, now)
         case "together":
             return f"ft-{uuid4(name, now)}"
+        case "vertex":
+            return digits(19, name, now)
         case "fireworks":
             return alnum(8, name, now).lower()

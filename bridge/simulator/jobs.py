@@ -11,9 +11,10 @@ from typing import Literal, NamedTuple
 
 from bridge.model import JobStatus
 
-Provider = Literal["openai", "azure", "nebius", "mistral", "together", "fireworks"]
-Method = Literal["supervised", "dpo"]
-"""A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it."""
+Provider = Literal["openai", "azure", "nebius", "mistral", "together", "fireworks", "vertex"]
+Method = Literal["supervised", "dpo", "reinforcement"]
+"""A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it.
+Reinforcement is Vertex AI's only."""
 
 
 class Outcome(StrEnum):
@@ -56,7 +57,7 @@ class SimulatedJob:
     """May be a model that another job has made."""
     suffix: str | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
-    """What its owner noted on it. OpenAI only."""
+    """What its owner noted on it. OpenAI and Vertex AI only."""
     validating_seconds: float = 20.0
     queued_seconds: float = 10.0
     total_steps: int = 100
@@ -94,6 +95,8 @@ class SimulatedJob:
             raise ValueError("Mistral has no metadata on jobs")
         if self.provider == "together" and (self.metadata or self.outcome is Outcome.PAUSED):
             raise ValueError("Together neither pauses jobs nor has metadata on them")
+        if self.method == "reinforcement" and self.provider != "vertex":
+            raise ValueError("reinforcement is simulated for Vertex AI alone")
         if self.provider == "fireworks" and self.metadata is not None:
             raise ValueError("Fireworks has no metadata on jobs")
 

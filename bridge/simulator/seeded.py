@@ -22,6 +22,12 @@ def alnum(length: int, *name: object) -> str:
     return "".join(letters)
 
 
+def digits(length: int, *name: object) -> str:
+    """A number of so many digits, as Google's ids are."""
+    lowest = 10 ** (length - 1)
+    return str(lowest + _draw(name) % (9 * lowest))
+
+
 def uuid4(*name: object) -> str:
     """A version 4 UUID in its usual notation."""
     return str(uuid.UUID(int=_draw(name) >> 64, version=4))

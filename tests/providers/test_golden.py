@@ -74,7 +74,7 @@ def provider(case: Path, transport: httpx.MockTransport) -> Provider:
     http = connect(
         base_url_of(case), headers={}, redactor=Redactor(), transport=transport, signed=files
     )
-    return kind(http, curves=True)
+    return kind(http, curves=True, **WIRES[case.parent.name].options)
 
 
 def read(source: Provider, job_id: str, *, keep: bool = False) -> Snapshot:
@@ -88,10 +88,20 @@ def job_id_of(case: Path) -> str:
 
 
 def as_kept(job: Json) -> Json:
-    """A reply as it is kept: what would open other files is masked."""
+    """A reply as it is kept: what would open other files is masked, training data left out."""
     return {
-        name: "***" if name.endswith("SignedUrl") and value else value
+        name: "***" if name.endswith("SignedUrl") and value else _without_examples(value)
         for name, value in job.items()
+    }
+
+
+def _without_examples(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _without_examples(inner)
+        for name, inner in value.items()
+        if name != "userDatasetExamples"
     }
 
 
@@ -123,7 +133,7 @@ def openai_addresses(case: Path) -> dict[str, str]:
 def asked_for(request: httpx.Request, base_url: str, known: Iterable[str]) -> str:
     """What a request asks for; of its query only what tells the known replies apart."""
     told = {name for address in known for name in httpx.URL(address).params} | {"after"}
-    path = request.url.path.removeprefix(httpx.URL(base_url).path)
+    path = request.url.path.removeprefix(httpx.URL(base_url).path.rstrip("/"))
     query = [f"{name}={value}" for name, value in request.url.params.items() if name in told]
     return "?".join([path, *query])
 

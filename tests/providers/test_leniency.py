@@ -226,6 +226,8 @@ def test_an_odd_id_is_one_segment_of_the_path(kind: str, job_id: str) -> None:
     base = httpx.URL(BASE_URL).path
     for request in api.requests:
         raw = request.url.raw_path.decode().split("?")[0]
+        if api.curve_root and raw.startswith(f"{base}/{api.curve_root}/"):
+            continue
         *root, segment = raw.removeprefix(f"{base}/").split("/")[: len(api.root) + 1]
         assert tuple(root) == api.root
         assert unquote(segment) == job_id

@@ -63,6 +63,8 @@ def test_a_variable_may_name_a_file_with_the_key(key_file: str, kind: str) -> No
         "AZURE_OPENAI_ENDPOINT": "https://resource.example",
         "FIREWORKS_ACCOUNT_ID": "team",
     }
+    if kind == "vertex":
+        environ["GOOGLE_CLOUD_PROJECT"] = "a-project"
     settings, warnings = loaded(None, environ)
     assert [provider.type for provider in settings.providers] == [kind]
     assert key_of(settings) == KEY

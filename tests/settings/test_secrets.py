@@ -29,7 +29,7 @@ MARK = "hush"
 """A part of every secret, and of nothing else."""
 ECHO = b"ECHO"
 """Where replies repeat the secrets of the request that they answer."""
-PROVIDERS: tuple[Provider, ...] = ("openai", "azure", "mistral", "together", "fireworks")
+PROVIDERS: tuple[Provider, ...] = ("openai", "azure", "mistral", "together", "fireworks", "vertex")
 """That have simulators; Nebius reads OpenAI's."""
 
 
@@ -176,6 +176,7 @@ def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
     urls["azure"] = urls["azure"].replace("//", "//me:${PASSWORD}@") + "/openai/v1"
     urls["nebius"] = urls["openai"]
     providers: list[dict[str, object]] = [{"name": n, "base_url": urls[n]} for n in TYPES]
+    next(each for each in providers if each["name"] == "vertex")["project"] = "a-project"
     providers[0]["headers"] = {"X-Team": "${HEADER}"}
     document = {
         "mlflow": {"tracking_uri": "sqlite:///mlflow.db", "register": True, **mlflow},
@@ -222,7 +223,7 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
                 ("status", "--json"),
             ]
             said = [invoke(*map(str, each), "--config", config).output for each in commands]
-            assert len(active_runs("sqlite:///mlflow.db")) == 8, "some job was not recorded"
+            assert len(active_runs("sqlite:///mlflow.db")) == 9, "some job was not recorded"
             said.append(invoke("backfill", "--rename", "--config", other).output)
             said.append(invoke("backfill", "--rename", "--json", "--config", other).output)
             live = configured(tmp_path / "c.yaml", simulator, tracking_uri="sqlite:///live.db")

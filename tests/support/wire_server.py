@@ -24,7 +24,8 @@ from tests.support.world import NoSleep
 
 Row = dict[str, object]
 
-BASE_URL = "https://provider.example/v1"
+HOST = "provider.example"
+BASE_URL = f"https://{HOST}/v1"
 CREATED = 1_760_000_000
 """When all jobs were created, Unix seconds."""
 MOST_REQUESTS = 300
@@ -56,8 +57,16 @@ class Api(ABC):
     """What is kept besides the job, its checkpoints and its events."""
     files_told: ClassVar[tuple[str, str]] = ("file-1", "file-2")
     """The training and the validation file of a row."""
-    file_address: ClassVar[str] = "/files/{}/content"
-    """Where a file is asked for; ``{}`` is its id."""
+    file_address: ClassVar[str | None] = "/files/{}/content"
+    """Where a file is asked for; ``{}`` is its id. ``None``: files are not the provider's."""
+    is_at_root: ClassVar[bool] = False
+    """Whether the public service's base URL has no path."""
+    options: ClassVar[Mapping[str, str]] = {}
+    """What a configuration says for this type alone."""
+    curve_root: ClassVar[str | None] = None
+    """What paths begin with that are of curves and not below a job."""
+    of_some_jobs: ClassVar[frozenset[str]] = frozenset()
+    """Metrics and params that only jobs of another kind than ``row``'s have."""
     id_key: ClassVar[str] = "id"
     """What a row calls its job."""
     id_prefix: ClassVar[str] = ""
@@ -142,8 +151,9 @@ class Api(ABC):
         self.requests.append(request)
         assert len(self.requests) <= MOST_REQUESTS, "the provider asks without end"
         raw = request.url.raw_path.split(b"?")[0].decode()
-        assert raw.startswith("/v1/"), raw
-        segments = [unquote(segment) for segment in raw.removeprefix("/v1/").split("/")]
+        root = "/" if self.is_at_root and request.url.host != HOST else "/v1/"
+        assert raw.startswith(root), raw
+        segments = [unquote(segment) for segment in raw.removeprefix(root).split("/")]
         answer = self.answer(segments, dict(request.url.params))
         return answer or httpx.Response(404, json={"error": {"message": "nothing here"}})
 
@@ -205,7 +215,17 @@ def over(
         transport=transport,
         signed=files,
     )
-    return TYPES[kind](http, curves=curves)
+    return TYPES[kind](http, curves=curves, **options_of(kind))
+
+
+def options_of(kind: str) -> Mapping[str, str]:
+    """What the tests' configuration says for a type alone."""
+    apis = [Api]
+    for api in apis:
+        if vars(api).get("kind") == kind:
+            return api.options
+        apis += api.__subclasses__()
+    raise KeyError(kind)
 
 
 def sent(value: object) -> httpx.Response:

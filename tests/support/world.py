@@ -84,6 +84,7 @@ BASE_MODELS: Mapping[Provider, str] = {
     "nebius": "meta-llama/Llama-3.1-8B-Instruct",
     "mistral": "open-mistral-7b",
     "together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
+    "vertex": "gemini-2.5-flash",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
 }
 

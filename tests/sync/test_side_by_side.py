@@ -1,4 +1,4 @@
-"""Six providers, one configuration, one experiment: copied from history, then followed live.
+"""All providers, one configuration, one experiment: copied from history, then followed live.
 
 The commands are the real ones, in processes of their own; the simulator is in this one, so that the
 test turns the providers' clock. What should be in MLflow is read off the simulator's own replies.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -126,6 +126,8 @@ def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, An
         case "together":
             rows = ask(f"/fine-tunes/{job.id}/metrics")["metrics"]
             return [{"step": row.pop("train/global_step"), **row} for row in rows]
+        case "vertex":
+            return _in_tensorboard(ask, job)
         case "fireworks":
             if job.method == "dpo":
                 url = ask(f"/dpoJobs/{job.id}:getMetricsFileEndpoint")["signedUrl"]
@@ -133,6 +135,20 @@ def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, An
                 url = ask(f"/supervisedFineTuningJobs/{job.id}")["metricsFileSignedUrl"]
             lines = httpx.get(url).raise_for_status().text.splitlines()
             return [json.loads(line) for line in lines]
+
+
+def _in_tensorboard(ask: Callable[[str], Any], job: SimulatedJob) -> Iterator[Mapping[str, Any]]:
+    experiment = ask(f"/v1beta1/projects/p/locations/l/tuningJobs/{job.id}").get("experiment")
+    if experiment is None:
+        return
+    board = ask(f"/v1/{experiment}")["metadata"]["backing_tensorboard_resource"]
+    runs = ask(f"/v1/{board}/experiments/{experiment.rpartition('/')[2]}/runs")
+    for row in ask(f"/v1/{runs['tensorboardRuns'][0]['name']}/timeSeries").get(
+        "tensorboardTimeSeries", ()
+    ):
+        name = row["displayName"].removeprefix("/")
+        for value in ask(f"/v1/{row['name']}:read?maxDataPoints=-1")["timeSeriesData"]["values"]:
+            yield {"step": value["step"], name: value["scalar"]["value"]}
 
 
 def name_of(job: SimulatedJob) -> str:
@@ -180,6 +196,7 @@ def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
                 "poll": {"interval": "1s", "workers": 2},
                 "providers": [
                     {"name": name, "type": name, "api_key": KEY, "base_url": base_url}
+                    | ({"project": "p"} if name == "vertex" else {})
                     for name, base_url in simulator.base_urls.items()
                 ],
             }

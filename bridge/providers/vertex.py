@@ -1,0 +1,266 @@
+"""Gemini tuning jobs on Vertex AI, Google Cloud: one project and one location.
+
+Wire format: the types of google-genai and of google-cloud-aiplatform's protocol buffers, and
+Google's documentation. Jobs are asked of ``v1beta1``, the only version that has all kinds: ``v1``
+has no reinforcement tuning and leaves fields out. A list has whole jobs.
+
+A job's metrics are in a TensorBoard, while it trains too: the job names an experiment, that names
+the TensorBoard, and there each metric is a time series. A list of the series says how far each
+goes, so that only those that have grown are read again; all of their points are asked for, since
+without that a long series comes as a random sample. A checkpoint tells its step, and gets the
+metrics and the time of this step.
+
+Not verified against the live service: the order of jobs in lists (where they do not come newest
+first, all pages are read at each pass), the largest page, how long a TensorBoard stays, and whether
+a value of zero is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import chain
+from typing import ClassVar, Final
+
+from bridge.errors import NotFound
+from bridge.http.client import ApiClient, segment
+from bridge.model import Checkpoint, CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import read_page, read_record, read_rows
+from bridge.providers.timeline import Timeline
+from bridge.providers.token_pages import token_pages
+from bridge.providers.vertex_curves import Curves, Series
+from bridge.providers.vertex_records import (
+    JOBS,
+    CheckpointRecord,
+    JobRecord,
+    TunedModel,
+    count_of,
+    dataset_of,
+    epochs_of,
+    error_text,
+    labels_of,
+    params_of,
+    whole,
+    without_examples,
+)
+
+_PAGE_SIZE: Final = 100
+LOCATION: Final = "us-central1"
+"""Where tuning is offered first, and whoever names no place tunes."""
+_CONSOLE: Final = "https://console.cloud.google.com/vertex-ai/generative/language"
+"""Where people look at their jobs."""
+
+
+def address(location: str) -> str:
+    """The public service's address in a location."""
+    if location == "global":
+        return "https://aiplatform.googleapis.com"
+    if location in {"us", "eu"}:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"
+
+
+class Vertex:
+    """The tuning jobs of one project in one location."""
+
+    base_url: ClassVar = address(LOCATION)
+    key_variable: ClassVar = "CLOUDSDK_AUTH_ACCESS_TOKEN"
+    key_header: ClassVar[str | None] = None
+    header_variables: ClassVar[Mapping[str, str]] = {
+        "x-goog-user-project": "GOOGLE_CLOUD_QUOTA_PROJECT"
+    }
+    statuses: ClassVar[Mapping[str, JobStatus]] = {
+        "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
+        "JOB_STATE_QUEUED": JobStatus.QUEUED,
+        "JOB_STATE_PENDING": JobStatus.QUEUED,
+        "JOB_STATE_RUNNING": JobStatus.RUNNING,
+        "JOB_STATE_UPDATING": JobStatus.RUNNING,
+        "JOB_STATE_CANCELLING": JobStatus.RUNNING,
+        "JOB_STATE_PAUSED": JobStatus.PAUSED,
+        "JOB_STATE_SUCCEEDED": JobStatus.SUCCEEDED,
+        # There is a model, which may lack some of its checkpoints.
+        "JOB_STATE_PARTIALLY_SUCCEEDED": JobStatus.SUCCEEDED,
+        "JOB_STATE_FAILED": JobStatus.FAILED,
+        "JOB_STATE_EXPIRED": JobStatus.FAILED,
+        "JOB_STATE_CANCELLED": JobStatus.CANCELLED,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "train_total_loss": Meaning.TRAIN_LOSS,
+        "preference_optimization_train_loss": Meaning.TRAIN_LOSS,
+        "eval_total_loss": Meaning.VALID_LOSS,
+        "train_fraction_of_correct_next_step_preds": Meaning.TRAIN_ACCURACY,
+        "eval_fraction_of_correct_next_step_preds": Meaning.VALID_ACCURACY,
+        "train_mean_reward": Meaning.REWARD,
+        "eval_mean_reward": Meaning.VALID_REWARD,
+        "epochCount": Meaning.EPOCHS,
+        "stepCount": Meaning.STEPS,
+        "batchSize": Meaning.BATCH_SIZE,
+    }
+
+    def __init__(
+        self, http: ApiClient, *, curves: bool = True, project: str = "-", location: str = LOCATION
+    ) -> None:
+        self._http = http
+        self._curves = curves
+        self._project = project
+        self._location = location
+        self._jobs = f"/v1beta1/projects/{segment(project)}/locations/{segment(location)}/{JOBS}"
+        self._is_public = http.is_at(address(location))
+        self._series = Curves(http)
+
+    def pages(self) -> Iterator[Page]:
+        """All jobs, newest first."""
+        lists = token_pages(self._http, self._jobs, JOBS, {"pageSize": _PAGE_SIZE})
+        for rows in lists:
+            page = read_page(JobRecord, rows, self._job)
+            if not _descends(page):
+                # Lists are not promised to have an order: a new job may be on any page.
+                page = read_page(JobRecord, chain(rows, *lists), self._job)
+            newest = sorted(page.jobs, key=lambda job: -(job.created_at or 0))
+            yield Page(tuple(newest), page.unreadable)
+
+    def job(self, job_id: str) -> Job:
+        """One job, as its own address has it."""
+        reply = self._http.get_object(f"{self._jobs}/{segment(job_id)}")
+        return self._job(*read_record(JobRecord, reply), reply)
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """One job with all of its points; of an open one only what has grown is asked for."""
+        del is_logged  # A series tells how far it goes.
+        skipped = list(job.skipped)
+        reply = without_examples(job.raw)
+        if not job.status.has_started:
+            kept = documents(reply, skipped) if keep else {}
+            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
+        tuned = _tuned(job)
+        series = (
+            self._metrics(job, skipped, anew=keep)
+            if self._curves or keep or tuned.checkpoints
+            else []
+        )
+        points = [point for each in series for point in each.points(skipped)]
+        points.sort(key=lambda point: point.step)
+        checkpoints = _checkpoints(job, tuned, points, skipped)
+        curve = tuple(points) if self._curves else ()
+        kept = {}
+        if keep:
+            kept = documents(reply, skipped, metrics=[each.document() for each in series])
+        return Snapshot(
+            job=_with_length(job, points),
+            checkpoints=checkpoints,
+            curve=curve,
+            documents=kept,
+            skipped=tuple(skipped),
+            is_whole=bool(curve) or not self._curves,
+        )
+
+    def shutdowns(self) -> Mapping[str, int]:
+        """None: Google does not tell them here."""
+        return {}
+
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """None: datasets stay in their owner's Cloud Storage."""
+        raise NotFound(
+            f"{file_id} is in Google Cloud, which the bridge does not copy data from",
+            "Keep it there, or copy it with: gcloud storage cp",
+        )
+
+    def _metrics(self, job: Job, skipped: list[str], *, anew: bool) -> list[Series]:
+        is_final = job.status.is_final
+        series = self._series.read(job.raw.get("experiment"), anew=anew, is_final=is_final)
+        if series is None and is_final:
+            # Before training begins there is none.
+            skipped.append("no curve: its TensorBoard is gone, or may not be read")
+        return series or []
+
+    def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
+        word = record.state or ""
+        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        row = raw if isinstance(raw, dict) else {}
+        chosen = params_of(row)
+        epochs = epochs_of(chosen)
+        tokens = count_of(row, "totalBillableTokenCount")
+        tuned = record.tuned or TunedModel()
+        done = status is JobStatus.SUCCEEDED
+        return Job(
+            id=record.id,
+            status=status,
+            provider_status=word,
+            created_at=record.created_at,
+            started_at=record.started_at,
+            finished_at=record.ended_at if status.is_final else None,
+            base_model=record.trained_from,
+            # Named while the job trains, it answers 404 until the job has succeeded.
+            fine_tuned_model=(tuned.model or tuned.endpoint or None) if done else None,
+            suffix=record.display_name or None,
+            # The tokens are those of the data, which is gone through several times.
+            trained_tokens=int(tokens * epochs) if done and tokens and epochs else None,
+            error=error_text(record.error),
+            params=chosen,
+            total_steps=count_of(row, "tuningStepCount") or whole(chosen.get("stepCount")),
+            epochs=epochs,
+            training_files=dataset_of(row, "trainingDatasetUri", "promptDatasetUri"),
+            validation_files=dataset_of(row, "validationDatasetUri"),
+            metadata=labels_of(record),
+            page=self._page(record.id),
+            raw=row,
+            skipped=skipped,
+        )
+
+    def _page(self, job_id: str) -> str | None:
+        if not self._is_public:
+            return None
+        place = f"locations/{segment(self._location)}/tuning/tuningJob/{segment(job_id)}"
+        return f"{_CONSOLE}/{place}?project={segment(self._project)}"
+
+
+def _descends(page: Page) -> bool:
+    """Whether the newest job comes first."""
+    times = [job.created_at for job in page.jobs if job.created_at is not None]
+    return times == sorted(times, reverse=True)
+
+
+def _tuned(job: Job) -> TunedModel:
+    record, _ = read_record(JobRecord, job.raw)
+    return record.tuned or TunedModel()
+
+
+def _checkpoints(
+    job: Job, tuned: TunedModel, points: Iterable[CurvePoint], skipped: list[str]
+) -> tuple[Checkpoint, ...]:
+    """The checkpoints by ascending step, with the metrics and the time of their steps."""
+    measured: dict[int, dict[str, float]] = {}
+    times: list[tuple[int, int | None]] = []
+    for point in points:
+        measured.setdefault(point.step, {}).setdefault(point.name, point.value)
+        times.append((point.step, point.created_at))
+    timeline = Timeline(job, times)
+    records, unreadable = read_rows(CheckpointRecord, tuned.checkpoints or [])
+    skipped += unreadable
+    found: dict[int, Checkpoint] = {}
+    for record, problems in sorted(records, key=lambda each: each[0].step):
+        skipped += [f"checkpoint at step {record.step}: {problem}" for problem in problems]
+        model = record.endpoint
+        if not model and tuned.model and record.id and job.status is JobStatus.SUCCEEDED:
+            model = f"{tuned.model}/checkpoints/{record.id}"
+        found.setdefault(
+            record.step,
+            Checkpoint(
+                id=record.id,
+                step=record.step,
+                created_at=timeline.at(record.step) if measured else None,
+                model=model or None,
+                metrics=measured.get(record.step, {}),
+            ),
+        )
+    return tuple(found.values())
+
+
+def _with_length(job: Job, points: list[CurvePoint]) -> Job:
+    """The job with how many steps it had, if it went to its end and does not say."""
+    if job.total_steps or job.status is not JobStatus.SUCCEEDED or not points:
+        return job
+    last = points[-1].step
+    return replace(job, total_steps=last) if last > 0 else job

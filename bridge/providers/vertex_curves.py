@@ -1,0 +1,183 @@
+"""The metrics of Vertex AI's tuning jobs: time series in a TensorBoard, while a job trains too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar, Final, TypeGuard
+
+from pydantic import Field
+
+from bridge.http.client import ApiClient, JsonObject, segment
+from bridge.model import CurvePoint, numbers
+from bridge.providers.records import Identifier, Moment, Record, Step, read_rows
+from bridge.providers.token_pages import token_pages
+
+_PAGE_SIZE: Final = 1000
+"""The most that a TensorBoard gives."""
+_EVERY_POINT: Final = -1
+_SERIES: Final = "tensorboardTimeSeries"
+_NAME: Final = re.compile(r"projects/[^/]+/locations/[^/]+/[^?#]+")
+_WORDS: Final = ("NaN", "Infinity", "-Infinity")
+"""How protocol buffers write numbers that JSON does not have."""
+
+
+class SeriesRecord(Record):
+    """A metric's place in a TensorBoard, and how far it goes."""
+
+    wire_name: ClassVar = "time series"
+
+    name: Identifier
+    display_name: str = Field(alias="displayName")
+    value_type: str | None = Field(None, alias="valueType")
+    updated_at: object = Field(None, alias="updateTime")
+    extent: dict[str, object] | None = Field(None, alias="metadata")
+
+    @property
+    def metric(self) -> str:
+        """The metric's name: theirs begin with a slash, which MLflow does not have."""
+        return self.display_name.lstrip("/")
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether its values are numbers, and not pictures or tensors."""
+        return self.value_type in {None, "SCALAR"}
+
+    @property
+    def state(self) -> object:
+        """What is different once it has grown; ``None``: it does not tell."""
+        return (self.extent, self.updated_at) if self.extent or self.updated_at else None
+
+
+class ValueRecord(Record):
+    """One value of a time series."""
+
+    wire_name: ClassVar = "value"
+
+    step: Step
+    at: Moment = Field(None, alias="wallTime")
+    scalar: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A metric as it was read."""
+
+    record: SeriesRecord
+    row: JsonObject
+    values: list[object]
+
+    def document(self) -> JsonObject:
+        """What the provider said of it."""
+        return self.row | {"values": self.values}
+
+    def points(self, skipped: list[str]) -> Iterator[CurvePoint]:
+        """Its numbers.
+
+        A field that is absent is zero, as protocol buffers have it: a step that is not written, and
+        the value of a scalar that holds nothing.
+        """
+        metric = self.record.metric
+        records, unreadable = read_rows(ValueRecord, map(_with_step, self.values))
+        odd = [problem for _, problems in records for problem in problems]
+        skipped += [f"{metric}: {sentence}" for sentence in dict.fromkeys([*unreadable, *odd])]
+        infinite = 0
+        for record, _ in records:
+            if record.scalar is None:
+                continue
+            value = record.scalar.get("value", 0.0)
+            finite, broken = numbers({metric: float(value) if _is_word(value) else value})
+            infinite += len(broken)
+            for number in finite.values():
+                yield CurvePoint(metric, record.step, number, record.at)
+        if infinite:
+            skipped.append(f"{metric}: {infinite} of its values are not finite")
+
+
+class Curves:
+    """Reads the series of jobs; of an open job's only those that have grown are read again."""
+
+    def __init__(self, http: ApiClient) -> None:
+        self._http = http
+        # Caches of open jobs. Each job is read by one thread at a time.
+        self._boards: dict[str, str] = {}
+        """TensorBoards by experiment."""
+        self._last: dict[str, dict[str, Series]] = {}
+        """What was read last, by experiment and name."""
+
+    def read(self, experiment: object, *, anew: bool, is_final: bool) -> list[Series] | None:
+        """The series of the job with this experiment; ``None``: there is no TensorBoard (yet).
+
+        Args:
+            experiment: what the job says.
+            anew: whether all of them are read again.
+            is_final: whether this is the last time.
+
+        Raises:
+            ProviderError: there is no answer now, but perhaps later.
+        """
+        if not _is_name(experiment):
+            return None
+        known = {} if anew else self._last.get(experiment, {})
+        board = self._boards.get(experiment) or self._board(experiment)
+        found: dict[str, Series] = {}
+        for record, row in self._listed(board, experiment) if board else ():
+            last = known.get(record.name)
+            is_same = last and record.state and last.record.state == record.state
+            values = last.values if last and is_same else self._values(record.name)
+            found[record.name] = Series(record, row, values)
+        self._boards.pop(experiment, None)
+        self._last.pop(experiment, None)
+        if board and not is_final:
+            self._boards[experiment] = board
+            self._last[experiment] = found
+        return list(found.values()) if board else None
+
+    def _board(self, experiment: str) -> str | None:
+        """The TensorBoard of an experiment; ``None``: there is none (yet)."""
+        context = self._http.find_object(_path(experiment), is_optional=True) or {}
+        metadata = context.get("metadata")
+        board = metadata.get("backing_tensorboard_resource") if isinstance(metadata, dict) else None
+        return board if _is_name(board) else None
+
+    def _listed(self, board: str, experiment: str) -> Iterator[tuple[SeriesRecord, JsonObject]]:
+        """The metrics in a TensorBoard, and how far they go."""
+        runs = f"{_path(board)}/experiments/{segment(experiment.rpartition('/')[2])}/runs"
+        for run in self._rows(runs, "tensorboardRuns"):
+            name = run.get("name") if isinstance(run, dict) else None
+            for row in self._rows(f"{_path(name)}/timeSeries", _SERIES) if _is_name(name) else ():
+                # One that cannot be read has no values to miss.
+                for record, _ in read_rows(SeriesRecord, [row])[0]:
+                    if record.is_numeric and record.metric and _is_name(record.name):
+                        yield record, row if isinstance(row, dict) else {}
+
+    def _values(self, name: str) -> list[object]:
+        """All points of a time series: without asking for all, a sample at random comes."""
+        query = {"maxDataPoints": _EVERY_POINT}
+        reply = self._http.find_object(f"{_path(name)}:read", query, is_optional=True) or {}
+        data = reply.get("timeSeriesData")
+        values = data.get("values") if isinstance(data, dict) else None
+        return values if isinstance(values, list) else []
+
+    def _rows(self, path: str, key: str) -> Iterator[object]:
+        pages = token_pages(self._http, path, key, {"pageSize": _PAGE_SIZE}, is_optional=True)
+        return chain.from_iterable(pages)
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    """Whether this is the name of something in Google Cloud, fit for a path."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _path(name: str) -> str:
+    return f"/v1/{'/'.join(map(segment, name.split('/')))}"
+
+
+def _with_step(value: object) -> object:
+    return {"step": 0, **value} if isinstance(value, dict) else value
+
+
+def _is_word(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value in _WORDS

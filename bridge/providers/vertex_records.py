@@ -1,0 +1,210 @@
+"""Vertex AI's wire objects, as far as they are used, and what their parts mean.
+
+They are JSON made of protocol buffers: whole numbers of 64 bits are text, and a field that nobody
+set may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from pydantic import Field
+
+from bridge.model import Scalar, numbers
+from bridge.providers.records import Identifier, Moment, Record, Step
+from bridge.text import one_line
+
+JOBS: Final = "tuningJobs"
+_SPECS: Final[Mapping[str, str]] = {
+    "supervisedTuningSpec": "supervised",
+    "preferenceOptimizationSpec": "preference",
+    "reinforcementTuningSpec": "reinforcement",
+    "distillationSpec": "distillation",
+    "distillationSamplingSpec": "distillation sampling",
+    "fullFineTuningSpec": "full fine-tuning",
+    "partnerModelTuningSpec": "partner model",
+    "veoTuningSpec": "veo",
+    "veoLoraTuningSpec": "veo lora",
+}
+"""What a job is asked to do: each has one of these."""
+_CHOSEN: Final = (
+    *("tuningMode", "exportLastCheckpointOnly"),
+    *("baseTeacherModel", "tunedTeacherModelSource", "studentModel"),
+)
+"""Beside the hyperparameters of a spec."""
+_CODES: Final[Mapping[int, str]] = dict(
+    enumerate(
+        (
+            *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
+            *("ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
+            *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+            "UNAUTHENTICATED",
+        )
+    )
+)
+"""The canonical codes of Google's APIs."""
+_MOST_LABELS: Final = 16
+
+
+class Status(Record):
+    """What went wrong."""
+
+    code: int = 0
+    message: str | None = None
+
+
+class PreTunedModel(Record):
+    """A model that another job has made, from which this one goes on."""
+
+    tuned_model: str | None = Field(None, alias="tunedModelName")
+    base_model: str | None = Field(None, alias="baseModel")
+
+
+class CheckpointRecord(Record):
+    """A saved state, perhaps served at an endpoint."""
+
+    wire_name: ClassVar = "checkpoint"
+
+    id: str | None = Field(None, alias="checkpointId")
+    step: Step
+    endpoint: str | None = None
+
+
+class TunedModel(Record):
+    """What a job makes: the model may be named long before it is there."""
+
+    model: str | None = None
+    endpoint: str | None = None
+    checkpoints: list[object] | None = None
+
+
+class JobRecord(Record):
+    """A tuning job of any kind."""
+
+    wire_name: ClassVar = "job"
+
+    name: Identifier
+    state: str | None = None
+    display_name: str | None = Field(None, alias="tunedModelDisplayName")
+    created_at: Moment = Field(None, alias="createTime")
+    started_at: Moment = Field(None, alias="startTime")
+    ended_at: Moment = Field(None, alias="endTime")
+    base_model: str | None = Field(None, alias="baseModel")
+    pre_tuned: PreTunedModel | None = Field(None, alias="preTunedModel")
+    tuned: TunedModel | None = Field(None, alias="tunedModel")
+    experiment: str | None = None
+    labels: dict[str, str] | None = None
+    error: Status | None = None
+
+    @property
+    def id(self) -> str:
+        """The end of its name."""
+        return self.name.rpartition(f"/{JOBS}/")[2]
+
+    @property
+    def trained_from(self) -> str | None:
+        """The model that training begins with; one that a job has made comes first."""
+        made = self.pre_tuned or PreTunedModel()
+        return made.tuned_model or self.base_model or made.base_model or None
+
+
+def error_text(status: Status | None) -> str | None:
+    """Code and sentence of what went wrong, if anything did."""
+    if status is None or not (status.code or status.message):
+        return None
+    code = _CODES.get(status.code, str(status.code)) if status.code else None
+    return ": ".join(part for part in (code, status.message) if part)
+
+
+def spec_of(row: Mapping[str, object]) -> tuple[str | None, Mapping[str, object]]:
+    """How a job trains, and what it was asked to do; a kind that is not known has no name."""
+    for key, value in row.items():
+        if key.endswith("Spec") and key != "encryptionSpec" and isinstance(value, Mapping):
+            return _SPECS.get(key), value
+    return None, {}
+
+
+def params_of(row: Mapping[str, object]) -> dict[str, Scalar]:
+    """The hyperparameters that are set, whatever kind of job has them."""
+    method, spec = spec_of(row)
+    wanted = spec.get("hyperParameters")
+    chosen = dict(wanted) if isinstance(wanted, Mapping) else {}
+    chosen |= {name: spec[name] for name in _CHOSEN if name in spec}
+    chosen["customBaseModel"] = row.get("customBaseModel")
+    found: dict[str, Scalar] = {
+        name: value
+        for name, value in chosen.items()
+        if isinstance(name, str) and isinstance(value, str | int | float) and value != ""
+    }
+    return found | ({"method": method} if method else {})
+
+
+def epochs_of(chosen: Mapping[str, object]) -> float | None:
+    """How often the training set is gone through; partners write it as they like."""
+    count = chosen.get("epochCount")
+    return whole(count) if isinstance(count, str) else numbers({"n": count})[0].get("n")
+
+
+def dataset_of(row: Mapping[str, object], *names: str) -> tuple[str, ...]:
+    """Where the first of some datasets is that the job names."""
+    _, spec = spec_of(row)
+    found = (spec.get(name) for name in names)
+    return tuple(uri for uri in found if isinstance(uri, str) and uri)[:1]
+
+
+def count_of(row: Mapping[str, object], name: str) -> int | None:
+    """A count in the statistics of a job's data, whatever kind of job has them."""
+    stats = row.get("tuningDataStats")
+    kinds = list(stats.values()) if isinstance(stats, Mapping) else []
+    parts = [kind for kind in kinds if isinstance(kind, Mapping)]
+    # Those of a distillation lie one floor deeper.
+    parts += [kind["trainingDatasetStats"] for kind in parts if "trainingDatasetStats" in kind]
+    found = (whole(part.get(name)) for part in parts if isinstance(part, Mapping))
+    return next((number for number in found if number is not None), None)
+
+
+def whole(value: object) -> int | None:
+    """A positive whole number, which may be written as text."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 < number < 2**63 else None
+
+
+def without_examples(row: Mapping[str, object]) -> dict[str, object]:
+    """A reply without the texts of training data that it shows samples of.
+
+    These have names such as ``userDatasetExamples``; the numbers about them stay.
+    """
+    kept: dict[str, object] = {}
+    todo: list[tuple[object, dict[str, object] | list[object]]] = [(row, kept)]
+    # Without recursion: a reply may be nested deeper than Python's stack.
+    while todo:
+        source, target = todo.pop()
+        items = source.items() if isinstance(source, Mapping) else enumerate(_list(source))
+        for key, value in items:
+            is_nested = isinstance(value, list | dict)
+            if is_nested and str(key).lower().endswith("examples"):
+                continue
+            copied: dict[str, object] | list[object] = [] if isinstance(value, list) else {}
+            if is_nested:
+                todo.append((value, copied))
+            if isinstance(target, list):
+                target.append(copied if is_nested else value)
+            else:
+                target[str(key)] = copied if is_nested else value
+    return kept
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def labels_of(record: JobRecord) -> dict[str, str]:
+    """What its owner noted on a job."""
+    labels = sorted((record.labels or {}).items())
+    return {one_line(name, 64): one_line(text, 512) for name, text in labels[:_MOST_LABELS]}
