@@ -25,6 +25,17 @@ _FORBIDDEN: Final = re.compile(r"[/:.%\"'\s]+")
 """What MLflow does not have in the name of a model."""
 
 
+_MEASURES: Final[Mapping[Meaning, int]] = {
+    # A method that has rewards maximises them, whatever its losses do.
+    Meaning.VALID_REWARD: 1,
+    Meaning.REWARD: 1,
+    Meaning.VALID_LOSS: -1,
+    Meaning.BATCH_VALID_LOSS: -1,
+    Meaning.TRAIN_LOSS: -1,
+}
+"""What checkpoints are compared by, in this order, and whether more of it is better."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedModel:
     """A model that can be called at the provider, and where its metrics are in the run."""
@@ -95,16 +106,19 @@ def hosted_models(
 
 
 def best_model(snapshot: Snapshot, metric_names: MetricNames) -> str | None:
-    """The checkpoint with the lowest validation loss; without any, the lowest training loss."""
-    for meaning in (Meaning.VALID_LOSS, Meaning.BATCH_VALID_LOSS, Meaning.TRAIN_LOSS):
-        losses = [
-            (checkpoint.metrics[name], -checkpoint.step, checkpoint.model)
+    """The checkpoint that is best by the first measure of ``_MEASURES`` that any of them has.
+
+    Of several that are equally good it is the newest.
+    """
+    for meaning, sign in _MEASURES.items():
+        scores = [
+            (sign * checkpoint.metrics[name], checkpoint.step, checkpoint.model)
             for checkpoint in snapshot.checkpoints
             for name in metric_names.named(meaning)
             if checkpoint.model and name in checkpoint.metrics
         ]
-        if losses:
-            return min(losses)[2]
+        if scores:
+            return max(scores)[2]
     return None
 
 

@@ -90,8 +90,18 @@ def _epochs(
 
 
 def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
-    """Checkpoints before the curve: where both have a point, theirs counts."""
+    """Checkpoints before the curve: where both have a point, its value counts, at the curve's time.
+
+    The curve's point is known first, and logged then; a checkpoint is published later.
+    """
+    saved = {checkpoint.step for checkpoint in snapshot.checkpoints}
+    at = {
+        (point.name, point.step): point.created_at
+        for point in reversed(snapshot.curve)
+        if point.step in saved and point.created_at is not None
+    }
     for checkpoint in snapshot.checkpoints:
         for name, value in checkpoint.metrics.items():
-            yield CurvePoint(name, checkpoint.step, value, checkpoint.created_at)
+            created_at = at.get((name, checkpoint.step), checkpoint.created_at)
+            yield CurvePoint(name, checkpoint.step, value, created_at)
     yield from snapshot.curve

@@ -151,7 +151,10 @@ def test_each_status_has_one_of_mlflows(status: JobStatus, expected: str) -> Non
 
 
 def test_a_point_of_a_checkpoint_counts_before_that_of_the_curve() -> None:
-    """Checkpoint, event and result file never double a point, and the exact value wins."""
+    """Checkpoint, event and result file never double a point; the exact value wins.
+
+    Its time is that of the event: checkpoints are published later, some before others.
+    """
     snapshot = Snapshot(
         job=JOB,
         checkpoints=(checkpoint(2, CREATED + 9, train_loss=0.123456789),),
@@ -164,7 +167,7 @@ def test_a_point_of_a_checkpoint_counts_before_that_of_the_curve() -> None:
     )
     assert plan_of(snapshot).points == (
         MetricPoint("train_loss", 1, 0.987654321, CREATED + 10),
-        MetricPoint("train_loss", 2, 0.123456789, CREATED + 9),
+        MetricPoint("train_loss", 2, 0.123456789, CREATED + 20),
     )
 
 

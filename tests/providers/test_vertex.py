@@ -1,0 +1,411 @@
+"""Vertex AI, read: what its jobs and its TensorBoards say, at the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from bridge import errors
+from bridge.http.client import connect
+from bridge.model import JobStatus, Meaning
+from bridge.plan.metric_names import MetricNames
+from bridge.plan.models import best_model
+from bridge.providers.vertex import Vertex, address
+from bridge.providers.vertex_records import without_examples
+from bridge.redaction import Redactor
+from tests.support.contract import JOB, by_id, listed, only, points, read
+from tests.support.wire_server import CREATED, over, sent
+from tests.support.wire_vertex import EXPERIMENT, PLACE, RUN, VertexApi, time
+from tests.support.world import NoSleep
+
+LOSS = "train_total_loss"
+
+
+@dataclass
+class GrowingApi(VertexApi):
+    """Series that say how far they go by the steps that they have."""
+
+    def series(self) -> dict[str, dict[str, object]]:
+        """Each with its own last step."""
+        return {
+            name: row | {"metadata": {"maxStep": str(len(self.values(name)))}}
+            for name, row in super().series().items()
+        }
+
+
+def measured(*steps: int, name: str = LOSS) -> list[object]:
+    """Steps that measure one metric."""
+    return [VertexApi().checkpoint(step, **{name: step / 16}) for step in steps]
+
+
+def saved(step: object, **fields: object) -> dict[str, object]:
+    """A checkpoint of the model."""
+    return {"checkpointId": "1", "epoch": "1", "step": step, **fields}
+
+
+def tuned(*checkpoints: object, **fields: object) -> dict[str, object]:
+    """What a job makes."""
+    return {"model": f"{PLACE}/models/77@1", "checkpoints": list(checkpoints), **fields}
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("us-central1", "https://us-central1-aiplatform.googleapis.com"),
+        ("global", "https://aiplatform.googleapis.com"),
+        ("eu", "https://aiplatform.eu.rep.googleapis.com"),
+    ],
+)
+def test_each_location_has_its_address(location: str, url: str) -> None:
+    """One of a region, one of a group of regions, and one of all."""
+    assert address(location) == url
+
+
+def test_jobs_are_asked_of_the_version_that_has_all_kinds() -> None:
+    """v1 has no reinforcement tuning; the list names a page size."""
+    api = VertexApi()
+    assert listed(api.provider()) == []
+    (request,) = api.requests
+    assert request.url.path == "/v1/v1beta1/projects/my-project/locations/us-central1/tuningJobs"
+    assert dict(request.url.params) == {"pageSize": "100"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_jobs_come_newest_first_whatever_the_order_of_the_lists(order: int) -> None:
+    """A list that does not descend is read to its end: its newest job may be on any page."""
+    api = VertexApi()
+    rows = [api.row(f"{n:03}", createTime=time(CREATED + n)) for n in range(150)][::order]
+    api.jobs = list(rows)
+    first = next(iter(api.provider().pages()))
+    assert first.jobs[0].id == "149"
+    assert len(api.requests) == (2 if order == 1 else 1)
+    assert [job.id for job in listed(api.provider())] == [f"{n:03}" for n in range(149, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "method", "params"),
+    [
+        ("supervisedTuningSpec", "supervised", {"exportLastCheckpointOnly": True}),
+        ("preferenceOptimizationSpec", "preference", {}),
+        ("reinforcementTuningSpec", "reinforcement", {}),
+        ("distillationSpec", "distillation", {"baseTeacherModel": "gemini-2.5-pro"}),
+        ("fullFineTuningSpec", "full fine-tuning", {}),
+        ("partnerModelTuningSpec", "partner model", {"tuningMode": "TUNING_MODE_FULL"}),
+        ("newTuningSpec", None, {}),
+    ],
+)
+def test_each_kind_of_job_tells_its_params(
+    spec: str, method: str | None, params: dict[str, object]
+) -> None:
+    """Under their own names; rewards and datasets are no hyperparameters."""
+    api = VertexApi()
+    row = api.row(JOB)
+    del row["supervisedTuningSpec"]
+    chosen = {"epochCount": "4", "learningRateMultiplier": 0.5, "odd": None, "deep": {"a": 1}}
+    asked = {"hyperParameters": chosen, "singleRewardConfig": {"a": "b"}, **params}
+    api.jobs = [row | {"encryptionSpec": {"kmsKeyName": "k"}, spec: asked}]
+    told = {"epochCount": "4", "learningRateMultiplier": 0.5, **params}
+    assert only(api).params == told | ({"method": method} if method else {})
+    assert only(api).epochs == 4
+
+
+def test_open_models_and_models_that_go_on() -> None:
+    """What training began with is the model that another job made, if one did."""
+    api = VertexApi()
+    going_on = {"tunedModelName": f"{PLACE}/models/5@1", "checkpointId": "3", "baseModel": "m"}
+    row = api.row(JOB) | {"baseModel": None, "preTunedModel": going_on}
+    opened = api.row("open") | {
+        "baseModel": "meta/llama3_3@llama-3.3-70b-instruct",
+        "customBaseModel": "gs://bucket/weights",
+    }
+    api.jobs = [row, opened]
+    first, second = listed(api.provider())
+    assert first.base_model == f"{PLACE}/models/5@1"
+    assert second.base_model == "meta/llama3_3@llama-3.3-70b-instruct"
+    assert second.params["customBaseModel"] == "gs://bucket/weights"
+
+
+@pytest.mark.parametrize("word", sorted(VertexApi.words))
+def test_a_result_counts_after_success_alone(word: str) -> None:
+    """While a job trains, and where it has failed, the model that it names answers 404."""
+    api = VertexApi()
+    api.jobs = [api.row(JOB, state=word, endTime=time(CREATED + 90))]
+    job = only(api)
+    is_there = word in {"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"}
+    assert job.fine_tuned_model == (f"{PLACE}/models/77@1" if is_there else None)
+    assert job.trained_tokens == (3000 if is_there else None), "of three epochs"
+    assert job.finished_at == ((CREATED + 90) * 1000 if job.status.is_final else None)
+
+
+def test_a_failure_tells_code_and_sentence() -> None:
+    """Google's codes are numbers; a new one stays a number."""
+    api = VertexApi()
+    for code, said in ((8, "RESOURCE_EXHAUSTED: no quota"), (99, "99: no quota")):
+        error = {"code": code, "message": "no quota", "details": []}
+        api.jobs = [api.row(JOB, state="JOB_STATE_FAILED", error=error)]
+        assert only(api).error == said
+
+
+def test_checkpoints_have_the_metrics_and_the_time_of_their_steps() -> None:
+    """An endpoint names one; without any, the model and the checkpoint's id once that is there."""
+    api = VertexApi()
+    checkpoints = (saved("4", endpoint=f"{PLACE}/endpoints/9"), saved("8", checkpointId="2"))
+    api.checkpoints = measured(2, 4, 8)
+    for state, second in (
+        ("JOB_STATE_RUNNING", None),
+        ("JOB_STATE_SUCCEEDED", f"{PLACE}/models/77@1/checkpoints/2"),
+    ):
+        api.jobs = [api.row(JOB, state=state, tunedModel=tuned(*checkpoints))]
+        snapshot = read(api.provider())
+        found = [(c.id, c.step, c.model, dict(c.metrics)) for c in snapshot.checkpoints]
+        assert found == [
+            ("1", 4, f"{PLACE}/endpoints/9", {LOSS: 0.25}),
+            ("2", 8, second, {LOSS: 0.5}),
+        ]
+        assert {c.created_at for c in snapshot.checkpoints} == {(CREATED + 100) * 1000}
+        assert points(snapshot.curve, LOSS) == {2: 0.125, 4: 0.25, 8: 0.5}
+
+
+def test_checkpoints_do_without_a_curve() -> None:
+    """A TensorBoard that is not there costs their metrics; without curves they have theirs."""
+    api = VertexApi()
+    api.jobs = [api.row(JOB, tunedModel=tuned(saved("4")), experiment=None)]
+    (found,) = read(api.provider()).checkpoints
+    assert (found.step, found.created_at, found.metrics) == (4, None, {})
+    api.jobs = [api.row(JOB, tunedModel=tuned(saved("4")))]
+    api.checkpoints = measured(2, 4)
+    snapshot = read(api.provider(curves=False))
+    assert (snapshot.curve, snapshot.checkpoints[0].metrics) == ((), {LOSS: 0.25})
+
+
+def test_only_series_that_have_grown_are_read_again() -> None:
+    """A pass over an open job that did not move costs two requests; the points stay known."""
+    api = GrowingApi()
+    api.jobs = [api.row(JOB)]
+    api.checkpoints = [*measured(1, 2), *measured(2, name="eval_total_loss")]
+    provider = api.provider()
+
+    def requests(*, anew: bool = False) -> list[str]:
+        before = len(api.requests)
+        snapshot = provider.read(only_job, is_logged=lambda _name, _step: True, keep=anew)
+        assert points(snapshot.curve, LOSS) == {n: n / 16 for n in range(1, len(steps) + 1)}
+        assert points(snapshot.curve, "eval_total_loss") == {2: 0.125}
+        return [request.url.path.rpartition("/")[2] for request in api.requests[before:]]
+
+    only_job = by_id(provider)
+    steps = [1, 2]
+    assert requests() == ["tuning-experiment-1", "runs", "timeSeries", "0:read", "1:read"]
+    assert requests() == ["runs", "timeSeries"]
+    steps = [1, 2, 3]
+    api.checkpoints += measured(3)
+    assert requests() == ["runs", "timeSeries", "1:read"]
+    assert len(requests(anew=True)) == 4, "what is kept is read to its end"
+
+
+@dataclass
+class LostApi(VertexApi):
+    """A TensorBoard of which some addresses answer otherwise."""
+
+    status: int = 404
+    lost: str = EXPERIMENT
+    said: Mapping[str, object] = field(default_factory=dict)
+
+    def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
+        """The answer."""
+        if "/".join(path[1:]) == self.lost:
+            return httpx.Response(self.status, json=self.said)
+        return super().answer(path, query)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("lost", [EXPERIMENT, RUN.rpartition("/")[0], f"{RUN}/timeSeries"])
+def test_a_lost_tensorboard_costs_the_curve_and_not_the_job(status: int, lost: str) -> None:
+    """It is gone, or may not be read: the job and its checkpoints are there."""
+    error = {"error": {"code": status, "message": "no", "status": "ERROR"}}
+    api = LostApi(lost=lost, status=status, said=error)
+    api.jobs = [api.row(JOB, state="JOB_STATE_SUCCEEDED", tunedModel=tuned(saved("4")))]
+    api.checkpoints = measured(4)
+    snapshot = read(api.provider())
+    assert snapshot.curve == ()
+    assert [c.step for c in snapshot.checkpoints] == [4]
+
+
+def test_a_context_without_a_tensorboard_is_not_there_yet() -> None:
+    """While a job trains nothing is said; of one that has ended a sentence."""
+    api = LostApi(status=200, said={"name": EXPERIMENT})
+    api.jobs = [api.row(JOB)]
+    assert read(api.provider()).skipped == ()
+    api.jobs = [api.row(JOB, state="JOB_STATE_FAILED")]
+    assert "TensorBoard" in "".join(read(api.provider()).skipped)
+
+
+def test_zeros_and_odd_numbers_of_protocol_buffers() -> None:
+    """A step and a value that are not written are zero; words are not numbers."""
+    data = {
+        "values": [
+            {"wallTime": time(CREATED), "scalar": {}},
+            {"wallTime": time(CREATED), "step": "1", "scalar": {"value": 1e-7}},
+            {"wallTime": time(CREATED), "step": 2, "scalar": {"value": "NaN"}},
+            {"wallTime": time(CREATED), "step": "3"},
+        ]
+    }
+    series = f"{RUN}/timeSeries/0:read"
+    api = LostApi(lost=series, status=200, said={"timeSeriesData": data})
+    api.jobs = [api.row(JOB)]
+    api.checkpoints = measured(1)
+    snapshot = read(api.provider())
+    assert points(snapshot.curve, LOSS) == {0: 0.0, 1: 1e-7}
+    assert snapshot.skipped == (f"{LOSS}: 1 of its values are not finite",)
+
+
+@pytest.mark.parametrize("name", ["../../secrets", "https://elsewhere.example/a", "a\nb", 7, ""])
+def test_a_name_that_is_none_leads_nowhere(name: object) -> None:
+    """A reply sends nobody to another address."""
+    api = VertexApi()
+    api.jobs = [api.row(JOB) | {"experiment": name}]
+    job = only(api)
+    before = len(api.requests)
+    assert read(api.provider(), job=job).curve == ()
+    assert len(api.requests) == before
+
+
+def test_no_text_of_the_training_data_is_kept() -> None:
+    """However deep a reply shows samples of it; the numbers about the data are."""
+    sample = [{"role": "user", "parts": [{"text": "secret"}]}]
+    stats = {
+        "distillationDataStats": {
+            "trainingDatasetStats": {
+                "userDatasetExamples": sample,
+                "reinforcementTuningUserDatasetExamples": {"userDatasetExamples": sample},
+                "tuningDatasetExampleCount": "7",
+                "buckets": [{"count": 1, "userDatasetExamples": sample}],
+            }
+        }
+    }
+    api = VertexApi()
+    api.jobs = [api.row(JOB, tuningDataStats=stats, state="JOB_STATE_SUCCEEDED")]
+    kept = read(api.provider(), keep=True).documents["job.json"]
+    assert b"secret" not in kept
+    inner = {"tuningDatasetExampleCount": "7", "buckets": [{"count": 1}]}
+    expected = {"distillationDataStats": {"trainingDatasetStats": inner}}
+    assert json.loads(kept)["tuningDataStats"] == expected
+    assert without_examples({"examples": 3, "a": [[{"examples": [1]}]]}) == {
+        "examples": 3,
+        "a": [[{}]],
+    }
+
+
+def test_losses_share_charts_and_rewards_are_maximised() -> None:
+    """A supervised and a preference job have the loss of local trainers; a reward is best high."""
+    names = MetricNames.of("huggingface", Vertex.meanings)
+    for own in (LOSS, "preference_optimization_train_loss"):
+        assert names.metric(own) == "loss"
+    assert names.metric("eval_total_loss") == "eval_loss"
+    assert names.metric("train_mean_reward") == "reward"
+    api = VertexApi()
+    ends = [saved(f"{n}", checkpointId=f"{n}", endpoint=f"{PLACE}/endpoints/{n}") for n in (1, 2)]
+    api.jobs = [api.row(JOB, tunedModel=tuned(*ends))]
+    for metric, better in (("eval_mean_reward", 2), ("eval_total_loss", 1)):
+        api.checkpoints = measured(1, 2, name=metric)
+        snapshot = read(api.provider())
+        assert best_model(snapshot, names) == f"{PLACE}/endpoints/{better}"
+    assert Vertex.meanings["eval_mean_reward"] is Meaning.VALID_REWARD
+
+
+def google_error(code: int, status: str, message: str, **detail: object) -> httpx.Response:
+    """An error as Google writes them."""
+    error: dict[str, object] = {"code": code, "message": message, "status": status}
+    return httpx.Response(code, json={"error": error | ({"details": [detail]} if detail else {})})
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "remedy"),
+    [
+        (
+            google_error(401, "UNAUTHENTICATED", "invalid authentication credentials"),
+            errors.Unauthorized,
+            "gcloud auth print-access-token",
+        ),
+        (
+            google_error(
+                403,
+                "PERMISSION_DENIED",
+                "Permission 'aiplatform.tuningJobs.list' denied on resource '//...'",
+            ),
+            errors.Forbidden,
+            "roles/aiplatform.viewer), which has the permission aiplatform.tuningJobs.list",
+        ),
+        (
+            google_error(
+                403,
+                "PERMISSION_DENIED",
+                "Vertex AI API has not been used",
+                reason="SERVICE_DISABLED",
+                metadata={"service": "aiplatform.googleapis.com", "consumer": "projects/acme"},
+            ),
+            errors.Forbidden,
+            "gcloud services enable aiplatform.googleapis.com --project acme",
+        ),
+        (
+            google_error(403, "PERMISSION_DENIED", "no", reason="USER_PROJECT_DENIED"),
+            errors.Forbidden,
+            "roles/serviceusage.serviceUsageConsumer",
+        ),
+        (
+            google_error(
+                403, "PERMISSION_DENIED", "Request had insufficient authentication scopes"
+            ),
+            errors.Forbidden,
+            "auth/cloud-platform",
+        ),
+        (
+            google_error(400, "INVALID_ARGUMENT", "Tuning is not supported in location us-west9"),
+            errors.NoService,
+            "Correct project and location",
+        ),
+        (httpx.Response(404, text="<html>"), errors.NoService, "us-central1"),
+    ],
+)
+def test_a_refusal_says_what_to_do_in_google_clouds_words(
+    reply: httpx.Response, kind: type[errors.ProviderError], remedy: str
+) -> None:
+    """The role, the API, the quota project, the location or the token."""
+    with pytest.raises(kind) as caught:
+        listed(over(httpx.MockTransport(lambda _request: reply), "vertex", key="ya29.a-token"))
+    assert remedy in caught.value.remedy
+    assert "ya29" not in str(caught.value)
+
+
+def test_another_services_403_keeps_its_words() -> None:
+    """The words of Google Cloud are for its errors."""
+    reply = httpx.Response(403, json={"error": {"message": "no", "code": "forbidden"}})
+    with pytest.raises(errors.Forbidden) as caught:
+        listed(over(httpx.MockTransport(lambda _request: reply), "openai"))
+    assert "role" not in caught.value.remedy
+
+
+def test_the_page_of_a_job_is_in_its_location() -> None:
+    """And in its project."""
+    http = connect(
+        address("europe-west4"),
+        headers={},
+        redactor=Redactor(),
+        sleep=NoSleep(),
+        transport=httpx.MockTransport(
+            lambda _request: sent({"tuningJobs": [{"name": "projects/1/x/tuningJobs/7"}]})
+        ),
+    )
+    (job,) = listed(Vertex(http, project="acme", location="europe-west4"))
+    assert job.page is not None
+    assert "locations/europe-west4/tuning/tuningJob/7?project=acme" in job.page
+    assert job.status is JobStatus.UNKNOWN
+
+
+def test_a_dataset_stays_where_it_is() -> None:
+    """The bridge does not read other people's buckets."""
+    with pytest.raises(errors.NotFound, match="gs://bucket/train"):
+        VertexApi().provider().file("gs://bucket/train.jsonl")
