@@ -92,7 +92,10 @@ def _found(ask: Request, project: str | None) -> Credentials:
     found: tuple[Credentials, object] = google.auth.default(scopes=_SCOPES, request=ask)
     credentials = found[0]
     if project and isinstance(credentials, UserCredentials) and not credentials.quota_project_id:
-        credentials = credentials.with_quota_project(project)
+        owned: Credentials = credentials.with_quota_project(project)
+        # The copy keeps a token that the login brings, but not its end.
+        owned.expiry = credentials.expiry
+        return owned
     return credentials
 
 
