@@ -17,6 +17,7 @@ from bridge.providers.fireworks import Fireworks
 from bridge.providers.mistral import Mistral
 from bridge.providers.nebius import Nebius
 from bridge.providers.openai import OpenAI
+from bridge.providers.prime import Prime
 from bridge.providers.together import Together
 from bridge.providers.vertex import Vertex
 from bridge.text import one_line
@@ -80,6 +81,7 @@ TYPES: Final = Types(
         "fireworks": Fireworks,
         "together": Together,
         "vertex": Vertex,
+        "prime": Prime,
     }
 )
 """Every provider, by the ``type`` that a configuration gives it."""

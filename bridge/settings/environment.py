@@ -69,6 +69,8 @@ def completed(item: Item, environ: Environ) -> Item:
             found = _azure(item, environ)
         case "vertex":
             found = _vertex(item, environ)
+        case "prime":
+            found = _prime(item, environ)
         case _:
             found = dict(item)
     if all(environ.get(name) for name in address_variables(kind)):
@@ -115,4 +117,15 @@ def _vertex(item: Item, environ: Environ) -> Item:
     found.setdefault("auth", "token" if token or "api_key" in found else "google")
     if token and found["auth"] == "token":
         found.setdefault("api_key", token)
+    return found
+
+
+def _prime(item: Item, environ: Environ) -> Item:
+    """As Prime's own command line has it, whose addresses end before the version."""
+    found = dict(item)
+    if team := environ.get("PRIME_TEAM_ID"):
+        found.setdefault("team", team)
+    url = environ.get("PRIME_API_BASE_URL") or environ.get("PRIME_BASE_URL")
+    if url and found.get("base_url", url) == url:
+        found["base_url"] = f"{url.rstrip('/').removesuffix('/api/v1')}/api/v1"
     return found

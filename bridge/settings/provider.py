@@ -52,7 +52,10 @@ _AUTHS: Mapping[str, tuple[Auth, ...]] = {
 }
 """By type what there is to choose from, where that is anything."""
 _KEYLESS: frozenset[Auth] = frozenset({"entra", "google"})
-_OPTIONS: Mapping[str, tuple[str, ...]] = {"vertex": ("project", "location")}
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "vertex": ("project", "location"),
+    "prime": ("team",),
+}
 """By type the fields that it takes beside those of all."""
 
 
@@ -69,12 +72,16 @@ class ProviderSettings(Section):
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:-]{0,62}$")] | None,
         Field(validate_default=True),
     ] = None
-    """The project in Google Cloud. Default: $GOOGLE_CLOUD_PROJECT."""
+    """Of type vertex: the project in Google Cloud. Default: $GOOGLE_CLOUD_PROJECT."""
     location: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None,
         Field(validate_default=True),
     ] = None
-    """Where the jobs are in Google Cloud. Default: $GOOGLE_CLOUD_LOCATION, else us-central1."""
+    """Of type vertex: where the jobs are. Default: $GOOGLE_CLOUD_LOCATION, else us-central1."""
+    team: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")] | None = (
+        None
+    )
+    """Of type prime: whose runs, if not the account's own. Default: $PRIME_TEAM_ID."""
     api_key: Annotated[
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
@@ -137,12 +144,12 @@ class ProviderSettings(Section):
             )
         return auth
 
-    @field_validator("project", "location")
+    @field_validator("project", "location", "team")
     @classmethod
     def _of_its_type(cls, value: str | None, info: ValidationInfo) -> str | None:
         kind = info.data.get("type", "")
         takes_it = info.field_name in _OPTIONS.get(kind, ())
-        if takes_it and value is None:
+        if takes_it and value is None and info.field_name == "project":
             raise ValueError("missing; export GOOGLE_CLOUD_PROJECT, or write project: NAME")
         if kind and value is not None and not takes_it:
             types = [each for each, names in _OPTIONS.items() if info.field_name in names]

@@ -26,6 +26,7 @@ _OTHERS: Final[Mapping[Provider, str]] = {
     "nebius": "meta-llama/Llama-3.1-8B-Instruct",
     "together": "Qwen/Qwen2.5-7B-Instruct",
     "vertex": "gemini-2.5-flash",
+    "prime": "Qwen/Qwen3-4B-Instruct-2507",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
 }
 
@@ -210,5 +211,7 @@ def _id(provider: Provider, name: str, now: float) -> str:
             return f"ft-{uuid4(name, now)}"
         case "vertex":
             return digits(19, name, now)
+        case "prime":
+            return alnum(24, name, now).lower()
         case "fireworks":
             return alnum(8, name, now).lower()

@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple
 
 from bridge.model import JobStatus
 
-Provider = Literal["openai", "azure", "nebius", "mistral", "together", "fireworks", "vertex"]
+Provider = Literal[
+    "openai", "azure", "nebius", "mistral", "together", "fireworks", "vertex", "prime"
+]
 Method = Literal["supervised", "dpo", "reinforcement"]
 """A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it.
 Reinforcement is Vertex AI's only."""
@@ -97,6 +99,8 @@ class SimulatedJob:
             raise ValueError("Together neither pauses jobs nor has metadata on them")
         if self.method == "reinforcement" and self.provider != "vertex":
             raise ValueError("reinforcement is simulated for Vertex AI alone")
+        if self.provider == "prime" and self.metadata is not None:
+            raise ValueError("Prime Intellect has no metadata on runs")
         if self.provider == "fireworks" and self.metadata is not None:
             raise ValueError("Fireworks has no metadata on jobs")
 

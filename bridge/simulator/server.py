@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from bridge.simulator import azure, fireworks, mistral, nebius, openai, together, vertex
+from bridge.simulator import azure, fireworks, mistral, nebius, openai, prime, together, vertex
 from bridge.simulator.http_server import HOST, HttpServer
 from bridge.simulator.jobs import Provider, SimulatedJob
 from bridge.simulator.messages import RefusedError, Reply, Request, json_reply
@@ -37,12 +37,13 @@ _FIREWORKS = _Api(
 _AZURE = _Api("azure", "/azure", azure.answer, azure.unauthorized)
 _NEBIUS = _Api("nebius", "/nebius/v1", nebius.answer, nebius.unauthorized)
 _VERTEX = _Api("vertex", "/vertex", vertex.answer, vertex.unauthorized)
+_PRIME = _Api("prime", "/prime/api/v1", prime.answer, prime.unauthorized)
 _FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
 _LIMITS: Final = frozenset({"limit", "page_size", "pageSize"})
 """Names under which providers are asked for a page's size."""
 _APIS: Final = (
     *(_OPENAI, _AZURE, _NEBIUS, _MISTRAL, _TOGETHER, _FIREWORKS, _FIREWORKS_FILES),
-    _VERTEX,
+    *(_VERTEX, _PRIME),
 )
 
 
@@ -135,6 +136,11 @@ class Simulator:
         return self.url + _VERTEX.base
 
     @property
+    def prime_url(self) -> str:
+        """The base URL that takes the place of https://api.primeintellect.ai/api/v1."""
+        return self.url + _PRIME.base
+
+    @property
     def base_urls(self) -> Mapping[Provider, str]:
         """What to configure as each provider's ``base_url``."""
         return {
@@ -145,6 +151,7 @@ class Simulator:
             "together": self.together_url,
             "fireworks": self.fireworks_url,
             "vertex": self.vertex_url,
+            "prime": self.prime_url,
         }
 
     def __enter__(self) -> Self:

@@ -82,7 +82,8 @@ def test_unknown_keys_change_nothing(kind: str) -> None:
     api.jobs = [api.row(JOB)]
     plain = read(api.provider())
     api.jobs = [api.row(JOB) | news]
-    api.checkpoints = [api.checkpoint(1, train_loss=0.5) | news]
+    if not api.has_flat_rows:
+        api.checkpoints = [api.checkpoint(1, train_loss=0.5) | news]
     assert read(api.provider()) == plain
 
 
@@ -139,7 +140,7 @@ def test_wrong_values_deep_inside_are_left_out_alone(kind: str) -> None:
     api.checkpoints = [
         api.checkpoint(1, train_loss=0.5, text="0.5", truth=True),
         api.checkpoint(2, train_loss=0.25),
-        api.checkpoint(3) | {"metrics": [0.5]},
+        api.checkpoint(3) | ({} if api.has_flat_rows else {"metrics": [0.5]}),
         api.checkpoint(4, train_loss=0.125) | {"created_at": "noon"},
     ]
     snapshot = read(api.provider())

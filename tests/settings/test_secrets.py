@@ -29,7 +29,15 @@ MARK = "hush"
 """A part of every secret, and of nothing else."""
 ECHO = b"ECHO"
 """Where replies repeat the secrets of the request that they answer."""
-PROVIDERS: tuple[Provider, ...] = ("openai", "azure", "mistral", "together", "fireworks", "vertex")
+PROVIDERS: tuple[Provider, ...] = (
+    "openai",
+    "azure",
+    "mistral",
+    "together",
+    "fireworks",
+    "vertex",
+    "prime",
+)
 """That have simulators; Nebius reads OpenAI's."""
 
 
@@ -223,7 +231,7 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
                 ("status", "--json"),
             ]
             said = [invoke(*map(str, each), "--config", config).output for each in commands]
-            assert len(active_runs("sqlite:///mlflow.db")) == 9, "some job was not recorded"
+            assert len(active_runs("sqlite:///mlflow.db")) == 10, "some job was not recorded"
             said.append(invoke("backfill", "--rename", "--config", other).output)
             said.append(invoke("backfill", "--rename", "--json", "--config", other).output)
             live = configured(tmp_path / "c.yaml", simulator, tracking_uri="sqlite:///live.db")

@@ -74,7 +74,7 @@ class FireworksApi(Api):
         **dict.fromkeys(COLLECTIONS),
         "nextPageToken": "",
     }
-    files_told: ClassVar[tuple[str, str]] = (
+    files_told: ClassVar[tuple[str, str | None]] = (
         f"{ACCOUNT}/datasets/file-1",
         f"{ACCOUNT}/datasets/file-2",
     )

@@ -55,12 +55,16 @@ class Api(ABC):
     """The address that is asked for the curve alone."""
     more_documents: ClassVar[frozenset[str]] = frozenset()
     """What is kept besides the job, its checkpoints and its events."""
-    files_told: ClassVar[tuple[str, str]] = ("file-1", "file-2")
+    files_told: ClassVar[tuple[str, str | None]] = ("file-1", "file-2")
     """The training and the validation file of a row."""
+    has_epochs: ClassVar[bool] = True
+    """Whether jobs say how often they go through their data."""
     file_address: ClassVar[str | None] = "/files/{}/content"
     """Where a file is asked for; ``{}`` is its id. ``None``: files are not the provider's."""
-    is_at_root: ClassVar[bool] = False
-    """Whether the public service's base URL has no path."""
+    public_root: ClassVar[str] = "/v1/"
+    """The path of the public service's base URL."""
+    has_flat_rows: ClassVar[bool] = False
+    """Whether every number of a checkpoint is a metric."""
     options: ClassVar[Mapping[str, str]] = {}
     """What a configuration says for this type alone."""
     curve_root: ClassVar[str | None] = None
@@ -151,7 +155,7 @@ class Api(ABC):
         self.requests.append(request)
         assert len(self.requests) <= MOST_REQUESTS, "the provider asks without end"
         raw = request.url.raw_path.split(b"?")[0].decode()
-        root = "/" if self.is_at_root and request.url.host != HOST else "/v1/"
+        root = "/v1/" if request.url.host == HOST else self.public_root
         assert raw.startswith(root), raw
         segments = [unquote(segment) for segment in raw.removeprefix(root).split("/")]
         answer = self.answer(segments, dict(request.url.params))
@@ -381,7 +385,7 @@ class MistralApi(Api):
             *("FAILED", "SUCCESS", "CANCELLED", "CANCELLATION_REQUESTED"),
         }
     )
-    files_told: ClassVar[tuple[str, str]] = ("a", "b")
+    files_told: ClassVar[tuple[str, str | None]] = ("a", "b")
     wrong: ClassVar[Mapping[str, object]] = {
         "status": 7,
         "model": ["m"],

@@ -57,7 +57,7 @@ class VertexApi(Api):
     params_key: ClassVar[str] = "supervisedTuningSpec.hyperParameters"
     curve_part: ClassVar[str | None] = ":read"
     curve_root: ClassVar[str | None] = "v1"
-    is_at_root: ClassVar[bool] = True
+    public_root: ClassVar[str] = "/"
     of_some_jobs: ClassVar[frozenset[str]] = frozenset(
         {"preference_optimization_train_loss", "stepCount", "batchSize"}
     )
@@ -72,7 +72,10 @@ class VertexApi(Api):
     )
     omits_empty_lists: ClassVar[bool] = True
     null_list: ClassVar[Mapping[str, object]] = {"tuningJobs": None, "nextPageToken": ""}
-    files_told: ClassVar[tuple[str, str]] = ("gs://bucket/train.jsonl", "gs://bucket/valid.jsonl")
+    files_told: ClassVar[tuple[str, str | None]] = (
+        "gs://bucket/train.jsonl",
+        "gs://bucket/valid.jsonl",
+    )
     wrong: ClassVar[Mapping[str, object]] = {
         "state": 7,
         "tunedModelDisplayName": 5,

@@ -85,6 +85,7 @@ BASE_MODELS: Mapping[Provider, str] = {
     "mistral": "open-mistral-7b",
     "together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
     "vertex": "gemini-2.5-flash",
+    "prime": "Qwen/Qwen3-4B-Instruct-2507",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
 }
 

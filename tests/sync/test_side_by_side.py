@@ -15,6 +15,7 @@ from typing import Any, Final, get_args
 
 import httpx
 
+from bridge.model import numbers
 from bridge.providers.registry import TYPES
 from bridge.simulator import Outcome, SimulatedJob, Simulator, all_end_by
 from bridge.simulator.jobs import Provider
@@ -126,6 +127,9 @@ def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, An
         case "together":
             rows = ask(f"/fine-tunes/{job.id}/metrics")["metrics"]
             return [{"step": row.pop("train/global_step"), **row} for row in rows]
+        case "prime":
+            rows = ask(f"/rft/runs/{job.id}/metrics")["metrics"]
+            return [{"step": row["step"], **numbers(row)[0]} for row in rows]
         case "vertex":
             return _in_tensorboard(ask, job)
         case "fireworks":

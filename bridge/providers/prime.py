@@ -1,0 +1,288 @@
+"""Prime Intellect's Hosted Training: reinforcement runs of one account, or of one of its teams.
+
+Wire format: the types of Prime's own command line, 0.18. Runs come in pages; servers of an earlier
+version sent them all at once. A run's metrics have an address of their own, one row a step under
+the names that the open trainer logs, and can be asked for from a step on: an open run is asked for
+its newest step and what follows. Its checkpoints have steps and no metrics, and get those of their
+steps; none has a name to call it by. What a run cost is in the account's billing.
+
+Not verified against the live service: the order of the runs (where they do not come newest first,
+all pages are read at each pass), how many rows of metrics come at once (where many come, the steps
+before and after them are asked for until there are none), and whether rows have a time: those
+without one are placed between the moments that the run and its checkpoints tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import chain
+from typing import ClassVar, Final
+
+from bridge.errors import BadReply, NotFound
+from bridge.http.client import ApiClient, Query, segment
+from bridge.model import Checkpoint, CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.providers.prime_records import (
+    CheckpointRecord,
+    JobRecord,
+    Measured,
+    StepRecord,
+    UsageRecord,
+    environments,
+    measured,
+    params,
+    step_of,
+)
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import read_page, read_record, read_rows
+from bridge.providers.timeline import Timeline
+
+_RUNS: Final = "/rft/runs"
+_PAGE_SIZE: Final = 20
+"""What Prime's own command line asks for; the most that comes is not documented."""
+_MAY_BE_CUT: Final = 10
+"""So many rows of metrics, or more, may be as many as come at once."""
+_PAGES: Final = "https://app.primeintellect.ai/dashboard/training"
+"""Where people look at their runs."""
+_NOT_SAVED: Final = frozenset({"PENDING", "UPLOADING", "FAILED"})
+"""Words for checkpoints that are not there yet, or never."""
+
+
+class Prime:
+    """Runs, their metrics by step, their checkpoints and their cost."""
+
+    base_url: ClassVar = "https://api.primeintellect.ai/api/v1"
+    key_variable: ClassVar = "PRIME_API_KEY"
+    key_header: ClassVar[str | None] = None
+    header_variables: ClassVar[Mapping[str, str]] = {}
+    statuses: ClassVar[Mapping[str, JobStatus]] = {
+        "QUEUED": JobStatus.QUEUED,
+        "PENDING": JobStatus.QUEUED,
+        "RUNNING": JobStatus.RUNNING,
+        "PAUSED": JobStatus.PAUSED,
+        "COMPLETED": JobStatus.SUCCEEDED,
+        "FAILED": JobStatus.FAILED,
+        "STOPPED": JobStatus.CANCELLED,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "reward/all/mean": Meaning.REWARD,
+        "maxSteps": Meaning.STEPS,
+        "batchSize": Meaning.BATCH_SIZE,
+    }
+
+    def __init__(self, http: ApiClient, *, curves: bool = True, team: str | None = None) -> None:
+        self._http = http
+        self._curves = curves
+        self._query: Query = {"team_id": team} if team else {}
+        self._is_public = http.is_at(self.base_url)
+        # A cache of open runs. Each is read by one thread at a time.
+        self._rows: dict[str, list[object]] = {}
+        """Rows of metrics by run."""
+
+    def pages(self) -> Iterator[Page]:
+        """All runs, newest first."""
+        lists = self._lists()
+        for rows in lists:
+            page = read_page(JobRecord, rows, self._job)
+            times = [job.created_at for job in page.jobs if job.created_at is not None]
+            if times != sorted(times, reverse=True):
+                # Lists are not promised to have an order: a new run may be on any page.
+                page = read_page(JobRecord, chain(rows, *lists), self._job)
+            newest = sorted(page.jobs, key=lambda job: -(job.created_at or 0))
+            yield Page(tuple(newest), page.unreadable)
+
+    def job(self, job_id: str) -> Job:
+        """One run, as its own address has it."""
+        row = self._http.get_object(_path(job_id)).get("run")
+        return self._job(*read_record(JobRecord, row), row)
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """One run with all of its points; of an open one only new steps are asked for."""
+        del is_logged  # What was read once is kept as long as a run is open.
+        skipped = list(job.skipped)
+        if not job.status.has_started:
+            kept = documents(job.raw, skipped) if keep else {}
+            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
+        saved = self._part(job, "checkpoints")
+        wants_metrics = self._curves or keep or saved
+        rows = self._metrics(job, anew=keep) if wants_metrics else []
+        found = _measured(rows, skipped)
+        records, unreadable = read_rows(CheckpointRecord, saved)
+        skipped += unreadable
+        timeline = _timeline(job, found, [record for record, _ in records])
+        found = [replace(each, at=each.at or timeline.at(each.step)) for each in found]
+        for record, problems in records:
+            skipped += [f"checkpoint at step {record.step}: {problem}" for problem in problems]
+        if job.status.is_final:
+            job = self._with_bill(job, skipped)
+        curve = _points(found) if self._curves else ()
+        is_kept = {"metrics": rows, "checkpoints": [_without_signature(row) for row in saved]}
+        return Snapshot(
+            job=job,
+            checkpoints=_checkpoints([record for record, _ in records], found),
+            curve=curve,
+            documents=documents(job.raw, skipped, **is_kept) if keep else {},
+            skipped=tuple(skipped),
+            is_whole=bool(curve) or not self._curves,
+        )
+
+    def shutdowns(self) -> Mapping[str, int]:
+        """None: its models are its users' own."""
+        return {}
+
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """None: runs learn from environments, which are programs."""
+        raise NotFound(
+            f"{file_id} is an environment, not a file",
+            "Keep its version, or copy it with: prime env pull",
+        )
+
+    def _lists(self) -> Iterator[list[object]]:
+        """The pages of runs, as far as the server says that there are any."""
+        seen: set[str] = set()
+        number = 1
+        while True:
+            query = {"page": number, "limit": _PAGE_SIZE, **self._query}
+            reply = self._http.get_object(_RUNS, query, is_entry=number == 1)
+            rows = reply.get("runs") or []
+            if "runs" not in reply or not isinstance(rows, list):
+                raise BadReply(f"The reply to {_RUNS} has no list", "Check base_url")
+            yield rows
+            total = reply.get("total_pages")
+            # A server without pages says nothing of them, and has sent all.
+            if not rows or not isinstance(total, int) or number >= total:
+                return
+            ids = [row.get("id") for row in rows if isinstance(row, dict)]
+            names = {each for each in ids if isinstance(each, str)}
+            if names <= seen:
+                raise BadReply(f"The pages of {_RUNS} do not end: they repeat")
+            seen |= names
+            number += 1
+
+    def _part(self, job: Job, name: str, query: Query | None = None) -> list[object]:
+        reply = self._http.find_object(f"{_path(job.id)}/{name}", query, is_optional=True) or {}
+        rows = reply.get(name)
+        return rows if isinstance(rows, list) else []
+
+    def _metrics(self, job: Job, *, anew: bool) -> list[object]:
+        """The rows of metrics as they came; an open run is asked for its newest step again."""
+        rows = [] if anew else self._rows.get(job.id, [])
+        steps = {step for step in map(step_of, rows) if step is not None}
+        todo: list[tuple[int | None, int | None]] = [(max(steps, default=None), None)]
+        while todo:
+            least, most = todo.pop()
+            bounds = {"min_step": least, "max_step": most}
+            query = {name: step for name, step in bounds.items() if step is not None}
+            found = self._part(job, "metrics", query)
+            told = {step for step in map(step_of, found) if step is not None}
+            rows = [*(row for row in rows if step_of(row) not in told), *found]
+            fresh = told - steps
+            steps |= told
+            if not fresh or len(found) < _MAY_BE_CUT:
+                continue
+            # A server may send some of them: the first, or the last.
+            if most is None or max(fresh) < most:
+                todo.append((max(fresh) + 1, most))
+            if min(fresh) > (1 if least is None else least + 1):
+                todo.append((least, min(fresh) - 1))
+        if job.status.is_final:
+            self._rows.pop(job.id, None)
+        else:
+            self._rows[job.id] = rows
+        return rows
+
+    def _with_bill(self, job: Job, skipped: list[str]) -> Job:
+        """A run that has ended with what it cost, where its key may see that."""
+        reply = self._http.find_object(f"/billing/runs/{segment(job.id)}/usage", is_optional=True)
+        if reply is None:
+            return job
+        bill, problems = read_record(UsageRecord, reply)
+        skipped += [f"its bill: {problem}" for problem in problems]
+        tokens = bill.training.tokens if bill.training else None
+        return replace(job, cost=bill.text, trained_tokens=tokens)
+
+    def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
+        word = record.status or ""
+        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        row = raw if isinstance(raw, dict) else {}
+        ended = record.completed_at or record.updated_at
+        return Job(
+            id=record.id,
+            status=status,
+            provider_status=word,
+            created_at=record.created_at,
+            started_at=record.started_at,
+            finished_at=ended if status.is_final else None,
+            base_model=record.base_model or None,
+            suffix=record.name or None,
+            error=record.error or None,
+            params=params(row),
+            total_steps=record.max_steps,
+            training_files=environments(record),
+            page=f"{_PAGES}/{segment(record.id)}" if self._is_public else None,
+            raw=row,
+            skipped=skipped,
+        )
+
+
+def _path(job_id: str) -> str:
+    return f"{_RUNS}/{segment(job_id)}"
+
+
+def _measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:
+    """What the rows say, by ascending step."""
+    found: list[Measured] = []
+    unreadable: list[str] = []
+    for row in rows:
+        records, reasons = read_rows(StepRecord, [row])
+        unreadable += reasons
+        found += [measured(record, row) for record, _ in records if isinstance(row, dict)]
+    broken = sorted({name for each in found for name in each.infinite})
+    skipped += dict.fromkeys([*unreadable, *(f"{name} is not always finite" for name in broken)])
+    return sorted(found, key=lambda each: each.step)
+
+
+def _timeline(job: Job, found: list[Measured], saved: list[CheckpointRecord]) -> Timeline:
+    known = [(each.step, each.at) for each in found]
+    known += [(each.step, each.created_at) for each in saved]
+    known.append((0, job.started_at))
+    record, _ = read_record(JobRecord, job.raw)
+    # While a run trains, its last change is the last that is known of it.
+    told = replace(job, finished_at=job.finished_at or record.updated_at)
+    return Timeline(told, known).ending_at(max((each.step for each in found), default=0))
+
+
+def _points(found: list[Measured]) -> tuple[CurvePoint, ...]:
+    return tuple(
+        CurvePoint(name, each.step, value, each.at)
+        for each in found
+        for name, value in each.metrics.items()
+    )
+
+
+def _checkpoints(
+    saved: Iterable[CheckpointRecord], found: Iterable[Measured]
+) -> tuple[Checkpoint, ...]:
+    """The saved states by ascending step, with the metrics of their steps."""
+    metrics: dict[int, dict[str, float]] = {}
+    for each in found:
+        metrics[each.step] = {**each.metrics, **metrics.get(each.step, {})}
+    checkpoints: dict[int, Checkpoint] = {}
+    for record in sorted(saved, key=lambda each: each.step):
+        if record.status not in _NOT_SAVED:
+            checkpoints[record.step] = Checkpoint(
+                id=record.id,
+                step=record.step,
+                created_at=record.created_at,
+                metrics=metrics.get(record.step, {}),
+            )
+    return tuple(checkpoints.values())
+
+
+def _without_signature(row: object) -> object:
+    """A checkpoint without what would let everybody read it."""
+    url = row.get("storageUrl") if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not isinstance(url, str):
+        return row
+    return {**row, "storageUrl": url.partition("?")[0]}

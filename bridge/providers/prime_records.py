@@ -1,0 +1,160 @@
+"""Prime Intellect's wire objects, as far as they are used, and what their parts mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from pydantic import Field
+
+from bridge.model import Scalar, numbers
+from bridge.providers.records import (
+    Identifier,
+    Moment,
+    Number,
+    Record,
+    Step,
+    milliseconds,
+    moment,
+    read_rows,
+)
+from bridge.text import one_line
+
+_WORDS: Final = ("kind", "loss")
+_NUMBERS: Final = (
+    *("maxSteps", "batchSize", "rolloutsPerExample", "learningRate", "loraAlpha", "seqLen"),
+    *("maxTokens", "maxInflightRollouts", "oversamplingFactor", "maxAsyncLevel"),
+)
+"""The hyperparameters of a run."""
+_STEP: Final = "step"
+_TIMES: Final = ("timestamp", "_timestamp", "createdAt", "created_at")
+"""Where a row of metrics says when it was measured, if it does."""
+_HIGHEST_COST: Final = 1e9
+"""More is no price."""
+
+
+class JobRecord(Record):
+    """A run of Hosted Training."""
+
+    wire_name: ClassVar = "job"
+
+    id: Identifier
+    name: str | None = None
+    status: str | None = None
+    base_model: str | None = Field(None, alias="baseModel")
+    max_steps: int | None = Field(None, alias="maxSteps", gt=0, lt=2**63)
+    created_at: Moment = Field(None, alias="createdAt")
+    started_at: Moment = Field(None, alias="startedAt")
+    completed_at: Moment = Field(None, alias="completedAt")
+    updated_at: Moment = Field(None, alias="updatedAt")
+    environments: list[object] | None = None
+    error: str | None = Field(None, alias="errorMessage")
+
+
+class CheckpointRecord(Record):
+    """A saved state; it has no name to call it by."""
+
+    wire_name: ClassVar = "checkpoint"
+
+    id: str | None = None
+    step: Step
+    status: str | None = None
+    created_at: Moment = Field(None, alias="createdAt")
+
+
+class Spent(Record):
+    """Tokens and what they cost."""
+
+    tokens: int | None = Field(None, gt=0, lt=2**63)
+
+
+class UsageRecord(Record):
+    """What a run has cost so far."""
+
+    wire_name: ClassVar = "bill"
+
+    training: Spent | None = None
+    cost: Number | None = Field(None, alias="total_cost_usd")
+
+    @property
+    def text(self) -> str | None:
+        """The price with its currency."""
+        is_price = self.cost is not None and 0 < self.cost < _HIGHEST_COST
+        return f"{self.cost:.2f} USD" if is_price else None
+
+
+class StepRecord(Record):
+    """A row of metrics: all that one step has measured, or some of it."""
+
+    wire_name: ClassVar = "row of metrics"
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a row says."""
+
+    step: int
+    at: int | None
+    metrics: Mapping[str, float]
+    infinite: tuple[str, ...]
+
+
+def measured(record: StepRecord, row: Mapping[str, object]) -> Measured:
+    """The numbers of a row, nested ones under names with dots, and when it was measured."""
+    axes = {_STEP, *_TIMES}
+    finite, infinite = numbers({name: value for name, value in row.items() if name not in axes})
+    return Measured(record.step, _time_of(row), finite, tuple(infinite))
+
+
+def _time_of(row: Mapping[str, object]) -> int | None:
+    for name in _TIMES:
+        value = row.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _milliseconds(value)
+        if isinstance(value, str):
+            try:
+                return moment(value)
+            except ValueError:
+                continue
+    return None
+
+
+def _milliseconds(value: float) -> int | None:
+    """Unix seconds, or milliseconds where they are too many for that."""
+    try:
+        return milliseconds(value / 1000 if value > 1e11 else float(value))  # noqa: PLR2004 - the year 5138
+    except OverflowError:
+        return None
+
+
+def step_of(row: object) -> int | None:
+    """The step of a row of metrics; ``None`` where it has none."""
+    records, _ = read_rows(StepRecord, [row])
+    return next((record.step for record, _ in records), None)
+
+
+def params(row: Mapping[str, object]) -> dict[str, Scalar]:
+    """The hyperparameters that are set."""
+    told = {name: row.get(name) for name in (*_WORDS, *_NUMBERS)}
+    return {
+        name: value
+        for name, value in told.items()
+        if (isinstance(value, str) and value and name in _WORDS)
+        or (isinstance(value, int | float) and name in _NUMBERS)
+    }
+
+
+def environments(record: JobRecord) -> tuple[str, ...]:
+    """What a run learns from: the environments that reward it."""
+    return tuple(dict.fromkeys(_names(record.environments or ())))
+
+
+def _names(rows: Iterable[object]) -> Iterator[str]:
+    for row in rows:
+        told = [row.get(key) for key in ("slug", "name", "id")] if isinstance(row, dict) else [row]
+        name = next((each for each in told if isinstance(each, str) and each), None)
+        if name:
+            yield one_line(name, 250)
