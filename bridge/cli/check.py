@@ -26,6 +26,8 @@ from bridge.settings.poll import THREADS
 from bridge.settings.provider import ProviderSettings
 from bridge.tracking import Tracking
 
+_JOBS = "/fine_tuning/jobs"
+"""Where the API of most providers begins."""
 _PATIENCE = 2
 """Attempts: a person waits for the answer."""
 
@@ -116,10 +118,12 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
         with open_provider(settings, provider, redactor, patience=_PATIENCE) as opened:
             page = next(opened.pages())
     except (NoService, NotFound) as error:
-        remedy = (
-            f"Correct base_url ({provider.base_url}): it is all that stands before"
-            " /fine_tuning/jobs in the API's addresses"
-        )
+        remedy = error.remedy
+        if _JOBS in error.sentence:
+            remedy = (
+                f"Correct base_url ({provider.base_url}): it is all that stands before"
+                f" {_JOBS} in the API's addresses"
+            )
         return [Finding(provider.name, Verdict.WRONG, error.sentence, remedy)]
     except BridgeError as error:
         return [Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)]

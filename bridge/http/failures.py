@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from bridge import errors
-from bridge.http.google_failures import google_failure
+from bridge.http.google_failures import google_failure, place_of
 from bridge.http.retries import error_object, is_quota
 from bridge.http.transports import TooLarge
 from bridge.redaction import Redactor
@@ -45,7 +45,7 @@ def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return errors.Unreachable(
             f"{base_url} cannot be reached ({why})",
-            "Check base_url, the network and the provider's status page",
+            f"Check {place_of(base_url)}, the network and the provider's status page",
         )
     return errors.NoAnswer(
         f"{base_url} gave no complete answer at any attempt ({why})",

@@ -26,6 +26,12 @@ _LOCATION: Final = (
 )
 
 
+def place_of(base_url: str) -> str:
+    """What of a configuration says where a service is: in Google Cloud a location does."""
+    is_regional = base_url.rstrip("/").endswith("-aiplatform.googleapis.com")
+    return "location" if is_regional else "base_url"
+
+
 def google_failure(
     response: httpx.Response, path: str, said: str, *, is_entry: bool
 ) -> errors.ProviderError | None:

@@ -80,6 +80,9 @@ class OpenAI:
         "train_mean_token_accuracy": Meaning.TRAIN_ACCURACY,
         "valid_mean_token_accuracy": Meaning.BATCH_VALID_ACCURACY,
         "full_valid_mean_token_accuracy": Meaning.VALID_ACCURACY,
+        # Of reinforcement fine-tuning, which maximises it.
+        "train_mean_reward": Meaning.REWARD,
+        "full_valid_mean_reward": Meaning.VALID_REWARD,
         "n_epochs": Meaning.EPOCHS,
         "batch_size": Meaning.BATCH_SIZE,
     }

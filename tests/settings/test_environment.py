@@ -257,3 +257,85 @@ def test_an_unset_variable_has_no_consequences_of_its_own() -> None:
     """A name that cannot be expanded is one problem: the type that it implies is no second one."""
     found = problems("providers: [{name: '${NAME}', api_key: some-key}]")
     assert found.keys() == {"providers[0].name"}
+
+
+GOOGLE = {"GOOGLE_CLOUD_PROJECT": "acme"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "location", "base_url", "auth"),
+    [
+        ({}, "us-central1", "https://us-central1-aiplatform.googleapis.com", "google"),
+        (
+            {"GOOGLE_CLOUD_LOCATION": "europe-west4"},
+            "europe-west4",
+            "https://europe-west4-aiplatform.googleapis.com",
+            "google",
+        ),
+        (
+            {"GOOGLE_CLOUD_LOCATION": "global", "CLOUDSDK_AUTH_ACCESS_TOKEN": KEY},
+            "global",
+            "https://aiplatform.googleapis.com",
+            "token",
+        ),
+        (
+            {"GOOGLE_VERTEX_BASE_URL": "https://vertex.internal"},
+            "us-central1",
+            "https://vertex.internal",
+            "google",
+        ),
+    ],
+)
+def test_vertex_is_found_as_googles_tools_find_it(
+    environ: Mapping[str, str], location: str, base_url: str, auth: str
+) -> None:
+    """By its project; a token that is set comes before who is signed in."""
+    (provider,) = load(None, {**GOOGLE, **environ}).providers
+    assert (provider.name, provider.type, provider.project) == ("vertex", "vertex", "acme")
+    assert (provider.location, provider.base_url, provider.auth) == (location, base_url, auth)
+    assert provider.options == {"project": "acme", "location": location}
+
+
+def test_a_project_beside_other_keys_counts_if_more_is_said() -> None:
+    """It is set for many things."""
+    for environ, found in (
+        (OPENAI | GOOGLE, ["openai"]),
+        (OPENAI | GOOGLE | {"GOOGLE_CLOUD_LOCATION": "us-central1"}, ["openai", "vertex"]),
+        (OPENAI | GOOGLE | {"GOOGLE_APPLICATION_CREDENTIALS": "/a"}, ["openai", "vertex"]),
+    ):
+        assert [provider.name for provider in load(None, environ).providers] == found
+
+
+def test_prime_is_found_with_its_team() -> None:
+    """Its own address ends before the version."""
+    environ = {"PRIME_API_KEY": KEY, "PRIME_TEAM_ID": "team-1"}
+    (provider,) = load(None, environ).providers
+    assert (provider.base_url, provider.options) == (
+        "https://api.primeintellect.ai/api/v1",
+        {"team": "team-1"},
+    )
+    (provider,) = load(None, environ | {"PRIME_BASE_URL": "https://prime.internal/"}).providers
+    assert provider.base_url == "https://prime.internal/api/v1"
+    (provider,) = loaded(
+        "providers: [{name: prime, base_url: 'https://file.example/api/v1', team: mine}]",
+        environ | {"PRIME_BASE_URL": "https://prime.internal"},
+    ).providers
+    assert (provider.base_url, provider.team) == ("https://file.example/api/v1", "mine")
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "said"),
+    [
+        ("type: vertex", "project", "GOOGLE_CLOUD_PROJECT"),
+        ("type: vertex, project: 'a b'", "project", "letters"),
+        ("type: vertex, project: a, auth: token", "api_key", "or auth: google"),
+        ("type: vertex, project: a, auth: key, api_key: k", "auth", "google, token"),
+        ("type: openai, auth: google, api_key: k", "auth", "for type vertex"),
+        ("type: openai, project: a, api_key: k", "project", "for type vertex"),
+        ("type: vertex, project: a, team: t", "team", "for type prime"),
+    ],
+)
+def test_what_a_type_needs_and_what_is_for_another(entry: str, key: str, said: str) -> None:
+    """A sentence for each, with the way out."""
+    found = problems(f"providers: [{{name: a, {entry}}}]")
+    assert said in found[f"providers[0].{key}"]
