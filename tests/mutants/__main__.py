@@ -109,7 +109,7 @@ def report(results: list[Tried], drawn_in_all: int) -> None:
             left.append(f"{word:13} {mutant}")
     print("\n".join(sorted(left)))  # noqa: T201 - the report
     columns = ("killed", "survived", "not executed", "not run", "equivalent")
-    print(f"{'package':10}" + "".join(f"{name:>14}" for name in columns) + "   score")  # noqa: T201
+    print(f"{'package':10}" + "".join(f"{name:>14}" for name in columns) + "   score")  # noqa: T201 - a command speaks on stdout
     total: Counter[str] = Counter()
     for package, found in sorted(by_package.items()):
         print(_row(package, found, columns))  # noqa: T201 - the report

@@ -9,8 +9,9 @@ import pytest
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, Snapshot
 from bridge.plan import tags
 from bridge.plan.options import RecordingOptions
+from bridge.plan.plan import Plan, make_plan
 from bridge.plan.recorded import RecordedRun
-from bridge.plan.run_state import SETTLING, Plan, make_plan
+from bridge.plan.run_state import SETTLING
 
 NOW = 1_760_000_000_000
 BEGAN = NOW - 3_600_000
