@@ -74,20 +74,22 @@ def tried(
     done: queue.SimpleQueue[Tried | None] = queue.SimpleQueue()
 
     def work() -> None:
-        with trials(ROOT) as process:
-            while time.monotonic() < deadline:
-                with lock:
-                    package, mutant = next(wanted, (None, None))
-                if package is None or mutant is None:
-                    break
-                tests = covering.tests(mutant, f"tests/{package}/", LIMIT)
-                verdict = "not executed"
-                if tests:
-                    spent = sum(covering.seconds[test] for test in tests)
-                    request = Request(mutant.path, mutant.source, tests, 60 + 5 * spent)
-                    verdict = process.make(request)
-                done.put(Tried(package, mutant, verdict))
-        done.put(None)
+        try:
+            with trials(ROOT) as process:
+                while time.monotonic() < deadline:
+                    with lock:
+                        package, mutant = next(wanted, (None, None))
+                    if package is None or mutant is None:
+                        break
+                    tests = covering.tests(mutant, f"tests/{package}/", LIMIT)
+                    verdict = "not executed"
+                    if tests:
+                        spent = sum(covering.seconds[test] for test in tests)
+                        request = Request(mutant.path, mutant.source, tests, 60 + 5 * spent)
+                        verdict = process.make(request)
+                    done.put(Tried(package, mutant, verdict))
+        finally:
+            done.put(None)
 
     workers = [threading.Thread(target=work) for _ in range(PROCESSES)]
     for worker in workers:
