@@ -28,7 +28,7 @@ from tests.mutants.trial import Request, trials
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = {
-    "plan": ("core", "plan"),
+    "plan": ("core", "plan", "doctor"),
     "sync": ("sync", "tracking"),
     "http": ("core", "http", "providers"),
     "tracking": ("sync", "tracking"),
@@ -60,10 +60,16 @@ def drawn(package: str, seed: int, number: int) -> list[Mutant]:
     return every[:number]
 
 
-def equivalents() -> set[tuple[str, str, str]]:
-    """Return the mutants that do not count, by module, text before and text after."""
+def equivalents() -> set[tuple[str, ...]]:
+    """Return the mutants that do not count: module, line, text before and text after."""
     listed = yaml.safe_load((Path(__file__).parent / "equivalent.yaml").read_text()) or []
-    return {(each["path"], each["before"], each["after"]) for each in listed}
+    return {(each["path"], each["line"], each["before"], each["after"]) for each in listed}
+
+
+def place_of(mutant: Mutant) -> tuple[str, ...]:
+    """Return what a mutant is listed by."""
+    line = (ROOT / mutant.path).read_text().splitlines()[mutant.line - 1].strip()
+    return mutant.path, line, mutant.before, mutant.after
 
 
 def tried(
@@ -104,7 +110,7 @@ def report(results: list[Tried], drawn_in_all: int) -> None:
     by_package: dict[str, Counter[str]] = {}
     left = []
     for package, mutant, verdict in results:
-        is_equivalent = (mutant.path, mutant.before, mutant.after) in unseen
+        is_equivalent = place_of(mutant) in unseen
         word = "equivalent" if is_equivalent and verdict != "killed" else verdict
         by_package.setdefault(package, Counter())[word] += 1
         if word not in {"killed", "equivalent"}:
