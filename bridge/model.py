@@ -50,6 +50,8 @@ class Meaning(StrEnum):
     TRAIN_ACCURACY = "mean token accuracy of a training step"
     VALID_ACCURACY = "mean token accuracy over the whole validation set"
     BATCH_VALID_ACCURACY = "mean token accuracy over one batch of the validation set"
+    REWARD = "mean reward of a training step"
+    VALID_REWARD = "mean reward over the whole validation set"
     EPOCHS = "how often the training set is gone through"
     STEPS = "how many steps are trained"
     BATCH_SIZE = "examples in a step"

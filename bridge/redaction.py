@@ -31,24 +31,31 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        stripped = {secret.strip() for secret in secrets}
-        known = {secret for secret in stripped if len(secret) >= _SHORTEST_SECRET}
-        known |= {part for secret in known for raw in _in_bytes(secret) for part in _in_base64(raw)}
-        # Longest first: a secret that contains another must not leave its tail behind.
-        ordered = sorted(known, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, ordered))) if known else None
+        self._configured = frozenset(secrets)
+        self._learned: dict[str, str] = {}
+        self._known = _pattern(self._configured)
+
+    def learn(self, kind: str, secret: str) -> None:
+        """Mask ``secret`` from now on as well, in the place of the last one of its kind.
+
+        Credentials that are renewed while a process lives are in no configuration.
+        """
+        if self._learned.get(kind) != secret:
+            self._learned = {**self._learned, kind: secret}
+            self._known = _pattern({*self._configured, *self._learned.values()})
 
     def known(self, text: str) -> str:
         """Return ``text`` with the known secrets masked.
 
         Text whose escapes hide a secret comes back without those escapes.
         """
-        if self._known is None:
+        known = self._known
+        if known is None:
             return text
-        text = self._known.sub(MASK, text)
+        text = known.sub(MASK, text)
         for sign, unescaped in _ESCAPES.items():
-            if sign in text and self._known.search(plain := unescaped(text)):
-                text = self._known.sub(MASK, plain)
+            if sign in text and known.search(plain := unescaped(text)):
+                text = known.sub(MASK, plain)
         return text
 
     def text(self, text: str) -> str:
@@ -76,6 +83,16 @@ class Redactor:
 
     def __repr__(self) -> str:
         return "Redactor(...)"
+
+
+def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    """Return what matches each of ``secrets``, also as a part of base64."""
+    stripped = {secret.strip() for secret in secrets}
+    known = {secret for secret in stripped if len(secret) >= _SHORTEST_SECRET}
+    known |= {part for secret in known for raw in _in_bytes(secret) for part in _in_base64(raw)}
+    # Longest first: a secret that contains another must not leave its tail behind.
+    ordered = sorted(known, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered))) if known else None
 
 
 def _in_bytes(secret: str) -> Iterator[bytes]:

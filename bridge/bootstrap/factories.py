@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
+import httpx
 import structlog
 
 from bridge.errors import Stopped
+from bridge.http import aws_auth as aws
 from bridge.http import client as http
 from bridge.http import entra_auth as entra
 from bridge.http import retries
@@ -104,7 +106,7 @@ def experiments_of(settings: Settings) -> tuple[str, ...]:
 def headers_of(provider: ProviderSettings) -> dict[str, str]:
     """What is sent with every request to a provider, the key among it."""
     headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
-    if provider.auth == "entra" or provider.api_key is None:
+    if provider.auth in {"entra", "aws"} or provider.api_key is None:
         return headers
     key = provider.api_key.get_secret_value()
     bare = TYPES[provider.type].key_header if provider.auth == "key" else None
@@ -134,7 +136,7 @@ def open_provider(
             headers=headers_of(provider),
             redactor=redactor,
             query={"api-version": provider.api_version} if provider.api_version else {},
-            auth=stack.enter_context(entra.signed_in()) if provider.auth == "entra" else None,
+            auth=_auth_of(provider, redactor, stack),
             sleep=sleep,
             connections=settings.poll.workers + 1,  # one lists while the workers read
             patience=patience,
@@ -148,3 +150,24 @@ def open_provider(
 
 def _log_retry(provider: str, cause: str, seconds: float) -> None:
     log.debug("request retried", provider=provider, cause=cause, wait=f"{seconds:.1f} s")
+
+
+def _auth_of(
+    provider: ProviderSettings, redactor: Redactor, stack: contextlib.ExitStack
+) -> httpx.Auth | None:
+    """What proves who asks, where no header does; ends with the stack."""
+    match provider.auth:
+        case "entra":
+            return stack.enter_context(entra.signed_in())
+        case "aws":
+            assert provider.region is not None  # noqa: S101 - the settings see to it
+            credentials = aws.signed_in(_identity_of(provider), redactor)
+            return aws.AwsSignature(credentials, provider.type, provider.region)
+        case _:
+            return None
+
+
+def _identity_of(provider: ProviderSettings) -> aws.Identity:
+    return aws.Identity(
+        profile=provider.profile, role_arn=provider.role_arn, region=provider.region
+    )

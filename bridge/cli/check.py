@@ -19,6 +19,7 @@ from bridge.bootstrap.factories import (
 )
 from bridge.cli.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
+from bridge.http.aws_failures import REGION_REMEDY
 from bridge.plan.metric_names import PRESETS, MetricNames, closest_preset, shared_charts
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
@@ -120,6 +121,8 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
             f"Correct base_url ({provider.base_url}): it is all that stands before"
             " /fine_tuning/jobs in the API's addresses"
         )
+        if provider.region:
+            remedy = f"{REGION_REMEDY}. It is {provider.region}, and base_url {provider.base_url}"
         return [Finding(provider.name, Verdict.WRONG, error.sentence, remedy)]
     except BridgeError as error:
         return [Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)]

@@ -229,6 +229,14 @@ class ApiClient:
         except (errors.NotFound, errors.Forbidden, errors.Refused, errors.Withdrawn):
             return None
 
+    def get_bytes(self, path: str) -> bytes:
+        """Return the bytes at ``path``.
+
+        Raises:
+            ProviderError: The one that says why there are none.
+        """
+        return self._ask(self._client, path, headers=_AS_FILE).content
+
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
         """Open the bytes at ``path``, which come in pieces, neither bounded nor masked.

@@ -9,6 +9,7 @@ from typing import Final
 import httpx
 
 from bridge import errors
+from bridge.http.aws_failures import aws_failure, xml_error
 from bridge.http.retries import error_object, is_quota
 from bridge.http.transports import TooLarge
 from bridge.redaction import Redactor
@@ -66,13 +67,15 @@ def failed(
     detail = _detail(response, redactor)
     said = f": {detail}" if detail else ""
     ended = _ended(response, said, is_entry=is_entry)
-    return ended or _refused(response, path, said, is_entry=is_entry)
+    return aws_failure(response, said) or ended or _refused(response, path, said, is_entry=is_entry)
 
 
 def _detail(response: httpx.Response, redactor: Redactor) -> str:
     """The provider's own words on an error, on one line; empty where it has none."""
     error = error_object(response)
     said = error.get("message") or error.get("detail") or error.get("error") or ""
+    # AWS's gateways begin with a capital; S3 writes XML.
+    said = said or error.get("Message") or ": ".join(xml_error(response).values())
     # Masked again: what was escaped twice in the body is readable only now.
     return redactor.line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
 

@@ -32,6 +32,8 @@ PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
         Meaning.TRAIN_ACCURACY: "mean_token_accuracy",
         Meaning.VALID_ACCURACY: "eval_mean_token_accuracy",
         Meaning.BATCH_VALID_ACCURACY: "eval_batch_mean_token_accuracy",
+        Meaning.REWARD: "reward",
+        Meaning.VALID_REWARD: "eval_reward",
         Meaning.EPOCHS: "num_train_epochs",
         Meaning.STEPS: "max_steps",
         Meaning.BATCH_SIZE: "per_device_train_batch_size",

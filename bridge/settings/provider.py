@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -43,8 +44,15 @@ def _as_written(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-Auth = Literal["key", "token", "entra"]
-"""How a provider learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
+Auth = Literal["key", "token", "entra", "aws"]
+"""How a provider learns who asks: a key, a bearer token, or what a cloud knows of this machine."""
+_AUTH_TYPES: Final[Mapping[Auth, tuple[str, ...]]] = {
+    "token": ("azure",),
+    "entra": ("azure",),
+    "aws": ("bedrock", "bedrock-mantle"),
+}
+"""The types that can be asked so; a key is for all."""
+AWS_TYPES: Final = _AUTH_TYPES["aws"]
 
 
 class ProviderSettings(Section):
@@ -55,11 +63,31 @@ class ProviderSettings(Section):
     type: Annotated[str, AfterValidator(_known_type)]
     """Which API it speaks. Default: its name."""
     auth: Auth = "key"
-    """How it learns who asks: a key, a bearer token, or one that Microsoft Entra ID gives."""
+    """How it learns who asks: a key, a bearer token, one that Microsoft Entra ID gives, or AWS's
+    signature. Default: the key; of AWS's types without one the signature."""
+    region: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)+-[0-9]+$")] | None,
+        Field(validate_default=True),
+    ] = None
+    """Of AWS's types: where the jobs are. Default: $AWS_REGION."""
+    profile: str | None = None
+    """Of AWS's types: the profile whose credentials are used. Default: as AWS's tools find them."""
+    role_arn: Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::")] | None = None
+    """Of AWS's types: a role to assume with these credentials."""
+    s3_url: Annotated[
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^https?://[^\s/]+"),
+            AfterValidator(parsed_url),
+        ]
+        | None,
+        Field(repr=False),
+    ] = None
+    """Of type bedrock: where S3 is. Default: each bucket's own address."""
     api_key: Annotated[
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
-    """Needed but with auth: entra. Default: the variable of the provider's own SDK."""
+    """Needed but with auth: entra or aws. Default: the variable of the provider's own SDK."""
     api_key_file: str | None = None
     """In the place of api_key: a file that holds it."""
     allow_http: bool = False
@@ -90,24 +118,42 @@ class ProviderSettings(Section):
     ] = None
     """Goes into the query of every request."""
 
-    @field_validator("base_url")
+    @field_validator("base_url", "s3_url")
     @classmethod
-    def _encrypted(cls, url: str, info: ValidationInfo) -> str:
-        if not info.data.get("allow_http") and is_readable_on_the_way(url):
+    def _encrypted(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url and not info.data.get("allow_http") and is_readable_on_the_way(url):
             raise ValueError(READABLE)
         return url
 
     @field_validator("auth")
     @classmethod
     def _known_auth(cls, auth: Auth, info: ValidationInfo) -> Auth:
-        if auth != "key" and info.data.get("type", "azure") != "azure":
-            raise ValueError("is for type azure; others take their key as a bearer token anyway")
+        kinds = _AUTH_TYPES.get(auth, ())
+        if kinds and info.data.get("type", kinds[0]) not in kinds:
+            others = "; others take their key as a bearer token anyway" if "azure" in kinds else ""
+            raise ValueError(f"is for type {' and '.join(kinds)}{others}")
         return auth
+
+    @field_validator("region")
+    @classmethod
+    def _needed_region(cls, region: str | None, info: ValidationInfo) -> str | None:
+        # With a key it is part of the address alone.
+        if region is None and info.data.get("auth") == "aws":
+            raise ValueError("missing; export AWS_REGION, or write region: us-west-2")
+        return region
+
+    @field_validator("region", "profile", "role_arn", "s3_url")
+    @classmethod
+    def _for_aws(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kinds = AWS_TYPES[:1] if info.field_name == "s3_url" else AWS_TYPES
+        if value is not None and info.data.get("type", kinds[0]) not in kinds:
+            raise ValueError(f"is for type {' and '.join(kinds)}")
+        return value
 
     @field_validator("api_key")
     @classmethod
     def _needed_key(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if key is None and info.data.get("auth") != "entra":
+        if key is None and info.data.get("auth") not in {"entra", "aws"}:
             raise PydanticKnownError("missing")
         return key
 

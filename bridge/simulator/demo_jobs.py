@@ -26,6 +26,7 @@ _OTHERS: Final[Mapping[Provider, str]] = {
     "nebius": "meta-llama/Llama-3.1-8B-Instruct",
     "together": "Qwen/Qwen2.5-7B-Instruct",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
+    "bedrock-mantle": "openai.gpt-oss-20b",
 }
 
 
@@ -190,7 +191,7 @@ def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]
         validating_seconds=2,
         queued_seconds=1,
         seconds_per_step=0.6,
-        method="supervised" if provider == "nebius" else "dpo",
+        method="supervised" if provider in {"nebius", "bedrock-mantle"} else "dpo",
         seed=32,
     )
     return past, live
@@ -199,6 +200,8 @@ def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]
 def _id(provider: Provider, name: str, now: float) -> str:
     # The time makes each demo's jobs new ones: a job that is known to have ended is not read again.
     match provider:
+        case "bedrock-mantle":
+            return f"ftjob-{uuid4(name, provider, now)}"
         case "openai" | "nebius":
             return f"ftjob-{alnum(24, name, now)}"
         case "azure":

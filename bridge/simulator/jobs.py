@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple
 
 from bridge.model import JobStatus
 
-Provider = Literal["openai", "azure", "nebius", "mistral", "together", "fireworks"]
+Provider = Literal[
+    "openai", "azure", "nebius", "mistral", "together", "fireworks", "bedrock-mantle"
+]
 Method = Literal["supervised", "dpo"]
 """A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it."""
 

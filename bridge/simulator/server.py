@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from bridge.simulator import azure, fireworks, mistral, nebius, openai, together
+from bridge.simulator import azure, bedrock_mantle, fireworks, mistral, nebius, openai, together
 from bridge.simulator.http_server import HOST, HttpServer
 from bridge.simulator.jobs import Provider, SimulatedJob
 from bridge.simulator.messages import RefusedError, Reply, Request, json_reply
@@ -36,10 +36,15 @@ _FIREWORKS = _Api(
 )
 _AZURE = _Api("azure", "/azure", azure.answer, azure.unauthorized)
 _NEBIUS = _Api("nebius", "/nebius/v1", nebius.answer, nebius.unauthorized)
+_MANTLE = _Api(
+    "bedrock-mantle", "/bedrock-mantle/v1", bedrock_mantle.answer, bedrock_mantle.unauthorized
+)
 _FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
-_LIMITS: Final = frozenset({"limit", "page_size", "pageSize"})
+_LIMITS: Final = frozenset({"limit", "page_size", "pageSize", "maxResults"})
 """Names under which providers are asked for a page's size."""
-_APIS: Final = (_OPENAI, _AZURE, _NEBIUS, _MISTRAL, _TOGETHER, _FIREWORKS, _FIREWORKS_FILES)
+_APIS: Final = (
+    *(_OPENAI, _AZURE, _NEBIUS, _MISTRAL, _TOGETHER, _FIREWORKS, _FIREWORKS_FILES, _MANTLE),
+)
 
 
 class Simulator:
@@ -135,6 +140,7 @@ class Simulator:
             "mistral": self.mistral_url,
             "together": self.together_url,
             "fireworks": self.fireworks_url,
+            "bedrock-mantle": self.url + _MANTLE.base,
         }
 
     def __enter__(self) -> Self:
@@ -195,7 +201,7 @@ class Simulator:
             "ftbridge simulator\n\n"
             "Everything here is simulated: jobs, models and metrics are made up, nothing is\n"
             "trained and nobody is billed. The formats are those of the real APIs.\n\n"
-            + "".join(f"{name:10}{url}\n" for name, url in self.base_urls.items())
+            + "".join(f"{name:15}{url}\n" for name, url in self.base_urls.items())
         )
         return Reply(headers={"Content-Type": "text/plain; charset=utf-8"}, body=text.encode())
 

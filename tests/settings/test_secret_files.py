@@ -61,6 +61,7 @@ def test_a_variable_may_name_a_file_with_the_key(key_file: str, kind: str) -> No
     environ = {
         f"{TYPES[kind].key_variable}_FILE": key_file,
         "AZURE_OPENAI_ENDPOINT": "https://resource.example",
+        "AWS_REGION": "us-west-2",
         "FIREWORKS_ACCOUNT_ID": "team",
     }
     settings, warnings = loaded(None, environ)

@@ -74,6 +74,8 @@ class Api(ABC):
     lists: ClassVar[frozenset[str]] = frozenset({"checkpoints.jsonl", "events.jsonl"})
     """The documents with a line for each row."""
     requests_a_page: ClassVar[int] = 1
+    trusts_list: ClassVar[bool] = True
+    """Whether a job's row in the list says what its own address says."""
     omits_empty_lists: ClassVar[bool] = False
     """Whether an object without anything says that there are no jobs."""
     null_list: ClassVar[Mapping[str, object]] = {

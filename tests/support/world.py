@@ -85,6 +85,7 @@ BASE_MODELS: Mapping[Provider, str] = {
     "mistral": "open-mistral-7b",
     "together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
+    "bedrock-mantle": "openai.gpt-oss-20b",
 }
 
 

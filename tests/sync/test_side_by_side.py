@@ -113,7 +113,7 @@ def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, An
         return httpx.get(base_url + path, headers=headers).raise_for_status().json()
 
     match job.provider:
-        case "openai" | "azure" | "nebius":
+        case "openai" | "azure" | "nebius" | "bedrock-mantle":
             events = ask(f"/fine_tuning/jobs/{job.id}/events?limit=100")
             assert not events["has_more"]
             return [row["data"] for row in events["data"] if row["type"] == "metrics"]
