@@ -15,11 +15,12 @@ from bridge.errors import Stopped
 from bridge.http import aws_auth as aws
 from bridge.http import client as http
 from bridge.http import entra_auth as entra
-from bridge.http import retries
+from bridge.http import retries, s3
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router, Rule
 from bridge.providers.base import Provider
+from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
@@ -131,12 +132,9 @@ def open_provider(
             raise Stopped("Asked to stop")
 
     with contextlib.ExitStack() as stack:
-        client = http.connect(
-            provider.base_url,
-            headers=headers_of(provider),
+        connect = partial(
+            http.connect,
             redactor=redactor,
-            query={"api-version": provider.api_version} if provider.api_version else {},
-            auth=_auth_of(provider, redactor, stack),
             sleep=sleep,
             connections=settings.poll.workers + 1,  # one lists while the workers read
             patience=patience,
@@ -144,8 +142,19 @@ def open_provider(
             tell=partial(asked, provider.name) if asked else None,
             retried=partial(_log_retry, provider.name),
         )
+        client = connect(
+            provider.base_url,
+            headers=headers_of(provider),
+            query={"api-version": provider.api_version} if provider.api_version else {},
+            auth=_auth_of(provider, redactor, stack),
+        )
         stack.enter_context(contextlib.closing(client))
-        yield TYPES[provider.type](client, curves=settings.mlflow.curves)
+        if provider.type == "bedrock":
+            buckets = _buckets_of(provider, redactor, connect)
+            stack.enter_context(contextlib.closing(buckets))
+            yield Bedrock(client, curves=settings.mlflow.curves, buckets=buckets)
+        else:
+            yield TYPES[provider.type](client, curves=settings.mlflow.curves)
 
 
 def _log_retry(provider: str, cause: str, seconds: float) -> None:
@@ -171,3 +180,16 @@ def _identity_of(provider: ProviderSettings) -> aws.Identity:
     return aws.Identity(
         profile=provider.profile, role_arn=provider.role_arn, region=provider.region
     )
+
+
+def _buckets_of(
+    provider: ProviderSettings, redactor: Redactor, connect: Callable[..., http.ApiClient]
+) -> s3.Buckets:
+    """The files that a provider's jobs leave in S3, which takes signatures alone."""
+    credentials = aws.signed_in(_identity_of(provider), redactor)
+    region = provider.region or s3.ANY_REGION
+
+    def open_client(address: str) -> http.ApiClient:
+        return connect(address, headers={}, auth=aws.AwsSignature(credentials, aws.S3, region))
+
+    return s3.Buckets(open_client, region=region, url=provider.s3_url)

@@ -31,7 +31,9 @@ def simulate(*, port: int) -> int:
             " Configure them as\n\n"
             "providers:\n"
             + "".join(
-                f"  - {{name: {name}, api_key: any-key, base_url: {url}}}\n"
+                f"  - {{name: {name}, api_key: any-key, base_url: {url}"
+                + "".join(f", {key}: {it}" for key, it in simulator.more_settings(name).items())
+                + "}\n"
                 for name, url in simulator.base_urls.items()
             )
             + "\nCtrl-C stops them.",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
-_S3: Final = "s3"
+S3: Final = "s3"
 _SESSION_NAME: Final = "ftbridge"
 _REGION: Final = re.compile(r"[a-z]{2,8}(-[a-z0-9]+)+-\d+")
 _REGION_IN_ERROR: Final = re.compile(rb"<Region>([a-z0-9-]+)</Region>")
@@ -73,7 +73,7 @@ class AwsSignature(httpx.Auth):
         asked = self._region
         self._sign(request, self._home, asked)
         response = yield request
-        told = _told_region(response) if self._service == _S3 else None
+        told = _told_region(response) if self._service == S3 else None
         if told is not None and told != asked:
             self._region = told
             self._sign(request, asked, told)
@@ -95,7 +95,7 @@ class AwsSignature(httpx.Auth):
     def _signer(self, credentials: ReadOnlyCredentials, region: str) -> SigV4Auth:
         from botocore.auth import S3SigV4Auth, SigV4Auth
 
-        kind = S3SigV4Auth if self._service == _S3 else SigV4Auth
+        kind = S3SigV4Auth if self._service == S3 else SigV4Auth
         return kind(credentials, self._service, region)
 
 

@@ -11,12 +11,13 @@ result files, and what its checkpoints measure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from bridge.http.client import ApiClient
 from bridge.model import IsLogged, Job, Meaning, Snapshot
 from bridge.providers.openai import OpenAI
+from bridge.providers.openai_lists import job_path, pages
 
 
 class BedrockMantle(OpenAI):
@@ -46,3 +47,12 @@ class BedrockMantle(OpenAI):
         if self._asked_for.pop(job.id, None) is not job:
             job = super().job(job.id)
         return super().read(job, is_logged=is_logged, keep=keep)
+
+    def _part(self, job: Job, name: str) -> Iterator[list[object]]:
+        """The pages of a list below a job."""
+        if name != "checkpoints" or job.status.is_final:
+            return super()._part(job, name)
+        path = f"{job_path(job.id)}/{name}"
+        # However they are refused before training begins, the next pass asks again.
+        first = self._http.hint(path)
+        return pages(self._http, path, first) if first else iter(())

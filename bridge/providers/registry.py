@@ -13,6 +13,7 @@ from typing import Final
 from bridge.errors import ConfigError
 from bridge.providers.azure import Azure
 from bridge.providers.base import Provider
+from bridge.providers.bedrock import Bedrock
 from bridge.providers.bedrock_mantle import BedrockMantle
 from bridge.providers.fireworks import Fireworks
 from bridge.providers.mistral import Mistral
@@ -78,6 +79,7 @@ TYPES: Final = Types(
         "nebius": Nebius,
         "mistral": Mistral,
         "fireworks": Fireworks,
+        "bedrock": Bedrock,
         "bedrock-mantle": BedrockMantle,
         "together": Together,
     }

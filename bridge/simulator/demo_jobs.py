@@ -26,6 +26,7 @@ _OTHERS: Final[Mapping[Provider, str]] = {
     "nebius": "meta-llama/Llama-3.1-8B-Instruct",
     "together": "Qwen/Qwen2.5-7B-Instruct",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
+    "bedrock": "amazon.nova-2-lite-v1:0:256k",
     "bedrock-mantle": "openai.gpt-oss-20b",
 }
 
@@ -191,7 +192,7 @@ def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]
         validating_seconds=2,
         queued_seconds=1,
         seconds_per_step=0.6,
-        method="supervised" if provider in {"nebius", "bedrock-mantle"} else "dpo",
+        method="supervised" if provider in {"nebius", "bedrock", "bedrock-mantle"} else "dpo",
         seed=32,
     )
     return past, live
@@ -210,5 +211,7 @@ def _id(provider: Provider, name: str, now: float) -> str:
             return uuid4(name, now)
         case "together":
             return f"ft-{uuid4(name, now)}"
+        case "bedrock":
+            return alnum(12, name, provider, now).lower()
         case "fireworks":
             return alnum(8, name, now).lower()

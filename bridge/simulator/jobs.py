@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from bridge.model import JobStatus
 
 Provider = Literal[
-    "openai", "azure", "nebius", "mistral", "together", "fireworks", "bedrock-mantle"
+    "openai", "azure", "nebius", "mistral", "together", "fireworks", "bedrock", "bedrock-mantle"
 ]
 Method = Literal["supervised", "dpo"]
 """A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it."""
@@ -96,6 +96,8 @@ class SimulatedJob:
             raise ValueError("Mistral has no metadata on jobs")
         if self.provider == "together" and (self.metadata or self.outcome is Outcome.PAUSED):
             raise ValueError("Together neither pauses jobs nor has metadata on them")
+        if self.provider == "bedrock" and (self.metadata or self.outcome is Outcome.PAUSED):
+            raise ValueError("Bedrock neither pauses jobs nor has metadata on them")
         if self.provider == "fireworks" and self.metadata is not None:
             raise ValueError("Fireworks has no metadata on jobs")
 

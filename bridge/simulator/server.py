@@ -9,7 +9,17 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from bridge.simulator import azure, bedrock_mantle, fireworks, mistral, nebius, openai, together
+from bridge.simulator import (
+    azure,
+    bedrock,
+    bedrock_files,
+    bedrock_mantle,
+    fireworks,
+    mistral,
+    nebius,
+    openai,
+    together,
+)
 from bridge.simulator.http_server import HOST, HttpServer
 from bridge.simulator.jobs import Provider, SimulatedJob
 from bridge.simulator.messages import RefusedError, Reply, Request, json_reply
@@ -36,6 +46,8 @@ _FIREWORKS = _Api(
 )
 _AZURE = _Api("azure", "/azure", azure.answer, azure.unauthorized)
 _NEBIUS = _Api("nebius", "/nebius/v1", nebius.answer, nebius.unauthorized)
+_BEDROCK = _Api("bedrock", "/bedrock", bedrock.answer, bedrock.unauthorized)
+_S3 = _Api("bedrock", "/s3", bedrock_files.objects, None)
 _MANTLE = _Api(
     "bedrock-mantle", "/bedrock-mantle/v1", bedrock_mantle.answer, bedrock_mantle.unauthorized
 )
@@ -43,7 +55,18 @@ _FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
 _LIMITS: Final = frozenset({"limit", "page_size", "pageSize", "maxResults"})
 """Names under which providers are asked for a page's size."""
 _APIS: Final = (
-    *(_OPENAI, _AZURE, _NEBIUS, _MISTRAL, _TOGETHER, _FIREWORKS, _FIREWORKS_FILES, _MANTLE),
+    *(
+        _BEDROCK,
+        _S3,
+        _OPENAI,
+        _AZURE,
+        _NEBIUS,
+        _MISTRAL,
+        _TOGETHER,
+        _FIREWORKS,
+        _FIREWORKS_FILES,
+        _MANTLE,
+    ),
 )
 
 
@@ -131,6 +154,11 @@ class Simulator:
         return self.url + _FIREWORKS.base
 
     @property
+    def s3_url(self) -> str:
+        """The base URL that takes the place of S3's."""
+        return self.url + _S3.base
+
+    @property
     def base_urls(self) -> Mapping[Provider, str]:
         """What to configure as each provider's ``base_url``."""
         return {
@@ -140,8 +168,13 @@ class Simulator:
             "mistral": self.mistral_url,
             "together": self.together_url,
             "fireworks": self.fireworks_url,
+            "bedrock": self.url + _BEDROCK.base,
             "bedrock-mantle": self.url + _MANTLE.base,
         }
+
+    def more_settings(self, provider: str) -> Mapping[str, str]:
+        """What to configure of a provider beside its ``base_url``."""
+        return {"s3_url": self.s3_url} if provider == "bedrock" else {}
 
     def __enter__(self) -> Self:
         self._server = HttpServer(self._port, self._answer)
@@ -174,7 +207,7 @@ class Simulator:
             return self._page()
         for api in _APIS:
             if request.path.startswith(api.base + "/"):
-                key = azure.key_of(request) if api is _AZURE else _bearer(request)
+                key = _KEYS.get(api.provider, _bearer)(request)
                 is_known = key and self._api_key in (None, key)
                 if api.unauthorized and not is_known:
                     return api.unauthorized(key)
@@ -204,6 +237,14 @@ class Simulator:
             + "".join(f"{name:15}{url}\n" for name, url in self.base_urls.items())
         )
         return Reply(headers={"Content-Type": "text/plain; charset=utf-8"}, body=text.encode())
+
+
+_KEYS: Final[Mapping[Provider, Callable[[Request], str]]] = {
+    "azure": azure.key_of,
+    "bedrock": bedrock.key_of,
+    "bedrock-mantle": bedrock.key_of,
+}
+"""Where a request has its key, if not in the usual header."""
 
 
 def _bearer(request: Request) -> str:

@@ -388,7 +388,7 @@ def test_a_page_is_where_the_public_service_shows_it(kind: str) -> None:
     api = WIRES[kind]()
     api.jobs = [api.row("job/1")]
     assert only(api).page is None
-    if TYPES[kind].base_url.startswith("$"):
+    if "$" in TYPES[kind].base_url and not api.public_page:
         return  # Each of its users has an address of their own.
     http = connect(
         TYPES[kind].base_url,
