@@ -211,10 +211,10 @@ class ApiClient:
         except (errors.NotFound, *refusals):
             return None
 
-    def hint(self, path: str) -> JsonObject:
+    def hint(self, path: str, query: Query | None = None) -> JsonObject:
         """Return the JSON object at ``path``, empty for whatever reason."""
         try:
-            return self.get_object(path)
+            return self.get_object(path, query)
         except errors.ProviderError:
             return {}
 

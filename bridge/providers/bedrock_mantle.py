@@ -17,7 +17,7 @@ from typing import ClassVar
 from bridge.http.client import ApiClient
 from bridge.model import IsLogged, Job, Meaning, Snapshot
 from bridge.providers.openai import OpenAI
-from bridge.providers.openai_lists import job_path, pages
+from bridge.providers.openai_lists import PAGE_SIZE, job_path, pages
 
 
 class BedrockMantle(OpenAI):
@@ -54,5 +54,5 @@ class BedrockMantle(OpenAI):
             return super()._part(job, name)
         path = f"{job_path(job.id)}/{name}"
         # However they are refused before training begins, the next pass asks again.
-        first = self._http.hint(path)
+        first = self._http.hint(path, {"limit": PAGE_SIZE})
         return pages(self._http, path, first) if first else iter(())

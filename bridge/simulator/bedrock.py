@@ -17,6 +17,8 @@ from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, 
 _ACCOUNT: Final = "000000000000"
 _REGION: Final = "us-east-1"
 _JOBS: Final = "/model-customization-jobs"
+_SMALLEST_BATCH: Final = 16
+"""Of a reinforcement job."""
 _LARGEST_PAGE: Final = 1000
 _STATUSES: Final[Mapping[JobStatus, str]] = {
     JobStatus.SUCCEEDED: "Completed",
@@ -130,7 +132,10 @@ def _job(job: SimulatedJob, now: float) -> dict[str, object]:
                         "lambdaArn": f"arn:aws:lambda:{_REGION}:{_ACCOUNT}:function:simulated"
                     }
                 },
-                "hyperParameters": {"epochCount": job.n_epochs, "batchSize": job.batch_size},
+                "hyperParameters": {
+                    "epochCount": job.n_epochs,
+                    "batchSize": max(job.batch_size, _SMALLEST_BATCH),
+                },
             }
         }
     if current.is_final:
