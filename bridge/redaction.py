@@ -49,12 +49,13 @@ class Redactor:
 
         Text whose escapes hide a secret comes back without those escapes.
         """
-        if self._known is None:
+        known = self._known
+        if known is None:
             return text
-        text = self._known.sub(MASK, text)
+        text = known.sub(MASK, text)
         for sign, unescaped in _ESCAPES.items():
-            if sign in text and self._known.search(plain := unescaped(text)):
-                text = self._known.sub(MASK, plain)
+            if sign in text and known.search(plain := unescaped(text)):
+                text = known.sub(MASK, plain)
         return text
 
     def text(self, text: str) -> str:
@@ -85,7 +86,7 @@ class Redactor:
 
 
 def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """Match each of ``secrets``, in whatever encoding it is shown."""
+    """Return what matches each of ``secrets``, also as a part of base64."""
     stripped = {secret.strip() for secret in secrets}
     known = {secret for secret in stripped if len(secret) >= _SHORTEST_SECRET}
     known |= {part for secret in known for raw in _in_bytes(secret) for part in _in_base64(raw)}

@@ -12,14 +12,16 @@ import httpx
 import structlog
 
 from bridge.errors import Stopped
+from bridge.http import aws_auth as aws
 from bridge.http import client as http
 from bridge.http import entra_auth as entra
 from bridge.http import google_auth as google
-from bridge.http import retries
+from bridge.http import retries, s3
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router, Rule
 from bridge.providers.base import Provider
+from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
@@ -106,7 +108,7 @@ def experiments_of(settings: Settings) -> tuple[str, ...]:
 def headers_of(provider: ProviderSettings) -> dict[str, str]:
     """What is sent with every request to a provider, the key among it."""
     headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
-    if provider.auth in {"entra", "google"} or provider.api_key is None:
+    if provider.auth in {"entra", "aws", "google"} or provider.api_key is None:
         return headers
     key = provider.api_key.get_secret_value()
     bare = TYPES[provider.type].key_header if provider.auth == "key" else None
@@ -131,12 +133,9 @@ def open_provider(
             raise Stopped("Asked to stop")
 
     with contextlib.ExitStack() as stack:
-        client = http.connect(
-            provider.base_url,
-            headers=headers_of(provider),
+        connect = partial(
+            http.connect,
             redactor=redactor,
-            query={"api-version": provider.api_version} if provider.api_version else {},
-            auth=_auth_of(provider, redactor, stack),
             sleep=sleep,
             connections=settings.poll.workers + 1,  # one lists while the workers read
             patience=patience,
@@ -144,8 +143,20 @@ def open_provider(
             tell=partial(asked, provider.name) if asked else None,
             retried=partial(_log_retry, provider.name),
         )
+        client = connect(
+            provider.base_url,
+            headers=headers_of(provider),
+            query={"api-version": provider.api_version} if provider.api_version else {},
+            auth=_auth_of(provider, redactor, stack),
+        )
         stack.enter_context(contextlib.closing(client))
-        yield TYPES[provider.type](client, curves=settings.mlflow.curves, **provider.options)
+        if provider.type == "bedrock":
+            buckets = _buckets_of(provider, redactor, connect)
+            stack.enter_context(contextlib.closing(buckets))
+            yield Bedrock(client, curves=settings.mlflow.curves, buckets=buckets)
+        else:
+            curves = settings.mlflow.curves
+            yield TYPES[provider.type](client, curves=curves, **provider.options)
 
 
 def _log_retry(provider: str, cause: str, seconds: float) -> None:
@@ -159,7 +170,30 @@ def _auth_of(
     match provider.auth:
         case "entra":
             return stack.enter_context(entra.signed_in())
+        case "aws":
+            assert provider.region is not None  # noqa: S101 - the settings see to it
+            credentials = aws.signed_in(_identity_of(provider), redactor)
+            return aws.AwsSignature(credentials, provider.type, provider.region)
         case "google":
             return stack.enter_context(google.signed_in(provider.project, redactor))
         case _:
             return None
+
+
+def _identity_of(provider: ProviderSettings) -> aws.Identity:
+    return aws.Identity(
+        profile=provider.profile, role_arn=provider.role_arn, region=provider.region
+    )
+
+
+def _buckets_of(
+    provider: ProviderSettings, redactor: Redactor, connect: Callable[..., http.ApiClient]
+) -> s3.Buckets:
+    """The files that a provider's jobs leave in S3, which takes signatures alone."""
+    credentials = aws.signed_in(_identity_of(provider), redactor)
+    region = provider.region or s3.ANY_REGION
+
+    def open_client(address: str) -> http.ApiClient:
+        return connect(address, headers={}, auth=aws.AwsSignature(credentials, aws.S3, region))
+
+    return s3.Buckets(open_client, region=region, url=provider.s3_url)

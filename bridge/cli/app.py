@@ -103,12 +103,20 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
             "--rename", help="Give the runs that are logged the names of mlflow.metric_names."
         ),
     ] = False,
+    rescue: Annotated[
+        bool,
+        typer.Option(
+            "--rescue",
+            help="Archive everything, datasets too, also of jobs copied before; and sum it up.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Copy the history of all providers into MLflow, once."""
     from bridge.cli.backfill import backfill as command
     from bridge.cli.backfill import select
     from bridge.cli.rename import rename as rename_command
+    from bridge.cli.rescue import rescue as rescue_command
 
     def work() -> int:
         settings, selection = select(
@@ -120,8 +128,12 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
             statuses=status or (),
             limit=limit,
             rename=rename,
+            rescue=rescue,
+            dry_run=dry_run,
             now=datetime.now(UTC),
         )
+        if rescue:
+            return rescue_command(settings, os.environ, selection, as_json=as_json)
         if rename:
             return rename_command(
                 settings, os.environ, selection.job_ids, dry_run=dry_run, as_json=as_json

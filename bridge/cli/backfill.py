@@ -87,6 +87,8 @@ def select(
     statuses: Sequence[str] = (),
     limit: int | None = None,
     rename: bool = False,
+    rescue: bool = False,
+    dry_run: bool = False,
     now: datetime,
 ) -> tuple[Settings, Selection]:
     """The providers and jobs that the command line asks for.
@@ -113,6 +115,8 @@ def select(
         problems.append("--job names jobs by itself: leave out --since, --until, --status, --limit")
     if rename and (since or until or statuses or limit):
         problems.append("--rename asks MLflow alone: only --provider and --job go with it")
+    if rescue and (since or until or statuses or limit or rename or dry_run):
+        problems.append("--rescue takes all there is: only --provider and --job go with it")
     selection = Selection(
         job_ids=tuple(dict.fromkeys(job_ids)),
         since=_moment("--since", since, now, problems),

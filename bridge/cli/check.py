@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 
 from bridge import log
@@ -19,7 +20,10 @@ from bridge.bootstrap.factories import (
 )
 from bridge.cli.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
+from bridge.http.aws_failures import REGION_REMEDY
 from bridge.plan.metric_names import PRESETS, MetricNames, closest_preset, shared_charts
+from bridge.providers.openai import OpenAI
+from bridge.providers.openai_end import RESCUE, notice
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.poll import THREADS
@@ -124,12 +128,18 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
                 f"Correct base_url ({provider.base_url}): it is all that stands before"
                 f" {_JOBS} in the API's addresses"
             )
+        if provider.region:
+            remedy = f"{REGION_REMEDY}. It is {provider.region}, and base_url {provider.base_url}"
         return [Finding(provider.name, Verdict.WRONG, error.sentence, remedy)]
     except BridgeError as error:
         return [Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)]
     jobs = len(page.jobs) + len(page.unreadable)
     seen = f"{jobs} jobs on the first page" if jobs else "it has no fine-tuning jobs"
-    return [Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")]
+    well = Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")
+    if provider.base_url.rstrip("/") != OpenAI.base_url:
+        return [well]
+    advice = notice(datetime.now(UTC).date())
+    return [well, Finding(provider.name, Verdict.ADVICE, advice, f"Rescue all of it: {RESCUE}")]
 
 
 def _mlflow(settings: Settings, redactor: Redactor) -> list[Finding]:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
-from typing import Final
 
 from bridge.cli.console import out
 from bridge.daemon.scheduler import wait
 from bridge.daemon.signals import stop_on_signals
 from bridge.errors import ConfigError
 from bridge.simulator import Simulator, all_jobs
-
-_OPTIONS: Final[Mapping[str, str]] = {"vertex": "project: any-project, "}
-"""What else an entry of a type needs."""
 
 
 def simulate(*, port: int) -> int:
@@ -36,7 +31,9 @@ def simulate(*, port: int) -> int:
             " Configure them as\n\n"
             "providers:\n"
             + "".join(
-                f"  - {{name: {name}, {_OPTIONS.get(name, '')}api_key: any-key, base_url: {url}}}\n"
+                f"  - {{name: {name}, api_key: any-key, base_url: {url}"
+                + "".join(f", {key}: {it}" for key, it in simulator.more_settings(name).items())
+                + "}\n"
                 for name, url in simulator.base_urls.items()
             )
             + "\nCtrl-C stops them.",

@@ -28,6 +28,7 @@ from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
+from bridge.providers.openai_end import RESCUE, end_of, notice
 from bridge.settings.model import Settings
 from bridge.tracking import Tracking
 
@@ -53,13 +54,18 @@ class Tracked:
     """The newest checkpoint's model name."""
     ends: dict[str, set[str]] = field(default_factory=dict)
     """By the day on which they are shut down the models of its jobs."""
+    is_openais: bool = False
+    """Whether OpenAI hosts its models."""
     _checkpoint_at: int = -1
 
     def add(self, run: RecordedRun) -> None:
         """Count a run."""
         self.jobs[run.status] += 1
-        if (end := run.tags.get(tags.SHUTDOWN)) and (model := run.tags.get(tags.MODEL)):
-            self.ends.setdefault(end, set()).add(model)
+        if model := run.tags.get(tags.MODEL):
+            self.is_openais = self.is_openais or model.startswith("ft:gpt-")
+            end = run.tags.get(tags.SHUTDOWN) or end_of(model)
+            if end:
+                self.ends.setdefault(str(end), set()).add(model)
         at = max((moment for _, moment in run.newest.values()), default=0)
         if run.tags.get(tags.CHECKPOINT) and at > self._checkpoint_at:
             self._checkpoint_at = at
@@ -192,6 +198,9 @@ class Look:
                 yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}"
         for sentence in self.left_out:
             yield f"[yellow]![/yellow] MLflow: {safe(sentence)}"
+        if any(tracked.is_openais for tracked in self.providers.values()):
+            today = datetime.fromtimestamp(self.now // 1000, UTC).date()
+            yield f"[yellow]![/yellow] {notice(today)}. Rescue all of it: [bold]{RESCUE}[/bold]"
         if self.daemon:
             yield from _of_daemon(self.daemon[0])
         if self.providers:

@@ -211,10 +211,10 @@ class ApiClient:
         except (errors.NotFound, *refusals):
             return None
 
-    def hint(self, path: str) -> JsonObject:
+    def hint(self, path: str, query: Query | None = None) -> JsonObject:
         """Return the JSON object at ``path``, empty for whatever reason."""
         try:
-            return self.get_object(path)
+            return self.get_object(path, query)
         except errors.ProviderError:
             return {}
 
@@ -228,6 +228,14 @@ class ApiClient:
             return self._ask(self._client, path, headers=_AS_FILE).content
         except (errors.NotFound, errors.Forbidden, errors.Refused, errors.Withdrawn):
             return None
+
+    def get_bytes(self, path: str) -> bytes:
+        """Return the bytes at ``path``.
+
+        Raises:
+            ProviderError: The one that says why there are none.
+        """
+        return self._ask(self._client, path, headers=_AS_FILE).content
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:

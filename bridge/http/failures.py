@@ -9,6 +9,7 @@ from typing import Final
 import httpx
 
 from bridge import errors
+from bridge.http.aws_failures import aws_failure, xml_error
 from bridge.http.google_failures import google_failure, place_of
 from bridge.http.retries import error_object, is_quota
 from bridge.http.transports import TooLarge
@@ -67,7 +68,8 @@ def failed(
     detail = _detail(response, redactor)
     said = f": {detail}" if detail else ""
     return (
-        _ended(response, said, is_entry=is_entry)
+        aws_failure(response, said)
+        or _ended(response, said, is_entry=is_entry)
         or google_failure(response, path, said, is_entry=is_entry)
         or _refused(response, path, said, is_entry=is_entry)
     )
@@ -77,6 +79,8 @@ def _detail(response: httpx.Response, redactor: Redactor) -> str:
     """The provider's own words on an error, on one line; empty where it has none."""
     error = error_object(response)
     said = error.get("message") or error.get("detail") or error.get("error") or ""
+    # AWS's gateways begin with a capital; S3 writes XML.
+    said = said or error.get("Message") or ": ".join(xml_error(response).values())
     # Masked again: what was escaped twice in the body is readable only now.
     return redactor.line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
 

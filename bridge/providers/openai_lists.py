@@ -26,7 +26,7 @@ from bridge.http.client import ApiClient, JsonObject, segment
 from bridge.model import Job, JobStatus
 
 JOBS: Final = "/fine_tuning/jobs"
-_PAGE_SIZE: Final = 100
+PAGE_SIZE: Final = 100
 _WITNESSES: Final = 2
 """Other jobs that have to lack a list before the server is said to."""
 
@@ -41,7 +41,7 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
     after: str | None = None
     seen: set[str] = set()
     while True:
-        query: dict[str, str | int] = {"limit": _PAGE_SIZE}
+        query: dict[str, str | int] = {"limit": PAGE_SIZE}
         if after is not None:
             query["after"] = after
         # A cursor that is refused says nothing of the service.
@@ -107,7 +107,7 @@ class JobLists:
             return
         first: JsonObject | None = None
         if not self._is_whole and name not in self._there:
-            first = self._http.find_object(path, {"limit": _PAGE_SIZE})
+            first = self._http.find_object(path, {"limit": PAGE_SIZE})
             if first is None:
                 self._believe_missing(job, name, jobs)
                 return

@@ -13,6 +13,8 @@ from typing import Final
 from bridge.errors import ConfigError
 from bridge.providers.azure import Azure
 from bridge.providers.base import Provider
+from bridge.providers.bedrock import Bedrock
+from bridge.providers.bedrock_mantle import BedrockMantle
 from bridge.providers.fireworks import Fireworks
 from bridge.providers.mistral import Mistral
 from bridge.providers.nebius import Nebius
@@ -79,6 +81,8 @@ TYPES: Final = Types(
         "nebius": Nebius,
         "mistral": Mistral,
         "fireworks": Fireworks,
+        "bedrock": Bedrock,
+        "bedrock-mantle": BedrockMantle,
         "together": Together,
         "vertex": Vertex,
         "prime": Prime,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import ChainMap
 from collections.abc import Mapping
 from string import Template
 from typing import Any, Final
@@ -19,6 +21,14 @@ Item = dict[str, Any]
 TOKEN_VARIABLE: Final = "AZURE_OPENAI_AD_TOKEN"  # noqa: S105 - a name, not a secret
 _ENDPOINT_VARIABLE: Final = "AZURE_OPENAI_ENDPOINT"
 _VERSION_VARIABLE: Final = "OPENAI_API_VERSION"
+_REGION_VARIABLES: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_AWS_ADDRESSES: Final[Mapping[str, Mapping[str, str]]] = {
+    "bedrock": {"base_url": "AWS_ENDPOINT_URL_BEDROCK", "s3_url": "AWS_ENDPOINT_URL_S3"},
+    "bedrock-mantle": {"base_url": "AWS_BEDROCK_BASE_URL"},
+}
+"""Of AWS's types the addresses that AWS's tools, and OpenAI's SDK for it, find in variables."""
+_REGION: Final = re.compile(r"^https://[a-z0-9-]+\.(?P<region>[a-z]{2,8}(-[a-z0-9]+)+-\d+)\.")
+"""An address of AWS's."""
 PROJECT_VARIABLE: Final = "GOOGLE_CLOUD_PROJECT"
 _GOOGLE: Final[Mapping[str, tuple[str, ...]]] = {
     "project": (PROJECT_VARIABLE,),
@@ -71,12 +81,16 @@ def completed(item: Item, environ: Environ) -> Item:
             found = _vertex(item, environ)
         case "prime":
             found = _prime(item, environ)
+        case "bedrock" | "bedrock-mantle":
+            found, environ = _aws(item, environ)
         case _:
             found = dict(item)
     if all(environ.get(name) for name in address_variables(kind)):
         found.setdefault("base_url", Template(kind.base_url).substitute(environ))
     if environ.get(kind.key_variable) and found.get("auth", "key") == "key":
         found.setdefault("api_key", environ[kind.key_variable])
+    if item["type"] in _AWS_ADDRESSES and "api_key" not in found:
+        found.setdefault("auth", "aws")
     return found
 
 
@@ -86,7 +100,8 @@ def _named(name: str, kind: type[Provider], environ: Environ) -> Item:
         for header, variable in kind.header_variables.items()
         if environ.get(variable)
     }
-    found = {"base_url": environ.get(f"{name.upper()}_BASE_URL"), "headers": headers}
+    variable = f"{name.upper().replace('-', '_')}_BASE_URL"
+    found = {"base_url": environ.get(variable), "headers": headers}
     return {"name": name, "type": name} | {key: value for key, value in found.items() if value}
 
 
@@ -103,6 +118,24 @@ def _azure(item: Item, environ: Environ) -> Item:
     if endpoint:
         found.setdefault("base_url", address(endpoint, has_version="api_version" in found))
     return found
+
+
+def _aws(item: Item, environ: Environ) -> tuple[Item, Environ]:
+    """As AWS's own tools have it: the region, and addresses that take the place of AWS's."""
+    found = dict(item)
+    for key, variable in _AWS_ADDRESSES[item["type"]].items():
+        if environ.get(variable):
+            found.setdefault(key, environ[variable])
+    written = _REGION.match(str(found.get("base_url", "")))
+    told = [environ[name] for name in _REGION_VARIABLES if environ.get(name)]
+    if region := written["region"] if written else next(iter(told), None):
+        found.setdefault("region", region)
+    if "api_key" not in found and not found.keys().isdisjoint({"profile", "role_arn"}):
+        # Who names credentials means these, whatever key the environment has.
+        found.setdefault("auth", "aws")
+    if "region" not in found:
+        return found, environ
+    return found, ChainMap({_REGION_VARIABLES[0]: str(found["region"])}, environ)  # type: ignore[arg-type] # it is only read
 
 
 def _vertex(item: Item, environ: Environ) -> Item:

@@ -222,7 +222,8 @@ def _follows_from(where: str, kind: str, problems: Mapping[str, str]) -> bool:
     parent, _, key = where.rpartition(".")
     if kind != "missing" or key not in {"base_url", "type", "api_key"}:
         return False
-    return any(f"{parent}.{cause}" in problems for cause in ("type", "name", "api_key_file"))
+    causes = ("type", "name", "api_key_file", *(("region",) if key == "base_url" else ()))
+    return any(f"{parent}.{cause}" in problems for cause in causes)
 
 
 def _sentence(details: ErrorDetails, data: Entry) -> str:
@@ -238,8 +239,10 @@ def _sentence(details: ErrorDetails, data: Entry) -> str:
             return _missing_key(_entry_at(data, location[:-1]))
         case "missing" if location[-1] == "base_url":
             kind = TYPES[str(_entry_at(data, location[:-1])["type"])]
-            variables = " and ".join(environment.address_variables(kind))
-            return f"missing; export {variables}, or write base_url: {kind.base_url}"
+            variables = environment.address_variables(kind)
+            example = "region: us-west-2" if "AWS_REGION" in variables else None
+            written = example or f"base_url: {kind.base_url}"
+            return f"missing; export {' and '.join(variables)}, or write {written}"
         case "missing":
             return "missing"
         case "string_too_short" | "too_short":
@@ -262,7 +265,9 @@ def _missing_key(provider: Entry) -> str:
     is_token = is_azure and provider.get("auth") == "token"
     variable = environment.TOKEN_VARIABLE if is_token else kind.key_variable if kind else "KEY"
     sentence = f"missing; export {variable} or {variable}_FILE, or write api_key: ${{{variable}}}"
-    other = {"azure": "entra", "vertex": "google"}.get(str(provider.get("type")))
+    other = {"azure": "entra", "bedrock": "aws", "bedrock-mantle": "aws", "vertex": "google"}.get(
+        str(provider.get("type"))
+    )
     return f"{sentence}, or auth: {other}" if other else sentence
 
 

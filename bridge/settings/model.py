@@ -85,6 +85,7 @@ class Settings(Section):
             yield provider.api_key.get_secret_value() if provider.api_key else ""
             yield from (value.get_secret_value() for value in provider.headers.values())
             yield from secrets_of(provider.base_url)
+            yield from secrets_of(provider.s3_url or "")
         if urlsplit(self.mlflow.tracking_uri).scheme != "sqlite":
             yield from secrets_of(self.mlflow.tracking_uri)
         yield from secrets_of_calls(self.heartbeat, self.notify)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -44,19 +44,22 @@ def _as_written(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-Auth = Literal["key", "token", "entra", "google"]
-"""How a provider learns who asks: a key, a bearer token, or one that Microsoft or Google gives."""
-_AUTHS: Mapping[str, tuple[Auth, ...]] = {
-    "azure": ("key", "token", "entra"),
-    "vertex": ("google", "token"),
+Auth = Literal["key", "token", "entra", "aws", "google"]
+"""How a provider learns who asks: a key, a bearer token, or what a cloud knows of this machine."""
+_AUTH_TYPES: Final[Mapping[Auth, tuple[str, ...]]] = {
+    "token": ("azure", "vertex"),
+    "entra": ("azure",),
+    "aws": ("bedrock", "bedrock-mantle"),
+    "google": ("vertex",),
 }
-"""By type what there is to choose from, where that is anything."""
-_KEYLESS: frozenset[Auth] = frozenset({"entra", "google"})
-_OPTIONS: Mapping[str, tuple[str, ...]] = {
+"""The types that can be asked so; a key is for all but vertex."""
+AWS_TYPES: Final = _AUTH_TYPES["aws"]
+_KEYLESS: Final[frozenset[Auth]] = frozenset({"entra", "aws", "google"})
+_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "vertex": ("project", "location"),
     "prime": ("team",),
 }
-"""By type the fields that it takes beside those of all."""
+"""By type the fields that its provider takes beside those of all."""
 
 
 class ProviderSettings(Section):
@@ -67,7 +70,27 @@ class ProviderSettings(Section):
     type: Annotated[str, AfterValidator(_known_type)]
     """Which API it speaks. Default: its name."""
     auth: Auth = "key"
-    """A key, a bearer token, or who is signed in with Microsoft Entra ID or Google Cloud."""
+    """How it learns who asks: a key, a bearer token, one that Microsoft Entra ID gives, AWS's
+    signature, or who is signed in at Google Cloud. Default: the key, or what the cloud has."""
+    region: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)+-[0-9]+$")] | None,
+        Field(validate_default=True),
+    ] = None
+    """Of AWS's types: where the jobs are. Default: $AWS_REGION."""
+    profile: str | None = None
+    """Of AWS's types: the profile whose credentials are used. Default: as AWS's tools find them."""
+    role_arn: Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::")] | None = None
+    """Of AWS's types: a role to assume with these credentials."""
+    s3_url: Annotated[
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^https?://[^\s/]+"),
+            AfterValidator(parsed_url),
+        ]
+        | None,
+        Field(repr=False),
+    ] = None
+    """Of type bedrock: where S3 is. Default: each bucket's own address."""
     project: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:-]{0,62}$")] | None,
         Field(validate_default=True),
@@ -85,7 +108,7 @@ class ProviderSettings(Section):
     api_key: Annotated[
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
-    """Needed but with auth: entra or google. Default: the variable of the provider's own SDK."""
+    """Needed but where a cloud knows who asks. Default: the variable of the provider's own SDK."""
     api_key_file: str | None = None
     """In the place of api_key: a file that holds it."""
     allow_http: bool = False
@@ -116,10 +139,10 @@ class ProviderSettings(Section):
     ] = None
     """Goes into the query of every request."""
 
-    @field_validator("base_url")
+    @field_validator("base_url", "s3_url")
     @classmethod
-    def _encrypted(cls, url: str, info: ValidationInfo) -> str:
-        if not info.data.get("allow_http") and is_readable_on_the_way(url):
+    def _encrypted(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url and not info.data.get("allow_http") and is_readable_on_the_way(url):
             raise ValueError(READABLE)
         return url
 
@@ -132,16 +155,12 @@ class ProviderSettings(Section):
     @field_validator("auth")
     @classmethod
     def _known_auth(cls, auth: Auth, info: ValidationInfo) -> Auth:
-        kind = info.data.get("type", "")
-        known = _AUTHS.get(kind, ("key",))
-        # Of an unknown type that alone is said.
-        if kind and auth not in known:
-            if len(known) > 1:
-                raise ValueError(f"must be one of {', '.join(known)}")
-            types = [each for each, choice in _AUTHS.items() if auth in choice]
-            raise ValueError(
-                f"is for type {' or '.join(types)}; others take their key as a bearer token anyway"
-            )
+        if auth == "key" and info.data.get("type") == "vertex":
+            raise ValueError("must be google or token")
+        kinds = _AUTH_TYPES.get(auth, ())
+        if kinds and info.data.get("type", kinds[0]) not in kinds:
+            others = "; others take their key as a bearer token anyway" if "azure" in kinds else ""
+            raise ValueError(f"is for type {' and '.join(kinds)}{others}")
         return auth
 
     @field_validator("project", "location", "team")
@@ -154,6 +173,22 @@ class ProviderSettings(Section):
         if kind and value is not None and not takes_it:
             types = [each for each, names in _OPTIONS.items() if info.field_name in names]
             raise ValueError(f"is for type {' or '.join(types)}")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _needed_region(cls, region: str | None, info: ValidationInfo) -> str | None:
+        # With a key it is part of the address alone.
+        if region is None and info.data.get("auth") == "aws":
+            raise ValueError("missing; export AWS_REGION, or write region: us-west-2")
+        return region
+
+    @field_validator("region", "profile", "role_arn", "s3_url")
+    @classmethod
+    def _for_aws(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kinds = AWS_TYPES[:1] if info.field_name == "s3_url" else AWS_TYPES
+        if value is not None and info.data.get("type", kinds[0]) not in kinds:
+            raise ValueError(f"is for type {' and '.join(kinds)}")
         return value
 
     @field_validator("api_key")

@@ -28,6 +28,8 @@ _OTHERS: Final[Mapping[Provider, str]] = {
     "vertex": "gemini-2.5-flash",
     "prime": "Qwen/Qwen3-4B-Instruct-2507",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
+    "bedrock": "amazon.nova-2-lite-v1:0:256k",
+    "bedrock-mantle": "openai.gpt-oss-20b",
 }
 
 
@@ -192,7 +194,7 @@ def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]
         validating_seconds=2,
         queued_seconds=1,
         seconds_per_step=0.6,
-        method="supervised" if provider == "nebius" else "dpo",
+        method="supervised" if provider in {"nebius", "bedrock", "bedrock-mantle"} else "dpo",
         seed=32,
     )
     return past, live
@@ -201,6 +203,8 @@ def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]
 def _id(provider: Provider, name: str, now: float) -> str:
     # The time makes each demo's jobs new ones: a job that is known to have ended is not read again.
     match provider:
+        case "bedrock-mantle":
+            return f"ftjob-{uuid4(name, provider, now)}"
         case "openai" | "nebius":
             return f"ftjob-{alnum(24, name, now)}"
         case "azure":
@@ -213,5 +217,7 @@ def _id(provider: Provider, name: str, now: float) -> str:
             return digits(19, name, now)
         case "prime":
             return alnum(24, name, now).lower()
+        case "bedrock":
+            return alnum(12, name, provider, now).lower()
         case "fireworks":
             return alnum(8, name, now).lower()

@@ -12,7 +12,16 @@ from typing import Literal, NamedTuple
 from bridge.model import JobStatus
 
 Provider = Literal[
-    "openai", "azure", "nebius", "mistral", "together", "fireworks", "vertex", "prime"
+    "openai",
+    "azure",
+    "nebius",
+    "mistral",
+    "together",
+    "fireworks",
+    "bedrock",
+    "bedrock-mantle",
+    "vertex",
+    "prime",
 ]
 Method = Literal["supervised", "dpo", "reinforcement"]
 """A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it.
@@ -101,6 +110,8 @@ class SimulatedJob:
             raise ValueError("reinforcement is simulated for Vertex AI alone")
         if self.provider == "prime" and self.metadata is not None:
             raise ValueError("Prime Intellect has no metadata on runs")
+        if self.provider == "bedrock" and (self.metadata or self.outcome is Outcome.PAUSED):
+            raise ValueError("Bedrock neither pauses jobs nor has metadata on them")
         if self.provider == "fireworks" and self.metadata is not None:
             raise ValueError("Fireworks has no metadata on jobs")
 

@@ -49,6 +49,8 @@ class Dialect(NamedTuple):
     refused: Refusal
     tells_ends: bool
     """Whether a list of checkpoints names its first and last."""
+    listed: Callable[[SimulatedJob, float], JsonObject] | None = None
+    """A job as the list has it, where that differs."""
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
@@ -76,7 +78,8 @@ def answer_in(
         case ["fine_tuning", "jobs"]:
             wanted = [job for job in known if _has_metadata(job, request.query)]
             page, has_more = _page(wanted, _job_id, request, _JOBS_LIMIT, refused)
-            return _list([dialect.job(job, now) for job in page], has_more=has_more)
+            shown_as = dialect.listed or dialect.job
+            return _list([shown_as(job, now) for job in page], has_more=has_more)
         case ["fine_tuning", "jobs", job_id]:
             return json_reply(dialect.job(_find(known, job_id, refused), now))
         case ["fine_tuning", "jobs", job_id, "checkpoints"]:

@@ -9,7 +9,19 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from bridge.simulator import azure, fireworks, mistral, nebius, openai, prime, together, vertex
+from bridge.simulator import (
+    azure,
+    bedrock,
+    bedrock_files,
+    bedrock_mantle,
+    fireworks,
+    mistral,
+    nebius,
+    openai,
+    prime,
+    together,
+    vertex,
+)
 from bridge.simulator.http_server import HOST, HttpServer
 from bridge.simulator.jobs import Provider, SimulatedJob
 from bridge.simulator.messages import RefusedError, Reply, Request, json_reply
@@ -38,11 +50,27 @@ _AZURE = _Api("azure", "/azure", azure.answer, azure.unauthorized)
 _NEBIUS = _Api("nebius", "/nebius/v1", nebius.answer, nebius.unauthorized)
 _VERTEX = _Api("vertex", "/vertex", vertex.answer, vertex.unauthorized)
 _PRIME = _Api("prime", "/prime/api/v1", prime.answer, prime.unauthorized)
+_BEDROCK = _Api("bedrock", "/bedrock", bedrock.answer, bedrock.unauthorized)
+_S3 = _Api("bedrock", "/s3", bedrock_files.objects, None)
+_MANTLE = _Api(
+    "bedrock-mantle", "/bedrock-mantle/v1", bedrock_mantle.answer, bedrock_mantle.unauthorized
+)
 _FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
-_LIMITS: Final = frozenset({"limit", "page_size", "pageSize"})
+_LIMITS: Final = frozenset({"limit", "page_size", "pageSize", "maxResults"})
 """Names under which providers are asked for a page's size."""
 _APIS: Final = (
-    *(_OPENAI, _AZURE, _NEBIUS, _MISTRAL, _TOGETHER, _FIREWORKS, _FIREWORKS_FILES),
+    *(
+        _BEDROCK,
+        _S3,
+        _OPENAI,
+        _AZURE,
+        _NEBIUS,
+        _MISTRAL,
+        _TOGETHER,
+        _FIREWORKS,
+        _FIREWORKS_FILES,
+        _MANTLE,
+    ),
     *(_VERTEX, _PRIME),
 )
 
@@ -141,6 +169,11 @@ class Simulator:
         return self.url + _PRIME.base
 
     @property
+    def s3_url(self) -> str:
+        """The base URL that takes the place of S3's."""
+        return self.url + _S3.base
+
+    @property
     def base_urls(self) -> Mapping[Provider, str]:
         """What to configure as each provider's ``base_url``."""
         return {
@@ -152,7 +185,14 @@ class Simulator:
             "fireworks": self.fireworks_url,
             "vertex": self.vertex_url,
             "prime": self.prime_url,
+            "bedrock": self.url + _BEDROCK.base,
+            "bedrock-mantle": self.url + _MANTLE.base,
         }
+
+    def more_settings(self, provider: str) -> Mapping[str, str]:
+        """What to configure of a provider beside its ``base_url``."""
+        more = {"bedrock": {"s3_url": self.s3_url}, "vertex": {"project": "simulated-project"}}
+        return more.get(provider, {})
 
     def __enter__(self) -> Self:
         self._server = HttpServer(self._port, self._answer)
@@ -185,7 +225,7 @@ class Simulator:
             return self._page()
         for api in _APIS:
             if request.path.startswith(api.base + "/"):
-                key = azure.key_of(request) if api is _AZURE else _bearer(request)
+                key = _KEYS.get(api.provider, _bearer)(request)
                 is_known = key and self._api_key in (None, key)
                 if api.unauthorized and not is_known:
                     return api.unauthorized(key)
@@ -212,9 +252,17 @@ class Simulator:
             "ftbridge simulator\n\n"
             "Everything here is simulated: jobs, models and metrics are made up, nothing is\n"
             "trained and nobody is billed. The formats are those of the real APIs.\n\n"
-            + "".join(f"{name:10}{url}\n" for name, url in self.base_urls.items())
+            + "".join(f"{name:15}{url}\n" for name, url in self.base_urls.items())
         )
         return Reply(headers={"Content-Type": "text/plain; charset=utf-8"}, body=text.encode())
+
+
+_KEYS: Final[Mapping[Provider, Callable[[Request], str]]] = {
+    "azure": azure.key_of,
+    "bedrock": bedrock.key_of,
+    "bedrock-mantle": bedrock.key_of,
+}
+"""Where a request has its key, if not in the usual header."""
 
 
 def _bearer(request: Request) -> str:

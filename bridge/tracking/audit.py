@@ -84,6 +84,13 @@ class Audit(RunReader):
                 )
         return Inventory(archived=archived, registered=registered, emptied=emptied)
 
+    def archived(self, run: RecordedRun, folder: str) -> list[int]:
+        """The size of each file in a folder of a run's artifacts and below it, in bytes."""
+        sizes: list[int] = []
+        for each in self._artifacts(run, folder):
+            sizes += self.archived(run, each.path) if each.is_dir else [each.file_size or 0]
+        return sizes
+
     def _artifacts(self, run: RecordedRun, folder: str) -> list[FileInfo]:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -28,7 +28,7 @@ from bridge.tracking import Tracking
 from tests.support.interrupted import Interrupted
 from tests.support.models import models, versions_by_model
 from tests.support.recorded import active_runs, recorded
-from tests.support.world import KEY, NOW, Clock, job, make_sync
+from tests.support.world import BASE_MODELS, KEY, NOW, Clock, job, make_sync
 
 
 class Abroad(Executor):
@@ -63,7 +63,7 @@ def abroad(executor: ThreadPoolExecutor) -> Abroad:
     return Abroad(executor)
 
 
-@pytest.mark.parametrize("kind", ["openai", "mistral", "together", "fireworks", "azure", "nebius"])
+@pytest.mark.parametrize("kind", sorted(BASE_MODELS))
 def test_what_travels_is_the_same_on_arrival(
     uri: str, clock: Clock, abroad: Abroad, kind: Provider
 ) -> None:

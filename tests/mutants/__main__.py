@@ -28,7 +28,7 @@ from tests.mutants.trial import Request, trials
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = {
-    "plan": ("core", "plan"),
+    "plan": ("core", "plan", "doctor"),
     "sync": ("sync", "tracking"),
     "http": ("core", "http", "providers"),
     "tracking": ("sync", "tracking"),
@@ -60,10 +60,16 @@ def drawn(package: str, seed: int, number: int) -> list[Mutant]:
     return every[:number]
 
 
-def equivalents() -> set[tuple[str, str, str]]:
-    """Return the mutants that do not count, by module, text before and text after."""
+def equivalents() -> set[tuple[str, ...]]:
+    """Return the mutants that do not count: module, line, text before and text after."""
     listed = yaml.safe_load((Path(__file__).parent / "equivalent.yaml").read_text()) or []
-    return {(each["path"], each["before"], each["after"]) for each in listed}
+    return {(each["path"], each["line"], each["before"], each["after"]) for each in listed}
+
+
+def place_of(mutant: Mutant) -> tuple[str, ...]:
+    """Return what a mutant is listed by."""
+    line = (ROOT / mutant.path).read_text().splitlines()[mutant.line - 1].strip()
+    return mutant.path, line, mutant.before, mutant.after
 
 
 def tried(
@@ -74,20 +80,22 @@ def tried(
     done: queue.SimpleQueue[Tried | None] = queue.SimpleQueue()
 
     def work() -> None:
-        with trials(ROOT) as process:
-            while time.monotonic() < deadline:
-                with lock:
-                    package, mutant = next(wanted, (None, None))
-                if package is None or mutant is None:
-                    break
-                tests = covering.tests(mutant, f"tests/{package}/", LIMIT)
-                verdict = "not executed"
-                if tests:
-                    spent = sum(covering.seconds[test] for test in tests)
-                    request = Request(mutant.path, mutant.source, tests, 60 + 5 * spent)
-                    verdict = process.make(request)
-                done.put(Tried(package, mutant, verdict))
-        done.put(None)
+        try:
+            with trials(ROOT) as process:
+                while time.monotonic() < deadline:
+                    with lock:
+                        package, mutant = next(wanted, (None, None))
+                    if package is None or mutant is None:
+                        break
+                    tests = covering.tests(mutant, f"tests/{package}/", LIMIT)
+                    verdict = "not executed"
+                    if tests:
+                        spent = sum(covering.seconds[test] for test in tests)
+                        request = Request(mutant.path, mutant.source, tests, 60 + 5 * spent)
+                        verdict = process.make(request)
+                    done.put(Tried(package, mutant, verdict))
+        finally:
+            done.put(None)
 
     workers = [threading.Thread(target=work) for _ in range(PROCESSES)]
     for worker in workers:
@@ -102,14 +110,14 @@ def report(results: list[Tried], drawn_in_all: int) -> None:
     by_package: dict[str, Counter[str]] = {}
     left = []
     for package, mutant, verdict in results:
-        is_equivalent = (mutant.path, mutant.before, mutant.after) in unseen
+        is_equivalent = place_of(mutant) in unseen
         word = "equivalent" if is_equivalent and verdict != "killed" else verdict
         by_package.setdefault(package, Counter())[word] += 1
         if word not in {"killed", "equivalent"}:
             left.append(f"{word:13} {mutant}")
     print("\n".join(sorted(left)))  # noqa: T201 - the report
     columns = ("killed", "survived", "not executed", "not run", "equivalent")
-    print(f"{'package':10}" + "".join(f"{name:>14}" for name in columns) + "   score")  # noqa: T201
+    print(f"{'package':10}" + "".join(f"{name:>14}" for name in columns) + "   score")  # noqa: T201 - a command speaks on stdout
     total: Counter[str] = Counter()
     for package, found in sorted(by_package.items()):
         print(_row(package, found, columns))  # noqa: T201 - the report

@@ -71,7 +71,7 @@ def trials(root: Path) -> Iterator[Trials]:
     """A process for trials, in a copy of the repository."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         place = Path(folder) / "copy"
-        shutil.copytree(root, place, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        shutil.copytree(root, place, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.mutants.trial"],
             cwd=place,

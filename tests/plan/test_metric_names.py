@@ -121,12 +121,17 @@ PARAMS: dict[str, tuple[str, ...]] = {
 }
 
 # Azure and Nebius speak OpenAI's API, Nebius with one more param that others have too.
-for _kind in ("azure", "nebius"):
+for _kind in ("azure", "nebius", "bedrock-mantle"):
     NAMES[_kind] = NAMES["openai"]
     PARAMS[_kind] = PARAMS["openai"]
     for _preset in PRESETS:
         EXPECTED[_preset, _kind] = EXPECTED[_preset, "openai"]
         EXPECTED_PARAMS[_preset, _kind] = EXPECTED_PARAMS[_preset, "openai"]
+NAMES["bedrock-mantle"] += ("critic_rewards_mean",)
+EXPECTED["huggingface", "bedrock-mantle"] = {
+    **EXPECTED["huggingface", "openai"],
+    "critic_rewards_mean": "reward",
+}
 PARAMS["nebius"] += ("warmup_ratio",)
 EXPECTED_PARAMS["huggingface", "nebius"] = {
     **EXPECTED_PARAMS["huggingface", "openai"],

@@ -9,8 +9,9 @@ import pytest
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, Snapshot
 from bridge.plan import tags
 from bridge.plan.options import RecordingOptions
+from bridge.plan.plan import Plan, make_plan
 from bridge.plan.recorded import RecordedRun
-from bridge.plan.run_state import SETTLING, Plan, make_plan
+from bridge.plan.run_state import SETTLING
 
 NOW = 1_760_000_000_000
 BEGAN = NOW - 3_600_000
@@ -127,3 +128,18 @@ def test_an_error_is_cut_to_what_a_tag_is_read_for() -> None:
     """The whole text is in the archive."""
     job = replace(succeeded(0), status=JobStatus.FAILED, error="x" * 5000)
     assert len(plan_of(Snapshot(job=job)).tags[tags.ERROR]) == 1000
+
+
+def test_a_plan_says_what_it_does() -> None:
+    """In the line of a dry run: a new run, or an older one."""
+    snapshot = Snapshot(job=succeeded(SETTLING))
+    assert str(plan_of(snapshot)).startswith("create openai/ftjob-1: ")
+    assert str(plan_of(snapshot, user_run())).startswith("update openai/ftjob-1: ")
+
+
+def test_datasets_that_a_run_has_are_not_planned_again() -> None:
+    """Only those that are missing."""
+    snapshot = Snapshot(job=succeeded(SETTLING))
+    first, *others = plan_of(snapshot).datasets
+    assert others
+    assert plan_of(snapshot, user_run(datasets=frozenset({first}))).datasets == tuple(others)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import httpx
 import pytest
 
 from bridge.http.client import connect
+from bridge.http.s3 import Buckets
 from bridge.http.signed_urls import SignedUrlFetcher
 from bridge.model import Page, Snapshot
 from bridge.providers.base import Provider
+from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from tests.support.wires import WIRES
@@ -59,7 +62,7 @@ def load_all(path: Path) -> list[Json]:
 def base_url_of(case: Path) -> str:
     """The public service's, or an example where each of its users has an address of their own."""
     url = TYPES[case.parent.name].base_url
-    return "https://provider.example/v1" if url.startswith("$") else url
+    return "https://provider.example/v1" if url.startswith("$") or "REGION" in url else url
 
 
 def provider(case: Path, transport: httpx.MockTransport) -> Provider:
@@ -74,6 +77,13 @@ def provider(case: Path, transport: httpx.MockTransport) -> Provider:
     http = connect(
         base_url_of(case), headers={}, redactor=Redactor(), transport=transport, signed=files
     )
+    if kind is Bedrock:
+        buckets = Buckets(
+            partial(connect, headers={}, redactor=Redactor(), transport=transport),
+            region="us-east-1",
+            url=f"{base_url_of(case)}/s3",
+        )
+        return Bedrock(http, curves=True, buckets=buckets)
     return kind(http, curves=True, **WIRES[case.parent.name].options)
 
 

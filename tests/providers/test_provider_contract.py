@@ -207,7 +207,8 @@ def test_a_listed_job_that_waits_costs_no_request(kind: str) -> None:
     (job,) = listed(provider)
     before = len(api.requests)
     assert read(provider, job=job) == Snapshot(job=job, skipped=job.skipped)
-    assert len(api.requests) == before
+    # Where the list may lie, the job itself has to say that it waits.
+    assert len(api.requests) == before + (not api.trusts_list)
 
 
 # Failures
@@ -391,7 +392,7 @@ def test_a_page_is_where_the_public_service_shows_it(kind: str) -> None:
     api = WIRES[kind]()
     api.jobs = [api.row("job/1")]
     assert only(api).page is None
-    if TYPES[kind].base_url.startswith("$"):
+    if "$" in TYPES[kind].base_url and not api.public_page:
         return  # Each of its users has an address of their own.
     http = connect(
         TYPES[kind].base_url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from bridge import errors
 from bridge.model import Snapshot
 from bridge.providers.base import Provider
-from tests.support.wire_server import Api, over
+from tests.support.wire_server import S3_HOST, Api, over
 from tests.support.wires import WIRES
 from tests.support.world import KEY
 
@@ -172,7 +173,7 @@ def test_a_body_that_breaks_off_once_makes_no_difference(
     """It is asked for again: too slow, cut off, or JSON without its end."""
     expected = whole(finished(kind).provider())
     for address in below_the_list(kind):
-        if error is not None or "Signature" not in address:
+        if error is not None or not {"Signature", S3_HOST} & {*re.split(r"[?/=]", address)}:
             found = whole(at(kind, address, breaking(kind, error), times=1))
             assert found == expected, address
             assert found.documents == expected.documents

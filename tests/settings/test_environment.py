@@ -329,7 +329,7 @@ def test_prime_is_found_with_its_team() -> None:
         ("type: vertex", "project", "GOOGLE_CLOUD_PROJECT"),
         ("type: vertex, project: 'a b'", "project", "letters"),
         ("type: vertex, project: a, auth: token", "api_key", "or auth: google"),
-        ("type: vertex, project: a, auth: key, api_key: k", "auth", "google, token"),
+        ("type: vertex, project: a, auth: key, api_key: k", "auth", "google or token"),
         ("type: openai, auth: google, api_key: k", "auth", "for type vertex"),
         ("type: openai, project: a, api_key: k", "project", "for type vertex"),
         ("type: vertex, project: a, team: t", "team", "for type prime"),

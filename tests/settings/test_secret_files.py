@@ -61,13 +61,18 @@ def test_a_variable_may_name_a_file_with_the_key(key_file: str, kind: str) -> No
     environ = {
         f"{TYPES[kind].key_variable}_FILE": key_file,
         "AZURE_OPENAI_ENDPOINT": "https://resource.example",
+        "AWS_REGION": "us-west-2",
         "FIREWORKS_ACCOUNT_ID": "team",
     }
     if kind == "vertex":
         environ["GOOGLE_CLOUD_PROJECT"] = "a-project"
     settings, warnings = loaded(None, environ)
-    assert [provider.type for provider in settings.providers] == [kind]
-    assert key_of(settings) == KEY
+    # A key of Amazon Bedrock's opens both of its APIs.
+    found = ["bedrock", "bedrock-mantle"] if kind.startswith("bedrock") else [kind]
+    assert [provider.type for provider in settings.providers] == found
+    assert {
+        provider.api_key.get_secret_value() for provider in settings.providers if provider.api_key
+    } == {KEY}
     assert KEY in set(settings.secrets(environ))
     assert warnings == []
 

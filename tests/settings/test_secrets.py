@@ -183,8 +183,10 @@ def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
     urls: dict[str, str] = {name: getattr(front, f"{name}_url") for name in PROVIDERS}
     urls["azure"] = urls["azure"].replace("//", "//me:${PASSWORD}@") + "/openai/v1"
     urls["nebius"] = urls["openai"]
-    providers: list[dict[str, object]] = [{"name": n, "base_url": urls[n]} for n in TYPES]
-    next(each for each in providers if each["name"] == "vertex")["project"] = "a-project"
+    urls |= {name: front.base_urls[name] for name in ("bedrock", "bedrock-mantle")}
+    providers: list[dict[str, object]] = [
+        {"name": n, "base_url": urls[n], **front.more_settings(n)} for n in TYPES
+    ]
     providers[0]["headers"] = {"X-Team": "${HEADER}"}
     document = {
         "mlflow": {"tracking_uri": "sqlite:///mlflow.db", "register": True, **mlflow},

@@ -145,6 +145,7 @@ def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[s
     """Be ``ftbridge``, with what is imported already."""
     os.chdir(cwd)
     write_to(*files)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["ftbridge", *arguments]
@@ -155,6 +156,7 @@ def _new(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[st
     """Be ``ftbridge`` in a new interpreter."""
     os.chdir(cwd)
     write_to(*files)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
     os.execve(sys.executable, command(*arguments), env)  # noqa: S606 - the bridge itself
 
 

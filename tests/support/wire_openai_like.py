@@ -56,3 +56,23 @@ class NebiusApi(OpenAIApi):
     def checkpoint(self, step: object, **metrics: object) -> Row:
         """A checkpoint; its result files are weights."""
         return super().checkpoint(step, **metrics) | {"result_files": [f"file-weights-{step}"]}
+
+
+@dataclass
+class MantleApi(OpenAIApi):
+    """Amazon Bedrock's ``bedrock-mantle``: a reinforcement job, whose row in the list is stale."""
+
+    kind: ClassVar[str] = "bedrock-mantle"
+    of_some_jobs: ClassVar[frozenset[str]] = frozenset({"train_mean_reward"})
+    public_page: ClassVar[str | None] = None
+    trusts_list: ClassVar[bool] = False
+
+    def row(self, job_id: object, **fields: object) -> Row:
+        """A job with every key that is documented."""
+        chosen = {"n_epochs": 3, "batch_size": 16, "learning_rate_multiplier": 1.0}
+        grader = {"type": "lambda", "lambda": {"function": "arn:aws:lambda:us-west-2:1:function:g"}}
+        method = {
+            "type": "reinforcement",
+            "reinforcement": {"grader": grader, "hyperparameters": chosen},
+        }
+        return super().row(job_id, hyperparameters=chosen, method=method) | fields

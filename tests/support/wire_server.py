@@ -10,14 +10,17 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 from urllib.parse import unquote
 
 import httpx
 
 from bridge.http.client import connect
+from bridge.http.s3 import Buckets
 from bridge.http.signed_urls import SignedUrlFetcher
 from bridge.providers.base import Provider
+from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from tests.support.world import NoSleep
@@ -28,6 +31,7 @@ HOST = "provider.example"
 BASE_URL = f"https://{HOST}/v1"
 CREATED = 1_760_000_000
 """When all jobs were created, Unix seconds."""
+S3_HOST = "s3.example"
 MOST_REQUESTS = 300
 """No test has reason to ask as often: a provider that does would ask for ever."""
 
@@ -87,6 +91,10 @@ class Api(ABC):
     lists: ClassVar[frozenset[str]] = frozenset({"checkpoints.jsonl", "events.jsonl"})
     """The documents with a line for each row."""
     requests_a_page: ClassVar[int] = 1
+    ids_have_slashes: ClassVar[bool] = True
+    """Whether an id may be anything: else it is the last part of a path."""
+    trusts_list: ClassVar[bool] = True
+    """Whether a job's row in the list says what its own address says."""
     omits_empty_lists: ClassVar[bool] = False
     """Whether an object without anything says that there are no jobs."""
     null_list: ClassVar[Mapping[str, object]] = {
@@ -144,6 +152,12 @@ class Api(ABC):
     def sent_checkpoints(self) -> object:
         """The checkpoints as they are sent."""
         return self.checkpoints
+
+    def keeps(self, document: bytes) -> bool:
+        """Whether a document has a line for each of what was measured."""
+        return [json.loads(line) for line in document.decode().split("\n")[:-1]] == (
+            self.sent_checkpoints()
+        )
 
     def part(self, name: str, query: Mapping[str, str]) -> object:
         """What lies below a job, if anything does."""
@@ -219,6 +233,13 @@ def over(
         transport=transport,
         signed=files,
     )
+    if kind == "bedrock":
+        buckets = Buckets(
+            partial(connect, headers={}, redactor=redactor, sleep=NoSleep(), transport=transport),
+            region="us-east-1",
+            url=f"https://{S3_HOST}",
+        )
+        return Bedrock(http, curves=curves, buckets=buckets)
     return TYPES[kind](http, curves=curves, **options_of(kind))
 
 
@@ -350,6 +371,12 @@ class OpenAIApi(Api):
     def detail(self, job: Row) -> object:
         """A job's own reply."""
         return job
+
+    def keeps(self, document: bytes) -> bool:
+        """Whether a document has a line for each of what was measured."""
+        return [json.loads(line) for line in document.decode().split("\n")[:-1]] == (
+            self.sent_checkpoints()
+        )
 
     def part(self, name: str, query: Mapping[str, str]) -> object:
         """A job's checkpoints or events."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from bridge.http.client import ApiClient, connect
+from bridge.http.s3 import Buckets
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
+from bridge.providers.base import Provider as Reader
+from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
@@ -87,6 +91,8 @@ BASE_MODELS: Mapping[Provider, str] = {
     "vertex": "gemini-2.5-flash",
     "prime": "Qwen/Qwen3-4B-Instruct-2507",
     "fireworks": "accounts/fireworks/models/qwen3-8b",
+    "bedrock": "amazon.nova-2-lite-v1:0:256k",
+    "bedrock-mantle": "openai.gpt-oss-20b",
 }
 
 
@@ -102,15 +108,29 @@ def job(job_id: str, provider: Provider = "openai", **changes: object) -> Simula
     return SimulatedJob(provider=provider, id=job_id, **(settings | changes))  # type: ignore[arg-type] # as the test says
 
 
-def over_http(url: str, clock: Clock | None = None) -> ApiClient:
+def over_http(url: str, clock: Clock | None = None, *, signed: bool = False) -> ApiClient:
     """A client of a simulated provider; a retry costs no time, or turns ``clock``."""
+    scheme = "AWS4-HMAC-SHA256" if signed else "Bearer"
     return connect(
         url,
-        headers={"Authorization": f"Bearer {KEY}"},
+        headers={"Authorization": f"{scheme} {KEY}"},
         redactor=Redactor([KEY]),
         sleep=clock.sleep if clock else NoSleep(),
         clock=clock or time.monotonic,
     )
+
+
+def provider_over(
+    kind: Provider, connected: Callable[[str], ApiClient], simulator: Simulator, *, curves: bool
+) -> Reader:
+    """The product's reader of one side of a simulator."""
+    http = connected(simulator.base_urls[kind])
+    if kind != "bedrock":
+        return TYPES[kind](http, curves=curves)
+    buckets = Buckets(
+        lambda url: over_http(url, signed=True), region="us-east-1", url=simulator.s3_url
+    )
+    return Bedrock(http, curves=curves, buckets=buckets)
 
 
 def make_sync(
@@ -129,11 +149,15 @@ def make_sync(
     retries_take_time: bool = False,
 ) -> ProviderSync:
     """Passes over one side of a simulator; a retry costs no time unless the clock is to turn."""
-    url = simulator.base_urls[kind]
     routes = router or Router(provider=kind, experiment="hosted-fine-tunes", open_to_jobs=("*",))
     job_sync = JobSync(
         name=kind,
-        provider=TYPES[kind](over_http(url, clock if retries_take_time else None), curves=curves),
+        provider=provider_over(
+            kind,
+            partial(over_http, clock=clock if retries_take_time else None),
+            simulator,
+            curves=curves,
+        ),
         tracking=tracking,
         finder=RunFinder(tracking=tracking, router=routes),
         options=RecordingOptions(

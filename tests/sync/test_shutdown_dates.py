@@ -167,7 +167,7 @@ def test_who_tells_dates(kind: str) -> None:
     models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
     http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=httpx.MockTransport(models))
     told = TYPES[kind](http, curves=True).shutdowns()
-    tells = kind in {"openai", "azure", "nebius", "mistral"}
+    tells = kind in {"openai", "azure", "nebius", "mistral", "bedrock-mantle"}
     assert told == ({MADE: midnight("2027-01-14")} if tells else {})
     assert len(models.asked) == tells
 

@@ -6,18 +6,24 @@ test turns the providers' clock. What should be in MLflow is read off the simula
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
+from urllib.parse import quote
 
 import httpx
 
 from bridge.model import numbers
 from bridge.providers.registry import TYPES
 from bridge.simulator import Outcome, SimulatedJob, Simulator, all_end_by
+from bridge.simulator.bedrock import arn_of
+from bridge.simulator.bedrock_files import BUCKET
 from bridge.simulator.jobs import Provider
 from tests.support.processes import dump, run, started, wait_until
 from tests.support.recorded import RunRows, recorded
@@ -105,6 +111,24 @@ def held(simulator: Simulator, job: SimulatedJob) -> list[Point]:
     )
 
 
+def bedrock_rows(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, Any]]:
+    """The rows of the files in the bucket, and the losses that the job itself tells."""
+    signed = {"Authorization": "AWS4-HMAC-SHA256 anybody"}
+    bucket = f"{simulator.s3_url}/{BUCKET}"
+    query = {"list-type": "2", "prefix": f"output/model-customization-job-{job.id}/"}
+    rows: dict[int, dict[str, Any]] = {}
+    for key in re.findall("<Key>([^<]+)", httpx.get(bucket, params=query, headers=signed).text):
+        text = httpx.get(f"{bucket}/{key}", headers=signed).text
+        for row in csv.DictReader(io.StringIO(text)):
+            step = int(row.pop("step_number"))
+            rows.setdefault(step, {"step": step}).update(row)
+    url = f"{simulator.base_urls['bedrock']}/model-customization-jobs/{quote(arn_of(job), safe='')}"
+    told = httpx.get(url, headers={"Authorization": f"Bearer {KEY}"}).raise_for_status().json()
+    for losses in (told.get("trainingMetrics", {}), *told.get("validationMetrics", [])):
+        rows[max(rows)].update(losses)
+    return rows.values()
+
+
 def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, Any]]:
     """The rows of metrics, each with its step, as the job's provider serves them."""
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -114,10 +138,12 @@ def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, An
         return httpx.get(base_url + path, headers=headers).raise_for_status().json()
 
     match job.provider:
-        case "openai" | "azure" | "nebius":
+        case "openai" | "azure" | "nebius" | "bedrock-mantle":
             events = ask(f"/fine_tuning/jobs/{job.id}/events?limit=100")
             assert not events["has_more"]
             return [row["data"] for row in events["data"] if row["type"] == "metrics"]
+        case "bedrock":
+            return list(bedrock_rows(simulator, job))
         case "mistral":
             return [
                 # Zeros stand for what was not measured.
@@ -200,7 +226,7 @@ def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
                 "poll": {"interval": "1s", "workers": 2},
                 "providers": [
                     {"name": name, "type": name, "api_key": KEY, "base_url": base_url}
-                    | ({"project": "p"} if name == "vertex" else {})
+                    | dict(simulator.more_settings(name))
                     for name, base_url in simulator.base_urls.items()
                 ],
             }

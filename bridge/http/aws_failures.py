@@ -1,0 +1,82 @@
+"""What AWS's errors mean, in its own words: the credential, the action or the region that is wrong.
+
+AWS answers 403 to a wrong credential as well as to a missing permission, and says which it is in
+the error's type and text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import httpx
+
+from bridge import errors
+from bridge.text import one_line
+
+_TYPE_HEADER: Final = "x-amzn-errortype"
+_CREDENTIALS: Final = frozenset(
+    {
+        *("UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch"),
+        *("InvalidClientTokenId", "InvalidAccessKeyId", "InvalidToken", "IncompleteSignature"),
+        *("ExpiredTokenException", "ExpiredToken", "MissingAuthenticationTokenException"),
+        *("IncompleteSignatureException", "RequestTimeTooSkewed", "TokenRefreshRequired"),
+    }
+)
+"""Errors of who asks, whatever was asked for."""
+_KEY: Final = re.compile(r"\b(api key|bearer token)\b", re.IGNORECASE)
+_ACTION: Final = re.compile(r"not authorized to perform:? (?P<action>[a-z0-9-]+:\w+)")
+_NOT_HERE: Final = re.compile(
+    r"not (supported|available|offered) in (this|the) .*region", re.IGNORECASE
+)
+_XML: Final = re.compile(r"<(?P<name>Code|Message)>(?P<text>[^<]*)</")
+REGION_REMEDY: Final = (
+    "Correct region: not every region has model customization; us-east-1 and us-west-2 have"
+)
+
+
+def aws_failure(response: httpx.Response, said: str) -> errors.ProviderError | None:
+    """The error that a reply of AWS's stands for; ``None`` where its status says all.
+
+    Args:
+        response: the reply, which is not a success.
+        said: its words, after a colon, without secrets.
+    """
+    status, host = response.status_code, response.request.url.host
+    kind = error_type(response)
+    if kind in _CREDENTIALS:
+        return errors.Unauthorized(
+            f"{host} refused the AWS credentials ({status} {kind}){said}",
+            "Renew them (aws sso login, or a new access key), and check this machine's clock",
+        )
+    if status not in {400, 403, 404}:
+        return None
+    if status == httpx.codes.FORBIDDEN and _KEY.search(said):
+        return errors.Unauthorized(
+            f"{host} refused the API key ({status}){said}",
+            "Check api_key (AWS_BEARER_TOKEN_BEDROCK): a short-term key ends after 12 hours",
+        )
+    if action := _ACTION.search(said):
+        return errors.Forbidden(
+            f"{host} does not permit this ({status}){said}",
+            f"Allow {action['action']} in an IAM policy of the role or user that asks",
+        )
+    if kind == "UnknownOperationException" or _NOT_HERE.search(said):
+        return errors.NoService(
+            f"{host} has no model customization ({status}){said}", REGION_REMEDY
+        )
+    return None
+
+
+def error_type(response: httpx.Response) -> str:
+    """AWS's name for an error; empty where a reply has none."""
+    told = response.headers.get(_TYPE_HEADER, "")
+    if not told:
+        told = xml_error(response).get("Code", "")
+    # AccessDeniedException:http://internal.amazon.com/coral/...
+    return one_line(told.partition(":")[0].rpartition("#")[2], 80)
+
+
+def xml_error(response: httpx.Response) -> dict[str, str]:
+    """``Code`` and ``Message`` of an error of S3's, as far as it has them."""
+    return {found["name"]: found["text"] for found in _XML.finditer(response.text)}

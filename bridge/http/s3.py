@@ -1,0 +1,170 @@
+"""Files in buckets of S3, each asked at its own address through the same layers as an API.
+
+What a bucket refuses is a sentence and no error: who lists jobs may have no right to their files.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Generic, TypeVar
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+from bridge import errors
+from bridge.http.client import ApiClient, segment
+from bridge.text import one_line
+
+ANY_REGION: Final = "us-east-1"
+"""Where a bucket is asked for that may be anywhere: S3 says where it is."""
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_URI: Final = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
+_MOST_PAGES: Final = 20
+"""Pages of a thousand names below one folder."""
+_RIGHTS: Final = "allow s3:ListBucket and s3:GetObject there to see its curve"
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[Value]):
+    """What a bucket gave."""
+
+    value: Value | None = None
+    problem: str | None = None
+    """Why there is nothing."""
+
+
+class Buckets:
+    """The buckets that jobs name. Thread-safe."""
+
+    def __init__(
+        self, open_client: Callable[[str], ApiClient], *, region: str, url: str | None = None
+    ) -> None:
+        """Read buckets, each over a client of its own.
+
+        Args:
+            open_client: connects to an address.
+            region: where a bucket is taken to be until S3 says otherwise.
+            url: where S3 is; ``None``: each bucket has its own address.
+        """
+        self._open_client = open_client
+        self._region = region
+        self._url = url
+        self._lock = threading.Lock()
+        self._clients: dict[str, ApiClient] = {}
+
+    def files(self, folder: str) -> Answer[dict[str, int | None]]:
+        """What is below a folder such as ``s3://bucket/path``, and when each has last changed.
+
+        Raises:
+            ProviderError: S3 cannot answer now, but perhaps later.
+        """
+        return _answered(folder, lambda: self._files(folder))
+
+    def content(self, uri: str) -> Answer[bytes]:
+        """What is in a file, bounded as every reply is.
+
+        Raises:
+            ProviderError: S3 cannot answer now, but perhaps later.
+        """
+        return _answered(uri, lambda: self._read(uri))
+
+    def stream(self, uri: str) -> AbstractContextManager[Iterator[bytes]]:
+        """What is in a file, in pieces as they arrive.
+
+        Raises:
+            ProviderError: there is none for us, or it breaks off in the middle.
+        """
+        client, key = self._place(uri)
+        return client.stream(_path(key))
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+
+    def _files(self, folder: str) -> dict[str, int | None]:
+        client, key = self._place(folder)
+        prefix = f"{key.rstrip('/')}/" if key else ""
+        query = f"list-type=2&prefix={quote(prefix, safe='')}"
+        found: dict[str, int | None] = {}
+        more = ""
+        for _ in range(_MOST_PAGES):
+            page = _parsed(client.get_bytes(f"/?{query}{more}"))
+            for row in page.findall("{*}Contents"):
+                name = next(_texts(row, "Key"), "")
+                found[f"s3://{_bucket(folder)}/{name}"] = _moment(row)
+            token = next(_texts(page, "NextContinuationToken"), "")
+            if not token:
+                break
+            more = f"&continuation-token={quote(token, safe='')}"
+        return found
+
+    def _read(self, uri: str) -> bytes:
+        client, key = self._place(uri)
+        return client.get_bytes(_path(key))
+
+    def _place(self, uri: str) -> tuple[ApiClient, str]:
+        found = _URI.fullmatch(uri)
+        if found is None or not _BUCKET.fullmatch(found["bucket"]):
+            raise errors.Refused(f"{one_line(uri, 120)} is not an address in S3")
+        with self._lock:
+            client = self._clients.get(found["bucket"])
+            if client is None:
+                client = self._open_client(self._address(found["bucket"]))
+                self._clients[found["bucket"]] = client
+        return client, found["key"]
+
+    def _address(self, bucket: str) -> str:
+        if self._url:
+            return f"{self._url.rstrip('/')}/{bucket}"
+        host = f"s3.{self._region}.amazonaws.com"
+        # A certificate does not cover a name with dots before the service's.
+        return f"https://{host}/{bucket}" if "." in bucket else f"https://{bucket}.{host}"
+
+
+def _answered(uri: str, ask: Callable[[], Value]) -> Answer[Value]:
+    where = f"s3://{one_line(_bucket(uri), 80)}"
+    try:
+        return Answer(ask())
+    except errors.NotFound as error:
+        return Answer(problem=f"{where} has no such thing ({error.sentence})")
+    except (errors.Forbidden, errors.Unauthorized, errors.Refused, errors.BadReply) as error:
+        return Answer(problem=f"{where} refused ({error.sentence}): {_RIGHTS}")
+    except errors.ProviderDown as error:
+        # The provider itself may be well.
+        raise errors.NoAnswer(error.sentence, "The next pass tries again") from error
+
+
+def _bucket(uri: str) -> str:
+    found = _URI.fullmatch(uri)
+    return found["bucket"] if found else uri
+
+
+def _path(key: str) -> str:
+    return "/" + "/".join(map(segment, key.split("/")))
+
+
+def _moment(row: ET.Element) -> int | None:
+    """When a file has last changed, Unix milliseconds."""
+    try:
+        return int(datetime.fromisoformat(next(_texts(row, "LastModified"), "")).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _parsed(body: bytes) -> ET.Element:
+    try:
+        return ET.fromstring(body)  # noqa: S314 - bounded, and expat refuses bombs
+    except ET.ParseError:
+        raise errors.BadReply("S3 answered a list with something else than XML") from None
+
+
+def _texts(page: ET.Element, name: str) -> Iterator[str]:
+    return (element.text or "" for element in page.findall(f".//{{*}}{name}"))

@@ -1,0 +1,248 @@
+"""Amazon Bedrock's model customization jobs, of all kinds.
+
+Wire format: the service model of AWS's SDK. The control plane tells state, hyperparameters and, at
+the end, one loss; the metrics of each step are CSV files that the job leaves in its owner's bucket,
+under its output address. A list row names the job by its ARN, whose last part is the bridge's id;
+what only a job's own reply has, such as that address, is asked for job by job.
+
+Rows of these files have no time: they are placed between the beginning and the end of training.
+
+Not verified against the live service: whether the files grow while a job trains, the columns of
+reinforcement jobs, and where the files of an imported model's job are, if it has any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final
+
+from bridge.errors import BadReply, NotFound
+from bridge.http.client import ApiClient, JsonObject, segment
+from bridge.http.s3 import Buckets
+from bridge.model import CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.providers import bedrock_curves as curves_in
+from bridge.providers.bedrock_records import (
+    STATUSES,
+    JobRecord,
+    epochs,
+    final_losses,
+    job_id_of,
+    model_of,
+    params,
+    started_at,
+    status_of,
+    trained_until,
+    uris,
+)
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import read_page, read_record
+from bridge.providers.timeline import Timeline
+
+_JOBS: Final = "/model-customization-jobs"
+_ROWS: Final = "modelCustomizationJobSummaries"
+_TOKEN: Final = "nextToken"  # noqa: S105 - a key of the reply, not a secret
+_PAGE_SIZE: Final = 100
+_OUTPUT: Final = "outputDataConfig"
+"""What only a job's own reply has."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files with a job's metrics."""
+
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    """By address."""
+    changed_at: int | None = None
+    """When any of them has last changed, Unix milliseconds."""
+
+
+class Bedrock:
+    """The jobs of one account in one region, and the files that they leave in S3."""
+
+    base_url: ClassVar[str] = "https://bedrock.${AWS_REGION}.amazonaws.com"
+    key_variable: ClassVar = "AWS_BEARER_TOKEN_BEDROCK"
+    key_header: ClassVar[str | None] = None
+    header_variables: ClassVar[Mapping[str, str]] = {}
+    statuses: ClassVar[Mapping[str, JobStatus]] = STATUSES
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "training_loss": Meaning.TRAIN_LOSS,
+        "validation_loss": Meaning.VALID_LOSS,
+        "train_reward_mean": Meaning.REWARD,
+        "epochCount": Meaning.EPOCHS,
+        "batchSize": Meaning.BATCH_SIZE,
+    }
+
+    def __init__(
+        self, http: ApiClient, *, curves: bool = True, buckets: Buckets | None = None
+    ) -> None:
+        self._http = http
+        self._curves = curves
+        self._buckets = buckets
+        self._arns: dict[str, str] = {}
+        """Of jobs that were listed: a job is asked for by nothing less."""
+        self._seen: dict[str, dict[int, int]] = {}
+        """Of open jobs the last steps that were seen, and when: later ones come after them."""
+
+    def pages(self) -> Iterator[Page]:
+        """All jobs, newest first."""
+        for rows in self._pages():
+            page = read_page(JobRecord, rows, self._job)
+            self._arns |= {job.id: str(job.raw["jobArn"]) for job in page.jobs}
+            yield page
+
+    def job(self, job_id: str) -> Job:
+        """One job, as its own address has it; as it is listed where no list has named it yet."""
+        if arn := self._arns.get(job_id):
+            return self._asked(arn)
+        for page in self.pages():
+            for job in page.jobs:
+                if job.id == job_id:
+                    return job
+        raise NotFound(f"There is no job {job_id}", "Check region, and the id: the ARN's last part")
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """One job with all the metrics of its files, logged or not."""
+        del is_logged  # The files come as a whole.
+        if job.status.has_started and _OUTPUT not in job.raw:
+            job = self._asked(str(job.raw.get("jobArn") or self._arns[job.id]))
+        skipped = list(job.skipped)
+        found = _Files()
+        record, _ = read_record(JobRecord, job.raw or {"jobArn": job.id})
+        if job.status.has_started and (self._curves or keep):
+            found = self._files(job, record, skipped)
+        curve = self._curve(job, record, found, skipped) if self._curves else ()
+        kept = {}
+        if keep:
+            kept = documents(job.raw, skipped)
+            kept |= {uri.rpartition("/")[2]: body for uri, body in found.contents.items()}
+        return Snapshot(
+            job=replace(job, total_steps=_total_steps(job, curve)),
+            curve=curve,
+            documents=kept,
+            skipped=tuple(skipped),
+            # It has no checkpoints, so none is waited for; but its files may be late.
+            is_whole=bool(found.contents) or not self._curves,
+        )
+
+    def shutdowns(self) -> Mapping[str, int]:
+        """It tells of none."""
+        return {}
+
+    def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The content of a training or validation file, by its address in S3."""
+        if self._buckets is None:
+            raise NotFound(f"There is no way to {file_id}")
+        return self._buckets.stream(file_id)
+
+    def _asked(self, arn: str) -> Job:
+        reply = self._http.get_object(f"{_JOBS}/{segment(arn)}")
+        return self._job(*read_record(JobRecord, reply), reply)
+
+    def _pages(self) -> Iterator[list[object]]:
+        # The order that is the default is not documented.
+        query: dict[str, str | int] = {
+            "maxResults": _PAGE_SIZE,
+            "sortBy": "CreationTime",
+            "sortOrder": "Descending",
+        }
+        seen: set[str] = set()
+        while True:
+            reply = self._http.get_object(_JOBS, query, is_entry=_TOKEN not in query)
+            yield _list(reply)
+            token = reply.get(_TOKEN)
+            if not token or not isinstance(token, str):
+                return
+            if token in seen:
+                raise BadReply(f"The pages of {_JOBS} do not end: they repeat")
+            seen.add(token)
+            query[_TOKEN] = token
+
+    def _files(self, job: Job, record: JobRecord, skipped: list[str]) -> _Files:
+        """The files with metrics, as far as there are any."""
+        output = record.output.uri if record.output else None
+        if self._buckets is None or not output:
+            return _Files()
+        folder = f"{output.rstrip('/')}/model-customization-job-{job.id}"
+        listed = self._buckets.files(folder)
+        if listed.problem:
+            skipped.append(f"no curve: {listed.problem}")
+        wanted = {u: at for u, at in (listed.value or {}).items() if u.endswith(curves_in.SUFFIX)}
+        contents: dict[str, bytes] = {}
+        for uri in sorted(wanted):
+            content = self._buckets.content(uri)
+            if content.problem:
+                skipped.append(f"no {uri.rpartition('/')[2]}: {content.problem}")
+            elif content.value is not None:
+                contents[uri] = content.value
+        moments = [at for at in wanted.values() if at is not None]
+        return _Files(contents, max(moments, default=None))
+
+    def _curve(
+        self, job: Job, record: JobRecord, found: _Files, skipped: list[str]
+    ) -> tuple[CurvePoint, ...]:
+        """The points in the files, and the losses that the job tells at its end."""
+        rows = curves_in.rows(found.contents, skipped)
+        last = rows[-1].step if rows else 0
+        ended = trained_until(record, found.changed_at)
+        timeline = self._timeline(job, ended, last)
+        points = [
+            CurvePoint(name, row.step, value, timeline.at(row.step))
+            for row in rows
+            for name, value in row.metrics.items()
+        ]
+        losses = final_losses(record) if job.status is JobStatus.SUCCEEDED else {}
+        points += [
+            CurvePoint(name, last, value, ended or job.finished_at)
+            for name, value in losses.items()
+        ]
+        return tuple(points)
+
+    def _timeline(self, job: Job, ended: int | None, last: int) -> Timeline:
+        """When steps were trained: between the beginning, each look at the files, and the end."""
+        began = replace(job, created_at=job.started_at or job.created_at, finished_at=ended)
+        seen = self._seen.pop(job.id, {})
+        known = {step: at for step, at in seen.items() if step < last and ended and at <= ended}
+        if not job.status.is_final and ended:
+            self._seen[job.id] = {**known, last: ended}
+        return Timeline(began, known.items()).ending_at(max(last, 1))
+
+    def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
+        status = status_of(record)
+        chosen = params(record)
+        validators = record.validation_data.validators if record.validation_data else None
+        made = record.output_model or record.listed_model
+        return Job(
+            id=job_id_of(record.arn),
+            status=status,
+            provider_status=record.status or "",
+            created_at=record.created_at,
+            started_at=started_at(record),
+            finished_at=record.ended_at if status.is_final else None,
+            base_model=model_of(record.base_model),
+            fine_tuned_model=made if status is JobStatus.SUCCEEDED else None,
+            suffix=record.name or None,
+            error=record.failure or None,
+            params=chosen,
+            epochs=epochs(chosen),
+            training_files=uris([record.training_data]),
+            validation_files=uris(validators or ()),
+            raw=raw if isinstance(raw, dict) else {},
+            skipped=skipped,
+        )
+
+
+def _list(reply: JsonObject) -> list[object]:
+    """The rows in a reply. An object without anything says that there are none."""
+    rows = reply.get(_ROWS) or []
+    if not isinstance(rows, list) or (reply and not {_ROWS, _TOKEN} & reply.keys()):
+        raise BadReply(f"The reply to {_JOBS} has no list", "Check base_url")
+    return rows
+
+
+def _total_steps(job: Job, curve: tuple[CurvePoint, ...]) -> int | None:
+    """How many steps a job had that went to its end."""
+    if job.status is not JobStatus.SUCCEEDED:
+        return None
+    return max((point.step for point in curve if point.step > 0), default=None)

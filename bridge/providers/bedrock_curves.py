@@ -1,0 +1,111 @@
+"""The CSV files in which Bedrock leaves a job's metrics by step. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.model import numbers
+from bridge.providers.records import is_step
+from bridge.text import one_line
+
+_STEP: Final = "step_number"
+_SHARED: Final = frozenset({"epoch_number"})
+"""Columns that mean the same in every file."""
+VALIDATION: Final = "validation_metrics.csv"
+SUFFIX: Final = "metrics.csv"
+"""With what the names of the files end, whichever folder they are in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured at a step."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
+    """The rows of all files by ascending step, several of one step averaged.
+
+    Args:
+        files: contents by name.
+        skipped: takes a sentence for what cannot be read.
+    """
+    found: dict[int, dict[str, float]] = {}
+    names: set[str] = set()
+    # Validation comes last: a column that training has as well gets a name beside it.
+    for name in sorted(files, key=lambda name: (name.endswith(VALIDATION), name)):
+        measured = _by_step(name, files[name], skipped)
+        own = {column for metrics in measured.values() for column in metrics}
+        renamed = {
+            column: f"validation_{column}" if name.endswith(VALIDATION) else column
+            for column in own & names - _SHARED
+        }
+        names |= own
+        for step, metrics in measured.items():
+            told = found.setdefault(step, {})
+            for column, value in metrics.items():
+                told.setdefault(renamed.get(column, column), value)
+    return [Row(step, found[step]) for step in sorted(found)]
+
+
+def _by_step(name: str, body: bytes, skipped: list[str]) -> dict[int, dict[str, float]]:
+    """The mean of each column at each step."""
+    values: dict[int, dict[str, list[float]]] = {}
+    unreadable = 0
+    for line in _lines(body):
+        step = _whole(line.get(_STEP))
+        if step is None:
+            unreadable += 1
+            continue
+        cells = {column: _number(text) for column, text in line.items() if column != _STEP}
+        metrics, broken = numbers(cells)
+        skipped += [f"step {step}: {column} is not a finite number" for column in broken]
+        told = values.setdefault(step, {})
+        for column, value in metrics.items():
+            told.setdefault(column, []).append(value)
+    if unreadable:
+        skipped.append(f"{unreadable} lines of {one_line(name, 120)} have no step")
+    return {
+        step: {column: _mean(measured) for column, measured in told.items()}
+        for step, told in values.items()
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return values[0] if len(values) == 1 else sum(value / len(values) for value in values)
+
+
+def _lines(body: bytes) -> Iterator[dict[str, object]]:
+    """The lines of a table, down to the first that cannot be one."""
+    table = csv.DictReader(io.StringIO(body.decode("utf-8-sig", "replace"), newline=""))
+    try:
+        for line in table:
+            yield {str(name).strip(): text for name, text in line.items() if name}
+    except csv.Error:
+        yield {}
+
+
+def _number(text: object) -> float | None:
+    """The number in a cell; ``None`` for anything else, such as one that is empty."""
+    try:
+        return float(str(text).strip())
+    except ValueError:
+        return None
+
+
+def _whole(text: object) -> int | None:
+    """A step, also where it is written as 3.0."""
+    for read in (int, float):
+        try:
+            value = read(str(text).strip())
+        except (ValueError, OverflowError):
+            continue
+        if float(value).is_integer() if isinstance(value, float) else True:
+            step = int(value)
+            return step if is_step(step) else None
+    return None

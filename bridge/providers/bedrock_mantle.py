@@ -1,0 +1,58 @@
+"""Amazon Bedrock's ``bedrock-mantle``: OpenAI's fine-tuning API at AWS, in a region.
+
+Wire format: AWS's user guide on fine-tuning with OpenAI's API, and samples of the Bedrock team with
+one recorded event. The guide covers reinforcement fine-tuning, whose metrics are rewards. The list
+of jobs is not to be trusted about status and end: each job that is looked at is asked for by
+itself, and a settled job is not looked at. Checkpoints may be refused before training begins.
+
+Not verified against the live service: which regions beside us-west-2 offer it, whether a job has
+result files, and what its checkpoints measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+from bridge.http.client import ApiClient
+from bridge.model import IsLogged, Job, Meaning, Snapshot
+from bridge.providers.openai import OpenAI
+from bridge.providers.openai_lists import PAGE_SIZE, job_path, pages
+
+
+class BedrockMantle(OpenAI):
+    """Jobs of one account in one region."""
+
+    base_url: ClassVar[str] = "https://bedrock-mantle.${AWS_REGION}.api.aws/v1"
+    key_variable: ClassVar = "AWS_BEARER_TOKEN_BEDROCK"
+    header_variables: ClassVar[Mapping[str, str]] = {}
+    pages_url: ClassVar[str | None] = None
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        **OpenAI.meanings,
+        "critic_rewards_mean": Meaning.REWARD,
+    }
+
+    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
+        super().__init__(http, curves=curves)
+        self._asked_for: dict[str, Job] = {}
+        """Jobs as their own addresses had them, until they are read."""
+
+    def job(self, job_id: str) -> Job:
+        """One job, as its own address has it."""
+        job = self._asked_for[job_id] = super().job(job_id)
+        return job
+
+    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+        """One job: asked for by itself, unless it was just now."""
+        if self._asked_for.pop(job.id, None) is not job:
+            job = super().job(job.id)
+        return super().read(job, is_logged=is_logged, keep=keep)
+
+    def _part(self, job: Job, name: str) -> Iterator[list[object]]:
+        """The pages of a list below a job."""
+        if name != "checkpoints" or job.status.is_final:
+            return super()._part(job, name)
+        path = f"{job_path(job.id)}/{name}"
+        # However they are refused before training begins, the next pass asks again.
+        first = self._http.hint(path, {"limit": PAGE_SIZE})
+        return pages(self._http, path, first) if first else iter(())

@@ -1,0 +1,36 @@
+"""The end of OpenAI's fine-tuning, as OpenAI has announced it: which day ends what.
+
+From its page on deprecations, as of November 2026. A date that the list of models tells comes
+before these.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+NO_NEW_JOBS: Final = date(2027, 1, 6)
+"""From this day on nobody can create a job."""
+MODELS_END: Final = date(2027, 1, 14)
+"""On this day these models end, and with them what was made of them."""
+_ENDING: Final = (
+    *("gpt-4o-2024-08-06", "gpt-4o-2024-11-20", "gpt-4o-mini-2024-07-18"),
+    *("gpt-4.1-2025-04-14", "gpt-4.1-mini-2025-04-14"),
+)
+RESCUE: Final = "ftbridge backfill --rescue"
+
+
+def end_of(model: str) -> date | None:
+    """Return the day on which a fine-tuned model of OpenAI's ends, if one is announced."""
+    made, _, rest = model.partition(":")
+    return MODELS_END if made == "ft" and rest.partition(":")[0] in _ENDING else None
+
+
+def notice(today: date) -> str:
+    """Return what a user of OpenAI should know today."""
+    jobs = "takes" if today >= NO_NEW_JOBS else f"from {NO_NEW_JOBS} on takes"
+    models = "ended" if today >= MODELS_END else "end"
+    return (
+        f"OpenAI {jobs} no fine-tuning jobs; models made of gpt-4o, gpt-4o-mini, gpt-4.1 and"
+        f" gpt-4.1-mini {models} on {MODELS_END}"
+    )

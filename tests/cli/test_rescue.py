@@ -1,0 +1,121 @@
+"""``ftbridge backfill --rescue``, and the days on which OpenAI's fine-tuning ends."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from bridge.providers.openai_end import end_of, notice
+from bridge.simulator import Outcome, Simulator
+from tests.support.processes import invoke
+from tests.support.recorded import recorded
+from tests.support.world import NOW, Clock, job
+
+JOBS = [
+    job("ftjob-rescue-1"),
+    job("ftjob-rescue-2", outcome=Outcome.FAILED, ends_at_step=5),
+    job("ftjob-rescue-3", created_at=NOW + 10_000),
+]
+
+
+def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
+    """A configuration that archives no datasets."""
+    path = folder / "bridge.yaml"
+    provider = {"name": "openai", "api_key": "any-key", "base_url": simulator.openai_url}
+    path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": [provider]}))
+    return path
+
+
+def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs, files and bytes are summed up as they are in MLflow; a second time nothing is new."""
+    monkeypatch.chdir(tmp_path)
+    clock = Clock(NOW + 1000)
+    with Simulator(jobs=JOBS, clock=clock) as simulator:
+        config = configured(tmp_path, uri, simulator)
+        assert invoke("backfill", "--config", config).exit_code == 0
+        assert all("datasets.json" not in path for path in archived(uri))
+        clock.now += 20_000
+        told = invoke("backfill", "--rescue", "--config", config, "--json")
+        assert told.exit_code == 0, told.output
+        document = json.loads(told.stdout)
+        (rescued,) = document["rescued"]
+        files = archived(uri)
+        assert sum(path.endswith("datasets.json") for path in files) == len(JOBS)
+        assert sum(path.endswith(".jsonl") and "/datasets/" in path for path in files) == 6
+        assert (rescued["jobs"], rescued["archived"], rescued["lost"]) == (3, 3, [])
+        assert (rescued["files"], rescued["bytes"]) == (len(files), sum(files.values()))
+        before = recorded(uri)
+        again = invoke("backfill", "--rescue", "--config", config)
+        assert again.exit_code == 0, again.output
+        assert "Rescued" in again.stdout
+        assert recorded(uri) == before
+        assert archived(uri) == files
+
+
+def archived(uri: str) -> dict[str, int]:
+    """The size of each archived file, by run and path."""
+    client = mlflow.MlflowClient(uri)
+    found: dict[str, int] = {}
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            folders = ["provider"]
+            while folders:
+                for each in client.list_artifacts(run.info.run_id, folders.pop()):
+                    if each.is_dir:
+                        folders.append(each.path)
+                    else:
+                        found[f"{run.info.run_id}/{each.path}"] = each.file_size or 0
+    return found
+
+
+@pytest.mark.parametrize("option", [["--since", "1d"], ["--limit", "1"], ["--dry-run"]])
+def test_a_rescue_leaves_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    """What would select jobs does not go with it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "any-key")
+    refused = invoke("backfill", "--rescue", *option)
+    assert refused.exit_code == 2
+    assert "--rescue" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("model", "end"),
+    [
+        ("ft:gpt-4o-mini-2024-07-18:acme:support:abc", date(2027, 1, 14)),
+        ("ft:gpt-4.1-2025-04-14:acme::abc:ckpt-step-7", date(2027, 1, 14)),
+        ("ft:gpt-4.1-nano-2025-04-14:acme::abc", None),
+        ("gpt-4.1-2025-04-14.ft-0123", None),
+        ("", None),
+    ],
+)
+def test_models_that_end_are_known(model: str, end: date | None) -> None:
+    """Those made of the models that OpenAI ends; Azure's are its own."""
+    assert end_of(model) == end
+
+
+def test_the_dates_are_told_before_and_after_they_have_come() -> None:
+    """In the present, whatever day it is."""
+    assert "from 2027-01-06 on takes no" in notice(date(2026, 11, 27))
+    assert "OpenAI takes no fine-tuning jobs" in notice(date(2027, 1, 6))
+    assert "ended on 2027-01-14" in notice(date(2027, 1, 14))
+
+
+def test_status_tells_which_models_stop_when(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the one command that rescues all of it."""
+    monkeypatch.chdir(tmp_path)
+    with Simulator(jobs=JOBS[:1], clock=Clock(NOW + 1000)) as simulator:
+        config = configured(tmp_path, uri, simulator)
+        assert invoke("backfill", "--config", config).exit_code == 0
+        shown = " ".join(invoke("status", "--config", config).stdout.split())
+    assert "2027-01-06" in shown
+    assert "ftbridge backfill --rescue" in shown
