@@ -68,10 +68,10 @@ def create(client: MlflowClient, name: str, database: Path | None, metrics: Sequ
                 },
             )
         )
-    except MlflowException as error:
-        # Another process may have been faster.
+    except MlflowException:
+        # Another process may have been faster, which not every MLflow says in the same way.
         found = client.get_experiment_by_name(name)
-        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+        if found is None:
             raise
         return str(found.experiment_id)
 

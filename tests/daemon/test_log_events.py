@@ -277,7 +277,7 @@ def outcome(
         end_time=None,
         is_final=False,
         is_settling=False,
-        reason="",
+        reason="its run is RUNNING, and the job goes on",
         skipped=(),
     )
     return Synced(provider="openai", job_id="ftjob-a", plan=plan, run_id=run_id)

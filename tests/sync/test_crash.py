@@ -136,6 +136,7 @@ MOMENTS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_while_the_database_is_made(
     tmp_path: Path, undisturbed: dict[str, RunRows], moment: int
