@@ -54,8 +54,15 @@ class Meaning(StrEnum):
     VALID_REWARD = "mean reward over the whole validation set"
     EPOCHS = "how often the training set is gone through"
     STEPS = "how many steps are trained"
+    GRADIENT = "norm of the gradient in a step"
+    STEP_RATE = "learning rate of a step"
     BATCH_SIZE = "examples in a step"
     WARMUP = "share of the steps in which the learning rate rises"
+    LEARNING_RATE = "highest learning rate"
+    RANK = "rank of the adapter"
+    CONTEXT = "most tokens of an example"
+    SEED = "seed of whatever is random"
+    METHOD = "how is trained: supervised, by preferences, by rewards"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

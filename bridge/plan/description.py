@@ -121,6 +121,7 @@ def note(
     """
     job = snapshot.job
     blocks = [_state(job, started_at), *_failure(job), _facts(provider, job)]
+    blocks += _misnamed(snapshot.checkpoints, metric)
     room = _LONGEST - len("\n\n".join([*blocks, ""]))
     blocks += filter(None, [_table(snapshot.checkpoints, best, room, metric)])
     return with_lineage("\n\n".join(blocks), lineage)
@@ -227,6 +228,21 @@ def _table(
         if len(text) <= room:
             return text
     return ""
+
+
+def _misnamed(checkpoints: Sequence[Checkpoint], metric: Callable[[str], str]) -> Iterator[str]:
+    """Yield what an accuracy is that no accuracy can be: Mistral's is 2 to the power of a loss."""
+    names = {
+        name
+        for checkpoint in checkpoints
+        for name, value in checkpoint.metrics.items()
+        if "accuracy" in name and value > 1
+    }
+    for name in sorted(names)[:1]:
+        yield (
+            f"{_code(metric(name))} is above 1: the provider calls it an accuracy, but it is a"
+            " perplexity (2 to the power of the validation loss). Lower is better."
+        )
 
 
 def _drawn(rows: Sequence[Checkpoint], best: str | None, metric: Callable[[str], str]) -> str:

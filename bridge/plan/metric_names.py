@@ -21,6 +21,18 @@ LONGEST_NAME: Final = 250
 """Characters of a name that MLflow keeps."""
 _ALLOWED_NAME: Final = re.compile(r"[\w.\- /:]+")
 
+_ALIKE: Final[Mapping[Meaning, str]] = {
+    Meaning.BATCH_SIZE: "batch_size",
+    Meaning.WARMUP: "warmup_ratio",
+    Meaning.LEARNING_RATE: "learning_rate",
+    Meaning.RANK: "lora_r",
+    Meaning.CONTEXT: "max_length",
+    Meaning.SEED: "seed",
+    Meaning.METHOD: "method",
+}
+"""Params that these trainers leave to their user: one name for what providers name differently."""
+AUTO: Final = "auto"
+"""What the experiment's local runs log decides."""
 PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
     "provider": {},
     # transformers.Trainer, and TRL, Axolotl, Unsloth, LLaMA-Factory on top of it. The loss of a
@@ -32,40 +44,72 @@ PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
         Meaning.TRAIN_ACCURACY: "mean_token_accuracy",
         Meaning.VALID_ACCURACY: "eval_mean_token_accuracy",
         Meaning.BATCH_VALID_ACCURACY: "eval_batch_mean_token_accuracy",
+        Meaning.GRADIENT: "grad_norm",
+        Meaning.STEP_RATE: "learning_rate",
         Meaning.REWARD: "reward",
         Meaning.VALID_REWARD: "eval_reward",
         Meaning.EPOCHS: "num_train_epochs",
         Meaning.STEPS: "max_steps",
-        Meaning.BATCH_SIZE: "per_device_train_batch_size",
+        # Not per_device_train_batch_size: a hosted batch is the whole, not one device's share.
+        Meaning.BATCH_SIZE: "batch_size",
         Meaning.WARMUP: "warmup_ratio",
+        Meaning.LEARNING_RATE: "learning_rate",
+        Meaning.RANK: "lora_r",
+        Meaning.CONTEXT: "max_length",
+        Meaning.SEED: "seed",
+        Meaning.METHOD: "method",
     },
     "lightning": {
         Meaning.TRAIN_LOSS: "train_loss",
         Meaning.VALID_LOSS: "val_loss",
         Meaning.BATCH_VALID_LOSS: "val_batch_loss",
+        Meaning.GRADIENT: "grad_norm",
+        Meaning.STEP_RATE: "lr",
         Meaning.EPOCHS: "max_epochs",
         Meaning.STEPS: "max_steps",
+        **_ALIKE,
     },
     # Its max_steps_per_epoch is a limit within an epoch, not how many steps there are.
     "torchtune": {
         Meaning.TRAIN_LOSS: "loss",
         Meaning.VALID_LOSS: "val_loss",
         Meaning.BATCH_VALID_LOSS: "val_batch_loss",
+        Meaning.GRADIENT: "grad_norm",
+        Meaning.STEP_RATE: "lr",
         Meaning.EPOCHS: "epochs",
-        Meaning.BATCH_SIZE: "batch_size",
+        **_ALIKE,
     },
 }
 
 _EPOCH: Final[Mapping[str, str]] = {"huggingface": "epoch"}
 """What a preset's trainer calls the epoch that a step is in, where it logs one with every step."""
-_OF_PARAMS: Final = frozenset({Meaning.EPOCHS, Meaning.STEPS, Meaning.BATCH_SIZE, Meaning.WARMUP})
-_KEPT: Final = frozenset({Meaning.BATCH_SIZE})
-"""Logged under the provider's name too: a hosted batch is the whole, not one device's share."""
+_OF_PARAMS: Final = frozenset({Meaning.EPOCHS, Meaning.STEPS, *_ALIKE})
 _WITH_AVERAGE: Final = frozenset({"loss", "train_runtime"})
 """Beside either of these ``train_loss`` is the average that transformers logs at the end."""
 
 Names = Mapping[str, tuple[str, ...]]
 """By a provider's name all names in MLflow; a name that is missing stays as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What runs are compared by, under MLflow's names."""
+
+    valid: tuple[str, ...] = ()
+    """Over the whole validation set: the best checkpoint has the lowest."""
+    batch_valid: tuple[str, ...] = ()
+    """Over one batch of the validation set."""
+    train: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them, in the order in which they tell a good run from a bad one."""
+        return (*self.valid, *self.batch_valid, *self.train)
+
+    @property
+    def charts(self) -> tuple[str, ...]:
+        """The curves that hosted and local runs have in common."""
+        return (*self.train, *(self.valid or self.batch_valid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +140,7 @@ class MetricNames:
                 name: (preset[what],) for name, what in known.items() if what not in _OF_PARAMS
             },
             param_names={
-                name: _once(preset[what], *([name] if what in _KEPT else []))
-                for name, what in known.items()
-                if what in _OF_PARAMS
+                name: (preset[what],) for name, what in known.items() if what in _OF_PARAMS
             },
             meanings=dict(meanings),
             label=wanted,
@@ -131,6 +173,19 @@ class MetricNames:
     def params(self, name: str) -> tuple[str, ...]:
         """All names under which MLflow has the provider's param ``name``."""
         return self.param_names.get(name, (name,))
+
+    @property
+    def losses(self) -> Losses:
+        """What runs are compared by."""
+
+        def names(meaning: Meaning) -> tuple[str, ...]:
+            return _once(*map(self.metric, self.named(meaning)))
+
+        return Losses(
+            valid=names(Meaning.VALID_LOSS),
+            batch_valid=names(Meaning.BATCH_VALID_LOSS),
+            train=names(Meaning.TRAIN_LOSS),
+        )
 
     def named(self, meaning: Meaning) -> tuple[str, ...]:
         """The provider's names for ``meaning``."""
@@ -188,6 +243,45 @@ def closest_preset(
 
     best = max(PRESETS, key=shared)
     return best if shared(best) > shared(None) else None
+
+
+def collisions(mapping: Mapping[str, str], meanings: Mapping[str, Meaning]) -> list[str]:
+    """Return a sentence for each name that a mapping would give to two things of one provider.
+
+    Curves that are mixed cannot be told apart again, so that the mapping is refused.
+
+    Args:
+        mapping: from a provider's names to others.
+        meanings: what the provider's names stand for. Other names are those of other providers.
+    """
+    found: list[str] = []
+    for are_params in (False, True):
+        sources: dict[str, list[str]] = {}
+        for name, meaning in meanings.items():
+            if (meaning in _OF_PARAMS) is are_params:
+                sources.setdefault(mapping.get(name, name), []).append(name)
+        found += [
+            f"{' and '.join(sorted(names))} would both be called {one_line(target, 100)}"
+            for target, names in sorted(sources.items())
+            if len(names) > 1
+        ]
+    return found
+
+
+_USUAL: Final[Mapping[str, Meaning]] = {
+    "train_loss": Meaning.TRAIN_LOSS,
+    "valid_loss": Meaning.VALID_LOSS,
+}
+"""What most providers call the losses: local runs may too."""
+
+
+def preset_of(runs: Sequence[frozenset[str]]) -> str:
+    """Return the preset that puts hosted curves on the charts of local runs.
+
+    Args:
+        runs: the names of each local run's metrics.
+    """
+    return closest_preset([(MetricNames.of("provider", _USUAL), runs)]) or "provider"
 
 
 def is_allowed_name(name: str) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from bridge.model import Meaning
-from bridge.plan.metric_names import MetricNames
+from bridge.plan.metric_names import Losses, MetricNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +14,8 @@ class RecordingOptions:
     provider_type: str = ""
     """The ``type`` of the provider in the configuration."""
     metric_names: MetricNames = field(default_factory=MetricNames)
+    is_auto: bool = False
+    """Whether each experiment says by itself under which names its runs are logged."""
     models: bool = True
     """Whether checkpoints and results become LoggedModels."""
     datasets: bool = True
@@ -31,9 +32,16 @@ class RecordingOptions:
         """Whether a job's files are archived."""
         return self.archive and self.archive_datasets
 
+    def named(self, label: str) -> RecordingOptions:
+        """Return the same with other names; with the provider's own where the label is of none."""
+        meanings = self.metric_names.meanings
+        try:
+            names = MetricNames.from_label(label, meanings)
+        except ValueError:
+            names = MetricNames.of("provider", meanings)
+        return replace(self, metric_names=names)
+
     @property
-    def losses(self) -> tuple[str, ...]:
-        """What runs are compared by: validation loss, then training loss, as MLflow names them."""
-        losses = (Meaning.VALID_LOSS, Meaning.BATCH_VALID_LOSS, Meaning.TRAIN_LOSS)
-        names = [name for loss in losses for name in self.metric_names.named(loss)]
-        return tuple(map(self.metric_names.metric, names))
+    def losses(self) -> Losses:
+        """What runs are compared by."""
+        return self.metric_names.losses

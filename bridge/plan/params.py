@@ -9,6 +9,8 @@ from bridge.model import Scalar
 from bridge.plan.metric_names import MetricNames, is_allowed_name
 from bridge.text import clean
 
+_MOST_WHOLE: Final = 1e15
+"""Beyond this a floating-point number is no longer the whole number that it looks like."""
 _LONGEST_PARAM: Final = 6000
 """Characters; MLflow would cut longer ones without a word."""
 
@@ -21,7 +23,7 @@ def new_params(
     refused: list[str] = []
     named = ((name, value) for own, value in wanted.items() for name in names.params(own))
     for name, value in named:
-        text = clean(str(value), _LONGEST_PARAM)
+        text = clean(_text(value), _LONGEST_PARAM)
         if not is_allowed_name(name):
             refused.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")
         elif name not in known:
@@ -32,6 +34,12 @@ def new_params(
                 f" param, and {clean(text, 100)} at the provider"
             )
     return new, tuple(refused)
+
+
+def _text(value: Scalar) -> str:
+    """Return a param's value; 3 and 3.0 are one, so that runs of both are one group."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _MOST_WHOLE
+    return str(int(value)) if is_whole else str(value)
 
 
 def _is_same(left: str, right: str) -> bool:

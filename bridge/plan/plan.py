@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from bridge.model import Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan import tags as run_tags
@@ -26,6 +27,9 @@ from bridge.plan.recorded import RecordedRun
 from bridge.plan.routing import Route
 from bridge.plan.run_state import end_of, is_settling, last_tags, start_of, status_of
 from bridge.text import clean, one_line
+
+_END: Final = 6
+"""Characters of a job's id that tell jobs of one suffix apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +153,7 @@ def make_plan(
         provider=provider,
         job_id=job.id,
         run_id=recorded.run_id if recorded else None,
-        run_name=f"{provider}/{one_line(job.suffix or '', LONGEST_NAME) or job.id}",
+        run_name=_run_name(provider, job),
         start_time=start,
         tags=_tags(provider, snapshot, recorded, names, route),
         params=params,
@@ -177,6 +181,13 @@ def make_plan(
             *refused,
         ),
     )
+
+
+def _run_name(provider: str, job: Job) -> str:
+    """Return the name of a new run: suffixes repeat, so that the end of the job's id is in it."""
+    suffix = one_line(job.suffix or "", LONGEST_NAME)
+    end = job.id[-_END:].lstrip("-_")
+    return f"{provider}/{suffix}-{end}" if suffix else f"{provider}/{job.id}"
 
 
 def _reason(job: Job, recorded: RecordedRun | None, *, is_settling: bool) -> str:

@@ -7,8 +7,8 @@ provider's experiment.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -64,6 +64,8 @@ class Router:
     open_to_jobs: tuple[str, ...] = ()
     """Patterns of the experiments, beside the configured ones, that a job's metadata may name or
     whose runs it may continue."""
+    runs: Mapping[str, str] = field(default_factory=dict)
+    """By job id the run that the caller wants a job to continue: as metadata would say it."""
 
     @property
     def experiments(self) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ class Router:
         parent_run_id, no_parent = _run_id(job, PARENT_KEY)
         return Route(
             experiment=experiment or self._ruled(job),
-            run_id=run_id,
+            run_id=self.runs.get(job.id) or run_id,
             parent_run_id=parent_run_id,
             refused=tuple(filter(None, (no_experiment, no_run, no_parent))),
         )

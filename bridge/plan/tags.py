@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from bridge.model import Snapshot
+from bridge.model import Job, JobStatus, Snapshot
+from bridge.plan.colors import color_of
 from bridge.plan.description import Lineage, note
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.models import best_model
@@ -21,13 +22,21 @@ from bridge.text import clean
 PROVIDER: Final = "fine_tuning_provider"
 JOB: Final = "fine_tuning_job_id"
 STATUS: Final = "fine_tuning_status"
+STATE: Final = "fine_tuning_state"
+"""The status in a word that all providers share; runs from before there was this tag have none."""
 MODEL: Final = "fine_tuned_model"
 BASE_MODEL: Final = "base_model"
 ERROR: Final = "fine_tuning_error"
+INCOMPLETE: Final = "fine_tuning_incomplete"
+"""What of the job could not be read for good."""
 CHECKPOINT: Final = "fine_tuned_model_checkpoint"
 BEST_CHECKPOINT: Final = "fine_tuned_model_best_checkpoint"
 MADE_MODELS: Final = (MODEL, CHECKPOINT, BEST_CHECKPOINT)
 """Those that name what other jobs may start from."""
+TOTAL_STEPS: Final = "fine_tuning_total_steps"
+PAGE: Final = "fine_tuning_page"
+"""Where the provider shows the job to people."""
+COST: Final = "fine_tuning_cost"
 STARTED: Final = "fine_tuning_started_at"
 SHUTDOWN: Final = "fine_tuned_model_shutdown"
 """The day on which the provider shuts the model down."""
@@ -95,6 +104,10 @@ def job_tags(
     for name in (METRIC_NAMES, STARTED):
         if name in known:
             wanted.pop(name, None)
+    if STATE in known or PROVIDER not in known:
+        status = snapshot.job.status
+        wanted[STATE] = str(JobStatus.RUNNING if status is JobStatus.UNKNOWN else status)
+        wanted |= _shown(snapshot.job)
     if belonging.is_new:
         wanted |= dict(_origin(provider, snapshot, belonging.parent_run_id))
     if belonging.is_adopted:
@@ -153,12 +166,23 @@ def _facts(
     yield METRIC_NAMES, metric_names.label
 
 
+def _shown(job: Job) -> dict[str, str]:
+    """Return what a list of jobs shows of one beside its metrics."""
+    facts = {
+        TOTAL_STEPS: job.total_steps and str(job.total_steps),
+        PAGE: job.page,
+        COST: job.cost,
+    }
+    return {name: text for name, fact in facts.items() if (text := clean(fact or "", _LONGEST))}
+
+
 def _origin(
     provider: str, snapshot: Snapshot, parent_run_id: str | None
 ) -> Iterator[tuple[str, str]]:
     """What only a run's creator says of it."""
     yield BRIDGE, OWNED
     yield "mlflow.user", OWNED
+    yield "mlflow.runColor", color_of(provider, snapshot.job.id)
     yield "mlflow.source.type", "JOB"
     yield "mlflow.source.name", clean(f"{provider} {snapshot.job.id}", _LONGEST)
     if parent_run_id:

@@ -98,6 +98,11 @@ class Fireworks:
         "eval/loss": Meaning.VALID_LOSS,
         "epochs": Meaning.EPOCHS,
         "batchSizeSamples": Meaning.BATCH_SIZE,
+        "train/lr": Meaning.STEP_RATE,
+        "train/grad_norm": Meaning.GRADIENT,
+        "learningRate": Meaning.LEARNING_RATE,
+        "loraRank": Meaning.RANK,
+        "maxContextLength": Meaning.CONTEXT,
     }
 
     def __init__(self, http: ApiClient, *, curves: bool = True) -> None:

@@ -111,6 +111,8 @@ class Mistral:
         "epochs": Meaning.EPOCHS,
         "training_steps": Meaning.STEPS,
         "warmup_fraction": Meaning.WARMUP,
+        "learning_rate": Meaning.LEARNING_RATE,
+        "seq_len": Meaning.CONTEXT,
     }
 
     def __init__(self, http: ApiClient, *, curves: bool = True) -> None:

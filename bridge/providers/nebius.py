@@ -21,4 +21,10 @@ class Nebius(OpenAI):
     header_variables: ClassVar[Mapping[str, str]] = {}
     pages_url: ClassVar[str | None] = None
     has_result_files: ClassVar[bool] = False
-    meanings: ClassVar[Mapping[str, Meaning]] = {**OpenAI.meanings, "warmup_ratio": Meaning.WARMUP}
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        **OpenAI.meanings,
+        "warmup_ratio": Meaning.WARMUP,
+        "learning_rate": Meaning.LEARNING_RATE,
+        "lora_r": Meaning.RANK,
+        "context_length": Meaning.CONTEXT,
+    }

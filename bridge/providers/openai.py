@@ -85,6 +85,8 @@ class OpenAI:
         "full_valid_mean_reward": Meaning.VALID_REWARD,
         "n_epochs": Meaning.EPOCHS,
         "batch_size": Meaning.BATCH_SIZE,
+        "seed": Meaning.SEED,
+        "method": Meaning.METHOD,
     }
 
     def __init__(self, http: ApiClient, *, curves: bool = True) -> None:

@@ -89,6 +89,13 @@ class Together:
         "n_epochs": Meaning.EPOCHS,
         "batch_size": Meaning.BATCH_SIZE,
         "warmup_ratio": Meaning.WARMUP,
+        "train/grad_norm": Meaning.GRADIENT,
+        "train/learning_rate": Meaning.STEP_RATE,
+        "learning_rate": Meaning.LEARNING_RATE,
+        "lora_r": Meaning.RANK,
+        "max_seq_length": Meaning.CONTEXT,
+        "random_seed": Meaning.SEED,
+        "training_method": Meaning.METHOD,
     }
 
     def __init__(self, http: ApiClient, *, curves: bool = True) -> None:

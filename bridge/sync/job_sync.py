@@ -11,10 +11,11 @@ between two jobs a worker keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bridge import errors
 from bridge.model import IsLogged, Job, Snapshot
+from bridge.plan import tags
 from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan, steps_with
 from bridge.plan.recorded import Logged, RecordedRun
@@ -24,7 +25,7 @@ from bridge.providers.model_shutdowns import shutdown_of
 from bridge.sync import archive
 from bridge.sync.find_run import Existing, Found, Missing, RunFinder, Settled, held_by
 from bridge.sync.outcome import Failed, Outcome, Synced, Untouched
-from bridge.tracking import METRICS, Tracking, Written
+from bridge.tracking import Tracking, Written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class JobSync:
     now: Callable[[], int]
     """Unix milliseconds."""
     stop_if_asked: Callable[[], None] = lambda: None
+    labels: dict[str, str] = field(default_factory=dict, repr=False)
+    """The names that experiments have chosen, by the experiment's id and name."""
 
     def __call__(self, task: Task) -> Outcome:
         """Sync one job. Raises nothing: the outcome carries what went wrong."""
@@ -81,7 +84,8 @@ class JobSync:
                 provider=self.name, job_id=task.job_id, has_duplicates=found.has_duplicates
             )
         if isinstance(found, Missing):
-            plan = self._plan(self.read(job, None, task), None, found.route)
+            options = self.options_in(found.experiment_id, remember=not task.is_dry)
+            plan = self._plan(self.read(job, None, task), None, found.route, options)
             return self.apply(plan, None, self._experiment(found, task), is_dry=task.is_dry)
         run = self._with_logged(found.run, task.logged)
         # Steps that a user logged do not mean that those before them are there.
@@ -89,7 +93,7 @@ class JobSync:
         snapshot = self.read(job, run if is_resumed else None, task)
         if self.possible.models and _has_models(snapshot):
             run = self.with_models(run)
-        plan = self._plan(snapshot, run, found.route)
+        plan = self._plan(snapshot, run, found.route, self._options_of(run, task))
         outcome = self.apply(plan, run, run.experiment_id, is_dry=task.is_dry)
         return replace(outcome, has_duplicates=found.has_duplicates)
 
@@ -122,7 +126,7 @@ class JobSync:
             task: what the pass knows of it.
             keep: whether the replies about an ended job are kept; by default as configured.
         """
-        is_logged = self._is_logged(run)
+        is_logged = self._is_logged(run, task)
         keeps = (self.options.archive and not task.is_dry) if keep is None else keep
         snapshot = self.provider.read(job, is_logged=is_logged, keep=keeps and job.status.is_final)
         if keeps and snapshot.job.status.is_final and not job.status.is_final:
@@ -204,15 +208,63 @@ class JobSync:
         if missing.experiment_id is not None or task.is_dry:
             return missing.experiment_id
         name = missing.route.experiment
+        return self.open_experiment(name, create=True, is_dry=False)
+
+    def open_experiment(self, name: str, *, create: bool, is_dry: bool) -> str | None:
+        """Return the id of an experiment, which gets its views and, if it is missing, is created.
+
+        Args:
+            name: the experiment's.
+            create: whether to create it.
+            is_dry: whether nothing is written.
+        """
+        one_job = name not in self.finder.router.experiments
+        options = self.options
+        if options.is_auto and name not in self.labels:
+            found = self.tracking.experiment(name, create=False, one_job=one_job)
+            options = self.options_in(found, remember=not is_dry)
+            if found:
+                self.labels[name] = options.metric_names.label
+        elif options.is_auto:
+            options = options.named(self.labels[name])
         return self.tracking.experiment(
             name,
-            create=True,
-            metrics=self.options.losses or METRICS,
-            one_job=name not in self.finder.router.experiments,
+            create=create and not is_dry,
+            # One that is there already gets its views too.
+            losses=None if is_dry else options.losses,
+            one_job=one_job,
         )
 
-    def _plan(self, snapshot: Snapshot, run: RecordedRun | None, route: Route | None) -> Plan:
-        return make_plan(self.name, snapshot, run, self.possible, now=self.now(), route=route)
+    def options_in(self, experiment_id: str | None, *, remember: bool) -> RecordingOptions:
+        """Return how jobs are recorded in an experiment.
+
+        Args:
+            experiment_id: the experiment's; ``None``: a new one.
+            remember: whether it remembers the names that it chooses.
+        """
+        if not self.options.is_auto or experiment_id is None:
+            return self.options
+        if experiment_id not in self.labels:
+            label = self.tracking.metric_names(experiment_id, remember=remember)
+            self.labels[experiment_id] = label
+        return self.options.named(self.labels[experiment_id])
+
+    def _options_of(self, run: RecordedRun, task: Task) -> RecordingOptions:
+        """Return how a job is recorded whose run has names already: it keeps them."""
+        label = run.tags.get(tags.METRIC_NAMES)
+        if self.options.is_auto and label:
+            return self.options.named(label)
+        return self.options_in(run.experiment_id, remember=not task.is_dry)
+
+    def _plan(
+        self,
+        snapshot: Snapshot,
+        run: RecordedRun | None,
+        route: Route | None,
+        options: RecordingOptions,
+    ) -> Plan:
+        possible = self.tracking.possible(options)
+        return make_plan(self.name, snapshot, run, possible, now=self.now(), route=route)
 
     def _archive(self, plan: Plan, written: Written) -> tuple[str, ...]:
         """Store what is archived; return a sentence for each file that could not be read."""
@@ -225,10 +277,10 @@ class JobSync:
                 missing += laid_out.missing
         return tuple(missing)
 
-    def _is_logged(self, run: RecordedRun | None) -> IsLogged:
+    def _is_logged(self, run: RecordedRun | None, task: Task) -> IsLogged:
         if run is None:
             return lambda _name, _step: False
-        names, steps = self.options.metric_names, run.steps
+        names, steps = self._options_of(run, task).metric_names, run.steps
         return lambda name, step: step in steps.get(names.metric(name), ())
 
 

@@ -14,7 +14,6 @@ from bridge.sync.lineage import Lineage
 from bridge.sync.memory import Memory
 from bridge.sync.report import Selection
 from bridge.sync.shutdown_dates import ShutdownDates
-from bridge.tracking import METRICS
 
 _LOOKUPS: Final = 20
 """Up to this many jobs or models are looked up one by one; for more, all runs are read."""
@@ -33,8 +32,8 @@ class RecordedRuns:
         """Find the experiments that the configuration names, and create the provider's own."""
         router = self.job_sync.finder.router
         for name in router.experiments:
-            creates = name == router.experiment and not is_dry
-            if found := self._experiment(name, create=creates):
+            creates = name == router.experiment
+            if found := self.job_sync.open_experiment(name, create=creates, is_dry=is_dry):
                 self.memory.places[name] = found
 
     def read_ownership(self, selection: Selection) -> Ownership:
@@ -58,7 +57,7 @@ class RecordedRuns:
         """
         places = self.memory.places
         if experiment not in places:
-            found = self._experiment(experiment, create=not is_dry)
+            found = self.job_sync.open_experiment(experiment, create=True, is_dry=is_dry)
             if found is None:
                 return None
             places[experiment] = found
@@ -75,14 +74,6 @@ class RecordedRuns:
             return
         for job_id in wanted:
             yield from tracking.runs(places, name, job_id=job_id)
-
-    def _experiment(self, name: str, *, create: bool) -> str | None:
-        return self.job_sync.tracking.experiment(
-            name,
-            create=create,
-            metrics=self.job_sync.options.losses or METRICS,
-            one_job=name not in self.job_sync.finder.router.experiments,
-        )
 
     def _owned(self, places: Sequence[str], *, is_first: bool) -> Ownership:
         runs = self.job_sync.tracking.runs(places, self.job_sync.name, only_open=not is_first)

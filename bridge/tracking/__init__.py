@@ -4,7 +4,6 @@ Reads what is recorded, writes what plans say, and says in ``bridge.errors`` wha
 Nothing is decided here, but which of two things that should be one stays.
 """
 
-from bridge.tracking.experiments import METRICS
 from bridge.tracking.writer import Tracking, Written
 
-__all__ = ["METRICS", "Tracking", "Written"]
+__all__ = ["Tracking", "Written"]

@@ -16,6 +16,7 @@ from bridge.tracking.addresses import check_address
 from bridge.tracking.capabilities import Capabilities
 from bridge.tracking.connections import one_each
 from bridge.tracking.databases import check_folder, first_opening, knock
+from bridge.tracking.experiments import page_of
 from bridge.tracking.failures import refused
 
 if TYPE_CHECKING:
@@ -115,13 +116,17 @@ class TrackingClient:
         """The URI without its password."""
         return one_line(self.redactor.text(self.uri))
 
-    def link(self, experiment_id: str, run_id: str | None = None, *, page: str = "runs") -> str:
-        """Where MLflow's UI shows an experiment's runs, one run, or another page of it.
-
-        Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
-        """
+    def link(
+        self,
+        experiment_id: str,
+        run_id: str | None = None,
+        *,
+        page: str = "runs",
+        view: str | None = None,
+    ) -> str:
+        """Return where MLflow's UI shows an experiment's runs, one run, or another page of it."""
         page = f"runs/{run_id}" if run_id else page
-        return f"{self.ui}/#/experiments/{experiment_id}/{page}?workflowType=machine_learning"
+        return f"{self.ui}/{page_of(experiment_id, page=page, view=view)}"
 
     def registry_link(self, name: str, version: int) -> str:
         """Where MLflow's UI shows a version of a registered model."""

@@ -1,40 +1,36 @@
-"""The experiments that the bridge creates."""
+"""The experiments that the bridge writes to: their description and their stored views."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bridge.plan.metric_names import Losses
+from bridge.tracking import views
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
-METRICS: Final = ("valid_loss", "train_loss")
+LOSSES: Final = Losses(valid=("valid_loss",), train=("train_loss",))
 """What runs are compared by, unless they are logged under other names."""
-VIEW: Final = "ftbridge"
-"""The key of a view of the runs table that is stored with an experiment."""
-VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW}"
 
-_WIDTHS: Final = {
-    "tags.`fine_tuning_status`": 150,
-    "tags.`base_model`": 220,
-    "attributes.`Dataset`": 150,
-}
-"""Pixels, where the UI's own width cuts off what matters or wastes it."""
-
+NOTE: Final = "mlflow.note.content"
 _LONGEST_FOLDER: Final = 60
 """Characters, of up to four bytes: file systems take 255 bytes."""
 
+_BEGINNING: Final = "Fine-tuning jobs that run at hosted APIs, copied here by ftbridge"
+_LINKS: Final = re.compile(r"\[Charts\]\(#/experiments/[^\n]*")
+"""The first line of a description that the bridge has written or added to."""
 _DESCRIPTION: Final = """\
-Fine-tuning jobs that run at hosted APIs, copied here by ftbridge beside local runs.
+{beginning} beside local runs.
 
 - A **run** is a job: its curves are its metrics, its settings its params, its state the run's \
 status. The description of a run tells the rest.
 - A **model** is a checkpoint that can be called at the provider. *Models* shows each with its \
-metrics, further to the right; \
-`mlflow.search_logged_models(filter_string="metrics.{loss} < 0.5")` finds the good ones.
+metrics; `mlflow.search_logged_models(filter_string="metrics.{loss} < 0.5")` finds the good ones.
 - Runs are found by tags, such as `tags.fine_tuning_provider = 'openai'`, \
 `tags.fine_tuning_job_id = '...'` and `tags.base_model LIKE 'gpt-%'`, or by what they were trained \
 on: `dataset.name = 'file-...'`.
@@ -44,29 +40,27 @@ as the provider said it. Runs that are deleted are not made again.
 """
 
 
-def create(client: MlflowClient, name: str, database: Path | None, metrics: Sequence[str]) -> str:
-    """Create an experiment that explains itself; returns its id, also if another was faster.
+def create(client: MlflowClient, name: str, database: Path | None, losses: Losses) -> str:
+    """Create an experiment that explains itself; return its id, also if another was faster.
 
     Args:
         client: MLflow's.
         name: the experiment's.
         database: the file, if the store is an sqlite database.
-        metrics: the columns of its table of runs; the first is what runs are to be compared by.
+        losses: what its runs are to be compared by.
     """
     from mlflow.exceptions import MlflowException
 
+    text = _DESCRIPTION.format(beginning=_BEGINNING, loss=losses.columns[0])
     try:
-        return str(
-            client.create_experiment(
-                name,
-                artifact_location=_artifact_location(name, database),
-                tags={
-                    "mlflow.note.content": _description(metrics),
-                    "mlflow.experiment.primaryMetric.name": metrics[0],
-                    "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
-                    VIEW_TAG: _view(metrics),
-                },
-            )
+        created = client.create_experiment(
+            name,
+            artifact_location=_artifact_location(name, database),
+            tags={
+                NOTE: text,
+                "mlflow.experiment.primaryMetric.name": losses.columns[0],
+                "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
+            },
         )
     except MlflowException:
         # Another process may have been faster, which not every MLflow says in the same way.
@@ -74,29 +68,65 @@ def create(client: MlflowClient, name: str, database: Path | None, metrics: Sequ
         if found is None:
             raise
         return str(found.experiment_id)
+    furnish(client, client.get_experiment(created), losses)
+    return str(created)
 
 
-def _description(metrics: Sequence[str]) -> str:
-    # The last but the training loss is what providers measure checkpoints by.
-    return _DESCRIPTION.format(loss=metrics[-2:][0])
+def furnish(
+    client: MlflowClient, experiment: Experiment, losses: Losses, *, only: bool = False
+) -> None:
+    """Give an experiment the stored views and the links to them, as far as it lacks them.
 
-
-def _view(metrics: Sequence[str]) -> str:
-    """Columns that tell jobs apart, in the form in which the UI stores its saved views.
-
-    Without it the table shows names and times only. The UI marks a view as shared and lets its
-    user go back to columns of their own.
+    Args:
+        client: MLflow's.
+        experiment: as it was found.
+        losses: what its runs are to be compared by.
+        only: whether its views are to show nothing else.
     """
-    columns = [
-        "tags.`fine_tuning_status`",
-        "tags.`base_model`",
-        *(f"metrics.`{name}`" for name in metrics),
-        "attributes.`Models`",
-        "attributes.`Dataset`",
-    ]
-    state = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": _WIDTHS}
-    view = {"name": "Fine-tuning jobs", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
-    return json.dumps(view)
+    tags = experiment.tags
+    # The description first: whether a user has taken it away is told by the views.
+    new = _new_note(tags, str(experiment.experiment_id)) | views.wanted(tags, losses, only=only)
+    for name, value in new.items():
+        client.set_experiment_tag(experiment.experiment_id, name, value)
+
+
+def _new_note(tags: Mapping[str, str], experiment_id: str) -> dict[str, str]:
+    """Return the description with the links in its first line; nothing where it is a user's."""
+    links, text = _links(experiment_id), tags.get(NOTE, "")
+    if _LINKS.match(text):
+        # An experiment that was copied has links that lead elsewhere.
+        text = _LINKS.sub(lambda _: links, text, count=1)
+    elif text.startswith(_BEGINNING):
+        text = f"{links}\n\n{text}"
+    elif not text.strip() and views.tag_of(views.CHARTS) not in tags:
+        # Once: a user who takes the line away does not want it.
+        text = f"{links}\n\nftbridge copies hosted fine-tuning jobs to this experiment.\n"
+    return {NOTE: text} if text != tags.get(NOTE, "") else {}
+
+
+def _links(experiment_id: str) -> str:
+    """Return the first line of a description: the UI shows it on every page of an experiment."""
+    pages = {
+        "Charts": page_of(experiment_id, view=views.CHARTS),
+        "Table": page_of(experiment_id, view=views.TABLE),
+        "Models": page_of(experiment_id, page="models"),
+    }
+    return " - ".join(f"[{word}]({address})" for word, address in pages.items())
+
+
+def page_of(experiment_id: str, *, page: str = "runs", view: str | None = None) -> str:
+    """Return where MLflow's UI shows an experiment, relative to the UI's own address.
+
+    Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
+
+    Args:
+        experiment_id: the experiment's.
+        page: ``runs``, ``models`` or ``runs/<run id>``.
+        view: the key of a stored view.
+    """
+    mode = "&compareRunsMode=CHART" if view == views.CHARTS else ""
+    shown = f"{mode}&viewStateShareKey={view}" if view else ""
+    return f"#/experiments/{experiment_id}/{page}?workflowType=machine_learning{shown}"
 
 
 def _artifact_location(name: str, database: Path | None) -> str | None:

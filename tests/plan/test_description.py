@@ -563,3 +563,17 @@ def test_numbers_that_cannot_be_are_left_out(number: int) -> None:
     text = described(changed(trained_tokens=number), steps(number, loss=1.0))
     assert "tokens" not in text
     assert table(text)[1] == ["", "1"]
+
+
+def test_an_accuracy_above_1_is_explained() -> None:
+    """A provider's perplexity that it calls an accuracy; a true accuracy needs no word."""
+
+    def said(accuracy: float) -> str:
+        metrics = {"valid_loss": 0.5, "valid_mean_token_accuracy": accuracy}
+        checkpoint = Checkpoint(step=1, created_at=CREATED, metrics=metrics)
+        snapshot = Snapshot(job=JOB, checkpoints=(checkpoint,))
+        return note("mistral", snapshot, started_at=None, best=None, lineage=Lineage())
+
+    assert "`valid_mean_token_accuracy` is above 1" in said(1.414)
+    assert "perplexity" in said(1.414)
+    assert "perplexity" not in said(0.9)

@@ -68,74 +68,116 @@ EXPECTED = {
     ("torchtune", "mistral"): {"train_loss": "loss", "valid_loss": "val_loss"},
     ("provider", "openai"): {},
     ("provider", "mistral"): {},
-    ("huggingface", "together"): {"train/loss": "loss", "eval/loss": "eval_loss"},
-    ("lightning", "together"): {"train/loss": "train_loss", "eval/loss": "val_loss"},
-    ("torchtune", "together"): {"train/loss": "loss", "eval/loss": "val_loss"},
+    ("huggingface", "together"): {
+        "train/loss": "loss",
+        "eval/loss": "eval_loss",
+        "train/grad_norm": "grad_norm",
+        "train/learning_rate": "learning_rate",
+    },
+    ("lightning", "together"): {
+        "train/loss": "train_loss",
+        "eval/loss": "val_loss",
+        "train/grad_norm": "grad_norm",
+        "train/learning_rate": "lr",
+    },
+    ("torchtune", "together"): {
+        "train/loss": "loss",
+        "eval/loss": "val_loss",
+        "train/grad_norm": "grad_norm",
+        "train/learning_rate": "lr",
+    },
     ("provider", "together"): {},
-    ("huggingface", "fireworks"): {"train/loss": "loss", "eval/loss": "eval_loss"},
-    ("lightning", "fireworks"): {"train/loss": "train_loss", "eval/loss": "val_loss"},
-    ("torchtune", "fireworks"): {"train/loss": "loss", "eval/loss": "val_loss"},
+    ("huggingface", "fireworks"): {
+        "train/loss": "loss",
+        "eval/loss": "eval_loss",
+        "train/grad_norm": "grad_norm",
+        "train/lr": "learning_rate",
+    },
+    ("lightning", "fireworks"): {
+        "train/loss": "train_loss",
+        "eval/loss": "val_loss",
+        "train/grad_norm": "grad_norm",
+        "train/lr": "lr",
+    },
+    ("torchtune", "fireworks"): {
+        "train/loss": "loss",
+        "eval/loss": "val_loss",
+        "train/grad_norm": "grad_norm",
+        "train/lr": "lr",
+    },
     ("provider", "fireworks"): {},
 }
 
+_ALIKE: dict[str, dict[str, tuple[str, ...]]] = {
+    "openai": {},
+    "mistral": {"warmup_fraction": ("warmup_ratio",), "seq_len": ("max_length",)},
+    "together": {
+        "training_method": ("method",),
+        "random_seed": ("seed",),
+        "max_seq_length": ("max_length",),
+    },
+    "fireworks": {
+        "batchSizeSamples": ("batch_size",),
+        "learningRate": ("learning_rate",),
+        "loraRank": ("lora_r",),
+        "maxContextLength": ("max_length",),
+    },
+}
+"""What each preset has one name for, however a provider calls it."""
+_LENGTHS: dict[str, dict[str, dict[str, str]]] = {
+    "huggingface": {
+        "openai": {"n_epochs": "num_train_epochs"},
+        "mistral": {"epochs": "num_train_epochs", "training_steps": "max_steps"},
+        "together": {"n_epochs": "num_train_epochs"},
+        "fireworks": {"epochs": "num_train_epochs"},
+    },
+    "lightning": {
+        "openai": {"n_epochs": "max_epochs"},
+        "mistral": {"epochs": "max_epochs", "training_steps": "max_steps"},
+        "together": {"n_epochs": "max_epochs"},
+        "fireworks": {"epochs": "max_epochs"},
+    },
+    "torchtune": {
+        "openai": {"n_epochs": "epochs"},
+        "mistral": {},
+        "together": {"n_epochs": "epochs"},
+        "fireworks": {},
+    },
+}
 EXPECTED_PARAMS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
-    ("huggingface", "openai"): {
-        "n_epochs": ("num_train_epochs",),
-        "batch_size": ("per_device_train_batch_size", "batch_size"),
-    },
-    ("huggingface", "mistral"): {
-        "epochs": ("num_train_epochs",),
-        "training_steps": ("max_steps",),
-        "warmup_fraction": ("warmup_ratio",),
-    },
-    ("lightning", "openai"): {"n_epochs": ("max_epochs",)},
-    ("lightning", "mistral"): {"epochs": ("max_epochs",), "training_steps": ("max_steps",)},
-    ("torchtune", "openai"): {"n_epochs": ("epochs",)},
-    ("torchtune", "mistral"): {},
-    ("provider", "openai"): {},
-    ("provider", "mistral"): {},
-    ("huggingface", "together"): {
-        "n_epochs": ("num_train_epochs",),
-        "batch_size": ("per_device_train_batch_size", "batch_size"),
-        "warmup_ratio": ("warmup_ratio",),
-    },
-    ("lightning", "together"): {"n_epochs": ("max_epochs",)},
-    ("torchtune", "together"): {"n_epochs": ("epochs",), "batch_size": ("batch_size",)},
-    ("provider", "together"): {},
-    ("huggingface", "fireworks"): {
-        "epochs": ("num_train_epochs",),
-        "batchSizeSamples": ("per_device_train_batch_size", "batchSizeSamples"),
-    },
-    ("lightning", "fireworks"): {"epochs": ("max_epochs",)},
-    ("torchtune", "fireworks"): {
-        "epochs": ("epochs",),
-        "batchSizeSamples": ("batch_size", "batchSizeSamples"),
-    },
-    ("provider", "fireworks"): {},
+    ("provider", kind): {} for kind in _ALIKE
+} | {
+    (preset, kind): {**_ALIKE[kind], **{name: (new,) for name, new in names.items()}}
+    for preset, kinds in _LENGTHS.items()
+    for kind, names in kinds.items()
 }
 PARAMS: dict[str, tuple[str, ...]] = {
     "openai": ("n_epochs", "batch_size", "learning_rate_multiplier", "seed", "method"),
-    "mistral": ("epochs", "training_steps", "warmup_fraction", "learning_rate", "seed"),
-    "together": ("n_epochs", "batch_size", "warmup_ratio", "learning_rate", "training_method"),
-    "fireworks": ("epochs", "batchSizeSamples", "learningRate"),
+    "mistral": ("epochs", "training_steps", "warmup_fraction", "learning_rate", "seed", "seq_len"),
+    "together": (
+        *("n_epochs", "batch_size", "warmup_ratio", "learning_rate", "training_method"),
+        *("random_seed", "max_seq_length", "lora_r"),
+    ),
+    "fireworks": (*("epochs", "batchSizeSamples", "learningRate", "loraRank", "maxContextLength"),),
 }
 
-# Azure and Nebius speak OpenAI's API, Nebius with one more param that others have too.
+# Azure and Nebius speak OpenAI's API, Nebius with some more params that others have too.
 for _kind in ("azure", "nebius", "bedrock-mantle"):
     NAMES[_kind] = NAMES["openai"]
     PARAMS[_kind] = PARAMS["openai"]
     for _preset in PRESETS:
         EXPECTED[_preset, _kind] = EXPECTED[_preset, "openai"]
         EXPECTED_PARAMS[_preset, _kind] = EXPECTED_PARAMS[_preset, "openai"]
+PARAMS["nebius"] += ("warmup_ratio", "lora_r", "context_length")
+for _preset in _LENGTHS:
+    EXPECTED_PARAMS[_preset, "nebius"] = {
+        **EXPECTED_PARAMS[_preset, "openai"],
+        "context_length": ("max_length",),
+    }
 NAMES["bedrock-mantle"] += ("critic_rewards_mean",)
 EXPECTED["huggingface", "bedrock-mantle"] = {
     **EXPECTED["huggingface", "openai"],
     "critic_rewards_mean": "reward",
-}
-PARAMS["nebius"] += ("warmup_ratio",)
-EXPECTED_PARAMS["huggingface", "nebius"] = {
-    **EXPECTED_PARAMS["huggingface", "openai"],
-    "warmup_ratio": ("warmup_ratio",),
 }
 
 
@@ -189,7 +231,7 @@ def test_a_mapping_is_copied() -> None:
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED_PARAMS])
 def test_each_param_gets_the_names_of_the_preset(preset: str, kind: str) -> None:
-    """A param is called as the trainer calls it; a hosted batch size keeps its own name too."""
+    """A param is called as the trainer calls it; of one meaning all providers' have one name."""
     metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     for name in PARAMS[kind]:
         assert metric_names.params(name) == EXPECTED_PARAMS[preset, kind].get(name, (name,))

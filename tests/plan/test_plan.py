@@ -108,7 +108,7 @@ def test_a_new_job_becomes_a_run_with_everything_known_of_it() -> None:
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(10, CREATED + 5, train_loss=0.5),))
     plan = plan_of(snapshot)
     assert plan.is_new
-    assert plan.run_name == "openai/support"
+    assert plan.run_name == "openai/support-tjob-1"
     assert plan.start_time == CREATED
     assert plan.status is None  # a new run is RUNNING already
     assert plan.params == {"n_epochs": "3", "learning_rate_multiplier": "1.8"}
@@ -123,6 +123,7 @@ def test_a_new_job_becomes_a_run_with_everything_known_of_it() -> None:
         "fine_tuning_provider": "openai",
         "fine_tuning_job_id": "ftjob-1",
         "fine_tuning_status": "running",
+        "fine_tuning_state": "running",
         "fine_tuning_bridge": "ftbridge",
         "base_model": "gpt-4.1",
         "fine_tuned_model_checkpoint": "ft:10",
@@ -255,6 +256,7 @@ def test_tags_change_with_the_job_and_are_never_taken_away() -> None:
     note = {name: plan.tags[name] for name in ("mlflow.note.content", "fine_tuning_note")}
     assert plan.tags == note | {
         "fine_tuning_status": "succeeded",
+        "fine_tuning_state": "succeeded",
         "fine_tuned_model": "ft:model",
         "fine_tuning_error": "x[31my",
     }
@@ -263,6 +265,14 @@ def test_tags_change_with_the_job_and_are_never_taken_away() -> None:
 def test_the_runs_name_is_the_job_id_without_a_suffix() -> None:
     """A job that its owner did not name goes by its id."""
     assert plan_of(Snapshot(job=dataclasses.replace(JOB, suffix=None))).run_name == "openai/ftjob-1"
+
+
+def test_jobs_of_one_suffix_have_names_that_differ() -> None:
+    """A suffix is used again and again; the end of a job's id is not."""
+    jobs = [dataclasses.replace(JOB, id=f"ftjob-{number:08}") for number in range(12)]
+    names = {plan_of(Snapshot(job=job)).run_name for job in jobs}
+    assert len(names) == 12
+    assert "openai/support-000007" in names
 
 
 times = st.none() | st.integers(CREATED - 10, NOW + 2 * CLOCK_SKEW)

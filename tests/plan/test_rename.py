@@ -73,10 +73,10 @@ def test_curves_and_params_get_the_new_names() -> None:
         assert content(written[new]) == content(TRAINED[old])
 
 
-def test_hugging_faces_batch_size_is_beside_the_providers() -> None:
-    """The trainer's name is new, the provider's is there already."""
+def test_a_batch_size_keeps_its_name() -> None:
+    """A hosted batch is the whole: no trainer's share of one device takes its place."""
     found = make_renaming({}, PARAMS, openai("provider"), openai("huggingface"))
-    assert found.params == {"num_train_epochs": "3", "per_device_train_batch_size": "8"}
+    assert found.params == {"num_train_epochs": "3"}
 
 
 def test_the_old_names_are_those_of_the_old_vocabulary() -> None:
@@ -84,7 +84,7 @@ def test_the_old_names_are_those_of_the_old_vocabulary() -> None:
     run = history(curve("loss", (1, 2)), curve("eval_loss", (2,), base=2))
     found = make_renaming(
         run,
-        {"num_train_epochs": "3", "per_device_train_batch_size": "8", "batch_size": "8"},
+        {"num_train_epochs": "3", "batch_size": "8"},
         openai("huggingface"),
         openai("lightning"),
     )
@@ -96,18 +96,10 @@ def test_the_old_names_are_those_of_the_old_vocabulary() -> None:
 def test_back_to_the_providers_names() -> None:
     """A preset can be given up again."""
     run = history(curve("loss", (1, 2)))
-    params = {"num_train_epochs": "3", "per_device_train_batch_size": "8", "batch_size": "8"}
+    params = {"num_train_epochs": "3", "batch_size": "8"}
     found = make_renaming(run, params, openai("huggingface"), openai("provider"))
     assert found.renamed == {"loss": "train_loss"}
     assert found.params == {"n_epochs": "3"}
-
-
-def test_a_param_that_is_there_twice_is_copied_once() -> None:
-    """Hugging Face's two names of the batch size hold one and the same."""
-    params = {"per_device_train_batch_size": "8", "batch_size": "8"}
-    found = make_renaming({}, params, openai("huggingface"), openai({"batch_size": "size"}))
-    assert found.params == {"size": "8"}
-    assert found.conflicts == ()
 
 
 def test_what_the_provider_does_not_log_is_left_alone() -> None:

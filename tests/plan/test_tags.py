@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags as run_tags
+from bridge.plan.colors import color_of
 from bridge.plan.description import Lineage
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.tags import Belonging, job_tags, lineage_of, note_tags
@@ -41,10 +42,12 @@ def test_what_a_new_run_is_told() -> None:
     assert "`eval_batch_loss`" in text  # as the run calls it
     assert "valid_loss" not in text
     assert len(found.pop(run_tags.NOTE_DIGEST)) == 16
+    assert found.pop("mlflow.runColor") == color_of("work", "ftjob-a")
     assert found == {
         "fine_tuning_provider": "work",
         "fine_tuning_job_id": "ftjob-a",
         "fine_tuning_status": "succeeded",
+        "fine_tuning_state": "succeeded",
         "base_model": "gpt-4.1-mini",
         "fine_tuned_model": "ft:ftjob-a",
         "fine_tuned_model_checkpoint": "ft:ftjob-a",
@@ -72,7 +75,24 @@ def test_what_is_unknown_has_no_tag() -> None:
         started_at=10**30,
     )
     found = {name for name in tagged(Snapshot(job=job), belonging=OURS) if "note" not in name}
-    assert found == {"fine_tuning_provider", "fine_tuning_job_id", "fine_tuning_metric_names"}
+    assert found == {
+        "fine_tuning_provider",
+        "fine_tuning_job_id",
+        "fine_tuning_state",
+        "fine_tuning_metric_names",
+    }
+
+
+@pytest.mark.parametrize("status", [*JobStatus])
+def test_a_state_is_a_word_of_every_provider(status: JobStatus) -> None:
+    """Whatever a provider calls it; a run from before there was this tag stays without it."""
+    snapshot = Snapshot(job=told_job("a", status=status, provider_status="JOB_STATE_X"))
+    word = "running" if status is JobStatus.UNKNOWN else status.value
+    assert tagged(snapshot)[run_tags.STATE] == word
+    old = {run_tags.PROVIDER: "work", run_tags.STATUS: "JOB_STATE_Y"}
+    assert run_tags.STATE not in tagged(snapshot, old, OURS)
+    changed = tagged(snapshot, old | {run_tags.STATE: "earlier"}, OURS)
+    assert changed[run_tags.STATE] == word
 
 
 def test_a_parent_is_told_at_creation_only() -> None:

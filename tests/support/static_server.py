@@ -462,17 +462,25 @@ def _expected(case: Case) -> Expected:
     }
     suffix = job.get("user_provided_suffix") or job.get("suffix")
     return Expected(
-        name=f"{case.provider}/{suffix or case.id}",
+        name=f"{case.provider}/{suffix}-{case.id[-6:].lstrip('-_')}"
+        if suffix
+        else f"{case.provider}/{case.id}",
         status=status,
         start=int(job["created_at"] * 1000) if "created_at" in job else None,
         end=end * 1000 if end is not None else None,
         has_ended=status in {"FINISHED", "FAILED", "KILLED"},
         tags={name: str(value) for name, value in told.items() if value is not None},
         error=error,
-        params={k: str(v) for k, v in params.items() if v is not None and v != "auto"},
+        params={k: _param(v) for k, v in params.items() if v is not None and v != "auto"},
         exact=exact,
         curve=case.curve,
     )
+
+
+def _param(value: object) -> str:
+    """A param's value: 3 and 3.0 are one."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(value).removesuffix(".0") if is_whole else str(value)
 
 
 _OTHER_TAGS = {
@@ -481,6 +489,7 @@ _OTHER_TAGS = {
     "fine_tuning_note",
     "fine_tuning_started_at",
     "fine_tuned_model_best_checkpoint",
+    *("fine_tuning_state", "fine_tuning_total_steps", "fine_tuning_page", "fine_tuning_cost"),
 }
 """Tags with tests of their own."""
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mlflow import MlflowClient
 
 from bridge.errors import BadReply, TrackingDown, TrackingError
 from bridge.model import IsLogged, Job, Snapshot
+from bridge.plan.metric_names import Losses
 from bridge.plan.plan import Plan
 from bridge.plan.routing import EXPERIMENT_KEY, RUN_KEY, Router
 from bridge.simulator import Simulator
 from bridge.sync.find_run import Existing, Missing, RunFinder
 from bridge.sync.report import Selection
-from bridge.tracking import METRICS, Tracking, Written
+from bridge.tracking import Tracking, Written
 from tests.support.recorded import active_runs, recorded
 from tests.support.told import Told, told, told_job
 from tests.support.world import Clock, job, make_sync
@@ -84,13 +84,13 @@ class DownElsewhere(Tracking):
         name: str,
         *,
         create: bool,
-        metrics: Sequence[str] = METRICS,
+        losses: Losses | None = None,
         one_job: bool = False,
     ) -> str | None:
         """Answer for the configured one."""
         if name == "elsewhere":
             raise TrackingDown("MLflow is down")
-        return super().experiment(name, create=create, metrics=metrics, one_job=one_job)
+        return super().experiment(name, create=create, losses=losses, one_job=one_job)
 
 
 def test_mlflow_that_goes_down_while_a_place_is_looked_up_ends_the_pass(

@@ -1,0 +1,128 @@
+"""What an experiment shows at first sight: its stored views and its description, in real MLflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from bridge.plan.metric_names import Losses
+from bridge.tracking import Tracking, views
+
+OPENAI = Losses(valid=("full_valid_loss",), batch_valid=("valid_loss",), train=("train_loss",))
+TOGETHER = Losses(valid=("eval/loss",), train=("train/loss",))
+NOTE = "mlflow.note.content"
+LINKS = "[Charts](#/experiments/{}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+
+
+def charted(tags: dict[str, str]) -> list[str]:
+    """The metrics of the charts, in the order in which the UI draws them."""
+    view = json.loads(tags[views.tag_of(views.CHARTS)])
+    return [chart["metricKey"] for chart in json.loads(view["state"])["compareRunCharts"]]
+
+
+def columns(tags: dict[str, str]) -> list[str]:
+    """The columns of the table."""
+    view = json.loads(tags[views.tag_of(views.TABLE)])
+    found: list[str] = json.loads(view["state"])["selectedColumns"]
+    return found
+
+
+@pytest.fixture
+def tracking(tmp_path: Path) -> Tracking:
+    """A new database."""
+    return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def tags_of(tracking: Tracking, name: str) -> dict[str, str]:
+    """An experiment's tags, as a user's own client sees them."""
+    (found,) = MlflowClient(tracking.uri).search_experiments(filter_string=f"name = {name!r}")
+    return dict(found.tags)
+
+
+def test_a_new_experiment_has_both_views_and_links_to_them(tracking: Tracking) -> None:
+    """Validation loss first in the table; training and validation loss on the charts."""
+    found = tracking.experiment("new", create=True, losses=OPENAI)
+    tags = tags_of(tracking, "new")
+    assert charted(tags) == ["train_loss", "full_valid_loss"]
+    assert columns(tags)[:4] == [
+        "metrics.`full_valid_loss`",
+        "metrics.`valid_loss`",
+        "metrics.`train_loss`",
+        "tags.`fine_tuning_state`",
+    ]
+    assert tags[NOTE].startswith(LINKS.format(found))
+    assert "metrics.full_valid_loss < 0.5" in tags[NOTE]
+    assert tracking.page(found or "").endswith(
+        f"/#/experiments/{found}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+        "&viewStateShareKey=ftbridge-charts"
+    )
+
+
+def test_an_experiment_of_a_user_gets_the_views_too(tracking: Tracking) -> None:
+    """The links stand in a description that is empty; one that a user wrote stays as it is."""
+    client = MlflowClient(tracking.uri)
+    for name, text in (("empty", ""), ("written", "Mine.")):
+        client.create_experiment(name, tags={NOTE: text} if text else {})
+        tracking.experiment(name, create=True, losses=OPENAI)
+        assert charted(tags_of(tracking, name)) == ["train_loss", "full_valid_loss"]
+    assert tags_of(tracking, "empty")[NOTE].startswith("[Charts](#/experiments/")
+    assert tags_of(tracking, "written")[NOTE] == "Mine."
+
+
+def test_a_description_of_an_earlier_version_gets_the_links(tracking: Tracking) -> None:
+    """What stands there already stays below them."""
+    old = "Fine-tuning jobs that run at hosted APIs, copied here by ftbridge beside local runs.\n"
+    found = MlflowClient(tracking.uri).create_experiment("old", tags={NOTE: old})
+    tracking.experiment("old", create=True, losses=OPENAI)
+    note = tags_of(tracking, "old")[NOTE]
+    assert note.startswith(LINKS.format(found))
+    assert note.endswith(f"\n\n{old}")
+
+
+def test_what_a_user_takes_away_or_adds_stays_so(tracking: Tracking) -> None:
+    """An emptied description stays empty, and a text below the links is not touched."""
+    found = tracking.experiment("here", create=True, losses=OPENAI) or ""
+    client = MlflowClient(tracking.uri)
+    for text in (" ", f"{tags_of(tracking, 'here')[NOTE]}\nMine.", "Mine alone."):
+        client.set_experiment_tag(found, NOTE, text)
+        tracking.experiment("here", create=True, losses=OPENAI)
+        assert tags_of(tracking, "here")[NOTE] == text
+
+
+def test_each_provider_adds_its_losses_and_none_is_written_twice(tracking: Tracking) -> None:
+    """Two providers whose names differ do not take the view from each other at every pass."""
+    found = tracking.experiment("both", create=True, losses=OPENAI) or ""
+    tracking.experiment("both", create=True, losses=TOGETHER)
+    tags = tags_of(tracking, "both")
+    assert charted(tags) == ["train_loss", "full_valid_loss", "train/loss", "eval/loss"]
+    before = MlflowClient(tracking.uri).get_experiment(found).last_update_time
+    for losses in (OPENAI, TOGETHER, OPENAI, Losses()):
+        tracking.experiment("both", create=True, losses=losses)
+    assert tags_of(tracking, "both") == tags
+    assert MlflowClient(tracking.uri).get_experiment(found).last_update_time == before
+
+
+def test_looking_writes_nothing(tracking: Tracking) -> None:
+    """A dry run, a check and a status leave an experiment as they find it."""
+    MlflowClient(tracking.uri).create_experiment("seen")
+    found = tracking.experiment("seen", create=False) or ""
+    assert tags_of(tracking, "seen") == {}
+    assert "viewStateShareKey" not in tracking.page(found)
+
+
+@pytest.mark.parametrize("stored", ["", "nonsense", "[]", "{}", '{"metrics": 7}', "[" * 100_000])
+def test_a_view_that_somebody_else_stored_is_replaced(stored: str) -> None:
+    """Anyone can edit a tag."""
+    found = views.wanted({views.tag_of(views.CHARTS): stored}, OPENAI)
+    assert charted(found) == ["train_loss", "full_valid_loss"]
+
+
+def test_a_view_can_be_made_to_show_new_names_alone() -> None:
+    """After a rename nobody wants the charts of the old names."""
+    old = views.wanted({}, OPENAI)
+    new = Losses(valid=("eval_loss",), train=("loss",))
+    assert charted(views.wanted(old, new, only=True)) == ["loss", "eval_loss"]
+    assert charted(views.wanted(old, new)) == ["train_loss", "full_valid_loss", "loss", "eval_loss"]
