@@ -11,6 +11,7 @@ The layers, from what everybody knows to what users call::
     core < http < providers
     core < plan < tracking
     providers, tracking < sync < doctor < settings < bootstrap < daemon < cli
+    bootstrap < notebook, the functions that ``import bridge`` offers
     core < simulator, which only cli starts
 
 A module imports its own package and the layers below it, never upwards and never in a circle.
@@ -18,4 +19,42 @@ A module imports its own package and the layers below it, never upwards and neve
 repeats it, ``cli`` starts either.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bridge.notebook import (
+        BridgeError,
+        Failure,
+        Logged,
+        backfill,
+        follow,
+        log_job,
+        metadata,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BridgeError",
+    "Failure",
+    "Logged",
+    "__version__",
+    "backfill",
+    "follow",
+    "log_job",
+    "metadata",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a type checker reads the imports above
+    """Import the functions for notebooks when one is used: they take MLflow's seconds."""
+    if name in __all__:
+        return getattr(import_module("bridge.notebook"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

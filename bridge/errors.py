@@ -69,15 +69,17 @@ class ConfigError(BridgeError):
 
     Attributes:
         problems: every problem found, one sentence each with the way out.
+        file: the file that they are in; empty where they are elsewhere.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], file: str = "") -> None:
         self.problems = tuple(problems)
+        self.file = file
         super().__init__("; ".join(problem.rstrip(".") for problem in self.problems))
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         """The problems, of which the rest follows."""
-        return type(self), (self.problems,)
+        return type(self), (self.problems, self.file)
 
 
 class Stopped(BridgeError):

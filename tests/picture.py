@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow import MlflowClient
-
 from tests.support.browser import browsing
 
 if TYPE_CHECKING:
@@ -25,25 +23,11 @@ SETTLED = 3_000
 """Milliseconds until a page has drawn everything."""
 
 
-COLORS = (
-    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
-    *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
-)
-
-
-def color(address: str) -> None:
-    """Give each run a color of its own: MLflow draws lots, and some runs would get the same."""
-    client = MlflowClient(address)
-    (experiment,) = client.search_experiments(filter_string="name LIKE 'ftbridge%'")
-    for run, own in zip(client.search_runs([experiment.experiment_id]), COLORS, strict=True):
-        client.set_tag(run.info.run_id, "mlflow.runColor", own)
-
-
 def go(page: Page, url: str, landmark: str) -> None:
     """Open ``url`` without MLflow's assistant; return once ``landmark`` is in sight."""
     page.goto("about:blank")  # the addresses differ behind the # alone
     page.goto(url)
-    page.get_by_text(landmark, exact=True).first.wait_for()
+    page.get_by_text(re.compile(rf"^{landmark}(-\w{{6}})?$")).first.wait_for()
     page.wait_for_timeout(SETTLED)
     assistant = page.get_by_role("button", name="Close", exact=True)
     if assistant.count():
@@ -52,22 +36,19 @@ def go(page: Page, url: str, landmark: str) -> None:
 
 
 def keep(page: Page, name: str, height: int) -> None:
-    """Save the page as it is, down to ``height``, without the assistant's button."""
+    """Save the page as it is, down to ``height``."""
     page.mouse.move(900, 5)
     width = page.viewport_size["width"] if page.viewport_size else 0
     page.screenshot(
         path=FOLDER / f"{name}.png",
         clip={"x": 0, "y": 0, "width": width, "height": height},
-        style="[aria-label='Assistant'], [data-testid*='assistant'] { display: none !important }",
     )
 
 
 def charts(page: Page, url: str) -> None:
     """Losses of hosted jobs and of the local run, while they train."""
     go(page, url, "openai/support-bot-v2")
-    page.get_by_placeholder("Search metric charts").fill("loss")
-    page.wait_for_timeout(SETTLED)
-    keep(page, "charts", 680)
+    keep(page, "charts", 900)
 
 
 def table(page: Page, url: str) -> None:
@@ -104,9 +85,8 @@ def main() -> None:
                 links[found[1]] = found[2]
             if "Ctrl-C" in line:
                 break
-        with browsing(width=1400) as page:
+        with browsing(width=1440, height=900) as page:
             page.wait_for_timeout(LIVE * 1000)
-            color(links["charts"].partition("/#")[0])
             charts(page, links["charts"])
             table(page, links["table"])
             page.wait_for_timeout(ENDED * 1000)

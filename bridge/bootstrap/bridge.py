@@ -38,6 +38,7 @@ def assemble(
     stopping: threading.Event,
     *,
     asked: Asked | None = None,
+    runs: Mapping[str, str] | None = None,
 ) -> Iterator[Bridge]:
     """The bridge, ready to make passes; its connections and threads end with the context.
 
@@ -46,6 +47,7 @@ def assemble(
         environ: the environment.
         stopping: ends waits and passes.
         asked: is told of every request to a provider.
+        runs: by job id the runs that jobs are to continue.
     """
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
@@ -67,6 +69,7 @@ def assemble(
                     ),
                     tracking,
                     is_stopping=stopping.is_set,
+                    runs=runs,
                 ),
                 executor=stack.enter_context(executor()),
                 work=None if is_here else partial(work, needs_of(settings, provider, redactor)),

@@ -17,7 +17,7 @@ from bridge.http import client as http
 from bridge.http import entra_auth as entra
 from bridge.http import google_auth as google
 from bridge.http import retries, s3
-from bridge.plan.metric_names import MetricNames
+from bridge.plan.metric_names import AUTO, MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router, Rule
 from bridge.providers.base import Provider
@@ -46,22 +46,29 @@ def redactor_of(settings: Settings, environ: Mapping[str, str]) -> Redactor:
     return Redactor(settings.secrets(environ))
 
 
-def router_of(settings: Settings, provider: ProviderSettings) -> Router:
-    """Where a provider's jobs go."""
+def router_of(
+    settings: Settings, provider: ProviderSettings, runs: Mapping[str, str] | None = None
+) -> Router:
+    """Where a provider's jobs go; ``runs`` has, by job id, those that jobs are to continue."""
     return Router(
         provider=provider.name,
         experiment=provider.experiment or settings.mlflow.experiment,
         rules=tuple(Rule(**route.model_dump()) for route in settings.mlflow.routes),
         open_to_jobs=settings.mlflow.open_to_jobs,
+        runs=runs or {},
     )
 
 
 def recording_options_of(settings: Settings, provider: ProviderSettings) -> RecordingOptions:
     """How a provider's jobs are recorded."""
     mlflow = settings.mlflow
+    is_auto = mlflow.metric_names == AUTO
     return RecordingOptions(
         provider_type=provider.type,
-        metric_names=MetricNames.of(mlflow.metric_names, TYPES[provider.type].meanings),
+        metric_names=MetricNames.of(
+            "provider" if is_auto else mlflow.metric_names, TYPES[provider.type].meanings
+        ),
+        is_auto=is_auto,
         models=mlflow.models,
         datasets=mlflow.datasets,
         archive=mlflow.archive,
@@ -77,6 +84,7 @@ def job_sync_of(
     tracking: Tracking,
     *,
     is_stopping: Callable[[], bool] = lambda: False,
+    runs: Mapping[str, str] | None = None,
 ) -> JobSync:
     """Return what syncs one job of a provider after the other."""
 
@@ -88,7 +96,7 @@ def job_sync_of(
         name=provider.name,
         provider=api,
         tracking=tracking,
-        finder=RunFinder(tracking=tracking, router=router_of(settings, provider)),
+        finder=RunFinder(tracking=tracking, router=router_of(settings, provider, runs)),
         options=recording_options_of(settings, provider),
         now=now_ms,
         stop_if_asked=stop_if_asked,

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
 from bridge import log
-from bridge.bootstrap.bridge import assemble
+from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
+from bridge.bootstrap.one_pass import one_pass
 from bridge.cli import backfill_report as summary
-from bridge.cli.console import links, print_json, print_links
+from bridge.cli.console import err, link_lines, links, out, print_json, safe, saying
 from bridge.cli.interrupted import leave, stopped_early, wait_for
 from bridge.cli.progress import watching
+from bridge.cli.rename import is_due
+from bridge.cli.selection import ids_of, without_strangers
+from bridge.cli.turn import turn
 from bridge.daemon.signals import stop_on_signals
-from bridge.errors import ConfigError, NotFound, Refused
-from bridge.model import JobStatus
-from bridge.providers.registry import TYPES
-from bridge.redaction import Redactor
+from bridge.errors import BridgeError, TrackingError
 from bridge.settings.model import Settings
-from bridge.settings.poll import duration
 from bridge.sync.outcome import Result
 from bridge.sync.report import Report, Selection
-from bridge.text import one_line
 
 
 def backfill(
@@ -32,138 +29,117 @@ def backfill(
     environ: Mapping[str, str],
     selection: Selection,
     *,
+    names: Sequence[str] = (),
     dry_run: bool = False,
     as_json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> int:
-    """Make one pass over every provider; returns the exit code."""
-    log.set_up(redactor_of(settings, environ))
+    """Make one pass over every provider; return the exit code.
+
+    Args:
+        settings: the configuration.
+        environ: the environment.
+        selection: which jobs.
+        names: jobs to look for by id or by suffix, beside those of the selection.
+        dry_run: whether to write nothing.
+        as_json: whether to print a document for programs.
+        quiet: whether to say only what went wrong.
+        verbose: whether to log every decision.
+    """
+    redactor = redactor_of(settings, environ)
+    log.set_up(redactor, verbose=verbose)
+    if names:
+        with saying("Looking for the jobs", plain=as_json or quiet):
+            found = ids_of(settings, redactor, names)
+        selection = replace(selection, job_ids=(*selection.job_ids, *found))
     stopping = threading.Event()
     with (
         stop_on_signals(stopping),
         assemble(settings, environ, stopping) as bridge,
-        ThreadPoolExecutor(len(bridge.syncs)) as pool,
     ):
-        with watching(plain=as_json, dry_run=dry_run) as handler:
-            passes = {
-                sync.name: pool.submit(sync.run, selection, dry_run=dry_run, handler=handler)
-                for sync in bridge.syncs
-            }
-            is_done = wait_for(passes.values(), stopping)
-        reports = [
-            each.result()
-            if each.done()
-            else Report(provider=name, is_dry=dry_run, stopped=stopped_early())
-            for name, each in passes.items()
-        ]
-        if not is_done:  # to leave this block would be to wait again
-            _show(reports, bridge.redactor, as_json=as_json, pages={})
+        _open(bridge, plain=as_json or quiet)
+        with (
+            turn(
+                # A dry run is in nobody's way.
+                f"{settings.mlflow.tracking_uri}{' (dry)' if dry_run else ''}",
+                waiting=lambda: _wait(quiet=as_json or quiet),
+                pause=stopping.wait,
+            ),
+            watching(plain=as_json or quiet, dry_run=dry_run) as handler,
+        ):
+            made = one_pass(
+                bridge,
+                selection,
+                dry_run=dry_run,
+                handler=handler,
+                wait=lambda passes: wait_for(passes, stopping),
+                cut_off=stopped_early,
+            )
+        reports = without_strangers(list(made.reports), selection)
+        if not made.is_done:  # to leave this block would be to wait again
+            _show_early(reports, bridge, as_json=as_json)
             leave(1)
-        reports = without_strangers(reports, selection)
-    experiments = experiments_of(settings)
-    wrote = any(report.jobs[Result.NEW] or report.jobs[Result.UPDATED] for report in reports)
-    pages = links(bridge.tracking, experiments) if wrote and as_json else {}
-    _show(reports, bridge.redactor, as_json=as_json, pages=pages)
-    if wrote and not as_json:
-        print_links(bridge.tracking, experiments)
+        if as_json:
+            document = summary.document(reports, summary.runs_of(made, bridge.tracking))
+            print_json(document | {"links": _links(bridge, reports)}, bridge.redactor)
+        else:
+            summary.show(reports, bridge.redactor, quiet=quiet)
+            if not quiet:
+                _say_next(bridge, selection, reports)
     return 0 if all(report.is_well for report in reports) else 1
 
 
-def _show(
-    reports: Sequence[Report], redactor: Redactor, *, as_json: bool, pages: Mapping[str, str]
-) -> None:
+def _show_early(reports: Sequence[Report], bridge: Bridge, *, as_json: bool) -> None:
     if as_json:
-        print_json(summary.document(reports) | {"links": pages}, redactor)
+        print_json(summary.document(reports, {}) | {"links": {}}, bridge.redactor)
     else:
-        summary.show(reports, redactor)
+        summary.show(reports, bridge.redactor)
 
 
-def select(
-    settings: Settings,
-    *,
-    providers: Sequence[str] = (),
-    job_ids: Sequence[str] = (),
-    since: str | None = None,
-    until: str | None = None,
-    statuses: Sequence[str] = (),
-    limit: int | None = None,
-    rename: bool = False,
-    rescue: bool = False,
-    dry_run: bool = False,
-    now: datetime,
-) -> tuple[Settings, Selection]:
-    """The providers and jobs that the command line asks for.
-
-    Raises:
-        ConfigError: with everything on the command line that does not hold.
-    """
-    problems: list[str] = []
-    known = [provider.name for provider in settings.providers]
-    problems += [
-        f"--provider {one_line(name)}: not configured; there is {', '.join(known)}"
-        for name in providers
-        if name not in known
-    ]
-    words = {status.value for status in JobStatus}
-    kinds = {*TYPES, *(provider.type for provider in settings.providers)}
-    words |= {word.lower() for kind in kinds for word in TYPES[kind].statuses}
-    problems += [
-        f"--status {one_line(status)}: no such status; there is {', '.join(sorted(words))}"
-        for status in statuses
-        if status.lower() not in words
-    ]
-    if job_ids and (since or until or statuses or limit):
-        problems.append("--job names jobs by itself: leave out --since, --until, --status, --limit")
-    if rename and (since or until or statuses or limit):
-        problems.append("--rename asks MLflow alone: only --provider and --job go with it")
-    if rescue and (since or until or statuses or limit or rename or dry_run):
-        problems.append("--rescue takes all there is: only --provider and --job go with it")
-    selection = Selection(
-        job_ids=tuple(dict.fromkeys(job_ids)),
-        since=_moment("--since", since, now, problems),
-        until=_moment("--until", until, now, problems),
-        statuses=frozenset(status.lower() for status in statuses),
-        limit=limit,
-    )
-    if problems:
-        raise ConfigError(problems)
-    wanted = tuple(p for p in settings.providers if not providers or p.name in providers)
-    return settings.model_copy(update={"providers": wanted}), selection
+def _open(bridge: Bridge, *, plain: bool) -> None:
+    """Reach MLflow before there is a bar to show: the first import of it takes seconds."""
+    with saying("Opening MLflow", plain=plain):
+        try:
+            bridge.tracking.ping()
+        except BridgeError:
+            return  # each pass meets it, and its report says so
 
 
-def _moment(option: str, text: str | None, now: datetime, problems: list[str]) -> int | None:
-    """Unix milliseconds of a date, a time, or so long ago."""
-    if text is None:
-        return None
-    ago = duration(text) if not text.strip().isdigit() else text
+def _wait(*, quiet: bool) -> None:
+    if not quiet:
+        err().print("Another backfill writes to this MLflow. Waiting for its end (Ctrl-C ends it).")
+
+
+def _say_names(bridge: Bridge) -> None:
+    """Say where runs are logged under other names than they should be by now."""
     try:
-        if isinstance(ago, float):
-            moment = now - timedelta(seconds=ago)
-        else:
-            moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        problems.append(
-            f"{option} {one_line(text)}: write a date (2026-01-31), a time (2026-01-31T12:00:00Z),"
-            " or how long ago (30d)"
+        label = is_due(bridge.settings, bridge.tracking)
+    except TrackingError:
+        return  # the passes have said it
+    if label:
+        out().print(
+            f"[yellow]![/yellow] Some runs are logged under other names than {safe(label, 80)}:"
+            " [bold]ftbridge backfill --rename[/bold] copies their curves to these."
         )
-        return None
 
 
-def without_strangers(reports: list[Report], selection: Selection) -> list[Report]:
-    """With ``--job``, a provider that does not know a job is no failure where another does."""
-    lost = Counter(job_id for report in reports for job_id, _ in report.failures)
-    for report in reports:
-        kept = [
-            (job_id, error)
-            for job_id, error in report.failures
-            if not (
-                isinstance(error, NotFound | Refused)
-                and job_id in selection.job_ids
-                and lost[job_id] < len(reports)
-            )
-        ]
-        report.jobs[Result.FAILED] -= len(report.failures) - len(kept)
-        report.failures = kept
-    return reports
+def _links(bridge: Bridge, reports: Sequence[Report]) -> dict[str, str]:
+    """Return the pages of what was written; none where nothing was."""
+    wrote = any(report.jobs[Result.NEW] or report.jobs[Result.UPDATED] for report in reports)
+    return links(bridge.tracking, experiments_of(bridge.settings)) if wrote else {}
+
+
+def _say_next(bridge: Bridge, selection: Selection, reports: Sequence[Report]) -> None:
+    """Say where to look, and what is left to do."""
+    is_well = all(report.is_well for report in reports)
+    if is_well and not any(report.jobs.total() for report in reports):
+        what = "The providers have no jobs yet" if selection.is_everything else "No job matches"
+        out().print(f"{what}: nothing was written.")
+    for line in link_lines(bridge.tracking, _links(bridge, reports)):
+        out().print(line)
+    _say_names(bridge)
+    running = sum(report.open for report in reports)
+    if running and not any(report.is_dry for report in reports):
+        jobs = "1 job is" if running == 1 else f"{running:,} jobs are"
+        out().print(f"{jobs} still open. [bold]ftbridge run[/bold] follows them live.")

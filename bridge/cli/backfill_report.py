@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from rich.table import Table
 
+from bridge.bootstrap.one_pass import Made
 from bridge.cli.console import described, out, safe
 from bridge.errors import BridgeError, Stopped
 from bridge.plan.ownership import Deletion
 from bridge.redaction import Redactor
 from bridge.sync.outcome import Result
 from bridge.sync.report import Report
+from bridge.tracking import Tracking
 
 _SHOWN = 20
 """Values left out that are listed by provider; the rest is counted."""
@@ -19,15 +23,17 @@ _NAMED = 3
 """Jobs that are named of those with the same trouble; ``--json`` names all."""
 
 
-def show(reports: Sequence[Report], redactor: Redactor) -> None:
-    """Print plans, counts and troubles."""
+def show(reports: Sequence[Report], redactor: Redactor, *, quiet: bool = False) -> None:
+    """Print plans, counts and troubles; troubles alone if it is to be quiet."""
     console = out()
-    for report in reports:
-        for plan in report.plans:
-            console.print(safe(str(plan)))
-        for deletion in report.deleted if report.is_dry else ():
-            console.print(safe(f"delete run {deletion.run_id}: {deletion.reason}"))
-    console.print(_table(reports))
+    if not quiet:
+        for report in reports:
+            for plan in report.plans:
+                console.print(safe(str(plan)))
+            for deletion in report.deleted if report.is_dry else ():
+                console.print(safe(f"delete run {deletion.run_id}: {deletion.reason}"))
+        if any(report.jobs.total() or report.failures or report.stopped for report in reports):
+            console.print(_table(reports))
     for report in reports:
         for mark, text in _troubles(report):
             console.print(f"{mark} {safe(redactor.text(f'{report.provider} {text}'), 800)}")
@@ -35,11 +41,29 @@ def show(reports: Sequence[Report], redactor: Redactor) -> None:
         console.print("Interrupted. Run it again: it goes on from here.")
 
 
-def document(reports: Sequence[Report]) -> dict[str, object]:
-    """The same for programs."""
+Runs = Mapping[str, Sequence[Mapping[str, object]]]
+"""By provider its jobs with their runs."""
+EMPTY: Final[Runs] = MappingProxyType({})
+
+
+def runs_of(made: Made, tracking: Tracking) -> Runs:
+    """Return the run of each job that was read, with the page that shows it."""
+    runs: dict[str, list[Mapping[str, object]]] = {}
+    for job in made.landed:
+        where, run_id = job.experiment_id, job.run_id
+        facts = {"job": job.job_id, "result": job.result.value, "run": run_id, "experiment": where}
+        url = tracking.link(where, run_id) if run_id and where else None
+        runs.setdefault(job.provider, []).append({**facts, "url": url})
+    return runs
+
+
+def document(reports: Sequence[Report], runs: Runs = EMPTY) -> dict[str, object]:
+    """Return the same for programs."""
     return {
         "ok": all(report.is_well for report in reports),
-        "providers": [_document(report) for report in reports],
+        "providers": [
+            _document(report) | {"runs": runs.get(report.provider, [])} for report in reports
+        ],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,14 @@ from bridge.bootstrap.factories import (
 from bridge.cli.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
 from bridge.http.aws_failures import REGION_REMEDY
-from bridge.plan.metric_names import PRESETS, MetricNames, closest_preset, shared_charts
+from bridge.model import Meaning
+from bridge.plan.metric_names import (
+    PRESETS,
+    MetricNames,
+    closest_preset,
+    preset_of,
+    shared_charts,
+)
 from bridge.providers.openai import OpenAI
 from bridge.providers.openai_end import RESCUE, notice
 from bridge.redaction import Redactor
@@ -159,26 +166,52 @@ def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
     sentence = f"answers at {tracking.shown_uri}; experiment {', '.join(names)}"
     if missing:
         sentence += f" ({', '.join(missing)} will be created)"
-    local_runs = {
-        name: tracking.local_metric_names(identifier)
-        for name, identifier in experiments.items()
-        if identifier is not None
-    }
+    here = {name: found for name, found in experiments.items() if found is not None}
+    local_runs = {name: tracking.local_metric_names(found) for name, found in here.items()}
+    labels = {name: tracking.metric_names(found, remember=False) for name, found in here.items()}
+    charts = [*_charts(settings, local_runs, labels)]
+    if not any(local_runs.values()):
+        charts += _elsewhere(tracking, names)
     options = recording_options_of(settings, settings.providers[0])
     return [
         Finding("mlflow", Verdict.WELL, sentence),
         *(Finding("mlflow", Verdict.ADVICE, each) for each in tracking.left_out(options)),
-        *_charts(settings, local_runs),
+        *charts,
     ]
 
 
+def _elsewhere(tracking: Tracking, names: Collection[str]) -> Iterator[Finding]:
+    """Advice, where local runs are in another experiment than hosted ones would be."""
+    for name, found in tracking.other_experiments(names).items():
+        runs = tracking.local_metric_names(found)
+        preset = preset_of(runs)
+        logged = {name for run in runs for name in run}
+        losses = [PRESETS[preset].get(each) for each in (Meaning.TRAIN_LOSS, Meaning.VALID_LOSS)]
+        shared = [name for name in losses if name in logged]
+        if shared:
+            yield Finding(
+                "charts",
+                Verdict.ADVICE,
+                f"local runs in {name!r} log {', '.join(map(str, shared))}",
+                f"Set mlflow.experiment: {name} to put hosted curves on the same charts",
+            )
+            return
+
+
 def _charts(
-    settings: Settings, local_runs: Mapping[str, Sequence[frozenset[str]]]
+    settings: Settings,
+    local_runs: Mapping[str, Sequence[frozenset[str]]],
+    labels: Mapping[str, str],
 ) -> Iterator[Finding]:
     """Advice, where other names would put hosted curves on the charts of local runs."""
     neighbours = [
-        (experiment, recording_options_of(settings, provider).metric_names, local_runs[experiment])
+        (
+            experiment,
+            (options.named(labels[experiment]) if options.is_auto else options).metric_names,
+            local_runs[experiment],
+        )
         for provider in settings.providers
+        for options in [recording_options_of(settings, provider)]
         for experiment in router_of(settings, provider).experiments
         if experiment in local_runs
     ]
@@ -196,5 +229,6 @@ def _charts(
         "charts",
         Verdict.ADVICE,
         f"local runs in {', '.join(where)} log {', '.join(metrics)}",
-        f"Set mlflow.metric_names: {preset} to put hosted curves on the same charts",
+        f"Set mlflow.metric_names: {preset}, then ftbridge backfill --rename, to put hosted curves"
+        " on the same charts",
     )

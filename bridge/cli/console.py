@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +34,17 @@ def out() -> Console:
 def err() -> Console:
     """Where progress and trouble go."""
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+@contextlib.contextmanager
+def saying(what: str, *, plain: bool = False) -> Iterator[None]:
+    """Show what is under way on a terminal, for as long as it takes."""
+    console = err()
+    if plain or not console.is_terminal:
+        yield
+        return
+    with console.status(f"{what} ..."):
+        yield
 
 
 def safe(text: str, limit: int = 300) -> str:

@@ -5,43 +5,41 @@ Everything runs on 127.0.0.1, writes to a temporary folder, and ends with the co
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-import httpx
 from rich.table import Table
 
 from bridge import log
-from bridge.bootstrap.bridge import Bridge, assemble
-from bridge.cli.console import out, safe
-from bridge.cli.demo_processes import Children
+from bridge.bootstrap.bridge import assemble
+from bridge.bootstrap.one_pass import one_pass
+from bridge.cli.console import out, safe, saying
+from bridge.cli.mlflow_ui import MlflowUi, free_port, mlflow_ui
+from bridge.cli.processes import Children
 from bridge.daemon import scheduler as daemon
 from bridge.daemon.signals import stop_on_signals
-from bridge.errors import BridgeError, ConfigError
+from bridge.plan.metric_names import Losses
 from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.simulator import SimulatedJob, Simulator, all_end_by, demo_jobs
+from bridge.sync.events import Event, PassEnded
 from bridge.tracking import Tracking
+from bridge.tracking.views import TABLE
 
 EXPERIMENT: Final = "ftbridge demo (simulated jobs)"
-_METRICS: Final = ("eval_loss", "loss")
+_LOSSES: Final = Losses(valid=("eval_loss",), train=("loss",))
 """What the local run and the jobs of all providers have."""
 _KEY: Final = "demo-key-of-no-account"
-_USUAL_PORT: Final = 5000
 _PACE: Final = 0.6
 """Seconds per step of the local run."""
 _LEAP: Final = 20.0
 """Seconds by which ``--once`` turns the clock between two passes."""
-_START_TIMEOUT: Final = 120.0
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # no network means none
@@ -51,7 +49,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 
 
 def demo(*, port: int | None, once: bool) -> int:
-    """Show the whole thing; returns the exit code.
+    """Show the whole thing; return the exit code.
 
     Raises:
         ConfigError: the port is taken.
@@ -61,38 +59,74 @@ def demo(*, port: int | None, once: bool) -> int:
     os.environ.update(_ENVIRONMENT)
     stopping = threading.Event()
     children = Children()
+    at = free_port(port)
     with (
-        tempfile.TemporaryDirectory(prefix="ftbridge-demo-") as folder,
-        stop_on_signals(stopping, at_once=lambda: children.end_now(folder)),
-        _mlflow_server(Path(folder), _port(port), stopping, children) as mlflow_url,
+        tempfile.TemporaryDirectory(prefix="ftbridge-demo-") as name,
+        stop_on_signals(stopping, at_once=lambda: children.end_now(name)),
     ):
+        folder = Path(name)
+        store = f"sqlite:///{folder / 'mlflow.db'}"
+        out().print("Starting MLflow and the simulated providers: about 20 seconds ...")
+        with saying("A database is created"):
+            # Before its server opens it: two processes that create one get in each other's way.
+            Tracking(store).experiment(EXPERIMENT, create=True, losses=_LOSSES)
         if stopping.is_set():
             return 0
-        if once:
-            return _to_the_end(mlflow_url, stopping, children)
-        return _live(mlflow_url, stopping, children)
+        with mlflow_ui(store, at, folder, children, artifacts=folder / "artifacts") as ui:
+            if once:
+                ui.wait(stopping)
+                return 0 if stopping.is_set() else _to_the_end(ui.url, stopping, children)
+            return _live(store, ui, stopping, children)
 
 
-def _live(mlflow_url: str, stopping: threading.Event, children: Children) -> int:
+def _live(store: str, ui: MlflowUi, stopping: threading.Event, children: Children) -> int:
     """The daemon, in real time, until a signal."""
     jobs = demo_jobs(time.time())
-    with (
-        Simulator(jobs=jobs, api_key=_KEY) as simulator,
-        _assembled(simulator, mlflow_url, stopping) as bridge,
-        children.local_run(mlflow_url, seconds_per_step=_PACE),
-    ):
-        for sync in bridge.syncs:
-            sync.run()  # so that the links lead to something; the daemon tells what fails
+    with Simulator(jobs=jobs, api_key=_KEY) as simulator:
+        # While the server imports what it needs, so that the links lead to something.
+        with saying("The first pass"), assemble(_settings(simulator, store), {}, stopping) as first:
+            one_pass(first)
+        ui.wait(stopping)
         if stopping.is_set():
             return 0
-        out().print(
-            "\nHosted jobs (simulated) and a local run (trained for real), live in MLflow:\n\n"
-            + "".join(f"  {name:8}{url}\n" for name, url in _links(bridge.tracking, jobs[0].id))
-            + "\nThe hosted jobs train for about a minute and a half. Ctrl-C stops everything.\n"
-        )
-        paces = {sync.name: daemon.Pace(2.0) for sync in bridge.syncs}
-        daemon.run(bridge.syncs, paces=paces, stopping=stopping, leave=lambda _code: None)
+        with (
+            assemble(_settings(simulator, ui.url), {}, stopping) as bridge,
+            children.local_run(ui.url, seconds_per_step=_PACE),
+        ):
+            links = _links(bridge.tracking, jobs[0].id)
+            out().print(
+                "\nHosted jobs (simulated) and a local run (trained for real), live in MLflow:\n\n"
+                + "".join(f"  {name:8}{url}\n" for name, url in links)
+                + "\nFour hosted jobs train for about a minute and a half; MLflow redraws every 30"
+                " seconds.\nCtrl-C stops everything.\n"
+            )
+            paces = {sync.name: daemon.Pace(2.0) for sync in bridge.syncs}
+            daemon.run(
+                bridge.syncs,
+                paces=paces,
+                stopping=stopping,
+                leave=lambda _code: None,
+                handlers=[_Farewell(all_end_by(jobs), time.time)],
+            )
     return 0
+
+
+class _Farewell:
+    """Says once that all jobs have ended: from then on nothing moves."""
+
+    def __init__(self, end: float, clock: Callable[[], float]) -> None:
+        self._end = end
+        self._clock = clock
+        self._said = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Say it after the first pass that begins when everything has ended."""
+        is_over = isinstance(event, PassEnded) and self._clock() > self._end + event.seconds
+        if is_over and self._said.acquire(blocking=False):
+            out().print(
+                "\nAll jobs have ended; their curves stay until Ctrl-C. Now with your own: set"
+                " OPENAI_API_KEY or another provider's key, then ftbridge backfill\n"
+            )
 
 
 def _to_the_end(mlflow_url: str, stopping: threading.Event, children: Children) -> int:
@@ -103,7 +137,7 @@ def _to_the_end(mlflow_url: str, stopping: threading.Event, children: Children) 
     clock = started
     with (
         Simulator(jobs=jobs, api_key=_KEY, clock=lambda: clock) as simulator,
-        _assembled(simulator, mlflow_url, stopping) as bridge,
+        assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge,
         tempfile.TemporaryFile() as output,
         children.local_run(mlflow_url, seconds_per_step=0.0, output=output) as local_run,
     ):
@@ -128,21 +162,11 @@ def _to_the_end(mlflow_url: str, stopping: threading.Event, children: Children) 
         return 1 if troubles or len(landed) < len(jobs) else 0
 
 
-@contextlib.contextmanager
-def _assembled(
-    simulator: Simulator, mlflow_url: str, stopping: threading.Event
-) -> Iterator[Bridge]:
-    """The bridge, and the experiment: MLflow's own client fails if two create one at a time."""
-    with assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge:
-        bridge.tracking.experiment(EXPERIMENT, create=True, metrics=_METRICS)
-        yield bridge
-
-
 def _links(tracking: Tracking, job_id: str) -> Iterator[tuple[str, str]]:
     """Where to look, each by a word for what is there."""
     experiment_id = tracking.experiment(EXPERIMENT, create=False) or ""
-    yield "charts", f"{tracking.link(experiment_id)}&compareRunsMode=CHART"
-    yield "table", tracking.page(experiment_id)
+    yield "charts", tracking.page(experiment_id)
+    yield "table", tracking.link(experiment_id, view=TABLE)
     yield "models", tracking.link(experiment_id, page="models")
     if run := _landed(tracking).get(job_id):
         yield "a run", tracking.link(experiment_id, run.run_id)
@@ -194,43 +218,3 @@ def _settings(simulator: Simulator, mlflow_url: str) -> Settings:
             ],
         }
     )
-
-
-@contextlib.contextmanager
-def _mlflow_server(
-    folder: Path, port: int, stopping: threading.Event, children: Children
-) -> Iterator[str]:
-    """MLflow's own server with a new database; its address once it answers."""
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    out().print("Starting MLflow ...")
-    output = (folder / "mlflow.log").open("wb")
-    with output, children.start(command, output=output) as server:
-        deadline = time.monotonic() + _START_TIMEOUT
-        while not _answers(url) and not stopping.wait(0.2):
-            if server.poll() is not None or time.monotonic() > deadline:
-                said = (folder / "mlflow.log").read_text(errors="replace")[-1000:]
-                raise BridgeError(f"MLflow does not start: {said}")
-        yield url
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2.0).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _port(wanted: int | None) -> int:
-    """The port to serve MLflow on: the one that is asked for, else the usual one, else any."""
-    for port in (wanted,) if wanted else (_USUAL_PORT, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise ConfigError([f"--port {wanted}: taken; name another or none"])

@@ -17,7 +17,8 @@ from bridge.cli.console import described, out, print_json, safe
 from bridge.errors import BridgeError, TrackingDown
 from bridge.model import Meaning
 from bridge.plan import tags
-from bridge.plan.metric_names import MetricNames
+from bridge.plan.metric_names import MetricNames, preset_of
+from bridge.plan.options import RecordingOptions
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import History, Renaming, make_renaming
 from bridge.settings.model import Settings
@@ -95,18 +96,20 @@ def _renamed(
     dry_run: bool,
 ) -> Renamed:
     done = Renamed(provider.name)
-    metric_names = recording_options_of(settings, provider).metric_names
+    places = places_of(settings, provider, tracking)
+    wanted = {place: wanted_options(settings, provider, tracking, place) for place in places}
 
     def work(run: RecordedRun) -> tuple[RecordedRun, Renaming | BridgeError]:
         try:
-            return run, _rename(run, metric_names, tracking, dry_run=dry_run)
+            names = wanted[run.experiment_id].metric_names
+            return run, _rename(run, names, tracking, dry_run=dry_run)
         except TrackingDown:
             raise
         except BridgeError as error:
             return run, error
 
     with ThreadPoolExecutor(settings.poll.workers) as pool:
-        for run, result in pool.map(work, _runs(settings, provider, tracking, job_ids)):
+        for run, result in pool.map(work, _runs(provider, tracking, places, job_ids)):
             done.job_ids.add(run.job_id)
             if isinstance(result, BridgeError):
                 done.failures.append((run.job_id, result))
@@ -115,15 +118,46 @@ def _renamed(
             done.points += len(result.points)
             done.runs += not result.is_empty
             done.unchanged += result.is_empty
+    if not (dry_run or job_ids or done.failures or done.conflicts):
+        for place, options in wanted.items():
+            names = options.metric_names
+            tracking.name_experiment(place, names.label, names.losses)
     return done
 
 
-def _runs(
-    settings: Settings, provider: ProviderSettings, tracking: Tracking, job_ids: tuple[str, ...]
-) -> Iterator[RecordedRun]:
+def places_of(settings: Settings, provider: ProviderSettings, tracking: Tracking) -> list[str]:
+    """Return the ids of the experiments that the configuration names for a provider."""
     names = router_of(settings, provider).experiments
     found = (tracking.experiment(name, create=False) for name in names)
-    places = [place for place in found if place]
+    return [place for place in found if place]
+
+
+def wanted_options(
+    settings: Settings, provider: ProviderSettings, tracking: Tracking, place: str
+) -> RecordingOptions:
+    """Return how a provider's jobs should be recorded in an experiment, whatever they are now."""
+    options = recording_options_of(settings, provider)
+    if not options.is_auto:
+        return options
+    return options.named(preset_of(tracking.local_metric_names(place)))
+
+
+def is_due(settings: Settings, tracking: Tracking) -> str | None:
+    """Return the names that some runs should have and do not; ``None``: all have theirs."""
+    for provider in settings.providers:
+        for place in places_of(settings, provider, tracking):
+            options = wanted_options(settings, provider, tracking, place)
+            label = options.metric_names.label
+            # Without local runs there is nothing that other names would be good for.
+            is_asked_for = not options.is_auto or label != "provider"
+            if is_asked_for and tracking.is_named_otherwise([place], label):
+                return label
+    return None
+
+
+def _runs(
+    provider: ProviderSettings, tracking: Tracking, places: list[str], job_ids: tuple[str, ...]
+) -> Iterator[RecordedRun]:
     for run in tracking.runs(places, provider.name):
         if not run.is_deleted and (not job_ids or run.job_id in job_ids):
             yield run

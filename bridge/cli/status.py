@@ -22,13 +22,16 @@ from bridge.bootstrap.factories import (
     recording_options_of,
     redactor_of,
 )
-from bridge.cli.console import link_lines, links, out, print_json, safe
+from bridge.cli.console import link_lines, links, out, print_json, safe, saying
+from bridge.cli.jobs import Filter, JobList, age
+from bridge.cli.jobs import shown as shown_jobs
 from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
 from bridge.providers.openai_end import RESCUE, end_of, notice
+from bridge.settings.daemon import Address
 from bridge.settings.model import Settings
 from bridge.tracking import Tracking
 
@@ -36,6 +39,8 @@ _NOTICE: Final = 60
 """Days ahead of a model's end in which it is warned of."""
 _AGAIN: Final = 2.0
 """Seconds."""
+_BELOW: Final = 12
+"""Lines of a terminal that are kept for what is not a job."""
 _SHOWN: Final = 3
 """Models of one day that are named; the rest is counted."""
 
@@ -121,25 +126,37 @@ def status(
     log.set_up(redactor)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
     look = partial(_look, settings, tracking)
+    job_list = JobList(settings, tracking)
     console = out()
     if as_json:
         print_json(look().document(), redactor)
     elif watch and console.is_terminal:
-        _watch(console, look, pause)
+        _watch(console, job_list, look, pause)
     else:
-        for part in look().shown():
+        with saying("Reading MLflow"):
+            seen = look()
+        for part in seen.shown():
             console.print(part)
     return 0
 
 
-def _watch(console: Console, look: Callable[[], Look], pause: Callable[[float], object]) -> None:
+def _watch(
+    console: Console,
+    job_list: JobList,
+    look: Callable[[], Look],
+    pause: Callable[[float], object],
+) -> None:
+    """Show the jobs live, and below them what the daemon does."""
     with (
         suppress(KeyboardInterrupt),
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         while True:
             try:
-                shown = Group(*look().shown())
+                # As many as fit: what is below the edge of a terminal nobody sees.
+                chosen = Filter(limit=max(3, console.height - _BELOW))
+                jobs = list(shown_jobs(job_list, chosen, now_ms()))
+                shown = Group(*jobs, "", *look().below())
             except TrackingError as error:  # it may come back
                 shown = Group(f"[red]{safe(str(error))}[/red]")
             live.update(shown, refresh=True)
@@ -158,6 +175,7 @@ def _look(settings: Settings, tracking: Tracking) -> Look:
         now=now_ms(),
         links=pages,
         link_lines=tuple(link_lines(tracking, pages)),
+        listen=settings.listen,
         left_out=tuple(each for options in wanted for each in tracking.left_out(options)),
     )
 
@@ -174,6 +192,8 @@ class Look:
     link_lines: tuple[str, ...]
     left_out: tuple[str, ...]
     """What MLflow cannot record."""
+    listen: Address | None = None
+    """Where the configuration has a daemon listen."""
 
     def document(self) -> dict[str, object]:
         """For programs."""
@@ -190,9 +210,10 @@ class Look:
             yield _table(self.providers, self.now)
         else:
             yield "Nothing is tracked yet. Start with: [bold]ftbridge backfill[/bold]"
-        for name, tracked in sorted(self.providers.items()):
-            if tracked.checkpoint:
-                yield f"newest checkpoint of {safe(name)}: {safe(tracked.checkpoint)}"
+        yield from self.below()
+
+    def below(self) -> Iterator[str]:
+        """Dates, the daemon, and links."""
         for name, tracked in sorted(self.providers.items()):
             for day, models in tracked.ending(self.now):
                 yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}"
@@ -203,6 +224,14 @@ class Look:
             yield f"[yellow]![/yellow] {notice(today)}. Rescue all of it: [bold]{RESCUE}[/bold]"
         if self.daemon:
             yield from _of_daemon(self.daemon[0])
+        elif self.listen:
+            yield f"No daemon answers at {safe(str(self.listen))}. Start it: ftbridge run"
+        else:
+            count = sum(
+                each.jobs["RUNNING"] + each.jobs["SCHEDULED"] for each in self.providers.values()
+            )
+            if count:
+                yield f"{count:,} open. [bold]ftbridge run[/bold] follows them live."
         if self.providers:
             yield from self.link_lines
 
@@ -234,7 +263,7 @@ def _table(providers: Mapping[str, Tracked], now: int) -> Table:
     for heading in STATES.values():
         table.add_column(heading, justify="right")
     table.add_column("newest", justify="right")
-    table.add_column("lag", justify="right")
+    table.add_column("behind", justify="right")
     for name, tracked in sorted(providers.items()):
         point, lag = tracked.newest_point, tracked.lag(now)
         table.add_row(
@@ -270,12 +299,3 @@ def _days_to(day: str, today: date) -> int:
 def _few(models: list[str]) -> str:
     more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
     return safe(", ".join(models[:_SHOWN])) + more
-
-
-def age(milliseconds: int) -> str:
-    """A duration in the unit that a person would use."""
-    seconds = max(0, milliseconds) // 1000
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"

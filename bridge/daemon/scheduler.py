@@ -2,7 +2,8 @@
 
 Each provider has its own interval job, which never overlaps itself. A late pass is made once: it is
 neither dropped nor repeated. Providers without open jobs are asked less often, and those that have
-ended their service once a day. The log has a line when a trouble begins and one when it is over.
+ended their service less and less often, in the end once a day. The log has a line when a trouble
+begins and one when it is over.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _SLICE: Final = 0.2
 """Seconds."""
 _SET_BACK: Final = 1.0
 """Seconds by which a clock that is set back delays no pass."""
-_DAY: Final = 86_400.0
-"""Seconds."""
+_STEPS: Final = (300.0, 3_600.0, 21_600.0, 86_400.0)
+"""Seconds from one pass to the next while a service seems to have ended."""
 _FAREWELLS: Final = 3
 """Passes in a row that have to end with a withdrawn service: one may be a proxy's mistake."""
 
@@ -163,27 +164,28 @@ def _pass(
 class Pace:
     """Seconds from one pass over a provider to the next.
 
-    This is ``interval`` while jobs are open or after a pass that ended early, ``idle`` (by default
-    the same) while no job is open, and ``rarely`` once the service has ended.
+    This is ``interval`` while jobs are open or after a pass that ended early, and ``idle`` (by
+    default the same) while no job is open. A service that seems to have ended is asked less and
+    less often: a proxy without its route answers the same for some minutes. One pass that ends well
+    undoes it.
     """
 
-    def __init__(self, interval: float, idle: float | None = None, rarely: float = _DAY) -> None:
+    def __init__(
+        self, interval: float, idle: float | None = None, steps: Sequence[float] = _STEPS
+    ) -> None:
         self._interval = interval
         self._idle = interval if idle is None else idle
-        self._rarely = rarely
+        self._steps = steps
         self._is_idle = False
         self._farewells = 0
 
     @property
     def seconds(self) -> float:
         """Seconds from one pass to the next."""
-        if self._has_ended:
-            return self._rarely
+        if self._farewells >= _FAREWELLS:
+            step = min(self._farewells - _FAREWELLS, len(self._steps) - 1)
+            return max(self._steps[step], self._interval)
         return self._idle if self._is_idle else self._interval
-
-    @property
-    def _has_ended(self) -> bool:
-        return self._farewells >= _FAREWELLS
 
     def changes(self, report: Report) -> bool:
         """Take a pass into account, and return whether the pace changes."""
@@ -192,7 +194,7 @@ class Pace:
             return False
         if isinstance(report.stopped, Withdrawn):
             self._farewells += 1
-        elif report.stopped is None or not self._has_ended:
+        elif report.stopped is None or self._farewells < _FAREWELLS:
             self._farewells = 0
         self._is_idle = report.stopped is None and not report.open
         return self.seconds != before

@@ -29,20 +29,29 @@ from bridge.settings.model import Settings
 from bridge.sync.events import Handler
 
 
-def run(load: Callable[[], Settings], environ: Mapping[str, str], *, as_json: bool = False) -> int:
+def run(
+    load: Callable[[], Settings],
+    environ: Mapping[str, str],
+    *,
+    as_json: bool = False,
+    verbose: bool = False,
+) -> int:
     """Make passes until a signal; returns the exit code.
 
     Args:
         load: reads the configuration, at the start and again at a SIGHUP.
         environ: the environment.
         as_json: whether log lines are JSON.
+        verbose: whether every decision is logged.
 
     Raises:
         ConfigError: the configuration does not hold, or the address to listen on is taken. A
             configuration that is read later is refused instead.
     """
     settings: Settings | None = load()
-    shell = _Shell(load=load, environ=environ, as_json=as_json, systemd=Systemd(environ))
+    shell = _Shell(
+        load=load, environ=environ, as_json=as_json, verbose=verbose, systemd=Systemd(environ)
+    )
     with stop_on_signals(shell.leaving), reload_on_hangup(shell.reloading):
         while settings is not None and not shell.leaving.is_set():
             settings = _Life(settings, shell).lived()
@@ -56,6 +65,7 @@ class _Shell:
     load: Callable[[], Settings]
     environ: Mapping[str, str]
     as_json: bool
+    verbose: bool
     systemd: Systemd
     leaving: threading.Event = field(default_factory=threading.Event)
     reloading: threading.Event = field(default_factory=threading.Event)
@@ -75,7 +85,7 @@ class _Life:
 
     def lived(self) -> Settings | None:
         """Make passes; returns the configuration to go on with, if it is to go on."""
-        log.set_up(self._redactor, as_json=self._shell.as_json)
+        log.set_up(self._redactor, as_json=self._shell.as_json, verbose=self._shell.verbose)
         settings = self._settings
         metrics = Metrics(self._paces, self._status.view)
         with (

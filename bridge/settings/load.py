@@ -44,20 +44,26 @@ _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*
 
 
 def load(
-    path: Path | None, environ: Environ, *, warn: Callable[[str], object] = lambda _what: None
+    path: Path | None,
+    environ: Environ,
+    *,
+    mlflow: Mapping[str, str] | None = None,
+    warn: Callable[[str], object] = lambda _what: None,
 ) -> Settings:
     """The settings from ``path``, else ``$FTBRIDGE_CONFIG``, else the default file if it exists.
 
     Args:
         path: the file.
         environ: the environment.
+        mlflow: keys of its section that count more than those of the file.
         warn: is told, a sentence each, what should not be as it is.
 
     Raises:
         ConfigError: with every problem found.
     """
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
-    data = _read(named or DEFAULT_PATH) if named or DEFAULT_PATH.exists() else {}
+    file = named or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    data = _read(file) if file else {}
     files = KeyFiles(environ)
     problems = files.problems
     try:
@@ -65,6 +71,8 @@ def load(
     except RecursionError:
         raise ConfigError([f"{named} refers to itself"]) from None
     data = _with_defaults(data, files)
+    if mlflow and isinstance(data["mlflow"], dict):
+        data["mlflow"] |= mlflow
     try:
         settings = Settings.model_validate(data, context=environ)
     except ValidationError as error:
@@ -74,7 +82,8 @@ def load(
                 problems.setdefault(where, _sentence(details, data))
     if problems:
         raise ConfigError(
-            [f"{where}: {what}" if where else what for where, what in problems.items()]
+            [f"{where}: {what}" if where else what for where, what in problems.items()],
+            file=str(file) if file else "",
         )
     for warning in files.warnings:
         warn(warning)
@@ -185,7 +194,11 @@ def _with_defaults(data: Entry, files: KeyFiles) -> Entry:
 
 
 def _from_environment(environ: Environ) -> Entry:
-    variables = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
+    variables = {
+        "tracking_uri": "MLFLOW_TRACKING_URI",
+        "experiment": "MLFLOW_EXPERIMENT_NAME",
+        "metric_names": "FTBRIDGE_METRIC_NAMES",
+    }
     return {key: environ[name] for key, name in variables.items() if environ.get(name)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import string
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
@@ -16,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.plan.metric_names import PRESETS, is_allowed_name
+from bridge.plan.metric_names import AUTO, PRESETS, is_allowed_name
 from bridge.plan.models import NAME_FIELDS
 from bridge.settings.section import Section
 from bridge.settings.urls import READABLE, is_readable_on_the_way, parsed_url, secrets_of
@@ -25,10 +26,13 @@ MLFLOW_SECRETS: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 def _metric_names(wanted: object) -> object:
-    if isinstance(wanted, str) and wanted in PRESETS:
+    presets = [AUTO, *PRESETS]
+    if isinstance(wanted, str) and wanted in presets:
         return wanted
     if not isinstance(wanted, dict) or not all(isinstance(name, str) for name in wanted.values()):
-        raise ValueError(f"must be one of {', '.join(PRESETS)}, or a mapping of names")
+        close = difflib.get_close_matches(str(wanted).lower(), presets, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"must be one of {', '.join(presets)}, or a mapping of names{hint}")
     for name, renamed in wanted.items():
         if not is_allowed_name(renamed):
             raise ValueError(f"the name for {name} is one that MLflow refuses")
@@ -85,8 +89,9 @@ class MlflowSettings(Section):
     """A database, or the address of an MLflow server. Default: $MLFLOW_TRACKING_URI, else this."""
     experiment: ExperimentName = "hosted-fine-tunes"
     """Where runs go. Default: $MLFLOW_EXPERIMENT_NAME, else this."""
-    metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = "provider"
-    """Names under which metrics are logged: a preset, or the provider's names with yours."""
+    metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = AUTO
+    """Names under which metrics are logged: a preset, the provider's names with yours, or auto: as
+    the local runs of the experiment call theirs. Default: $FTBRIDGE_METRIC_NAMES, else this."""
     curves: bool = True
     """The whole training curve where the provider has one; false: checkpoints alone."""
     models: bool = True
@@ -100,7 +105,8 @@ class MlflowSettings(Section):
     register_: Annotated[bool | str, BeforeValidator(_name_template), Field(alias="register")] = (
         False
     )
-    """Makes results versions of registered models: true, or a name that may hold {suffix}, ..."""
+    """Makes results versions of registered models: true ({provider}-{suffix}), or a name that may
+    hold {provider}, {suffix} and {base_model}."""
     routes: tuple[RouteSettings, ...] = ()
     """Jobs that fit all patterns of a route go to its experiment; the first that fits counts."""
     open_to_jobs: tuple[Pattern, ...] = ()
@@ -124,4 +130,5 @@ class MlflowSettings(Section):
     @property
     def register_as(self) -> str | None:
         """The template of a registered model's name; ``None``: no registration."""
-        return "{suffix}" if self.register_ is True else self.register_ or None
+        # Of two providers' models of one suffix neither is a version of the other.
+        return "{provider}-{suffix}" if self.register_ is True else self.register_ or None

@@ -12,6 +12,8 @@ from pydantic import (
     field_validator,
 )
 
+from bridge.plan.metric_names import collisions
+from bridge.providers.registry import TYPES
 from bridge.settings.daemon import Heartbeat, Listen, Notify, secrets_of_calls
 from bridge.settings.mlflow import MLFLOW_SECRETS, MlflowSettings
 from bridge.settings.poll import THREADS, PollSettings
@@ -67,6 +69,23 @@ class Settings(Section):
             raise ValueError(
                 f"two providers are named {', '.join(sorted(doubled))}: each needs its own name"
             )
+        return providers
+
+    @field_validator("providers")
+    @classmethod
+    def _distinct_metrics(
+        cls, providers: tuple[ProviderSettings, ...], info: ValidationInfo
+    ) -> tuple[ProviderSettings, ...]:
+        mlflow: MlflowSettings | None = info.data.get("mlflow")
+        mapping = mlflow.metric_names if mlflow else ""
+        if isinstance(mapping, str):
+            return providers
+        for provider in providers:
+            if found := collisions(mapping, TYPES[provider.type].meanings):
+                raise ValueError(
+                    f"mlflow.metric_names is not one-to-one for {provider.name}: {found[0]};"
+                    " give each a name that no other has"
+                )
         return providers
 
     def intervals_of(self, provider: ProviderSettings) -> tuple[float, float]:

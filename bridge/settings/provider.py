@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Final, Literal
@@ -27,7 +28,9 @@ from bridge.settings.urls import READABLE, is_readable_on_the_way, parsed_url
 
 def _known_type(name: str) -> str:
     if name not in TYPES:
-        raise ValueError(f"must be one of {', '.join(TYPES)}")
+        close = difflib.get_close_matches(name.lower(), TYPES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"must be one of {', '.join(TYPES)}{hint}")
     return name
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from bridge.plan.metric_names import PRESETS
+from bridge.plan.metric_names import AUTO, PRESETS
 from bridge.providers.registry import ENTRY_POINTS, TYPES
 from bridge.settings.model import Settings
 
@@ -32,7 +32,7 @@ def schema() -> Node:
     provider["properties"]["type"]["enum"] = [*TYPES, *sorted(plugins - {*TYPES})]
     provider["required"] = ["name"]
     names, _ = parts["MlflowSettings"]["properties"]["metric_names"]["anyOf"]
-    names["enum"] = [*PRESETS]
+    names["enum"] = [AUTO, *PRESETS]
     for part in parts.values():
         part["properties"] = {
             key: _with_variables(node, is_nullable=part["title"] in _NULLABLE)

@@ -33,7 +33,7 @@ _LONGEST_LIST: Final = 1000
 
 
 class RunReader(TrackingClient):
-    """Experiments, runs and models of a tracking store. Creates experiments, and nothing else."""
+    """Experiments, runs and models of a tracking store. Writes to experiments alone."""
 
     def experiment(
         self,
@@ -214,6 +214,13 @@ class RunReader(TrackingClient):
         """
         with self.asked() as client:
             return naming.label_of(client, experiment_id, remember=remember)
+
+    def name_experiment(self, experiment_id: str, label: str, losses: Losses) -> None:
+        """Remember the names of an experiment's runs, and let its views show nothing else."""
+        with self.asked() as client:
+            client.set_experiment_tag(experiment_id, naming.TAG, label)
+            found = client.get_experiment(experiment_id)
+            experiments.furnish(client, found, losses, only=True)
 
     def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
         """Return the metrics of each of the newest runs that carry no jobs."""

@@ -12,12 +12,11 @@ from bridge import errors
 from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.description import with_lineage
-from bridge.plan.metric_names import Losses
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import Renaming
 from bridge.text import one_line
-from bridge.tracking import experiments, logged_models, naming, registry
+from bridge.tracking import logged_models, registry
 from bridge.tracking.audit import Audit
 from bridge.tracking.capabilities import Feature
 from bridge.tracking.connections import one_each
@@ -233,13 +232,6 @@ class Tracking(Audit):
             )
             if label is not None:
                 client.set_tag(run.run_id, tags.METRIC_NAMES, label)
-
-    def name_experiment(self, experiment_id: str, label: str, losses: Losses) -> None:
-        """Remember the names of an experiment's runs, and let its views show nothing else."""
-        with self.asked() as client:
-            client.set_experiment_tag(experiment_id, naming.TAG, label)
-            found = client.get_experiment(experiment_id)
-            experiments.furnish(client, found, losses, only=True)
 
     def tag(self, run_id: str, name: str, value: str) -> None:
         """Set one tag of a run; of none if it was deleted meanwhile."""

@@ -59,9 +59,9 @@ def test_two_accounts_of_a_provider_stay_apart(uri: str, tmp_path: Path) -> None
         for run in active_runs(uri)
     }
     assert {key: info.run_name for key, info in told.items()} == {
-        ("openai-research", "ftjob-a"): "openai-research/r",
-        ("openai-support", "ftjob-a"): "openai-support/s",
-        ("openai-support", "ftjob-b"): "openai-support/about-tjob-b",
+        ("openai-research", "ftjob-a"): "openai-research/r-tjob-a",
+        ("openai-support", "ftjob-a"): "openai-support/s-tjob-a",
+        ("openai-support", "ftjob-b"): "openai-support/about-tjob-b-tjob-b",
     }
     assert len(told) == len(active_runs(uri))
     for done in (again, only_one):

@@ -83,6 +83,7 @@ def test_the_documented_commands_are_there() -> None:
     """These names are what documents and scripts rely on."""
     assert set(COMMANDS) == {
         *("demo", "run", "backfill", "doctor", "check", "status", "init", "simulate"),
+        *("jobs", "show", "open"),
     }
 
 

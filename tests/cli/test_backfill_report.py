@@ -89,6 +89,6 @@ def test_a_program_gets_every_failure() -> None:
     """In the JSON document nothing is grouped: each job has its entry."""
     gone = errors.NotFound("It is gone", "Look")
     report = lost(*[(f"ftjob-{n}", gone) for n in range(40)])
-    (provider,) = json.loads(json.dumps(document([report])))["providers"]
+    (provider,) = json.loads(json.dumps(document([report], {})))["providers"]
     assert [failure["job"] for failure in provider["failures"]] == [f"ftjob-{n}" for n in range(40)]
     assert {failure["error"] for failure in provider["failures"]} == {"It is gone"}

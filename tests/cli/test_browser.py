@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pytest
+from mlflow import MlflowClient
 
 from bridge import errors
 from bridge.daemon.http_server import application, listening
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.status import DaemonStatus
+from bridge.plan.colors import color_of
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
 from bridge.simulator import Simulator, all_end_by
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("openai/support-bot", "mistral/changelog-writer", "local/next-character")
-COLUMNS = ("fine_tuning_status", "base_model", "eval_loss", "loss")
+COLUMNS = ("eval_loss", "loss", "fine_tuning_state", "base_model")
 RELOADS = 20
 
 pytestmark = [
@@ -80,31 +82,52 @@ def seen(page: Page, what: Locator) -> None:
     what.wait_for()
 
 
+def named(name: str) -> re.Pattern[str]:
+    """A run's name: behind the suffix is the end of the job's id."""
+    return re.compile(rf"^{name}(-\w{{6}})?$")
+
+
+def points_of(lines: dict[str, int], name: str) -> int:
+    """How many points a run has on a chart."""
+    return max((count for line, count in lines.items() if named(name).match(line)), default=0)
+
+
 def test_a_newcomer_sees_hosted_beside_local(demo: Started, tmp_path: Path) -> None:
-    """The printed links show both providers' and the local run, and their losses in one chart."""
-    with browsing() as page:
+    """The printed links show both providers' and the local run, and their losses in one chart.
+
+    The two charts of losses are the first ones, on the first screen, with all runs on them; what
+    else is logged is folded below.
+    """
+    with browsing(width=1440, height=900) as page:
         page.goto(link(demo.said, "table"))
         for column in COLUMNS:
             page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
         page.get_by_role("gridcell", name="open-mistral-7b").first.wait_for()
         for name in NAMES:
-            seen(page, page.get_by_text(name, exact=True).first)
+            seen(page, page.get_by_text(named(name)).first)
         page.screenshot(path=tmp_path / "table.png")
 
         page.goto(link(demo.said, "charts"))
         page.reload()  # the address differs behind the # alone
-        title = page.get_by_text("loss", exact=True).first
-        chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has=title)
+        cards = page.get_by_test_id("experiment-view-compare-runs-card")
         for _ in range(RELOADS):
-            seen(page, chart.locator(".scatterlayer .trace").first)
-            lines = drawn(chart)
-            if all(lines.get(name, 0) > 1 for name in NAMES):
+            seen(page, cards.nth(1).locator(".scatterlayer .trace").first)
+            lines = drawn(cards.nth(0))
+            if all(points_of(lines, name) > 1 for name in NAMES):
                 break
             page.wait_for_timeout(3_000)
             page.reload()
         page.screenshot(path=tmp_path / "charts.png")
+        titles = [cards.nth(place).inner_text().split()[0] for place in range(2)]
+        boxes = [cards.nth(place).bounding_box() for place in range(2)]
+        count = cards.count()
+        page.emulate_media(color_scheme="dark")
+        page.screenshot(path=tmp_path / "charts-dark.png")
 
-    assert all(lines.get(name, 0) > 1 for name in NAMES), lines
+    assert all(points_of(lines, name) > 1 for name in NAMES), lines
+    assert titles == ["loss", "eval_loss"]
+    assert count == 2, "all other charts are folded"
+    assert all(box and box["y"] + box["height"] <= 900 and box["width"] > 200 for box in boxes)
     for name in ("models", "a run"):
         assert link(demo.said, name).endswith("?workflowType=machine_learning")
     demo.send(signal.SIGINT)
@@ -144,6 +167,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
         ThreadPoolExecutor(4) as executor,
     ):
         tracking = Tracking(server.url)
+        MlflowClient(server.url).create_experiment("hosted-fine-tunes")
         report = make_sync(
             simulator, tracking, executor, clock, archive=True, register="{suffix}"
         ).run()
@@ -186,9 +210,9 @@ def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_pa
         with page.context.expect_page() as opened:
             parent.click()
         there = opened.value
-        expect(there.get_by_role("heading", name="openai/greeter", exact=True)).to_be_visible(
-            timeout=PATIENCE
-        )
+        expect(
+            there.get_by_role("heading", name="openai/greeter-parent", exact=True)
+        ).to_be_visible(timeout=PATIENCE)
         back = there.get_by_role("link", name=re.compile("^run "))
         expect(back).to_have_attribute("href", re.compile("#/runs/"), timeout=PATIENCE)
         assert str(back.get_attribute("href")).rpartition("/")[2] in family.run
@@ -218,6 +242,39 @@ def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
                 for metric in ("train_loss", "valid_loss"):
                     value = cells.get_by_text(str(metrics[metric]), exact=True)
                     expect(value).to_be_visible(timeout=PATIENCE)
+
+
+def rgb(color: str) -> str:
+    """A color in the words of a browser."""
+    return f"rgb({', '.join(str(int(color[place : place + 2], 16)) for place in (1, 3, 5))})"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_description_leads_from_mlflows_home_to_the_charts(
+    family: Family, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    """MLflow opens an experiment on traces; the links are there, on the page that it opens.
+
+    The experiment was not created by the bridge. Each run has a color of its own.
+    """
+    expect = sync_api.expect
+    home, _, path = family.run.partition("#")
+    experiment = f"{home}#{path.partition('/runs')[0]}"
+    with browsing(width=1440, height=900) as page, kept(page, tmp_path / f"{scheme}.png"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto(experiment)
+        charts = page.locator("a", has_text=re.compile("^Charts$")).first
+        expect(charts).to_be_visible(timeout=PATIENCE)
+        page.goto(f"{home}{charts.get_attribute('href')}")
+        cards = page.get_by_test_id("experiment-view-compare-runs-card")
+        expect(cards).to_have_count(2, timeout=PATIENCE)
+        expect(cards.nth(0)).to_contain_text("train_loss")
+        expect(cards.nth(1)).to_contain_text("full_valid_loss")
+        cards.nth(0).locator(".scatterlayer .trace").first.wait_for()
+        page.screenshot(path=tmp_path / f"{scheme}.png")
+        curves = cards.nth(0).locator(".scatterlayer path.js-line")
+        colors = curves.evaluate_all("paths => paths.map(path => path.style.stroke)")
+        assert set(colors) == {rgb(color_of("openai", one.id)) for one in (PARENT, CHILD)}
 
 
 # What a daemon shows of itself

@@ -41,7 +41,7 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
     assert list(folder.iterdir()) == []
     landed = {
-        cells[0]: cells[1:]
+        cells[0].rpartition("-")[0]: cells[1:]
         for line in done.stdout.splitlines()
         if len(cells := [cell.strip() for cell in line.strip("│┃ ").split("│")]) == 4
     }

@@ -37,7 +37,6 @@ METRICS = {
 }
 PARAMS = {
     "n_epochs": "num_train_epochs",
-    "batch_size": "per_device_train_batch_size",
     "training_steps": "max_steps",
     "warmup_fraction": "warmup_ratio",
 }

@@ -220,7 +220,7 @@ WELL = stopped(None)
 )
 def test_a_service_that_has_ended_is_asked_rarely(reports: list[Report], paces: list[int]) -> None:
     """Once it has said so three times in a row, until it gives an answer again."""
-    pace = Pace(60, rarely=3600)
+    pace = Pace(60, steps=[3600])
     before = pace.seconds
     for report, expected in zip(reports, paces, strict=True):
         changes = pace.changes(report)
@@ -247,7 +247,7 @@ def test_a_provider_without_open_jobs_is_asked_less_often(
     reports: list[Report], paces: list[int]
 ) -> None:
     """What a pass leaves open says when the next one is made."""
-    pace = Pace(60, 300, 3600)
+    pace = Pace(60, 300, [3600])
     assert pace.seconds == 60
     before = 60
     for report, expected in zip(reports, paces, strict=True):

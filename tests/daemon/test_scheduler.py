@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from bridge import errors
 from bridge.daemon import scheduler as daemon
 from bridge.simulator import (
     Outcome,
@@ -67,6 +68,26 @@ def steps(uri: str, job_id: str, metric: str = "train_loss") -> list[int]:
 
 
 # The process
+
+
+def paces_after(pace: daemon.Pace, *ends: errors.BridgeError | None) -> list[float]:
+    """The seconds to the next pass after each of these passes."""
+    found = []
+    for stopped in ends:
+        pace.changes(Report(provider="openai", stopped=stopped, open=1))
+        found.append(pace.seconds)
+    return found
+
+
+def test_a_wrong_path_is_asked_less_and_less_often() -> None:
+    """A gateway that loses its route for some minutes is back within minutes, not within a day."""
+    gone = errors.NoService("There is nothing")
+    pace = daemon.Pace(60.0)
+    assert paces_after(pace, *[gone] * 8) == [60, 60, 300, 3600, 21600, 86400, 86400, 86400]
+    away = errors.Unreachable("No connection")
+    assert paces_after(pace, away, None, gone, gone, gone) == [86400, 60, 60, 60, 300]
+    assert paces_after(daemon.Pace(60.0), gone, gone, away, gone, gone) == [60] * 5
+    assert paces_after(daemon.Pace(7200.0), *[gone] * 4) == [7200] * 4
 
 
 def test_steps_appear_while_a_job_trains(uri: str, tmp_path: Path) -> None:
@@ -185,7 +206,7 @@ def test_a_service_that_has_ended_is_asked_less_often(
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
         syncs[1].name = "another"
-        paces = {each.name: daemon.Pace(0.1, rarely=3.0) for each in syncs}
+        paces = {each.name: daemon.Pace(0.1, steps=[3.0]) for each in syncs}
         done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
         try:
             wait_for(lambda: ended.asked == 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_a_file_with_one_provider_gets_the_defaults() -> None:
     found = loaded("providers: [{name: openai, api_key: some-key}]")
     assert found.mlflow.tracking_uri == "sqlite:///mlflow.db"
     assert found.mlflow.experiment == "hosted-fine-tunes"
-    assert found.mlflow.metric_names == "provider"
+    assert found.mlflow.metric_names == "auto"
     assert found.mlflow.curves is True
     assert found.mlflow.archive is True
     assert found.mlflow.archive_datasets is False
@@ -247,7 +248,7 @@ def test_yes_and_no_have_many_words(word: str, *, expected: bool) -> None:
     """Those of YAML, although ``on`` is a key as well."""
     found = loaded(f"mlflow: {{curves: {word}, register: {word}}}\n{ONE_PROVIDER}").mlflow
     assert found.curves is expected
-    assert found.register_as == ("{suffix}" if expected else None)
+    assert found.register_as == ("{provider}-{suffix}" if expected else None)
 
 
 def test_on_is_a_key() -> None:
@@ -482,7 +483,7 @@ def test_metric_names_of_a_wrong_type_are_one_problem(value: str) -> None:
 @pytest.mark.parametrize(
     ("written", "template"),
     [
-        ("true", "{suffix}"),
+        ("true", "{provider}-{suffix}"),
         ("false", None),
         ("null", None),
         ("our-models", "our-models"),
@@ -555,3 +556,32 @@ def test_a_section_of_a_wrong_type_is_a_problem(section: str, value: str) -> Non
     other = "" if section == "providers" else ONE_PROVIDER
     found = problems(f"{other}{section}: {value}", OPENAI)
     assert all(path.startswith(section) for path in found), found
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ({"train_loss": "loss", "valid_loss": "loss"}, "train_loss and valid_loss would both"),
+        ({"train_loss": "valid_loss"}, "train_loss and valid_loss would both be called valid_loss"),
+        ({"n_epochs": "seed"}, "n_epochs and seed would both be called seed"),
+        ({"train_loss": "valid_loss", "valid_loss": "train_loss"}, ""),
+        ({"train_loss": "loss", "train/loss": "loss"}, ""),
+        ({"train_loss": "seed"}, ""),
+    ],
+)
+def test_a_mapping_that_mixes_two_curves_is_refused(
+    tmp_path: Path, mapping: dict[str, str], said: str
+) -> None:
+    """Two names of one provider onto one; names of two providers may meet, as may a param's."""
+    path = tmp_path / "bridge.yaml"
+    entry = {"name": "openai", "api_key": "a-key"}
+    path.write_text(json.dumps({"mlflow": {"metric_names": mapping}, "providers": [entry]}))
+    if not said:
+        assert load(path, {}).mlflow.metric_names == mapping
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    (problem,) = caught.value.problems
+    assert said in problem
+    assert "not one-to-one for openai" in problem
+    assert caught.value.file == str(path)

@@ -1,0 +1,107 @@
+"""One pass over every provider at the same time: what ``backfill`` makes, and a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bridge.bootstrap.bridge import Bridge
+from bridge.errors import BridgeError, Stopped
+from bridge.sync.events import Event, Handler, JobDone
+from bridge.sync.outcome import Result, Synced
+from bridge.sync.provider_sync import no_handler
+from bridge.sync.report import Report, Selection
+
+_SLICE = 0.2
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """What became of one job."""
+
+    provider: str
+    job_id: str
+    result: Result
+    run_id: str | None
+    """``None``: nothing was left to do, it failed, or a dry run would create it."""
+    experiment_id: str | None
+    error: BridgeError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a pass over every provider did."""
+
+    reports: tuple[Report, ...]
+    """By provider, in the order of the configuration."""
+    landed: tuple[Landed, ...]
+    """Each job that was read."""
+    is_done: bool = True
+    """Whether every pass has ended: threads of one that was cut off still wait for an answer."""
+
+
+def one_pass(
+    bridge: Bridge,
+    selection: Selection | None = None,
+    *,
+    dry_run: bool = False,
+    handler: Handler = no_handler,
+    wait: Callable[[Sequence[Future[Report]]], bool] | None = None,
+    cut_off: Callable[[], BridgeError] = lambda: Stopped("Asked to stop"),
+) -> Made:
+    """Make one pass over every provider.
+
+    Args:
+        bridge: whose providers.
+        selection: which jobs; by default all.
+        dry_run: whether to write nothing.
+        handler: gets what happens, from several threads.
+        wait: waits for the passes; whether they have ended. By default as long as it takes.
+        cut_off: why a pass that has not ended has no report.
+    """
+    landed: dict[tuple[str, str], Landed] = {}
+
+    def noted(event: Event) -> None:
+        if isinstance(event, JobDone):
+            # Without the plan: the points of a long history are gigabytes.
+            outcome = event.outcome
+            synced = outcome if isinstance(outcome, Synced) else None
+            landed[outcome.provider, outcome.job_id] = Landed(
+                provider=outcome.provider,
+                job_id=outcome.job_id,
+                result=outcome.result,
+                run_id=synced.run_id if synced else None,
+                experiment_id=synced.experiment_id if synced else None,
+                error=outcome.error,
+            )
+        handler(event)
+
+    pool = ThreadPoolExecutor(len(bridge.syncs))
+    is_done = False
+    try:
+        passes = [
+            pool.submit(sync.run, selection, dry_run=dry_run, handler=noted)
+            for sync in bridge.syncs
+        ]
+        is_done = (wait or _ended)(passes)
+    finally:
+        if not is_done:  # Ctrl-C too: else the whole history would be read first
+            bridge.stopping.set()
+        pool.shutdown(wait=is_done)
+    reports = tuple(
+        each.result()
+        if each.done()
+        else Report(provider=sync.name, is_dry=dry_run, stopped=cut_off())
+        for sync, each in zip(bridge.syncs, passes, strict=True)
+    )
+    return Made(reports=reports, landed=tuple(landed.values()), is_done=is_done)
+
+
+def _ended(passes: Sequence[Future[Report]]) -> bool:
+    """Wait for passes, in slices: the main thread has to run to act on Ctrl-C."""
+    while futures.wait(passes, timeout=_SLICE).not_done:
+        pass
+    return True

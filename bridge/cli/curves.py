@@ -1,0 +1,69 @@
+"""Curves in a terminal: a line of blocks, and a chart of dots. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+Curve = Sequence[tuple[int, float]]
+"""Values by ascending step."""
+
+_BLOCKS: Final = "▁▂▃▄▅▆▇█"
+_NARROWEST: Final = 28
+"""Characters of a chart: the first and the last step stand below it."""
+_AXIS: Final = 9
+"""Characters of the numbers beside a chart."""
+
+
+def sparkline(values: Sequence[float], width: int = 12) -> str:
+    """Return a line of blocks, the last value at its end; empty without two finite values."""
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2:  # noqa: PLR2004 - one value is no curve
+        return ""
+    if len(finite) > width:
+        finite = [
+            _mean(finite[place * len(finite) // width : (place + 1) * len(finite) // width])
+            for place in range(width)
+        ]
+    low, high = min(finite), max(finite)
+    top = len(_BLOCKS) - 1
+    span = high - low or 1.0
+    return "".join(_BLOCKS[round((value - low) / span * top)] for value in finite)
+
+
+def chart(curves: Mapping[str, Curve], *, width: int, height: int) -> list[str]:
+    """Return the lines of a chart, each curve drawn with the character that it is filed under.
+
+    Args:
+        curves: by the character; the later ones are drawn over the earlier.
+        width: characters of a line, with the numbers.
+        height: lines, without the steps below.
+    """
+    points = [
+        (step, value) for curve in curves.values() for step, value in curve if math.isfinite(value)
+    ]
+    columns = width - _AXIS - 2
+    if not points or columns < _NARROWEST or height < 2:  # noqa: PLR2004 - two corners make a chart
+        return []
+    first, last = min(step for step, _ in points), max(step for step, _ in points)
+    low, high = min(value for _, value in points), max(value for _, value in points)
+    grid = [[" "] * columns for _ in range(height)]
+    for mark, curve in curves.items():
+        for step, value in curve:
+            if math.isfinite(value):
+                column = round((step - first) / ((last - first) or 1) * (columns - 1))
+                row = round((high - value) / ((high - low) or 1.0) * (height - 1))
+                grid[row][column] = mark
+    labels = {0: high, height // 2: (high + low) / 2, height - 1: low}
+    lines = [
+        f"{f'{labels[row]:.4g}' if row in labels else '':>{_AXIS}} ┤{''.join(cells)}".rstrip()
+        for row, cells in enumerate(grid)
+    ]
+    right = f"{last:,}" if last != first else ""
+    steps = f"{first:,}".ljust(columns - len(right)) + right
+    return [*lines, " " * (_AXIS + 2) + steps]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

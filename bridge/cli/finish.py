@@ -1,0 +1,62 @@
+"""How a command ends: its errors as text, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from bridge.settings.model import Settings
+
+USAGE: Final = 2
+"""Exit code for a wrong configuration or command line."""
+
+
+def chosen_of(
+    experiment: str | None, tracking_uri: str | None, metric_names: str | None
+) -> dict[str, str]:
+    """Return what the command line says of ``mlflow:``, by key."""
+    said = {
+        "experiment": experiment,
+        "tracking_uri": tracking_uri,
+        "metric_names": metric_names,
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def settings_of(config: Path | None, chosen: dict[str, str] | None = None) -> Settings:
+    """Return the configuration; a warning goes to stderr."""
+    from bridge.settings.load import load
+
+    return load(
+        config,
+        os.environ,
+        mlflow=chosen or {},
+        warn=lambda what: typer.echo(f"ftbridge: warning: {what}", err=True),
+    )
+
+
+def finish(work: Callable[[], int]) -> NoReturn:
+    """Do a command's work; the only place where an error becomes text and an exit code."""
+    from bridge.errors import BridgeError, ConfigError
+
+    try:
+        code = work()
+    except ConfigError as error:
+        for problem in error.problems:
+            where = f"{error.file}: " if error.file else ""
+            typer.echo(f"ftbridge: {where}{problem}", err=True)
+        code = USAGE
+    except BridgeError as error:
+        typer.echo(f"ftbridge: {error}", err=True)
+        code = 1
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does; silence the interpreter's own word.
+        sys.stderr.close()
+        code = 1
+    raise typer.Exit(code)

@@ -1,0 +1,93 @@
+"""MLflow's own server, started for a person who wants to look."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from bridge.cli.console import saying
+from bridge.cli.processes import Children
+from bridge.errors import BridgeError, ConfigError
+
+USUAL_PORT: Final = 5000
+_START_TIMEOUT: Final = 120.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowUi:
+    """A server that has been started."""
+
+    url: str
+    _process: subprocess.Popen[bytes]
+    _log_file: Path
+
+    def wait(self, stopping: threading.Event) -> None:
+        """Return once it answers, or ``stopping`` is set.
+
+        Raises:
+            BridgeError: it does not start.
+        """
+        deadline = time.monotonic() + _START_TIMEOUT
+        with saying("MLflow is starting"):
+            while not _answers(self.url) and not stopping.wait(0.2):
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    said = self._log_file.read_text(errors="replace")[-1000:]
+                    raise BridgeError(f"MLflow does not start: {said}")
+
+
+@contextlib.contextmanager
+def mlflow_ui(
+    store: str, port: int, folder: Path, children: Children, *, artifacts: Path | None = None
+) -> Iterator[MlflowUi]:
+    """Start a server on 127.0.0.1; it ends with the context.
+
+    Args:
+        store: the URI of its database.
+        port: a free one.
+        folder: where its log goes.
+        children: the processes of the command.
+        artifacts: where clients' artifacts go.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--backend-store-uri", store]
+    if artifacts:
+        command += ["--artifacts-destination", str(artifacts)]
+    log_file = folder / "mlflow.log"
+    with log_file.open("wb") as output, children.start(command, output=output) as process:
+        yield MlflowUi(f"http://127.0.0.1:{port}", process, log_file)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2.0).is_success
+    except httpx.TransportError:
+        return False
+
+
+def free_port(wanted: int | None) -> int:
+    """Return the port that is asked for, else the usual one, else any that is free.
+
+    Raises:
+        ConfigError: somebody listens on the one that is asked for.
+    """
+    for port in (wanted,) if wanted else (USUAL_PORT, 0):
+        with socket.socket() as probe:
+            # As servers do: the connections of one that has just ended do not keep its port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ConfigError([f"--port {wanted}: another program listens there; name another port"])

@@ -1,0 +1,145 @@
+"""Which providers and jobs a command line asks for."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from bridge.bootstrap.factories import open_provider
+from bridge.errors import ConfigError, NotFound, Refused
+from bridge.model import JobStatus
+from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
+from bridge.settings.model import Settings
+from bridge.settings.moments import moment
+from bridge.sync.outcome import Result
+from bridge.sync.report import Report, Selection
+from bridge.text import one_line
+
+
+def select(
+    settings: Settings,
+    *,
+    providers: Sequence[str] = (),
+    job_ids: Sequence[str] = (),
+    names: Sequence[str] = (),
+    since: str | None = None,
+    until: str | None = None,
+    statuses: Sequence[str] = (),
+    limit: int | None = None,
+    rename: bool = False,
+    rescue: bool = False,
+    dry_run: bool = False,
+    now: datetime,
+) -> tuple[Settings, Selection]:
+    """Return the providers and jobs that the command line asks for.
+
+    Raises:
+        ConfigError: with everything on the command line that does not hold.
+    """
+    problems = [
+        f"--provider {one_line(name)}: not configured; "
+        + hint(name, [provider.name for provider in settings.providers])
+        for name in providers
+        if name not in {provider.name for provider in settings.providers}
+    ]
+    problems += _unknown_statuses(settings, statuses)
+    if (job_ids or names) and (since or until or statuses or limit):
+        problems.append("Jobs are named: leave out --since, --until, --status and --limit")
+    if rename and (since or until or statuses or limit):
+        problems.append("--rename asks MLflow alone: only --provider and jobs go with it")
+    if rescue and (since or until or statuses or limit or rename or dry_run):
+        problems.append("--rescue takes all there is: only --provider and jobs go with it")
+    selection = Selection(
+        job_ids=tuple(dict.fromkeys(job_ids)),
+        since=_moment("--since", since, now, problems),
+        until=_moment("--until", until, now, problems),
+        statuses=frozenset(status.lower() for status in statuses),
+        limit=limit,
+    )
+    if selection.since is not None and selection.until is not None:
+        if selection.since >= selection.until:
+            problems.append("--since is not before --until: no job can match")
+    elif selection.since is not None and selection.since > now.timestamp() * 1000:
+        problems.append("--since is in the future: no job can match")
+    if problems:
+        raise ConfigError(problems)
+    wanted = tuple(p for p in settings.providers if not providers or p.name in providers)
+    return settings.model_copy(update={"providers": wanted}), selection
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return which word was meant, or which there are."""
+    known = list(known)
+    close = difflib.get_close_matches(word.lower(), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
+
+
+def _unknown_statuses(settings: Settings, statuses: Sequence[str]) -> list[str]:
+    """Return a problem for each status that is neither a shared word nor a provider's."""
+    shared = [status.value for status in JobStatus if status is not JobStatus.UNKNOWN]
+    kinds = {*TYPES, *(provider.type for provider in settings.providers)}
+    theirs = {word.lower() for kind in kinds for word in TYPES[kind].statuses}
+    return [
+        f"--status {one_line(status)}: no such status; {hint(status, shared)}"
+        for status in statuses
+        if status.lower() not in {*shared, *theirs, JobStatus.UNKNOWN.value}
+    ]
+
+
+def _moment(option: str, text: str | None, now: datetime, problems: list[str]) -> int | None:
+    if text is None:
+        return None
+    try:
+        return moment(text, now)
+    except ValueError as error:
+        problems.append(f"{option} {one_line(text)}: {error}")
+        return None
+
+
+def ids_of(settings: Settings, redactor: Redactor, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids of jobs that are given by id or by the suffix that their owner chose.
+
+    What no provider lists goes as it is: a provider may know a job that it does not list.
+    """
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for provider in settings.providers:
+        with open_provider(settings, provider, redactor) as opened:
+            for page in opened.pages():
+                for job in page.jobs:
+                    for name in {job.id, job.suffix or ""} & found.keys():
+                        found[name].append(job.id)
+    ids = [job_id for name, matching in found.items() for job_id in matching or [name]]
+    return tuple(dict.fromkeys(ids))
+
+
+def without_strangers(reports: list[Report], selection: Selection) -> list[Report]:
+    """Return the reports of named jobs: a job that one provider knows is no failure of another.
+
+    One that none knows is one failure, not one for each provider.
+    """
+    lost = Counter(
+        job_id
+        for report in reports
+        for job_id, error in report.failures
+        if isinstance(error, NotFound | Refused) and job_id in selection.job_ids
+    )
+    unknown = {job_id for job_id, count in lost.items() if count == len(reports)}
+    for report in reports:
+        kept = [
+            (job_id, error)
+            for job_id, error in report.failures
+            if not (job_id in lost and isinstance(error, NotFound | Refused))
+        ]
+        report.jobs[Result.FAILED] -= len(report.failures) - len(kept)
+        report.failures = kept
+    for job_id in unknown:
+        error = NotFound(
+            f"No provider knows the job {one_line(job_id, 100)}",
+            "Check its id or its suffix; ftbridge jobs shows those that are in MLflow",
+        )
+        reports[0].failures.append((job_id, error))
+        reports[0].jobs[Result.FAILED] += 1
+    return reports

@@ -1,0 +1,69 @@
+"""What a backfill returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlflow.entities import Run
+
+from bridge.bootstrap.one_pass import Made
+from bridge.errors import (
+    BridgeError,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A job, or a whole provider, that could not be logged."""
+
+    provider: str
+    job_id: str | None
+    """``None``: the provider's pass ended early."""
+    error: BridgeError
+    """What happened, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """What a backfill has put, or had put earlier, into MLflow."""
+
+    runs: tuple[Run, ...]
+    """One for each job of the selection, the newest first."""
+    new: int
+    """How many of them this backfill has created."""
+    updated: int
+    failures: tuple[Failure, ...]
+
+    def data_frame(self) -> DataFrame:
+        """Return the runs as ``mlflow.search_runs`` does: a row each, with all that they log."""
+        import pandas as pd  # noqa: PLC0415 - slow, and of use here alone
+
+        rows = [
+            {
+                "run_id": run.info.run_id,
+                "experiment_id": run.info.experiment_id,
+                "status": run.info.status,
+                "artifact_uri": run.info.artifact_uri,
+                "start_time": pd.to_datetime(run.info.start_time, unit="ms", utc=True),
+                "end_time": pd.to_datetime(run.info.end_time, unit="ms", utc=True),
+                **{f"metrics.{name}": value for name, value in run.data.metrics.items()},
+                **{f"params.{name}": value for name, value in run.data.params.items()},
+                **{f"tags.{name}": value for name, value in run.data.tags.items()},
+            }
+            for run in self.runs
+        ]
+        return pd.DataFrame(rows)
+
+
+def failures_of(made: Made) -> Iterator[Failure]:
+    """Yield what a pass could not log."""
+    for report in made.reports:
+        for job_id, error in report.failures:
+            yield Failure(provider=report.provider, job_id=job_id or None, error=error)
+        if report.stopped:
+            yield Failure(provider=report.provider, job_id=None, error=report.stopped)

@@ -1,0 +1,173 @@
+"""``ftbridge jobs``, ``show`` and ``open``: what a person looks at every day."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from typer.testing import Result
+
+from bridge.cli.jobs import age
+from bridge.cli.open_ui import open_ui
+from bridge.settings.load import load
+from bridge.simulator import Outcome, Simulator
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import invoke
+from tests.support.world import NOW, Clock, job
+
+JOBS = [
+    job("ftjob-done-1", suffix="bot"),
+    job("ftjob-done-2", suffix="bot", created_at=NOW + 10),
+    job("ftjob-fails", suffix="broken", created_at=NOW + 20, outcome=Outcome.FAILED),
+    job("ftjob-runs", suffix="live", created_at=NOW + 30, seconds_per_step=500.0),
+]
+MOMENT = NOW + 2500.0
+"""Three have ended, one trains."""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A configuration whose MLflow has the jobs."""
+    folder = tmp_path_factory.mktemp("jobs")
+    path = folder / "bridge.yaml"
+    with Simulator(jobs=JOBS, clock=Clock(MOMENT)) as simulator:
+        document = {
+            "mlflow": {"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"},
+            "providers": [{"name": "openai", "api_key": "a-key", "base_url": simulator.openai_url}],
+        }
+        path.write_text(json.dumps(document))
+        done = invoke("backfill", "--config", path)
+        assert done.exit_code == 0, done.output
+        assert "1 job is still open" in done.output
+        yield path
+
+
+def run(command: str, config: Path, *options: str) -> Result:
+    """Run the command line, which succeeds."""
+    done = invoke(command, "--config", config, *options)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def listed(config: Path, *options: str) -> list[dict[str, object]]:
+    """The jobs of ``ftbridge jobs --json``."""
+    found: list[dict[str, object]] = json.loads(run("jobs", config, "--json", *options).stdout)[
+        "jobs"
+    ]
+    return found
+
+
+def test_jobs_are_listed_from_the_newest_on(config: Path) -> None:
+    """Each with its state, its steps, its losses and the way to its run."""
+    jobs = listed(config)
+    assert [each["job"] for each in jobs] == [
+        *("ftjob-runs", "ftjob-fails", "ftjob-done-2", "ftjob-done-1"),
+    ]
+    assert [each["state"] for each in jobs] == ["running", "failed", "succeeded", "succeeded"]
+    done = jobs[-1]
+    assert (done["step"], done["total_steps"]) == (12, 12)
+    assert isinstance(done["train_loss"], float)
+    assert isinstance(done["valid_loss"], float)
+    assert done["name"] == "openai/bot-done-1"
+    assert str(done["url"]).endswith(f"/runs/{done['run']}?workflowType=machine_learning")
+    assert jobs[1]["train_loss"] is None
+    said = run("jobs", config).output
+    for word in ("openai/live-b-runs", "running", "12/12", "succeeded", "failed"):
+        assert word in said
+    assert any(block in said for block in "▁▂▃▄▅▆▇█")
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["bot"], ["ftjob-done-2", "ftjob-done-1"]),
+        (["FTJOB-RUNS"], ["ftjob-runs"]),
+        (["--status", "failed", "--status", "running"], ["ftjob-runs", "ftjob-fails"]),
+        (["--limit", "1"], ["ftjob-runs"]),
+        (["--provider", "mistral"], []),
+    ],
+)
+def test_jobs_can_be_chosen(config: Path, options: list[str], wanted: list[str]) -> None:
+    """By a part of the name or of the id, by state, by provider, by number."""
+    assert [each["job"] for each in listed(config, *options)] == wanted
+
+
+def test_nothing_to_list_is_said(config: Path, tmp_path: Path) -> None:
+    """With the way on."""
+    assert "No job in MLflow matches" in run("jobs", config, "nobody").output
+    wrong = invoke("jobs", "--config", config, "--status", "succeded")
+    assert wrong.exit_code == 2
+    assert "did you mean succeeded?" in wrong.output
+    empty = tmp_path / "empty.yaml"
+    document = json.loads(config.read_text())
+    document["mlflow"]["tracking_uri"] = f"sqlite:///{tmp_path / 'new.db'}"
+    empty.write_text(json.dumps(document))
+    assert "ftbridge backfill" in run("jobs", empty).output
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_one_job_is_drawn(config: Path) -> None:
+    """The curve, the checkpoints with the best one, the facts."""
+    said = run("show", config, "ftjob-done-1").output
+    assert "· train_loss   ● full_valid_loss" in said
+    assert "┤" in said
+    assert "(best)" in said
+    assert "gpt-4.1-mini-2025-04-14" in said
+    assert "Also in MLflow" not in said
+    assert "Also in MLflow: openai/bot-done-1" in run("show", config, "bot").output
+    failed = run("show", config, "broken").output
+    assert "failed" in failed
+    assert "┤" not in failed
+    assert "ftbridge run follows it" in run("show", config, "live").output
+
+
+def test_one_job_for_programs(config: Path) -> None:
+    """The same as values."""
+    found = json.loads(run("show", config, "ftjob-done-1", "--json").stdout)
+    assert [step for step, _ in found["curves"]["train_loss"]] == [*range(1, 13)]
+    assert [each["step"] for each in found["checkpoints"]] == [4, 8, 12]
+    assert sum(each["best"] for each in found["checkpoints"]) == 1
+    lost = invoke("show", "--config", config, "nobody")
+    assert lost.exit_code == 1
+    assert "MLflow has no job with nobody in its name or id" in lost.output
+
+
+def test_a_backfill_has_run_ids_for_programs(config: Path, tmp_path: Path) -> None:
+    """A script need not search for what it has just written."""
+    document = json.loads(config.read_text())
+    document["mlflow"]["tracking_uri"] = f"sqlite:///{tmp_path / 'new.db'}"
+    path = tmp_path / "bridge.yaml"
+    path.write_text(json.dumps(document))
+    (provider,) = json.loads(run("backfill", path, "--json", "bot").stdout)["providers"]
+    runs = {each["job"]: each for each in provider["runs"]}
+    assert runs.keys() == {"ftjob-done-1", "ftjob-done-2"}
+    client = MlflowClient(document["mlflow"]["tracking_uri"])
+    for job_id, each in runs.items():
+        assert client.get_run(each["run"]).data.tags["fine_tuning_job_id"] == job_id
+        assert each["result"] == "new"
+        assert each["run"] in each["url"]
+
+
+def test_open_leads_to_the_charts_of_a_server(config: Path, tmp_path: Path) -> None:
+    """A server shows itself; the browser gets the page with the view."""
+    document = json.loads(config.read_text())
+    path = tmp_path / "bridge.yaml"
+    visited: list[str] = []
+    with MlflowServer(document["mlflow"]["tracking_uri"], tmp_path) as server:
+        document["mlflow"]["tracking_uri"] = server.url
+        path.write_text(json.dumps(document))
+        assert open_ui(load(path, {}), {}, visit=visited.append) == 0
+    (page,) = visited
+    assert page.startswith(server.url)
+    assert page.endswith("compareRunsMode=CHART&viewStateShareKey=ftbridge-charts")
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"), [(0, "0 s"), (119_000, "119 s"), (120_000, "2 min")]
+)
+def test_an_age_has_a_unit(milliseconds: int, expected: str) -> None:
+    """The one that a person would use."""
+    assert age(milliseconds) == expected
