@@ -256,7 +256,7 @@ def table(lines: Iterable[JobLine], curves: Mapping[str, Curve], now: int) -> Ta
         color = _COLORS.get(line.state, "default")
         state = f"[{color}]{safe(line.state, 20)}[/{color}]"
         cells = [
-            f"[link={line.url}]{safe(line.name, 100)}[/link]",
+            f"[link={line.url}]{safe(_label(line), 100)}[/link]",
             state,
             _steps(line),
             _number(line.train_loss),
@@ -266,6 +266,11 @@ def table(lines: Iterable[JobLine], curves: Mapping[str, Curve], now: int) -> Ta
         ]
         shown.add_row(*cells, *([safe(line.cost or "", 20)] if has_cost else []))
     return shown
+
+
+def _label(line: JobLine) -> str:
+    """Return a run's name; a user's own run does not say whose job it continues."""
+    return line.name if line.provider in line.name else f"{line.name} ({line.provider})"
 
 
 def _steps(line: JobLine) -> str:

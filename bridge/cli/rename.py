@@ -17,7 +17,7 @@ from bridge.cli.console import described, out, print_json, safe
 from bridge.errors import BridgeError, TrackingDown
 from bridge.model import Meaning
 from bridge.plan import tags
-from bridge.plan.metric_names import MetricNames, preset_of
+from bridge.plan.metric_names import Losses, MetricNames, preset_of
 from bridge.plan.options import RecordingOptions
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import History, Renaming, make_renaming
@@ -72,6 +72,8 @@ def rename(
         _renamed(settings, provider, tracking, job_ids, dry_run=dry_run)
         for provider in settings.providers
     ]
+    if not (dry_run or job_ids or any(each.failures or each.conflicts for each in done)):
+        _show_names(settings, tracking)
     unknown = [job_id for job_id in job_ids if not any(job_id in each.job_ids for each in done)]
     is_well = not unknown and not any(each.failures or each.conflicts for each in done)
     if as_json:
@@ -118,11 +120,19 @@ def _renamed(
             done.points += len(result.points)
             done.runs += not result.is_empty
             done.unchanged += result.is_empty
-    if not (dry_run or job_ids or done.failures or done.conflicts):
-        for place, options in wanted.items():
-            names = options.metric_names
-            tracking.name_experiment(place, names.label, names.losses)
     return done
+
+
+def _show_names(settings: Settings, tracking: Tracking) -> None:
+    """Let the experiments remember the names, and their views show the losses of all providers."""
+    shown: dict[str, tuple[str, Losses]] = {}
+    for provider in settings.providers:
+        for place in places_of(settings, provider, tracking):
+            names = wanted_options(settings, provider, tracking, place).metric_names
+            _, losses = shown.get(place, ("", Losses()))
+            shown[place] = names.label, losses | names.losses
+    for place, (label, losses) in shown.items():
+        tracking.name_experiment(place, label, losses)
 
 
 def places_of(settings: Settings, provider: ProviderSettings, tracking: Tracking) -> list[str]:

@@ -258,7 +258,7 @@ def _ago(seconds: float) -> str:
 
 def _table(providers: Mapping[str, Tracked], now: int) -> Table:
     """Fits the usual 80 columns."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("provider", style="bold", overflow="fold")
     for heading in STATES.values():
         table.add_column(heading, justify="right")

@@ -101,6 +101,14 @@ class Losses:
     """Over one batch of the validation set."""
     train: tuple[str, ...] = ()
 
+    def __or__(self, other: Losses) -> Losses:
+        """Return both, each name once."""
+        return Losses(
+            valid=_once(*self.valid, *other.valid),
+            batch_valid=_once(*self.batch_valid, *other.batch_valid),
+            train=_once(*self.train, *other.train),
+        )
+
     @property
     def columns(self) -> tuple[str, ...]:
         """All of them, in the order in which they tell a good run from a bad one."""

@@ -481,7 +481,8 @@ def test_local_runs_with_other_names(simulator: Simulator, uri: str) -> None:
     assert line_of("mlflow", text).startswith("✓")
     assert line_of("charts", text) == (
         "! charts: local runs in 'hosted-fine-tunes' log loss, eval_loss."
-        " Set mlflow.metric_names: huggingface to put hosted curves on the same charts."
+        " Set mlflow.metric_names: huggingface, then ftbridge backfill --rename, to put hosted"
+        " curves on the same charts."
     )
 
 
@@ -548,7 +549,7 @@ def test_an_experiments_name_is_harmless(simulator: Simulator, uri: str, folder:
     name = "[red]x[/] \x1b[2J"
     train_locally(uri, *TRANSFORMERS, experiment=name)
     mlflow = f"experiment: {json.dumps(name)}"
-    code, text = check(configured(folder, simulator.openai_url, uri, mlflow))
+    code, text = check(configured(folder, simulator.openai_url, uri, mlflow) | PROVIDER_NAMES)
     assert code == 0
     assert "[red]x[/]" in line_of("charts", text)
     assert "\x1b" not in text

@@ -156,7 +156,7 @@ def test_nothing_tracked_is_said(uri: str, folder: Path, *, there: bool) -> None
 
 def test_nothing_tracked_as_json(uri: str) -> None:
     """An empty store is an empty document."""
-    assert document(uri) == {"providers": {}, "links": {}, "daemon": None}
+    assert document(uri) == {"providers": {}, "links": {}, "daemon": None, "left_out": []}
 
 
 # What is tracked
