@@ -6,7 +6,7 @@ Times are Unix milliseconds, as MLflow counts them. ``None`` means that the prov
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,8 +23,10 @@ class JobStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    ENDED = "ended"
+    """It is over, and the provider's word for how is not known."""
     UNKNOWN = "unknown"
-    """A word that the provider added after this was written: the job counts as running."""
+    """A word that the bridge does not know yet: the job counts as running."""
 
     @property
     def is_final(self) -> bool:
@@ -37,7 +39,7 @@ class JobStatus(StrEnum):
         return self not in _WAITING
 
 
-_FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+_FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.ENDED})
 _WAITING = frozenset({JobStatus.VALIDATING, JobStatus.QUEUED})
 
 
@@ -100,8 +102,6 @@ class Job:
     """Where the provider shows it to people."""
     model_shutdown: int | None = None
     """When the provider shuts down the model that the job has made."""
-    raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
-    """The provider's reply as it came."""
     skipped: tuple[str, ...] = ()
     """What of the provider's reply could not be read, a sentence each."""
 
@@ -143,6 +143,18 @@ class MetricPoint:
     timestamp: int
 
 
+@dataclass(frozen=True, slots=True)
+class MissingPart:
+    """A part of a provider's data that could not be read, or not to its end."""
+
+    name: str
+    """What it is called: checkpoints, events, result file ..."""
+    reason: str
+    """A sentence without its period."""
+    is_lasting: bool
+    """Whether it is refused or unreadable for good; else the next pass may get it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All that one look at one job found."""
@@ -156,6 +168,8 @@ class Snapshot:
     """What the provider said, as it said it, by file name; empty unless it was asked for."""
     skipped: tuple[str, ...] = ()
     """What could not be read, a sentence each; includes the job's own."""
+    missing: tuple[MissingPart, ...] = ()
+    """The parts that are not here, or not to their end."""
     is_whole: bool = False
     """Whether nothing more comes of a job that has succeeded, although it has no checkpoints."""
 
@@ -172,10 +186,12 @@ class Page:
     jobs: tuple[Job, ...]
     unreadable: tuple[str, ...] = ()
     """A sentence for each row that is no job: it has no id to file it under."""
+    cut: MissingPart | None = None
+    """Why the list ends here although more follows."""
 
 
-IsLogged = Callable[[str, int], bool]
-"""Whether the metric with this provider's name is already logged at this step."""
+LoggedSteps = Mapping[str, frozenset[int]]
+"""The steps that are logged already, by the provider's name of a metric."""
 
 
 def numbers(values: Mapping[str, object]) -> tuple[dict[str, float], list[str]]:

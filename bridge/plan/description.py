@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from bridge.model import Checkpoint, Job, Snapshot
+from bridge.model import Checkpoint, Job, MissingPart, Snapshot
 from bridge.text import one_line
 
 _LONGEST: Final = 3800
@@ -24,6 +24,8 @@ _LONGEST_ID: Final = 64
 _LONGEST_MODEL: Final = 150
 _LONGEST_PAGE: Final = 300
 _LONGEST_ERROR: Final = 700
+_LONGEST_REASON: Final = 200
+_MOST_MISSING: Final = 4
 _MOST_FILES: Final = 3
 _MOST_ROWS: Final = 6
 _MOST_METRICS: Final = 3
@@ -120,7 +122,12 @@ def note(
         metric: what the run calls a metric of the provider's.
     """
     job = snapshot.job
-    blocks = [_state(job, started_at), *_failure(job), _facts(provider, job)]
+    blocks = [
+        _state(job, started_at),
+        *_failure(job),
+        *_missing(snapshot.missing),
+        _facts(provider, job),
+    ]
     blocks += _misnamed(snapshot.checkpoints, metric)
     room = _LONGEST - len("\n\n".join([*blocks, ""]))
     blocks += filter(None, [_table(snapshot.checkpoints, best, room, metric)])
@@ -184,6 +191,12 @@ def _failure(job: Job) -> Iterator[str]:
     advice = _ADVICE.get(code) or _ADVICE.get(job.provider_status)
     if advice:
         yield advice
+
+
+def _missing(parts: Sequence[MissingPart]) -> Iterator[str]:
+    """What could not be read, and why."""
+    for part in parts[:_MOST_MISSING]:
+        yield f"Not recorded: {part.name} ({_code(part.reason, _LONGEST_REASON)})."
 
 
 def _facts(provider: str, job: Job) -> str:

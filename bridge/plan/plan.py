@@ -18,6 +18,7 @@ from bridge.model import Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan import tags as run_tags
 from bridge.plan.datasets import DatasetInput, datasets_of
 from bridge.plan.description import counted
+from bridge.plan.incomplete import gaps_of
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of
 from bridge.plan.options import RecordingOptions
@@ -25,7 +26,14 @@ from bridge.plan.params import new_params
 from bridge.plan.points import all_metric_names, new_points
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.routing import Route
-from bridge.plan.run_state import end_of, is_settling, last_tags, start_of, status_of
+from bridge.plan.run_state import (
+    end_of,
+    has_long_ended,
+    is_settling,
+    last_tags,
+    start_of,
+    status_of,
+)
 from bridge.text import clean, one_line
 
 _END: Final = 6
@@ -58,6 +66,10 @@ class Plan:
     end_time: int | None
     last_tags: Mapping[str, str] = field(default_factory=dict)
     """Written after everything else, where the status alone does not say that all is there."""
+    removed_tags: tuple[str, ...] = ()
+    """Tags that are no longer true."""
+    awaited: tuple[str, ...] = ()
+    """A sentence for each part that could not be read now, and is read again."""
     is_final: bool
     """Whether MLflow has everything once this is written."""
     is_settling: bool
@@ -75,7 +87,9 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether MLflow already has all of it."""
-        return not (self.is_new or self.status or self.last_tags or self.changes)
+        return not (
+            self.is_new or self.status or self.last_tags or self.removed_tags or self.changes
+        )
 
     @property
     def changes(self) -> str:
@@ -141,11 +155,22 @@ def make_plan(
     job, names = snapshot.job, options.metric_names
     start = start_of(snapshot, recorded, now)
     settles = is_settling(snapshot, now)
-    is_final = job.status.is_final and not settles
+    gaps = gaps_of(snapshot, recorded, now=now)
+    is_open = settles or (gaps.is_awaited and not has_long_ended(snapshot, start, now))
+    is_final = job.status.is_final and not settles and not gaps.is_awaited
     steps = recorded.steps if recorded else {}
     # While checkpoints are still to come, a rounded point must not take the place of theirs.
     points, left_out = (
-        ((), ()) if settles else new_points(snapshot, names, steps, fallback=start, now=now)
+        ((), ())
+        if settles
+        else new_points(
+            snapshot,
+            names,
+            steps,
+            fallback=start,
+            now=now,
+            newest=recorded.newest if recorded and recorded.is_ours else {},
+        )
     )
     params, refused = new_params(job.params, recorded.params if recorded else {}, names)
     has_models = options.models and not settles
@@ -155,7 +180,7 @@ def make_plan(
         run_id=recorded.run_id if recorded else None,
         run_name=_run_name(provider, job),
         start_time=start,
-        tags=_tags(provider, snapshot, recorded, names, route),
+        tags={**_tags(provider, snapshot, recorded, names, route), **gaps.tags},
         params=params,
         points=points,
         datasets=_new_datasets(snapshot, recorded) if options.datasets else (),
@@ -167,15 +192,18 @@ def make_plan(
         ),
         documents=snapshot.documents if is_final else {},
         files=_files(snapshot) if is_final and options.archives_files else (),
-        status=status_of(snapshot, recorded, is_settling=settles),
-        end_time=end_of(snapshot, start, now) if is_final else None,
+        status=status_of(snapshot, recorded, is_open=is_open, is_final=is_final),
+        end_time=end_of(snapshot, start, now) if job.status.is_final and not is_open else None,
         last_tags=last_tags(recorded) if is_final else {},
+        removed_tags=gaps.removed_tags,
+        awaited=gaps.awaited,
         is_final=is_final,
         is_settling=settles,
         reason=_reason(job, recorded, is_settling=settles),
         skipped=(
             *(route.refused if route else ()),
             *snapshot.skipped,
+            *gaps.lost,
             *_unknown_word(job),
             *left_out,
             *refused,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import bisect
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from bridge.model import CurvePoint, MetricPoint, Snapshot
 from bridge.plan.metric_names import MetricNames, epoch_of, is_allowed_name
@@ -21,7 +22,13 @@ Steps = Mapping[str, Collection[int]]
 
 
 def new_points(
-    snapshot: Snapshot, metric_names: MetricNames, steps: Steps, *, fallback: int, now: int
+    snapshot: Snapshot,
+    metric_names: MetricNames,
+    steps: Steps,
+    *,
+    fallback: int,
+    now: int,
+    newest: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[tuple[MetricPoint, ...], tuple[str, ...]]:
     """Return a point for each metric and step that MLflow does not have, by ascending step.
 
@@ -33,7 +40,9 @@ def new_points(
         steps: what is logged.
         fallback: the time of points that have none, Unix milliseconds.
         now: Unix milliseconds.
+        newest: of each metric that MLflow has, the highest step and its time.
     """
+    moments = _Moments(snapshot, (newest or {}).values(), now)
     chosen: dict[tuple[int, str], MetricPoint] = {}
     refused: set[str] = set()
     untimed: set[int] = set()
@@ -44,11 +53,10 @@ def new_points(
             continue
         if (point.step, name) in chosen or point.step in steps.get(name, ()):
             continue
-        timestamp = point.created_at
-        if timestamp is None or not is_time(timestamp, now):
+        timestamp = moments.at(point.step)
+        if timestamp is None:
             untimed.add(point.step)
-            # The start is recorded, so it is the same in every later look.
-            timestamp = fallback
+            timestamp = moments.before(point.step, fallback)
         chosen[point.step, name] = MetricPoint(name, point.step, point.value, timestamp)
     skipped = [
         f"metric {clean(name, 100)!r} has a name that MLflow refuses" for name in sorted(refused)
@@ -57,10 +65,46 @@ def new_points(
         skipped.append(
             f"the time of step {min(untimed)} is missing or in the future"
             f"{f' (and of {len(untimed) - 1} more)' if len(untimed) > 1 else ''}:"
-            " logged at the job's start"
+            " logged at the time of the step before, or at the job's start"
         )
-    chosen |= _epochs(snapshot, metric_names, chosen.keys(), steps, now)
+    chosen |= _epochs(snapshot, metric_names, chosen.keys(), steps, moments)
     return tuple(chosen[key] for key in sorted(chosen)), tuple(skipped)
+
+
+class _Moments:
+    """When each step was trained: along a curve time does not run backwards."""
+
+    def __init__(self, snapshot: Snapshot, logged: Iterable[tuple[int, int]], now: int) -> None:
+        moments: dict[int, int] = {}
+        for point in snapshot.curve:
+            if point.created_at is not None and is_time(point.created_at, now):
+                # Of all its points, so that it is the same if some of them are logged already.
+                known = moments.get(point.step, point.created_at)
+                moments[point.step] = min(point.created_at, known)
+        # A checkpoint is published when it is saved, perhaps long after its step.
+        for checkpoint in snapshot.checkpoints:
+            if checkpoint.created_at is not None and is_time(checkpoint.created_at, now):
+                moments.setdefault(checkpoint.step, checkpoint.created_at)
+        bounds = dict(moments)
+        for step, moment in logged:
+            bounds[step] = min(moment, bounds.get(step, moment))
+        # No step was trained after a later one.
+        latest: int | None = None
+        for step in sorted(bounds, reverse=True):
+            latest = bounds[step] if latest is None else min(latest, bounds[step])
+            if step in moments:
+                moments[step] = latest
+        self._moments = moments
+        self._steps = sorted(moments)
+
+    def at(self, step: int) -> int | None:
+        """Return the moment of a step in Unix milliseconds, if it is known."""
+        return self._moments.get(step)
+
+    def before(self, step: int, start: int) -> int:
+        """Return the moment of the last known step before one, and ``start`` without any."""
+        place = bisect.bisect_left(self._steps, step)
+        return self._moments[self._steps[place - 1]] if place else start
 
 
 def _epochs(
@@ -68,22 +112,18 @@ def _epochs(
     metric_names: MetricNames,
     chosen: Collection[tuple[int, str]],
     steps: Steps,
-    now: int,
+    moments: _Moments,
 ) -> dict[tuple[int, str], MetricPoint]:
     """The epoch at each new step: an axis on which hosted and local runs can be compared."""
     name = metric_names.epoch
     if name is None:
         return {}
-    moments: dict[int, int] = {}
-    for point in _all_points(snapshot):
-        if point.created_at is not None and is_time(point.created_at, now):
-            # Of all its points, so that it is the same if some of them are logged already.
-            moments[point.step] = min(point.created_at, moments.get(point.step, point.created_at))
     job = snapshot.job
     return {
-        (step, name): MetricPoint(name, step, epoch, moments[step])
-        for step in {step for step, _ in chosen} & moments.keys()
-        if (epoch := epoch_of(step, job.total_steps, job.epochs)) is not None
+        (step, name): MetricPoint(name, step, epoch, moment)
+        for step in {step for step, _ in chosen}
+        if (moment := moments.at(step)) is not None
+        and (epoch := epoch_of(step, job.total_steps, job.epochs)) is not None
         and (step, name) not in chosen
         and step not in steps.get(name, ())
     }

@@ -68,7 +68,9 @@ class RecordedRun:
         """Whether MLflow has everything. The status of a user's run does not say that."""
         if self.is_adopted:
             return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
-        return self.status in FINAL_RUN_STATUS
+        # A job that ended long ago looks final while a part of it is awaited.
+        is_awaited = run_tags.INCOMPLETE_SINCE in self.tags
+        return self.status in FINAL_RUN_STATUS and not is_awaited
 
     @property
     def steps(self) -> Mapping[str, frozenset[int]]:

@@ -7,7 +7,8 @@ from typing import Final
 
 from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags as run_tags
-from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
+from bridge.plan.incomplete import PATIENCE
+from bridge.plan.recorded import RecordedRun
 
 RUN_STATUS: Final[Mapping[JobStatus, str]] = {
     JobStatus.VALIDATING: "SCHEDULED",
@@ -16,6 +17,7 @@ RUN_STATUS: Final[Mapping[JobStatus, str]] = {
     JobStatus.PAUSED: "RUNNING",
     JobStatus.UNKNOWN: "RUNNING",
     JobStatus.SUCCEEDED: "FINISHED",
+    JobStatus.ENDED: "FINISHED",
     JobStatus.FAILED: "FAILED",
     JobStatus.CANCELLED: "KILLED",
 }
@@ -27,13 +29,23 @@ SETTLING: Final = 5 * 60_000
 """Milliseconds. OpenAI publishes a job's checkpoints some seconds after its success."""
 
 
-def status_of(snapshot: Snapshot, recorded: RecordedRun | None, *, is_settling: bool) -> str | None:
-    """The status that a run is to get; ``None`` where it has it already."""
-    wanted = RUN_STATUS[JobStatus.RUNNING if is_settling else snapshot.job.status]
+def status_of(
+    snapshot: Snapshot, recorded: RecordedRun | None, *, is_open: bool, is_final: bool
+) -> str | None:
+    """Return the status that a run is to get; ``None`` where it has it already.
+
+    Args:
+        snapshot: what the provider says.
+        recorded: what MLflow has; ``None``: no run yet.
+        is_open: whether the run of a job that has ended is still shown as running.
+        is_final: whether MLflow has everything once this is written.
+    """
+    status = snapshot.job.status
+    wanted = RUN_STATUS[JobStatus.RUNNING if is_open and status.is_final else status]
     current = recorded.status if recorded else NEW_RUN_STATUS
     if recorded is not None and recorded.is_adopted and wanted == "SCHEDULED":
         return None  # its user has begun it already
-    if wanted in FINAL_RUN_STATUS and last_tags(recorded):
+    if is_final and last_tags(recorded):
         return wanted  # its user may have ended it long before the job
     return wanted if wanted != current else None
 
@@ -67,8 +79,16 @@ def is_settling(snapshot: Snapshot, now: int) -> bool:
         return False
     if snapshot.checkpoints or snapshot.is_whole:
         return False
+    # Checkpoints that are refused do not come later.
+    if any(part.name == "checkpoints" and part.is_lasting for part in snapshot.missing):
+        return False
     # Either clock may be ahead a little.
     return -CLOCK_SKEW < now - job.finished_at < SETTLING
+
+
+def has_long_ended(snapshot: Snapshot, start: int, now: int) -> bool:
+    """Return whether nobody would take a job for running, whatever of it is still awaited."""
+    return now - end_of(snapshot, start, now) >= PATIENCE
 
 
 def start_of(snapshot: Snapshot, recorded: RecordedRun | None, now: int) -> int:

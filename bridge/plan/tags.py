@@ -1,7 +1,8 @@
 """The tags of a run, and who may change them. Pure.
 
 The names are plain, so that MLflow's searches need no quoting. A tag is absent while its value is
-unknown, and once written never removed.
+unknown, and once written never removed, but for
+those of what is missing.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ STATE: Final = "fine_tuning_state"
 MODEL: Final = "fine_tuned_model"
 BASE_MODEL: Final = "base_model"
 ERROR: Final = "fine_tuning_error"
-INCOMPLETE: Final = "fine_tuning_incomplete"
-"""What of the job could not be read for good."""
 CHECKPOINT: Final = "fine_tuned_model_checkpoint"
 BEST_CHECKPOINT: Final = "fine_tuned_model_best_checkpoint"
 MADE_MODELS: Final = (MODEL, CHECKPOINT, BEST_CHECKPOINT)
@@ -37,6 +36,12 @@ TOTAL_STEPS: Final = "fine_tuning_total_steps"
 PAGE: Final = "fine_tuning_page"
 """Where the provider shows the job to people."""
 COST: Final = "fine_tuning_cost"
+INCOMPLETE: Final = "fine_tuning_incomplete"
+"""The parts of the job that could not be read."""
+INCOMPLETE_SINCE: Final = "fine_tuning_incomplete_since"
+"""When a part failed for the first time that is still read again."""
+GAPS: Final = (INCOMPLETE, INCOMPLETE_SINCE)
+"""Removed once they are no longer true."""
 STARTED: Final = "fine_tuning_started_at"
 SHUTDOWN: Final = "fine_tuned_model_shutdown"
 """The day on which the provider shuts the model down."""

@@ -25,7 +25,6 @@ class Azure(OpenAI):
     key_header: ClassVar[str | None] = "api-key"
     header_variables: ClassVar[Mapping[str, str]] = {}
     pages_url: ClassVar[str | None] = None
-    is_whole: ClassVar[bool] = True
 
 
 def address(endpoint: str, *, has_version: bool) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from bridge.http.client import ApiClient
-from bridge.model import IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.model import Job, JobStatus, LoggedSteps, Meaning, Page, Snapshot
 
 
 class Provider(Protocol):
@@ -21,22 +21,35 @@ class Provider(Protocol):
     """The header that takes the bare key; ``None``: it is a bearer token as usual."""
     header_variables: ClassVar[Mapping[str, str]]
     """Headers that its own SDK takes from the environment, with the variables' names."""
-    statuses: ClassVar[Mapping[str, JobStatus]]
-    """The provider's words for a job's status; any other counts as ``UNKNOWN``."""
+    statuses: Mapping[str, JobStatus]
+    """The provider's words for a job's status. Others are looked up in ``providers.statuses``."""
     meanings: ClassVar[Mapping[str, Meaning]]
     """What its metrics measure and its params set, where other tools have the same."""
 
-    def __init__(self, http: ApiClient, *, curves: bool, **options: str) -> None:
-        """Read through ``http``; ``curves`` asks for more than the checkpoints.
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+        **options: str,
+    ) -> None:
+        """Read through ``http``.
 
-        ``options`` are what the configuration says for its type alone: none for most.
+        Args:
+            http: asks the API.
+            curves: whether more than the checkpoints is wanted.
+            statuses: words of a configuration, which come before the provider's.
+            options: what the configuration says for its type alone: none for most.
         """
 
     def pages(self) -> Iterator[Page]:
         """All jobs, a page at a time as they are asked for, in the provider's order.
 
+        Where a later page cannot be read, the last one that is given says so (``Page.cut``).
+
         Raises:
-            ProviderError: a page could not be read.
+            ProviderError: not even the first page could be read, or the service is down.
         """
 
     def job(self, job_id: str) -> Job:
@@ -46,22 +59,16 @@ class Provider(Protocol):
             ProviderError: it could not be read.
         """
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
-        """A job with all that is not logged yet.
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
+        """A job with all that is not logged yet; ``Snapshot.missing`` names what cannot be read.
 
         Args:
             job: as ``pages`` or ``job`` has just given it: it is not asked for again.
-            is_logged: what need not be read again.
+            logged: what need not be read again; empty: read everything.
             keep: read the replies to their end, logged or not, and put them into ``documents``.
 
         Raises:
-            ProviderError: the job could not be read.
-        """
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """When it shuts models down, as far as it tells: Unix milliseconds by a model's name.
-
-        Raises nothing: where it cannot be told it is empty, and asked for again on the next day.
+            ProviderError: the service is down.
         """
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
@@ -70,3 +77,19 @@ class Provider(Protocol):
         Raises:
             ProviderError: there is none for us, or it breaks off in the middle.
         """
+
+
+@runtime_checkable
+class AnnouncesShutdowns(Protocol):
+    """What a provider may offer besides: the days on which models are shut down."""
+
+    def shutdowns(self) -> Mapping[str, int] | None:
+        """Return when it shuts models down: Unix milliseconds by a model's name.
+
+        Raises nothing: ``None`` says that it cannot be read now.
+        """
+
+
+def shutdowns_of(provider: Provider) -> Mapping[str, int] | None:
+    """Return when a provider shuts models down; empty where it never says so."""
+    return provider.shutdowns() if isinstance(provider, AnnouncesShutdowns) else {}

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply, NotFound
 from bridge.http.client import ApiClient, JsonObject, segment
 from bridge.http.s3 import Buckets
-from bridge.model import CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.model import CurvePoint, Job, JobStatus, LoggedSteps, Meaning, Page, Snapshot
 from bridge.providers import bedrock_curves as curves_in
 from bridge.providers.bedrock_records import (
     STATUSES,
@@ -36,8 +37,10 @@ from bridge.providers.bedrock_records import (
     trained_until,
     uris,
 )
+from bridge.providers.parts import DETAILS, JOB_LIST, METRICS_FILE, ById, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import read_page, read_record
+from bridge.providers.records import Listed, read_page, read_record, reply_of
+from bridge.providers.statuses import extended
 from bridge.providers.timeline import Timeline
 
 _JOBS: Final = "/model-customization-jobs"
@@ -65,7 +68,7 @@ class Bedrock:
     key_variable: ClassVar = "AWS_BEARER_TOKEN_BEDROCK"
     key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
-    statuses: ClassVar[Mapping[str, JobStatus]] = STATUSES
+    statuses: Mapping[str, JobStatus] = STATUSES
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "training_loss": Meaning.TRAIN_LOSS,
         "validation_loss": Meaning.VALID_LOSS,
@@ -75,9 +78,16 @@ class Bedrock:
     }
 
     def __init__(
-        self, http: ApiClient, *, curves: bool = True, buckets: Buckets | None = None
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+        buckets: Buckets | None = None,
     ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
+        self._by_id = ById(self._find, self.pages)
         self._curves = curves
         self._buckets = buckets
         self._arns: dict[str, str] = {}
@@ -87,54 +97,60 @@ class Bedrock:
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        for rows in self._pages():
+        parts = self._parts()
+        for rows in parts.pages(JOB_LIST, self._pages(), needs_first=True):
             page = read_page(JobRecord, rows, self._job)
-            self._arns |= {job.id: str(job.raw["jobArn"]) for job in page.jobs}
+            self._arns |= {job.id: str(reply_of(job)["jobArn"]) for job in page.jobs}
             yield page
+        for cut in parts.missing:
+            yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
         """One job, as its own address has it; as it is listed where no list has named it yet."""
-        if arn := self._arns.get(job_id):
-            return self._asked(arn)
-        for page in self.pages():
-            for job in page.jobs:
-                if job.id == job_id:
-                    return job
-        raise NotFound(f"There is no job {job_id}", "Check region, and the id: the ARN's last part")
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job with all the metrics of its files, logged or not."""
-        del is_logged  # The files come as a whole.
-        if job.status.has_started and _OUTPUT not in job.raw:
-            job = self._asked(str(job.raw.get("jobArn") or self._arns[job.id]))
+        del logged  # The files come as a whole.
+        parts = self._parts()
+        if job.status.has_started and _OUTPUT not in reply_of(job):
+            arn = str(reply_of(job).get("jobArn") or self._arns[job.id])
+            job = parts.one(DETAILS, lambda: self._asked(arn)) or job
         skipped = list(job.skipped)
         found = _Files()
-        record, _ = read_record(JobRecord, job.raw or {"jobArn": job.id})
+        record, _ = read_record(JobRecord, reply_of(job) or {"jobArn": job.id})
         if job.status.has_started and (self._curves or keep):
-            found = self._files(job, record, skipped)
+            found = self._files(job, record, parts)
         curve = self._curve(job, record, found, skipped) if self._curves else ()
         kept = {}
         if keep:
-            kept = documents(job.raw, skipped)
+            kept = documents(reply_of(job), skipped)
             kept |= {uri.rpartition("/")[2]: body for uri, body in found.contents.items()}
         return Snapshot(
             job=replace(job, total_steps=_total_steps(job, curve)),
             curve=curve,
             documents=kept,
             skipped=tuple(skipped),
+            missing=parts.missing,
             # It has no checkpoints, so none is waited for; but its files may be late.
             is_whole=bool(found.contents) or not self._curves,
         )
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """It tells of none."""
-        return {}
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file, by its address in S3."""
         if self._buckets is None:
             raise NotFound(f"There is no way to {file_id}")
         return self._buckets.stream(file_id)
+
+    def _parts(self) -> Parts:
+        return Parts(lambda: self._http.get_object(_JOBS, {"maxResults": 1}, is_entry=True))
+
+    def _find(self, job_id: str) -> Job | None:
+        arn = self._arns.get(job_id)
+        if arn is None:
+            return None
+        reply = self._http.find_object(f"{_JOBS}/{segment(arn)}")
+        return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
 
     def _asked(self, arn: str) -> Job:
         reply = self._http.get_object(f"{_JOBS}/{segment(arn)}")
@@ -159,22 +175,25 @@ class Bedrock:
             seen.add(token)
             query[_TOKEN] = token
 
-    def _files(self, job: Job, record: JobRecord, skipped: list[str]) -> _Files:
+    def _files(self, job: Job, record: JobRecord, parts: Parts) -> _Files:
         """The files with metrics, as far as there are any."""
         output = record.output.uri if record.output else None
-        if self._buckets is None or not output:
+        buckets = self._buckets
+        if buckets is None or not output:
             return _Files()
         folder = f"{output.rstrip('/')}/model-customization-job-{job.id}"
-        listed = self._buckets.files(folder)
+        listed = parts.one(METRICS_FILE, lambda: buckets.files(folder))
+        if listed is None:
+            return _Files()
         if listed.problem:
-            skipped.append(f"no curve: {listed.problem}")
+            parts.lacks(METRICS_FILE, listed.problem)
         wanted = {u: at for u, at in (listed.value or {}).items() if u.endswith(curves_in.SUFFIX)}
         contents: dict[str, bytes] = {}
         for uri in sorted(wanted):
-            content = self._buckets.content(uri)
-            if content.problem:
-                skipped.append(f"no {uri.rpartition('/')[2]}: {content.problem}")
-            elif content.value is not None:
+            content = parts.one(METRICS_FILE, partial(buckets.content, uri))
+            if content is not None and content.problem:
+                parts.lacks(METRICS_FILE, f"{uri.rpartition('/')[2]}: {content.problem}")
+            elif content is not None and content.value is not None:
                 contents[uri] = content.value
         moments = [at for at in wanted.values() if at is not None]
         return _Files(contents, max(moments, default=None))
@@ -209,11 +228,11 @@ class Bedrock:
         return Timeline(began, known.items()).ending_at(max(last, 1))
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
-        status = status_of(record)
+        status = status_of(record, self.statuses)
         chosen = params(record)
         validators = record.validation_data.validators if record.validation_data else None
         made = record.output_model or record.listed_model
-        return Job(
+        return Listed(
             id=job_id_of(record.arn),
             status=status,
             provider_status=record.status or "",
@@ -228,7 +247,7 @@ class Bedrock:
             epochs=epochs(chosen),
             training_files=uris([record.training_data]),
             validation_files=uris(validators or ()),
-            raw=raw if isinstance(raw, dict) else {},
+            reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
 

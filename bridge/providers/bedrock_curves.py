@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.model import numbers
+from bridge.providers.measurements import measurements
 from bridge.providers.records import is_step
 from bridge.text import one_line
 
@@ -63,7 +63,7 @@ def _by_step(name: str, body: bytes, skipped: list[str]) -> dict[int, dict[str, 
             unreadable += 1
             continue
         cells = {column: _number(text) for column, text in line.items() if column != _STEP}
-        metrics, broken = numbers(cells)
+        metrics, broken = measurements(cells)
         skipped += [f"step {step}: {column} is not a finite number" for column in broken]
         told = values.setdefault(step, {})
         for column, value in metrics.items():

@@ -15,9 +15,12 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from bridge.http.client import ApiClient
-from bridge.model import IsLogged, Job, Meaning, Snapshot
+from bridge.model import Job, JobStatus, Meaning
 from bridge.providers.openai import OpenAI
 from bridge.providers.openai_lists import PAGE_SIZE, job_path, pages
+from bridge.providers.openai_records import JobRecord
+from bridge.providers.parts import CHECKPOINTS, DETAILS, Parts
+from bridge.providers.records import read_record
 
 
 class BedrockMantle(OpenAI):
@@ -32,8 +35,14 @@ class BedrockMantle(OpenAI):
         "critic_rewards_mean": Meaning.REWARD,
     }
 
-    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
-        super().__init__(http, curves=curves)
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+    ) -> None:
+        super().__init__(http, curves=curves, statuses=statuses)
         self._asked_for: dict[str, Job] = {}
         """Jobs as their own addresses had them, until they are read."""
 
@@ -42,17 +51,21 @@ class BedrockMantle(OpenAI):
         job = self._asked_for[job_id] = super().job(job_id)
         return job
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
-        """One job: asked for by itself, unless it was just now."""
-        if self._asked_for.pop(job.id, None) is not job:
-            job = super().job(job.id)
-        return super().read(job, is_logged=is_logged, keep=keep)
+    def _current(self, job: Job, parts: Parts) -> Job:
+        """The job: asked for by itself, unless it was just now."""
+        if self._asked_for.pop(job.id, None) is job:
+            return job
+        return parts.one(DETAILS, lambda: self._own(job)) or job
 
-    def _part(self, job: Job, name: str) -> Iterator[list[object]]:
+    def _own(self, job: Job) -> Job:
+        reply = self._http.get_object(job_path(job.id))
+        return self._job(*read_record(JobRecord, reply), reply)
+
+    def _part(self, parts: Parts, job: Job, name: str) -> Iterator[list[object]]:
         """The pages of a list below a job."""
-        if name != "checkpoints" or job.status.is_final:
-            return super()._part(job, name)
+        if name != CHECKPOINTS or job.status.is_final:
+            return super()._part(parts, job, name)
         path = f"{job_path(job.id)}/{name}"
         # However they are refused before training begins, the next pass asks again.
         first = self._http.hint(path, {"limit": PAGE_SIZE})
-        return pages(self._http, path, first) if first else iter(())
+        return parts.pages(name, pages(self._http, path, first)) if first else iter(())

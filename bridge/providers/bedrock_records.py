@@ -8,18 +8,24 @@ from typing import Any, ClassVar, Final
 from pydantic import Field
 
 from bridge.model import JobStatus, Scalar, numbers
-from bridge.providers.records import Identifier, Moment, Record
+from bridge.providers.credentials import scalars
+from bridge.providers.records import Identifier, Record
+from bridge.providers.statuses import Words
+from bridge.providers.statuses import status_of as status_of_word
+from bridge.providers.times import Moment
 
 _NOT_STARTED: Final = "NotStarted"
-STATUSES: Final[Mapping[str, JobStatus]] = {
-    # The word of a stage: the job's own for all that comes before its end is InProgress.
-    _NOT_STARTED: JobStatus.QUEUED,
-    "InProgress": JobStatus.RUNNING,
-    "Stopping": JobStatus.RUNNING,
-    "Completed": JobStatus.SUCCEEDED,
-    "Failed": JobStatus.FAILED,
-    "Stopped": JobStatus.CANCELLED,
-}
+STATUSES: Final = Words(
+    {
+        # The word of a stage: the job's own for all that comes before its end is InProgress.
+        _NOT_STARTED: JobStatus.QUEUED,
+        "InProgress": JobStatus.RUNNING,
+        "Stopping": JobStatus.RUNNING,
+        "Completed": JobStatus.SUCCEEDED,
+        "Failed": JobStatus.FAILED,
+        "Stopped": JobStatus.CANCELLED,
+    }
+)
 
 
 class Stage(Record):
@@ -80,9 +86,15 @@ def job_id_of(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-def status_of(record: JobRecord) -> JobStatus:
+def status_of(record: JobRecord, words: Mapping[str, JobStatus]) -> JobStatus:
     """The status: a job that waits is in progress, with training not started."""
-    status = STATUSES.get(record.status or "", JobStatus.UNKNOWN)
+    status = status_of_word(
+        record.status,
+        words,
+        has_ended=record.ended_at is not None,
+        has_failed=bool(record.failure),
+        has_model=bool(record.output_model or record.listed_model),
+    )
     stages = record.stages or Stages()
     if status is not JobStatus.RUNNING or stages.training is None:
         return status
@@ -124,13 +136,9 @@ def model_of(arn: str | None) -> str | None:
 
 def params(record: JobRecord) -> dict[str, Scalar]:
     """Hyperparameters under their own names, also those of a customization's own part."""
-    chosen = dict(_leaves(record.customization or {}))
-    chosen |= {
-        name: value
-        for name, value in (record.hyperparameters or {}).items()
-        if isinstance(value, str | int | float)
-    }
-    return chosen | ({"method": record.kind} if record.kind else {})
+    chosen: dict[str, object] = dict(_leaves(record.customization or {}))
+    chosen |= record.hyperparameters or {}
+    return scalars(chosen) | ({"method": record.kind} if record.kind else {})
 
 
 def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:

@@ -28,21 +28,22 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply, Forbidden, NotFound, NotOffered, Refused
+from bridge.errors import BadReply, NotFound, Refused
 from bridge.http.client import ApiClient, JsonObject, Query, segment
-from bridge.http.signed_urls import Found
-from bridge.model import CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.model import CurvePoint, Job, JobStatus, LoggedSteps, Meaning, Page, Snapshot
 from bridge.providers import fireworks_metrics_file as metrics_file
 from bridge.providers.fireworks_records import (
+    STATUSES,
     JobRecord,
     cost_text,
     epochs_of,
     error_text,
     params,
-    without_secrets,
 )
+from bridge.providers.parts import CHECKPOINTS, METRICS_FILE, ById, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import read_page, read_record
+from bridge.providers.records import Listed, read_page, read_record, reply_of
+from bridge.providers.statuses import extended, status_of
 from bridge.providers.timeline import Timeline
 
 _SUPERVISED: Final = "supervisedFineTuningJobs"
@@ -67,30 +68,7 @@ class Fireworks:
     key_variable: ClassVar = "FIREWORKS_API_KEY"
     key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
-    statuses: ClassVar[Mapping[str, JobStatus]] = {
-        "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
-        "JOB_STATE_CREATING": JobStatus.QUEUED,
-        "JOB_STATE_PENDING": JobStatus.QUEUED,
-        "JOB_STATE_RE_QUEUEING": JobStatus.QUEUED,
-        "JOB_STATE_CREATING_INPUT_DATASET": JobStatus.VALIDATING,
-        "JOB_STATE_VALIDATING": JobStatus.VALIDATING,
-        "JOB_STATE_RUNNING": JobStatus.RUNNING,
-        "JOB_STATE_WRITING_RESULTS": JobStatus.RUNNING,
-        "JOB_STATE_CANCELLING": JobStatus.RUNNING,
-        "JOB_STATE_IDLE": JobStatus.PAUSED,
-        "JOB_STATE_PAUSED": JobStatus.PAUSED,
-        "JOB_STATE_COMPLETED": JobStatus.SUCCEEDED,
-        # There is a model: training went on for as long as it helped.
-        "JOB_STATE_EARLY_STOPPED": JobStatus.SUCCEEDED,
-        "JOB_STATE_FAILED": JobStatus.FAILED,
-        "JOB_STATE_EXPIRED": JobStatus.FAILED,
-        "JOB_STATE_CANCELLED": JobStatus.CANCELLED,
-        # What had become of it before nobody tells any more.
-        "JOB_STATE_DELETING": JobStatus.CANCELLED,
-        "JOB_STATE_DELETING_CLEANING_UP": JobStatus.CANCELLED,
-        "JOB_STATE_DELETED": JobStatus.CANCELLED,
-        "JOB_STATE_ARCHIVED": JobStatus.CANCELLED,
-    }
+    statuses: Mapping[str, JobStatus] = STATUSES
 
     # batchSize is left out: it counts tokens.
     meanings: ClassVar[Mapping[str, Meaning]] = {
@@ -105,10 +83,18 @@ class Fireworks:
         "maxContextLength": Meaning.CONTEXT,
     }
 
-    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+    ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
         self._is_public = http.is_below(_PUBLIC)
         self._curves = curves
+        self._by_id = ById(self._find, self.pages)
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first, as far as one list can be made of three.
@@ -116,46 +102,46 @@ class Fireworks:
         Each page has one of every collection that is not at its end. So a page without anything new
         says of all of them that nothing new follows.
         """
-        others = (self._other_pages(collection) for collection in COLLECTIONS[1:])
-        lists = [self._pages(_SUPERVISED), *others]
-        for parts in zip_longest(*lists, fillvalue=Page(())):
-            jobs = [job for part in parts for job in part.jobs]
-            unreadable = [sentence for part in parts for sentence in part.unreadable]
+        parts = self._parts()
+        lists = [self._pages(collection, parts) for collection in COLLECTIONS]
+        for each in zip_longest(*lists, fillvalue=Page(())):
+            jobs = [job for part in each for job in part.jobs]
+            unreadable = [sentence for part in each for sentence in part.unreadable]
             jobs.sort(key=lambda job: -(job.created_at or 0))
             yield Page(tuple(jobs), tuple(unreadable))
+        for cut in parts.missing:
+            yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
         """One job, as its own address has it."""
-        collection, path = _path(job_id)
-        reply = self._http.get_object(path)
-        return self._job(collection, *read_record(JobRecord, reply), reply)
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job with all the metrics of its file, logged or not."""
-        del is_logged  # The file comes as a whole.
+        del logged  # The file comes as a whole.
         skipped = list(job.skipped)
-        reply = without_secrets(job.raw)
+        reply = reply_of(job)
         if not job.status.has_started:
             kept = documents(reply, skipped) if keep else {}
             return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
-        body = self._metrics(job, skipped) if self._curves or keep else b""
+        parts = self._parts()
+        body = self._metrics(job, parts) if self._curves or keep else b""
+        if body.strip() and metrics_file.form(body) is None:
+            parts.lacks(METRICS_FILE, "its format is not known: please report it")
         curve = _curve(job, body, skipped) if self._curves else ()
         kept = {}
         if keep:
-            kept = documents(reply, skipped, checkpoints=self._checkpoints(job, skipped))
+            kept = documents(reply, skipped, checkpoints=self._checkpoints(job, parts))
             kept |= {f"metrics{_suffix(body)}": body} if body else {}
         return Snapshot(
             job=replace(job, total_steps=_total_steps(job, curve)),
             curve=curve,
             documents=kept,
             skipped=tuple(skipped),
+            missing=parts.missing,
             # Its checkpoints have no steps, so none is waited for; but its metrics may be late.
             is_whole=bool(curve) or not self._curves,
         )
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """It tells of none."""
-        return {}
 
     @contextmanager
     def file(self, file_id: str) -> Iterator[Iterator[bytes]]:
@@ -169,65 +155,79 @@ class Fireworks:
         with closing(piece for stream in streams for piece in stream) as pieces:
             yield pieces
 
-    def _metrics(self, job: Job, skipped: list[str]) -> bytes:
-        """The metrics file; empty where there is none yet, or none at all."""
-        found: Found | None = None
-        for url in self._metrics_urls(job):
-            found = self._http.find_signed(url)
-            if not found.problem:
-                break
-        if found is None:
-            return b""
-        if found.problem:
-            skipped.append(f"no metrics file: {found.problem}")
-        elif found.body is None and job.status is JobStatus.SUCCEEDED:
-            skipped.append("its metrics file is gone")
-        return found.body or b""
+    def _parts(self) -> Parts:
+        path = f"/{_SUPERVISED}"
+        return Parts(lambda: self._http.get_object(path, {"pageSize": 1}, is_entry=True))
 
-    def _metrics_urls(self, job: Job) -> Iterator[str]:
+    def _find(self, job_id: str) -> Job | None:
+        collection, path = _path(job_id)
+        reply = self._http.find_object(path)
+        if reply is None:
+            return None
+        return self._job(collection, *read_record(JobRecord, reply), reply)
+
+    def _metrics(self, job: Job, parts: Parts) -> bytes:
+        """The metrics file; empty where there is none yet, or none at all."""
+        problem: str | None = None
+        for url in self._metrics_urls(job, parts):
+            found = parts.one(METRICS_FILE, partial(self._http.find_signed, url))
+            if found is None:
+                return b""
+            problem = found.problem
+            if not problem:
+                if found.body is None and job.status is JobStatus.SUCCEEDED:
+                    parts.lacks(METRICS_FILE, "it is gone")
+                return found.body or b""
+        if problem:
+            parts.lacks(METRICS_FILE, problem)
+        return b""
+
+    def _metrics_urls(self, job: Job, parts: Parts) -> Iterator[str]:
         """Where the file is said to be; a URL that was listed may have expired since."""
         collection, path = _path(job.id)
         if collection == _PREFERENCE:
-            # While there is no file it may as well be refused.
             path = f"{path}:getMetricsFileEndpoint"
-            yield from _urls(self._http.find_object(path, is_optional=True), "signedUrl")
+            # While there is no file it may as well be refused.
+            is_optional = job.status is not JobStatus.SUCCEEDED
+            ask = partial(self._reply, path, is_optional=is_optional)
+            yield from _urls(parts.one(METRICS_FILE, ask), "signedUrl")
         elif collection == _SUPERVISED:
-            listed = _urls(job.raw, "metricsFileSignedUrl")
+            listed = _urls(reply_of(job), "metricsFileSignedUrl")
             yield from listed
-            anew = _urls(self._http.find_object(path), "metricsFileSignedUrl")
+            ask = partial(self._http.find_object, path)
+            anew = _urls(parts.one(METRICS_FILE, ask), "metricsFileSignedUrl")
             yield from (url for url in anew if url not in listed)
 
-    def _checkpoints(self, job: Job, skipped: list[str]) -> list[object]:
+    def _checkpoints(self, job: Job, parts: Parts) -> list[object]:
         collection, path = _path(job.id)
         if collection not in _WITH_CHECKPOINTS:
             return []
-        pages = list(self._rows(f"{path}/checkpoints", "checkpoints", is_optional=True))
-        if not pages:
-            skipped.append("its checkpoints cannot be listed")
-        return [row for page in pages for row in page]
+        is_optional = job.status is not JobStatus.SUCCEEDED
+        rows = self._rows(f"{path}/checkpoints", "checkpoints", is_optional=is_optional)
+        return [row for page in parts.pages(CHECKPOINTS, rows) for row in page]
 
-    def _other_pages(self, collection: str) -> Iterator[Page]:
-        """The pages of a collection that an account may lack or a key may not read."""
-        pages = self._pages(collection)
-        try:
-            first = next(pages)
-        except (NotFound, NotOffered):
-            return
-        except (Forbidden, Refused) as error:
-            yield Page((), (f"No {collection}: {error.sentence}",))
-            return
-        yield first
-        yield from pages
-
-    def _pages(self, collection: str) -> Iterator[Page]:
+    def _pages(self, collection: str, parts: Parts) -> Iterator[Page]:
+        """The pages of a collection. An account may lack all but the first, or a key their use."""
         make_job = partial(self._job, collection)
-        lists = self._rows(f"/{collection}", collection, orderBy="createTime desc")
-        for rows in lists:
-            page = read_page(JobRecord, rows, make_job)
+        is_first = collection == _SUPERVISED
+        path, order = f"/{collection}", "createTime desc"
+        rows = self._rows(path, collection, is_optional=not is_first, orderBy=order)
+        lists = parts.pages(f"list of {collection}", rows, needs_first=is_first)
+        for first in lists:
+            page = read_page(JobRecord, first, make_job)
             if not _descends(page):
                 # The order that was asked for is not kept: a new job may be on any page.
-                page = read_page(JobRecord, [*rows, *chain.from_iterable(lists)], make_job)
+                page = read_page(JobRecord, [*first, *chain.from_iterable(lists)], make_job)
             yield page
+
+    def _reply(
+        self, path: str, query: Query | None = None, *, is_optional: bool
+    ) -> JsonObject | None:
+        return (
+            self._http.find_object(path, query, is_optional=True)
+            if is_optional
+            else self._http.get_object(path, query)
+        )
 
     def _rows(
         self, path: str, key: str, *, is_optional: bool = False, **query: str
@@ -237,7 +237,7 @@ class Fireworks:
         while True:
             asked: Query = {"pageSize": _PAGE_SIZE, **query}
             if is_optional:
-                reply = self._http.find_object(path, asked, is_optional=True)
+                reply = self._http.find_object(path, asked)
             else:
                 is_entry = key == _SUPERVISED and "pageToken" not in query
                 reply = self._http.get_object(path, asked, is_entry=is_entry)
@@ -255,30 +255,36 @@ class Fireworks:
     def _job(
         self, collection: str, record: JobRecord, skipped: tuple[str, ...], raw: object
     ) -> Job:
-        word = record.state or ""
-        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        error = error_text(record.status)
+        status = status_of(
+            record.state,
+            self.statuses,
+            has_ended=record.ended_when is not None,
+            has_failed=error is not None,
+            has_model=record.trained_into is not None,
+        )
         row = raw if isinstance(raw, dict) else {}
         chosen = params(row)
         identifier = record.name.rpartition(f"/{collection}/")[2]
         page = _PAGES.get(collection) if self._is_public else None
-        return Job(
+        return Listed(
             id=f"{collection}/{identifier}",
             status=status,
-            provider_status=word,
+            provider_status=record.state or "",
             created_at=record.created_at,
-            finished_at=record.completed_at if status.is_final else None,
+            finished_at=record.ended_when if status.is_final else None,
             base_model=record.trained_from,
             # Before its success a job has reserved no more than the name.
             fine_tuned_model=record.trained_into if status is JobStatus.SUCCEEDED else None,
             suffix=record.display_name or None,
-            error=error_text(record.status),
+            error=error,
             params=chosen,
             epochs=epochs_of(chosen),
             training_files=_known(record.dataset),
             validation_files=_known(record.evaluation_dataset),
             cost=cost_text(record.cost),
             page=f"{page}/{segment(identifier)}" if page else None,
-            raw=row,
+            reply=row,
             skipped=skipped,
         )
 
@@ -324,13 +330,11 @@ def _suffix(body: bytes) -> str:
 
 def _curve(job: Job, body: bytes, skipped: list[str]) -> tuple[CurvePoint, ...]:
     """The points in a metrics file."""
-    if body.strip() and metrics_file.form(body) is None:
-        skipped.append("its metrics file has a format that is not known: please report it")
-    rows = metrics_file.rows(body, skipped)
+    rows = metrics_file.rows(body, skipped, _method(job))
     if not rows:
         return ()
     # While a job trains, its last change is the last that is known of it.
-    record, _ = read_record(JobRecord, job.raw)
+    record, _ = read_record(JobRecord, reply_of(job))
     told = replace(job, finished_at=job.finished_at or record.updated_at)
     timeline = Timeline(told, [(row.step, row.at) for row in rows]).ending_at(rows[-1].step)
     return tuple(
@@ -338,6 +342,12 @@ def _curve(job: Job, body: bytes, skipped: list[str]) -> tuple[CurvePoint, ...]:
         for row in rows
         for name, value in row.metrics.items()
     )
+
+
+def _method(job: Job) -> str | None:
+    """How a job trains: the losses of all but supervised ones may be negative."""
+    collection, _ = _path(job.id)
+    return None if collection == _SUPERVISED else collection
 
 
 def _total_steps(job: Job, curve: tuple[CurvePoint, ...]) -> int | None:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from bridge.model import numbers
-from bridge.providers.records import is_step, milliseconds, moment
+from bridge.providers.measurements import measurements
+from bridge.providers.records import is_step
+from bridge.providers.times import known_moment
 
 _STEP: Final = ("step", "global_step")
 """What the step is called; of several the first counts. It may have a prefix, as ``train/step``."""
@@ -45,14 +46,14 @@ def form(body: bytes) -> Literal["jsonl", "csv"] | None:
     return "csv" if _step_name(columns) is not None else None
 
 
-def rows(body: bytes, skipped: list[str]) -> list[Row]:
+def rows(body: bytes, skipped: list[str], method: str | None = None) -> list[Row]:
     """The rows by ascending step, in the file's order within one; none if it has neither form.
 
     ``skipped`` takes a sentence for what cannot be read.
     """
     kind = form(body)
     lines = list(_json_lines(body) if kind == "jsonl" else _csv_lines(body) if kind else ())
-    found = [_row(line, skipped) for line in lines]
+    found = [_row(line, method, skipped) for line in lines]
     unreadable = found.count(None)
     if unreadable:
         skipped.append(f"{unreadable} of {len(found)} lines of its metrics file cannot be read")
@@ -109,7 +110,7 @@ def _bare(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _row(line: object, skipped: list[str]) -> Row | None:
+def _row(line: object, method: str | None, skipped: list[str]) -> Row | None:
     if not isinstance(line, Mapping):
         return None
     name = _step_name(line)
@@ -118,9 +119,10 @@ def _row(line: object, skipped: list[str]) -> Row | None:
         return None
     inner = line.get("data")
     measured = inner if isinstance(inner, Mapping) else line
-    metrics, broken = numbers({k: v for k, v in measured.items() if _bare(k) not in _AXES})
+    values = {name: value for name, value in measured.items() if _bare(name) not in _AXES}
+    metrics, broken = measurements(values, method)
     skipped += [f"step {step}: {name} is not a finite number" for name in broken]
-    return Row(step, metrics, _time(line.get(_TIME)))
+    return Row(step, metrics, known_moment(line.get(_TIME)))
 
 
 def _whole(value: object) -> int | None:
@@ -130,13 +132,3 @@ def _whole(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if is_step(value) else None
-
-
-def _time(value: object) -> int | None:
-    """A time in seconds or as text; a row is worth having without one."""
-    if isinstance(value, int | float):
-        return milliseconds(value)
-    try:
-        return moment(value)
-    except ValueError:
-        return None

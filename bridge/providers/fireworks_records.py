@@ -5,14 +5,16 @@ A field that nobody set may be absent, null, or its type's zero: JSON made of pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from pydantic import Field
 
-from bridge.model import Scalar, numbers
-from bridge.providers.records import Identifier, Moment, Record
-from bridge.redaction import MASK
+from bridge.model import JobStatus, Scalar, numbers
+from bridge.providers.credentials import scalars
+from bridge.providers.records import Identifier, Record
+from bridge.providers.statuses import Words
+from bridge.providers.times import Moment
 from bridge.text import one_line
 
 HYPERPARAMETERS: Final = (
@@ -28,6 +30,37 @@ HYPERPARAMETERS: Final = (
     "earlyStop",
 )
 """What supervised jobs hold themselves, and others in ``trainingConfig``."""
+STATUSES: Final = Words(
+    {
+        "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
+        "JOB_STATE_CREATING": JobStatus.QUEUED,
+        "JOB_STATE_PENDING": JobStatus.QUEUED,
+        "JOB_STATE_RE_QUEUEING": JobStatus.QUEUED,
+        "JOB_STATE_CREATING_INPUT_DATASET": JobStatus.VALIDATING,
+        "JOB_STATE_VALIDATING": JobStatus.VALIDATING,
+        "JOB_STATE_RUNNING": JobStatus.RUNNING,
+        # A round of reinforcement goes through these.
+        "JOB_STATE_ROLLOUT": JobStatus.RUNNING,
+        "JOB_STATE_EVALUATION": JobStatus.RUNNING,
+        "JOB_STATE_POLICY_UPDATE": JobStatus.RUNNING,
+        "JOB_STATE_WRITING_RESULTS": JobStatus.RUNNING,
+        "JOB_STATE_CANCELLING": JobStatus.RUNNING,
+        "JOB_STATE_IDLE": JobStatus.PAUSED,
+        "JOB_STATE_PAUSED": JobStatus.PAUSED,
+        "JOB_STATE_COMPLETED": JobStatus.SUCCEEDED,
+        # There is a model: training went on for as long as it helped.
+        "JOB_STATE_EARLY_STOPPED": JobStatus.SUCCEEDED,
+        "JOB_STATE_FAILED": JobStatus.FAILED,
+        "JOB_STATE_FAILED_CLEANING_UP": JobStatus.FAILED,
+        "JOB_STATE_EXPIRED": JobStatus.FAILED,
+        "JOB_STATE_CANCELLED": JobStatus.CANCELLED,
+        # What had become of it before nobody tells any more.
+        "JOB_STATE_DELETING": JobStatus.CANCELLED,
+        "JOB_STATE_DELETING_CLEANING_UP": JobStatus.CANCELLED,
+        "JOB_STATE_DELETED": JobStatus.CANCELLED,
+        "JOB_STATE_ARCHIVED": JobStatus.CANCELLED,
+    }
+)
 _FINE: Final = "OK"
 """The status code of a job that nothing is wrong with."""
 _UNSPECIFIED: Final = "METHOD_UNSPECIFIED"
@@ -70,12 +103,20 @@ class JobRecord(Config):
     display_name: str | None = Field(None, alias="displayName")
     created_at: Moment = Field(None, alias="createTime")
     completed_at: Moment = Field(None, alias="completedTime")
+    complete_time: Moment = Field(None, alias="completeTime")
+    end_time: Moment = Field(None, alias="endTime")
+    finish_time: Moment = Field(None, alias="finishTime")
     updated_at: Moment = Field(None, alias="updateTime")
     dataset: str | None = None
     evaluation_dataset: str | None = Field(None, alias="evaluationDataset")
     cost: Cost | None = Field(None, alias="estimatedCost")
     training: Config | None = Field(None, alias="trainingConfig")
     metrics_file: str | None = Field(None, alias="metricsFileSignedUrl")
+
+    @property
+    def ended_when(self) -> int | None:
+        """When the job ended, under any of the names that protocol buffers have for it."""
+        return self.completed_at or self.complete_time or self.end_time or self.finish_time
 
     @property
     def trained_from(self) -> str | None:
@@ -111,9 +152,7 @@ def params(row: Mapping[str, object]) -> dict[str, Scalar]:
     if isinstance(loss, Mapping):
         chosen |= {f"lossConfig.{name}": value for name, value in loss.items()}
     return {
-        name: value
-        for name, value in chosen.items()
-        if isinstance(value, str | int | float) and value and value != _UNSPECIFIED
+        name: value for name, value in scalars(chosen).items() if value and value != _UNSPECIFIED
     }
 
 
@@ -133,19 +172,3 @@ def cost_text(cost: Cost | None) -> str | None:
 def epochs_of(chosen: Mapping[str, object]) -> float | None:
     """How often the training set is gone through."""
     return numbers(chosen)[0].get("epochs")
-
-
-def without_secrets(row: Mapping[str, object]) -> dict[str, object]:
-    """The reply with signed URLs and keys masked: whoever has them may read files."""
-    return dict(_masked(row))
-
-
-def _masked(row: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    for name, value in row.items():
-        is_secret = name.lower().endswith(("signedurl", "apikey"))
-        if is_secret and value:
-            yield name, MASK
-        elif name == "wandbConfig" and isinstance(value, Mapping):
-            yield name, dict(_masked(value))
-        else:
-            yield name, value

@@ -7,50 +7,55 @@ one row per step, without id or model name. Whether old jobs still answer depend
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
 from bridge.errors import BadReply
-from bridge.http.client import ApiClient, segment
+from bridge.http.client import ApiClient, JsonObject, segment
 from bridge.model import (
     Checkpoint,
-    IsLogged,
     Job,
     JobStatus,
+    LoggedSteps,
     Meaning,
     Page,
-    Scalar,
     Snapshot,
     numbers,
 )
+from bridge.providers.credentials import scalars
+from bridge.providers.measurements import Metric, measurements
 from bridge.providers.model_shutdowns import read_shutdowns
+from bridge.providers.parts import DETAILS, JOB_LIST, ById, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import (
     Identifier,
-    Number,
+    Listed,
     Record,
     Step,
     is_step,
-    milliseconds,
     read_page,
     read_record,
+    reply_of,
 )
+from bridge.providers.statuses import Words, extended, status_of
+from bridge.providers.times import Moment
 from bridge.text import one_line
 
+_JOBS: Final = "/fine_tuning/jobs"
 _PAGE_SIZE: Final = 100
 _PARTS: Final = ("checkpoints", "events")
 """What only a job's own reply has."""
 _CENT: Final = 0.01
 _HIGHEST_COST: Final = 1e9
 """More is no price."""
-_VALIDATION: Final = ("valid_loss", "valid_mean_token_accuracy")
 
 
 class EventRecord(Record):
     """A change of status."""
 
-    created_at: float | None = None
+    created_at: Moment = None
     data: dict[str, object] | None = None
 
 
@@ -58,8 +63,8 @@ class CheckpointRecord(Record):
     """The metrics of one step; nothing that could be run."""
 
     step_number: Step
-    created_at: float | None = None
-    metrics: dict[str, Number | None] | None = None
+    created_at: Moment = None
+    metrics: dict[str, Metric] | None = None
 
 
 class JobRecord(Record):
@@ -70,8 +75,11 @@ class JobRecord(Record):
     id: Identifier
     status: str | None = None
     model: str | None = None
-    created_at: float | None = None
-    modified_at: float | None = None
+    created_at: Moment = None
+    modified_at: Moment = None
+    finished_at: Moment = None
+    completed_at: Moment = None
+    ended_at: Moment = None
     fine_tuned_model: str | None = None
     suffix: str | None = None
     trained_tokens: int | None = None
@@ -90,19 +98,21 @@ class Mistral:
     key_variable: ClassVar = "MISTRAL_API_KEY"
     key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
-    statuses: ClassVar[Mapping[str, JobStatus]] = {
-        "QUEUED": JobStatus.QUEUED,
-        "STARTED": JobStatus.RUNNING,
-        "VALIDATING": JobStatus.VALIDATING,
-        # Without auto_start a validated job waits for its owner, perhaps for ever.
-        "VALIDATED": JobStatus.QUEUED,
-        "RUNNING": JobStatus.RUNNING,
-        "FAILED_VALIDATION": JobStatus.FAILED,
-        "FAILED": JobStatus.FAILED,
-        "SUCCESS": JobStatus.SUCCEEDED,
-        "CANCELLED": JobStatus.CANCELLED,
-        "CANCELLATION_REQUESTED": JobStatus.RUNNING,
-    }
+    statuses: Mapping[str, JobStatus] = Words(
+        {
+            "QUEUED": JobStatus.QUEUED,
+            "STARTED": JobStatus.RUNNING,
+            "VALIDATING": JobStatus.VALIDATING,
+            # Without auto_start a validated job waits for its owner, perhaps for ever.
+            "VALIDATED": JobStatus.QUEUED,
+            "RUNNING": JobStatus.RUNNING,
+            "FAILED_VALIDATION": JobStatus.FAILED,
+            "FAILED": JobStatus.FAILED,
+            "SUCCESS": JobStatus.SUCCEEDED,
+            "CANCELLED": JobStatus.CANCELLED,
+            "CANCELLATION_REQUESTED": JobStatus.RUNNING,
+        }
+    )
 
     # valid_mean_token_accuracy is left out: it equals 2 ** valid_loss, a perplexity.
     meanings: ClassVar[Mapping[str, Meaning]] = {
@@ -115,59 +125,54 @@ class Mistral:
         "seq_len": Meaning.CONTEXT,
     }
 
-    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+    ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
+        self._by_id = ById(self._find, self.pages)
         del curves  # The checkpoints are the curve: there is nothing beside them to leave out.
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        number = listed = 0
-        seen: set[str] = set()
-        while True:
-            query = {"page": number, "page_size": _PAGE_SIZE}
-            reply = self._http.get_object("/fine_tuning/jobs", query, is_entry=number == 0)
-            rows = reply.get("data") or []
-            if not isinstance(rows, list) or not {"data", "total"} & reply.keys():
-                raise BadReply("The reply to /fine_tuning/jobs has no list", "Check base_url")
-            page = read_page(JobRecord, rows, self._job)
-            yield page
-            number += 1
-            listed += len(rows)
-            total = reply.get("total")
-            if not rows or (isinstance(total, int) and listed >= total):
-                return
-            fresh = {job.id for job in page.jobs} - seen
-            if not fresh:
-                raise BadReply("The pages of /fine_tuning/jobs do not end: they repeat")
-            seen |= fresh
+        parts = self._parts()
+        for rows in parts.pages(JOB_LIST, self._pages(), needs_first=True):
+            yield read_page(JobRecord, rows, self._job)
+        for cut in parts.missing:
+            yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
         """One job with its events and checkpoints: they come in one reply."""
-        reply = self._http.get_object(f"/fine_tuning/jobs/{segment(job_id)}")
-        return self._job(*read_record(JobRecord, reply), reply)
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job with all its checkpoints, logged or not."""
-        del is_logged
+        del logged
+        parts = self._parts()
         if job.status.has_started and not _is_detailed(job):
-            job = self.job(job.id)
+            job = parts.one(DETAILS, lambda: self._own(job)) or job
+        reply = reply_of(job)
         skipped = list(job.skipped)
-        rows = {name: job.raw.get(name) for name in _PARTS}
-        kept = documents(job.raw, skipped, **rows) if keep else {}
-        if not _is_detailed(job):
-            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
-        record, _ = read_record(JobRecord, job.raw)
+        rows = {name: reply.get(name) for name in _PARTS}
+        kept = documents(reply, skipped, **rows) if keep else {}
+        record = read_record(JobRecord, reply)[0] if _is_detailed(job) else None
         checkpoints = {
-            row.step_number: _checkpoint(row, skipped) for row in record.checkpoints or ()
+            row.step_number: _checkpoint(row, skipped)
+            for row in (record.checkpoints if record else None) or ()
         }
         return Snapshot(
             job=job,
             checkpoints=tuple(checkpoints[step] for step in sorted(checkpoints)),
             documents=kept,
             skipped=tuple(skipped),
+            missing=parts.missing,
         )
 
-    def shutdowns(self) -> Mapping[str, int]:
+    def shutdowns(self) -> Mapping[str, int] | None:
         """From the list of models."""
         return read_shutdowns(self._http)
 
@@ -175,36 +180,78 @@ class Mistral:
         """The content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
+    def _parts(self) -> Parts:
+        return Parts(lambda: self._page(0, size=1))
+
+    def _page(self, number: int, *, size: int = _PAGE_SIZE) -> JsonObject:
+        query = {"page": number, "page_size": size}
+        return self._http.get_object(_JOBS, query, is_entry=number == 0)
+
+    def _pages(self) -> Iterator[list[object]]:
+        """The rows of the job list, page by page."""
+        listed = 0
+        seen: set[str] = set()
+        for number in itertools.count():
+            reply = self._page(number)
+            rows = reply.get("data") or []
+            if not isinstance(rows, list) or not {"data", "total"} & reply.keys():
+                raise BadReply(f"The reply to {_JOBS} has no list", "Check base_url")
+            yield rows
+            listed += len(rows)
+            total = reply.get("total")
+            if not rows or (isinstance(total, int) and listed >= total):
+                return
+            ids = {str(row.get("id")) for row in rows if isinstance(row, dict)}
+            if ids <= seen:
+                raise BadReply(f"The pages of {_JOBS} do not end: they repeat")
+            seen |= ids
+
+    def _find(self, job_id: str) -> Job | None:
+        reply = self._http.find_object(f"{_JOBS}/{segment(job_id)}")
+        return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
+
+    def _own(self, job: Job) -> Job:
+        """A listed job as its own reply has it."""
+        reply = self._http.get_object(f"{_JOBS}/{segment(job.id)}")
+        return self._job(*read_record(JobRecord, reply), reply)
+
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
-        word = record.status or ""
-        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        error = _error(record)
+        ended_at = record.finished_at or record.completed_at or record.ended_at
+        status = status_of(
+            record.status,
+            self.statuses,
+            has_ended=ended_at is not None,
+            has_failed=error is not None,
+            has_model=bool(record.fine_tuned_model),
+        )
         chosen, _ = numbers(record.hyperparameters or {})
-        return Job(
+        return Listed(
             id=record.id,
             status=status,
-            provider_status=word,
-            created_at=milliseconds(record.created_at),
+            provider_status=record.status or "",
+            created_at=record.created_at,
             started_at=_started_at(record),
-            finished_at=_finished_at(record) if status.is_final else None,
+            finished_at=(ended_at or _finished_at(record)) if status.is_final else None,
             base_model=record.model,
-            fine_tuned_model=record.fine_tuned_model,
+            fine_tuned_model=record.fine_tuned_model if status is JobStatus.SUCCEEDED else None,
             suffix=record.suffix,
             trained_tokens=record.trained_tokens,
-            error=_error(record) if status is JobStatus.FAILED else None,
-            params=_params(record),
+            error=error if status is JobStatus.FAILED else None,
+            params=scalars(record.hyperparameters or {}),
             total_steps=_total_steps(chosen.get("training_steps")),
             epochs=chosen.get("epochs"),
             training_files=tuple(record.training_files or ()),
             validation_files=tuple(record.validation_files or ()),
             cost=_cost(record.metadata or {}),
-            raw=raw if isinstance(raw, dict) else {},
+            reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
 
 
 def _is_detailed(job: Job) -> bool:
     """Whether this is the job's own reply: only that has these parts, if perhaps not all."""
-    return any(part in job.raw for part in _PARTS)
+    return any(part in reply_of(job) for part in _PARTS)
 
 
 def _started_at(record: JobRecord) -> int | None:
@@ -212,8 +259,7 @@ def _started_at(record: JobRecord) -> int | None:
     running = [
         event for event in record.events or () if (event.data or {}).get("status") == "RUNNING"
     ]
-    times = [milliseconds(event.created_at) for event in running]
-    return min((time for time in times if time is not None), default=None)
+    return min((event.created_at for event in running if event.created_at), default=None)
 
 
 def _total_steps(number: float | None) -> int | None:
@@ -234,8 +280,8 @@ def _cost(metadata: Mapping[str, object]) -> str | None:
 
 def _finished_at(record: JobRecord) -> int | None:
     """The last change of status. There is no field for it, and events come in either order."""
-    times = [milliseconds(event.created_at) for event in record.events or ()]
-    return max((time for time in times if time), default=milliseconds(record.modified_at))
+    times = (event.created_at for event in record.events or () if event.created_at)
+    return max(times, default=record.modified_at)
 
 
 def _error(record: JobRecord) -> str | None:
@@ -249,18 +295,7 @@ def _error(record: JobRecord) -> str | None:
     return "validation failed" if record.status == "FAILED_VALIDATION" else None
 
 
-def _params(record: JobRecord) -> dict[str, Scalar]:
-    chosen = record.hyperparameters or {}
-    return {name: value for name, value in chosen.items() if isinstance(value, str | int | float)}
-
-
 def _checkpoint(row: CheckpointRecord, skipped: list[str]) -> Checkpoint:
-    metrics, broken = numbers(row.metrics or {})
+    metrics, broken = measurements(row.metrics or {})
     skipped += [f"step {row.step_number}: {name} is not a finite number" for name in broken]
-    # A step without validation carries two exact zeros in place of nulls.
-    if all(metrics.get(name) == 0.0 for name in _VALIDATION):
-        for name in _VALIDATION:
-            del metrics[name]
-    return Checkpoint(
-        step=row.step_number, created_at=milliseconds(row.created_at), metrics=metrics
-    )
+    return Checkpoint(step=row.step_number, created_at=row.created_at, metrics=metrics)

@@ -8,15 +8,17 @@ model that training began with.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator
 
 from bridge.http.client import ApiClient
-from bridge.providers.records import Identifier, Record, milliseconds, read_rows
+from bridge.providers.parts import Parts
+from bridge.providers.records import Identifier, Record, read_rows
+from bridge.providers.times import Moment
 
 _MODELS: Final = "/models"
+_PART: Final = "models"
 _DATES: Final = frozenset({"shutdown_date", "deprecation"})
 
 
@@ -31,21 +33,25 @@ class ModelRecord(Record):
     wire_name: ClassVar = "model"
 
     id: Identifier
-    shutdown_date: datetime | None = None
-    deprecation: Annotated[datetime | None, BeforeValidator(_of_inference)] = None
+    shutdown_date: Moment = None
+    deprecation: Annotated[Moment, BeforeValidator(_of_inference)] = None
 
     @property
     def shutdown(self) -> int | None:
         """Unix milliseconds."""
-        moment = self.shutdown_date or self.deprecation
-        if moment is None:
-            return None
-        return milliseconds(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
+        return self.shutdown_date or self.deprecation
 
 
-def read_shutdowns(http: ApiClient) -> dict[str, int]:
-    """The dates of a server's list of models, Unix milliseconds; empty where it has none for us."""
-    rows = http.hint(_MODELS).get("data")
+def read_shutdowns(http: ApiClient) -> dict[str, int] | None:
+    """Return the dates of a server's list of models, Unix milliseconds.
+
+    Empty where the server has none for us; ``None`` where it cannot be read now.
+    """
+    parts = Parts(lambda: None)
+    reply = parts.one(_PART, lambda: http.get_object(_MODELS))
+    if reply is None:
+        return None if parts.is_awaited(_PART) else {}
+    rows = reply.get("data")
     # An account lists each model that its jobs have ever made, and few have a date.
     dated = [row for row in rows if _is_dated(row)] if isinstance(rows, list) else []
     records, _ = read_rows(ModelRecord, dated)

@@ -16,31 +16,35 @@ from bridge.http.client import ApiClient, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
-    IsLogged,
     Job,
     JobStatus,
+    LoggedSteps,
     Meaning,
     Page,
     Snapshot,
     numbers,
 )
 from bridge.providers import openai_result_file as result_file
+from bridge.providers.measurements import measurements
 from bridge.providers.model_shutdowns import read_shutdowns
-from bridge.providers.openai_lists import JOBS, JobLists, job_path, newest_first, pages
+from bridge.providers.openai_lists import JOBS, first_page, job_path, newest_first, pages
 from bridge.providers.openai_records import (
     CheckpointRecord,
     EventRecord,
     JobRecord,
     error_text,
     event_points,
+    last_moment,
     metadata,
     params,
     started_at,
     total_steps,
     whole,
 )
+from bridge.providers.parts import CHECKPOINTS, EVENTS, JOB_LIST, ById, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import milliseconds, read_page, read_record, read_rows
+from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
+from bridge.providers.statuses import COMMON, extended, status_of
 from bridge.providers.timeline import Timeline
 
 
@@ -56,22 +60,9 @@ class OpenAI:
     key_header: ClassVar[str | None] = None
     pages_url: ClassVar[str | None] = "https://platform.openai.com/finetune"
     """Where people look at their jobs, if there is an address for each."""
-    is_whole: ClassVar[bool] = False
-    """Whether every server of this kind has all lists below a job."""
     has_result_files: ClassVar[bool] = True
     """Whether a result file holds metrics."""
-    statuses: ClassVar[Mapping[str, JobStatus]] = {
-        "created": JobStatus.QUEUED,
-        "pending": JobStatus.QUEUED,
-        "validating_files": JobStatus.VALIDATING,
-        "queued": JobStatus.QUEUED,
-        "running": JobStatus.RUNNING,
-        "pausing": JobStatus.RUNNING,
-        "paused": JobStatus.PAUSED,
-        "succeeded": JobStatus.SUCCEEDED,
-        "failed": JobStatus.FAILED,
-        "cancelled": JobStatus.CANCELLED,
-    }
+    statuses: Mapping[str, JobStatus] = COMMON
 
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "train_loss": Meaning.TRAIN_LOSS,
@@ -89,51 +80,65 @@ class OpenAI:
         "method": Meaning.METHOD,
     }
 
-    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+    ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
         self._is_public = http.is_at(self.base_url)
-        self._parts = JobLists(http, is_whole=self.is_whole or self._is_public)
         self._curves = curves
+        self._by_id = ById(self._find, self.pages)
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        for rows in newest_first(pages(self._http, JOBS)):
+        parts = self._parts()
+        found = parts.pages(JOB_LIST, pages(self._http, JOBS), needs_first=True)
+        for rows in newest_first(found):
             yield read_page(JobRecord, rows, self._job)
+        for cut in parts.missing:
+            yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
         """One job, as its own address has it."""
-        reply = self._http.get_object(job_path(job_id))
-        return self._job(*read_record(JobRecord, reply), reply)
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job: its checkpoints, and its curve as far back as it is not logged."""
+        parts = self._parts()
+        job = self._current(job, parts)
         skipped = list(job.skipped)
         if not job.status.has_started:
-            kept = documents(job.raw, skipped) if keep else {}
-            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
-        rows = [row for page in self._part(job, "checkpoints") for row in page]
-        checkpoints = _checkpoints(rows, skipped)
-        file = result_file.ResultFile(job, self._content, skipped)
-        events = _Events(newest_first(self._part(job, "events")), skipped)
-        told: Iterable[list[EventRecord]] = events.pages()
+            kept = documents(reply_of(job), skipped) if keep else {}
+            return Snapshot(job=job, documents=kept, skipped=tuple(skipped), missing=parts.missing)
+        method = str(job.params.get("method", ""))
+        rows = [row for page in self._part(parts, job, CHECKPOINTS) for row in page]
+        checkpoints = _checkpoints(rows, method, skipped)
+        file = result_file.ResultFile(job, method, self._content, parts)
+        events = _Events(newest_first(self._part(parts, job, EVENTS)), skipped)
+        told: Iterable[list[CurvePoint]] = events.points(method)
         if keep:
-            told, is_logged = list(told), _nothing
+            told, logged = list(told), {}
         curve: list[CurvePoint] = []
         if self._curves:
-            curve = _curve(job, told, checkpoints, file=file, is_logged=is_logged, skipped=skipped)
+            curve = _curve(job, told, checkpoints, file=file, logged=logged, parts=parts)
         kept = {}
         if keep:
-            kept = documents(job.raw, skipped, checkpoints=rows, events=events.rows)
-            kept |= file.document
+            lists = {"checkpoints": rows, "events": events.rows}
+            kept = documents(reply_of(job), skipped, **lists) | file.document
         return Snapshot(
             job=_with_news(job, events.records, checkpoints, curve),
             checkpoints=checkpoints,
             curve=tuple(curve),
             documents=kept,
-            skipped=(*skipped, *self._parts.news()),
+            skipped=tuple(skipped),
+            missing=parts.missing,
         )
 
-    def shutdowns(self) -> Mapping[str, int]:
+    def shutdowns(self) -> Mapping[str, int] | None:
         """From the list of models."""
         return read_shutdowns(self._http)
 
@@ -141,29 +146,49 @@ class OpenAI:
         """The content of a training or validation file."""
         return self._http.stream(_content_path(file_id))
 
+    def _find(self, job_id: str) -> Job | None:
+        reply = self._http.find_object(job_path(job_id))
+        return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
+
     def _content(self, file_id: str) -> bytes | None:
         return self._http.find_bytes(_content_path(file_id))
 
-    def _part(self, job: Job, name: str) -> Iterator[list[object]]:
+    def _current(self, job: Job, parts: Parts) -> Job:
+        """The job as it is to be read: a list says all that its own reply does."""
+        del parts
+        return job
+
+    def _parts(self) -> Parts:
+        return Parts(lambda: first_page(self._http))
+
+    def _part(self, parts: Parts, job: Job, name: str) -> Iterator[list[object]]:
         """The pages of a list below a job."""
-        jobs = (each for page in self.pages() for each in page.jobs)
-        return self._parts.pages(job, name, jobs)
+        return parts.pages(name, pages(self._http, f"{job_path(job.id)}/{name}"))
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
-        word = record.status or ""
         chosen = params(record)
         is_shown = self._is_public and self.pages_url is not None
-        return Job(
+        error = error_text(record.error)
+        status = status_of(
+            record.status,
+            self.statuses,
+            has_ended=record.ended_when is not None,
+            has_failed=error is not None,
+            has_model=bool(record.fine_tuned_model),
+        )
+        return Listed(
             id=record.id,
-            status=self.statuses.get(word, JobStatus.UNKNOWN),
-            provider_status=word,
-            created_at=milliseconds(record.created_at),
-            finished_at=milliseconds(record.finished_at),
+            status=status,
+            provider_status=record.status or "",
+            created_at=record.created_at,
+            started_at=record.started_at,
+            finished_at=record.ended_when,
             base_model=record.model,
-            fine_tuned_model=record.fine_tuned_model,
+            # Some servers name it from the beginning, also where it never comes to be.
+            fine_tuned_model=record.fine_tuned_model if status is JobStatus.SUCCEEDED else None,
             suffix=record.user_provided_suffix or record.suffix,
             trained_tokens=record.trained_tokens,
-            error=error_text(record.error),
+            error=error,
             params=chosen,
             total_steps=whole(record.total_steps),
             epochs=numbers(chosen)[0].get("n_epochs"),
@@ -172,7 +197,7 @@ class OpenAI:
             result_files=tuple(record.result_files or ()) if self.has_result_files else (),
             metadata=metadata(record),
             page=f"{self.pages_url}/{segment(record.id)}" if is_shown else None,
-            raw=raw if isinstance(raw, dict) else {},
+            reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
 
@@ -186,43 +211,41 @@ class _Events:
         self.rows: list[object] = []
         self.records: list[EventRecord] = []
 
-    def pages(self) -> Iterator[list[EventRecord]]:
-        """The rest of the pages."""
+    def points(self, method: str) -> Iterator[list[CurvePoint]]:
+        """The points on each of the pages that have not been read yet."""
         for rows in self._pages:
             self.rows += rows
             found, unreadable = read_rows(EventRecord, rows)
             self._skipped += unreadable
             records = [record for record, _ in found]
             self.records += records
-            yield records
+            yield [
+                point for record in records for point in event_points(record, method, self._skipped)
+            ]
 
 
 def _content_path(file_id: str) -> str:
     return f"/files/{segment(file_id)}/content"
 
 
-def _nothing(_name: str, _step: int) -> bool:
-    return False
-
-
 def _known(file_id: str | None) -> tuple[str, ...]:
     return (file_id,) if file_id else ()
 
 
-def _checkpoints(rows: list[object], skipped: list[str]) -> tuple[Checkpoint, ...]:
+def _checkpoints(rows: list[object], method: str, skipped: list[str]) -> tuple[Checkpoint, ...]:
     checkpoints: dict[int, Checkpoint] = {}
     records, unreadable = read_rows(CheckpointRecord, rows)
     skipped += unreadable
     for record, problems in records:
         where = f"checkpoint at step {record.step_number}"
-        metrics, broken = numbers(record.metrics or {})
+        metrics, broken = measurements(record.metrics or {}, method)
         skipped += [f"{where}: {problem}" for problem in problems]
         skipped += [f"{where}: {name} is not a finite number" for name in broken]
         metrics.pop("step", None)
         checkpoints[record.step_number] = Checkpoint(
             id=record.id,
             step=record.step_number,
-            created_at=milliseconds(record.created_at),
+            created_at=record.created_at,
             model=record.fine_tuned_model_checkpoint,
             metrics=metrics,
         )
@@ -231,29 +254,29 @@ def _checkpoints(rows: list[object], skipped: list[str]) -> tuple[Checkpoint, ..
 
 def _curve(
     job: Job,
-    pages: Iterable[list[EventRecord]],
+    pages: Iterable[list[CurvePoint]],
     checkpoints: tuple[Checkpoint, ...],
     *,
     file: result_file.ResultFile,
-    is_logged: IsLogged,
-    skipped: list[str],
+    logged: LoggedSteps,
+    parts: Parts,
 ) -> list[CurvePoint]:
     """Events from the newest back to what is logged.
 
     The result file has the rest of a finished job's steps in one request, but rounded and without
     the metrics over the whole validation set. Which of the two a point comes from depends on the
-    provider's data alone, so an interrupted read is resumed with the same points.
+    provider's data alone, so an interrupted read is resumed with the same points; and while exact
+    points may still come, no rounded ones take their places.
     """
     points: list[CurvePoint] = []
     # A checkpoint may be logged before the events of the steps that led to it.
     own_steps = {checkpoint.step for checkpoint in checkpoints}
-    has_file = file.exists
+    has_file = file.exists and not parts.is_awaited(CHECKPOINTS)
     may_replace_events = not job.validation_files
     oldest: int | None = None
-    for events in pages:
-        page = [point for event in events for point in event_points(event, skipped)]
+    for page in pages:
         points += page
-        if any(is_logged(p.name, p.step) for p in page if p.step not in own_steps):
+        if any(p.step in logged.get(p.name, ()) for p in page if p.step not in own_steps):
             return points
         oldest = min((point.step for point in points), default=None)
         if oldest is not None and oldest <= 1:
@@ -262,9 +285,9 @@ def _curve(
             if result_file.has_all_before(oldest, file.rows):
                 break
             may_replace_events = False
-    rows = file.rows if has_file else []
-    known = [(checkpoint.step, checkpoint.created_at) for checkpoint in checkpoints]
-    known += [(point.step, point.created_at) for point in points]
+    rows = file.rows if has_file and not parts.is_awaited(EVENTS) else []
+    known = [(point.step, point.created_at) for point in points]
+    known += [(checkpoint.step, checkpoint.created_at) for checkpoint in checkpoints]
     rest = [row for row in rows if oldest is None or row[0] < oldest]
     return points + result_file.points(rest, Timeline(job, known))
 
@@ -280,4 +303,12 @@ def _with_news(
     if steps is None and job.status is JobStatus.SUCCEEDED:
         reached = {*(point.step for point in curve), *(each.step for each in checkpoints)}
         steps = max((step for step in reached if step > 0), default=None)
-    return replace(job, started_at=started_at(events), total_steps=steps)
+    finished_at = job.finished_at
+    if finished_at is None and job.status.is_final:
+        finished_at = last_moment(events)
+    return replace(
+        job,
+        started_at=started_at(events) or job.started_at,
+        finished_at=finished_at,
+        total_steps=steps,
+    )

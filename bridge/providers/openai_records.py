@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Final
 
+from pydantic import Field, field_validator
+
 from bridge.model import CurvePoint, Scalar, numbers
-from bridge.providers.records import Identifier, Number, Record, Step, is_step, milliseconds
+from bridge.providers.credentials import is_credential, scalars
+from bridge.providers.measurements import Metric, measurements
+from bridge.providers.records import Identifier, Record, Step, is_step
+from bridge.providers.times import Moment
 from bridge.text import clean, one_line
 
 _UNRESOLVED: Final = ("auto", -1, None)
@@ -27,7 +32,34 @@ class JobError(Record):
     message: str | None = None
 
 
-class JobRecord(Record):
+class Ended(Record):
+    """When something ended, under any of the names that servers have for it."""
+
+    finished_at: Moment = None
+    completed_at: Moment = None
+    ended_at: Moment = None
+    end_time: Moment = None
+    finish_time: Moment = None
+    completion_time: Moment = None
+    completed_time: Moment = None
+    failed_at: Moment = None
+    cancelled_at: Moment = None
+    canceled_at: Moment = None
+    expired_at: Moment = None
+    stopped_at: Moment = None
+    finished: Moment = Field(None, alias="finishedAt")
+    completed: Moment = Field(None, alias="completedAt")
+    ended: Moment = Field(None, alias="endedAt")
+    end: Moment = Field(None, alias="endTime")
+
+    @property
+    def ended_when(self) -> int | None:
+        """Unix milliseconds."""
+        moments = (getattr(self, name) for name in Ended.model_fields)
+        return next((moment for moment in moments if moment is not None), None)
+
+
+class JobRecord(Ended):
     """``fine_tuning.job``: only the id is sure to be there."""
 
     wire_name: ClassVar = "job"
@@ -35,8 +67,8 @@ class JobRecord(Record):
     id: Identifier
     status: str | None = None
     model: str | None = None
-    created_at: float | None = None
-    finished_at: float | None = None
+    created_at: Moment = None
+    started_at: Moment = None
     fine_tuned_model: str | None = None
     trained_tokens: int | None = None
     training_file: str | None = None
@@ -48,8 +80,24 @@ class JobRecord(Record):
     seed: int | None = None
     error: JobError | None = None
     hyperparameters: dict[str, object] | None = None
+    request_parameters: dict[str, object] | None = None
+    """What servers of another make call the hyperparameters."""
     method: dict[str, object] | None = None
     metadata: dict[str, object] | None = None
+
+    @field_validator("result_files", mode="before")
+    @classmethod
+    def _ids(cls, files: object) -> object:
+        """Take a file's id where the file itself is sent, as the first API did."""
+        if not isinstance(files, list):
+            return files
+        return [each.get("id") if isinstance(each, Mapping) else each for each in files]
+
+    @property
+    def method_name(self) -> str | None:
+        """How the job trains, in the provider's words."""
+        kind = (self.method or {}).get("type")
+        return kind if isinstance(kind, str) else None
 
 
 class CheckpointRecord(Record):
@@ -58,10 +106,10 @@ class CheckpointRecord(Record):
     wire_name: ClassVar = "checkpoint"
 
     id: str | None = None
-    created_at: float | None = None
+    created_at: Moment = None
     step_number: Step
     fine_tuned_model_checkpoint: str | None = None
-    metrics: dict[str, Number | None] | None = None
+    metrics: dict[str, Metric] | None = None
 
 
 class EventRecord(Record):
@@ -69,7 +117,7 @@ class EventRecord(Record):
 
     wire_name: ClassVar = "event"
 
-    created_at: float | None = None
+    created_at: Moment = None
     type: str | None = None
     message: str | None = None
     data: dict[str, object] | None = None
@@ -83,10 +131,9 @@ def error_text(error: JobError | None) -> str | None:
 
 def params(record: JobRecord) -> dict[str, Scalar]:
     """Hyperparameters once they are resolved: ``auto`` and -1 wait to be chosen."""
-    method = record.method or {}
-    kind = method.get("type")
-    details = method.get(kind) if isinstance(kind, str) else None
-    chosen: dict[str, object] = dict(record.hyperparameters or {})
+    kind = record.method_name
+    details = (record.method or {}).get(kind) if kind else None
+    chosen: dict[str, object] = dict(record.hyperparameters or record.request_parameters or {})
     if isinstance(details, Mapping) and isinstance(details.get("hyperparameters"), Mapping):
         chosen |= {
             name: value
@@ -94,11 +141,7 @@ def params(record: JobRecord) -> dict[str, Scalar]:
             if name not in chosen or value not in _UNRESOLVED
         }
     chosen |= {"seed": record.seed, "method": kind}
-    return {
-        name: value
-        for name, value in chosen.items()
-        if isinstance(value, str | int | float) and value not in _UNRESOLVED
-    }
+    return {name: value for name, value in scalars(chosen).items() if value not in _UNRESOLVED}
 
 
 def metadata(record: JobRecord) -> dict[str, str]:
@@ -106,15 +149,20 @@ def metadata(record: JobRecord) -> dict[str, str]:
     noted = {
         one_line(name, _LONGEST_KEY): clean(value, _LONGEST_VALUE)
         for name, value in (record.metadata or {}).items()
-        if isinstance(value, str)
+        if isinstance(value, str) and not is_credential(name, value)
     }
     return dict(list(noted.items())[:_MOST_METADATA])
 
 
 def started_at(events: Iterable[EventRecord]) -> int | None:
     """When training began, if one of ``events`` tells; Unix milliseconds."""
-    told = (milliseconds(event.created_at) for event in events if event.message in _STARTED)
+    told = (event.created_at for event in events if event.message in _STARTED)
     return min((moment for moment in told if moment is not None), default=None)
+
+
+def last_moment(events: Iterable[EventRecord]) -> int | None:
+    """When the last of ``events`` took place; Unix milliseconds."""
+    return max((event.created_at for event in events if event.created_at), default=None)
 
 
 def total_steps(events: Iterable[EventRecord]) -> int | None:
@@ -129,7 +177,9 @@ def whole(number: object) -> int | None:
     return int(count) if count > 0 and count.is_integer() and is_step(int(count)) else None
 
 
-def event_points(record: EventRecord, skipped: list[str]) -> Iterator[CurvePoint]:
+def event_points(
+    record: EventRecord, method: str | None, skipped: list[str]
+) -> Iterator[CurvePoint]:
     """The points of a metric event, none of a message; ``skipped`` takes what is no number."""
     data = record.data or {}
     step = data.get("step")
@@ -140,8 +190,8 @@ def event_points(record: EventRecord, skipped: list[str]) -> Iterator[CurvePoint
     if isinstance(step, bool) or not isinstance(step, int) or not is_step(step):
         skipped.append(f"event at step {one_line(str(step), 40)}: this is no step")
         return
-    values, broken = numbers({name: value for name, value in data.items() if name not in _AXES})
+    measured = {name: value for name, value in data.items() if name not in _AXES}
+    values, broken = measurements(measured, method)
     skipped += [f"event at step {step}: {name} is not a finite number" for name in broken]
-    timestamp = milliseconds(record.created_at)
     for name, value in values.items():
-        yield CurvePoint(name, step, value, timestamp)
+        yield CurvePoint(name, step, value, record.created_at)

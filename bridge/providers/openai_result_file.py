@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from bridge.model import CurvePoint, Job
+from bridge.providers.measurements import measurements
+from bridge.providers.parts import RESULT_FILE, Parts
 from bridge.providers.records import is_step
 from bridge.providers.timeline import Timeline
 
@@ -22,10 +24,17 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "train_accuracy": "train_mean_token_accuracy",
     "valid_accuracy": "valid_mean_token_accuracy",
     "validation_mean_token_accuracy": "valid_mean_token_accuracy",
+    # The first API's.
+    "training_loss": "train_loss",
+    "training_token_accuracy": "train_mean_token_accuracy",
+    "validation_loss": "valid_loss",
+    "validation_token_accuracy": "valid_mean_token_accuracy",
 }
 """Columns that events and checkpoints call otherwise."""
 
-_HEADER: Final = b"step,"
+_STEP: Final = "step"
+_LONGEST_HEADER: Final = 64 * 2**10
+"""Bytes."""
 
 Row = tuple[int, Mapping[str, float]]
 
@@ -33,10 +42,13 @@ Row = tuple[int, Mapping[str, float]]
 class ResultFile:
     """The result file of one job: asked for once, and only if it is wanted."""
 
-    def __init__(self, job: Job, fetch: Callable[[str], bytes | None], skipped: list[str]) -> None:
+    def __init__(
+        self, job: Job, method: str, fetch: Callable[[str], bytes | None], parts: Parts
+    ) -> None:
         self._id = job.result_files[0] if job.status.is_final and job.result_files else None
+        self._method = method
         self._fetch = fetch
-        self._skipped = skipped
+        self._parts = parts
         self._found: tuple[bytes, list[Row]] | None = None
 
     @property
@@ -63,15 +75,18 @@ class ResultFile:
         # Not a cached_property: up to Python 3.11 all files of all jobs would be fetched under one
         # lock, one after the other.
         if self._found is None:
-            body = self._fetch(self._id) if self._id is not None else None
-            found = rows(body or b"")
-            if found is None and self.exists:
-                self._skipped.append(f"result file {self._id} is gone or unreadable")
-            self._found = body or b"", found or []
+            body = b"" if self._id is None else self._read(self._id)
+            found = rows(body, self._method)
+            if found is None and self.exists and not self._parts.is_awaited(RESULT_FILE):
+                self._parts.lacks(RESULT_FILE, f"result file {self._id} is gone or unreadable")
+            self._found = body, found or []
         return self._found
 
+    def _read(self, file_id: str) -> bytes:
+        return self._parts.one(RESULT_FILE, lambda: self._fetch(file_id)) or b""
 
-def rows(body: bytes) -> list[Row] | None:
+
+def rows(body: bytes, method: str = "") -> list[Row] | None:
     """Step and metrics of each row by ascending step; ``None`` if this is no such file."""
     table = as_csv(body)
     if table is None:
@@ -80,9 +95,10 @@ def rows(body: bytes) -> list[Row] | None:
     found: dict[int, dict[str, float]] = {}
     try:
         for line in csv.DictReader(io.StringIO(text)):
-            step = _number(line.get("step"))
+            step = _number(line.get(_STEP))
             if step is not None and step.is_integer() and is_step(int(step)):
-                found.setdefault(int(step), dict(_metrics(line)))
+                metrics, _ = measurements(dict(_metrics(line)), method)
+                found.setdefault(int(step), metrics)
     except csv.Error:
         return None
     return sorted(found.items())
@@ -93,13 +109,19 @@ def as_csv(body: bytes) -> bytes | None:
 
     It is known by its header: base64's alphabet alone would let a plain file through.
     """
-    if _bare(body).startswith(_HEADER):
+    if _has_header(body):
         return body
     try:
         decoded = base64.b64decode(b"".join(body.split()), validate=True)
     except binascii.Error:
         return None
-    return decoded if _bare(decoded).startswith(_HEADER) else None
+    return decoded if _has_header(decoded) else None
+
+
+def _has_header(body: bytes) -> bool:
+    header = _bare(body).split(b"\n", 1)[0][:_LONGEST_HEADER].decode("utf-8", "replace")
+    columns = [column.strip().strip('"') for column in header.split(",")]
+    return len(columns) > 1 and _STEP in columns
 
 
 def _bare(table: bytes) -> bytes:
@@ -110,7 +132,7 @@ def _bare(table: bytes) -> bytes:
 def _metrics(line: Mapping[str | None, object]) -> Iterator[tuple[str, float]]:
     for column, cell in line.items():
         value = _number(cell)
-        if column and column != "step" and value is not None:
+        if column and column != _STEP and value is not None:
             yield _COLUMNS.get(column, column), value
 
 

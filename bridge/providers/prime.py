@@ -22,7 +22,17 @@ from typing import ClassVar, Final
 
 from bridge.errors import BadReply, NotFound
 from bridge.http.client import ApiClient, Query, segment
-from bridge.model import Checkpoint, CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.model import (
+    Checkpoint,
+    CurvePoint,
+    Job,
+    JobStatus,
+    LoggedSteps,
+    Meaning,
+    Page,
+    Snapshot,
+)
+from bridge.providers.parts import CHECKPOINTS, JOB_LIST, METRICS, ById, Parts
 from bridge.providers.prime_records import (
     CheckpointRecord,
     JobRecord,
@@ -35,7 +45,8 @@ from bridge.providers.prime_records import (
     step_of,
 )
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import read_page, read_record, read_rows
+from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
+from bridge.providers.statuses import Words, extended, status_of
 from bridge.providers.timeline import Timeline
 
 _RUNS: Final = "/rft/runs"
@@ -56,23 +67,34 @@ class Prime:
     key_variable: ClassVar = "PRIME_API_KEY"
     key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
-    statuses: ClassVar[Mapping[str, JobStatus]] = {
-        "QUEUED": JobStatus.QUEUED,
-        "PENDING": JobStatus.QUEUED,
-        "RUNNING": JobStatus.RUNNING,
-        "PAUSED": JobStatus.PAUSED,
-        "COMPLETED": JobStatus.SUCCEEDED,
-        "FAILED": JobStatus.FAILED,
-        "STOPPED": JobStatus.CANCELLED,
-    }
+    statuses: Mapping[str, JobStatus] = Words(
+        {
+            "QUEUED": JobStatus.QUEUED,
+            "PENDING": JobStatus.QUEUED,
+            "RUNNING": JobStatus.RUNNING,
+            "PAUSED": JobStatus.PAUSED,
+            "COMPLETED": JobStatus.SUCCEEDED,
+            "FAILED": JobStatus.FAILED,
+            "STOPPED": JobStatus.CANCELLED,
+        }
+    )
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "reward/all/mean": Meaning.REWARD,
         "maxSteps": Meaning.STEPS,
         "batchSize": Meaning.BATCH_SIZE,
     }
 
-    def __init__(self, http: ApiClient, *, curves: bool = True, team: str | None = None) -> None:
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+        team: str | None = None,
+    ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
+        self._by_id = ById(self._find, self.pages)
         self._curves = curves
         self._query: Query = {"team_id": team} if team else {}
         self._is_public = http.is_at(self.base_url)
@@ -82,7 +104,8 @@ class Prime:
 
     def pages(self) -> Iterator[Page]:
         """All runs, newest first."""
-        lists = self._lists()
+        parts = self._parts()
+        lists = parts.pages(JOB_LIST, self._lists(), needs_first=True)
         for rows in lists:
             page = read_page(JobRecord, rows, self._job)
             times = [job.created_at for job in page.jobs if job.created_at is not None]
@@ -91,22 +114,24 @@ class Prime:
                 page = read_page(JobRecord, chain(rows, *lists), self._job)
             newest = sorted(page.jobs, key=lambda job: -(job.created_at or 0))
             yield Page(tuple(newest), page.unreadable)
+        for cut in parts.missing:
+            yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
         """One run, as its own address has it."""
-        row = self._http.get_object(_path(job_id)).get("run")
-        return self._job(*read_record(JobRecord, row), row)
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One run with all of its points; of an open one only new steps are asked for."""
-        del is_logged  # What was read once is kept as long as a run is open.
+        del logged  # What was read once is kept as long as a run is open.
         skipped = list(job.skipped)
         if not job.status.has_started:
-            kept = documents(job.raw, skipped) if keep else {}
+            kept = documents(reply_of(job), skipped) if keep else {}
             return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
-        saved = self._part(job, "checkpoints")
+        parts = self._parts()
+        saved = self._part(parts, job, CHECKPOINTS)
         wants_metrics = self._curves or keep or saved
-        rows = self._metrics(job, anew=keep) if wants_metrics else []
+        rows = self._metrics(parts, job, anew=keep) if wants_metrics else []
         found = _measured(rows, skipped)
         records, unreadable = read_rows(CheckpointRecord, saved)
         skipped += unreadable
@@ -115,21 +140,18 @@ class Prime:
         for record, problems in records:
             skipped += [f"checkpoint at step {record.step}: {problem}" for problem in problems]
         if job.status.is_final:
-            job = self._with_bill(job, skipped)
+            job = self._with_bill(parts, job, skipped)
         curve = _points(found) if self._curves else ()
         is_kept = {"metrics": rows, "checkpoints": [_without_signature(row) for row in saved]}
         return Snapshot(
             job=job,
             checkpoints=_checkpoints([record for record, _ in records], found),
             curve=curve,
-            documents=documents(job.raw, skipped, **is_kept) if keep else {},
+            documents=documents(reply_of(job), skipped, **is_kept) if keep else {},
             skipped=tuple(skipped),
+            missing=parts.missing,
             is_whole=bool(curve) or not self._curves,
         )
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """None: its models are its users' own."""
-        return {}
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """None: runs learn from environments, which are programs."""
@@ -137,6 +159,17 @@ class Prime:
             f"{file_id} is an environment, not a file",
             "Keep its version, or copy it with: prime env pull",
         )
+
+    def _parts(self) -> Parts:
+        query = {"page": 1, "limit": 1, **self._query}
+        return Parts(lambda: self._http.get_object(_RUNS, query, is_entry=True))
+
+    def _find(self, job_id: str) -> Job | None:
+        reply = self._http.find_object(_path(job_id))
+        if reply is None:
+            return None
+        row = reply.get("run")
+        return self._job(*read_record(JobRecord, row), row)
 
     def _lists(self) -> Iterator[list[object]]:
         """The pages of runs, as far as the server says that there are any."""
@@ -160,12 +193,24 @@ class Prime:
             seen |= names
             number += 1
 
-    def _part(self, job: Job, name: str, query: Query | None = None) -> list[object]:
-        reply = self._http.find_object(f"{_path(job.id)}/{name}", query, is_optional=True) or {}
-        rows = reply.get(name)
-        return rows if isinstance(rows, list) else []
+    def _part(self, parts: Parts, job: Job, name: str, query: Query | None = None) -> list[object]:
+        """The rows of a list below a run; while the run is open it may not be there yet."""
 
-    def _metrics(self, job: Job, *, anew: bool) -> list[object]:
+        def ask() -> list[object]:
+            path = f"{_path(job.id)}/{name}"
+            if not job.status.is_final:
+                reply = self._http.find_object(path, query, is_optional=True) or {}
+                rows = reply.get(name)
+                return rows if isinstance(rows, list) else []
+            reply = self._http.get_object(path, query)
+            rows = reply.get(name) or []
+            if not isinstance(rows, list) or (reply and name not in reply):
+                raise BadReply(f"The reply to {path} has no list", "Check base_url")
+            return rows
+
+        return parts.one(name, ask) or []
+
+    def _metrics(self, parts: Parts, job: Job, *, anew: bool) -> list[object]:
         """The rows of metrics as they came; an open run is asked for its newest step again."""
         rows = [] if anew else self._rows.get(job.id, [])
         steps = {step for step in map(step_of, rows) if step is not None}
@@ -174,7 +219,7 @@ class Prime:
             least, most = todo.pop()
             bounds = {"min_step": least, "max_step": most}
             query = {name: step for name, step in bounds.items() if step is not None}
-            found = self._part(job, "metrics", query)
+            found = self._part(parts, job, METRICS, query)
             told = {step for step in map(step_of, found) if step is not None}
             rows = [*(row for row in rows if step_of(row) not in told), *found]
             fresh = told - steps
@@ -186,15 +231,15 @@ class Prime:
                 todo.append((max(fresh) + 1, most))
             if min(fresh) > (1 if least is None else least + 1):
                 todo.append((least, min(fresh) - 1))
-        if job.status.is_final:
-            self._rows.pop(job.id, None)
-        else:
+        self._rows.pop(job.id, None)
+        if not job.status.is_final and not parts.missing:
             self._rows[job.id] = rows
         return rows
 
-    def _with_bill(self, job: Job, skipped: list[str]) -> Job:
+    def _with_bill(self, parts: Parts, job: Job, skipped: list[str]) -> Job:
         """A run that has ended with what it cost, where its key may see that."""
-        reply = self._http.find_object(f"/billing/runs/{segment(job.id)}/usage", is_optional=True)
+        path = f"/billing/runs/{segment(job.id)}/usage"
+        reply = parts.one("bill", lambda: self._http.find_object(path, is_optional=True))
         if reply is None:
             return job
         bill, problems = read_record(UsageRecord, reply)
@@ -203,14 +248,19 @@ class Prime:
         return replace(job, cost=bill.text, trained_tokens=tokens)
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
-        word = record.status or ""
-        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        status = status_of(
+            record.status,
+            self.statuses,
+            has_ended=record.completed_at is not None,
+            has_failed=bool(record.error),
+            has_model=False,
+        )
         row = raw if isinstance(raw, dict) else {}
         ended = record.completed_at or record.updated_at
-        return Job(
+        return Listed(
             id=record.id,
             status=status,
-            provider_status=word,
+            provider_status=record.status or "",
             created_at=record.created_at,
             started_at=record.started_at,
             finished_at=ended if status.is_final else None,
@@ -221,7 +271,7 @@ class Prime:
             total_steps=record.max_steps,
             training_files=environments(record),
             page=f"{_PAGES}/{segment(record.id)}" if self._is_public else None,
-            raw=row,
+            reply=row,
             skipped=skipped,
         )
 
@@ -247,7 +297,7 @@ def _timeline(job: Job, found: list[Measured], saved: list[CheckpointRecord]) ->
     known = [(each.step, each.at) for each in found]
     known += [(each.step, each.created_at) for each in saved]
     known.append((0, job.started_at))
-    record, _ = read_record(JobRecord, job.raw)
+    record, _ = read_record(JobRecord, reply_of(job))
     # While a run trains, its last change is the last that is known of it.
     told = replace(job, finished_at=job.finished_at or record.updated_at)
     return Timeline(told, known).ending_at(max((each.step for each in found), default=0))

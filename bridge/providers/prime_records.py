@@ -8,17 +8,11 @@ from typing import ClassVar, Final
 
 from pydantic import Field
 
-from bridge.model import Scalar, numbers
-from bridge.providers.records import (
-    Identifier,
-    Moment,
-    Number,
-    Record,
-    Step,
-    milliseconds,
-    moment,
-    read_rows,
-)
+from bridge.model import Scalar
+from bridge.providers.credentials import scalars
+from bridge.providers.measurements import measurements
+from bridge.providers.records import Identifier, Number, Record, Step, read_rows
+from bridge.providers.times import Moment, known_moment
 from bridge.text import one_line
 
 _WORDS: Final = ("kind", "loss")
@@ -105,29 +99,14 @@ class Measured:
 def measured(record: StepRecord, row: Mapping[str, object]) -> Measured:
     """The numbers of a row, nested ones under names with dots, and when it was measured."""
     axes = {_STEP, *_TIMES}
-    finite, infinite = numbers({name: value for name, value in row.items() if name not in axes})
+    values = {name: value for name, value in row.items() if name not in axes}
+    finite, infinite = measurements(values, "reinforcement")
     return Measured(record.step, _time_of(row), finite, tuple(infinite))
 
 
 def _time_of(row: Mapping[str, object]) -> int | None:
-    for name in _TIMES:
-        value = row.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return _milliseconds(value)
-        if isinstance(value, str):
-            try:
-                return moment(value)
-            except ValueError:
-                continue
-    return None
-
-
-def _milliseconds(value: float) -> int | None:
-    """Unix seconds, or milliseconds where they are too many for that."""
-    try:
-        return milliseconds(value / 1000 if value > 1e11 else float(value))  # noqa: PLR2004 - the year 5138
-    except OverflowError:
-        return None
+    times = map(known_moment, map(row.get, _TIMES))
+    return next((moment for moment in times if moment is not None), None)
 
 
 def step_of(row: object) -> int | None:
@@ -141,7 +120,7 @@ def params(row: Mapping[str, object]) -> dict[str, Scalar]:
     told = {name: row.get(name) for name in (*_WORDS, *_NUMBERS)}
     return {
         name: value
-        for name, value in told.items()
+        for name, value in scalars(told).items()
         if (isinstance(value, str) and value and name in _WORDS)
         or (isinstance(value, int | float) and name in _NUMBERS)
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from bridge.providers.credentials import published
+
 Documents = dict[str, bytes]
 """Contents by file name."""
 
@@ -12,7 +14,8 @@ Documents = dict[str, bytes]
 def documents(job: Mapping[str, object], skipped: list[str], **lists: object) -> Documents:
     """``job.json``, and ``<name>.jsonl`` with a line for each row of a list that has any.
 
-    ``skipped`` takes a sentence for what cannot be written.
+    Credentials in them are masked, and rows of training data left out. ``skipped`` takes a sentence
+    for what cannot be written.
     """
     files = {"job.json": [job]}
     files |= {f"{name}.jsonl": rows for name, rows in lists.items() if isinstance(rows, list)}
@@ -20,7 +23,7 @@ def documents(job: Mapping[str, object], skipped: list[str], **lists: object) ->
     for name, rows in files.items():
         indent = 2 if name == "job.json" else None
         try:
-            text = "".join(f"{_text(row, indent)}\n" for row in rows)
+            text = "".join(f"{_text(published(row), indent)}\n" for row in rows)
         except RecursionError:
             skipped.append(f"{name} cannot be kept: it is nested too deep")
         else:

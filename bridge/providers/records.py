@@ -6,14 +6,13 @@ A record is a pydantic model of one wire object. Unknown keys are ignored and mi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -58,26 +57,6 @@ Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 def is_step(number: int) -> bool:
     """Whether MLflow can store ``number`` as a step."""
     return -(2**63) <= number < 2**63
-
-
-def moment(text: object) -> int | None:
-    """An ISO 8601 time as Unix milliseconds, in UTC unless it says otherwise.
-
-    Before 1970 is no time: some servers write the year 1 for what has not happened.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if text is None or text == "":
-        return None
-    if not isinstance(text, str):
-        raise ValueError("must be a time as text")  # noqa: TRY004 - pydantic reports a ValueError
-    time = datetime.fromisoformat(text)
-    return milliseconds((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
-
-
-Moment = Annotated[int | None, BeforeValidator(moment)]
-"""A time that is written as ISO 8601, in Unix milliseconds."""
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -152,11 +131,24 @@ def _dotted(path: Path) -> str:
     return one_line(".".join(map(str, path)), 120)
 
 
-def milliseconds(seconds: float | None) -> int | None:
-    """Unix seconds as MLflow's milliseconds; ``None`` for what cannot be a time."""
-    if seconds is None or not 0 < seconds < 2**53:
-        return None
-    return int(seconds * 1000)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Listed(Job):
+    """A job with the reply that it was made of, from which its provider reads on."""
+
+    reply: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare as jobs: two replies may say the same in other words."""
+        return isinstance(other, Job) and all(
+            getattr(self, each.name) == getattr(other, each.name) for each in fields(Job)
+        )
+
+    __hash__ = None  # type: ignore[assignment] # as of every job: its params are a mapping
+
+
+def reply_of(job: Job) -> Mapping[str, object]:
+    """The reply that a job was made of; empty where it comes from elsewhere."""
+    return job.reply if isinstance(job, Listed) else {}
 
 
 def read_page(

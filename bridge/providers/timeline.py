@@ -20,6 +20,9 @@ class Timeline:
             moments.setdefault(0, job.created_at)
         self._steps = sorted(moments)
         self._times = [moments[step] for step in self._steps]
+        # What is published late was trained before the next known step.
+        for place in range(len(self._times) - 1, 0, -1):
+            self._times[place - 1] = min(self._times[place - 1 : place + 1])
         self._end = job.finished_at
 
     def ending_at(self, last_step: int) -> Timeline:

@@ -20,24 +20,26 @@ from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
-    IsLogged,
     Job,
     JobStatus,
+    LoggedSteps,
     Meaning,
     Page,
     Snapshot,
     numbers,
 )
+from bridge.providers.parts import CHECKPOINTS, DETAILS, EVENTS, METRICS, ById, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import read_page, read_record, read_rows
+from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
+from bridge.providers.statuses import Words, extended, status_of
 from bridge.providers.together_records import (
     CheckpointRecord,
     EventRecord,
     JobRecord,
     Measured,
+    end_of,
     failure,
     first,
-    last,
     measured,
     params,
     price,
@@ -56,10 +58,6 @@ _DETAILS: Final = frozenset(
 )
 """What only a job's own reply has."""
 _LOSS: Final = "train/loss"
-_ENDS: Final = ("job_complete", "job_error", "job_stopped")
-_WIDEST_GAP: Final = 1000
-"""Steps between two rows of metrics; beyond it none is looked for."""
-_MOST_STEPS: Final = 10**6
 
 
 class Together:
@@ -69,19 +67,21 @@ class Together:
     key_variable: ClassVar = "TOGETHER_API_KEY"
     key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
-    statuses: ClassVar[Mapping[str, JobStatus]] = {
-        "pending": JobStatus.QUEUED,
-        "queued": JobStatus.QUEUED,
-        "running": JobStatus.RUNNING,
-        "compressing": JobStatus.RUNNING,
-        "uploading": JobStatus.RUNNING,
-        "cancel_requested": JobStatus.RUNNING,
-        "cancelled": JobStatus.CANCELLED,
-        "error": JobStatus.FAILED,
-        # Known to the official client alone.
-        "user_error": JobStatus.FAILED,
-        "completed": JobStatus.SUCCEEDED,
-    }
+    statuses: Mapping[str, JobStatus] = Words(
+        {
+            "pending": JobStatus.QUEUED,
+            "queued": JobStatus.QUEUED,
+            "running": JobStatus.RUNNING,
+            "compressing": JobStatus.RUNNING,
+            "uploading": JobStatus.RUNNING,
+            "cancel_requested": JobStatus.RUNNING,
+            "cancelled": JobStatus.CANCELLED,
+            "error": JobStatus.FAILED,
+            # Known to the official client alone.
+            "user_error": JobStatus.FAILED,
+            "completed": JobStatus.SUCCEEDED,
+        }
+    )
 
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "train/loss": Meaning.TRAIN_LOSS,
@@ -98,8 +98,16 @@ class Together:
         "training_method": Meaning.METHOD,
     }
 
-    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+    ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
+        self._by_id = ById(self._find, self.pages)
         self._is_public = http.is_at(self.base_url)
         self._curves = curves
         # Caches. Each job is read by one thread at a time.
@@ -117,48 +125,43 @@ class Together:
 
     def job(self, job_id: str) -> Job:
         """One job, as its own address has it."""
-        reply = self._http.get_object(_path(job_id))
-        record, skipped = read_record(JobRecord, reply)
-        origin = source(record)
-        if origin and not _is_name(origin) and origin not in self._models:
-            self._models = dict(_models(self._rows(_JOBS)))
-        return self._job(record, skipped, reply)
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job: its checkpoints, and its curve from where it is not logged."""
         if not job.status.has_started:
             skipped = list(job.skipped)
-            kept = documents(job.raw, skipped) if keep else {}
+            kept = documents(reply_of(job), skipped) if keep else {}
             return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
-        job = self._detailed(job)
+        parts = Parts(lambda: self._rows(_JOBS))
+        if _DETAILS.isdisjoint(reply_of(job)):
+            job = self._detailed(job, parts)
         skipped = list(job.skipped)
-        events = self._part(job, "events", skipped)
-        rows = self._part(job, "checkpoints", skipped)
+        events = self._part(parts, job, EVENTS)
+        rows = self._part(parts, job, CHECKPOINTS)
         checkpoints = _checkpoints(job, rows, skipped)
         # The last look is at everything: an evaluation may have been late.
         is_whole = keep or job.status.is_final
         known = {} if is_whole else self._at_checkpoints.get(job.id, {})
-        start = 0 if is_whole else self._start(checkpoints.keys() - known.keys(), is_logged)
-        metrics = self._metrics(job, start, skipped)
-        found = known | measured(metrics, skipped)
-        self._remember(job, checkpoints.keys(), found)
+        start = 0 if is_whole else self._start(checkpoints.keys() - known.keys(), logged)
+        metrics = self._metrics(parts, job, start)
+        found = known | measured(metrics, str(job.params.get("method", "")), skipped)
+        if not parts.is_awaited(METRICS):
+            self._remember(job, checkpoints.keys(), found)
         kept = {}
         if keep:
             lists = {"checkpoints": rows, "events": events, "metrics": metrics}
-            kept = documents(job.raw, skipped, **lists)
+            kept = documents(reply_of(job), skipped, **lists)
         return Snapshot(
-            job=_with_news(job, events, found, skipped),
+            job=self._with_news(job, events, found, skipped),
             checkpoints=tuple(
                 _with_metrics(checkpoints[step], found.get(step)) for step in sorted(checkpoints)
             ),
             curve=tuple(_points(found, beside=checkpoints.keys())) if self._curves else (),
             documents=kept,
             skipped=tuple(skipped),
+            missing=parts.missing,
         )
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """It tells of none."""
-        return {}
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file."""
@@ -167,29 +170,36 @@ class Together:
     def _rows(self, path: str) -> list[object]:
         return _list(self._http.get_object(path, is_entry=path == _JOBS), path)
 
-    def _part(
-        self, job: Job, name: str, skipped: list[str], query: Query | None = None
-    ) -> list[object]:
-        """The rows of a list below a job; none where there is none of a job that is still there."""
-        path = f"{_path(job.id)}/{name}"
-        reply = self._http.find_object(path, query)
-        if reply is not None:
-            return _list(reply, path)
-        self._http.get_object(_path(job.id))
-        if job.status.is_final:
-            skipped.append(f"the server has no {name} of this job: all else is recorded")
-        return []
+    def _find(self, job_id: str) -> Job | None:
+        reply = self._http.find_object(_path(job_id))
+        if reply is None:
+            return None
+        record, skipped = read_record(JobRecord, reply)
+        origin = source(record)
+        if origin and not _is_name(origin) and origin not in self._models:
+            self._models = dict(_models(self._rows(_JOBS)))
+        return self._job(record, skipped, reply)
 
-    def _metrics(self, job: Job, start: float, skipped: list[str]) -> list[object]:
+    def _part(self, parts: Parts, job: Job, name: str, query: Query | None = None) -> list[object]:
+        """The rows of a list below a job; none where it cannot be read."""
+        path = f"{_path(job.id)}/{name}"
+        return parts.one(name, lambda: _list(self._http.get_object(path, query), path)) or []
+
+    def _metrics(self, parts: Parts, job: Job, start: float) -> list[object]:
         """The rows of metrics from a step on, in the order of time."""
         if start == math.inf:
             return []
         query = {"global_step_from": int(start)} if start > 0 else None
-        return self._part(job, "metrics", skipped, query)
+        return self._part(parts, job, METRICS, query)
 
-    def _start(self, unknown: AbstractSet[int], is_logged: IsLogged) -> float:
-        """The first step of an open job whose metrics are wanted; infinite where none are."""
-        return min([_newest(is_logged) if self._curves else math.inf, *unknown])
+    def _start(self, unknown: AbstractSet[int], logged: LoggedSteps) -> float:
+        """The first step of an open job whose metrics are wanted; infinite where none are.
+
+        Points are logged by ascending step, so whatever is before the newest is there. Its own
+        evaluation may still be to come.
+        """
+        newest = max(logged.get(_LOSS, ()), default=0)
+        return min([max(newest, 0) if self._curves else math.inf, *unknown])
 
     def _remember(self, job: Job, steps: AbstractSet[int], found: Mapping[int, Measured]) -> None:
         if job.status.is_final:
@@ -197,28 +207,33 @@ class Together:
         else:
             self._at_checkpoints[job.id] = {step: found.get(step, Measured()) for step in steps}
 
-    def _detailed(self, job: Job) -> Job:
+    def _detailed(self, job: Job, parts: Parts) -> Job:
         """The job with what its row in the list lacks."""
-        if not _DETAILS.isdisjoint(job.raw):
+        reply = parts.one(DETAILS, lambda: self._http.get_object(_path(job.id)))
+        if reply is None:
             return job
-        reply = self._http.get_object(_path(job.id))
         # What is known already stays: whoever has listed the job goes by its status then.
-        raw = reply | {name: value for name, value in job.raw.items() if value is not None}
+        raw = reply | {name: value for name, value in reply_of(job).items() if value is not None}
         return self._job(*read_record(JobRecord, raw), raw)
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
-        word = record.status or ""
-        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        status = status_of(
+            record.status,
+            self.statuses,
+            has_ended=record.ended_when is not None,
+            has_failed=False,
+            has_model=bool(record.model_output_name),
+        )
         chosen = params(record)
         base_model = self._base_model(record)
         if record.model and record.model != base_model:
             chosen["model"] = record.model
-        return Job(
+        return Listed(
             id=record.id,
             status=status,
-            provider_status=word,
+            provider_status=record.status or "",
             created_at=record.created_at,
-            finished_at=record.updated_at if status.is_final else None,
+            finished_at=(record.ended_when or record.updated_at) if status.is_final else None,
             base_model=base_model,
             # It has its name from the beginning, and is there at the end.
             fine_tuned_model=record.model_output_name if status is JobStatus.SUCCEEDED else None,
@@ -230,8 +245,37 @@ class Together:
             validation_files=_known(record.validation_file),
             cost=price(record),
             page=f"{_PAGES}/{segment(record.id)}" if self._is_public else None,
-            raw=raw if isinstance(raw, dict) else {},
+            reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
+        )
+
+    def _with_news(
+        self, job: Job, rows: list[object], found: Mapping[int, Measured], skipped: list[str]
+    ) -> Job:
+        """The job with what its events tell of it, and its metrics of its length."""
+        records, unreadable = read_rows(EventRecord, rows)
+        skipped += unreadable
+        events = [record for record, _ in records]
+        end = end_of(events)
+        status, model = job.status, job.fine_tuned_model
+        if end is not None and self.statuses.get(job.provider_status) is None:
+            status = end[0]
+            named = reply_of(job).get("model_output_name")
+            model = str(named) if named and status is JobStatus.SUCCEEDED else None
+        steps = total_steps(events)
+        if steps is None and status is JobStatus.SUCCEEDED:
+            steps = max((step for step in found if step > 0), default=None)
+        ended_at = (end[1] if end else None) or job.finished_at
+        # While a job may still begin to train, its own start does not stand in for that.
+        started_at = first(events, "job_start") if status.is_final else None
+        return replace(
+            job,
+            status=status,
+            started_at=first(events, "training_start") or started_at,
+            finished_at=ended_at if status.is_final else None,
+            fine_tuned_model=model,
+            total_steps=steps,
+            error=failure(events) if status is JobStatus.FAILED else None,
         )
 
     def _base_model(self, record: JobRecord) -> str | None:
@@ -280,20 +324,6 @@ def _age(job: Job) -> float:
     return -math.inf if job.created_at is None else -job.created_at
 
 
-def _newest(is_logged: IsLogged) -> int:
-    """The newest step that is logged; its evaluation may still be to come. 0 without any.
-
-    Points are logged by ascending step, so whatever is before it is there.
-    """
-    newest = 0
-    for step in range(_MOST_STEPS):
-        if is_logged(_LOSS, step):
-            newest = step
-        elif step - newest > _WIDEST_GAP:
-            break
-    return newest
-
-
 def _checkpoints(job: Job, rows: list[object], skipped: list[str]) -> dict[int, Checkpoint]:
     """The checkpoints by step, without metrics."""
     checkpoints: dict[int, Checkpoint] = {}
@@ -327,22 +357,3 @@ def _points(found: Mapping[int, Measured], *, beside: AbstractSet[int]) -> Itera
     for step in sorted(found.keys() - beside):
         for name, value in found[step].values.items():
             yield CurvePoint(name, step, value, found[step].at)
-
-
-def _with_news(
-    job: Job, rows: list[object], found: Mapping[int, Measured], skipped: list[str]
-) -> Job:
-    """The job with what its events tell of it, and its metrics of its length."""
-    records, unreadable = read_rows(EventRecord, rows)
-    skipped += unreadable
-    events = [record for record, _ in records]
-    steps = total_steps(events)
-    if steps is None and job.status is JobStatus.SUCCEEDED:
-        steps = max((step for step in found if step > 0), default=None)
-    return replace(
-        job,
-        started_at=first(events, "training_start"),
-        finished_at=(last(events, _ENDS) or job.finished_at) if job.status.is_final else None,
-        total_steps=steps,
-        error=failure(events) if job.status is JobStatus.FAILED else None,
-    )

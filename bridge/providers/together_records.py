@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from bridge.model import Scalar, numbers
-from bridge.providers.records import Identifier, Moment, Number, Record, Step, is_step, read_rows
+from bridge.model import JobStatus, Scalar
+from bridge.providers.credentials import scalars
+from bridge.providers.measurements import Metric, measurements
+from bridge.providers.records import Identifier, Number, Record, Step, is_step, read_rows
+from bridge.providers.times import Moment
 
 STEP: Final = "train/global_step"
 """Of the rows of evaluations too."""
 _TIME: Final = "timestamp"
 _AXIS: Final = re.compile(r"(.*[/_])?(step|epoch|timestamp)")
 """Numbers that say where a row lies, not how the training went."""
-_NANOSECONDS: Final = 10**6
-"""In a millisecond."""
 
 _PARAMS: Final = (
     *("n_epochs", "batch_size", "learning_rate", "warmup_ratio", "weight_decay", "max_grad_norm"),
@@ -33,6 +34,20 @@ _NANODOLLARS: Final = 10**9
 """In a dollar."""
 _HIGHEST_PRICE: Final = 1e9
 """Dollars. More is no price."""
+_ENDS: Final[Mapping[str, JobStatus]] = {
+    "job_complete": JobStatus.SUCCEEDED,
+    "job_completed": JobStatus.SUCCEEDED,
+    "job_error": JobStatus.FAILED,
+    "job_user_error": JobStatus.FAILED,
+    "job_failed": JobStatus.FAILED,
+    "job_stopped": JobStatus.CANCELLED,
+    "job_cancelled": JobStatus.CANCELLED,
+    "job_canceled": JobStatus.CANCELLED,
+}
+"""The types of the events that end a job."""
+_FAILURES: Final = frozenset(
+    {kind for kind, status in _ENDS.items() if status is JobStatus.FAILED} | {"billing_limit"}
+)
 _SOURCE: Final = re.compile(r"(?P<name>.+?)(:\d+)?", re.DOTALL)
 """A job's id or its model's name, perhaps with a step."""
 
@@ -49,6 +64,9 @@ class JobRecord(Record):
     from_checkpoint: str | None = None
     created_at: Moment = None
     updated_at: Moment = None
+    finished_at: Moment = None
+    completed_at: Moment = None
+    ended_at: Moment = None
     suffix: str | None = None
     training_file: str | None = None
     validation_file: str | None = None
@@ -72,6 +90,11 @@ class JobRecord(Record):
     training_method: dict[str, object] | None = None
     training_type: dict[str, object] | None = None
     lr_scheduler: dict[str, object] | None = None
+
+    @property
+    def ended_when(self) -> int | None:
+        """When the job ended, if a field says so; Unix milliseconds."""
+        return self.finished_at or self.completed_at or self.ended_at
 
 
 class CheckpointRecord(Record):
@@ -98,8 +121,19 @@ class EventRecord(Record):
 
     created_at: Moment = None
     type: str | None = None
+    level: str | None = None
     message: str | None = None
     total_steps: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type as the present API writes it: before, it was in capital letters."""
+        return (self.type or "").strip().lower().replace("-", "_")
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it tells of a failure."""
+        return self.kind in _FAILURES or (self.level or "").lower().endswith("error")
 
 
 class MetricsRecord(Record):
@@ -108,8 +142,8 @@ class MetricsRecord(Record):
     wire_name: ClassVar = "row of metrics"
 
     step: Step
-    timestamp: int | None = None
-    metrics: dict[str, Number | None]
+    timestamp: Moment = None
+    metrics: dict[str, Metric]
 
 
 @dataclass(slots=True)
@@ -121,19 +155,20 @@ class Measured:
     values: dict[str, float] = field(default_factory=dict)
 
 
-def measured(rows: Iterable[object], skipped: list[str]) -> dict[int, Measured]:
+def measured(rows: Iterable[object], method: str, skipped: list[str]) -> dict[int, Measured]:
     """The metrics by step. Training and evaluation are rows of their own; the first has the time.
 
-    ``skipped`` takes a sentence for each value that is left out.
+    A loss may be negative where ``method`` is a preference's. ``skipped`` takes a sentence for each
+    value that is left out.
     """
     found: dict[int, Measured] = {}
     records, unreadable = read_rows(MetricsRecord, map(_parted, rows))
     skipped += unreadable
     for record, problems in records:
-        finite, broken = numbers(record.metrics)
+        finite, broken = measurements(record.metrics, method)
         skipped += [f"step {record.step}: {problem}" for problem in problems]
         skipped += [f"step {record.step}: {name} is not a finite number" for name in broken]
-        place = found.setdefault(record.step, Measured(_milliseconds(record.timestamp)))
+        place = found.setdefault(record.step, Measured(record.timestamp))
         place.values |= finite
     return found
 
@@ -145,12 +180,6 @@ def _parted(row: object) -> object:
     return {"step": row.get(STEP), "timestamp": row.get(_TIME), "metrics": values}
 
 
-def _milliseconds(nanoseconds: int | None) -> int | None:
-    if nanoseconds is None or not 0 < nanoseconds < 2**63:
-        return None
-    return nanoseconds // _NANOSECONDS
-
-
 def params(job: JobRecord) -> dict[str, Scalar]:
     """Hyperparameters under the innermost of their names, once they are resolved."""
     chosen: dict[str, object] = {name: getattr(job, name) for name in _PARAMS}
@@ -159,11 +188,7 @@ def params(job: JobRecord) -> dict[str, Scalar]:
         own = {name: group.get(kind)} if kind else {}
         chosen |= {key: value for key, value in group.items() if key != kind} | own
     chosen |= _object(chosen.get(_SCHEDULE))
-    return {
-        name: value
-        for name, value in chosen.items()
-        if isinstance(value, str | int | float) and value not in _UNRESOLVED
-    }
+    return {name: value for name, value in scalars(chosen).items() if value not in _UNRESOLVED}
 
 
 def _object(value: object) -> Mapping[str, object]:
@@ -190,19 +215,25 @@ def total_steps(events: Iterable[EventRecord]) -> int | None:
 
 def first(events: Iterable[EventRecord], kind: str) -> int | None:
     """When something first happened; Unix milliseconds."""
-    return min(_times(events, {kind}), default=None)
+    times = (event.created_at for event in events if event.kind == kind and event.created_at)
+    return min(times, default=None)
 
 
-def last(events: Iterable[EventRecord], kinds: Iterable[str]) -> int | None:
-    """When one of several things last happened; Unix milliseconds."""
-    return max(_times(events, set(kinds)), default=None)
-
-
-def _times(events: Iterable[EventRecord], kinds: set[str]) -> list[int]:
-    return [event.created_at for event in events if event.type in kinds and event.created_at]
+def end_of(events: Iterable[EventRecord]) -> tuple[JobStatus, int | None] | None:
+    """How a job ended and when, if one of ``events`` says so; Unix milliseconds."""
+    ends = [event for event in events if event.kind in _ENDS]
+    if not ends:
+        return None
+    newest = max(ends, key=lambda event: event.created_at or 0)
+    return _ENDS[newest.kind], newest.created_at
 
 
 def failure(events: Iterable[EventRecord]) -> str | None:
     """What the newest error says: the job has no field for it."""
-    errors = [event for event in events if event.type == "job_error" and event.message]
-    return max(errors, key=lambda event: event.created_at or 0).message if errors else None
+    errors = [event for event in events if event.is_error and event.message]
+    # One that ended the job says more than a warning before it.
+    return max(errors, key=_weight).message if errors else None
+
+
+def _weight(event: EventRecord) -> tuple[bool, int]:
+    return event.kind in _FAILURES, event.created_at or 0

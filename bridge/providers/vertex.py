@@ -25,9 +25,20 @@ from typing import ClassVar, Final
 
 from bridge.errors import NotFound
 from bridge.http.client import ApiClient, segment
-from bridge.model import Checkpoint, CurvePoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.model import (
+    Checkpoint,
+    CurvePoint,
+    Job,
+    JobStatus,
+    LoggedSteps,
+    Meaning,
+    Page,
+    Snapshot,
+)
+from bridge.providers.parts import JOB_LIST, METRICS, ById, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import read_page, read_record, read_rows
+from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
+from bridge.providers.statuses import Words, extended, status_of
 from bridge.providers.timeline import Timeline
 from bridge.providers.token_pages import token_pages
 from bridge.providers.vertex_curves import Curves, Series
@@ -43,7 +54,6 @@ from bridge.providers.vertex_records import (
     labels_of,
     params_of,
     whole,
-    without_examples,
 )
 
 _PAGE_SIZE: Final = 100
@@ -71,21 +81,23 @@ class Vertex:
     header_variables: ClassVar[Mapping[str, str]] = {
         "x-goog-user-project": "GOOGLE_CLOUD_QUOTA_PROJECT"
     }
-    statuses: ClassVar[Mapping[str, JobStatus]] = {
-        "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
-        "JOB_STATE_QUEUED": JobStatus.QUEUED,
-        "JOB_STATE_PENDING": JobStatus.QUEUED,
-        "JOB_STATE_RUNNING": JobStatus.RUNNING,
-        "JOB_STATE_UPDATING": JobStatus.RUNNING,
-        "JOB_STATE_CANCELLING": JobStatus.RUNNING,
-        "JOB_STATE_PAUSED": JobStatus.PAUSED,
-        "JOB_STATE_SUCCEEDED": JobStatus.SUCCEEDED,
-        # There is a model, which may lack some of its checkpoints.
-        "JOB_STATE_PARTIALLY_SUCCEEDED": JobStatus.SUCCEEDED,
-        "JOB_STATE_FAILED": JobStatus.FAILED,
-        "JOB_STATE_EXPIRED": JobStatus.FAILED,
-        "JOB_STATE_CANCELLED": JobStatus.CANCELLED,
-    }
+    statuses: Mapping[str, JobStatus] = Words(
+        {
+            "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
+            "JOB_STATE_QUEUED": JobStatus.QUEUED,
+            "JOB_STATE_PENDING": JobStatus.QUEUED,
+            "JOB_STATE_RUNNING": JobStatus.RUNNING,
+            "JOB_STATE_UPDATING": JobStatus.RUNNING,
+            "JOB_STATE_CANCELLING": JobStatus.RUNNING,
+            "JOB_STATE_PAUSED": JobStatus.PAUSED,
+            "JOB_STATE_SUCCEEDED": JobStatus.SUCCEEDED,
+            # There is a model, which may lack some of its checkpoints.
+            "JOB_STATE_PARTIALLY_SUCCEEDED": JobStatus.SUCCEEDED,
+            "JOB_STATE_FAILED": JobStatus.FAILED,
+            "JOB_STATE_EXPIRED": JobStatus.FAILED,
+            "JOB_STATE_CANCELLED": JobStatus.CANCELLED,
+        }
+    )
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "train_total_loss": Meaning.TRAIN_LOSS,
         "preference_optimization_train_loss": Meaning.TRAIN_LOSS,
@@ -100,9 +112,17 @@ class Vertex:
     }
 
     def __init__(
-        self, http: ApiClient, *, curves: bool = True, project: str = "-", location: str = LOCATION
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+        project: str = "-",
+        location: str = LOCATION,
     ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
+        self._by_id = ById(self._find, self.pages)
         self._curves = curves
         self._project = project
         self._location = location
@@ -112,7 +132,9 @@ class Vertex:
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        lists = token_pages(self._http, self._jobs, JOBS, {"pageSize": _PAGE_SIZE})
+        parts = self._parts()
+        found = token_pages(self._http, self._jobs, JOBS, {"pageSize": _PAGE_SIZE})
+        lists = parts.pages(JOB_LIST, found, needs_first=True)
         for rows in lists:
             page = read_page(JobRecord, rows, self._job)
             if not _descends(page):
@@ -120,23 +142,25 @@ class Vertex:
                 page = read_page(JobRecord, chain(rows, *lists), self._job)
             newest = sorted(page.jobs, key=lambda job: -(job.created_at or 0))
             yield Page(tuple(newest), page.unreadable)
+        for cut in parts.missing:
+            yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
         """One job, as its own address has it."""
-        reply = self._http.get_object(f"{self._jobs}/{segment(job_id)}")
-        return self._job(*read_record(JobRecord, reply), reply)
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job with all of its points; of an open one only what has grown is asked for."""
-        del is_logged  # A series tells how far it goes.
+        del logged  # A series tells how far it goes.
         skipped = list(job.skipped)
-        reply = without_examples(job.raw)
+        reply = reply_of(job)
+        parts = self._parts()
         if not job.status.has_started:
             kept = documents(reply, skipped) if keep else {}
             return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
         tuned = _tuned(job)
         series = (
-            self._metrics(job, skipped, anew=keep)
+            self._metrics(job, parts, anew=keep)
             if self._curves or keep or tuned.checkpoints
             else []
         )
@@ -153,12 +177,9 @@ class Vertex:
             curve=curve,
             documents=kept,
             skipped=tuple(skipped),
+            missing=parts.missing,
             is_whole=bool(curve) or not self._curves,
         )
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """None: Google does not tell them here."""
-        return {}
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """None: datasets stay in their owner's Cloud Storage."""
@@ -167,27 +188,41 @@ class Vertex:
             "Keep it there, or copy it with: gcloud storage cp",
         )
 
-    def _metrics(self, job: Job, skipped: list[str], *, anew: bool) -> list[Series]:
+    def _parts(self) -> Parts:
+        return Parts(lambda: self._http.get_object(self._jobs, {"pageSize": 1}, is_entry=True))
+
+    def _find(self, job_id: str) -> Job | None:
+        reply = self._http.find_object(f"{self._jobs}/{segment(job_id)}")
+        return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
+
+    def _metrics(self, job: Job, parts: Parts, *, anew: bool) -> list[Series]:
         is_final = job.status.is_final
-        series = self._series.read(job.raw.get("experiment"), anew=anew, is_final=is_final)
-        if series is None and is_final:
+        experiment = reply_of(job).get("experiment")
+        series = self._series.read(experiment, parts, anew=anew, is_final=is_final)
+        if series is None and is_final and not parts.missing:
             # Before training begins there is none.
-            skipped.append("no curve: its TensorBoard is gone, or may not be read")
+            parts.lacks(METRICS, "its TensorBoard is gone, or may not be read")
         return series or []
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
-        word = record.state or ""
-        status = self.statuses.get(word, JobStatus.UNKNOWN)
+        error = error_text(record.error)
+        tuned = record.tuned or TunedModel()
+        status = status_of(
+            record.state,
+            self.statuses,
+            has_ended=record.ended_at is not None,
+            has_failed=error is not None,
+            has_model=bool(tuned.model or tuned.endpoint),
+        )
         row = raw if isinstance(raw, dict) else {}
         chosen = params_of(row)
         epochs = epochs_of(chosen)
         tokens = count_of(row, "totalBillableTokenCount")
-        tuned = record.tuned or TunedModel()
         done = status is JobStatus.SUCCEEDED
-        return Job(
+        return Listed(
             id=record.id,
             status=status,
-            provider_status=word,
+            provider_status=record.state or "",
             created_at=record.created_at,
             started_at=record.started_at,
             finished_at=record.ended_at if status.is_final else None,
@@ -197,7 +232,7 @@ class Vertex:
             suffix=record.display_name or None,
             # The tokens are those of the data, which is gone through several times.
             trained_tokens=int(tokens * epochs) if done and tokens and epochs else None,
-            error=error_text(record.error),
+            error=error,
             params=chosen,
             total_steps=count_of(row, "tuningStepCount") or whole(chosen.get("stepCount")),
             epochs=epochs,
@@ -205,7 +240,7 @@ class Vertex:
             validation_files=dataset_of(row, "validationDatasetUri"),
             metadata=labels_of(record),
             page=self._page(record.id),
-            raw=row,
+            reply=row,
             skipped=skipped,
         )
 
@@ -223,7 +258,7 @@ def _descends(page: Page) -> bool:
 
 
 def _tuned(job: Job) -> TunedModel:
-    record, _ = read_record(JobRecord, job.raw)
+    record, _ = read_record(JobRecord, reply_of(job))
     return record.tuned or TunedModel()
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import ClassVar, Final, TypeGuard
 
 from pydantic import Field
 
-from bridge.http.client import ApiClient, JsonObject, segment
-from bridge.model import CurvePoint, numbers
-from bridge.providers.records import Identifier, Moment, Record, Step, read_rows
+from bridge.errors import BadReply
+from bridge.http.client import ApiClient, JsonObject, Query, segment
+from bridge.model import CurvePoint
+from bridge.providers.measurements import measurements
+from bridge.providers.parts import METRICS, Parts
+from bridge.providers.records import Identifier, Record, Step, read_rows
+from bridge.providers.times import Moment
 from bridge.providers.token_pages import token_pages
 
 _PAGE_SIZE: Final = 1000
@@ -88,7 +93,7 @@ class Series:
             if record.scalar is None:
                 continue
             value = record.scalar.get("value", 0.0)
-            finite, broken = numbers({metric: float(value) if _is_word(value) else value})
+            finite, broken = measurements({metric: float(value) if _is_word(value) else value})
             infinite += len(broken)
             for number in finite.values():
                 yield CurvePoint(metric, record.step, number, record.at)
@@ -107,63 +112,86 @@ class Curves:
         self._last: dict[str, dict[str, Series]] = {}
         """What was read last, by experiment and name."""
 
-    def read(self, experiment: object, *, anew: bool, is_final: bool) -> list[Series] | None:
+    def read(
+        self, experiment: object, parts: Parts, *, anew: bool, is_final: bool
+    ) -> list[Series] | None:
         """The series of the job with this experiment; ``None``: there is no TensorBoard (yet).
 
         Args:
             experiment: what the job says.
+            parts: takes what cannot be read; until a job has ended it may not be there yet.
             anew: whether all of them are read again.
             is_final: whether this is the last time.
 
         Raises:
-            ProviderError: there is no answer now, but perhaps later.
+            ProviderError: the service is down.
         """
         if not _is_name(experiment):
             return None
         known = {} if anew else self._last.get(experiment, {})
-        board = self._boards.get(experiment) or self._board(experiment)
+        is_optional = not is_final
+        board = self._boards.get(experiment) or parts.one(
+            METRICS, lambda: self._board(experiment, is_optional=is_optional)
+        )
         found: dict[str, Series] = {}
-        for record, row in self._listed(board, experiment) if board else ():
+        listed = self._listed(board, experiment, parts, is_optional=is_optional) if board else ()
+        for record, row in listed:
             last = known.get(record.name)
             is_same = last and record.state and last.record.state == record.state
-            values = last.values if last and is_same else self._values(record.name)
+            if last and is_same:
+                values = last.values
+            else:
+                ask = partial(self._values, record.name, is_optional=is_optional)
+                values = parts.one(METRICS, ask) or []
             found[record.name] = Series(record, row, values)
         self._boards.pop(experiment, None)
         self._last.pop(experiment, None)
-        if board and not is_final:
+        if board and not is_final and not parts.missing:
             self._boards[experiment] = board
             self._last[experiment] = found
         return list(found.values()) if board else None
 
-    def _board(self, experiment: str) -> str | None:
+    def _board(self, experiment: str, *, is_optional: bool) -> str | None:
         """The TensorBoard of an experiment; ``None``: there is none (yet)."""
-        context = self._http.find_object(_path(experiment), is_optional=True) or {}
+        context = self._object(_path(experiment), is_optional=is_optional)
         metadata = context.get("metadata")
         board = metadata.get("backing_tensorboard_resource") if isinstance(metadata, dict) else None
         return board if _is_name(board) else None
 
-    def _listed(self, board: str, experiment: str) -> Iterator[tuple[SeriesRecord, JsonObject]]:
+    def _listed(
+        self, board: str, experiment: str, parts: Parts, *, is_optional: bool
+    ) -> Iterator[tuple[SeriesRecord, JsonObject]]:
         """The metrics in a TensorBoard, and how far they go."""
         runs = f"{_path(board)}/experiments/{segment(experiment.rpartition('/')[2])}/runs"
-        for run in self._rows(runs, "tensorboardRuns"):
+        rows_of = partial(self._rows, parts, is_optional=is_optional)
+        for run in rows_of(runs, "tensorboardRuns"):
             name = run.get("name") if isinstance(run, dict) else None
-            for row in self._rows(f"{_path(name)}/timeSeries", _SERIES) if _is_name(name) else ():
+            for row in rows_of(f"{_path(name)}/timeSeries", _SERIES) if _is_name(name) else ():
                 # One that cannot be read has no values to miss.
                 for record, _ in read_rows(SeriesRecord, [row])[0]:
                     if record.is_numeric and record.metric and _is_name(record.name):
                         yield record, row if isinstance(row, dict) else {}
 
-    def _values(self, name: str) -> list[object]:
+    def _values(self, name: str, *, is_optional: bool) -> list[object]:
         """All points of a time series: without asking for all, a sample at random comes."""
         query = {"maxDataPoints": _EVERY_POINT}
-        reply = self._http.find_object(f"{_path(name)}:read", query, is_optional=True) or {}
+        reply = self._object(f"{_path(name)}:read", query, is_optional=is_optional)
+        if reply and "timeSeriesData" not in reply:
+            raise BadReply(f"The reply to {_path(name)}:read has no time series", "Check base_url")
         data = reply.get("timeSeriesData")
         values = data.get("values") if isinstance(data, dict) else None
         return values if isinstance(values, list) else []
 
-    def _rows(self, path: str, key: str) -> Iterator[object]:
-        pages = token_pages(self._http, path, key, {"pageSize": _PAGE_SIZE}, is_optional=True)
-        return chain.from_iterable(pages)
+    def _rows(self, parts: Parts, path: str, key: str, *, is_optional: bool) -> Iterator[object]:
+        query = {"pageSize": _PAGE_SIZE}
+        pages = token_pages(self._http, path, key, query, is_optional=is_optional)
+        return chain.from_iterable(parts.pages(METRICS, pages))
+
+    def _object(self, path: str, query: Query | None = None, *, is_optional: bool) -> JsonObject:
+        """A reply; without anything in it where an optional one is refused."""
+        if is_optional:
+            return self._http.find_object(path, query, is_optional=True) or {}
+        return self._http.get_object(path, query)
 
 
 def _is_name(value: object) -> TypeGuard[str]:

@@ -12,7 +12,9 @@ from typing import ClassVar, Final
 from pydantic import Field
 
 from bridge.model import Scalar, numbers
-from bridge.providers.records import Identifier, Moment, Record, Step
+from bridge.providers.credentials import is_credential, scalars
+from bridge.providers.records import Identifier, Record, Step
+from bridge.providers.times import Moment
 from bridge.text import one_line
 
 JOBS: Final = "tuningJobs"
@@ -133,9 +135,7 @@ def params_of(row: Mapping[str, object]) -> dict[str, Scalar]:
     chosen |= {name: spec[name] for name in _CHOSEN if name in spec}
     chosen["customBaseModel"] = row.get("customBaseModel")
     found: dict[str, Scalar] = {
-        name: value
-        for name, value in chosen.items()
-        if isinstance(name, str) and isinstance(value, str | int | float) and value != ""
+        name: value for name, value in scalars(chosen).items() if value != ""
     }
     return found | ({"method": method} if method else {})
 
@@ -175,36 +175,11 @@ def whole(value: object) -> int | None:
     return number if 0 < number < 2**63 else None
 
 
-def without_examples(row: Mapping[str, object]) -> dict[str, object]:
-    """A reply without the texts of training data that it shows samples of.
-
-    These have names such as ``userDatasetExamples``; the numbers about them stay.
-    """
-    kept: dict[str, object] = {}
-    todo: list[tuple[object, dict[str, object] | list[object]]] = [(row, kept)]
-    # Without recursion: a reply may be nested deeper than Python's stack.
-    while todo:
-        source, target = todo.pop()
-        items = source.items() if isinstance(source, Mapping) else enumerate(_list(source))
-        for key, value in items:
-            is_nested = isinstance(value, list | dict)
-            if is_nested and str(key).lower().endswith("examples"):
-                continue
-            copied: dict[str, object] | list[object] = [] if isinstance(value, list) else {}
-            if is_nested:
-                todo.append((value, copied))
-            if isinstance(target, list):
-                target.append(copied if is_nested else value)
-            else:
-                target[str(key)] = copied if is_nested else value
-    return kept
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
 def labels_of(record: JobRecord) -> dict[str, str]:
     """What its owner noted on a job."""
-    labels = sorted((record.labels or {}).items())
+    labels = sorted(
+        (name, text)
+        for name, text in (record.labels or {}).items()
+        if not is_credential(name, text)
+    )
     return {one_line(name, 64): one_line(text, 512) for name, text in labels[:_MOST_LABELS]}

@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from bridge import errors
-from bridge.model import IsLogged, Job, Snapshot
+from bridge.model import Job, LoggedSteps, Snapshot
 from bridge.plan import tags
+from bridge.plan.incomplete import has_gaps
 from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan, steps_with
 from bridge.plan.recorded import Logged, RecordedRun
 from bridge.plan.routing import Route
-from bridge.providers.base import Provider
+from bridge.providers.base import Provider, shutdowns_of
 from bridge.providers.model_shutdowns import shutdown_of
 from bridge.sync import archive
 from bridge.sync.find_run import Existing, Found, Missing, RunFinder, Settled, held_by
@@ -89,7 +90,7 @@ class JobSync:
             return self.apply(plan, None, self._experiment(found, task), is_dry=task.is_dry)
         run = self._with_logged(found.run, task.logged)
         # Steps that a user logged do not mean that those before them are there.
-        is_resumed = task.logged is not None or not run.is_adopted
+        is_resumed = (task.logged is not None or not run.is_adopted) and not has_gaps(run)
         snapshot = self.read(job, run if is_resumed else None, task)
         if self.possible.models and _has_models(snapshot):
             run = self.with_models(run)
@@ -126,16 +127,16 @@ class JobSync:
             task: what the pass knows of it.
             keep: whether the replies about an ended job are kept; by default as configured.
         """
-        is_logged = self._is_logged(run, task)
+        logged = self._logged_steps(run, task)
         keeps = (self.options.archive and not task.is_dry) if keep is None else keep
-        snapshot = self.provider.read(job, is_logged=is_logged, keep=keeps and job.status.is_final)
+        snapshot = self.provider.read(job, logged=logged, keep=keeps and job.status.is_final)
         if keeps and snapshot.job.status.is_final and not job.status.is_final:
             # It has ended since it was listed.
-            snapshot = self.provider.read(snapshot.job, is_logged=is_logged, keep=True)
+            snapshot = self.provider.read(snapshot.job, logged=logged, keep=True)
         ended = _checked(snapshot.job, job.id)
         if ended.fine_tuned_model is None or not ended.status.is_final:
             return snapshot
-        dates = self.provider.shutdowns() if task.shutdowns is None else task.shutdowns
+        dates = shutdowns_of(self.provider) if task.shutdowns is None else task.shutdowns
         shutdown = shutdown_of(dates or {}, ended.fine_tuned_model, ended.base_model)
         return replace(snapshot, job=replace(ended, model_shutdown=shutdown))
 
@@ -161,6 +162,7 @@ class JobSync:
             run_id=plan.run_id,
             experiment_id=experiment_id,
             logged=Logged(steps=steps_with(run, plan.points), models=models),
+            error=_awaited(plan),
         )
         if experiment_id is None or is_dry or plan.is_empty:
             return outcome
@@ -277,16 +279,25 @@ class JobSync:
                 missing += laid_out.missing
         return tuple(missing)
 
-    def _is_logged(self, run: RecordedRun | None, task: Task) -> IsLogged:
+    def _logged_steps(self, run: RecordedRun | None, task: Task) -> LoggedSteps:
+        """Return what need not be read again, by the provider's names."""
         if run is None:
-            return lambda _name, _step: False
+            return {}
         names, steps = self._options_of(run, task).metric_names, run.steps
-        return lambda name, step: step in steps.get(names.metric(name), ())
+        own = {*steps, *names.metrics}
+        return {name: steps[names.metric(name)] for name in own if names.metric(name) in steps}
 
 
 def _has_models(snapshot: Snapshot) -> bool:
     """Return whether there is anything that a LoggedModel could stand for."""
     return bool(snapshot.job.fine_tuned_model) or any(c.model for c in snapshot.checkpoints)
+
+
+def _awaited(plan: Plan) -> errors.BridgeError | None:
+    """Return what says that a part of a job could not be read now."""
+    if not plan.awaited:
+        return None
+    return errors.NoAnswer("; ".join(plan.awaited), "All else is recorded; the next pass goes on")
 
 
 def _checked(job: Job, job_id: str) -> Job:

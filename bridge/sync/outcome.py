@@ -73,7 +73,7 @@ class Synced:
     """What the run has once the plan is written."""
     has_duplicates: bool = False
     error: BridgeError | None = None
-    """The reason why the archive could not be stored, although everything else is."""
+    """The reason why the archive, or a part of the job, is not recorded yet, though all else is."""
 
     @property
     def result(self) -> Result:

@@ -157,9 +157,13 @@ class ProviderSync:
             return
         seen: set[str] = set()
         before = 0
+        is_cut = False
         for page in self._provider.pages():
             self.job_sync.stop_if_asked()
             report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
+            if page.cut is not None:
+                is_cut = True
+                report.add_cut(page.cut)
             # A job that appears while pages are read shifts others onto the next one.
             fresh = {job.id: job for job in page.jobs if job.id not in seen}
             seen |= fresh.keys()
@@ -172,7 +176,8 @@ class ProviderSync:
             if chosen.is_last:
                 break
         if selection.is_everything:
-            memory.has_listed_all = True
+            # Behind a cut there may be jobs that no pass has seen.
+            memory.has_listed_all = not is_cut
             beyond = sorted(memory.open - seen)
             handler(JobsChosen(self.name, len(beyond)))
             yield from ((job_id, None) for job_id in beyond)

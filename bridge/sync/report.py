@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from bridge.errors import BridgeError
-from bridge.model import Job
+from bridge.errors import BadReply, BridgeError
+from bridge.model import Job, MissingPart
 from bridge.plan.ownership import Deletion
 from bridge.plan.plan import Plan
 from bridge.sync.outcome import Outcome, Result, Synced
@@ -72,6 +72,14 @@ class Report:
     def is_well(self) -> bool:
         """Whether no job was lost."""
         return not self.failures and self.stopped is None
+
+    def add_cut(self, cut: MissingPart) -> None:
+        """Say that a job list goes on where it cannot be read."""
+        sentence = f"the {cut.name} is cut short: {cut.reason}"
+        if cut.is_lasting:
+            self.skipped.append(("", sentence))
+        else:
+            self.failures.append(("", BadReply(sentence, "The next pass tries again")))
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""

@@ -11,7 +11,7 @@ from typing import Final
 from bridge.model import Job, JobStatus
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
-from bridge.providers.base import Provider
+from bridge.providers.base import Provider, shutdowns_of
 from bridge.providers.model_shutdowns import shutdown_of
 from bridge.tracking import Tracking
 
@@ -44,7 +44,7 @@ class ShutdownDates:
         now = self._now()
         # A clock that was set back must not keep the old dates for longer than a day.
         if self._asked_at is None or abs(now - self._asked_at) >= _DAY_MS:
-            found = self._provider.shutdowns()
+            found = shutdowns_of(self._provider)
             # A list that cannot be read today says nothing: yesterday's dates still hold.
             self._dates = self._dates if found is None else found
             self._asked_at = now

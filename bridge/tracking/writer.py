@@ -200,6 +200,8 @@ class Tracking(Audit):
             if plan.is_final and written.model_ids:
                 new = {each.model: written.model_ids[each.model] for each in plan.models}
                 logged_models.check_single(client, written.experiment_id, written.run_id, new)
+            for name in plan.removed_tags:
+                client.delete_tag(written.run_id, name)
             if plan.status and plan.end_time is not None:
                 client.set_terminated(written.run_id, plan.status, plan.end_time)
             elif plan.status:

@@ -153,7 +153,7 @@ def _plans(kind: str, url: str) -> Iterator[Plan]:
     options = RecordingOptions(provider_type=kind, metric_names=metric_names)
     for page in source.pages():
         for job in page.jobs:
-            snapshot = source.read(job, is_logged=lambda _name, _step: False, keep=True)
+            snapshot = source.read(job, logged={}, keep=True)
             yield make_plan(kind, snapshot, None, options, now=NOW_MS)
 
 

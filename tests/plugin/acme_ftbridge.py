@@ -16,25 +16,30 @@ from bridge.http.client import ApiClient, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
-    IsLogged,
     Job,
     JobStatus,
+    LoggedSteps,
     Meaning,
     Page,
     Snapshot,
     numbers,
 )
+from bridge.providers.credentials import scalars
+from bridge.providers.measurements import Metric, measurements
+from bridge.providers.parts import CHECKPOINTS, JOB_LIST, ById, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import (
     Identifier,
-    Moment,
-    Number,
+    Listed,
     Record,
     Step,
     read_page,
     read_record,
     read_rows,
+    reply_of,
 )
+from bridge.providers.statuses import Words, extended, status_of
+from bridge.providers.times import Moment
 
 _TRAININGS: Final = "/trainings"
 _PAGE_SIZE: Final = 100
@@ -66,7 +71,7 @@ class MeasuredRecord(Record):
 
     step: Step
     created_at: Moment = None
-    metrics: dict[str, Number | None] | None = None
+    metrics: dict[str, Metric] | None = None
     model: str | None = None
 
 
@@ -77,68 +82,78 @@ class Acme:
     key_variable: ClassVar = "ACME_API_KEY"
     key_header: ClassVar[str | None] = "X-Acme-Key"
     header_variables: ClassVar[Mapping[str, str]] = {}
-    statuses: ClassVar[Mapping[str, JobStatus]] = {
-        "waiting": JobStatus.QUEUED,
-        "reading": JobStatus.VALIDATING,
-        "learning": JobStatus.RUNNING,
-        "resting": JobStatus.PAUSED,
-        "graduated": JobStatus.SUCCEEDED,
-        "failed": JobStatus.FAILED,
-        "expelled": JobStatus.CANCELLED,
-    }
+    statuses: Mapping[str, JobStatus] = Words(
+        {
+            "waiting": JobStatus.QUEUED,
+            "reading": JobStatus.VALIDATING,
+            "learning": JobStatus.RUNNING,
+            "resting": JobStatus.PAUSED,
+            "graduated": JobStatus.SUCCEEDED,
+            "failed": JobStatus.FAILED,
+            "expelled": JobStatus.CANCELLED,
+        }
+    )
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "loss": Meaning.TRAIN_LOSS,
         "exam_loss": Meaning.VALID_LOSS,
         "rounds": Meaning.EPOCHS,
     }
 
-    def __init__(self, http: ApiClient, *, curves: bool = True) -> None:
+    def __init__(
+        self,
+        http: ApiClient,
+        *,
+        curves: bool = True,
+        statuses: Mapping[str, JobStatus] | None = None,
+    ) -> None:
+        self.statuses = extended(self.statuses, statuses)
         self._http = http
         self._curves = curves
+        self._by_id = ById(self._find, self.pages)
 
     def pages(self) -> Iterator[Page]:
         """All jobs, newest first."""
-        for rows in self._pages(_TRAININGS):
+        parts = self._parts()
+        for rows in parts.pages(JOB_LIST, self._pages(_TRAININGS), needs_first=True):
             yield read_page(TrainingRecord, rows, self._job)
+        for cut in parts.missing:
+            yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
         """One job, as its own address has it."""
-        reply = self._http.get_object(_path(job_id))
-        return self._job(*read_record(TrainingRecord, reply), reply)
+        return self._by_id(job_id)
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job: its checkpoints, and its curve as far back as it is not logged."""
         snapshots: list[object] = []
-        measurements: list[object] = []
+        measured: list[object] = []
         curve: list[CurvePoint] = []
         checkpoints: dict[int, Checkpoint] = {}
         skipped = list(job.skipped)
+        parts = self._parts()
         if job.status.has_started:
-            for rows in self._pages(f"{_path(job.id)}/snapshots"):
+            path = _path(job.id)
+            for rows in parts.pages(CHECKPOINTS, self._pages(f"{path}/snapshots")):
                 snapshots += rows
                 checkpoints |= {each.step: each for each in _measured(rows, skipped)}
-            for rows in (
-                self._pages(f"{_path(job.id)}/measurements") if self._curves or keep else ()
-            ):
-                measurements += rows
+            pages = self._pages(f"{path}/measurements") if self._curves or keep else ()
+            for rows in parts.pages("measurements", pages):
+                measured += rows
                 points = list(_points(_measured(rows, skipped)))
                 curve += points if self._curves else ()
                 # Points are logged by ascending step, but a checkpoint may come before them.
                 beside = (point for point in points if point.step not in checkpoints)
-                if not keep and any(is_logged(point.name, point.step) for point in beside):
+                if not keep and any(p.step in logged.get(p.name, ()) for p in beside):
                     break
-        lists = {"checkpoints": snapshots, "measurements": measurements}
+        lists = {"checkpoints": snapshots, "measurements": measured}
         return Snapshot(
             job=job,
             checkpoints=tuple(checkpoints[step] for step in sorted(checkpoints)),
             curve=tuple(curve),
-            documents=documents(job.raw, skipped, **lists) if keep else {},
+            documents=documents(reply_of(job), skipped, **lists) if keep else {},
             skipped=tuple(skipped),
+            missing=parts.missing,
         )
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """It tells of none."""
-        return {}
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a training or validation file."""
@@ -163,25 +178,38 @@ class Acme:
             seen.add(following)
             query["page"] = following
 
+    def _parts(self) -> Parts:
+        return Parts(lambda: self._http.get_object(_TRAININGS, {"size": 1}, is_entry=True))
+
+    def _find(self, job_id: str) -> Job | None:
+        reply = self._http.find_object(_path(job_id))
+        return None if reply is None else self._job(*read_record(TrainingRecord, reply), reply)
+
     def _job(self, record: TrainingRecord, skipped: tuple[str, ...], raw: object) -> Job:
-        word = record.phase or ""
         chosen = record.settings or {}
-        return Job(
+        status = status_of(
+            record.phase,
+            self.statuses,
+            has_ended=record.ended_at is not None,
+            has_failed=bool(record.problem),
+            has_model=record.model is not None,
+        )
+        return Listed(
             id=record.uid,
-            status=self.statuses.get(word, JobStatus.UNKNOWN),
-            provider_status=word,
+            status=status,
+            provider_status=record.phase or "",
             created_at=record.created_at,
             finished_at=record.ended_at,
             base_model=record.parent_model,
-            fine_tuned_model=record.model,
+            fine_tuned_model=record.model if status is JobStatus.SUCCEEDED else None,
             suffix=record.label,
             trained_tokens=record.tokens,
             error=record.problem or None,
-            params={k: v for k, v in chosen.items() if isinstance(v, str | int | float)},
+            params=scalars(chosen),
             epochs=numbers(chosen)[0].get("rounds"),
             training_files=(record.lesson,) if record.lesson else (),
             validation_files=(record.exam,) if record.exam else (),
-            raw=raw if isinstance(raw, dict) else {},
+            reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
 
@@ -195,7 +223,7 @@ def _measured(rows: Iterable[object], skipped: list[str]) -> Iterator[Checkpoint
     records, unreadable = read_rows(MeasuredRecord, rows)
     skipped += unreadable
     for record, problems in records:
-        metrics, broken = numbers(record.metrics or {})
+        metrics, broken = measurements(record.metrics or {})
         skipped += [f"step {record.step}: {problem}" for problem in problems]
         skipped += [f"step {record.step}: {name} is not a finite number" for name in broken]
         yield Checkpoint(

@@ -31,6 +31,7 @@ from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
 from bridge.simulator import Outcome, SimulatedJob, Simulator, all_end_by
+from tests.support.contract import up_to
 from tests.support.recorded import recorded
 from tests.support.wire_openai_like import AzureApi
 from tests.support.world import KEY, NOW, Clock, NoSleep, job
@@ -226,7 +227,7 @@ def test_events_are_read_to_the_newest_though_they_come_oldest_first() -> None:
     api.jobs = [api.row("a-job")]
     api.events = [api.event(step, train_loss=1.0) for step in range(1, 251)]
     provider = api.provider()
-    snapshot = provider.read(provider.job("a-job"), is_logged=lambda _name, step: step <= 120)
+    snapshot = provider.read(provider.job("a-job"), logged=up_to(120))
     assert {point.step for point in snapshot.curve} >= set(range(121, 251))
 
 
@@ -274,7 +275,7 @@ def test_a_missing_list_is_never_taken_for_a_part_that_azure_lacks() -> None:
     for page in provider.pages():
         for each in page.jobs:
             with pytest.raises(errors.NotFound):
-                provider.read(each, is_logged=lambda _name, _step: False)
+                provider.read(each, logged={})
 
 
 # Addresses

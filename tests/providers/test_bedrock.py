@@ -46,11 +46,6 @@ MOMENTS = (0.0, 21.0, 35.0, 41.5, 44.9, 45.0, 1000.0)
 LATER = 400
 
 
-def nothing(_name: str, _step: int) -> bool:
-    """A tracking store that is empty."""
-    return False
-
-
 # The simulator, before AWS's own judges
 
 
@@ -176,7 +171,7 @@ def test_rows_lie_between_the_beginning_and_the_end_of_training() -> None:
     ]
     api.checkpoints = [api.checkpoint(step, training_loss=1 / (step + 1)) for step in range(21)]
     provider = api.provider()
-    snapshot = provider.read(provider.job("abc"), is_logged=nothing)
+    snapshot = provider.read(provider.job("abc"), logged={})
     times = [point.created_at or 0 for point in snapshot.curve if point.name == "training_loss"]
     assert times == sorted(times)
     assert (times[0], times[-1]) == ((CREATED + 100) * 1000, (CREATED + 500) * 1000)
@@ -205,7 +200,7 @@ def test_files_are_found_in_either_layout(inner: str) -> None:
     }
     api.jobs = [api.row("abc")]
     provider = api.provider()
-    snapshot = provider.read(provider.job("abc"), is_logged=nothing)
+    snapshot = provider.read(provider.job("abc"), logged={})
     assert {(p.name, p.step): p.value for p in snapshot.curve} == {
         ("epoch_number", 1): 0.0,
         ("training_loss", 1): 1.5,
@@ -235,11 +230,12 @@ def test_a_bucket_that_refuses_costs_the_curve(reply: httpx.Response) -> None:
         return reply if request.url.host == S3_HOST else api(request)
 
     provider = over(httpx.MockTransport(answer), "bedrock")
-    snapshot = provider.read(provider.job("abc"), is_logged=nothing)
+    snapshot = provider.read(provider.job("abc"), logged={})
     assert [(p.name, p.value) for p in snapshot.curve] == [("trainingLoss", 0.25)]
     assert snapshot.job.status is JobStatus.SUCCEEDED
-    (sentence,) = snapshot.skipped
-    assert sentence.startswith("no curve: s3://a-bucket")
+    (part,) = snapshot.missing
+    assert (part.name, part.is_lasting) == ("metrics file", True)
+    assert "s3://a-bucket" in part.reason
 
 
 def test_a_place_that_is_none_of_s3s_is_not_asked() -> None:
@@ -248,9 +244,9 @@ def test_a_place_that_is_none_of_s3s_is_not_asked() -> None:
         api = BedrockApi()
         api.jobs = [api.row("abc", outputDataConfig={"s3Uri": place})]
         provider = api.provider()
-        snapshot = provider.read(provider.job("abc"), is_logged=nothing)
+        snapshot = provider.read(provider.job("abc"), logged={})
         assert api.fetched == []
-        assert "no curve" in snapshot.skipped[0]
+        assert [part.name for part in snapshot.missing] == ["metrics file"]
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_what_a_job_says_itself_comes_before_the_list(status: str, listed: str) 
     provider = api.provider()
     (row,) = next(iter(provider.pages())).jobs
     assert row.provider_status == listed
-    snapshot = provider.read(row, is_logged=lambda _name, _step: False)
+    snapshot = provider.read(row, logged={})
     assert snapshot.job.provider_status == status
 
 
@@ -83,7 +83,7 @@ def test_checkpoints_that_are_refused_while_a_job_runs_are_not_there_yet() -> No
     api.fill(5)
     api.checkpoints = None
     provider = api.provider()
-    snapshot = provider.read(provider.job("a-job"), is_logged=lambda _name, _step: False)
+    snapshot = provider.read(provider.job("a-job"), logged={})
     assert snapshot.job.status is JobStatus.RUNNING
     assert (snapshot.checkpoints, snapshot.skipped) == ((), ())
     assert {point.step for point in snapshot.curve} == {1, 2, 3, 4, 5}
@@ -97,7 +97,7 @@ def test_a_recorded_event_is_read() -> None:
     api.checkpoints = []
     api.events = [api.event(4) | {"data": data}]
     provider = api.provider()
-    snapshot = provider.read(provider.job("a-job"), is_logged=lambda _name, _step: False)
+    snapshot = provider.read(provider.job("a-job"), logged={})
     assert {p.name: p.value for p in snapshot.curve} == {REWARD: 0.5, "actor_entropy": 0.25}
     assert snapshot.job.total_steps == 67
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import errors
-from bridge.model import JobStatus
+from bridge.model import JobStatus, MissingPart
 from bridge.providers.base import Provider
 from bridge.providers.fireworks import COLLECTIONS
 from bridge.providers.registry import TYPES
@@ -117,15 +117,16 @@ def refusing(api: FireworksApi, refused: str, status: int) -> Provider:
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS[1:])
-@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 422, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 422, 500, 501])
 def test_a_collection_that_is_refused_costs_no_other_its_jobs(status: int, collection: str) -> None:
     """One that is not there has no jobs; one that may not be read is told of."""
     api = supervised()
     pages = list(refusing(api, collection, status).pages())
     assert [each.id for page in pages for each in page.jobs] == [JOB]
-    told = [sentence for page in pages for sentence in page.unreadable]
-    assert len(told) == (status in {400, 403, 422})
-    assert all(collection in sentence for sentence in told)
+    cuts = [page.cut for page in pages if page.cut]
+    assert len(cuts) == (status not in {404, 405, 410, 501})
+    assert all(cut.name == f"list of {collection}" for cut in cuts)
+    assert all(cut.is_lasting == (status != 500) for cut in cuts)
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -133,13 +134,6 @@ def test_a_service_without_supervised_jobs_is_none(status: int) -> None:
     """It is no more, or base_url is wrong."""
     with pytest.raises(errors.Withdrawn):
         list(refusing(supervised(), SUPERVISED, status).pages())
-
-
-@pytest.mark.parametrize("status", [401, 500])
-def test_a_collection_that_fails_for_now_ends_the_pass(status: int) -> None:
-    """Or its older jobs would not be listed again."""
-    with pytest.raises(errors.ProviderError):
-        list(refusing(supervised(), PREFERENCE, status).pages())
 
 
 def test_every_state_of_the_sdk_is_known() -> None:
@@ -334,7 +328,7 @@ def test_a_preference_job_without_a_file_is_recorded(status: int) -> None:
         return httpx.Response(status, json={}) if asks else api(request)
 
     provider = over(httpx.MockTransport(answer), "fireworks")
-    found = provider.read(provider.job(f"{PREFERENCE}/a-job"), is_logged=lambda _n, _s: False)
+    found = provider.read(provider.job(f"{PREFERENCE}/a-job"), logged={})
     assert found.job.status is JobStatus.FAILED
     assert found.curve == ()
 
@@ -354,7 +348,7 @@ def test_a_reinforcement_job_has_no_file() -> None:
     ("state", "said"),
     [
         *((FireworksApi.running, ()), ("JOB_STATE_FAILED", ()), ("JOB_STATE_CANCELLED", ())),
-        (FireworksApi.succeeded, ("its metrics file is gone",)),
+        (FireworksApi.succeeded, ("it is gone",)),
     ],
 )
 def test_a_file_that_is_not_there_is_missed_after_a_success(
@@ -366,7 +360,10 @@ def test_a_file_that_is_not_there_is_missed_after_a_success(
     api.storage["/metrics"] = httpx.Response(404)
     snapshot = read(api)
     assert snapshot.curve == ()
-    assert snapshot.skipped == said
+    assert tuple(part.reason for part in snapshot.missing) == said
+
+
+REFUSED = MissingPart("metrics file", f"{STORAGE} answered 403 to a signed URL", is_lasting=True)
 
 
 def test_a_file_that_is_refused_is_told() -> None:
@@ -374,7 +371,7 @@ def test_a_file_that_is_refused_is_told() -> None:
     api = supervised()
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(403)
-    assert read(api).skipped == (f"no metrics file: {STORAGE} answered 403 to a signed URL",)
+    assert read(api).missing == (REFUSED,)
 
 
 def signed_at(moment: int) -> str:
@@ -396,7 +393,7 @@ def test_a_url_that_has_expired_is_asked_for_anew(listed: object, status: int) -
         return httpx.Response(status) if "s3cr3t-1" in str(request.url) else reply
 
     provider = over(httpx.MockTransport(answer), "fireworks")
-    snapshot = provider.read(job, is_logged=lambda _name, _step: False)
+    snapshot = provider.read(job, logged={})
     assert [point.value for point in snapshot.curve] == [0.5]
     assert snapshot.skipped == job.skipped
     assert str(api.fetched[-1].url).endswith("s3cr3t-2")
@@ -408,27 +405,26 @@ def test_a_url_that_is_refused_anew_is_not_asked_for_a_third_time() -> None:
     job = only(api)
     api.jobs = [api.row("a-job", metricsFileSignedUrl=signed_at(2))]
     api.storage["/metrics"] = httpx.Response(403)
-    snapshot = api.provider().read(job, is_logged=lambda _name, _step: False)
+    snapshot = api.provider().read(job, logged={})
     assert len(api.fetched) == 2
-    assert snapshot.skipped == (f"no metrics file: {STORAGE} answered 403 to a signed URL",)
+    assert snapshot.missing == (REFUSED,)
 
 
 def test_a_url_into_the_bridges_network_is_not_followed() -> None:
     """Whatever a reply says, nothing but https goes out, and the job is recorded."""
     api = supervised(metricsFileSignedUrl="http://169.254.169.254/latest/meta-data")
     snapshot = read(api)
-    assert len(snapshot.skipped) == 1
-    assert "169.254.169.254 is not asked" in snapshot.skipped[0]
+    (part,) = snapshot.missing
+    assert "169.254.169.254 is not asked" in part.reason
     assert api.fetched == []
 
 
-def test_a_storage_that_is_down_leaves_the_job_for_the_next_pass() -> None:
-    """Or it would be recorded for good without its metrics."""
+def test_a_storage_that_is_down_is_waited_for() -> None:
+    """The job is recorded, and not for good without its metrics."""
     api = supervised(state=FireworksApi.succeeded)
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(503)
-    with pytest.raises(errors.ServerFailed):
-        read(api)
+    assert [(part.name, part.is_lasting) for part in read(api).missing] == [("metrics file", False)]
 
 
 @pytest.mark.parametrize(
@@ -441,9 +437,9 @@ def test_an_unknown_format_is_kept_and_reported(body: bytes) -> None:
     api.storage["/metrics"] = httpx.Response(200, content=body)
     snapshot = read(api, keep=True)
     assert snapshot.curve == ()
-    assert snapshot.skipped == (
-        "its metrics file has a format that is not known: please report it",
-    )
+    assert [part.reason for part in snapshot.missing] == [
+        "its format is not known: please report it"
+    ]
     assert snapshot.documents["metrics"] == body
 
 
@@ -475,9 +471,9 @@ def test_without_curves_the_file_is_only_kept() -> None:
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     provider = api.provider(curves=False)
     found = provider.job(JOB)
-    nothing = provider.read(found, is_logged=lambda _name, _step: False)
+    nothing = provider.read(found, logged={})
     assert (nothing.curve, api.fetched) == ((), [])
-    kept = provider.read(found, is_logged=lambda _name, _step: False, keep=True)
+    kept = provider.read(found, logged={}, keep=True)
     assert kept.curve == ()
     assert "metrics.jsonl" in kept.documents
     assert nothing.is_whole  # no curve is waited for
@@ -525,7 +521,7 @@ def test_checkpoints_are_kept_page_by_page() -> None:
         return httpx.Response(200, json={"checkpoints": [rows[n]], "nextPageToken": token})
 
     provider = over(httpx.MockTransport(answer), "fireworks")
-    found = provider.read(provider.job(JOB), is_logged=lambda _n, _s: False, keep=True)
+    found = provider.read(provider.job(JOB), logged={}, keep=True)
     lines = found.documents["checkpoints.jsonl"].decode().splitlines()
     assert [json.loads(line) for line in lines] == rows
 
@@ -540,8 +536,8 @@ def test_a_job_is_kept_without_its_checkpoints(status: int) -> None:
         return httpx.Response(status, json={}) if asks else api(request)
 
     provider = over(httpx.MockTransport(answer), "fireworks")
-    found = provider.read(provider.job(JOB), is_logged=lambda _n, _s: False, keep=True)
-    assert found.skipped == ("its checkpoints cannot be listed",)
+    found = provider.read(provider.job(JOB), logged={}, keep=True)
+    assert [(part.name, part.is_lasting) for part in found.missing] == [("checkpoints", True)]
     assert set(found.documents) == {"job.json"}
 
 

@@ -158,7 +158,7 @@ def test_a_server_on_this_machine_opens_no_other_one(clock: Clock) -> None:
         here, there = simulator.url.encode(), neighbour.url.encode()
         provider = TYPES["fireworks"](over_http(simulator.fireworks_url), curves=True)
         found = {
-            job_id: provider.read(provider.job(job_id), is_logged=lambda _name, _step: False)
+            job_id: provider.read(provider.job(job_id), logged={})
             for job_id in (f"{SUPERVISED}/{SFT.id}", f"dpoJobs/{DPO.id}")
         }
         asked = neighbour.requests

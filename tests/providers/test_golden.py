@@ -84,12 +84,12 @@ def provider(case: Path, transport: httpx.MockTransport) -> Provider:
             url=f"{base_url_of(case)}/s3",
         )
         return Bedrock(http, curves=True, buckets=buckets)
-    return kind(http, curves=True, **WIRES[case.parent.name].options)
+    return kind(http, curves=True, statuses=None, **WIRES[case.parent.name].options)
 
 
 def read(source: Provider, job_id: str, *, keep: bool = False) -> Snapshot:
     """A full look at one job, found by its id."""
-    return source.read(source.job(job_id), is_logged=nothing_logged, keep=keep)
+    return source.read(source.job(job_id), logged={}, keep=keep)
 
 
 def job_id_of(case: Path) -> str:
@@ -177,18 +177,14 @@ def plain(value: Snapshot | Page) -> Json:
     """A value of the model as JSON would carry it, without what the provider said."""
     document = asdict(value)
     for job in document.get("jobs", [document.get("job")]):
-        del job["raw"]
+        job.pop("reply", None)
         del job["model_shutdown"]  # told elsewhere
     document.pop("documents", None)
-    if not document.get("is_whole"):
-        document.pop("is_whole", None)
+    for name in ("is_whole", "missing", "cut"):
+        if not document.get(name):
+            document.pop(name, None)
     as_json: Json = json.loads(json.dumps(document))
     return as_json
-
-
-def nothing_logged(_name: str, _step: int) -> bool:
-    """A tracking store that is empty."""
-    return False
 
 
 def compare(snapshot: Snapshot, expected: Json) -> None:

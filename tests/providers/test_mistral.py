@@ -7,6 +7,7 @@ import math
 import httpx
 import pytest
 
+from bridge.providers.records import reply_of
 from tests.support.contract import (
     JOB,
     lines_of,
@@ -229,5 +230,5 @@ def test_mistral_keeps_checkpoints_and_events_beside_the_job() -> None:
     provider = api.provider()
     documents = read(provider, job=only(api), keep=True).documents
     (job,) = lines_of(documents["job.json"])
-    assert job == provider.job(JOB).raw
+    assert job == reply_of(provider.job(JOB))
     assert lines_of(documents["events.jsonl"]) == events

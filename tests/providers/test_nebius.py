@@ -32,7 +32,7 @@ def test_its_result_files_hold_weights_and_are_not_read() -> None:
     api.jobs = [api.row("a-job", status="succeeded", result_files=["file-weights"])]
     api.checkpoints = [api.checkpoint(30, train_loss=0.5)]
     provider = api.provider()
-    snapshot = provider.read(provider.job("a-job"), is_logged=lambda _name, _step: False, keep=True)
+    snapshot = provider.read(provider.job("a-job"), logged={}, keep=True)
     assert not api.asked("/content")
     assert snapshot.skipped == ()
     assert len(snapshot.checkpoints) == 1
@@ -49,7 +49,7 @@ def test_the_job_tells_its_steps(told: object, expected: int | None) -> None:
     provider = api.provider()
     job = provider.job("a-job")
     assert job.total_steps == expected
-    snapshot = provider.read(job, is_logged=lambda _name, _step: False)
+    snapshot = provider.read(job, logged={})
     assert snapshot.job.total_steps == expected
 
 
@@ -59,7 +59,7 @@ def test_what_events_tell_of_steps_comes_first() -> None:
     api.jobs = [api.row("a-job", total_steps=30)]
     api.events = [api.event(1, train_loss=0.5)]
     provider = api.provider()
-    snapshot = provider.read(provider.job("a-job"), is_logged=lambda _name, _step: False)
+    snapshot = provider.read(provider.job("a-job"), logged={})
     assert snapshot.job.total_steps == 1000
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from bridge import errors
 from bridge.model import Checkpoint
 from tests.support.contract import (
     DONE,
@@ -21,6 +20,7 @@ from tests.support.contract import (
     points_of,
     read,
     resumed,
+    up_to,
 )
 from tests.support.wire_server import (
     CREATED,
@@ -32,7 +32,7 @@ from tests.support.wires import WIRES
 
 
 def test_openai_ends_where_a_cursor_repeats() -> None:
-    """A cursor that leads back to an earlier page is an error, after at most one round."""
+    """A cursor that leads back to an earlier page ends the list, after at most one round."""
     api = OpenAIApi()
     pages = [[api.row("a"), api.row("b")], [api.row("c"), api.row("d")]]
     asked: list[str | None] = []
@@ -42,23 +42,27 @@ def test_openai_ends_where_a_cursor_repeats() -> None:
         assert len(asked) < 10, "the provider asks without end"
         return sent({"data": pages[len(asked) % 2 - 1], "has_more": True})
 
-    with pytest.raises(errors.BadReply, match="do not end"):
-        listed(over(httpx.MockTransport(answer), "openai"))
-    assert asked == [None, "b", "d"]
+    provider = over(httpx.MockTransport(answer), "openai")
+    *found, last = provider.pages()
+    assert [job.id for page in found for job in page.jobs] == ["a", "b", "c", "d"]
+    assert last.cut is not None
+    assert "do not end" in last.cut.reason
+    assert [cursor for cursor in asked if cursor] == ["b", "d"]
 
 
 @pytest.mark.parametrize("last", [{"status": "running"}, None, {"id": None}, {"id": 7}])
 def test_openai_says_that_it_cannot_go_on_without_a_cursor(last: object) -> None:
     """More is promised, but the last row has no id to go on from."""
     reply = {"data": [{"id": "a"}, last], "has_more": True}
-    with pytest.raises(errors.BadReply, match="cursor"):
-        listed(over(httpx.MockTransport(lambda _request: sent(reply)), "openai"))
+    *_, page = over(httpx.MockTransport(lambda _request: sent(reply)), "openai").pages()
+    assert page.cut is not None
+    assert "cursor" in page.cut.reason
 
 
 @pytest.mark.parametrize("kind", ["openai", "fireworks", "mistral"])
 @pytest.mark.parametrize("status", [404, 410, 422])
 def test_a_later_page_that_is_refused_does_not_end_the_service(kind: str, status: int) -> None:
-    """The job at a cursor may be gone by now: that is this pass's trouble and no farewell."""
+    """The job at a cursor may be gone by now: the list ends with a word, and is no farewell."""
     api = WIRES[kind]()
     api.jobs = [api.row(f"job-{n}") for n in range(250)]
 
@@ -68,9 +72,12 @@ def test_a_later_page_that_is_refused_does_not_end_the_service(kind: str, status
         gone = {"error": {"message": "This cursor is no longer available"}}
         return httpx.Response(status, json=gone) if is_later else api(request)
 
-    with pytest.raises(errors.ProviderError) as caught:
-        listed(over(httpx.MockTransport(answer), kind))
-    assert not isinstance(caught.value, errors.ProviderDown)
+    *found, last = over(httpx.MockTransport(answer), kind).pages()
+    assert [page.cut for page in found] == [None] * len(found)
+    assert sum(len(page.jobs) for page in found) == api.page_size
+    assert last.cut is not None
+    assert last.cut.is_lasting
+    assert str(status) in last.cut.reason
 
 
 def test_openai_goes_on_where_has_more_is_missing() -> None:
@@ -128,7 +135,7 @@ def test_openai_reads_no_further_than_to_what_is_logged() -> None:
     """The page of events that holds a logged point is the last one."""
     api = openai_with_steps(350)
     provider = api.provider()
-    snapshot = provider.read(provider.job(JOB), is_logged=lambda _name, step: step <= 340)
+    snapshot = provider.read(provider.job(JOB), logged=up_to(340))
     assert len(api.asked("/events")) == 1
     assert set(points(snapshot.curve)) >= set(range(341, 351))
 
@@ -204,8 +211,8 @@ def test_openai_falls_back_on_events_where_the_result_file_is_useless(body: byte
     api.result = body
     snapshot = read(api.provider())
     assert points(snapshot.curve) == {n: float(n) for n in range(1, 351)}
-    assert len(snapshot.skipped) == 1
-    assert "file-r" in snapshot.skipped[0]
+    assert [part.name for part in snapshot.missing] == ["result file"]
+    assert "file-r" in snapshot.missing[0].reason
 
 
 def test_openai_asks_once_for_a_result_file_that_is_gone() -> None:

@@ -21,6 +21,7 @@ from tests.support.contract import (
     points,
     read,
     told,
+    up_to,
 )
 from tests.support.wire_server import (
     CREATED,
@@ -132,7 +133,7 @@ def test_openai_start_is_unknown_until_its_event_is_read() -> None:
     api.events.append(told(api, STARTED, 30))
     provider = api.provider()
     job = provider.job(JOB)
-    late = provider.read(job, is_logged=lambda _name, step: step <= 340)
+    late = provider.read(job, logged=up_to(340))
     assert late.job.started_at is None
     assert read(api.provider(curves=False), job=job).job.started_at is None
     for curves in (True, False):
@@ -263,7 +264,9 @@ def test_openai_result_file_that_cannot_be_kept_is_named(
     api = openai_with_steps(steps, **DONE)
     api.result = body
     snapshot = read(api.provider(curves=curves), keep=True)
-    assert snapshot.skipped == ("result file file-r is gone or unreadable",)
+    assert [part.reason for part in snapshot.missing] == [
+        "result file file-r is gone or unreadable"
+    ]
     assert snapshot.documents.get("result-file") == (body or None)
     assert "result-file.csv" not in snapshot.documents
     assert len(api.asked("/content")) == 1

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.model import CurvePoint, Job, JobStatus
+from bridge.model import CurvePoint, Job, JobStatus, MissingPart
 from bridge.providers.openai_result_file import ResultFile, as_csv, points, rows
+from bridge.providers.parts import Parts
 from bridge.providers.timeline import Timeline
 
 CSV = (
@@ -319,6 +320,11 @@ class Shelf:
         return self.files.get(file_id)
 
 
+def nothing_missing() -> Parts:
+    """The parts of a job, of which none is missing yet."""
+    return Parts(lambda: None)
+
+
 def done(status: JobStatus = JobStatus.SUCCEEDED, *files: str) -> Job:
     """A job that has ended."""
     return Job(id="a", status=status, provider_status="", result_files=files or ("first", "second"))
@@ -327,7 +333,7 @@ def done(status: JobStatus = JobStatus.SUCCEEDED, *files: str) -> Job:
 def test_a_result_file_is_asked_for_when_it_is_wanted_and_once() -> None:
     """Whether there should be one is known without a request."""
     shelf = Shelf(first=BASE64)
-    file = ResultFile(done(), shelf, [])
+    file = ResultFile(done(), "", shelf, nothing_missing())
     assert file.exists
     assert shelf.asked == []
     assert file.rows == file.rows == TABLE
@@ -346,29 +352,33 @@ def test_a_result_file_is_asked_for_when_it_is_wanted_and_once() -> None:
 def test_a_job_without_a_result_file_is_not_asked_for_one(job: Job) -> None:
     """It is written at the end, and not always; nothing is said of that."""
     shelf = Shelf(first=BASE64)
-    skipped: list[str] = []
-    file = ResultFile(job, shelf, skipped)
+    parts = nothing_missing()
+    file = ResultFile(job, "", shelf, parts)
     assert not file.exists
-    assert (file.rows, file.document, shelf.asked, skipped) == ([], {}, [], [])
+    assert (file.rows, file.document, shelf.asked, parts.missing) == ([], {}, [], ())
 
 
 @pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
 def test_a_result_file_that_is_none_is_said_to_be_none(body: bytes) -> None:
     """Once, however often it is wanted; what came is kept under a name that promises nothing."""
-    skipped: list[str] = []
-    file = ResultFile(done(), Shelf(first=body), skipped)
+    parts = nothing_missing()
+    file = ResultFile(done(), "", Shelf(first=body), parts)
     assert file.document == ({"result-file": body} if body else {})
     assert file.rows == []
-    assert skipped == ["result file first is gone or unreadable"]
+    assert parts.missing == (
+        MissingPart("result file", "result file first is gone or unreadable", is_lasting=True),
+    )
 
 
 def test_a_result_file_that_is_gone_is_said_to_be_gone() -> None:
     """There is nothing to keep of it."""
     shelf = Shelf()
-    skipped: list[str] = []
-    file = ResultFile(done(), shelf, skipped)
+    parts = nothing_missing()
+    file = ResultFile(done(), "", shelf, parts)
     assert (file.rows, file.document, file.rows) == ([], {}, [])
-    assert skipped == ["result file first is gone or unreadable"]
+    assert parts.missing == (
+        MissingPart("result file", "result file first is gone or unreadable", is_lasting=True),
+    )
     assert shelf.asked == ["first"]
 
 
@@ -380,6 +390,6 @@ def test_files_of_several_jobs_are_fetched_side_by_side() -> None:
         both.wait()
         return PLAIN
 
-    files = [ResultFile(done(), fetch, []) for _ in range(2)]
+    files = [ResultFile(done(), "", fetch, nothing_missing()) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(lambda file: file.rows, files)) == [TABLE, TABLE]

@@ -91,7 +91,7 @@ def test_all_steps_are_found_however_many_come_at_once(
 
 def look(provider: Provider, *, keep: bool = False) -> Snapshot:
     """A look at the run."""
-    return provider.read(by_id(provider), is_logged=lambda _name, _step: True, keep=keep)
+    return provider.read(by_id(provider), logged={}, keep=keep)
 
 
 def test_an_open_run_is_asked_from_its_newest_step_on() -> None:

@@ -9,9 +9,12 @@ import httpx
 import pytest
 
 from bridge import errors
-from bridge.model import Snapshot
+from bridge.http.retries import ATTEMPTS
+from bridge.model import JobStatus, Snapshot
 from bridge.providers.base import Provider
-from tests.support.wire_server import S3_HOST, Api, over
+from bridge.providers.records import reply_of
+from tests.support.contract import logged_at, points_of
+from tests.support.wire_server import S3_HOST, Api, over, sent
 from tests.support.wires import WIRES
 from tests.support.world import KEY
 
@@ -34,7 +37,7 @@ def finished(kind: str, steps: int = 30) -> Api:
 def whole(provider: Provider) -> Snapshot:
     """The job as it is listed, read to the end of everything."""
     (job,) = (job for page in provider.pages() for job in page.jobs)
-    return provider.read(job, is_logged=lambda _name, _step: False, keep=True)
+    return provider.read(job, logged={}, keep=True)
 
 
 def address_of(request: httpx.Request) -> str:
@@ -54,14 +57,14 @@ def below_the_list(kind: str) -> list[str]:
     provider = over(httpx.MockTransport(note), kind)
     (job,) = (job for page in provider.pages() for job in page.jobs)
     asked.clear()
-    provider.read(job, is_logged=lambda _name, _step: False, keep=True)
+    provider.read(job, logged={}, keep=True)
     assert asked
     return asked
 
 
 def is_hint(address: str) -> bool:
-    """Whether it is no loss to go without: the dates of models."""
-    return address.endswith("/models")
+    """Whether it is no loss to go without: the dates of models, and bills."""
+    return address.endswith("/models") or "/billing/" in address
 
 
 def at(kind: str, address: str, fault: Handler, *, times: int = 10**6) -> Provider:
@@ -115,21 +118,90 @@ def outcome(provider: Provider) -> tuple[Snapshot | None, errors.ProviderError |
         return None, error
 
 
+def parts_of(kind: str) -> list[str]:
+    """Every address below the list without which something is missing."""
+    return [address for address in below_the_list(kind) if not is_hint(address)]
+
+
 @every_kind
 @pytest.mark.parametrize("status", STATUSES)
-def test_what_fails_below_the_list_fails_the_job_or_is_told(kind: str, status: int) -> None:
-    """One job's trouble is never the service's end, and what may pass is waited for."""
-    for address in below_the_list(kind):
-        found, error = outcome(at(kind, address, lambda _request: httpx.Response(status, json={})))
-        if is_hint(address):
-            assert found == whole(finished(kind).provider())
-        elif found is not None:
-            assert status not in {429, 500, 503}, address
-            assert found.skipped, address
-        else:
-            assert str(status) in str(error), address
-            assert isinstance(error, errors.ProviderDown) <= (status in {401, 429}), address
-            assert not isinstance(error, errors.Withdrawn), address
+def test_a_part_that_fails_costs_that_part(kind: str, status: int) -> None:
+    """The job is recorded, the part is named, and whether it is worth another attempt is known."""
+    expected = whole(finished(kind).provider())
+    for address in parts_of(kind):
+        found = whole(at(kind, address, lambda _request: httpx.Response(status, json={})))
+        assert found.job.id == expected.job.id
+        assert found.job.status is JobStatus.SUCCEEDED
+        assert found.job.params.items() <= expected.job.params.items()
+        (part, *others) = found.missing
+        assert not others, address
+        assert part.is_lasting == (status not in {429, 500, 503}), address
+        # A step's time may come from another part.
+        assert {p[:3] for p in points_of(found)} <= {p[:3] for p in points_of(expected)}
+        assert part.name.isprintable()
+        assert part.reason
+
+
+@every_kind
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_fails_everywhere_is_no_part_s_fault(kind: str, status: int) -> None:
+    """A key that is revoked, or a service that ends, between the list and the rest of a pass."""
+    api = finished(kind)
+    is_over = [False]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json={}) if is_over[0] else api(request)
+
+    provider = over(httpx.MockTransport(answer), kind)
+    (job,) = (job for page in provider.pages() for job in page.jobs)
+    is_over[0] = True
+    if status in {500, 503}:
+        snapshot = provider.read(job, logged={}, keep=True)
+        assert snapshot.missing
+        assert not any(part.is_lasting for part in snapshot.missing)
+    else:
+        with pytest.raises(errors.ProviderError, match=str(status)):
+            provider.read(job, logged={}, keep=True)
+
+
+OTHER_REPLIES = {
+    "a stream": httpx.Response(
+        200, headers={"Content-Type": "text/event-stream"}, content=b"data: [DONE]\n\n"
+    ),
+    "a web page": httpx.Response(
+        200, headers={"Content-Type": "text/html"}, content=b"<html>Sign in</html>"
+    ),
+    "a list": sent([1, 2]),
+    "no list": sent({"detail": "see elsewhere", "data": 7, "items": 7, "metrics": 7}),
+    "nothing": httpx.Response(204),
+}
+
+
+@every_kind
+@pytest.mark.parametrize("reply", OTHER_REPLIES.values(), ids=OTHER_REPLIES)
+def test_a_part_that_is_something_else_is_missing(kind: str, reply: httpx.Response) -> None:
+    """Streams, web pages and other JSON: the part is named, and all else is recorded."""
+    expected = whole(finished(kind).provider())
+    for address in parts_of(kind):
+        if any(mark in address for mark in ("Signature", S3_HOST)) or address.endswith("a-job"):
+            continue  # whatever a file holds is a file; a job may be short of anything
+        found = whole(at(kind, address, lambda _request: reply))
+        assert [part.is_lasting for part in found.missing] == [True], address
+        assert found.job.status is expected.job.status
+
+
+@every_kind
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_part_that_answers_again_is_whole(kind: str, status: int) -> None:
+    """One pass misses it, the next has all that there is."""
+    expected = whole(finished(kind).provider())
+    for address in parts_of(kind):
+        provider = at(
+            kind, address, lambda _request: httpx.Response(status, json={}), times=ATTEMPTS
+        )
+        first, second = whole(provider), whole(provider)
+        assert [part.is_lasting for part in first.missing] == [False], address
+        assert second == expected
 
 
 # Slow and truncated bodies
@@ -181,14 +253,13 @@ def test_a_body_that_breaks_off_once_makes_no_difference(
 
 @every_kind
 @pytest.mark.parametrize("error", BREAKS[:-1])
-def test_a_body_that_always_breaks_off_is_no_body(
+def test_a_body_that_always_breaks_off_is_waited_for(
     kind: str, error: type[httpx.RequestError]
 ) -> None:
-    """The job is left for the next pass, not recorded with half of what it has."""
-    for address in below_the_list(kind):
-        if not is_hint(address):
-            with pytest.raises(errors.NoAnswer):
-                whole(at(kind, address, breaking(kind, error)))
+    """The part is read again in the next pass."""
+    for address in parts_of(kind):
+        found = whole(at(kind, address, breaking(kind, error)))
+        assert [part.is_lasting for part in found.missing] == [False], address
 
 
 # The key
@@ -220,7 +291,7 @@ def test_no_message_and_no_value_shows_the_key(kind: str, status: int) -> None:
         found, error = outcome(over(httpx.MockTransport(answer), kind, key=KEY))
         said += told(error)
         if found is not None:
-            said += [repr(found), repr(found.job.raw), repr(found.documents)]
+            said += [repr(found), repr(reply_of(found.job)), repr(found.documents)]
     assert any("***" in text for text in said)
     assert [text for text in said if KEY in text] == []
 
@@ -255,9 +326,8 @@ def new_points(
 ) -> dict[tuple[str, int], float]:
     """What a look finds that is not logged, by name and step."""
     (job,) = (job for page in provider.pages() for job in page.jobs)
-    before = frozenset(logged)
-    snapshot = provider.read(job, is_logged=lambda name, step: (name, step) in before)
+    snapshot = provider.read(job, logged=logged_at(logged))
     points = {(p.name, p.step): p.value for p in snapshot.curve}
     for checkpoint in snapshot.checkpoints:
         points |= {(name, checkpoint.step): value for name, value in checkpoint.metrics.items()}
-    return {at: value for at, value in points.items() if at not in before}
+    return {at: value for at, value in points.items() if at not in logged}

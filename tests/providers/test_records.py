@@ -17,7 +17,6 @@ from bridge.providers.records import (
     Identifier,
     Number,
     Record,
-    milliseconds,
     read_record,
     read_rows,
 )
@@ -235,49 +234,6 @@ def test_a_sentence_about_a_strange_key_is_plain() -> None:
     _, (sentence,) = read_record(Whole, {"id": "a", "table": table})
     assert sentence.isprintable()
     assert len(sentence) < 300
-
-
-# Times
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (None, None),
-        (0, None),
-        (-5, None),
-        (math.nan, None),
-        (math.inf, None),
-        (-math.inf, None),
-        (1_760_000_000, 1_760_000_000_000),
-        (1_760_000_000.5, 1_760_000_000_500),
-        (0.001, 1),
-    ],
-)
-def test_seconds_become_milliseconds(seconds: float | None, expected: int | None) -> None:
-    """As MLflow counts them; what cannot be a time is none."""
-    assert milliseconds(seconds) == expected
-
-
-@given(st.none() | st.floats())
-def test_any_number_is_a_time_or_none(seconds: float | None) -> None:
-    """No number is too large to be looked at."""
-    found = milliseconds(seconds)
-    assert found is None or found >= 0
-
-
-@pytest.mark.parametrize("seconds", [1e305, 1e306, 1.7976931348623157e308])
-def test_the_largest_numbers_are_no_way_to_break_the_reader(seconds: float) -> None:
-    """Their thousandfold is more than a float can hold."""
-    found = milliseconds(seconds)
-    assert found is None or found > 0
-
-
-@given(first=st.integers(1, 2**40), second=st.integers(1, 2**40))
-def test_whole_seconds_keep_their_order(first: int, second: int) -> None:
-    """A later second is a later millisecond, and exactly a thousand times as many."""
-    assert milliseconds(first) == first * 1000
-    assert (first < second) == ((milliseconds(first) or 0) < (milliseconds(second) or 0))
 
 
 # Ids

@@ -20,9 +20,11 @@ from tests.support.contract import (
     by_id,
     every_kind,
     lines_of,
+    logged_at,
     measured,
     nested,
     only,
+    points_of,
     read,
 )
 from tests.support.wire_server import (
@@ -84,8 +86,8 @@ def test_documents_are_complete_whatever_is_logged(kind: str) -> None:
     api.fill(350)
     provider = api.provider()
     fresh = read(provider, keep=True)
-    logged = provider.read(by_id(provider), is_logged=lambda _name, _step: True, keep=True)
-    assert logged == fresh
+    everything = logged_at((name, step) for step, name, *_ in points_of(fresh))
+    assert provider.read(by_id(provider), logged=everything, keep=True) == fresh
 
 
 @every_kind

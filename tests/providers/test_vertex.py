@@ -14,8 +14,8 @@ from bridge.http.client import connect
 from bridge.model import JobStatus, Meaning
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.models import best_model
+from bridge.providers.credentials import published
 from bridge.providers.vertex import Vertex, address
-from bridge.providers.vertex_records import without_examples
 from bridge.redaction import Redactor
 from tests.support.contract import JOB, by_id, listed, only, points, read
 from tests.support.wire_server import CREATED, over, sent
@@ -129,7 +129,7 @@ def test_open_models_and_models_that_go_on() -> None:
     assert second.params["customBaseModel"] == "gs://bucket/weights"
 
 
-@pytest.mark.parametrize("word", sorted(VertexApi.words))
+@pytest.mark.parametrize("word", sorted(VertexApi.words - {"JOB_STATE_UNSPECIFIED"}))
 def test_a_result_counts_after_success_alone(word: str) -> None:
     """While a job trains, and where it has failed, the model that it names answers 404."""
     api = VertexApi()
@@ -191,7 +191,7 @@ def test_only_series_that_have_grown_are_read_again() -> None:
 
     def requests(*, anew: bool = False) -> list[str]:
         before = len(api.requests)
-        snapshot = provider.read(only_job, is_logged=lambda _name, _step: True, keep=anew)
+        snapshot = provider.read(only_job, logged={}, keep=anew)
         assert points(snapshot.curve, LOSS) == {n: n / 16 for n in range(1, len(steps) + 1)}
         assert points(snapshot.curve, "eval_total_loss") == {2: 0.125}
         return [request.url.path.rpartition("/")[2] for request in api.requests[before:]]
@@ -235,12 +235,14 @@ def test_a_lost_tensorboard_costs_the_curve_and_not_the_job(status: int, lost: s
 
 
 def test_a_context_without_a_tensorboard_is_not_there_yet() -> None:
-    """While a job trains nothing is said; of one that has ended a sentence."""
+    """While a job trains nothing is missing."""
     api = LostApi(status=200, said={"name": EXPERIMENT})
     api.jobs = [api.row(JOB)]
     assert read(api.provider()).skipped == ()
     api.jobs = [api.row(JOB, state="JOB_STATE_FAILED")]
-    assert "TensorBoard" in "".join(read(api.provider()).skipped)
+    (part,) = read(api.provider()).missing
+    assert (part.name, part.is_lasting) == ("metrics", True)
+    assert "TensorBoard" in part.reason
 
 
 def test_zeros_and_odd_numbers_of_protocol_buffers() -> None:
@@ -293,7 +295,7 @@ def test_no_text_of_the_training_data_is_kept() -> None:
     inner = {"tuningDatasetExampleCount": "7", "buckets": [{"count": 1}]}
     expected = {"distillationDataStats": {"trainingDatasetStats": inner}}
     assert json.loads(kept)["tuningDataStats"] == expected
-    assert without_examples({"examples": 3, "a": [[{"examples": [1]}]]}) == {
+    assert published({"examples": 3, "a": [[{"examples": [1]}]]}) == {
         "examples": 3,
         "a": [[{}]],
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 from hypothesis import strategies as st
 
-from bridge.model import Checkpoint, CurvePoint, Job, Snapshot
+from bridge.model import Checkpoint, CurvePoint, Job, LoggedSteps, Snapshot
 from bridge.providers.base import Provider
 from bridge.providers.registry import TYPES
 from tests.support.wire_server import (
@@ -34,11 +35,6 @@ DOCUMENTS = {
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def nothing_logged(_name: str, _step: int) -> bool:
-    """A tracking store that is empty."""
-    return False
-
-
 def listed(provider: Provider) -> list[Job]:
     """All jobs of all pages."""
     return [job for page in provider.pages() for job in page.jobs]
@@ -48,7 +44,7 @@ def read(
     provider: Provider, job_id: str = JOB, job: Job | None = None, *, keep: bool = False
 ) -> Snapshot:
     """A full look at one job, as it was listed or else as its own address has it."""
-    return provider.read(job or by_id(provider, job_id), is_logged=nothing_logged, keep=keep)
+    return provider.read(job or by_id(provider, job_id), logged={}, keep=keep)
 
 
 def by_id(provider: Provider, job_id: str = JOB) -> Job:
@@ -146,11 +142,24 @@ def points_of(snapshot: Snapshot) -> list[Point]:
     return [found[key] for key in sorted(found)]
 
 
+def logged_at(places: Iterable[tuple[str, int]]) -> LoggedSteps:
+    """The steps by name, of names and steps."""
+    found: dict[str, set[int]] = {}
+    for name, step in places:
+        found.setdefault(name, set()).add(step)
+    return {name: frozenset(steps) for name, steps in found.items()}
+
+
+def up_to(step: int, *names: str) -> LoggedSteps:
+    """A store that has every step of some metrics up to one."""
+    return dict.fromkeys(names or ("train_loss",), frozenset(range(step + 1)))
+
+
 def resumed(provider: Provider, written: list[Point]) -> list[Point]:
     """What a tracking store has in the end, of which ``written`` was there before."""
-    logged = {(name, step) for step, name, *_ in written}
+    logged = logged_at((name, step) for step, name, *_ in written)
     job = by_id(provider)
-    snapshot = provider.read(job, is_logged=lambda name, step: (name, step) in logged)
+    snapshot = provider.read(job, logged=logged)
     have = {(step, name) for step, name, *_ in written}
     return sorted([*written, *(p for p in points_of(snapshot) if p[:2] not in have)])
 

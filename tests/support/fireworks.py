@@ -21,7 +21,7 @@ LATER = 6 * 60
 def read(api: FireworksApi, job_id: str = JOB, *, keep: bool = False) -> Snapshot:
     """A full look at one job."""
     provider = api.provider()
-    return provider.read(provider.job(job_id), is_logged=lambda _name, _step: False, keep=keep)
+    return provider.read(provider.job(job_id), logged={}, keep=keep)
 
 
 def jobs_of(provider: Provider) -> list[list[str]]:

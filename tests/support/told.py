@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from typing import ClassVar
 
 from bridge.errors import NotFound
-from bridge.model import Checkpoint, IsLogged, Job, JobStatus, Meaning, Page, Snapshot
+from bridge.model import Checkpoint, Job, JobStatus, LoggedSteps, Meaning, Page, Snapshot
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
+from bridge.providers.statuses import Words
 from bridge.sync.find_run import RunFinder
 from bridge.sync.job_sync import JobSync
 from bridge.sync.provider_sync import ProviderSync
@@ -29,7 +30,7 @@ class Told:
     key_variable: ClassVar = "EXAMPLE_API_KEY"
     key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {}
-    statuses: ClassVar[Mapping[str, JobStatus]] = {}
+    statuses: Mapping[str, JobStatus] = Words()
     meanings: ClassVar[Mapping[str, Meaning]] = TYPES["openai"].meanings
 
     def __init__(self, *snapshots: Snapshot) -> None:
@@ -49,14 +50,10 @@ class Told:
             raise NotFound("no such job")
         return self.snapshots[job_id].job
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """What was told of it, whole."""
-        del is_logged, keep
+        del logged, keep
         return self.snapshots[job.id]
-
-    def shutdowns(self) -> Mapping[str, int]:
-        """There are none."""
-        return {}
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """There are none."""

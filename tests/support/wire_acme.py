@@ -25,6 +25,9 @@ class AcmeApi(Api):
     root: ClassVar[tuple[str, ...]] = ("trainings",)
     id_key: ClassVar[str] = "uid"
     status_key: ClassVar[str] = "phase"
+    ended_key: ClassVar[str] = "ended_at"
+    model_key: ClassVar[str] = "model"
+    failure: ClassVar[Mapping[str, object]] = {"problem": "it was too large"}
     step_key: ClassVar[str] = "step"
     params_key: ClassVar[str] = "settings"
     curve_part: ClassVar[str | None] = "/measurements"
@@ -35,7 +38,7 @@ class AcmeApi(Api):
     wrong: ClassVar[Mapping[str, object]] = {
         "phase": 7,
         "created_at": "yesterday",
-        "ended_at": 1_760_000_000,
+        "ended_at": "noon",
         "parent_model": ["m"],
         "model": {"name": "m"},
         "label": 5,

@@ -47,6 +47,11 @@ class BedrockApi(Api):
     longest_id: ClassVar[int] = 250 - len(ARN)
     ids_have_slashes: ClassVar[bool] = False
     params_key: ClassVar[str] = "hyperParameters"
+    created_key: ClassVar[str] = "creationTime"
+    ended_key: ClassVar[str] = "endTime"
+    ended_value: ClassVar[object] = "2025-10-09T09:06:40Z"
+    model_key: ClassVar[str] = "outputModelArn customModelArn"
+    failure: ClassVar[Mapping[str, object]] = {"failureMessage": "It was too large."}
     step_key: ClassVar[str] = "step_number"
     curve_part: ClassVar[str | None] = None
     measures_checkpoints: ClassVar[bool] = False
@@ -64,7 +69,7 @@ class BedrockApi(Api):
         "baseModelArn": ["m"],
         "customModelArn": {"name": "m"},
         "creationTime": "yesterday",
-        "endTime": 1_760_000_000,
+        "endTime": ["noon"],
         "lastModifiedTime": {},
         "failureMessage": ["broken"],
         "customizationType": 3,

@@ -59,6 +59,11 @@ class FireworksApi(Api):
     id_prefix: ClassVar[str] = f"{SUPERVISED}/"
     longest_id: ClassVar[int] = 250 - len(f"{ACCOUNT}/{SUPERVISED}/")
     status_key: ClassVar[str] = "state"
+    created_key: ClassVar[str] = "createTime"
+    ended_key: ClassVar[str] = "completedTime"
+    ended_value: ClassVar[object] = "2025-10-09T09:06:40Z"
+    model_key: ClassVar[str] = "outputModel"
+    failure: ClassVar[Mapping[str, object]] = {"status": {"code": "INTERNAL", "message": "oom"}}
     step_key: ClassVar[str] = "step"
     curve_part: ClassVar[str | None] = None
     measures_checkpoints: ClassVar[bool] = False
@@ -83,7 +88,7 @@ class FireworksApi(Api):
         "status": "OK",
         "displayName": 5,
         "createTime": "yesterday",
-        "completedTime": 1_760_000_000,
+        "completedTime": ["noon"],
         "updateTime": {},
         "dataset": {"id": "file-1"},
         "evaluationDataset": [],

@@ -25,6 +25,10 @@ class PrimeApi(Api):
     root: ClassVar[tuple[str, ...]] = ("rft", "runs")
     page_size: ClassVar[int | None] = 20
     step_key: ClassVar[str] = "step"
+    created_key: ClassVar[str] = "createdAt"
+    ended_key: ClassVar[str] = "completedAt"
+    model_key: ClassVar[str] = ""
+    failure: ClassVar[Mapping[str, object]] = {"errorMessage": "It was too large."}
     curve_part: ClassVar[str | None] = "/metrics"
     curve_root: ClassVar[str | None] = "billing"
     measures_checkpoints: ClassVar[bool] = False
@@ -45,7 +49,7 @@ class PrimeApi(Api):
         "maxSteps": "many",
         "createdAt": "yesterday",
         "startedAt": {},
-        "completedAt": 1_760_000_000,
+        "completedAt": "noon",
         "updatedAt": "soon",
         "environments": "all",
         "errorMessage": ["broken"],

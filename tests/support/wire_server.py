@@ -19,6 +19,7 @@ import httpx
 from bridge.http.client import connect
 from bridge.http.s3 import Buckets
 from bridge.http.signed_urls import SignedUrlFetcher
+from bridge.model import JobStatus
 from bridge.providers.base import Provider
 from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
@@ -82,6 +83,19 @@ class Api(ABC):
     longest_id: ClassVar[int] = 250
     status_key: ClassVar[str] = "status"
     """What a row calls its status."""
+    created_key: ClassVar[str] = "created_at"
+    """What a row calls its beginning."""
+    ended_key: ClassVar[str] = "finished_at"
+    """What a row calls its end."""
+    ended_value: ClassVar[object] = CREATED + 800
+    """An end."""
+    model_key: ClassVar[str] = "fine_tuned_model"
+    """What a row calls the model that the job makes; several names have spaces between them.
+
+    Empty: it makes none that has a name.
+    """
+    failure: ClassVar[Mapping[str, object]] = {}
+    """What a row says of a failure, if it says anything."""
     params_key: ClassVar[str] = "hyperparameters"
     """Where a row has its params, if not among its other keys."""
     measures_checkpoints: ClassVar[bool] = True
@@ -208,13 +222,20 @@ class Api(ABC):
         """The requests whose path ends with ``part``."""
         return [request for request in self.requests if request.url.path.endswith(part)]
 
-    def provider(self, *, curves: bool = True) -> Provider:
+    def provider(
+        self, *, curves: bool = True, statuses: Mapping[str, JobStatus] | None = None
+    ) -> Provider:
         """The product's reader of this API."""
-        return over(httpx.MockTransport(self), self.kind, curves=curves)
+        return over(httpx.MockTransport(self), self.kind, curves=curves, statuses=statuses)
 
 
 def over(
-    transport: httpx.BaseTransport, kind: str, *, curves: bool = True, key: str = ""
+    transport: httpx.BaseTransport,
+    kind: str,
+    *,
+    curves: bool = True,
+    key: str = "",
+    statuses: Mapping[str, JobStatus] | None = None,
 ) -> Provider:
     """A provider over any transport; a retry costs no time."""
     redactor = Redactor([key])
@@ -239,8 +260,8 @@ def over(
             region="us-east-1",
             url=f"https://{S3_HOST}",
         )
-        return Bedrock(http, curves=curves, buckets=buckets)
-    return TYPES[kind](http, curves=curves, **options_of(kind))
+        return Bedrock(http, curves=curves, buckets=buckets, statuses=statuses)
+    return TYPES[kind](http, curves=curves, statuses=statuses, **options_of(kind))
 
 
 def options_of(kind: str) -> Mapping[str, str]:
@@ -264,6 +285,9 @@ class OpenAIApi(Api):
     """``/fine_tuning/jobs`` as OpenAI has it."""
 
     kind: ClassVar[str] = "openai"
+    failure: ClassVar[Mapping[str, object]] = {
+        "error": {"code": "out_of_memory", "message": "It was too large."}
+    }
     running: ClassVar[str] = "running"
     succeeded: ClassVar[str] = "succeeded"
     words: ClassVar[frozenset[str]] = frozenset(

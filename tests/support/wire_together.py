@@ -40,6 +40,7 @@ class TogetherApi(Api):
     curve_part: ClassVar[str | None] = None
     more_documents: ClassVar[frozenset[str]] = frozenset({"metrics.jsonl"})
     files_told: ClassVar[tuple[str, str | None]] = ("file-1", "file-2")
+    model_key: ClassVar[str] = "model_output_name"
     public_page: ClassVar[str | None] = "https://api.together.ai/fine-tuning/{}"
     wrong: ClassVar[Mapping[str, object]] = {
         "status": 7,
@@ -47,7 +48,7 @@ class TogetherApi(Api):
         "model_output_name": {"name": "m"},
         "from_checkpoint": 5,
         "created_at": "yesterday",
-        "updated_at": 1_760_000_000,
+        "updated_at": {},
         "suffix": 5,
         "training_file": {"id": "file-1"},
         "validation_file": [],

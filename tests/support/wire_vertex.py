@@ -53,6 +53,11 @@ class VertexApi(Api):
     id_key: ClassVar[str] = "name"
     longest_id: ClassVar[int] = 250 - len(f"{PLACE}/tuningJobs/")
     status_key: ClassVar[str] = "state"
+    created_key: ClassVar[str] = "createTime"
+    ended_key: ClassVar[str] = "endTime"
+    ended_value: ClassVar[object] = "2025-10-09T09:06:40Z"
+    model_key: ClassVar[str] = "tunedModel"
+    failure: ClassVar[Mapping[str, object]] = {"error": {"code": 13, "message": "too large"}}
     step_key: ClassVar[str] = "step"
     params_key: ClassVar[str] = "supervisedTuningSpec.hyperParameters"
     curve_part: ClassVar[str | None] = ":read"
@@ -80,7 +85,7 @@ class VertexApi(Api):
         "state": 7,
         "tunedModelDisplayName": 5,
         "createTime": "yesterday",
-        "startTime": 1_760_000_000,
+        "startTime": "noon",
         "endTime": {},
         "baseModel": ["m"],
         "preTunedModel": "m",

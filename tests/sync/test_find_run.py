@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from mlflow import MlflowClient
 
 from bridge.errors import BadReply, TrackingDown, TrackingError
-from bridge.model import IsLogged, Job, Snapshot
+from bridge.model import Job, LoggedSteps, Snapshot
 from bridge.plan.metric_names import Losses
 from bridge.plan.plan import Plan
 from bridge.plan.routing import EXPERIMENT_KEY, RUN_KEY, Router
@@ -116,9 +116,9 @@ class Confused(Told):
 class ConfusedReading(Told):
     """A provider that lists a job, and then reads another."""
 
-    def read(self, job: Job, *, is_logged: IsLogged, keep: bool = False) -> Snapshot:
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """Return the other one."""
-        del job, is_logged, keep
+        del job, logged, keep
         return told("ftjob-other", 0.5)
 
 

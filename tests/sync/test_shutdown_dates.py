@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from bridge.cli.status import tally
 from bridge.http.client import connect
 from bridge.plan.recorded import RecordedRun
+from bridge.providers.base import shutdowns_of
 from bridge.providers.model_shutdowns import read_shutdowns, shutdown_of
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
@@ -51,9 +52,10 @@ class Models:
     def dates(self) -> Mapping[str, int]:
         """What is read of it."""
         transport = httpx.MockTransport(self)
-        return read_shutdowns(
-            connect(BASE_URL, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport)
+        http = connect(
+            BASE_URL, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport
         )
+        return read_shutdowns(http) or {}
 
     def date(self, made: str = MADE, base: str | None = BASE) -> int | None:
         """When the model that a job has made ends."""
@@ -166,7 +168,7 @@ def test_who_tells_dates(kind: str) -> None:
     """OpenAI, what speaks as it does, and Mistral; of the others nothing is even asked."""
     models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
     http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=httpx.MockTransport(models))
-    told = TYPES[kind](http, curves=True).shutdowns()
+    told = shutdowns_of(TYPES[kind](http, curves=True))
     tells = kind in {"openai", "azure", "nebius", "mistral", "bedrock-mantle"}
     assert told == ({MADE: midnight("2027-01-14")} if tells else {})
     assert len(models.asked) == tells

@@ -1,0 +1,86 @@
+"""The parts of a job that could not be read, and what that means for its run. Pure.
+
+A part that is missing for good is named on the run, which is complete without it. A part that fails
+for the moment keeps the run open, so that the next pass reads it again; after a day of failures it
+counts as missing for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from bridge.model import MissingPart, Snapshot
+from bridge.plan import tags as run_tags
+from bridge.plan.recorded import RecordedRun
+from bridge.text import one_line
+
+PATIENCE: Final = 24 * 3_600_000
+"""Milliseconds for which a part that fails is awaited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """What is missing of a job."""
+
+    tags: Mapping[str, str]
+    """The tags that a run is to have because of it."""
+    removed_tags: tuple[str, ...]
+    """The tags that a run no longer is to have."""
+    is_awaited: bool
+    """Whether the run has to stay open."""
+    awaited: tuple[str, ...]
+    """A sentence for each part that the next pass reads again."""
+    lost: tuple[str, ...]
+    """A sentence for each part that is missing for good."""
+
+
+def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Gaps:
+    """Return what is missing of a job.
+
+    Args:
+        snapshot: what the provider says.
+        recorded: what MLflow has; ``None``: no run yet.
+        now: Unix milliseconds.
+    """
+    known = recorded.tags if recorded else {}
+    is_settled = recorded is not None and recorded.is_final
+    since = _since(known, now)
+    # Who reads a settled run again, as doctor does, does not open it again.
+    has_patience = now - since < PATIENCE and not is_settled
+    awaited = [part for part in snapshot.missing if not part.is_lasting and has_patience]
+    wanted = dict(_tags(snapshot.missing, since if awaited else None))
+    return Gaps(
+        tags={name: text for name, text in wanted.items() if known.get(name) != text},
+        removed_tags=tuple(name for name in run_tags.GAPS if name in known and name not in wanted),
+        is_awaited=bool(awaited),
+        awaited=tuple(map(_sentence, awaited)),
+        lost=tuple(_sentence(part) for part in snapshot.missing if part not in awaited),
+    )
+
+
+def has_gaps(recorded: RecordedRun) -> bool:
+    """Return whether something may be missing between the points that a run has."""
+    return run_tags.INCOMPLETE in recorded.tags
+
+
+def _tags(missing: tuple[MissingPart, ...], since: int | None) -> Iterator[tuple[str, str]]:
+    if missing:
+        names = dict.fromkeys(one_line(part.name, 60) for part in missing)
+        yield run_tags.INCOMPLETE, ", ".join(names)
+    if since is not None:
+        yield run_tags.INCOMPLETE_SINCE, datetime.fromtimestamp(since / 1000, UTC).isoformat()
+
+
+def _since(known: Mapping[str, str], now: int) -> int:
+    """Return when a part was first awaited; a time that cannot be read is now."""
+    try:
+        return round(datetime.fromisoformat(known[run_tags.INCOMPLETE_SINCE]).timestamp() * 1000)
+    except (KeyError, ValueError, OverflowError):
+        return now
+
+
+def _sentence(part: MissingPart) -> str:
+    return f"its {part.name} cannot be read: {one_line(part.reason)}"

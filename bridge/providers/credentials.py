@@ -1,0 +1,73 @@
+"""Fields of replies that MLflow must not get: credentials of third parties, and training data.
+
+A provider knows the keys of the services that its users connect (Weights & Biases, Hugging Face),
+and sends some of them back. They are known by the names of their fields, at any depth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from bridge.model import Scalar
+from bridge.redaction import MASK
+
+_SEPARATORS: Final = re.compile(r"[\s_\-./:]+")
+_ENDINGS: Final = (
+    *("apikey", "apitoken", "accesskey", "accesskeyid", "secretkey", "privatekey", "authkey"),
+    *("wandbkey", "huggingfacekey", "hfkey", "openaikey", "sharedkey", "accountkey", "signingkey"),
+    *("token", "secret", "password", "passwd", "passphrase", "authorization", "credential"),
+    *("connectionstring", "signature", "signedurl", "sasurl", "cookie", "secretvalue", "dsn"),
+)
+"""What the names of credentials end with, without separators and a plural's s."""
+_HARMLESS: Final = re.compile(
+    r"(eos|bos|pad|unk|sep|cls|mask|stop|special|image|response|per|max|min|next|page|nextpage"
+    r"|clientrequest|idempotency|continuation)token"
+)
+"""Words, cursors and marks of a request that are called token."""
+_EXAMPLES: Final = re.compile(r"(.*examples|messages|samplerows|previewrows|trainingrows)")
+"""Where replies show rows of the training data."""
+
+
+def is_credential(name: str, value: object) -> bool:
+    """Return whether a field holds a credential."""
+    if not value or isinstance(value, bool):
+        return False  # it says that there is none, or that there is one
+    bare = _SEPARATORS.sub("", name).casefold()
+    if bare.endswith("token"):
+        return not (isinstance(value, int | float) or _HARMLESS.fullmatch(bare))
+    # Tokens in the plural are counted.
+    return not bare.endswith("tokens") and bare.removesuffix("s").endswith(_ENDINGS)
+
+
+def scalars(chosen: Mapping[str, object]) -> dict[str, Scalar]:
+    """Return the values that a param can have: text, numbers and flags that are not secret."""
+    return {
+        name: value
+        for name, value in chosen.items()
+        if isinstance(value, str | int | float) and not is_credential(name, value)
+    }
+
+
+def published(value: object) -> object:
+    """Return a reply as it may be kept: credentials masked, rows of training data left out.
+
+    Raises:
+        RecursionError: it is nested too deep.
+    """
+    if isinstance(value, list):
+        return [published(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: MASK if is_credential(name, inner) else published(inner)
+        for name, inner in value.items()
+        if not _is_data(name, inner)
+    }
+
+
+def _is_data(name: str, value: object) -> bool:
+    return isinstance(value, list | Mapping) and bool(
+        _EXAMPLES.fullmatch(_SEPARATORS.sub("", name).casefold())
+    )

@@ -1,0 +1,112 @@
+"""The words that servers have for a job's status.
+
+Letter case and separators do not matter: ``In-Progress``, ``in_progress`` and ``inProgress`` are
+one word. A provider's words come before the words of the field, and those of a configuration
+before both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from bridge.model import JobStatus
+
+_PREFIX: Final = "jobstate"
+"""What Google's and Fireworks' words begin with."""
+_SEPARATORS: Final = re.compile(r"[\s_\-./:]+")
+
+_FIELD: Final[Mapping[JobStatus, str]] = {
+    JobStatus.VALIDATING: """
+        validating validating_files validating_data preprocessing pre_processing preparing
+        preparing_data downloading tokenizing
+    """,
+    JobStatus.QUEUED: """
+        created creating pending queued queueing enqueued re_queued requeued waiting scheduled
+        scheduling submitted submitting accepted received new open validated not_running not_started
+        unstarted initialized initializing initialising provisioning allocating starting
+        retry retrying restarting
+    """,
+    JobStatus.RUNNING: """
+        running in_progress processing training train started active executing ongoing working
+        resumed resuming evaluating evaluation post_processing finalizing finalising finishing
+        saving uploading compressing exporting deploying writing_results completing
+        pausing stopping canceling cancelling cancel_requested cancellation_requested
+        cancel_pending pending_cancellation terminating not_responding
+    """,
+    JobStatus.PAUSED: "paused suspended idle on_hold held",
+    JobStatus.SUCCEEDED: """
+        succeeded success successful successfully_completed completed complete
+        completed_successfully done finished early_stopped ready trained
+    """,
+    JobStatus.FAILED: """
+        failed failure error errored user_error system_error internal_error failed_validation
+        validation_failed invalid rejected expired timeout timed_out crashed failed_cleaning_up
+        out_of_memory
+    """,
+    JobStatus.CANCELLED: """
+        canceled cancelled cancelled_by_user user_cancelled user_canceled stopped user_stopped
+        aborted killed terminated revoked interrupted deleting deleted archived
+    """,
+}
+
+
+class Words(Mapping[str, JobStatus]):
+    """A table of words. It lists a provider's words, and knows those of the field besides."""
+
+    def __init__(self, words: Mapping[str, JobStatus] | None = None) -> None:
+        self._words = dict(words or {})
+        self._known = _COMMON | {_bare(word): status for word, status in self._words.items()}
+
+    def __getitem__(self, word: str) -> JobStatus:
+        """Return the status that a word stands for."""
+        return self._known[_bare(word)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+
+def extended(words: Mapping[str, JobStatus], more: Mapping[str, JobStatus] | None) -> Words:
+    """Return a provider's table with the words of a configuration before its own."""
+    bare = set(map(_bare, more or {}))
+    kept = {word: status for word, status in words.items() if _bare(word) not in bare}
+    return Words(kept | dict(more or {}))
+
+
+def status_of(
+    word: str | None,
+    words: Mapping[str, JobStatus],
+    *,
+    has_ended: bool,
+    has_failed: bool,
+    has_model: bool,
+) -> JobStatus:
+    """Return the status of a job.
+
+    Args:
+        word: what its server calls it.
+        words: the table of words.
+        has_ended: whether the server says when the job ended.
+        has_failed: whether it names an error.
+        has_model: whether it names a model that the job has made.
+    """
+    status = words.get(word or "", JobStatus.UNKNOWN)
+    if status is not JobStatus.UNKNOWN or not has_ended:
+        return status
+    # Nobody knows the word, but it is over.
+    if has_failed:
+        return JobStatus.FAILED
+    return JobStatus.SUCCEEDED if has_model else JobStatus.ENDED
+
+
+def _bare(word: str) -> str:
+    return _SEPARATORS.sub("", word).casefold().removeprefix(_PREFIX)
+
+
+_COMMON: Final = {_bare(word): status for status, words in _FIELD.items() for word in words.split()}
+COMMON: Final = Words({word: status for status, words in _FIELD.items() for word in words.split()})
+"""The words of the field."""

@@ -1,0 +1,76 @@
+"""Times as servers write them: seconds, milliseconds and finer, as numbers or text, or ISO 8601.
+
+A number is read as what it must be: of the units that are in use, only one makes it a moment
+between 1973 and 2286.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator
+
+_UNITS: Final = (10**3, 1, 10**-3, 10**-6)
+"""What seconds, milliseconds, microseconds and nanoseconds are multiplied by."""
+_EARLIEST: Final = 10**11
+"""Unix milliseconds, in 1973. Seconds of the same size are in the year 5138."""
+_LATEST: Final = 10**13
+_LONGEST: Final = 64
+"""Characters of a time."""
+
+
+def moment(value: object) -> int | None:
+    """Return a time as Unix milliseconds, in UTC unless it says otherwise.
+
+    ``None``: it says that nothing has happened. For this some servers write zero, an empty text, or
+    the year 1.
+
+    Raises:
+        ValueError: it is not a time, or it is not certain which.
+    """
+    match value:
+        case None | "" | 0:
+            return None
+        case bool():
+            raise ValueError("must be a time")
+        case int() | float():
+            return _of_number(value)
+        case str() if len(value) <= _LONGEST:
+            return _of_text(value.strip())
+    raise ValueError("must be a time")
+
+
+Moment = Annotated[int | None, BeforeValidator(moment)]
+"""A time, in Unix milliseconds."""
+
+
+def known_moment(value: object) -> int | None:
+    """Return a time as ``moment`` does, and ``None`` for what is not one."""
+    try:
+        return moment(value)
+    except ValueError:
+        return None
+
+
+def _of_number(number: float) -> int | None:
+    if number < 0:
+        return None
+    for factor in _UNITS:
+        if _EARLIEST / factor <= number < _LATEST / factor:
+            return int(number * factor) if factor >= 1 else int(number) // round(1 / factor)
+    raise ValueError("is not a time in seconds, milliseconds or finer")
+
+
+def _of_text(text: str) -> int | None:
+    try:
+        return _of_number(int(text) if text.isdecimal() else float(text))
+    except OverflowError:
+        raise ValueError("is not a time") from None
+    except ValueError:
+        if text.replace(".", "").isdecimal():
+            raise
+    time = datetime.fromisoformat(text.removesuffix(" UTC"))
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    milliseconds = int(time.timestamp() * 1000)
+    return milliseconds if milliseconds > 0 else None

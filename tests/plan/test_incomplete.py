@@ -1,0 +1,163 @@
+"""What missing parts mean for a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, MetricPoint, MissingPart, Snapshot
+from bridge.plan.incomplete import PATIENCE, gaps_of
+from bridge.plan.metric_names import MetricNames
+from bridge.plan.points import new_points
+from bridge.plan.recorded import RecordedRun
+
+NOW = 1_760_000_000_000
+JOB = Job(
+    id="a", status=JobStatus.SUCCEEDED, provider_status="succeeded", finished_at=NOW - 1_000_000
+)
+LOST = MissingPart("events", "it is refused", is_lasting=True)
+AWAITED = MissingPart("result file", "it is busy", is_lasting=False)
+
+
+def run(status: str = "RUNNING", **tags: str) -> RecordedRun:
+    """A run of the bridge with these tags."""
+    return RecordedRun(
+        run_id="r",
+        experiment_id="1",
+        job_id="a",
+        provider="p",
+        name="p/a",
+        status=status,
+        is_deleted=False,
+        start_time=NOW - 2_000_000,
+        artifact_uri="",
+        tags={"fine_tuning_bridge": "ftbridge", **tags},
+        params={},
+        newest={},
+    )
+
+
+def test_nothing_is_said_of_a_whole_job() -> None:
+    """And what was said before is taken back."""
+    gaps = gaps_of(Snapshot(job=JOB), None, now=NOW)
+    assert (gaps.tags, gaps.removed_tags, gaps.is_awaited) == ({}, (), False)
+    told = run(fine_tuning_incomplete="events", fine_tuning_incomplete_since="2025-10-09T08:00:00")
+    gaps = gaps_of(Snapshot(job=JOB), told, now=NOW)
+    assert gaps.removed_tags == ("fine_tuning_incomplete", "fine_tuning_incomplete_since")
+    assert not gaps.tags
+
+
+def test_parts_are_named_once() -> None:
+    """In their order; a tag that is there already is not written again."""
+    snapshot = Snapshot(job=JOB, missing=(LOST, AWAITED, replace(LOST, reason="again")))
+    gaps = gaps_of(snapshot, None, now=NOW)
+    assert gaps.tags["fine_tuning_incomplete"] == "events, result file"
+    assert gaps.tags["fine_tuning_incomplete_since"] == "2025-10-09T08:53:20+00:00"
+    assert gaps.awaited == ("its result file cannot be read: it is busy",)
+    assert len(gaps.lost) == 2
+    assert gaps_of(snapshot, run(**gaps.tags), now=NOW + 1).tags == {}
+
+
+@pytest.mark.parametrize(
+    ("later", "is_awaited"), [(0, True), (PATIENCE - 1, True), (PATIENCE, False)]
+)
+def test_a_part_is_awaited_for_a_day(later: int, *, is_awaited: bool) -> None:
+    """Then it is missing for good."""
+    snapshot = Snapshot(job=JOB, missing=(AWAITED,))
+    told = run(**gaps_of(snapshot, None, now=NOW).tags)
+    gaps = gaps_of(snapshot, told, now=NOW + later)
+    assert gaps.is_awaited is is_awaited
+    assert bool(gaps.lost) is not is_awaited
+    assert gaps.removed_tags == (() if is_awaited else ("fine_tuning_incomplete_since",))
+
+
+def test_a_time_that_cannot_be_read_begins_again() -> None:
+    """A user may have edited the tag."""
+    told = run(fine_tuning_incomplete_since="long ago")
+    gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), told, now=NOW)
+    assert gaps.is_awaited
+    assert gaps.tags["fine_tuning_incomplete_since"].startswith("2025-10-09")
+
+
+def test_a_settled_run_is_not_opened_again() -> None:
+    """By a doctor who finds the part out of order."""
+    settled = run("FINISHED", fine_tuning_incomplete="result file")
+    assert settled.is_final
+    gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), settled, now=NOW)
+    assert not gaps.is_awaited
+    assert not run("FINISHED", fine_tuning_incomplete_since="2025-10-09T08:53:20").is_final
+
+
+# Time along a curve
+
+
+def times(
+    snapshot: Snapshot, newest: dict[str, tuple[int, int]] | None = None, fallback: int = NOW
+) -> dict[int, int]:
+    """When each step of the training loss is logged, in seconds after the beginning."""
+    points, _ = new_points(
+        snapshot, MetricNames(), {}, fallback=fallback, now=NOW * 2, newest=newest
+    )
+    return {point.step: (point.timestamp - NOW) // 1000 for point in points}
+
+
+def saved(step: int, at: int | None, loss: float = 0.5) -> Checkpoint:
+    """A checkpoint that was published so many seconds after the beginning."""
+    moment = None if at is None else NOW + at * 1000
+    return Checkpoint(step=step, created_at=moment, metrics={"train_loss": loss})
+
+
+def trained(step: int, at: int | None, loss: float = 0.25) -> CurvePoint:
+    """A training event."""
+    return CurvePoint("train_loss", step, loss, None if at is None else NOW + at * 1000)
+
+
+def test_the_event_s_time_counts_and_the_checkpoint_s_value() -> None:
+    """A checkpoint is published long after its step."""
+    snapshot = Snapshot(
+        job=JOB,
+        checkpoints=(saved(80, 410), saved(90, 470), saved(100, 520)),
+        curve=tuple(trained(step, step) for step in (100, 90, 80, 70)),
+    )
+    points, _ = new_points(snapshot, MetricNames(), {}, fallback=NOW, now=NOW * 2)
+    assert [(point.step, (point.timestamp - NOW) // 1000, point.value) for point in points] == [
+        (70, 70, 0.25),
+        (80, 80, 0.5),
+        (90, 90, 0.5),
+        (100, 100, 0.5),
+    ]
+
+
+def test_a_checkpoint_without_an_event_is_not_later_than_the_next_event() -> None:
+    """Nor than what MLflow has of a later step."""
+    snapshot = Snapshot(job=JOB, checkpoints=(saved(80, 410),), curve=(trained(90, 90),))
+    assert times(snapshot) == {80: 90, 90: 90}
+    alone = Snapshot(job=JOB, checkpoints=(saved(80, 410),))
+    assert times(alone) == {80: 410}
+    assert times(alone, {"train_loss": (90, NOW + 95_000)}) == {80: 95}
+    assert times(alone, {"train_loss": (70, NOW + 95_000)}) == {80: 410}
+
+
+def test_time_never_runs_backwards() -> None:
+    """Whatever order a server's clock gives the steps."""
+    snapshot = Snapshot(job=JOB, curve=tuple(trained(n, at) for n, at in enumerate((5, 9, 3, 7))))
+    found = times(snapshot)
+    assert [found[step] for step in sorted(found)] == sorted(found.values())
+
+
+def test_a_step_without_a_time_has_that_of_the_step_before() -> None:
+    """And without one before it, the start of the job."""
+    snapshot = Snapshot(job=JOB, curve=(trained(1, None), trained(2, 20), trained(3, None)))
+    assert times(snapshot) == {1: 0, 2: 20, 3: 20}
+
+
+def test_points_stay_one_row_each() -> None:
+    """Of a checkpoint, an event and a result file."""
+    snapshot = Snapshot(
+        job=JOB,
+        checkpoints=(saved(2, 30, 0.123456789),),
+        curve=(trained(2, 20, 0.123457), trained(2, 25, 0.12346)),
+    )
+    points, _ = new_points(snapshot, MetricNames(), {}, fallback=NOW, now=NOW * 2)
+    assert points == (MetricPoint("train_loss", 2, 0.123456789, NOW + 20_000),)

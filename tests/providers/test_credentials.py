@@ -1,0 +1,88 @@
+"""Credentials and training data in replies: they never leave a provider."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.providers.credentials import is_credential, published, scalars
+from bridge.providers.raw_replies import documents
+from tests.support.contract import every_kind, listed, read
+from tests.support.wires import WIRES
+
+SECRET = "s3cr3t-of-a-third-party"
+TEXT = "the-user-s-own-words"
+NAMES = [
+    *("api_key", "apiKey", "API-KEY", "wandb_api_key", "hf_token", "HF_TOKEN", "token", "secret"),
+    *("client_secret", "password", "Authorization", "credentials", "accessToken", "private_key"),
+    *("aws_secret_access_key", "wandbKey", "metricsFileSignedUrl", "api_keys"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_credential_is_known_by_its_name(name: str) -> None:
+    """In any case, at any depth, whatever is in it."""
+    assert is_credential(name, SECRET)
+    reply = {"a": [{"b": {name: SECRET}}], name: {"value": SECRET}, "c": {name: [SECRET]}}
+    assert SECRET not in json.dumps(published(reply))
+    assert scalars({name: SECRET, "epochs": 3}) == {"epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("trained_tokens", 5), ("token_count", 5), ("max_tokens", 5), ("max_token", 5)),
+        *(("eos_token", "</s>"), ("special_tokens", ["<s>"]), ("nextPageToken", "abc")),
+        *(("token", None), ("api_key", ""), ("has_secret", True), ("tokenizer", "llama")),
+        *(("key", "team"), ("monkey", "x"), ("password_hint", "x"), ("kms_key_id", "arn:aws:kms")),
+    ],
+)
+def test_other_fields_stay(name: str, value: object) -> None:
+    """Counts, marks of a tokenizer, cursors, and what is empty."""
+    assert published({name: value}) == {name: value}
+
+
+def test_rows_of_training_data_are_left_out() -> None:
+    """Messages about a job stay."""
+    reply = {
+        "tuningDataStats": {"count": 2, "userDatasetExamples": [{"parts": [{"text": TEXT}]}]},
+        "dataset_examples": [{"messages": [{"content": TEXT}]}],
+        "messages": [{"role": "user", "content": TEXT}],
+        "message": "Step 1",
+        "num_examples": 2,
+    }
+    assert published(reply) == {
+        "tuningDataStats": {"count": 2},
+        "message": "Step 1",
+        "num_examples": 2,
+    }
+
+
+def test_documents_are_published() -> None:
+    """Each row of each list."""
+    kept = documents({"token": SECRET}, [], events=[{"data": {"hf_token": SECRET}}, "x"])
+    assert json.loads(kept["job.json"]) == {"token": "***"}
+    assert kept["events.jsonl"].decode().splitlines() == ['{"data":{"hf_token":"***"}}', '"x"']
+
+
+@every_kind
+def test_no_credential_of_a_reply_leaves_a_provider(kind: str) -> None:
+    """Neither in a value of the model nor in a document, wherever a server puts it."""
+    foreign = {name: SECRET for name in NAMES if "Signed" not in name}
+    api = WIRES[kind]()
+    api.fill(3)
+    (row,) = api.jobs
+    assert isinstance(row, dict)
+    nested = {"wandb": foreign, "list": [foreign], "userDatasetExamples": [TEXT]}
+    row = row | foreign | {"integrations": [nested], "wandbConfig": foreign, "metadata": foreign}
+    chosen = row.get(api.params_key)
+    row |= {api.params_key: {**chosen, **foreign}} if isinstance(chosen, dict) else {}
+    api.jobs = [row | {api.status_key: api.succeeded}]
+    provider = api.provider()
+    for job in (*listed(provider), None):
+        snapshot = read(provider, job=job, keep=True)
+        assert snapshot.documents
+        for shown in (snapshot.job.params, snapshot.job.metadata, snapshot, snapshot.documents):
+            assert SECRET not in repr(shown)
+            assert TEXT not in repr(shown)

@@ -1,0 +1,153 @@
+"""The words for a job's status: of the field, of a provider, and of a configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.model import JobStatus
+from bridge.providers.registry import TYPES
+from bridge.providers.statuses import COMMON, Words, extended, status_of
+from tests.support.contract import JOB, every_kind, only, read
+from tests.support.wire_server import Api, OpenAIApi
+from tests.support.wires import WIRES
+
+FIELD = {
+    JobStatus.QUEUED: "queued pending created notRunning not_started submitted scheduled waiting",
+    JobStatus.VALIDATING: "validating_files validating preprocessing",
+    JobStatus.RUNNING: (
+        "running in_progress inprogress in-progress IN_PROGRESS processing started training"
+        " canceling cancelling cancel_requested pausing finalizing"
+    ),
+    JobStatus.PAUSED: "paused suspended",
+    JobStatus.SUCCEEDED: "succeeded success completed complete Completed SUCCEEDED done finished",
+    JobStatus.FAILED: "failed failure error Failed expired timeout timed_out user_error",
+    JobStatus.CANCELLED: "cancelled canceled Canceled CANCELLED stopped aborted",
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [(word, status) for status in FIELD for word in FIELD[status].split()]
+)
+def test_servers_that_speak_openai_s_api_are_understood(word: str, status: JobStatus) -> None:
+    """Whatever they call it."""
+    for kind in ("openai", "azure", "nebius"):
+        api = WIRES[kind]()
+        api.jobs = [api.row(JOB, status=word)]
+        assert (only(api).status, only(api).provider_status) == (status, word)
+
+
+@every_kind
+def test_letter_case_and_separators_do_not_matter(kind: str) -> None:
+    """Of any word that a provider has."""
+    for word, status in TYPES[kind].statuses.items():
+        for other in (word.upper(), word.lower(), word.replace("_", "-"), word.replace("_", " ")):
+            assert TYPES[kind].statuses[other] is status
+
+
+def test_a_provider_s_word_comes_before_the_field_s() -> None:
+    """What Mistral calls STARTED trains; elsewhere it may mean something else."""
+    words = Words({"READY": JobStatus.QUEUED})
+    assert (words["ready"], COMMON["ready"]) == (JobStatus.QUEUED, JobStatus.SUCCEEDED)
+    assert words["completed"] is JobStatus.SUCCEEDED
+    assert list(words) == ["READY"]
+    assert words.get("melting") is None
+
+
+def test_a_configuration_s_word_comes_before_both() -> None:
+    """In any spelling."""
+    words = extended(TYPES["mistral"].statuses, {"In_Pieces": JobStatus.FAILED})
+    assert words["in-pieces"] is JobStatus.FAILED
+    assert extended(words, {"started": JobStatus.QUEUED})["STARTED"] is JobStatus.QUEUED
+    assert extended(words, None) == words
+
+
+@every_kind
+def test_words_can_be_added_to_every_provider(kind: str) -> None:
+    """They count for the list, the job's own reply, and the plan of a job that is gone."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB, **{api.status_key: "melting"})]
+    provider = api.provider(statuses={"Melting": JobStatus.PAUSED})
+    (job,) = (job for page in provider.pages() for job in page.jobs)
+    assert job.status is JobStatus.PAUSED
+    assert provider.job(job.id).status is JobStatus.PAUSED
+    assert provider.statuses.get("melting") is JobStatus.PAUSED
+
+
+def ended(api: Api, *, model: bool, error: bool) -> dict[str, object]:
+    """What a job says that ended in a way that nobody knows."""
+    fields: dict[str, object] = {api.status_key: "melted", api.ended_key: api.ended_value}
+    if not model:
+        fields |= dict.fromkeys(api.model_key.split())
+    return {**fields, **(api.failure if error else {})}
+
+
+ENDS = [
+    (kind, model, error, status)
+    for kind, api in WIRES.items()
+    for model, error, status in (
+        (True, False, JobStatus.SUCCEEDED),
+        (False, False, JobStatus.ENDED),
+        (False, True, JobStatus.FAILED),
+        (True, True, JobStatus.FAILED),
+    )
+    if (api.failure or not error) and (api.model_key or not model)
+]
+
+
+@pytest.mark.parametrize(("kind", "model", "error", "status"), ENDS)
+def test_an_unknown_word_with_an_end_has_ended(
+    kind: str, status: JobStatus, *, model: bool, error: bool
+) -> None:
+    """By its error and its model it failed or succeeded; it is never polled for ever."""
+    api = WIRES[kind]()
+    api.jobs = [api.row(JOB, **ended(api, model=model, error=error))]
+    for job in (only(api), read(api.provider()).job):
+        assert job.status is status
+        assert job.status.is_final
+        assert job.provider_status == "melted"
+        assert bool(job.fine_tuned_model) == (status is JobStatus.SUCCEEDED)
+
+
+@every_kind
+def test_a_model_counts_once_its_job_has_succeeded(kind: str) -> None:
+    """Some servers name it from the beginning, and never make it."""
+    for word, status in TYPES[kind].statuses.items():
+        api = WIRES[kind]()
+        api.jobs = [api.row(JOB, **{api.status_key: word})]
+        is_made = bool(api.model_key) and status is JobStatus.SUCCEEDED
+        assert bool(only(api).fine_tuned_model) == is_made, word
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("finished_at", "completed_at", "ended_at", "end_time", "finish_time", "failed_at"),
+        *("cancelled_at", "canceled_at", "finishedAt", "completedAt", "endedAt", "endTime"),
+    ],
+)
+def test_the_end_of_a_job_has_many_names(key: str) -> None:
+    """The first of them that is not null."""
+    api = OpenAIApi()
+    row = api.row(JOB, status="failed")
+    del row["finished_at"]
+    api.jobs = [row | {"finished_at": None, key: 1_760_000_800}]
+    assert only(api).finished_at == 1_760_000_800_000
+
+
+def test_without_an_end_the_last_event_is_the_end() -> None:
+    """Of a job that has ended."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB, status="failed")]
+    api.events = [api.message(1) | {"created_at": 1_760_000_900}, api.event(3, train_loss=0.5)]
+    assert read(api.provider()).job.finished_at == 1_760_000_900_000
+    api.jobs = [api.row(JOB, status="running")]
+    assert read(api.provider()).job.finished_at is None
+
+
+def test_status_of_leaves_a_known_word_alone() -> None:
+    """An end, a model and an error change nothing then."""
+    given = {"has_ended": True, "has_failed": True, "has_model": True}
+    assert status_of("paused", COMMON, **given) is JobStatus.PAUSED
+    assert status_of(None, COMMON, has_ended=False, has_failed=True, has_model=True) is (
+        JobStatus.UNKNOWN
+    )
