@@ -123,6 +123,12 @@ def headers_of(provider: ProviderSettings) -> dict[str, str]:
     return headers | ({bare: key} if bare else {"Authorization": f"Bearer {key}"})
 
 
+def query_of(provider: ProviderSettings) -> dict[str, str]:
+    """Return the parameters that go with every request to a provider."""
+    version = {"api-version": provider.api_version} if provider.api_version else {}
+    return version | provider.query
+
+
 @contextlib.contextmanager
 def open_provider(
     settings: Settings,
@@ -154,17 +160,18 @@ def open_provider(
         client = connect(
             provider.base_url,
             headers=headers_of(provider),
-            query={"api-version": provider.api_version} if provider.api_version else {},
+            query=query_of(provider),
             auth=_auth_of(provider, redactor, stack),
         )
         stack.enter_context(contextlib.closing(client))
+        curves, statuses = settings.mlflow.curves, provider.statuses
         if provider.type == "bedrock":
             buckets = _buckets_of(provider, redactor, connect)
             stack.enter_context(contextlib.closing(buckets))
-            yield Bedrock(client, curves=settings.mlflow.curves, buckets=buckets)
+            yield Bedrock(client, curves=curves, statuses=statuses, buckets=buckets)
         else:
-            curves = settings.mlflow.curves
-            yield TYPES[provider.type](client, curves=curves, **provider.options)
+            kind = TYPES[provider.type]
+            yield kind(client, curves=curves, statuses=statuses, **provider.options)
 
 
 def _log_retry(provider: str, cause: str, seconds: float) -> None:

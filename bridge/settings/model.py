@@ -19,7 +19,7 @@ from bridge.settings.mlflow import MLFLOW_SECRETS, MlflowSettings
 from bridge.settings.poll import THREADS, PollSettings
 from bridge.settings.provider import ProviderSettings
 from bridge.settings.section import Section
-from bridge.settings.urls import secrets_of
+from bridge.settings.urls import secrets_of, secrets_of_query
 
 _SECRETS: Final = (
     *MLFLOW_SECRETS,
@@ -105,6 +105,7 @@ class Settings(Section):
             yield from (value.get_secret_value() for value in provider.headers.values())
             yield from secrets_of(provider.base_url)
             yield from secrets_of(provider.s3_url or "")
+            yield from secrets_of_query(provider.query.items())
         if urlsplit(self.mlflow.tracking_uri).scheme != "sqlite":
             yield from secrets_of(self.mlflow.tracking_uri)
         yield from secrets_of_calls(self.heartbeat, self.notify)

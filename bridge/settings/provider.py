@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from bridge.model import JobStatus
 from bridge.providers.azure import needs_version
 from bridge.providers.registry import TYPES
 from bridge.settings.mlflow import ExperimentName
@@ -45,6 +46,23 @@ def _header_value(secret: SecretStr) -> SecretStr:
 def _as_written(value: object) -> object:
     """A date is text that YAML has read."""
     return value.isoformat() if isinstance(value, date) else value
+
+
+def _as_text(value: object) -> object:
+    """A number or a date in an address is text that YAML has read."""
+    is_read = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_read else _as_written(value)
+
+
+_STATUSES: Final = tuple(each.value for each in JobStatus if each is not JobStatus.UNKNOWN)
+
+
+def _status(word: object) -> object:
+    if word in _STATUSES:
+        return word
+    close = difflib.get_close_matches(str(word), _STATUSES, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(_STATUSES)}"
+    raise ValueError(f"is not a status of the bridge; {hint}")
 
 
 Auth = Literal["key", "token", "entra", "aws", "google"]
@@ -135,6 +153,14 @@ class ProviderSettings(Section):
         default_factory=dict
     )
     """Sent with every request."""
+    query: dict[
+        Annotated[str, StringConstraints(min_length=1)], Annotated[str, BeforeValidator(_as_text)]
+    ] = Field(default_factory=dict, repr=False)
+    """Parameters in the address of every request, in place of those in base_url."""
+    statuses: dict[str, Annotated[JobStatus, BeforeValidator(_status)]] = Field(
+        default_factory=dict
+    )
+    """What a server's words for a job's status stand for."""
     api_version: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,
         BeforeValidator(_as_written),

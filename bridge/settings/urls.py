@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -37,7 +37,12 @@ def secrets_of(url: str) -> Iterator[str]:
         return
     yield unquote(parts.password or parts.username or "")
     yield parts.password or parts.username or ""
-    yield from (value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name))
+    yield from secrets_of_query(parse_qsl(parts.query))
+
+
+def secrets_of_query(parameters: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the values of the parameters whose names say that they are keys."""
+    yield from (value for name, value in parameters if _SECRET_NAME.search(name))
 
 
 def secrets_of_secret(url: str) -> Iterator[str]:
