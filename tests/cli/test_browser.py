@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-NAMES = ("openai/support-bot", "mistral/changelog-writer", "local/next-character")
+NAMES = ("openai/support-bot", "mistral/changelog-writer", "local/digits")
 COLUMNS = ("eval_loss", "loss", "fine_tuning_state", "base_model")
 RELOADS = 20
 

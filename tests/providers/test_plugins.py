@@ -91,7 +91,9 @@ def test_a_package_that_is_broken_is_a_sentence(
 
 def test_a_type_that_nobody_brings_is_a_sentence(tmp_path: Path) -> None:
     """With the types that there are."""
-    done = run("check", "--config", configured(tmp_path, "acme", "http://127.0.0.1:9/v1"))
+    # A new interpreter: a fork would have the plug-in of the tests on its path.
+    config = configured(tmp_path, "acme", "http://127.0.0.1:9/v1")
+    done = run("check", "--config", config, fresh=True)
     assert done.returncode == 2
     assert "must be one of openai, " in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -60,14 +60,21 @@ class Started:
     def __init__(self, process: BaseProcess, stdout: Path, stderr: Path) -> None:
         self._process = process
         self._files = stdout, stderr
+        self._last: tuple[str, str] | None = None
         for file in self._files:
             file.touch()
 
     @property
     def streams(self) -> tuple[str, str]:
-        """Its output so far: stdout, stderr."""
-        stdout, stderr = (file.read_text() for file in self._files)
-        return stdout, stderr
+        """Its output so far: stdout, stderr; also once its context has ended."""
+        if self._last is None:
+            stdout, stderr = (file.read_text() for file in self._files)
+            return stdout, stderr
+        return self._last
+
+    def keep_output(self) -> None:
+        """Remember the output, because its files go."""
+        self._last = self.streams
 
     @property
     def said(self) -> str:
@@ -139,6 +146,7 @@ def started(
                 process.join(60)
             running.kill()
             running.end()
+            running.keep_output()
 
 
 def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,28 +60,6 @@ def test_new_runs_are_recorded_without_reading_the_old_ones_again(
         clock.now += 9 * day
         assert sync.run().jobs[Result.NEW] == 30
         assert tracking.read == 0
-
-
-def test_a_page_of_runs_is_read_almost_without_looking_for_garbage(
-    uri: str, clock: Clock, executor: ThreadPoolExecutor
-) -> None:
-    """Each look goes through all of MLflow's modules; by default there are hundreds a page."""
-    with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
-        clock.now += 1000
-        make_sync(simulator, Tracking(uri), executor, clock).run()
-    copies = [f"ftjob-{n:04}" for n in range(1000)]
-    multiply(Path(uri.removeprefix("sqlite:///")), "ftjob-a", copies)
-    usual = gc.get_threshold()
-    gc.set_threshold(700, 10, 10)
-    try:
-        tracking = Tracking(uri)
-        place = tracking.experiment("hosted-fine-tunes", create=False)
-        assert place
-        before = sum(each["collections"] for each in gc.get_stats())
-        assert len(list(tracking.runs([place], "openai"))) == 1001
-        assert sum(each["collections"] for each in gc.get_stats()) - before < 100
-    finally:
-        gc.set_threshold(*usual)
 
 
 @pytest.mark.parametrize("apart", [0, 1])

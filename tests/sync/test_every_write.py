@@ -176,9 +176,14 @@ def test_two_backfills_at_once(
 
     with Simulator(jobs=JOBS, intercept=meet) as simulator:
         config = write_config(tmp_path, simulator, uri, "two", workers=4)
+        # By another name of the same file neither waits for the other, as on two machines.
+        folder = tmp_path / "elsewhere"
+        folder.mkdir()
+        same = uri.replace(str(tmp_path), str(folder / ".."))
+        elsewhere = write_config(folder, simulator, same, "two", workers=4)
         with (
             Forked("backfill", "--config", config, output=tmp_path / "one") as one,
-            Forked("backfill", "--config", config, output=tmp_path / "other") as other,
+            Forked("backfill", "--config", elsewhere, output=tmp_path / "other") as other,
         ):
             assert [one.end(), other.end()] == [0, 0], one.said + other.said
         assert everything(uri, "two") == undisturbed[0]
