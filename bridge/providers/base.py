@@ -1,4 +1,8 @@
-"""What the bridge asks of a provider, and all that a provider may import."""
+"""The interface of a provider, and everything that a provider of one's own may import.
+
+A package that brings a provider imports this module and no other of the bridge: ``__all__`` is what
+stays as it is from one minor version to the next.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,73 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol, runtime_checkable
 
-from bridge.http.client import ApiClient
-from bridge.model import Job, JobStatus, LoggedSteps, Meaning, Page, Snapshot
+from bridge.errors import BadReply
+from bridge.http.client import ApiClient, segment
+from bridge.model import (
+    Checkpoint,
+    CurvePoint,
+    Job,
+    JobStatus,
+    LoggedSteps,
+    Meaning,
+    Page,
+    Snapshot,
+    numbers,
+)
+from bridge.providers.credentials import scalars
+from bridge.providers.measurements import Metric, measurements
+from bridge.providers.parts import CHECKPOINTS, JOB_LIST, ById, Parts
+from bridge.providers.raw_replies import documents
+from bridge.providers.records import (
+    Identifier,
+    Listed,
+    Record,
+    Step,
+    read_page,
+    read_record,
+    read_rows,
+    reply_of,
+)
+from bridge.providers.statuses import Words, extended, status_of
+from bridge.providers.times import Moment
+
+__all__ = [
+    "CHECKPOINTS",
+    "JOB_LIST",
+    "AnnouncesShutdowns",
+    "ApiClient",
+    "BadReply",
+    "ById",
+    "Checkpoint",
+    "CurvePoint",
+    "Identifier",
+    "Job",
+    "JobStatus",
+    "Listed",
+    "LoggedSteps",
+    "Meaning",
+    "Metric",
+    "Moment",
+    "Page",
+    "Parts",
+    "Provider",
+    "Record",
+    "Snapshot",
+    "Step",
+    "Words",
+    "documents",
+    "extended",
+    "measurements",
+    "numbers",
+    "read_page",
+    "read_record",
+    "read_rows",
+    "reply_of",
+    "scalars",
+    "segment",
+    "shutdowns_of",
+    "status_of",
+]
 
 
 class Provider(Protocol):

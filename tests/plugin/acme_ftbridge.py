@@ -11,35 +11,40 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply
-from bridge.http.client import ApiClient, segment
-from bridge.model import (
+from bridge.providers.base import (
+    CHECKPOINTS,
+    JOB_LIST,
+    ApiClient,
+    BadReply,
+    ById,
     Checkpoint,
     CurvePoint,
+    Identifier,
     Job,
     JobStatus,
+    Listed,
     LoggedSteps,
     Meaning,
+    Metric,
+    Moment,
     Page,
-    Snapshot,
-    numbers,
-)
-from bridge.providers.credentials import scalars
-from bridge.providers.measurements import Metric, measurements
-from bridge.providers.parts import CHECKPOINTS, JOB_LIST, ById, Parts
-from bridge.providers.raw_replies import documents
-from bridge.providers.records import (
-    Identifier,
-    Listed,
+    Parts,
     Record,
+    Snapshot,
     Step,
+    Words,
+    documents,
+    extended,
+    measurements,
+    numbers,
     read_page,
     read_record,
     read_rows,
     reply_of,
+    scalars,
+    segment,
+    status_of,
 )
-from bridge.providers.statuses import Words, extended, status_of
-from bridge.providers.times import Moment
 
 _TRAININGS: Final = "/trainings"
 _PAGE_SIZE: Final = 100
