@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 import typer
 
 from bridge import __version__
-from bridge.cli.finish import chosen_of, finish, settings_of
-from bridge.cli.options import (
+from bridge.cli.terminal.finish import chosen_of, finish, settings_of
+from bridge.cli.terminal.options import (
     Config,
     Experiment,
     JobIds,
@@ -141,7 +141,7 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
     from bridge.cli.backfill import backfill as command
     from bridge.cli.rename import rename as rename_command
     from bridge.cli.rescue import rescue as rescue_command
-    from bridge.cli.selection import select
+    from bridge.cli.terminal.selection import select
 
     chosen = chosen_of(experiment, tracking_uri, metric_names)
 
@@ -201,7 +201,7 @@ def doctor(
 ) -> None:
     """Find what no pass heals by itself: lost, doubled, stuck."""
     from bridge.cli.doctor import doctor as command
-    from bridge.cli.selection import select
+    from bridge.cli.terminal.selection import select
 
     def work() -> int:
         settings, selection = select(

@@ -10,13 +10,13 @@ from bridge import log
 from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
 from bridge.bootstrap.one_pass import one_pass
-from bridge.cli import backfill_report as summary
-from bridge.cli.console import err, link_lines, links, out, print_json, safe, saying
-from bridge.cli.interrupted import leave, stopped_early, wait_for
-from bridge.cli.progress import watching
 from bridge.cli.rename import is_due
-from bridge.cli.selection import ids_of, without_strangers
-from bridge.cli.turn import turn
+from bridge.cli.terminal import backfill_report as summary
+from bridge.cli.terminal.console import err, link_lines, links, out, print_json, safe, saying
+from bridge.cli.terminal.interrupted import leave, stopped_early, wait_for
+from bridge.cli.terminal.progress import watching
+from bridge.cli.terminal.selection import ids_of, without_strangers
+from bridge.cli.terminal.turn import turn
 from bridge.daemon.signals import stop_on_signals
 from bridge.errors import BridgeError, TrackingError
 from bridge.settings.model import Settings

@@ -18,7 +18,7 @@ from bridge.bootstrap.factories import (
     redactor_of,
     router_of,
 )
-from bridge.cli.console import out, print_json, safe
+from bridge.cli.terminal.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
 from bridge.http.aws_failures import REGION_REMEDY
 from bridge.model import Meaning

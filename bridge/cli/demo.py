@@ -18,9 +18,9 @@ from rich.table import Table
 from bridge import log
 from bridge.bootstrap.bridge import assemble
 from bridge.bootstrap.one_pass import one_pass
-from bridge.cli.console import out, safe, saying
 from bridge.cli.mlflow_ui import MlflowUi, free_port, mlflow_ui
 from bridge.cli.processes import Children
+from bridge.cli.terminal.console import out, safe, saying
 from bridge.daemon import scheduler as daemon
 from bridge.daemon.signals import stop_on_signals
 from bridge.plan.metric_names import Losses

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from bridge import log
 from bridge.bootstrap.bridge import assemble
 from bridge.bootstrap.factories import redactor_of
-from bridge.cli.console import described, err, out, print_json, safe
-from bridge.cli.interrupted import leave, stopped_early, wait_for
-from bridge.cli.progress import watching
-from bridge.cli.selection import without_strangers
+from bridge.cli.terminal.console import described, err, out, print_json, safe
+from bridge.cli.terminal.interrupted import leave, stopped_early, wait_for
+from bridge.cli.terminal.progress import watching
+from bridge.cli.terminal.selection import without_strangers
 from bridge.daemon.signals import stop_on_signals
 from bridge.doctor.examine import Doctor, Examination, Treated
 from bridge.plan.description import counted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.cli.console import out, print_json, safe
+from bridge.cli.terminal.console import out, print_json, safe
 from bridge.errors import ConfigError
 from bridge.redaction import Redactor
 from bridge.settings.load import DEFAULT_PATH, STARTER

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from bridge import log
 from bridge.bootstrap.factories import experiments_of, now_ms, redactor_of
-from bridge.cli.console import out, print_json, safe, saying
-from bridge.cli.curves import Curve, sparkline
-from bridge.cli.selection import hint
+from bridge.cli.terminal.console import out, print_json, safe, saying
+from bridge.cli.terminal.curves import Curve, sparkline
+from bridge.cli.terminal.selection import hint
 from bridge.errors import ConfigError, TrackingDown, TrackingError
 from bridge.model import JobStatus, Meaning
 from bridge.plan import tags

@@ -15,8 +15,8 @@ from typing import Final
 
 import httpx
 
-from bridge.cli.console import saying
 from bridge.cli.processes import Children
+from bridge.cli.terminal.console import saying
 from bridge.errors import BridgeError, ConfigError
 
 USUAL_PORT: Final = 5000

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bridge import log
 from bridge.bootstrap.factories import experiments_of, redactor_of
-from bridge.cli.console import links, out, safe
 from bridge.cli.mlflow_ui import USUAL_PORT, free_port, mlflow_ui
 from bridge.cli.processes import Children
+from bridge.cli.terminal.console import links, out, safe
 from bridge.daemon.scheduler import wait
 from bridge.daemon.signals import stop_on_signals
 from bridge.errors import BridgeError

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bridge import log
 from bridge.bootstrap.factories import recording_options_of, redactor_of, router_of
-from bridge.cli.console import described, out, print_json, safe
+from bridge.cli.terminal.console import described, out, print_json, safe
 from bridge.errors import BridgeError, TrackingDown
 from bridge.model import Meaning
 from bridge.plan import tags

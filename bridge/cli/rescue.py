@@ -12,10 +12,10 @@ from rich.table import Table
 from bridge import log
 from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
-from bridge.cli import backfill_report as summary
-from bridge.cli.console import links, out, print_json, print_links, safe
-from bridge.cli.interrupted import leave, stopped_early, wait_for
-from bridge.cli.progress import watching
+from bridge.cli.terminal import backfill_report as summary
+from bridge.cli.terminal.console import links, out, print_json, print_links, safe
+from bridge.cli.terminal.interrupted import leave, stopped_early, wait_for
+from bridge.cli.terminal.progress import watching
 from bridge.daemon.signals import stop_on_signals
 from bridge.doctor.examine import Doctor
 from bridge.settings.model import Settings

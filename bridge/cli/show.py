@@ -10,9 +10,9 @@ from rich.table import Table
 
 from bridge import log
 from bridge.bootstrap.factories import now_ms, redactor_of
-from bridge.cli.console import out, print_json, safe, saying
-from bridge.cli.curves import Curve, chart
 from bridge.cli.jobs import Filter, JobLine, JobList, table
+from bridge.cli.terminal.console import out, print_json, safe, saying
+from bridge.cli.terminal.curves import Curve, chart
 from bridge.errors import BridgeError
 from bridge.plan import tags
 from bridge.settings.model import Settings

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 
-from bridge.cli.console import out
+from bridge.cli.terminal.console import out
 from bridge.daemon.scheduler import wait
 from bridge.daemon.signals import stop_on_signals
 from bridge.errors import ConfigError

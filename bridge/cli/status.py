@@ -22,9 +22,9 @@ from bridge.bootstrap.factories import (
     recording_options_of,
     redactor_of,
 )
-from bridge.cli.console import link_lines, links, out, print_json, safe, saying
 from bridge.cli.jobs import Filter, JobList, age
 from bridge.cli.jobs import shown as shown_jobs
+from bridge.cli.terminal.console import link_lines, links, out, print_json, safe, saying
 from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError

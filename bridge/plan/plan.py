@@ -22,8 +22,7 @@ from bridge.plan.incomplete import gaps_of
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of
 from bridge.plan.options import RecordingOptions
-from bridge.plan.params import new_params
-from bridge.plan.points import all_metric_names, new_points
+from bridge.plan.points import all_metric_names, new_params, new_points
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.routing import Route
 from bridge.plan.run_state import (

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bridge import errors
-from bridge.cli.backfill_report import document, show
+from bridge.cli.terminal.backfill_report import document, show
 from bridge.redaction import Redactor
 from bridge.sync.outcome import Result
 from bridge.sync.report import Report

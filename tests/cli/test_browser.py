@@ -18,7 +18,7 @@ from bridge import errors
 from bridge.daemon.http_server import application, listening
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.status import DaemonStatus
-from bridge.plan.colors import color_of
+from bridge.plan.tags import color_of
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
 from bridge.simulator import Simulator, all_end_by

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.cli.turn import turn
+from bridge.cli.terminal.turn import turn
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_a_process_that_dies_leaves_its_turn(tmp_path: Path) -> None:
     """The lock is the process's: there is nothing to clean up."""
     code = (
         "import os, tempfile; tempfile.tempdir = os.environ['FOLDER'];"
-        "from bridge.cli.turn import turn;"
+        "from bridge.cli.terminal.turn import turn;"
         "context = turn('sqlite:///a.db', waiting=lambda: None, pause=lambda _: True);"
         "context.__enter__(); os._exit(9)"
     )

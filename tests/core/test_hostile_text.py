@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from mlflow import MlflowClient
 
-from bridge.cli.console import print_json
+from bridge.cli.terminal.console import print_json
 from bridge.model import Checkpoint, Job, JobStatus, Snapshot
 from bridge.redaction import Redactor
 from bridge.tracking import Tracking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 
-from bridge.plan.colors import color_of
+from bridge.plan.tags import color_of
 from bridge.providers.registry import TYPES
 
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags as run_tags
-from bridge.plan.colors import color_of
 from bridge.plan.description import Lineage
 from bridge.plan.metric_names import MetricNames
-from bridge.plan.tags import Belonging, job_tags, lineage_of, note_tags
+from bridge.plan.tags import Belonging, color_of, job_tags, lineage_of, note_tags
 from bridge.providers.registry import TYPES
 from tests.support.told import START, told, told_job
 

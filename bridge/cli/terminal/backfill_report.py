@@ -9,7 +9,7 @@ from typing import Final
 from rich.table import Table
 
 from bridge.bootstrap.one_pass import Made
-from bridge.cli.console import described, out, safe
+from bridge.cli.terminal.console import described, out, safe
 from bridge.errors import BridgeError, Stopped
 from bridge.plan.ownership import Deletion
 from bridge.redaction import Redactor

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bridge.cli.console import err
+from bridge.cli.terminal.console import err
 from bridge.daemon.log_events import JobLog
 from bridge.sync.events import Event, Handler, JobDone, JobsChosen
 from bridge.sync.outcome import Outcome, Synced
