@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import cmath
 import colorsys
+import itertools
+import math
 
 from bridge.plan.tags import color_of
 from bridge.providers.registry import TYPES
@@ -33,6 +36,13 @@ def test_a_provider_has_a_hue_that_is_seen_by_day_and_by_night() -> None:
 
 
 def test_two_providers_are_told_apart() -> None:
-    """No two types of provider have hues that overlap altogether."""
-    hues = {kind: hue_and_lightness(color_of(kind, "job"))[0] for kind in TYPES}
-    assert len({round(hue / 10) for hue in hues.values()}) == len(hues)
+    """The middles of their hues are ten degrees apart at least."""
+
+    def middle(provider: str) -> float:
+        hues = [hue_and_lightness(color_of(provider, str(n)))[0] for n in range(400)]
+        turned = sum(cmath.exp(1j * math.radians(hue)) for hue in hues)
+        return math.degrees(cmath.phase(turned)) % 360
+
+    middles = sorted(middle(kind) for kind in TYPES)
+    gaps = [right - left for left, right in itertools.pairwise([*middles, middles[0] + 360])]
+    assert min(gaps) >= 10

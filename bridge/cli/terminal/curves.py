@@ -57,12 +57,18 @@ def chart(curves: Mapping[str, Curve], *, width: int, height: int) -> list[str]:
                 grid[row][column] = mark
     labels = {0: high, height // 2: (high + low) / 2, height - 1: low}
     lines = [
-        f"{f'{labels[row]:.4g}' if row in labels else '':>{_AXIS}} ┤{''.join(cells)}".rstrip()
+        f"{_label(labels[row]) if row in labels else '':>{_AXIS}} ┤{''.join(cells)}".rstrip()
         for row, cells in enumerate(grid)
     ]
     right = f"{last:,}" if last != first else ""
     steps = f"{first:,}".ljust(columns - len(right)) + right
-    return [*lines, " " * (_AXIS + 2) + steps]
+    return [*lines, " " * (_AXIS + 2) + steps[:columns]]
+
+
+def _label(value: float) -> str:
+    """Return a number that fits beside the axis, with as many digits as there is room for."""
+    texts = (f"{value:.{digits}g}" for digits in (4, 3, 2, 1))
+    return next((text for text in texts if len(text) <= _AXIS), "")
 
 
 def _mean(values: Sequence[float]) -> float:
