@@ -17,6 +17,7 @@ from bridge.http import client as http
 from bridge.http import entra_auth as entra
 from bridge.http import google_auth as google
 from bridge.http import retries, s3
+from bridge.model import JobStatus
 from bridge.plan.metric_names import AUTO, MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router, Rule
@@ -123,6 +124,11 @@ def headers_of(provider: ProviderSettings) -> dict[str, str]:
     return headers | ({bare: key} if bare else {"Authorization": f"Bearer {key}"})
 
 
+def statuses_of(provider: ProviderSettings) -> dict[str, JobStatus]:
+    """Return the statuses that a configuration gives to a server's words."""
+    return {word: JobStatus(status) for word, status in provider.statuses.items()}
+
+
 def query_of(provider: ProviderSettings) -> dict[str, str]:
     """Return the parameters that go with every request to a provider."""
     version = {"api-version": provider.api_version} if provider.api_version else {}
@@ -164,7 +170,7 @@ def open_provider(
             auth=_auth_of(provider, redactor, stack),
         )
         stack.enter_context(contextlib.closing(client))
-        curves, statuses = settings.mlflow.curves, provider.statuses
+        curves, statuses = settings.mlflow.curves, statuses_of(provider)
         if provider.type == "bedrock":
             buckets = _buckets_of(provider, redactor, connect)
             stack.enter_context(contextlib.closing(buckets))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +18,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from bridge.model import JobStatus
 from bridge.providers.azure import needs_version
 from bridge.providers.registry import TYPES
 from bridge.settings.mlflow import ExperimentName
@@ -54,7 +53,11 @@ def _as_text(value: object) -> object:
     return str(value) if is_read else _as_written(value)
 
 
-_STATUSES: Final = tuple(each.value for each in JobStatus if each is not JobStatus.UNKNOWN)
+Status = Literal[
+    "validating", "queued", "running", "paused", "succeeded", "failed", "cancelled", "ended"
+]
+"""The bridge's words for a job's status, but for the one that says that nobody knows it."""
+_STATUSES: Final = get_args(Status)
 
 
 def _status(word: object) -> object:
@@ -157,9 +160,7 @@ class ProviderSettings(Section):
         Annotated[str, StringConstraints(min_length=1)], Annotated[str, BeforeValidator(_as_text)]
     ] = Field(default_factory=dict, repr=False)
     """Parameters in the address of every request, in place of those in base_url."""
-    statuses: dict[str, Annotated[JobStatus, BeforeValidator(_status)]] = Field(
-        default_factory=dict
-    )
+    statuses: dict[str, Annotated[Status, BeforeValidator(_status)]] = Field(default_factory=dict)
     """What a server's words for a job's status stand for."""
     api_version: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,

@@ -1,0 +1,61 @@
+"""What a configuration adds to a provider: parameters of each address, and words for statuses."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from bridge.bootstrap.factories import query_of, statuses_of
+from bridge.model import JobStatus
+from bridge.settings.provider import Status
+from tests.support.configuration import loaded, problems
+
+ONE = "providers: [{name: a, type: openai, api_key: some-key, %s}]"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(str(tmp_path))
+
+
+def test_words_of_a_server_become_statuses() -> None:
+    """All have a word there, but for the one that says that nobody knows it."""
+    assert {*get_args(Status), "unknown"} == {status.value for status in JobStatus}
+    found = loaded(ONE % "statuses: {finalizing: running, Done: succeeded}").providers[0]
+    assert statuses_of(found) == {"finalizing": JobStatus.RUNNING, "Done": JobStatus.SUCCEEDED}
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("suceeded", "did you mean succeeded?"),
+        ("unknown", "write one of"),
+        ("7", "write one of"),
+    ],
+)
+def test_a_status_that_is_none_is_refused(word: str, said: str) -> None:
+    """With the one that was meant."""
+    ((path, what),) = problems(ONE % f"statuses: {{done: {word}}}").items()
+    assert "statuses" in path
+    assert said in what
+
+
+def test_parameters_go_with_each_address() -> None:
+    """As text, also where YAML reads a number or a date; a version joins them."""
+    found = loaded(ONE % "query: {custom_llm_provider: openai, v: 1, on: 2024-10-21}").providers[0]
+    assert query_of(found) == {"custom_llm_provider": "openai", "v": "1", "on": "2024-10-21"}
+    assert "openai" not in repr(found).partition("query")[2]
+    azure = loaded(
+        "providers: [{name: a, type: azure, api_key: k, base_url: https://a.example/openai,"
+        " api_version: 2024-10-21, query: {b: c}}]"
+    ).providers[0]
+    assert query_of(azure) == {"api-version": "2024-10-21", "b": "c"}
+
+
+def test_a_key_among_the_parameters_is_a_secret() -> None:
+    """By its name; other values are words that anybody may read."""
+    settings = loaded(ONE % "query: {api_key: a-very-secret-key, region: somewhere}")
+    secrets = set(settings.secrets({}))
+    assert "a-very-secret-key" in secrets
+    assert "somewhere" not in secrets
