@@ -1,4 +1,4 @@
-"""``python -m tests.compat CACHE [VERSION ...]``: the table of the README."""
+"""``python -m tests.compat CACHE [VERSION ...]``: the table of config/README.md."""
 
 from __future__ import annotations
 
