@@ -127,7 +127,7 @@ def test_a_package_with_a_wire_format_of_its_own_is_recorded(uri: str, tmp_path:
         done = run(*arguments, env={"PYTHONPATH": str(PACKAGE)}, fresh=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = recorded(uri)["a-job"]
-    assert (found.name, found.status) == ("mine/a-suffix", "FINISHED")
+    assert (found.name, found.status) == ("mine/a-suffix-a-job", "FINISHED")
     assert [(step, value) for _, step, value, _ in found.rows] == [
         (step, step / 1024) for step in range(1, 31)
     ]
@@ -142,13 +142,13 @@ def lines(path: Path) -> int:
 
 
 def test_the_readme_counts_what_a_provider_takes() -> None:
-    """Its figures are those of the files that it names."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (section,) = re.findall(r"^## Add a provider$(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+    """Compare the figures in bridge/README.md with the files that they count."""
+    text = (ROOT / "bridge" / "README.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## Add a provider$(.*?)(?:^## |\Z)", text, re.DOTALL | re.MULTILINE)
     said = " ".join(section.split())
     golden = [path for path in (ROOT / "tests/golden/acme").rglob("*") if path.is_file()]
     assert f"one file of {lines(PACKAGE / 'acme_ftbridge.py')} lines" in said
-    assert f"[tests/golden/acme](tests/golden/acme), {len(golden)} files" in said
+    assert f"[tests/golden/acme](../tests/golden/acme), {len(golden)} files" in said
     assert f"{lines(ROOT / 'tests/support/wire_acme.py')} lines that answer" in said
     (line,) = (line for line in section.splitlines() if "acme_ftbridge:Acme" in line)
     (entry,) = PACKAGE.glob("*/entry_points.txt")
