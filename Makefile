@@ -1,5 +1,5 @@
 # make demo      the whole thing with no key and no network; prints a link
-# make test      lint, types and tests
+# make test      lint (prose too), types and tests
 # make unit      the tests of one room: make unit ARGS=tests/plan
 # make coverage  statements that no test executes, with a floor for the core
 # make mutants   mistakes in the core that no test notices
@@ -26,6 +26,7 @@ test: lint types unit
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.prose
 
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
