@@ -1,33 +1,33 @@
-"""What can go wrong, and who does what next.
+"""Errors of the bridge, and who does what next.
 
 ::
 
-    BridgeError                 also itself, for a defect of the bridge's own
-    ├── ConfigError             the user mends the configuration; every problem is listed
+    BridgeError                 raised itself for a defect of the bridge
+    ├── ConfigError             the user corrects the configuration; every problem is listed
     ├── Stopped                 the user asked to stop; the next pass goes on from here
-    ├── ClusterDown             no job would fare better: the pass ends, the next one connects anew
-    │   └── OtherConfiguration  a worker would write something else: it writes nothing
-    ├── WorkerLost              the process that did a job has died: the next pass does it again
+    ├── ClusterDown             no job can succeed: the pass ends, the next one reconnects
+    │   └── OtherConfiguration  a worker has another configuration: it writes nothing
+    ├── WorkerLost              the process that did a job died: the next pass repeats it
     ├── ProviderError           one request failed: its job is reported, the others go on
     │   ├── Forbidden           403
     │   ├── NotFound            404, 410: gone, or never there
-    │   │   └── JobVanished     a job that no list shows any more: not asked for again
+    │   │   └── JobVanished     a job that no list shows any longer: not requested again
     │   ├── Refused             any other 4xx or a redirect
     │   │   └── NotOffered      405, 501: this server does not do that
     │   ├── ServerFailed        5xx, after all retries
     │   ├── BadReply            a reply that is not what the API promises
     │   ├── NoAnswer            none in time, or only part of one, at every attempt
-    │   └── ProviderDown        no request would fare better: this provider's pass ends
-    │       ├── Unauthorized    401: the user mends the key
-    │       ├── Withdrawn       410 where it should begin, or words to that effect: it is no more
-    │       │   └── NoService   404 where it should begin: it is no more, or somewhere else
+    │   └── ProviderDown        no request can succeed: this provider's pass ends
+    │       ├── Unauthorized    401: the user corrects the key
+    │       ├── Withdrawn       410 for the job list, or words to that effect: it has ended
+    │       │   └── NoService   404 for the job list: it has ended, or is elsewhere
     │       ├── QuotaExhausted  429 for good: the user tops up
     │       ├── Throttled       429 for longer than a pass may wait: the next pass
     │       └── Unreachable     no connection: the next pass
     └── TrackingError           MLflow refused one write: its job is reported, the others go on
-        ├── RunChanged          others deleted it or wrote to it meanwhile: looked up anew
+        ├── RunChanged          others deleted it or wrote to it meanwhile: it is read again
         ├── ArchiveFailed       all but the archive is there: the next pass tries again
-        └── TrackingDown        no write would fare better: the pass ends, the next one converges
+        └── TrackingDown        no write can succeed: the pass ends, the next one converges
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class BridgeError(Exception):
         super().__init__(f"{sentence}. {remedy}".rstrip(". ") + ".")
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        """What it is made of again, on another machine."""
+        """Return what makes it again in another process."""
         return type(self), (self.sentence, self.remedy)
 
     def alone(self) -> Self:
-        """The same without what caused it, which may hold secrets, and what cannot travel.
+        """Return the same without its causes, which may hold secrets or be impossible to pickle.
 
         Dask lets every exception take its causes along, whatever ``__reduce__`` says.
         """
@@ -65,7 +65,7 @@ class BridgeError(Exception):
 
 
 class ConfigError(BridgeError):
-    """The configuration or the command line does not hold.
+    """The configuration or the command line is invalid.
 
     Attributes:
         problems: every problem found, one sentence each with the way out.
@@ -78,7 +78,7 @@ class ConfigError(BridgeError):
         super().__init__("; ".join(problem.rstrip(".") for problem in self.problems))
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        """The problems, of which the rest follows."""
+        """Return the problems; the rest follows from them."""
         return type(self), (self.problems, self.file)
 
 
@@ -99,7 +99,7 @@ class WorkerLost(BridgeError):
 
 
 class ProviderError(BridgeError):
-    """A provider did not give what was asked of it."""
+    """A provider failed a request."""
 
 
 class Forbidden(ProviderError):
@@ -107,7 +107,7 @@ class Forbidden(ProviderError):
 
 
 class NotFound(ProviderError):
-    """There is nothing at this address (404), or no longer (410)."""
+    """Nothing is at this address (404), or no longer (410)."""
 
 
 class JobVanished(NotFound):
@@ -115,7 +115,7 @@ class JobVanished(NotFound):
 
     @classmethod
     def of(cls, error: NotFound) -> JobVanished:
-        """A 404 for a job that was asked for by its id."""
+        """Make one of a 404 for a job that was requested by its id."""
         return cls(error.sentence, "The provider no longer has this job; its run stays as it is")
 
 
@@ -140,7 +140,7 @@ class NoAnswer(ProviderError):
 
 
 class ProviderDown(ProviderError):
-    """No other request to this provider would fare better now."""
+    """Error after which no other request to this provider can succeed now."""
 
 
 class Unauthorized(ProviderDown):
@@ -152,7 +152,7 @@ class Withdrawn(ProviderDown):
 
 
 class NoService(Withdrawn):
-    """There is nothing where the service should begin (404)."""
+    """Nothing answers at the address of the job list (404)."""
 
 
 class QuotaExhausted(ProviderDown):
@@ -184,7 +184,7 @@ class TrackingDown(TrackingError):
 
 
 def unexpected(error: Exception) -> BridgeError:
-    """A defect of the bridge's own, as an error that one job can have."""
+    """Return a defect of the bridge as an error that one job can have."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return BridgeError(

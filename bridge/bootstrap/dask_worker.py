@@ -51,7 +51,7 @@ def work(needs: Mapping[str, str], task: Task) -> Outcome:
         return _unfit(task, f"cannot use its configuration ({error.sentence or error})")
     lacking = [name for name, wanted in needs.items() if has.get(name) != wanted]
     if sync is None or lacking:
-        return _unfit(task, f"has another {', '.join(lacking)}")
+        return _unfit(task, f"has a different {', '.join(lacking)}")
     outcome = sync(task)
     if isinstance(outcome, Untouched) or outcome.error is None:
         return outcome

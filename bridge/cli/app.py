@@ -111,7 +111,7 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Only the newest so many of each provider."),
+        typer.Option(min=1, metavar="N", help="Only the newest N jobs of each provider."),
     ] = None,
     experiment: Experiment = None,
     tracking_uri: TrackingUri = None,
@@ -130,7 +130,7 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
         bool,
         typer.Option(
             "--rescue",
-            help="Archive everything, datasets too, also of jobs copied before; and sum it up.",
+            help="Archive everything, with datasets, also of jobs copied before; print a summary.",
         ),
     ] = False,
     quiet: Quiet = False,
@@ -195,7 +195,7 @@ def doctor(
     job: JobIds = None,
     *,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Repair what it finds; else nothing is written.")
+        bool, typer.Option("--fix", help="Correct what it finds; without it nothing is written.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -228,7 +228,7 @@ def jobs(
         typer.Option(metavar="STATUS", help="Only jobs with this status; repeatable."),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="The newest so many.")
+        int, typer.Option("--limit", min=1, metavar="N", help="Only the newest N jobs.")
     ] = 20,
     *,
     as_json: Json = False,
@@ -264,7 +264,7 @@ def open_(
     config: Config = None,
     port: Annotated[
         int,
-        typer.Option(min=1, max=65535, metavar="PORT", help="Of the UI that is started."),
+        typer.Option(min=1, max=65535, metavar="PORT", help="Port of the UI, if one is started."),
     ] = 5000,
     *,
     browser: Annotated[
@@ -294,10 +294,10 @@ def status(
 
 @app.command(epilog="Example:  ftbridge init config/bridge.yaml")
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("config/bridge.yaml"),
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("config/bridge.yaml"),
     *,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print its JSON Schema instead, for an editor.")
+        bool, typer.Option("--schema", help="Print the JSON Schema instead, for an editor.")
     ] = False,
 ) -> None:
     """Write a commented configuration to start from."""
@@ -311,7 +311,9 @@ def init(
 def simulate(
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, metavar="PORT", help="On 127.0.0.1; 0: any free one."),
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port on 127.0.0.1; 0 takes any free one."
+        ),
     ] = 8808,
 ) -> None:
     """Serve simulated fine-tuning APIs on this machine."""

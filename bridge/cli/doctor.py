@@ -123,7 +123,7 @@ def _show(examinations: Iterable[Examination], redactor: Redactor, *, fix: bool)
         console.print(safe(f"{found.provider}: {_sum(found)}"))
     open_ones = sum(not each.is_fixed for found in examinations for each in found.treated)
     if open_ones and not fix:
-        err().print("Nothing was written. To mend what can be: [bold]ftbridge doctor --fix[/bold]")
+        err().print("Nothing was written. To apply corrections: [bold]ftbridge doctor --fix[/bold]")
 
 
 def _mark(treated: Treated) -> str:
@@ -150,7 +150,7 @@ def _not_compared(found: Examination) -> Iterable[str]:
             yield f"{job_id or 'job list'}: {error}"
     if stopped := found.report.stopped:
         left = f", {found.report.unreached} jobs" if found.report.unreached else ""
-        yield f"was not asked about the rest{left}; MLflow alone tells what is said here: {stopped}"
+        yield f"could not be read further{left}, so only MLflow was checked: {stopped}"
 
 
 def _sum(found: Examination) -> str:

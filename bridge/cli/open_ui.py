@@ -44,7 +44,7 @@ def open_ui(
     if not pages:
         raise BridgeError(
             "MLflow has none of the configured experiments yet",
-            "Run ftbridge backfill first, or look at ftbridge demo",
+            "Run ftbridge backfill first, or try ftbridge demo",
         )
     if tracking.is_remote:
         return _shown(pages, "", visit if browser else None)

@@ -182,7 +182,7 @@ def _rename(
     try:
         old = MetricNames.from_label(label, metric_names.meanings)
     except ValueError:
-        sentence = f"its tag {tags.METRIC_NAMES} says nothing that can be read"
+        sentence = f"its tag {tags.METRIC_NAMES} is unreadable"
         return Renaming(points=(), params={}, renamed={}, conflicts=(sentence,))
     history = tracking.history(run)
     renaming = make_renaming(
@@ -236,4 +236,4 @@ def _show(done: list[Renamed], unknown: list[str], *, dry_run: bool) -> None:
     for job_id in unknown:
         console.print(f"[red]✗[/red] {safe(job_id)}: no run carries it")
     if any(each.runs for each in done) and not dry_run:
-        console.print("MLflow deletes no metric: those under the old names stay beside the new.")
+        console.print("MLflow deletes no metric: the old names remain beside the new ones.")

@@ -155,7 +155,7 @@ def _show(
     for each in rescued:
         for job_id, what in each.lost:
             text = safe(bridge.redactor.text(f"{each.provider} {job_id}: {what}"), 800)
-            out().print(f"[yellow]![/yellow] not to be had: {text}")
+            out().print(f"[yellow]![/yellow] not available: {text}")
     if rescued:
         out().print(_table(rescued))
         print_links(bridge.tracking, experiments)
@@ -164,7 +164,7 @@ def _show(
 def _table(rescued: Sequence[Rescued]) -> Table:
     table = Table(title="Rescued: jobs that have ended, in MLflow", title_justify="left")
     table.add_column("provider", style="bold")
-    for heading in ("jobs", "archived", "files", "bytes", "not to be had"):
+    for heading in ("jobs", "archived", "files", "bytes", "not available"):
         table.add_column(heading, justify="right")
     for each in rescued:
         counts = (each.jobs, each.archived, each.files, each.size, len(each.lost))

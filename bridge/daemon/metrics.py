@@ -36,19 +36,19 @@ _PROVIDER: Final = ("provider",)
 
 _GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None]]]] = {
     "ftbridge_provider_up": (
-        "Whether the last pass was not stopped on the provider's account.",
+        "Whether the last pass was not stopped by the provider.",
         lambda each, _: each.is_up,
     ),
     "ftbridge_last_success_timestamp_seconds": (
-        "When the last pass was over that was not stopped.",
+        "End of the last pass that was not stopped.",
         lambda each, _: each.succeeded,
     ),
     "ftbridge_next_pass_timestamp_seconds": (
-        "When the next pass begins.",
+        "Beginning of the next pass.",
         lambda each, _: each.due,
     ),
     "ftbridge_lag_seconds": (
-        "Since the newest point of a running job; absent where none runs or has a point.",
+        "Age of the newest point of a running job; absent without one.",
         lambda each, now: each.lag(now),
     ),
     "ftbridge_failing_jobs": (
@@ -75,10 +75,11 @@ class Metrics:
         self._gauges = [(gauge(name, what), value_of) for name, (what, value_of) in _GAUGES.items()]
         # It has no label to leave it out by: it is exposed beside the others once it is known.
         self._mlflow_up = Gauge(
-            "ftbridge_mlflow_up", "Whether MLflow answered when it was asked last.", registry=None
+            "ftbridge_mlflow_up", "Whether MLflow answered the last request.", registry=None
         )
         self._interval = gauge(
-            "ftbridge_interval_seconds", "From the beginning of the last pass to that of the next."
+            "ftbridge_interval_seconds",
+            "Time from the beginning of the last pass to that of the next.",
         )
         self._jobs = gauge(
             "ftbridge_jobs", "Jobs by the state of their runs.", labelnames=("provider", "state")
@@ -89,16 +90,18 @@ class Metrics:
             "Requests to the provider's API, each attempt, by how it ended.",
             labelnames=("provider", "result"),
         )
-        self._retries = counter("ftbridge_retries", "Requests that were made once more.")
+        self._retries = counter("ftbridge_retries", "Attempts after a request's first.")
         self._failures = counter("ftbridge_job_failures", "Jobs that a pass could not record.")
         self._passes = Histogram(
             "ftbridge_pass_duration_seconds",
-            "How long passes take.",
+            "Duration of the passes.",
             _PROVIDER,
             registry=registry,
             buckets=_BUCKETS,
         )
-        Info("ftbridge_build", "What is running.", registry=registry).info({"version": __version__})
+        Info("ftbridge_build", "Version that is running.", registry=registry).info(
+            {"version": __version__}
+        )
         ProcessCollector(registry=registry)
         # Counters are there from the start: a rate needs the zero that it rises from.
         self._providers = frozenset(providers)

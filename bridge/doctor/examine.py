@@ -185,7 +185,7 @@ def _compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
     remedy = "add what is missing" if lacks else ""
     if not plan.is_final:
         ended = f"it is {run.status} although its job goes on"
-        remedy = "go on with it"
+        remedy = "continue it"
     elif not run.is_final:
         why = GONE if GONE in plan.skipped else "its job has ended"
         ended = f"it is {run.status} although {why}"

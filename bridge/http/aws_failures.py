@@ -58,8 +58,8 @@ def aws_failure(response: httpx.Response, said: str) -> errors.ProviderError | N
         )
     if action := _ACTION.search(said):
         return errors.Forbidden(
-            f"{host} does not permit this ({status}){said}",
-            f"Allow {action['action']} in an IAM policy of the role or user that asks",
+            f"{host} denied access ({status}){said}",
+            f"Allow {action['action']} in an IAM policy of the role or user",
         )
     if kind == "UnknownOperationException" or _NOT_HERE.search(said):
         return errors.NoService(

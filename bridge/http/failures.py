@@ -1,4 +1,4 @@
-"""What it means that a request failed: one of ``bridge.errors``, with a sentence and a remedy."""
+"""Turn failed requests into errors of ``bridge.errors``, each with a sentence and a remedy."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _FAREWELL: Final = re.compile(
     re.IGNORECASE,
 )
 """Words with which services end."""
-_STAYS: Final = "What MLflow holds stays, and ftbridge run asks once a day"
-_WITHDRAWN: Final = f"{_STAYS}; to end that, remove the provider from the configuration"
+_STAYS: Final = "Recorded runs stay in MLflow, and ftbridge run polls once a day"
+_WITHDRAWN: Final = f"{_STAYS}; remove the provider from the configuration to stop that"
 
 
 def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError:
     """The error that no reply, or only part of one, stands for."""
     if isinstance(error, TooLarge):
-        return errors.BadReply(f"{base_url} sent {error}", "No API does that: check base_url")
+        return errors.BadReply(f"{base_url} sent {error}", "Check that base_url is the API")
     if isinstance(error, httpx.DecodingError):
         return errors.BadReply(f"{base_url} sent incomplete JSON at every attempt")
     if isinstance(error, httpx.LocalProtocolError):
         # Its text shows the header, and that may be the key.
         return errors.Refused(
-            f"A request to {base_url} cannot be sent: a header is malformed",
-            "Check api_key and headers for characters that do not belong there",
+            f"A request to {base_url} was not sent: a header is malformed",
+            "Remove line breaks and control characters from api_key and headers",
         )
     if isinstance(error, httpx.UnsupportedProtocol):
         return errors.Refused(f"{one_line(base_url)} is not a web address", "Correct base_url")
@@ -50,7 +50,7 @@ def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError
         )
     return errors.NoAnswer(
         f"{base_url} gave no complete answer at any attempt ({why})",
-        "The next pass tries again; if it persists, see the provider's status page",
+        "The next pass tries again; if it persists, check the provider's status page",
     )
 
 
@@ -120,12 +120,12 @@ def _refused(
             )
         case 403:
             return errors.Forbidden(
-                f"{host} does not permit this (403){said}",
+                f"{host} denied access (403){said}",
                 "Give the key read permission for fine-tuning, or use the key of the right project",
             )
         case 404 if is_entry:
             return errors.NoService(
-                f"{asked}: no fine-tuning is offered there{said}",
+                f"{asked}: it offers no fine-tuning there{said}",
                 f"Check base_url; if it was right before, the service is withdrawn. {_STAYS}",
             )
         case 404 | 410:
@@ -140,7 +140,8 @@ def _refused(
             )
         case 429:
             return errors.Throttled(
-                f"{host} limits the rate of requests (429){said}", "The next pass goes on from here"
+                f"{host} limited the rate of requests (429){said}",
+                "The next pass continues from here",
             )
         case _ if response.is_server_error:
             return errors.ServerFailed(

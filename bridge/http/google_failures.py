@@ -58,9 +58,7 @@ def google_failure(
                 " or set auth: google, which renews it",
             )
         case 403:
-            return errors.Forbidden(
-                f"{host} does not permit this (403){said}", _way_in(error, said)
-            )
+            return errors.Forbidden(f"{host} denied access (403){said}", _way_in(error, said))
         case 400 if is_tuning and _NOT_HERE.search(said):
             return errors.NoService(f"{host} has no tuning here (400){said}", _LOCATION)
     return None
@@ -85,7 +83,7 @@ def _way_in(error: Mapping[str, object], said: str) -> str:
         return "Give the credentials the scope https://www.googleapis.com/auth/cloud-platform"
     needed = _PERMISSION.search(said)
     lacking = f", which has the permission {needed['name']}," if needed else ""
-    return f"Grant the role {_VIEWER}{lacking} on the project to the account that asks"
+    return f"Grant the role {_VIEWER}{lacking} on the project to this account"
 
 
 def _reasons(error: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -180,7 +180,7 @@ class SignedUrlFetcher:
         except httpx.RequestError as error:
             raise _unanswered(url, error) from error
         except (httpx.InvalidURL, UnicodeError):
-            raise errors.Refused("A signed URL is no address") from None
+            raise errors.Refused("A signed URL is not a valid address") from None
 
     def _client(self, url: str, layer: type[Buffered]) -> httpx.Client:
         proxy = self.proxy_of(url)
@@ -222,7 +222,7 @@ def _raise_for_status(url: str, response: httpx.Response) -> None:
 def _unanswered(url: str, error: httpx.RequestError) -> errors.ProviderError:
     why = one_line(str(error), 120) or type(error).__name__
     if isinstance(error, NotPublic | httpx.UnsupportedProtocol):
-        return errors.Refused(f"A signed URL at {_host(url)} is not asked: {why}")
+        return errors.Refused(f"A signed URL at {_host(url)} was not requested: {why}")
     if isinstance(error, Lasting | httpx.DecodingError):
         return errors.Refused(f"{_host(url)} sent an unusable file ({why})")
     # Not ``Unreachable``: the provider itself may be well.

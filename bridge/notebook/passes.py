@@ -78,7 +78,7 @@ def _id_of(job: object) -> str:
     """Return a job's id as the bridge knows it."""
     found = job if isinstance(job, str) else next(filter(None, map(_read(job), _ID_NAMES)), None)
     if not isinstance(found, str) or not found:
-        raise TypeError(f"{type(job).__name__} has no id of a job: pass the id itself")
+        raise TypeError(f"{type(job).__name__} has no job id; pass the id itself")
     if found.startswith("accounts/"):  # Fireworks: the account is in the address already
         return found.split("/", 2)[-1]
     # Vertex and Bedrock name a job by its whole path.
@@ -121,7 +121,7 @@ def _error(bridge: Bridge, made: Made, job_id: str) -> BridgeError:
     if known or stopped:
         return (known or stopped)[0]
     names = ", ".join(provider.name for provider in bridge.settings.providers)
-    return NotFound(f"No provider knows the job {job_id} (asked: {names})", "Check its id")
+    return NotFound(f"No provider knows the job {job_id} (tried: {names})", "Check its id")
 
 
 def runs_of(bridge: Bridge, job_id: str | None = None) -> Iterator[Run]:

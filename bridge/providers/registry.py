@@ -71,7 +71,7 @@ def _loaded(entry: EntryPoint) -> type[Provider]:
 
 def _refused(entry: EntryPoint, why: str) -> ConfigError:
     what = f"the provider type {entry.name} cannot be loaded from {entry.value} ({why})"
-    return ConfigError([f"{what}; mend or remove the package that brings it"])
+    return ConfigError([f"{what}; repair or remove the package that brings it"])
 
 
 TYPES: Final = Types(

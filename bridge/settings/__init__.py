@@ -1,1 +1,1 @@
-"""What is wanted: the configuration as data, and how it is read."""
+"""The configuration as data, and how it is read."""

@@ -66,12 +66,12 @@ def _checked(url: SecretStr, info: ValidationInfo) -> SecretStr:
 
 
 class HeartbeatSettings(Section):
-    """Service that waits for signs of life; usually written as its address."""
+    """Service that expects signs of life; a plain string is short for its url."""
 
     allow_http: bool = False
-    """Whether url may begin with http:// for another machine."""
+    """Whether url may use http:// for another machine."""
     url: SecretStr
-    """Address to get after good passes, at most once a minute."""
+    """URL to request after successful passes, at most once a minute."""
 
     _encrypted = field_validator("url")(_checked)
 
@@ -101,23 +101,23 @@ def _known_to_apprise(url: SecretStr) -> SecretStr:
         service = Apprise.instantiate(text)
     if service is None:
         raise ValueError(
-            "must be an address of a service as apprise writes it, such as"
+            "must be an apprise address, such as"
             " mailto://USER:PASSWORD@HOST?to=ADDRESS or slack://TOKEN_A/TOKEN_B/TOKEN_C"
         )
     return SecretStr(text)
 
 
 class NotifySettings(Section):
-    """People to notify; ``notify: ADDRESS`` is short for a webhook or url."""
+    """Receiver of notifications; a plain string is short for its webhook or url."""
 
     allow_http: bool = False
-    """Whether webhook may begin with http:// for another machine."""
+    """Whether webhook may use http:// for another machine."""
     webhook: SecretStr | None = None
-    """Address to post JSON to that Slack and similar services show."""
+    """URL that accepts Slack-compatible JSON."""
     url: SecretStr | None = None
-    """Address of a service as apprise writes it: mail, Slack, Teams, PagerDuty; extra [notify]."""
+    """apprise address of a service: mail, Slack, Teams, PagerDuty. Extra [notify]."""
     on: tuple[Event, ...] = ("failed",)
-    """Events to notify of."""
+    """Events that trigger a message."""
 
     @field_validator("webhook")
     @classmethod
@@ -132,7 +132,7 @@ class NotifySettings(Section):
     @model_validator(mode="after")
     def _somebody(self) -> Self:
         if not self.webhook and not self.url:
-            raise ValueError("name whom to notify: webhook, or url")
+            raise ValueError("needs a receiver; write webhook or url")
         return self
 
 

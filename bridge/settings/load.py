@@ -56,7 +56,7 @@ def load(
         path: the file.
         environ: the environment.
         mlflow: keys of its section that count more than those of the file.
-        warn: is told, a sentence each, what should not be as it is.
+        warn: called with a sentence for each setting that works but is unsafe.
 
     Raises:
         ConfigError: with every problem found.
@@ -69,7 +69,7 @@ def load(
     try:
         data = _expanded(data, files, "", problems)
     except RecursionError:
-        raise ConfigError([f"{named} refers to itself"]) from None
+        raise ConfigError([f"{named} contains an alias to itself; remove it"]) from None
     data = _with_defaults(data, files)
     if mlflow and isinstance(data["mlflow"], dict):
         data["mlflow"] |= mlflow
@@ -97,7 +97,9 @@ class _Loader(yaml.SafeLoader):
         # Before those are added that are merged (<<): one that stands here as well comes first.
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if doubled := {key for key in keys if keys.count(key) > 1 and key != "<<"}:
-            raise ConfigError([f"{key}: duplicate key; merge the two" for key in sorted(doubled)])
+            raise ConfigError(
+                [f"{key}: duplicate key; merge the two sections" for key in sorted(doubled)]
+            )
         mapping: dict[Hashable, Yaml] = super().construct_mapping(node, deep=deep)
         return mapping
 
@@ -132,12 +134,14 @@ def _read(path: Path) -> Entry:
         mark = getattr(error, "problem_mark", None)
         where = f" near line {mark.line + 1}" if mark else ""
         raise ConfigError(
-            [f"{path} is not valid YAML{where}; a value may lack its quotes there"]
+            [f"{path} is not valid YAML{where}; check quotes and indentation there"]
         ) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError([f"{path} must hold keys (mlflow:, poll:, providers:)"])
+        raise ConfigError(
+            [f"{path} must be a mapping with keys such as mlflow:, poll: and providers:"]
+        )
     return data
 
 
@@ -209,7 +213,7 @@ def _completed(item: Yaml, files: KeyFiles, where: str) -> Yaml:
     item = _without_nulls(item)
     where = f"{where}.api_key_file"
     if "api_key" in item and "api_key_file" in item:
-        files.problems[where] = "stands beside api_key; remove one of the two"
+        files.problems[where] = "conflicts with api_key; remove one of the two"
     elif isinstance(path := item.get("api_key_file"), str):
         item["api_key"] = files.read(path, where)
     if not _VARIABLE.search(str(item.get("name", ""))):
@@ -246,7 +250,7 @@ def _sentence(details: ErrorDetails, data: Entry) -> str:
         case "extra_forbidden":
             known = _keys_at(location[:-1])
             close = difflib.get_close_matches(str(location[-1]), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            hint = f"did you mean {close[0]}?" if close else f"use one of: {', '.join(known)}"
             return f"unknown key; {hint}"
         case "missing" if location[-1] == "api_key":
             return _missing_key(_entry_at(data, location[:-1]))
@@ -261,11 +265,11 @@ def _sentence(details: ErrorDetails, data: Entry) -> str:
         case "string_too_short" | "too_short":
             return "must not be empty"
         case "model_type":
-            return "must be a mapping of keys"
+            return "must be a mapping"
         case "string_pattern_mismatch" if location[-1] == "base_url":
             return "must be an address that begins with https:// or http://"
         case "string_pattern_mismatch":
-            return "may hold letters, digits, '-', '_' and '.', and begins with a letter or digit"
+            return "must begin with a letter or digit; letters, digits, '-', '_' and '.' may follow"
         case "float_parsing" | "float_type" if str(location[-1]).endswith("interval"):
             return "must be a duration such as 60s, 5m or 1h"
         case _:

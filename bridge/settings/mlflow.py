@@ -1,4 +1,4 @@
-"""What can be configured of MLflow."""
+"""The section ``mlflow`` of the configuration."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def _metric_names(wanted: object) -> object:
         raise ValueError(f"must be one of {', '.join(presets)}, or a mapping of names{hint}")
     for name, renamed in wanted.items():
         if not is_allowed_name(renamed):
-            raise ValueError(f"the name for {name} is one that MLflow refuses")
+            raise ValueError(
+                f"the name for {name} is not valid in MLflow; use letters, digits, _-./: or spaces"
+            )
     return wanted
 
 
@@ -54,7 +56,7 @@ def _name_template(wanted: object) -> object:
     if not text.strip() or any(
         name not in NAME_FIELDS or spec or conversion for name, spec, conversion in fields
     ):
-        raise ValueError(f"must be true, false, or a name that may hold {known}")
+        raise ValueError(f"must be true, false, or a name that may contain {known}")
     return wanted
 
 
@@ -66,51 +68,52 @@ ExperimentName = Annotated[str, StringConstraints(min_length=1, max_length=250)]
 
 
 class RouteSettings(Section):
-    """Jobs that fit all patterns go to an experiment."""
+    """Rule that sends the jobs that fit all its patterns to an experiment."""
 
     experiment: ExperimentName
-    """Where they go."""
+    """Experiment of these jobs."""
     provider: Pattern = "*"
-    """The provider's name. Patterns are as a shell has them: *, ?, [abc]."""
+    """Pattern for the provider's name. Patterns work as in a shell: *, ?, [abc]."""
     base_model: Pattern = "*"
-    """The model that is trained on."""
+    """Pattern for the base model."""
     suffix: Pattern = "*"
-    """The suffix that the job was given."""
+    """Pattern for the job's suffix."""
 
 
 class MlflowSettings(Section):
-    """Where runs are written, under which names, and what with them."""
+    """Tracking store, experiments, names, and what is recorded."""
 
     allow_http: bool = False
-    """Whether a login may be sent to tracking_uri unencrypted, off this machine."""
+    """Whether a login may go to tracking_uri over http:// on another machine."""
     tracking_uri: Annotated[
         str, StringConstraints(min_length=1), AfterValidator(parsed_url), Field(repr=False)
     ] = "sqlite:///mlflow.db"
-    """A database, or the address of an MLflow server. Default: $MLFLOW_TRACKING_URI, else this."""
+    """Database, or address of an MLflow server. Default: $MLFLOW_TRACKING_URI, else this."""
     experiment: ExperimentName = "hosted-fine-tunes"
-    """Where runs go. Default: $MLFLOW_EXPERIMENT_NAME, else this."""
+    """Experiment of the runs. Default: $MLFLOW_EXPERIMENT_NAME, else this."""
     metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = AUTO
-    """Names under which metrics are logged: a preset, the provider's names with yours, or auto: as
-    the local runs of the experiment call theirs. Default: $FTBRIDGE_METRIC_NAMES, else this."""
+    """Names of the logged metrics: a preset, a mapping from the provider's names to yours, or auto,
+    which uses the names of the experiment's local runs. Default: $FTBRIDGE_METRIC_NAMES, else
+    this."""
     curves: bool = True
-    """The whole training curve where the provider has one; false: checkpoints alone."""
+    """Whether to log the whole training curve; false logs checkpoints only."""
     models: bool = True
-    """Checkpoints and results as LoggedModels."""
+    """Whether to log checkpoints and results as LoggedModels."""
     datasets: bool = True
-    """Training and validation files as dataset inputs."""
+    """Whether to log training and validation files as dataset inputs."""
     archive: bool = True
-    """What the provider says of a job that has ended, as artifacts."""
+    """Whether to store the provider's replies about an ended job as artifacts."""
     archive_datasets: bool = False
-    """Its training and validation files too, up to 512 MiB each."""
+    """Whether to store training and validation files too, up to 512 MiB each."""
     register_: Annotated[bool | str, BeforeValidator(_name_template), Field(alias="register")] = (
         False
     )
-    """Makes results versions of registered models: true ({provider}-{suffix}), or a name that may
-    hold {provider}, {suffix} and {base_model}."""
+    """Registered model that receives results as versions: true for {provider}-{suffix}, or a name
+    that may contain {provider}, {suffix} and {base_model}."""
     routes: tuple[RouteSettings, ...] = ()
-    """Jobs that fit all patterns of a route go to its experiment; the first that fits counts."""
+    """Rules that send jobs to other experiments; the first rule that fits decides."""
     open_to_jobs: tuple[Pattern, ...] = ()
-    """Experiments that a job's own metadata may name, beside those of the configuration."""
+    """Patterns of further experiments that a job's own metadata may name."""
 
     @field_validator("tracking_uri")
     @classmethod

@@ -39,13 +39,13 @@ class Settings(Section):
     mlflow: MlflowSettings = MlflowSettings()
     poll: PollSettings = PollSettings()
     listen: Listen | None = None
-    """Where a daemon shows what it does; ``None``: nowhere."""
+    """Address of the daemon's page, metrics and probes; off if absent."""
     heartbeat: Heartbeat | None = None
-    """An address to ask for at most once a minute, as long as all passes go well."""
+    """URL to request at most once a minute, as long as all passes succeed."""
     notify: Notify | None = None
-    """Who is told of jobs that end, and of outages."""
+    """Receiver of notifications about jobs that end, and about outages."""
     providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
-    """Accounts to follow. Default: each whose key is in the environment."""
+    """Accounts to follow. Default: each provider whose key is in the environment."""
 
     @field_validator("poll")
     @classmethod
@@ -55,8 +55,8 @@ class Settings(Section):
             return poll
         if urlsplit(mlflow.tracking_uri).scheme in _ONE_MACHINE:
             raise ValueError(
-                "executor: a cluster's workers cannot write to a file of this machine; let"
-                " mlflow.tracking_uri be the address of an MLflow server, or of PostgreSQL"
+                "executor: workers of a cluster cannot write to a file of this machine; set"
+                " mlflow.tracking_uri to the address of an MLflow server, or of PostgreSQL"
             )
         return poll
 
@@ -67,7 +67,7 @@ class Settings(Section):
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(
-                f"two providers are named {', '.join(sorted(doubled))}: each needs its own name"
+                f"two providers are named {', '.join(sorted(doubled))}; give each a unique name"
             )
         return providers
 
@@ -84,7 +84,7 @@ class Settings(Section):
             if found := collisions(mapping, TYPES[provider.type].meanings):
                 raise ValueError(
                     f"mlflow.metric_names is not one-to-one for {provider.name}: {found[0]};"
-                    " give each a name that no other has"
+                    " give each a unique name"
                 )
         return providers
 

@@ -1,4 +1,4 @@
-"""What can be configured of the passes: how often, how much at a time, and where."""
+"""The section ``poll`` of the configuration: how often, how much at a time, and where."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ Seconds = Annotated[
 
 
 class PollSettings(Section):
-    """How often, and how much at a time."""
+    """Schedule of the passes, and how much runs at a time."""
 
     interval: Seconds = 60.0
-    """From one pass over a provider to the next while jobs of it are open."""
+    """Time between two passes over a provider with open jobs: 30s, 5m, 1h."""
     idle_interval: Seconds | None = None
-    """While none is: a new job is noticed so late at the latest. Default: five times the interval,
-    up to ten minutes."""
+    """Time between two passes over a provider without open jobs; a new job is noticed within it.
+    Default: five times the interval, up to ten minutes."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
-    """How many jobs of a provider are worked on at a time."""
+    """Jobs of one provider that are synced at the same time."""
     executor: Annotated[str, AfterValidator(_executor)] = THREADS
-    """Or the scheduler of a Dask cluster."""
+    """Threads of this process, or the scheduler of a Dask cluster: dask://host:8786."""

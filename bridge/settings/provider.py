@@ -1,4 +1,4 @@
-"""What can be configured of a provider."""
+"""The section ``providers`` of the configuration: one entry for each account."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticKnownError
@@ -38,7 +39,7 @@ def _header_value(secret: SecretStr) -> SecretStr:
     """A secret without the newline that files end with, fit to be sent in a header."""
     text = secret.get_secret_value().strip()
     if not text or not text.isascii() or not text.isprintable():
-        raise ValueError("must be printable ASCII; was it pasted with quotes or spaces around it?")
+        raise ValueError("must be printable ASCII; remove quotes and spaces around it")
     return SecretStr(text)
 
 
@@ -90,21 +91,21 @@ class ProviderSettings(Section):
     """One account of one provider."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-    """Unique; its jobs are known by it in MLflow, as the tag fine_tuning_provider."""
+    """Unique name, which identifies the jobs in MLflow (tag fine_tuning_provider)."""
     type: Annotated[str, AfterValidator(_known_type)]
-    """Which API it speaks. Default: its name."""
+    """API that the provider speaks. Default: its name."""
     auth: Auth = "key"
-    """How it learns who asks: a key, a bearer token, one that Microsoft Entra ID gives, AWS's
-    signature, or who is signed in at Google Cloud. Default: the key, or what the cloud has."""
+    """Authentication: key, token, entra (Microsoft Entra ID), aws (signature) or google
+    (Application Default Credentials). Default: the key, or the cloud's identity."""
     region: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)+-[0-9]+$")] | None,
         Field(validate_default=True),
     ] = None
-    """Of AWS's types: where the jobs are. Default: $AWS_REGION."""
+    """Region of the jobs, for the types of AWS. Default: $AWS_REGION."""
     profile: str | None = None
-    """Of AWS's types: the profile whose credentials are used. Default: as AWS's tools find them."""
+    """AWS profile whose credentials are used. Default: the choice of AWS's tools."""
     role_arn: Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::")] | None = None
-    """Of AWS's types: a role to assume with these credentials."""
+    """AWS role to assume with these credentials."""
     s3_url: Annotated[
         Annotated[
             str,
@@ -114,60 +115,61 @@ class ProviderSettings(Section):
         | None,
         Field(repr=False),
     ] = None
-    """Of type bedrock: where S3 is. Default: each bucket's own address."""
+    """Address of S3, for type bedrock. Default: each bucket's own address."""
     project: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:-]{0,62}$")] | None,
         Field(validate_default=True),
     ] = None
-    """Of type vertex: the project in Google Cloud. Default: $GOOGLE_CLOUD_PROJECT."""
+    """Project in Google Cloud, for type vertex. Default: $GOOGLE_CLOUD_PROJECT."""
     location: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None,
         Field(validate_default=True),
     ] = None
-    """Of type vertex: where the jobs are. Default: $GOOGLE_CLOUD_LOCATION, else us-central1."""
+    """Location of jobs, for type vertex. Default: $GOOGLE_CLOUD_LOCATION, else us-central1."""
     team: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")] | None = (
         None
     )
-    """Of type prime: whose runs, if not the account's own. Default: $PRIME_TEAM_ID."""
+    """Team whose runs are followed, for type prime. Default: $PRIME_TEAM_ID, else the account."""
     api_key: Annotated[
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
-    """Needed but where a cloud knows who asks. Default: the variable of the provider's own SDK."""
+    """API key or token; required unless auth is entra, aws or google. Default: the variable of the
+    provider's own SDK."""
     api_key_file: str | None = None
-    """In the place of api_key: a file that holds it."""
+    """File to read the key from, instead of api_key."""
     allow_http: bool = False
-    """Whether base_url may be unencrypted though it is not on this machine."""
+    """Whether base_url may use http:// for another machine; others can then read the key."""
     base_url: Annotated[
         str,
         StringConstraints(pattern=r"^https?://[^\s/]+"),
         AfterValidator(parsed_url),
         Field(repr=False),
     ]
-    """All of its address that stands before /fine_tuning/jobs. Default: the public service's."""
+    """Everything before the API's path, such as /fine_tuning/jobs. Default: the public service."""
     experiment: ExperimentName | None = None
-    """Instead of mlflow.experiment."""
+    """Experiment of this provider's runs. Default: mlflow.experiment."""
     interval: Seconds | None = None
-    """Instead of poll.interval."""
+    """Time between two passes with open jobs. Default: poll.interval."""
     idle_interval: Seconds | None = None
-    """Instead of poll.idle_interval."""
+    """Time between two passes without open jobs. Default: poll.idle_interval."""
     requests_per_second: Annotated[float, Field(ge=0.1, le=1000)] | None = None
-    """At most so many requests to its API, evenly spaced. Default: as fast as it answers."""
+    """Highest rate of requests to the API, evenly spaced. Default: unlimited."""
     headers: dict[str, Annotated[SecretStr, AfterValidator(_header_value)]] = Field(
         default_factory=dict
     )
-    """Sent with every request."""
+    """Headers of every request."""
     query: dict[
         Annotated[str, StringConstraints(min_length=1)], Annotated[str, BeforeValidator(_as_text)]
     ] = Field(default_factory=dict, repr=False)
-    """Parameters in the address of every request, in place of those in base_url."""
+    """Query parameters of every request; they replace those in base_url."""
     statuses: dict[str, Annotated[Status, BeforeValidator(_status)]] = Field(default_factory=dict)
-    """What a server's words for a job's status stand for."""
+    """Meaning of a server's words for a job's status: running, succeeded, failed, ..."""
     api_version: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,
         BeforeValidator(_as_written),
         Field(validate_default=True),
     ] = None
-    """Goes into the query of every request."""
+    """API version in the query of every request, for type azure."""
 
     @field_validator("base_url", "s3_url")
     @classmethod
@@ -178,7 +180,7 @@ class ProviderSettings(Section):
 
     @property
     def options(self) -> dict[str, str]:
-        """What its type takes beside a connection."""
+        """Return the settings that belong to its type."""
         fields = {name: getattr(self, name) for name in _OPTIONS.get(self.type, ())}
         return {name: value for name, value in fields.items() if value is not None}
 

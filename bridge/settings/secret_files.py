@@ -54,11 +54,15 @@ class KeyFiles(Mapping[str, str]):
                 mode = os.fstat(file.fileno()).st_mode
             text = content.decode().strip()
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
+            why = getattr(error, "strerror", None) or "not text"
             self.problems[where] = f"names a file that cannot be read ({why})"
             return _UNREAD
         if not text or len(content) > _LONGEST:
-            what = "is too long for a key" if text else "is empty; write the key into it"
+            what = (
+                "is too long for a key; name another file"
+                if text
+                else "is empty; write the key into it"
+            )
             self.problems[where] = f"names a file that {what}"
             return _UNREAD
         if stat.S_ISREG(mode) and mode & stat.S_IROTH:

@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 READABLE: Final = (
-    "must begin with https://: with http:// everybody on the way can read the key;"
-    " if nobody is there, set allow_http: true beside it"
+    "must begin with https://, because others on the network can read a key sent over http://;"
+    " on a trusted network, set allow_http: true beside it"
 )
 _LONG: Final = 12
 """Characters from which a part of an address may be a secret, and no word."""
@@ -75,5 +75,7 @@ def parsed_url(text: str) -> str:
     try:
         urlsplit(text)
     except ValueError:
-        raise ValueError("is no address: brackets in a password are written %5B and %5D") from None
+        raise ValueError(
+            "is not a valid URL; write brackets in a password as %5B and %5D"
+        ) from None
     return text

@@ -133,6 +133,6 @@ def held_by(holder: str) -> str:
 
 
 def _refused(route: Route, reason: str, home: str | None) -> Missing:
-    sentence = f"its metadata {RUN_KEY} names a run that {reason}: it gets one of its own"
+    sentence = f"its metadata {RUN_KEY} names a run that {reason}: it gets a new run"
     refused = replace(route, run_id=None, refused=(*route.refused, sentence))
     return Missing(route=refused, experiment_id=home)

@@ -302,5 +302,5 @@ def _awaited(plan: Plan) -> errors.BridgeError | None:
 
 def _checked(job: Job, job_id: str) -> Job:
     if job.id != job_id:
-        raise errors.BadReply(f"The provider answered with another job ({job.id})")
+        raise errors.BadReply(f"The provider returned another job ({job.id})")
     return job

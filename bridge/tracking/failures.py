@@ -29,12 +29,12 @@ _DATABASE: Final[tuple[tuple[str, str, str], ...]] = (
     (
         r"database is locked",
         "is locked by another program",
-        "Nothing is lost: run this again when that has ended. An mlflow server lets several in",
+        "Run this again when the other program has ended, or use an mlflow server",
     ),
     (
         r"disk I/O error|disk is full|No space left|could not extend file|table .* is full",
         "cannot write to its disk",
-        "Make room there",
+        "Free disk space there",
     ),
     (
         r"readonly database|read-only transaction|read-only option|read only mode",
@@ -48,7 +48,7 @@ _DATABASE: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         r"permission denied for|command denied to user",
-        "does not let this user read or write its tables",
+        "refused to let this user read or write its tables",
         "Grant the user all rights to the tables of MLflow",
     ),
     (
@@ -63,12 +63,12 @@ _DATABASE: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         r"file is not a database",
-        "is a file of another kind",
+        "is not an SQLite database",
         "Correct mlflow.tracking_uri; the file is left as it is",
     ),
     (
         r"table \S+ already exists|duplicate column name",
-        "is half made: MLflow was interrupted while it made or upgraded the tables",
+        "is incomplete: MLflow was interrupted while it created or upgraded the tables",
         "If it holds no runs yet, delete the file and run this again; else restore your backup",
     ),
     (
@@ -111,7 +111,7 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         return RunChanged(f"MLflow: {said}")
     if "Databricks credential" in message:
         return TrackingDown(
-            f"Databricks did not get credentials for {uri}",
+            f"Databricks found no credentials for {uri}",
             "Set DATABRICKS_HOST and DATABRICKS_TOKEN, or run databricks configure",
         )
     if code == "UNAUTHENTICATED":
@@ -121,7 +121,7 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         )
     if code == "PERMISSION_DENIED":
         return TrackingDown(
-            f"MLflow at {uri} refuses ({said})",
+            f"MLflow at {uri} denied access ({said})",
             "Ask for write permission, or start the server with --allowed-hosts for this name",
         )
     if code == "ENDPOINT_NOT_FOUND" or _is_no_mlflow(message):
@@ -146,18 +146,18 @@ def _of_network(
         kind = TrackingError if one_job and found[1] == "500" else TrackingDown
         return kind(
             f"MLflow at {uri} failed ({found[1]})",
-            "The log of the server says why; the next pass tries again",
+            "Check the server's log; the next pass tries again",
         )
     # The first that fits: many of these are kinds of a later one.
     for kinds, what, remedy in (
         (
             (http.InvalidURL,),
-            "is not an address that can be asked",
+            "is not a valid address",
             "Correct mlflow.tracking_uri",
         ),
         (
             (http.SSLError, connections.SSLError),
-            "was not trusted",
+            "presented a certificate that is not trusted",
             "Set MLFLOW_TRACKING_SERVER_CERT_PATH, or write http:// if it has no certificate",
         ),
         (
@@ -180,7 +180,7 @@ def _of_network(
         ),
         (
             (http.RequestException,),
-            "did not answer as a server does",
+            "sent an invalid reply",
             "Correct mlflow.tracking_uri; the next pass tries again",
         ),
     ):
@@ -192,9 +192,7 @@ def _of_network(
             "Correct mlflow.tracking_uri, or give permission to the file and its folder",
         )
     if isinstance(causes[0], ValueError) and not one_job:
-        return TrackingDown(
-            f"{uri} is not an address that can be asked ({said})", "Correct mlflow.tracking_uri"
-        )
+        return TrackingDown(f"{uri} is not a valid address ({said})", "Correct mlflow.tracking_uri")
     return None
 
 
@@ -235,11 +233,11 @@ def _of_schema(message: str, uri: str) -> TrackingDown | None:
     known = files("mlflow.store.db_migrations").joinpath("versions").iterdir()
     if any(each.name.startswith(revision[1]) for each in known):
         return TrackingDown(
-            f"The database at {uri} is of an older MLflow than the {own} here",
+            f"The database at {uri} has the schema of an older MLflow than the installed {own}",
             "Back it up, then run: mlflow db upgrade with that address",
         )
     return TrackingDown(
-        f"The database at {uri} is of a newer MLflow than the {own} here",
+        f"The database at {uri} has the schema of a newer MLflow than the installed {own}",
         "pip install --upgrade mlflow",
     )
 

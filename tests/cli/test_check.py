@@ -238,7 +238,7 @@ def test_a_service_that_is_not_for_this_account_any_more(
     with answering(json_reply(body, status)) as server:
         line = provider_finding(server.openai_url, uri)
     assert "no longer offers" in line
-    assert "What MLflow holds stays" in line
+    assert "Recorded runs stay in MLflow" in line
 
 
 def test_an_empty_account(uri: str) -> None:
@@ -333,7 +333,7 @@ def test_an_mlflow_that_refuses(simulator: Simulator) -> None:
     with answering(page) as server:
         plain_line = mlflow_finding(simulator, server.url)
     for line in (json_line, plain_line):
-        assert "refuses" in line
+        assert "denied access" in line
         assert "permission" in line
 
 

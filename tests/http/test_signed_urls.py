@@ -158,7 +158,7 @@ def test_a_name_that_leads_inside_is_not_followed(address: str, others: list[str
     found = storage.files(*others, address).find(URL)
     assert found.body is None
     assert found.problem == (
-        "A signed URL at storage.example is not asked: its address is not public"
+        "A signed URL at storage.example was not requested: its address is not public"
     )
     assert storage.asked == []
     assert storage.sleep.asked == []
@@ -387,7 +387,7 @@ def test_an_api_on_this_machine_opens_nothing_else_here(url: str) -> None:
     storage = Storage()
     found = storage.files(api=LOCAL_API, resolve=addresses_of).find(url)
     assert found.body is None
-    assert "is not asked" in (found.problem or "")
+    assert "was not requested" in (found.problem or "")
     assert storage.asked == []
 
 
@@ -406,7 +406,7 @@ def test_a_public_api_leads_nowhere_inside(url: str) -> None:
     storage = Storage()
     found = storage.files("127.0.0.1", "10.0.0.1").find(url)
     assert found.body is None
-    assert "is not asked" in (found.problem or "")
+    assert "was not requested" in (found.problem or "")
     assert storage.asked == []
 
 

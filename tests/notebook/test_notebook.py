@@ -78,7 +78,7 @@ def test_a_job_that_nobody_knows(world: World) -> None:
         bridge.log_job("ftjob-lost")
     with pytest.raises(bridge.BridgeError, match="together: not configured; there is openai"):
         bridge.log_job("ftjob-one", provider="together")
-    with pytest.raises(TypeError, match="int has no id of a job"):
+    with pytest.raises(TypeError, match="int has no job id"):
         bridge.log_job(7)
     assert active_runs(world.uri) == []
 

@@ -415,7 +415,7 @@ def test_a_url_into_the_bridges_network_is_not_followed() -> None:
     api = supervised(metricsFileSignedUrl="http://169.254.169.254/latest/meta-data")
     snapshot = read(api)
     (part,) = snapshot.missing
-    assert "169.254.169.254 is not asked" in part.reason
+    assert "169.254.169.254 was not requested" in part.reason
     assert api.fetched == []
 
 

@@ -165,7 +165,7 @@ def test_a_server_on_this_machine_opens_no_other_one(clock: Clock) -> None:
     other, own = found.values()
     assert asked == ()
     assert other.curve == ()
-    assert "127.0.0.1 is not asked" in " ".join(other.skipped)
+    assert "127.0.0.1 was not requested" in " ".join(other.skipped)
     assert len({point.step for point in own.curve}) == DPO.total_steps
     assert own.skipped == ()
 

@@ -136,7 +136,7 @@ def test_an_address_that_apprise_does_not_know_is_refused(
     """With the form that is wanted, and not shown."""
     pytest.importorskip("apprise")
     found = problem(path, f"notify: '{url}'\n")
-    assert found.startswith("notify.url: must be an address of a service as apprise writes it")
+    assert found.startswith("notify.url: must be an apprise address, such as mailto:")
     assert "secret" not in found
     assert capfd.readouterr() == ("", "")
 

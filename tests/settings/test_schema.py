@@ -89,6 +89,7 @@ def test_the_simulators_configuration_is_valid() -> None:
         f"listen: '[::1]:9187'\nheartbeat: {{url: http://a, allow_http: true}}\nnotify:\n{ONE}",
         f"listen: '${{AT}}'\nnotify: {{webhook: https://a.example, 'on': [failed, outage]}}\n{ONE}",
         "providers: [{name: a, type: openai, interval: '${I}', requests_per_second: 0.5}]",
+        "providers: [{name: a, type: openai, query: {a: b}, statuses: {done: succeeded}}]",
     ],
 )
 def test_what_the_bridge_takes_is_valid(text: str) -> None:
@@ -115,6 +116,7 @@ def test_what_the_bridge_takes_is_valid(text: str) -> None:
         ("providers: [{name: a, type: openai, base_url: ftp://a}]", "$.providers"),
         ("providers: [{name: a, type: openai, requests_per_second: 0}]", "$.providers"),
         ("providers: [{name: a, type: openai, auth: magic}]", "$.providers"),
+        ("providers: [{name: a, type: openai, statuses: {done: unknown}}]", "$.providers"),
     ],
 )
 def test_what_is_wrong_is_found_at_its_place(text: str, place: str) -> None:

@@ -110,7 +110,7 @@ def test_any_variable_of_a_configuration_may_be_in_a_file(key_file: str) -> None
         (None, "cannot be read (No such file or directory)"),
         (b"", "is empty"),
         (b" \n", "is empty"),
-        (b"\xff\xfe", "cannot be read (it is no text)"),
+        (b"\xff\xfe", "cannot be read (not text)"),
         (b"x" * 100_000, "is too long for a key"),
     ],
 )

@@ -249,7 +249,7 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
                 said.append(invoke("status", "--json", "--config", live).output)
                 process.send(signal.SIGTERM)
                 process.end()
-            said.append(process.said)
+                said.append(process.said)
             for front.refusal in REFUSALS:
                 said += [
                     invoke(*map(str, each), "--config", config).output for each in commands[1:6:2]

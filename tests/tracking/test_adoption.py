@@ -529,7 +529,7 @@ def test_of_two_bridges_that_adopt_a_run_at_once_one_gets_it(
         winner = found.run.data.tags["fine_tuning_job_id"]
         (loser,) = {"ftjob-a", "ftjob-b"} - {winner}
         told = [what for report in reports for _, what in report.skipped]
-        (refused,) = [what for what in told if "gets one of its own" in what]
+        (refused,) = [what for what in told if "gets a new run" in what]
         assert f"carries another job ({winner} of openai)" in refused
         for each in simulators:
             assert make_sync(each, Tracking(uri), executor, clock).run().is_well

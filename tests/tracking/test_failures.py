@@ -235,7 +235,7 @@ def test_a_database_that_was_never_whole(empty_database: Path, tmp_path: Path) -
         "DROP TABLE scorers",
     )
     error = refusal(uri)
-    assert "is half made" in error.sentence
+    assert "is incomplete" in error.sentence
     assert "delete the file" in error.remedy
 
 

@@ -60,8 +60,17 @@ def opened(uri: str) -> Iterator[sqlite3.Connection]:
 @pytest.mark.parametrize(
     ("revision", "said"),
     [
-        ("ffffffffffff", ("is of a newer MLflow than the 3.", "pip install --upgrade mlflow")),
-        ("0584bdc529eb", ("is of an older MLflow than the 3.", "mlflow db upgrade")),
+        (
+            "ffffffffffff",
+            (
+                "has the schema of a newer MLflow than the installed 3.",
+                "pip install --upgrade mlflow",
+            ),
+        ),
+        (
+            "0584bdc529eb",
+            ("has the schema of an older MLflow than the installed 3.", "mlflow db upgrade"),
+        ),
     ],
 )
 def test_a_schema_that_is_not_this_mlflows(

@@ -38,7 +38,7 @@ def show(reports: Sequence[Report], redactor: Redactor, *, quiet: bool = False) 
         for mark, text in _troubles(report):
             console.print(f"{mark} {safe(redactor.text(f'{report.provider} {text}'), 800)}")
     if any(isinstance(report.stopped, Stopped) for report in reports):
-        console.print("Interrupted. Run it again: it goes on from here.")
+        console.print("Interrupted. Run it again to continue.")
 
 
 Runs = Mapping[str, Sequence[Mapping[str, object]]]

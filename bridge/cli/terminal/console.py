@@ -88,6 +88,6 @@ def print_links(tracking: Tracking, experiments: Iterable[str]) -> None:
 def link_lines(tracking: Tracking, pages: Mapping[str, str]) -> Iterator[str]:
     """Where the runs can be looked at, as rich prints it."""
     if pages and tracking.ui_command:
-        yield f"\nTo look at them: [bold]{safe(tracking.ui_command)}[/bold], then open"
+        yield f"\nTo view them: [bold]{safe(tracking.ui_command)}[/bold], then open"
     for name, page in pages.items():
         yield f"{safe(name)}: {page}" if len(pages) > 1 else page

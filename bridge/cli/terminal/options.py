@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Log every decision: what is skipped, and why.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what goes wrong.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print problems only.")]
 Providers = Annotated[
     list[str] | None,
     typer.Option("--provider", "-p", metavar="NAME", help="Only this provider; repeatable."),
@@ -38,7 +38,7 @@ Experiment = Annotated[
     typer.Option(
         "--experiment",
         metavar="NAME",
-        help="Where runs go, in the place of mlflow.experiment.",
+        help="Experiment of the runs, instead of mlflow.experiment.",
     ),
 ]
 TrackingUri = Annotated[
@@ -46,7 +46,7 @@ TrackingUri = Annotated[
     typer.Option(
         "--tracking-uri",
         metavar="URI",
-        help="MLflow's server or database, in the place of mlflow.tracking_uri.",
+        help="MLflow's server or database, instead of mlflow.tracking_uri.",
     ),
 ]
 MetricNames = Annotated[

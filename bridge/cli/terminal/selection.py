@@ -47,11 +47,11 @@ def select(
     ]
     problems += _unknown_statuses(settings, statuses)
     if (job_ids or names) and (since or until or statuses or limit):
-        problems.append("Jobs are named: leave out --since, --until, --status and --limit")
+        problems.append("named jobs exclude --since, --until, --status and --limit; remove these")
     if rename and (since or until or statuses or limit):
-        problems.append("--rename asks MLflow alone: only --provider and jobs go with it")
+        problems.append("--rename reads MLflow only; combine it with --provider and jobs at most")
     if rescue and (since or until or statuses or limit or rename or dry_run):
-        problems.append("--rescue takes all there is: only --provider and jobs go with it")
+        problems.append("--rescue copies everything; combine it with --provider and jobs at most")
     selection = Selection(
         job_ids=tuple(dict.fromkeys(job_ids)),
         since=_moment("--since", since, now, problems),
