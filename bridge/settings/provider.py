@@ -14,7 +14,6 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticKnownError

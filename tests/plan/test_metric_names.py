@@ -192,7 +192,7 @@ def test_each_metric_gets_the_name_of_the_preset(preset: str, kind: str) -> None
     """A metric is called as the trainer calls what it measures; all others keep their names."""
     metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     expected = EXPECTED[preset, kind]
-    for name in (*NAMES[kind], "learning_rate", "train_mean_reward", ""):
+    for name in (*NAMES[kind], "learning_rate", "gpu_temperature", ""):
         assert metric_names.metric(name) == expected.get(name, name)
 
 

@@ -195,7 +195,7 @@ def test_jobs_are_followed_to_their_end(
         assert request.headers.get("api-key") == (None if form == "token" else KEY)
         assert ("authorization" in request.headers) == (form == "token")
     done = found[job_id(1)]
-    assert done.name == "azure/chart-qa"
+    assert done.name == "azure/chart-qa-000001"
     assert done.params["n_epochs"] == "4"
     assert done.tags["fine_tuned_model"].startswith("gpt-4.1-mini-2025-04-14.ft-")
     assert done.tags["fine_tuned_model_checkpoint"] == done.tags["fine_tuned_model"]
@@ -266,16 +266,16 @@ def test_of_a_list_in_the_usual_order_no_more_is_read_than_is_wanted() -> None:
     assert len(list(pages)) == 1
 
 
-def test_a_missing_list_is_never_taken_for_a_part_that_azure_lacks() -> None:
-    """Its specification has them all: a 404 is this job's trouble, and no run is finished by it."""
+def test_a_missing_list_costs_that_part_of_each_job() -> None:
+    """The run says that its checkpoints are missing; the rest of the job is recorded."""
     api = AzureApi()
     api.jobs = [api.row(f"job-{number}", status="succeeded") for number in range(5)]
     api.checkpoints = None
     provider = api.provider()
     for page in provider.pages():
         for each in page.jobs:
-            with pytest.raises(errors.NotFound):
-                provider.read(each, logged={})
+            (missing,) = provider.read(each, logged={}).missing
+            assert (missing.name, missing.is_lasting) == ("checkpoints", True)
 
 
 # Addresses
