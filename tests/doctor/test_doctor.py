@@ -561,7 +561,11 @@ def test_what_a_complete_run_lacks_is_added(
     assert any(words in what and what.startswith("lacks ") for what in found.said)
     expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
     expected.backfill()
-    assert place.whole == expected.whole
+    if "curves" in without:
+        # What MLflow has stays: points that were logged at their checkpoints' times.
+        assert without_times(place.whole) == without_times(expected.whole)
+    else:
+        assert place.whole == expected.whole
 
 
 def test_holes_in_a_curve_are_filled(place: Place, provided: Provided) -> None:
