@@ -6,6 +6,7 @@
 # make soak      longer searches for what goes wrong rarely
 # make compat    MLflow servers of every age, installed below .compat
 # make bench     what things cost, measured here
+# make wheel     dist/ with the wheel and the source archive
 # All make their own .venv and need only Python 3.11+, make and pip.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PARALLEL := -n 3 --dist worksteal
 CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint types unit coverage mutants soak compat bench picture clean
+.PHONY: demo test lint types unit coverage mutants soak compat bench picture wheel clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/ftbridge demo $(ARGS)
@@ -69,6 +70,10 @@ bench: $(VENV)/bench.stamp
 
 picture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.picture
+
+wheel: $(VENV)/dev.stamp
+	rm -rf dist
+	$(BIN)/hatchling build --directory dist
 
 clean:
 	rm -rf $(VENV) demo dist .mutants

@@ -1,0 +1,55 @@
+"""The package as a user gets it: what is built, and that it works with nothing beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bridge import __version__
+from tests.support.processes import PATIENCE
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    """Its newest heading names the version that the package has, and a day."""
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", headings[0])
+
+
+@pytest.mark.soak
+def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
+    """Installed from ``make wheel``'s file, the demo runs to its end in an empty folder."""
+    build = [sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=ROOT, check=True, timeout=PATIENCE)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert wheel.name.startswith(f"mlflow_finetune_bridge-{__version__}-")
+    venv.create(tmp_path / "venv", with_pip=True)
+    programs = tmp_path / "venv" / "bin"
+    constraints = ROOT / "config" / "constraints.txt"
+    pip = [str(programs / "pip"), "install", "--quiet", "--constraint", str(constraints)]
+    subprocess.run([*pip, str(wheel)], check=True, timeout=10 * PATIENCE)
+    (folder := tmp_path / "empty").mkdir()
+    # Neither the checkout nor the packages of the tests are in reach.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [programs / "ftbridge", "demo", "--once"],
+        cwd=folder,
+        env={**env, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "openai/support-bot" in done.stdout
+    assert "mistral/changelog-writer" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert list(folder.iterdir()) == []
