@@ -59,9 +59,12 @@ def test_the_starter_is_valid() -> None:
 
 
 def test_the_documentation_is_valid() -> None:
-    """The README's configuration."""
-    (block,) = written_in(ROOT / "README.md")
-    assert wrong(block) == []
+    """Each configuration that a page shows."""
+    folders = (ROOT / name for name in ("bridge", "config", "tests"))
+    pages = [ROOT / "README.md", *(path for folder in folders for path in folder.rglob("*.md"))]
+    blocks = [block for path in pages for block in written_in(path)]
+    assert blocks
+    assert [wrong(block) for block in blocks] == [[]] * len(blocks)
 
 
 def test_the_simulators_configuration_is_valid() -> None:
