@@ -26,7 +26,7 @@ ONE = "providers: [{name: openai, api_key: a-key}]"
 
 @cache
 def validator() -> Draft202012Validator:
-    """Of what the command prints."""
+    """Return a validator for the schema that the command prints."""
     printed = invoke("init", "--schema")
     assert printed.exit_code == 0
     document = json.loads(printed.stdout)
