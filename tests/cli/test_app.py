@@ -223,7 +223,7 @@ def test_all_problems_of_the_configuration_are_sentences(command: str, folder: P
     lines = result.stderr.splitlines()
     assert all(line.startswith("ftbridge: ") for line in lines)
     for key in ("mlfow", "poll.interval", "providers[0].type"):
-        assert any(line.startswith(f"ftbridge: {key}: ") for line in lines), key
+        assert any(line.startswith(f"ftbridge: wrong.yaml: {key}: ") for line in lines), key
 
 
 @pytest.mark.parametrize("command", ["run", "backfill", "check", "status"])
