@@ -528,7 +528,7 @@ def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
 
 
 def without_times(whole: Whole) -> Whole:
-    """What a followed job has in common with one that is recorded at its end."""
+    """The facts that a followed job has in common with one that is recorded at its end."""
     return [(what, re.sub(r"\b17600\d{8}\b", "TIME", str(content))) for what, content in whole]
 
 
