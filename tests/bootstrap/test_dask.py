@@ -113,7 +113,7 @@ def test_a_cluster_does_what_threads_do(tmp_path: Path) -> None:
     with placed(tmp_path, CASES, workers=2) as place, place.cluster:
         for report in place.passes(curves=False):
             assert isinstance(report.stopped, OtherConfiguration), report
-            assert "another configuration" in report.stopped.sentence
+            assert "a different configuration" in report.stopped.sentence
         assert active_runs(place.uri, EXPERIMENT) == []
         asked = [each.path for each in place.provider.asked]
         assert not any("checkpoints" in path or "events" in path for path in asked)

@@ -45,7 +45,7 @@ def test_a_silent_provider_does_not_hold_up_the_end(
         assert "Work in hand took longer than 5 s" in process.said
         assert "Traceback" not in process.said
         if "--json" in arguments:
-            said = json.loads(process.said[process.said.index("\n{") :])
+            said = json.loads(process.streams[0])
             assert [each["stopped"] is None for each in said["providers"]] == [False, True]
         assert len(behind.requests) == 0
         silent.line = lambda _: Line()

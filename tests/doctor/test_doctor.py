@@ -86,6 +86,7 @@ class Place:
                 "type": kind,
                 "api_key": KEY,
                 "base_url": simulator.base_urls[kind],
+                **simulator.more_settings(kind),
             }
             for kind in self.kinds
         ]
@@ -685,7 +686,7 @@ def test_without_its_provider_mlflow_alone_tells(healthy: Place, provided: Provi
     assert found.chart["stopped"]["kind"] == "Unauthorized"
     code, said = healthy.call("doctor")
     assert code == 1
-    assert "was not asked" in said
+    assert "could not be read further" in said
     assert healthy.run().info.status == "RUNNING"
 
 

@@ -296,7 +296,7 @@ def test_a_backfill_records_every_job(
         WAITING.id: "SCHEDULED",
         NEXT.id: "FINISHED",
     }
-    assert first.name == f"together/{FIRST.suffix}"
+    assert first.name == f"together/{FIRST.suffix}-first"
     assert first.tags["fine_tuned_model"] == model_name(FIRST)
     assert first.tags["fine_tuned_model_checkpoint"] == model_name(FIRST)
     assert first.params["training_method"] == "sft"

@@ -183,17 +183,23 @@ def _in_tensorboard(ask: Callable[[str], Any], job: SimulatedJob) -> Iterator[Ma
 
 
 def name_of(job: SimulatedJob) -> str:
-    """A job's run."""
+    """A job's run, without the end of the job's id."""
     if job.provider == "bedrock-mantle":
         return f"{job.provider}/{job.id}"  # it has no suffix
     return f"{job.provider}/{job.suffix}"
 
 
 def runs_in(uri: str) -> dict[str, RunRows]:
-    """The runs of the one experiment by their names."""
-    runs = recorded(uri).values()
-    assert len({run.name for run in runs}) == len(runs)
-    return {run.name: run for run in runs}
+    """The runs of the one experiment by their names, without the end of the job's id."""
+    runs = recorded(uri)
+    assert len({run.name for run in runs.values()}) == len(runs)
+    return {_without_end(run.name, job_id): run for job_id, run in runs.items()}
+
+
+def _without_end(name: str, job_id: str) -> str:
+    return (
+        name if name.endswith(f"/{job_id}") else name.removesuffix(f"-{job_id[-6:].lstrip('-_')}")
+    )
 
 
 def points(run: RunRows) -> list[Point]:
