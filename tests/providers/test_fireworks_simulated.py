@@ -165,7 +165,7 @@ def test_a_server_on_this_machine_opens_no_other_one(clock: Clock) -> None:
     other, own = found.values()
     assert asked == ()
     assert other.curve == ()
-    assert "127.0.0.1 was not requested" in " ".join(other.skipped)
+    assert "127.0.0.1 was not requested" in " ".join(part.reason for part in other.missing)
     assert len({point.step for point in own.curve}) == DPO.total_steps
     assert own.skipped == ()
 
@@ -187,7 +187,7 @@ def test_a_history_is_recorded_once(
         assert +report.jobs == Counter({Result.NEW: 4}), report
         runs = recorded(uri)
         run = runs[f"{SUPERVISED}/{SFT.id}"]
-        assert (run.name, run.status) == ("fireworks/about-000001", "FINISHED")
+        assert (run.name, run.status) == ("fireworks/about-000001-000001", "FINISHED")
         assert {name for name, *_ in run.rows} == {
             *("train/loss", "train/lr", "train/total_tokens", "eval/loss")
         }

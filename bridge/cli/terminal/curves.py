@@ -19,7 +19,7 @@ _AXIS: Final = 9
 def sparkline(values: Sequence[float], width: int = 12) -> str:
     """Return a line of blocks, the last value at its end; empty without two finite values."""
     finite = [value for value in values if math.isfinite(value)]
-    if len(finite) < 2:  # noqa: PLR2004 - one value is no curve
+    if len(finite) < 2 or width < 1:  # noqa: PLR2004 - one value is no curve
         return ""
     if len(finite) > width:
         finite = [
@@ -28,8 +28,9 @@ def sparkline(values: Sequence[float], width: int = 12) -> str:
         ]
     low, high = min(finite), max(finite)
     top = len(_BLOCKS) - 1
-    span = high - low or 1.0
-    return "".join(_BLOCKS[round((value - low) / span * top)] for value in finite)
+    # In halves: the difference of two numbers near the end of the range would be infinite.
+    span = high / 2 - low / 2 or 1.0
+    return "".join(_BLOCKS[round((value / 2 - low / 2) / span * top)] for value in finite)
 
 
 def chart(curves: Mapping[str, Curve], *, width: int, height: int) -> list[str]:
@@ -53,9 +54,9 @@ def chart(curves: Mapping[str, Curve], *, width: int, height: int) -> list[str]:
         for step, value in curve:
             if math.isfinite(value):
                 column = round((step - first) / ((last - first) or 1) * (columns - 1))
-                row = round((high - value) / ((high - low) or 1.0) * (height - 1))
+                row = round((high / 2 - value / 2) / ((high / 2 - low / 2) or 1.0) * (height - 1))
                 grid[row][column] = mark
-    labels = {0: high, height // 2: (high + low) / 2, height - 1: low}
+    labels = {0: high, height // 2: high / 2 + low / 2, height - 1: low}
     lines = [
         f"{_label(labels[row]) if row in labels else '':>{_AXIS}} ┤{''.join(cells)}".rstrip()
         for row, cells in enumerate(grid)
@@ -72,4 +73,4 @@ def _label(value: float) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return sum(value / len(values) for value in values)
