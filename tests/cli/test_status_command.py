@@ -455,7 +455,7 @@ def test_the_table_fits_a_terminal_of_80_columns(
         for run_status in ("SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"):
             store.add(provider, run_status, at=int(NOW * 1000))
     text = on_terminal(environ(uri), folder, 80)
-    table = text.partition("\nTo look")[0].splitlines()
+    table = text.partition("\nTo view")[0].splitlines()
     assert max(map(len, table)) <= 80, text
     for provider in ("openai", "mistral", "azure-sweden"):
         assert row_of(provider, text)[:6] == [provider, *"11111"], text

@@ -192,6 +192,15 @@ def wait_until(
         time.sleep(0.01)
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy an sqlite database with what its write-ahead log has."""
+    with (
+        contextlib.closing(sqlite3.connect(source)) as one,
+        contextlib.closing(sqlite3.connect(target)) as other,
+    ):
+        one.backup(other)
+
+
 def dump(database: Path) -> str:
     """The whole content of an sqlite file."""
     with contextlib.closing(sqlite3.connect(database)) as connection:

@@ -445,7 +445,7 @@ def _expected(case: Case) -> Expected:
         "fine_tuning_job_id": case.id,
         "fine_tuning_status": job["status"],
         "base_model": job.get("model"),
-        "fine_tuned_model": job.get("fine_tuned_model"),
+        "fine_tuned_model": job.get("fine_tuned_model") if status == "FINISHED" else None,
         "fine_tuned_model_checkpoint": newest.get("fine_tuned_model_checkpoint"),
         "trained_tokens": job.get("trained_tokens"),
     }
@@ -484,6 +484,7 @@ def _param(value: object) -> str:
 
 
 _OTHER_TAGS = {
+    "fine_tuning_incomplete",
     "fine_tuning_bridge",
     "fine_tuning_metric_names",
     "fine_tuning_note",
