@@ -218,7 +218,10 @@ def test_jobs_can_be_chosen(uri: str, tmp_path: Path) -> None:
         options = [part for case in wanted for part in ("--job", case.id)]
         done = invoke("backfill", "--config", config, *options)
         assert done.exit_code == 0, done.output
-        assert not [asked for asked in server.asked if asked.path.endswith("/fine_tuning/jobs")]
+        # A provider without such a job may be one that has no address for single jobs: its list
+        # is asked, once for each of them at most.
+        lists = [asked for asked in server.asked if asked.path.endswith("/fine_tuning/jobs")]
+        assert len(lists) <= len(wanted)
     assert differences(expected(wanted), recorded(uri)) == []
 
 
