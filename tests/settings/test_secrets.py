@@ -178,6 +178,11 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str
     return found
 
 
+def store_below(folder: Path) -> str:
+    """The tracking store in the folder where commands write."""
+    return f"sqlite:///{folder / 'work' / 'mlflow.db'}"
+
+
 def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
     """A configuration with all types of providers."""
     urls: dict[str, str] = {name: getattr(front, f"{name}_url") for name in PROVIDERS}
@@ -189,7 +194,8 @@ def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
     ]
     providers[0]["headers"] = {"X-Team": "${HEADER}"}
     document = {
-        "mlflow": {"tracking_uri": "sqlite:///mlflow.db", "register": True, **mlflow},
+        # MLflow keeps the store of an address for the process: a relative one would be another's.
+        "mlflow": {"tracking_uri": store_below(path.parent), "register": True, **mlflow},
         "poll": {"interval": "1s"},
         "providers": providers,
     }
@@ -233,7 +239,7 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
                 ("status", "--json"),
             ]
             said = [invoke(*map(str, each), "--config", config).output for each in commands]
-            assert len(active_runs("sqlite:///mlflow.db")) == 10, "some job was not recorded"
+            assert len(active_runs(store_below(tmp_path))) == 10, "some job was not recorded"
             said.append(invoke("backfill", "--rename", "--config", other).output)
             said.append(invoke("backfill", "--rename", "--json", "--config", other).output)
             live = configured(tmp_path / "c.yaml", simulator, tracking_uri="sqlite:///live.db")
