@@ -54,7 +54,11 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/demo.stamp
 
-soak: $(VENV)/dev.stamp
+$(VENV)/soak.stamp: $(VENV)/dev.stamp
+	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,referees]'
+	touch $@
+
+soak: $(VENV)/soak.stamp
 	SOAK=1 EVERY_BOUNDARY=1 $(BIN)/pytest -n 2 -m "soak or long" $(ARGS)
 	$(BIN)/python -m tests.compat $(COMPAT)
 

@@ -111,6 +111,7 @@ def test_googles_client_is_refused_as_by_google(world: World) -> None:
         list(stranger.tunings.list())
 
 
+@pytest.mark.long  # its packages are in the extra "referees", which make soak installs
 def test_googles_types_parse_the_tensorboard(world: World) -> None:
     """Strictly: an unknown field, or a number of the wrong kind, would be an error."""
     types = pytest.importorskip("google.cloud.aiplatform_v1.types", reason="extra: referees")
