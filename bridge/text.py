@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
@@ -21,3 +22,9 @@ def clean(text: str, limit: int) -> str:
 def one_line(text: str, limit: int = 300) -> str:
     """``text`` cleaned and folded onto one line, fit for a message."""
     return clean(" ".join(text.split()), limit)
+
+
+def counted(things: Sized, what: str) -> str:
+    """Return how many there are, as in ``1 tag`` and ``3 tags``; empty where there are none."""
+    number = len(things)
+    return f"{number:,} {what}{'s' if number > 1 else ''}" if number else ""

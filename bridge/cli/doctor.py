@@ -16,10 +16,10 @@ from bridge.cli.terminal.progress import watching
 from bridge.cli.terminal.selection import without_strangers
 from bridge.daemon.signals import stop_on_signals
 from bridge.doctor.examine import Doctor, Examination, Treated
-from bridge.plan.description import counted
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.sync.report import Report, Selection
+from bridge.text import counted
 
 
 def doctor(

@@ -17,7 +17,6 @@ from typing import Final
 from bridge.model import Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan import tags as run_tags
 from bridge.plan.datasets import DatasetInput, datasets_of
-from bridge.plan.description import counted
 from bridge.plan.incomplete import gaps_of
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of
@@ -33,7 +32,7 @@ from bridge.plan.run_state import (
     start_of,
     status_of,
 )
-from bridge.text import clean, one_line
+from bridge.text import clean, counted, one_line
 
 _END: Final = 6
 """Characters of a job's id that tell jobs of one suffix apart."""

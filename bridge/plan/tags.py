@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bridge.model import Job, JobStatus, Snapshot
-from bridge.plan.description import Lineage, note
+from bridge.plan.description.lineage import Lineage
+from bridge.plan.description.note import note
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.models import best_model
 from bridge.text import clean

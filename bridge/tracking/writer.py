@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bridge import errors
 from bridge.model import MetricPoint
 from bridge.plan import tags
-from bridge.plan.description import with_lineage
+from bridge.plan.description.lineage import with_lineage
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import Renaming

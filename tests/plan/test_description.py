@@ -14,7 +14,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from bridge.model import Checkpoint, Job, JobStatus, Snapshot
-from bridge.plan.description import Lineage, note, with_lineage
+from bridge.plan.description.lineage import Lineage, with_lineage
+from bridge.plan.description.note import note
 from bridge.text import one_line
 
 LONGEST = 4500

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags as run_tags
-from bridge.plan.description import Lineage
+from bridge.plan.description.lineage import Lineage
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.tags import Belonging, color_of, job_tags, lineage_of, note_tags
 from bridge.providers.registry import TYPES

@@ -1,0 +1,51 @@
+"""The meaning of the codes with which providers fail a job."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.model import Job
+
+_REFUSED: Final = "correct what the message names, upload the file again and start a new job."
+_LIMIT: Final = (
+    "The job needs more than the account may use or spend: raise its quota, limit or credit, and"
+    " start the job again."
+)
+_FAULT: Final = (
+    "This is a fault of the provider's, not of the data: start the job again, and ask its support"
+    " if that fails too."
+)
+_ADVICE: Final = {
+    # OpenAI; Azure has some of them too. `invalid_..._file` is also said of moderated files.
+    "invalid_training_file": f"The provider does not accept the training file: {_REFUSED}",
+    "invalid_validation_file": f"The provider does not accept the validation file: {_REFUSED}",
+    "invalid_file_format": f"An example in a file does not have the form it must have: {_REFUSED}",
+    "invalid_n_examples": (
+        "The number of examples in a file is out of bounds: upload one with as many as the message"
+        " asks for and start a new job."
+    ),
+    "unsafe_file": (
+        "The provider's moderation flagged too many examples: take out what breaks its usage"
+        " policies, upload the file again and start a new job."
+    ),
+    "exceeded_quota": _LIMIT,
+    "insufficient_quota": _LIMIT,
+    "server_error": _FAULT,
+    # Azure.
+    "jsonlValidationFailed": f"A line of a file is not what it must be: {_REFUSED}",
+    "fileImportFailed": "A file could not be imported: upload it again and start a new job.",
+    "quotaExceeded": _LIMIT,
+    "internalFailure": _FAULT,
+    "serviceUnavailable": _FAULT,
+    # Mistral, which has no codes: the word for the status.
+    "FAILED_VALIDATION": (
+        "The provider does not accept the job's files or settings: correct them and start a new"
+        " job."
+    ),
+}
+
+
+def advice(job: Job) -> str:
+    """Return what a job's error means and what to do; empty where that is unknown."""
+    code = (job.error or "").partition(":")[0].strip()
+    return _ADVICE.get(code) or _ADVICE.get(job.provider_status) or ""

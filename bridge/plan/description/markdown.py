@@ -1,0 +1,62 @@
+"""Text that others wrote, as code spans: nothing in it is markup, and no reader makes it a link."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import count
+from typing import Final
+
+from bridge.text import one_line
+
+_LONGEST: Final = 150
+"""Characters of a model's name, and of whatever has no smaller limit."""
+_MOST: Final = 10**15
+"""A number or a time beyond this is nonsense, and perhaps thousands of digits long."""
+_WITHIN_TAG: Final = re.compile(r"(?<=<)(?=[a-zA-Z/!?])|(?<=\\)(?=<)")
+"""Where a tag, or an escaped one, can be parted."""
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def code(text: str | None, limit: int = _LONGEST) -> str:
+    """Return ``text`` on one line as a code span; empty if nothing of it can be seen."""
+    shown = one_line(text or "", limit).strip()
+    if not shown:
+        return ""
+    # MLflow's reader of Markdown looks for tags before it looks for code.
+    shown = _WITHIN_TAG.sub("\N{ZERO WIDTH SPACE}", shown)
+    inside = {len(run) for run in re.findall("`+", shown)}
+    fence = "`" * next(length for length in count(1) if length not in inside)
+    pad = " " if "`" in {shown[0], shown[-1]} else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def cell(text: str | None) -> str:
+    """Return ``text`` as a code span in a table."""
+    # A bar ends a cell even in code, and readers disagree on how one is escaped.
+    return code((text or "").replace("|", "\N{BROKEN BAR}"))
+
+
+def listed(parts: Sequence[str], most: int) -> str:
+    """Return the first parts that say something, and how many there are beyond ``most``."""
+    parts = [part for part in parts if part]
+    more = f" and {number(len(parts) - most)} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
+
+
+def number(value: int | None) -> str:
+    """Return a number with separators; empty if it is unknown or cannot be one."""
+    return f"{value:,}" if value is not None and 0 <= value < _MOST else ""
+
+
+def duration(start: int | None, end: int | None) -> str:
+    """Return the time between two moments in its two largest units; empty if it is unknown."""
+    if start is None or end is None or not 0 <= end - start < _MOST:
+        return ""
+    rest = (end - start) // 1000
+    parts: list[str] = []
+    for seconds, unit in _UNITS:
+        units, rest = divmod(rest, seconds)
+        if units or parts:
+            parts.append(f"{units} {unit}" if units else "")
+    return " ".join(filter(None, parts[:2])) or "less than 1 s"

@@ -1,0 +1,105 @@
+"""The note of a run: ``note.md.jinja``, filled with what is known of a job.
+
+Whatever others wrote goes through the filters ``code`` and ``cell``. The note reads no clock: an
+unchanged job has an unchanged note.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Final
+
+from jinja2 import Environment
+
+from bridge.model import Checkpoint, Snapshot
+from bridge.plan.description.advice import advice
+from bridge.plan.description.lineage import Lineage, with_lineage
+from bridge.plan.description.markdown import cell, code, duration, listed, number
+from bridge.plan.description.table import table_of
+
+_LONGEST: Final = 3800
+"""Characters of a note without its lineage; with it there are never more than 4,500."""
+# The limits in the template keep all but the table far below that; the table takes what is left.
+_LONGEST_ID: Final = 64
+_LONGEST_PAGE: Final = 300
+_MOST_FILES: Final = 3
+_MOST_ROWS: Final = 6
+
+_SAYS_NO_MORE: Final = frozenset(
+    {
+        *("created", "pending", "queued", "validating", "validating_files", "started", "running"),
+        *("paused", "succeeded", "success", "completed", "failed", "error", "cancelled"),
+    }
+)
+"""The providers' words for a status beside which they say no more than the shared word."""
+_PAGE: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:\d+)?(/[\w.~%/?#=&:+,-]*)?", re.ASCII)
+"""The addresses that are linked: no user name, and nothing that means something in Markdown."""
+
+
+def _files(ids: Sequence[str]) -> str:
+    return listed([code(each, _LONGEST_ID) for each in ids], _MOST_FILES)
+
+
+_ENVIRONMENT: Final = Environment(  # noqa: S701 - Markdown: HTML's escapes would be shown as they are
+    trim_blocks=True, lstrip_blocks=True
+)
+_ENVIRONMENT.filters |= {"code": code, "cell": cell, "number": number, "files": _files}
+_ENVIRONMENT.globals["duration"] = duration
+_NOTE: Final = _ENVIRONMENT.from_string(
+    files("bridge.plan.description").joinpath("note.md.jinja").read_text(encoding="utf-8")
+)
+
+
+def note(
+    provider: str,
+    snapshot: Snapshot,
+    *,
+    started_at: int | None,
+    best: str | None,
+    lineage: Lineage,
+    metric: Callable[[str], str] = str,
+) -> str:
+    """Return the description of a job's run, at most 4,500 characters of Markdown.
+
+    Args:
+        provider: the provider's name in the configuration.
+        snapshot: what the provider says.
+        started_at: when training began, in Unix milliseconds.
+        best: the model name of the best checkpoint.
+        lineage: the runs that this one is linked with.
+        metric: what the run calls a metric of the provider's.
+    """
+    job, checkpoints = snapshot.job, snapshot.checkpoints
+    page = job.page or ""
+    perplexity = _perplexity(checkpoints)
+    facts = {
+        "provider": provider,
+        "job": job,
+        "adds_nothing": job.provider_status.casefold() in _SAYS_NO_MORE,
+        "started_at": started_at,
+        "advice": advice(job),
+        "missing": snapshot.missing,
+        "page": page if len(page) <= _LONGEST_PAGE and _PAGE.fullmatch(page) else "",
+        "perplexity": metric(perplexity) if perplexity else "",
+        "metric": metric,
+        "best": best,
+        "count": len(checkpoints),
+    }
+    for most in range(_MOST_ROWS, 0, -1):
+        text = _NOTE.render(facts, table=table_of(checkpoints, best, most)).rstrip("\n")
+        if len(text) <= _LONGEST:
+            return with_lineage(text, lineage)
+    return with_lineage(_NOTE.render(facts, table=None).rstrip("\n"), lineage)
+
+
+def _perplexity(checkpoints: Sequence[Checkpoint]) -> str:
+    """Return the accuracy that cannot be one: Mistral's is 2 to the power of a loss."""
+    names = {
+        name
+        for checkpoint in checkpoints
+        for name, value in checkpoint.metrics.items()
+        if "accuracy" in name and value > 1
+    }
+    return min(names, default="")

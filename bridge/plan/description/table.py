@@ -1,0 +1,63 @@
+"""The checkpoints of a job as a table: the few rows and columns that say most."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.model import Checkpoint
+from bridge.plan.description.markdown import cell
+
+_MOST_METRICS: Final = 3
+"""Columns; one less beside the models' names, which are long."""
+_VALIDATION: Final = re.compile("valid|eval")
+"""A part of the names of metrics that are measured in validation."""
+_FIRST_METRICS: Final = ("loss", "reward", "accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows and columns to show."""
+
+    rows: tuple[Checkpoint, ...]
+    metrics: tuple[str, ...]
+    """The columns, by the provider's names."""
+    has_models: bool
+    which: str
+    """The choice of the rows in words."""
+
+    def __bool__(self) -> bool:
+        """Return whether there is more to show than steps."""
+        return bool(self.metrics or self.has_models)
+
+
+def table_of(checkpoints: Sequence[Checkpoint], best: str | None, most: int) -> Table:
+    """Return at most ``most`` rows: the newest, and the best if it is older.
+
+    Rows are the checkpoints that can be called, else the steps that were validated.
+    """
+    named = [row for row in checkpoints if row.model]
+    validated = [row for row in checkpoints if any(map(_VALIDATION.search, row.metrics))]
+    if named or not validated:
+        rows, which = named or checkpoints, "the newest"
+    else:
+        rows, which = validated, "the newest with validation"
+    newest, earlier = rows[-most:], rows[:-most]
+    best_row = [row for row in earlier if best and row.model == best][-1:]
+    shown = (*best_row, *newest[len(best_row) :])
+    names = {name for row in shown for name in row.metrics if cell(name)}
+    has_models = any(row.model for row in shown)
+    return Table(
+        rows=shown,
+        metrics=tuple(sorted(names, key=_rank)[: _MOST_METRICS - has_models]),
+        has_models=has_models,
+        which=f"{which} and the best" if best_row else which,
+    )
+
+
+def _rank(name: str) -> tuple[int, bool, str]:
+    """Return a key that sorts losses first, and among them those in validation."""
+    places = [place for place, word in enumerate(_FIRST_METRICS) if word in name]
+    return min(places, default=len(_FIRST_METRICS)), _VALIDATION.search(name) is None, name
