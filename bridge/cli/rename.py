@@ -1,13 +1,14 @@
 """``ftbridge backfill --rename``: the configured names for runs that are logged already.
 
-Asks MLflow alone: it works for jobs, too, that their provider no longer tells of.
+Reads MLflow only, so that jobs that their provider has forgotten are renamed too.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.table import Table
 
@@ -18,7 +19,6 @@ from bridge.errors import BridgeError, TrackingDown
 from bridge.model import Meaning
 from bridge.plan import tags
 from bridge.plan.metric_names import Losses, MetricNames, preset_of
-from bridge.plan.options import RecordingOptions
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import History, Renaming, make_renaming
 from bridge.settings.model import Settings
@@ -28,20 +28,20 @@ from bridge.tracking import Tracking
 
 @dataclass(slots=True)
 class Renamed:
-    """What was done to one provider's runs."""
+    """The result for one provider's runs."""
 
     provider: str
     runs: int = 0
     unchanged: int = 0
     points: int = 0
     job_ids: set[str] = field(default_factory=set)
-    """Of all these runs."""
+    """The jobs of all these runs."""
     conflicts: list[tuple[str, str]] = field(default_factory=list)
-    """By job id what was not copied."""
+    """Job ids with a sentence on what was not copied."""
     failures: list[tuple[str, BridgeError]] = field(default_factory=list)
 
     def document(self) -> dict[str, object]:
-        """For a JSON document."""
+        """Return the result for a JSON document."""
         return {
             "provider": self.provider,
             "renamed": self.runs,
@@ -60,7 +60,7 @@ def rename(
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Copy what is logged to the names that the configuration asks for; returns the exit code.
+    """Copy what is logged to the names that the configuration asks for; return the exit code.
 
     Raises:
         TrackingDown: MLflow cannot be asked.
@@ -98,20 +98,23 @@ def _renamed(
     dry_run: bool,
 ) -> Renamed:
     done = Renamed(provider.name)
-    places = places_of(settings, provider, tracking)
-    wanted = {place: wanted_options(settings, provider, tracking, place) for place in places}
+    wanted = dict(_wanted_names(settings, provider, tracking))
+    runs = [
+        run
+        for run in tracking.runs(list(wanted), provider.name)
+        if not run.is_deleted and (not job_ids or run.job_id in job_ids)
+    ]
 
-    def work(run: RecordedRun) -> tuple[RecordedRun, Renaming | BridgeError]:
+    def work(run: RecordedRun) -> Renaming | BridgeError:
         try:
-            names = wanted[run.experiment_id].metric_names
-            return run, _rename(run, names, tracking, dry_run=dry_run)
+            return _rename(run, wanted[run.experiment_id], tracking, dry_run=dry_run)
         except TrackingDown:
             raise
         except BridgeError as error:
-            return run, error
+            return error
 
     with ThreadPoolExecutor(settings.poll.workers) as pool:
-        for run, result in pool.map(work, _runs(provider, tracking, places, job_ids)):
+        for run, result in zip(runs, pool.map(work, runs), strict=True):
             done.job_ids.add(run.job_id)
             if isinstance(result, BridgeError):
                 done.failures.append((run.job_id, result))
@@ -127,94 +130,74 @@ def _show_names(settings: Settings, tracking: Tracking) -> None:
     """Let the experiments remember the names, and their views show the losses of all providers."""
     shown: dict[str, tuple[str, Losses]] = {}
     for provider in settings.providers:
-        for place in places_of(settings, provider, tracking):
-            names = wanted_options(settings, provider, tracking, place).metric_names
+        for place, names in _wanted_names(settings, provider, tracking):
             _, losses = shown.get(place, ("", Losses()))
             shown[place] = names.label, losses | names.losses
     for place, (label, losses) in shown.items():
         tracking.name_experiment(place, label, losses)
 
 
-def places_of(settings: Settings, provider: ProviderSettings, tracking: Tracking) -> list[str]:
-    """Return the ids of the experiments that the configuration names for a provider."""
-    names = router_of(settings, provider).experiments
-    found = (tracking.experiment(name, create=False) for name in names)
-    return [place for place in found if place]
-
-
-def wanted_options(
-    settings: Settings, provider: ProviderSettings, tracking: Tracking, place: str
-) -> RecordingOptions:
-    """Return how a provider's jobs should be recorded in an experiment, whatever they are now."""
+def _wanted_names(
+    settings: Settings, provider: ProviderSettings, tracking: Tracking
+) -> Iterator[tuple[str, MetricNames]]:
+    """Yield a provider's experiments, each with the names that its runs should have now."""
     options = recording_options_of(settings, provider)
-    if not options.is_auto:
-        return options
-    return options.named(preset_of(tracking.local_metric_names(place)))
+    for name in router_of(settings, provider).experiments:
+        if place := tracking.experiment(name, create=False):
+            local = options.is_auto and preset_of(tracking.local_metric_names(place))
+            yield place, (options.named(local) if local else options).metric_names
 
 
 def is_due(settings: Settings, tracking: Tracking) -> str | None:
     """Return the names that some runs should have and do not; ``None``: all have theirs."""
     for provider in settings.providers:
-        for place in places_of(settings, provider, tracking):
-            options = wanted_options(settings, provider, tracking, place)
-            label = options.metric_names.label
+        is_auto = recording_options_of(settings, provider).is_auto
+        for place, names in _wanted_names(settings, provider, tracking):
             # Without local runs there is nothing that other names would be good for.
-            is_asked_for = not options.is_auto or label != "provider"
-            if is_asked_for and tracking.is_named_otherwise([place], label):
-                return label
+            is_asked_for = not is_auto or names.label != "provider"
+            if is_asked_for and tracking.is_named_otherwise([place], names.label):
+                return names.label
     return None
-
-
-def _runs(
-    provider: ProviderSettings, tracking: Tracking, places: list[str], job_ids: tuple[str, ...]
-) -> Iterator[RecordedRun]:
-    for run in tracking.runs(places, provider.name):
-        if not run.is_deleted and (not job_ids or run.job_id in job_ids):
-            yield run
 
 
 def _rename(
     run: RecordedRun, metric_names: MetricNames, tracking: Tracking, *, dry_run: bool
 ) -> Renaming:
+    nothing = Renaming(points=(), params={}, renamed={}, conflicts=())
     label = run.tags.get(tags.METRIC_NAMES, MetricNames().label)
     if label == metric_names.label:
-        return Renaming(points=(), params={}, renamed={}, conflicts=())
+        return nothing
     try:
         old = MetricNames.from_label(label, metric_names.meanings)
     except ValueError:
-        sentence = f"its tag {tags.METRIC_NAMES} is unreadable"
-        return Renaming(points=(), params={}, renamed={}, conflicts=(sentence,))
+        return replace(nothing, conflicts=(f"its tag {tags.METRIC_NAMES} is unreadable",))
     history = tracking.history(run)
     renaming = make_renaming(
         history,
         run.params,
         old,
         metric_names,
-        total_steps=_total_steps(run, old, history),
-        epochs=_param(run, old, Meaning.EPOCHS),
+        total_steps=_total_steps(run, history),
+        epochs=_epochs(run, old),
     )
     if not dry_run:
         tracking.rename(run, renaming, None if renaming.conflicts else metric_names.label)
     return renaming
 
 
-def _total_steps(run: RecordedRun, metric_names: MetricNames, history: History) -> int | None:
-    """How many steps the job has; of a finished one the last that is logged."""
-    told = _param(run, metric_names, Meaning.STEPS)
-    if told is not None:
-        return int(told)
+def _total_steps(run: RecordedRun, history: History) -> int | None:
+    """Return how many steps the job has: of a finished one without that tag the last logged."""
+    with contextlib.suppress(KeyError, ValueError):
+        return int(run.tags[tags.TOTAL_STEPS])
     if run.status != "FINISHED":
         return None
     return max((point.step for curve in history.values() for point in curve), default=None)
 
 
-def _param(run: RecordedRun, metric_names: MetricNames, meaning: Meaning) -> float | None:
-    for own_name in metric_names.named(meaning):
-        for name in metric_names.params(own_name):
-            try:
-                return float(run.params[name])
-            except (KeyError, ValueError):
-                continue
+def _epochs(run: RecordedRun, metric_names: MetricNames) -> float | None:
+    for name in map(metric_names.param, metric_names.named(Meaning.EPOCHS)):
+        with contextlib.suppress(KeyError, ValueError):
+            return float(run.params[name])
     return None
 
 

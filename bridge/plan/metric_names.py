@@ -87,8 +87,8 @@ _OF_PARAMS: Final = frozenset({Meaning.EPOCHS, Meaning.STEPS, *_ALIKE})
 _WITH_AVERAGE: Final = frozenset({"loss", "train_runtime"})
 """Beside either of these ``train_loss`` is the average that transformers logs at the end."""
 
-Names = Mapping[str, tuple[str, ...]]
-"""By a provider's name all names in MLflow; a name that is missing stays as it is."""
+Names = Mapping[str, str]
+"""From a provider's name to MLflow's; a name that is missing stays as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,6 @@ class MetricNames:
     """From one provider's names to MLflow's."""
 
     metrics: Names = field(default_factory=dict)
-    """One name each."""
     param_names: Names = field(default_factory=dict)
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
     """What the provider's names stand for."""
@@ -138,18 +137,14 @@ class MetricNames:
     def of(cls, wanted: str | Mapping[str, str], meanings: Mapping[str, Meaning]) -> MetricNames:
         """The names of a preset, or of a mapping from a provider's names, for one provider."""
         if not isinstance(wanted, str):
-            names = {name: (renamed,) for name, renamed in wanted.items()}
-            label = json.dumps(dict(wanted), sort_keys=True, separators=(",", ":"))
+            names = dict(wanted)
+            label = json.dumps(names, sort_keys=True, separators=(",", ":"))
             return cls(names, names, dict(meanings), label)
         preset = PRESETS[wanted]
         known = {name: what for name, what in meanings.items() if what in preset}
         return cls(
-            metrics={
-                name: (preset[what],) for name, what in known.items() if what not in _OF_PARAMS
-            },
-            param_names={
-                name: (preset[what],) for name, what in known.items() if what in _OF_PARAMS
-            },
+            metrics={name: preset[what] for name, what in known.items() if what not in _OF_PARAMS},
+            param_names={name: preset[what] for name, what in known.items() if what in _OF_PARAMS},
             meanings=dict(meanings),
             label=wanted,
             epoch=_EPOCH.get(wanted),
@@ -175,12 +170,12 @@ class MetricNames:
         return cls.of(found, meanings)
 
     def metric(self, name: str) -> str:
-        """What MLflow calls the provider's metric ``name``."""
-        return self.metrics.get(name, (name,))[0]
+        """Return what MLflow calls the provider's metric ``name``."""
+        return self.metrics.get(name, name)
 
-    def params(self, name: str) -> tuple[str, ...]:
-        """All names under which MLflow has the provider's param ``name``."""
-        return self.param_names.get(name, (name,))
+    def param(self, name: str) -> str:
+        """Return what MLflow calls the provider's param ``name``."""
+        return self.param_names.get(name, name)
 
     @property
     def losses(self) -> Losses:

@@ -160,8 +160,8 @@ def new_params(
     """Return the params that MLflow does not have, and a sentence for each that it cannot have."""
     new: dict[str, str] = {}
     refused: list[str] = []
-    named = ((name, value) for own, value in wanted.items() for name in names.params(own))
-    for name, value in named:
+    for own, value in wanted.items():
+        name = names.param(own)
         text = clean(_text(value), _LONGEST_PARAM)
         if not is_allowed_name(name):
             refused.append(f"param {clean(name, 100)!r} has a name that MLflow refuses")

@@ -1,4 +1,4 @@
-"""What a run needs so that it looks as if it had been logged under other names. Pure.
+"""What a run lacks to look as if it had been logged under other names. Pure.
 
 MLflow renames and deletes neither metrics nor params: the history is copied under the new names,
 and the old ones stay beside it.
@@ -17,6 +17,7 @@ from bridge.text import clean
 
 _ROUNDING: Final = 1e-5
 """Result files are rounded to five decimals: two values this close are one."""
+_OTHER_CURVE: Final = "the run has another of that name"
 
 History = Mapping[str, Sequence[MetricPoint]]
 """All points of a run, at least one for each of MLflow's metric names."""
@@ -49,7 +50,7 @@ def make_renaming(
     total_steps: int | None = None,
     epochs: float | None = None,
 ) -> Renaming:
-    """The difference between a run that was logged under ``old`` and the same under ``new``.
+    """Return the difference between a run that was logged under ``old`` and one under ``new``.
 
     Args:
         history: the run's metrics.
@@ -59,24 +60,42 @@ def make_renaming(
         total_steps: of the job; with ``epochs``, for the epoch of a step.
         epochs: of the job.
     """
-    conflicts: list[str] = []
-    points: list[MetricPoint] = []
+    method = params.get("method", "")
+    change = _Change(old.metrics, new.metrics, tuple(old.meanings), method)
+    curves = dict(history)
+    added: list[MetricPoint] = []
     renamed: dict[str, str] = {}
-    change = _Change(old.metrics, new.metrics, frozenset(old.meanings), "metric")
-    for target, source in change.copies(history, conflicts):
-        if not _is_one_curve(history[source], history.get(target, ())):
-            conflicts.append(
-                f"metric {source} is not copied to {target}: the run has another of that name"
-            )
-        elif missing := list(_missing(history[source], history.get(target, ()), target)):
-            points += missing
+    conflicts: list[str] = []
+    for source, target in change.pairs(history):
+        curve, existing = history[source], curves.get(target, ())
+        objection = change.objection(target) or _other_curve(curve, existing)
+        if objection:
+            conflicts.append(f"metric {source} is not copied to {_shown(target)}: {objection}")
+        elif missing := list(_missing(curve, existing, target)):
+            added += missing
             renamed[source] = target
+            curves[target] = [*existing, *missing]
     if new.epoch and new.epoch != old.epoch:
-        epoch = _epochs(history, new.epoch, total_steps, epochs)
-        points += _new_epochs(new.epoch, epoch, history.get(new.epoch, ()), change, conflicts)
+        epoch = list(_epochs(history, new.epoch, total_steps, epochs))
+        existing = curves.get(new.epoch, ())
+        objection = change.objection(new.epoch) or _other_curve(epoch, existing)
+        if not objection:
+            added += _missing(epoch, existing, new.epoch)
+        elif epoch:
+            conflicts.append(f"metric {new.epoch} is not added: {objection}")
+    change = _Change(old.param_names, new.param_names, tuple(old.meanings), method)
+    new_params: dict[str, str] = {}
+    for source, target in change.pairs(params):
+        value = params[source]
+        is_other = {**params, **new_params}.get(target, value) != value
+        objection = change.objection(target) or ("it has another value there" if is_other else "")
+        if objection:
+            conflicts.append(f"param {source} is not copied to {_shown(target)}: {objection}")
+        elif target not in params:
+            new_params[target] = value
     return Renaming(
-        points=tuple(sorted(points, key=lambda point: (point.step, point.name))),
-        params=dict(_new_params(params, old, new, conflicts)),
+        points=tuple(sorted(added, key=lambda point: (point.step, point.name))),
+        params=new_params,
         renamed=renamed,
         conflicts=tuple(conflicts),
     )
@@ -88,76 +107,47 @@ class _Change:
 
     old: Names
     new: Names
-    known: frozenset[str]
-    """Names that the provider is known to use."""
-    noun: str
+    known: tuple[str, ...]
+    """Names that the provider is known to use, the usual ones first."""
+    method: str
+    """The job's training method; empty if it is unknown."""
 
-    def copies(self, present: Iterable[str], conflicts: list[str]) -> Iterator[tuple[str, str]]:
-        """Each new name with the old one that it is copied from, where that mixes nothing."""
-        wanted: dict[str, dict[tuple[str, ...], str]] = {}
-        for source in sorted(present):
-            holds = self._holds(source)
-            if self._is_mixed(source):
-                conflicts.append(
-                    f"{self.noun} {source} is not copied: it holds {_and(holds)}, which get"
-                    " different names"
-                )
-                continue
-            for target in self._targets(source):
-                # A param may be there under two names: either is as good.
-                wanted.setdefault(target, {}).setdefault(holds, source)
-        for target, by_content in sorted(wanted.items()):
-            sources = [*by_content.values()]
-            reason = self._objection(target, sources)
-            if reason:
-                conflicts.append(
-                    f"{self.noun} {_and(sources)} is not copied to {_shown(target)}: {reason}"
-                )
-            else:
-                yield target, sources[0]
+    def pairs(self, logged: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Yield each logged name that gets another one, with that."""
+        logged = sorted(logged)
+        for name in logged:
+            own = self._own_name(name, logged)
+            if own is not None and (target := self.new.get(own, own)) != name:
+                yield name, target
 
-    def _objection(self, target: str, sources: Sequence[str]) -> str:
-        if len(sources) > 1:
-            return f"one name is for one {self.noun}"
+    def objection(self, target: str) -> str:
+        """Return why nothing may get the name ``target``; empty where it may."""
         if not is_allowed_name(target):
             return "MLflow refuses that name"
-        return self.earlier_use(target)
-
-    def earlier_use(self, name: str) -> str:
-        """What ``name`` was for, if that moves away from it. What it holds stays there."""
-        if not self._targets(name):
+        # What moves away leaves its rows there.
+        own = self._own_name(target, ())
+        if own is None or self.new.get(own, own) == target:
             return ""
-        return f"until now that name is for {_and(self._holds(name))}"
+        return f"until now that name is for {_shown(own)}"
 
-    def _holds(self, name: str) -> tuple[str, ...]:
-        """The provider's names for what was logged as ``name``."""
-        renamed = [own for own, names in self.old.items() if name in names]
-        # A name that the mapping moves away holds nothing of its own any more.
-        candidates = renamed if name in self.old else [*renamed, name]
-        # A mapping may speak of several providers.
-        known = [own for own in candidates if own in self.known]
-        return tuple(known or renamed or candidates)
-
-    def _is_mixed(self, name: str) -> bool:
-        """Whether what is in ``name`` would have to be told apart, which nobody can."""
-        return len({frozenset(self._renamed(own)) for own in self._holds(name)}) > 1
-
-    def _targets(self, name: str) -> list[str]:
-        """The new names of what was logged as ``name``; none where it keeps it."""
-        targets = {new for own in self._holds(name) for new in self._renamed(own)}
-        return sorted(targets - {name})
-
-    def _renamed(self, own: str) -> tuple[str, ...]:
-        return self.new.get(own, (own,))
+    def _own_name(self, name: str, logged: Sequence[str]) -> str | None:
+        """Return the provider's name of what was logged as ``name``, if it is the provider's."""
+        mapped = [own for own, logged_as in self.old.items() if logged_as == name]
+        # A name that has moved away may still be there: as a copy, or as a metric of the user's.
+        possible = mapped if name in self.old else [*mapped, name]
+        # A mapping may serve several providers.
+        known = [own for own in self.known if own in possible]
+        # Two names of one meaning: a job has one of them, depending on its method.
+        known.sort(key=lambda own: (own not in logged, self.method not in own))
+        return next(iter(known or possible), None)
 
 
-def _is_one_curve(own: Sequence[MetricPoint], other: Sequence[MetricPoint]) -> bool:
-    """Whether ``other`` agrees with ``own``, as an earlier copy of it or a later look does."""
-    if not other:
-        return True
+def _other_curve(own: Sequence[MetricPoint], other: Sequence[MetricPoint]) -> str:
+    """Return an objection unless ``other`` agrees with ``own``, as a copy or a later look does."""
     values: dict[int, list[float]] = {}
     for point in own:
         values.setdefault(point.step, []).append(point.value)
+    shared = {point.step for point in other} & values.keys()
     agreeing = {
         point.step
         for point in other
@@ -166,13 +156,13 @@ def _is_one_curve(own: Sequence[MetricPoint], other: Sequence[MetricPoint]) -> b
             for value in values.get(point.step, ())
         )
     }
-    return bool(agreeing) and agreeing == values.keys() & {point.step for point in other}
+    return "" if not other or (agreeing and agreeing == shared) else _OTHER_CURVE
 
 
 def _missing(
     own: Iterable[MetricPoint], existing: Iterable[MetricPoint], name: str
 ) -> Iterator[MetricPoint]:
-    """The points under ``name`` that are not there yet, one for each step."""
+    """Yield the points under ``name`` that are not there yet, one for each step."""
     steps = {point.step for point in existing}
     for point in own:
         if point.step not in steps:
@@ -180,52 +170,17 @@ def _missing(
             yield MetricPoint(name, point.step, point.value, point.timestamp)
 
 
-def _new_epochs(
-    name: str,
-    epoch: Sequence[MetricPoint],
-    existing: Sequence[MetricPoint],
-    change: _Change,
-    conflicts: list[str],
-) -> Iterator[MetricPoint]:
-    objection = change.earlier_use(name)
-    if not _is_one_curve(epoch, existing):
-        objection = "the run has another of that name"
-    if not objection:
-        yield from _missing(epoch, existing, name)
-    elif epoch:
-        conflicts.append(f"metric {name} is not added: {objection}")
-
-
 def _epochs(
     curves: History, name: str, total_steps: int | None, epochs: float | None
-) -> list[MetricPoint]:
-    """The epoch at each step that has a metric, at the time of the earliest."""
+) -> Iterator[MetricPoint]:
+    """Yield the epoch at each step that has a metric, at the time of the earliest."""
     moments: dict[int, int] = {}
     for curve in curves.values():
         for point in curve:
             moments[point.step] = min(point.timestamp, moments.get(point.step, point.timestamp))
-    return [
-        MetricPoint(name, step, epoch, moment)
-        for step, moment in moments.items()
-        if (epoch := epoch_of(step, total_steps, epochs)) is not None
-    ]
-
-
-def _new_params(
-    params: Mapping[str, str], old: MetricNames, new: MetricNames, conflicts: list[str]
-) -> Iterator[tuple[str, str]]:
-    change = _Change(old.param_names, new.param_names, frozenset(old.meanings), "param")
-    for target, source in change.copies(params, conflicts):
-        if target not in params:
-            yield target, params[source]
-        elif params[target] != params[source]:
-            conflicts.append(
-                f"param {source} is not copied to {target}: it has another value there"
-            )
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(map(_shown, names))
+    for step, moment in moments.items():
+        if (epoch := epoch_of(step, total_steps, epochs)) is not None:
+            yield MetricPoint(name, step, epoch, moment)
 
 
 def _shown(name: str) -> str:

@@ -108,19 +108,19 @@ EXPECTED = {
     ("provider", "fireworks"): {},
 }
 
-_ALIKE: dict[str, dict[str, tuple[str, ...]]] = {
+_ALIKE: dict[str, dict[str, str]] = {
     "openai": {},
-    "mistral": {"warmup_fraction": ("warmup_ratio",), "seq_len": ("max_length",)},
+    "mistral": {"warmup_fraction": "warmup_ratio", "seq_len": "max_length"},
     "together": {
-        "training_method": ("method",),
-        "random_seed": ("seed",),
-        "max_seq_length": ("max_length",),
+        "training_method": "method",
+        "random_seed": "seed",
+        "max_seq_length": "max_length",
     },
     "fireworks": {
-        "batchSizeSamples": ("batch_size",),
-        "learningRate": ("learning_rate",),
-        "loraRank": ("lora_r",),
-        "maxContextLength": ("max_length",),
+        "batchSizeSamples": "batch_size",
+        "learningRate": "learning_rate",
+        "loraRank": "lora_r",
+        "maxContextLength": "max_length",
     },
 }
 """What each preset has one name for, however a provider calls it."""
@@ -144,10 +144,10 @@ _LENGTHS: dict[str, dict[str, dict[str, str]]] = {
         "fireworks": {},
     },
 }
-EXPECTED_PARAMS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+EXPECTED_PARAMS: dict[tuple[str, str], dict[str, str]] = {
     ("provider", kind): {} for kind in _ALIKE
 } | {
-    (preset, kind): {**_ALIKE[kind], **{name: (new,) for name, new in names.items()}}
+    (preset, kind): {**_ALIKE[kind], **names}
     for preset, kinds in _LENGTHS.items()
     for kind, names in kinds.items()
 }
@@ -172,7 +172,7 @@ PARAMS["nebius"] += ("warmup_ratio", "lora_r", "context_length")
 for _preset in _LENGTHS:
     EXPECTED_PARAMS[_preset, "nebius"] = {
         **EXPECTED_PARAMS[_preset, "openai"],
-        "context_length": ("max_length",),
+        "context_length": "max_length",
     }
 NAMES["bedrock-mantle"] += ("critic_rewards_mean",)
 EXPECTED["huggingface", "bedrock-mantle"] = {
@@ -234,14 +234,14 @@ def test_each_param_gets_the_names_of_the_preset(preset: str, kind: str) -> None
     """A param is called as the trainer calls it; of one meaning all providers' have one name."""
     metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     for name in PARAMS[kind]:
-        assert metric_names.params(name) == EXPECTED_PARAMS[preset, kind].get(name, (name,))
+        assert metric_names.param(name) == EXPECTED_PARAMS[preset, kind].get(name, name)
 
 
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_a_learning_rates_multiplier_is_never_a_learning_rate(preset: str) -> None:
     """OpenAI's multiplier says nothing about the rate itself."""
     metric_names = MetricNames.of(preset, TYPES["openai"].meanings)
-    assert metric_names.params("learning_rate_multiplier") == ("learning_rate_multiplier",)
+    assert metric_names.param("learning_rate_multiplier") == "learning_rate_multiplier"
 
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
@@ -251,22 +251,22 @@ def test_metrics_and_params_do_not_rename_each_other(preset: str, kind: str) -> 
     for name in PARAMS[kind]:
         assert metric_names.metric(name) == name
     for name in NAMES[kind]:
-        assert metric_names.params(name) == (name,)
+        assert metric_names.param(name) == name
 
 
 def test_a_mapping_renames_params_too() -> None:
     """A user's mapping counts for metrics and params alike, and keeps no second name."""
     metric_names = MetricNames.of({"batch_size": "mine"}, TYPES["openai"].meanings)
-    assert metric_names.params("batch_size") == ("mine",)
+    assert metric_names.param("batch_size") == "mine"
     assert metric_names.metric("batch_size") == "mine"
-    assert metric_names.params("n_epochs") == ("n_epochs",)
+    assert metric_names.param("n_epochs") == "n_epochs"
 
 
 def test_no_names_are_the_providers_own() -> None:
     """A metric_names of nothing renames nothing and says so."""
     metric_names = MetricNames()
     assert metric_names.metric("train_loss") == "train_loss"
-    assert metric_names.params("n_epochs") == ("n_epochs",)
+    assert metric_names.param("n_epochs") == "n_epochs"
     assert metric_names.label == "provider"
     assert metric_names.epoch is None
     assert metric_names.named(Meaning.TRAIN_LOSS) == ()

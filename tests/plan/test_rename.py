@@ -219,35 +219,36 @@ def test_a_name_that_holds_other_steps() -> None:
 
 
 def test_two_metrics_onto_one_name() -> None:
-    """Neither gets it."""
-    both = openai({"train_loss": "loss", "valid_loss": "loss"})
-    found = make_renaming(TRAINED, {}, openai("provider"), both)
-    assert found.points == ()
-    assert found.conflicts == (
-        "metric train_loss and valid_loss is not copied to loss: one name is for one metric",
-    )
-
-
-def test_one_metric_onto_another_that_stays() -> None:
-    """The name of a metric that keeps it is taken."""
+    """Where a provider has two names of one meaning, and a run has both, the first gets it."""
+    names = {"a": Meaning.TRAIN_LOSS, "b": Meaning.TRAIN_LOSS}
+    run = history(curve("a", (1, 2)), curve("b", (1, 2), base=2))
     found = make_renaming(
-        TRAINED, {}, openai("provider"), openai({"full_valid_loss": "valid_loss"})
+        run, {}, MetricNames.of("provider", names), MetricNames.of("huggingface", names)
     )
-    assert found.points == ()
-    assert len(found.conflicts) == 1
+    assert found.renamed == {"a": "loss"}
+    assert found.conflicts == ("metric b is not copied to loss: the run has another of that name",)
 
 
-def test_two_metrics_of_one_name_cannot_be_told_apart() -> None:
-    """What was mixed stays mixed under its old name."""
-    mixed = openai({"valid_loss": "eval_loss", "full_valid_loss": "eval_loss"})
-    found = make_renaming(history(curve("eval_loss", (1, 2))), {}, mixed, openai("huggingface"))
-    assert found.points == ()
-    assert found.conflicts == (
-        (
-            "metric eval_loss is not copied: it holds valid_loss and full_valid_loss, which get"
-            " different names"
-        ),
+@pytest.mark.parametrize(
+    ("kept", "params", "expected"),
+    [
+        ((), {}, "train_total_loss"),
+        ((), {"method": "supervised"}, "train_total_loss"),
+        ((), {"method": "preference"}, "preference_optimization_train_loss"),
+        (("preference_optimization_train_loss",), {}, None),
+    ],
+)
+def test_one_of_two_names_of_a_meaning_comes_back(
+    kept: Sequence[str], params: Mapping[str, str], expected: str | None
+) -> None:
+    """Vertex calls the loss of a step after the method; a run that still has a name needs none."""
+    vertex = TYPES["vertex"].meanings
+    run = history(curve("loss", (1, 2)), *(curve(name, (1, 2)) for name in kept))
+    found = make_renaming(
+        run, params, MetricNames.of("huggingface", vertex), MetricNames.of("provider", vertex)
     )
+    assert found.renamed == ({"loss": expected} if expected else {})
+    assert found.conflicts == ()
 
 
 @pytest.mark.parametrize("same_values", [True, False])
@@ -258,10 +259,10 @@ def test_swapped_names(*, same_values: bool) -> None:
     found = make_renaming(run, params, openai("provider"), openai({"a": "b", "b": "a"}))
     assert found.is_empty
     assert found.conflicts == (
-        "metric b is not copied to a: until now that name is for a",
         "metric a is not copied to b: until now that name is for b",
-        "param b is not copied to a: until now that name is for a",
+        "metric b is not copied to a: until now that name is for a",
         "param a is not copied to b: until now that name is for b",
+        "param b is not copied to a: until now that name is for a",
     )
 
 
@@ -362,13 +363,13 @@ def test_another_epoch_is_in_nobodys_way_where_none_is_known() -> None:
 
 # Whatever the run and the names
 
-NAMES = ("train_loss", "valid_loss", "full_valid_loss", "loss", "eval_loss", "epoch", "a", "b")
-KNOWN = {**dict.fromkeys(NAMES, Meaning.STEPS), **OPENAI}
-"""A provider that may report all of them."""
-VOCABULARIES = st.one_of(
-    st.sampled_from([*PRESETS]),
-    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(NAMES), max_size=4),
-).map(lambda wanted: MetricNames.of(wanted, KNOWN))
+NAMES = ("train_loss", "valid_loss", "full_valid_loss", "epoch", "a", "b")
+"""Names that a provider may report."""
+ONE_TO_ONE = st.permutations([*NAMES, "loss", "eval_loss"]).map(
+    lambda targets: dict(zip(NAMES, targets, strict=False))
+)
+"""Mappings as the configuration allows them: chains and swaps, and no name for two."""
+VOCABULARIES = st.one_of(st.sampled_from([*PRESETS]), ONE_TO_ONE).map(openai)
 STEPS = st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True)
 LOGGED = st.dictionaries(st.sampled_from(NAMES), STEPS, max_size=5)
 """By the provider's name the steps that it reports."""
@@ -389,8 +390,7 @@ def logged_params(values: Mapping[str, int], names: MetricNames) -> dict[str, st
     """The params that MLflow has of a job."""
     params: dict[str, str] = {}
     for own, value in values.items():
-        for name in names.params(own):
-            params.setdefault(name, str(value))
+        params.setdefault(names.param(own), str(value))
     return params
 
 
@@ -486,15 +486,14 @@ def test_only_names_change(
 def test_params_become_what_the_new_names_would_have_made_them(
     values: Mapping[str, int], old: MetricNames, new: MetricNames
 ) -> None:
-    """Each value is under all its new names, or a sentence says why it is not."""
+    """Each value is under its new name, or a sentence says why it is not."""
     params = logged_params(values, old)
     found = make_renaming({}, params, old, new)
     assert found.params.keys().isdisjoint(params)
     written = {**params, **found.params}
     for own, value in values.items():
-        before = old.params(own)[0]
-        for after in new.params(own):
-            if written.get(after) != str(value):
-                assert params[before] != str(value) or any(
-                    before in sentence.split() for sentence in found.conflicts
-                )
+        before = old.param(own)
+        if written.get(new.param(own)) != str(value):
+            assert params[before] != str(value) or any(
+                before in sentence.split() for sentence in found.conflicts
+            )
