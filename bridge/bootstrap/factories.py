@@ -18,8 +18,9 @@ from bridge.http import entra_auth as entra
 from bridge.http import google_auth as google
 from bridge.http import retries, s3
 from bridge.model import JobStatus
-from bridge.plan.metric_names import AUTO, MetricNames
+from bridge.plan.metric_names import MetricNames
 from bridge.plan.options import RecordingOptions
+from bridge.plan.presets import AUTO
 from bridge.plan.routing import Router, Rule
 from bridge.providers.base import Provider
 from bridge.providers.bedrock import Bedrock

@@ -22,13 +22,8 @@ from bridge.cli.terminal.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
 from bridge.http.aws_failures import REGION_REMEDY
 from bridge.model import Meaning
-from bridge.plan.metric_names import (
-    PRESETS,
-    MetricNames,
-    closest_preset,
-    preset_of,
-    shared_charts,
-)
+from bridge.plan.metric_names import MetricNames, closest_preset, preset_of, shared_charts
+from bridge.plan.presets import PRESETS
 from bridge.providers.openai import OpenAI
 from bridge.providers.openai_end import RESCUE, notice
 from bridge.redaction import Redactor

@@ -1,6 +1,6 @@
-"""What is wrong with one provider's runs, models and versions, as far as MLflow alone tells.
+"""Find what is wrong with one provider's runs, models and versions, from MLflow only.
 
-Each finding brings what mends it. Nothing is done here: a caller may only want to know.
+Each finding brings its repair. Nothing is done here: a caller may only want to know.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Finding:
     """Where it can be looked at."""
     what: str
     remedy: str
-    """What is to be done about it; for its user to do where ``mend`` does not."""
-    mend: Callable[[], None] | None = field(default=None, compare=False)
+    """What to do about it; without a ``repair``, for the user to do."""
+    repair: Callable[[], None] | None = field(default=None, compare=False)
+    """What ``--fix`` calls."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class Checks:
                 link=self.tracking.link(run.experiment_id, run.run_id),
                 what=f"{self._place(run)} carries the job that run {duplicate.owner} carries",
                 remedy="delete it" if goes else "delete the one that you do not want",
-                mend=partial(self.tracking.delete, [run.run_id]) if goes else None,
+                repair=partial(self.tracking.delete, [run.run_id]) if goes else None,
             )
         waiting = (each for each in owned.duplicates if each.fate is Fate.WAITS)
         for job_id, finished in {each.job_id: each.run_id for each in waiting}.items():
@@ -78,7 +79,7 @@ class Checks:
                 link=self.tracking.link(run.experiment_id, run.run_id),
                 what=f"it is {run.status} although run {finished} has everything of its job",
                 remedy=GIVE_UP,
-                mend=partial(self._give_up, run.run_id),
+                repair=partial(self._give_up, run.run_id),
             )
 
     def _give_up(self, run_id: str) -> None:
@@ -107,7 +108,7 @@ class Checks:
                 link=self.tracking.link(run.experiment_id, run.run_id),
                 what=f"it is {run.status} although its provider has ended the service",
                 remedy=f"set {plan.status}",
-                mend=partial(self.tracking.finish, Written.of(run), plan),
+                repair=partial(self.tracking.finish, Written.of(run), plan),
             )
 
     def models(self) -> Iterator[Finding]:
@@ -126,7 +127,7 @@ class Checks:
                         ),
                         what=f"model {model.model} {which}",
                         remedy="delete the LoggedModel",
-                        mend=partial(self.tracking.delete_model, model.model_id),
+                        repair=partial(self.tracking.delete_model, model.model_id),
                     )
 
     def versions(self) -> Iterator[Finding]:
@@ -137,7 +138,7 @@ class Checks:
             yield from lost
             at, newest = self.tracking.alias(name)
             # With a lost version its alias goes to where it belongs.
-            if at == newest or any(finding.mend for finding in lost):
+            if at == newest or any(finding.repair for finding in lost):
                 continue
             for version in versions:
                 if version.number == newest:
@@ -163,7 +164,7 @@ class Checks:
                 )
 
     def _of_version(
-        self, version: MadeVersion, what: str, remedy: str, mend: Callable[[], None] | None
+        self, version: MadeVersion, what: str, remedy: str, repair: Callable[[], None] | None
     ) -> Finding:
         return Finding(
             job_id=version.job_id,
@@ -171,7 +172,7 @@ class Checks:
             link=self.tracking.registry_link(version.name, version.number),
             what=what,
             remedy=remedy,
-            mend=mend,
+            repair=repair,
         )
 
     # What MLflow has

@@ -99,10 +99,10 @@ class Doctor:
         return found
 
     def _treated(self, finding: Finding) -> Treated:
-        if not self.fix or finding.mend is None:
+        if not self.fix or finding.repair is None:
             return Treated(finding, is_fixed=False)
         try:
-            finding.mend()
+            finding.repair()
         except errors.RunChanged:
             pass  # somebody else has done it
         except errors.BridgeError as error:

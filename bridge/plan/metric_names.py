@@ -15,75 +15,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bridge.model import Meaning
+from bridge.plan.presets import EPOCH, OF_PARAMS, PRESETS
 from bridge.text import one_line
 
 LONGEST_NAME: Final = 250
 """Characters of a name that MLflow keeps."""
 _ALLOWED_NAME: Final = re.compile(r"[\w.\- /:]+")
 
-_ALIKE: Final[Mapping[Meaning, str]] = {
-    Meaning.BATCH_SIZE: "batch_size",
-    Meaning.WARMUP: "warmup_ratio",
-    Meaning.LEARNING_RATE: "learning_rate",
-    Meaning.RANK: "lora_r",
-    Meaning.CONTEXT: "max_length",
-    Meaning.SEED: "seed",
-    Meaning.METHOD: "method",
-}
-"""Params that these trainers leave to their user: one name for what providers name differently."""
-AUTO: Final = "auto"
-"""What the experiment's local runs log decides."""
-PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
-    "provider": {},
-    # transformers.Trainer, and TRL, Axolotl, Unsloth, LLaMA-Factory on top of it. The loss of a
-    # step is `loss`: their `train_loss` is one average, logged when training has ended.
-    "huggingface": {
-        Meaning.TRAIN_LOSS: "loss",
-        Meaning.VALID_LOSS: "eval_loss",
-        Meaning.BATCH_VALID_LOSS: "eval_batch_loss",
-        Meaning.TRAIN_ACCURACY: "mean_token_accuracy",
-        Meaning.VALID_ACCURACY: "eval_mean_token_accuracy",
-        Meaning.BATCH_VALID_ACCURACY: "eval_batch_mean_token_accuracy",
-        Meaning.GRADIENT: "grad_norm",
-        Meaning.STEP_RATE: "learning_rate",
-        Meaning.REWARD: "reward",
-        Meaning.VALID_REWARD: "eval_reward",
-        Meaning.EPOCHS: "num_train_epochs",
-        Meaning.STEPS: "max_steps",
-        # Not per_device_train_batch_size: a hosted batch is the whole, not one device's share.
-        Meaning.BATCH_SIZE: "batch_size",
-        Meaning.WARMUP: "warmup_ratio",
-        Meaning.LEARNING_RATE: "learning_rate",
-        Meaning.RANK: "lora_r",
-        Meaning.CONTEXT: "max_length",
-        Meaning.SEED: "seed",
-        Meaning.METHOD: "method",
-    },
-    "lightning": {
-        Meaning.TRAIN_LOSS: "train_loss",
-        Meaning.VALID_LOSS: "val_loss",
-        Meaning.BATCH_VALID_LOSS: "val_batch_loss",
-        Meaning.GRADIENT: "grad_norm",
-        Meaning.STEP_RATE: "lr",
-        Meaning.EPOCHS: "max_epochs",
-        Meaning.STEPS: "max_steps",
-        **_ALIKE,
-    },
-    # Its max_steps_per_epoch is a limit within an epoch, not how many steps there are.
-    "torchtune": {
-        Meaning.TRAIN_LOSS: "loss",
-        Meaning.VALID_LOSS: "val_loss",
-        Meaning.BATCH_VALID_LOSS: "val_batch_loss",
-        Meaning.GRADIENT: "grad_norm",
-        Meaning.STEP_RATE: "lr",
-        Meaning.EPOCHS: "epochs",
-        **_ALIKE,
-    },
-}
-
-_EPOCH: Final[Mapping[str, str]] = {"huggingface": "epoch"}
-"""What a preset's trainer calls the epoch that a step is in, where it logs one with every step."""
-_OF_PARAMS: Final = frozenset({Meaning.EPOCHS, Meaning.STEPS, *_ALIKE})
 _WITH_AVERAGE: Final = frozenset({"loss", "train_runtime"})
 """Beside either of these ``train_loss`` is the average that transformers logs at the end."""
 
@@ -143,11 +81,11 @@ class MetricNames:
         preset = PRESETS[wanted]
         known = {name: what for name, what in meanings.items() if what in preset}
         return cls(
-            metrics={name: preset[what] for name, what in known.items() if what not in _OF_PARAMS},
-            param_names={name: preset[what] for name, what in known.items() if what in _OF_PARAMS},
+            metrics={name: preset[what] for name, what in known.items() if what not in OF_PARAMS},
+            param_names={name: preset[what] for name, what in known.items() if what in OF_PARAMS},
             meanings=dict(meanings),
             label=wanted,
-            epoch=_EPOCH.get(wanted),
+            epoch=EPOCH.get(wanted),
         )
 
     @classmethod
@@ -214,7 +152,7 @@ def shared_charts(metric_names: MetricNames, runs: Sequence[frozenset[str]]) -> 
     hosted = {
         metric_names.metric(name)
         for name, what in metric_names.meanings.items()
-        if what not in _OF_PARAMS
+        if what not in OF_PARAMS
     }
     training = {metric_names.metric(name) for name in metric_names.named(Meaning.TRAIN_LOSS)}
     shared: Counter[str] = Counter()
@@ -261,7 +199,7 @@ def collisions(mapping: Mapping[str, str], meanings: Mapping[str, Meaning]) -> l
     for are_params in (False, True):
         sources: dict[str, list[str]] = {}
         for name, meaning in meanings.items():
-            if (meaning in _OF_PARAMS) is are_params:
+            if (meaning in OF_PARAMS) is are_params:
                 sources.setdefault(mapping.get(name, name), []).append(name)
         found += [
             f"{' and '.join(sorted(names))} would both be called {one_line(target, 100)}"

@@ -17,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.plan.metric_names import AUTO, PRESETS, is_allowed_name
+from bridge.plan.metric_names import is_allowed_name
 from bridge.plan.models import NAME_FIELDS
+from bridge.plan.presets import AUTO, PRESETS
 from bridge.settings.section import Section
 from bridge.settings.urls import READABLE, is_readable_on_the_way, parsed_url, secrets_of
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from bridge.plan.metric_names import AUTO, PRESETS
+from bridge.plan.presets import AUTO, PRESETS
 from bridge.providers.registry import ENTRY_POINTS, TYPES
 from bridge.settings.model import Settings
 

@@ -1,4 +1,4 @@
-"""``ftbridge doctor``: damage of each kind is found, told, mended, and not found again."""
+"""``ftbridge doctor``: damage of each kind is found, told, repaired, and not found again."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], Whole]:
     return hold
 
 
-def mended(place: Place, *arguments: str, **changes: object) -> Doctor:
-    """What was found; that it is only told at first, then mended, then gone, is checked."""
+def repaired(place: Place, *arguments: str, **changes: object) -> Doctor:
+    """What was found; that it is only told at first, then repaired, then gone, is checked."""
     before = dump(place.database)
     told = place.doctor(*arguments, **changes)
     assert told.code == 1
@@ -272,7 +272,7 @@ def test_nothing_recorded_is_nothing_wrong(place: Place, provided: Provided) -> 
 
 
 def test_each_job_is_read_once(healthy: Place, provided: Provided) -> None:
-    """Its checkpoints and its events are asked for one time, whether it is mended or not."""
+    """Its checkpoints and its events are asked for one time, whether it is repaired or not."""
     client_of(healthy.uri).delete_tag(healthy.run_id(), "base_model")
     for arguments in ((), ("--fix",)):
         before = len(provided.simulator.requests)
@@ -309,7 +309,7 @@ def twin(
 def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
     """The one with the smallest id, as every pass has it; the other goes to the trash."""
     first, second = healthy.run_id(), twin(healthy)
-    (finding,) = mended(healthy).findings
+    (finding,) = repaired(healthy).findings
     assert (finding["job"], finding["run"]) == (JOB, second)
     assert first in str(finding["what"])
     assert second in str(finding["link"])
@@ -326,7 +326,7 @@ def test_of_two_runs_of_a_job_the_finished_one_stays(
     finished, other = healthy.run_id(), twin(healthy, is_first=True)
     if is_gone:
         provided.lost.add(JOB)
-    (finding,) = mended(healthy).findings
+    (finding,) = repaired(healthy).findings
     assert (finding["job"], finding["run"]) == (JOB, other)
     assert finished in str(finding["what"])
     assert healthy.run_id() == finished
@@ -370,7 +370,7 @@ def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> 
             experiment_id(healthy.uri), "again", healthy.run_id(), tags=dict(first.tags)
         )
     users = client.create_logged_model(experiment_id(healthy.uri), first.name, healthy.run_id())
-    found = mended(healthy)
+    found = repaired(healthy)
     assert found.said == [f"model {full_name} is there twice"] * 2
     client.delete_logged_model(users.model_id)
     assert healthy.whole == undisturbed()
@@ -383,7 +383,7 @@ def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -
         first.name, str(first.source), first.run_id, tags=dict(first.tags), model_id=first.model_id
     )
     client.set_registered_model_alias(first.name, "newest", str(double.version))
-    assert mended(healthy).said == ["version 2 of openai-bot is there twice"]
+    assert repaired(healthy).said == ["version 2 of openai-bot is there twice"]
     assert [int(version.version) for version in versions(healthy.uri, "openai-bot")] == [1]
     assert newest(healthy.uri, "openai-bot") == first.tags["fine_tuned_model"]
     assert healthy.whole == undisturbed()
@@ -395,7 +395,7 @@ def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -
 def test_what_a_deleted_run_has_left_goes(healthy: Place) -> None:
     """Its models and its version; the run stays deleted."""
     client_of(healthy.uri).delete_run(healthy.run_id())
-    found = mended(healthy)
+    found = repaired(healthy)
     assert sorted(what.split()[0] for what in found.said) == ["model", "model", "model", "version"]
     assert not logged_models(healthy.uri)
     assert not versions(healthy.uri, "openai-bot")
@@ -413,7 +413,7 @@ def test_a_version_that_its_user_has_named_is_told(healthy: Place) -> None:
     assert "champion" in str(left["remedy"])
     assert versions(healthy.uri, "openai-bot")
     client.delete_registered_model_alias("openai-bot", "champion")
-    assert mended(healthy).said == ["version 1 of openai-bot has lost its run"]
+    assert repaired(healthy).said == ["version 1 of openai-bot has lost its run"]
     assert not versions(healthy.uri, "openai-bot")
 
 
@@ -421,7 +421,7 @@ def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
     """It belongs to the version of the job that ended last."""
     client = client_of(healthy.uri)
     client.delete_registered_model_alias("openai-bot", "newest")
-    assert mended(healthy).said == ["the alias newest of openai-bot is at none"]
+    assert repaired(healthy).said == ["the alias newest of openai-bot is at none"]
     assert newest(healthy.uri, "openai-bot") == model_name(job(JOB, suffix="bot"), 12)
 
 
@@ -433,7 +433,7 @@ def test_a_run_without_its_final_status_gets_it(
 ) -> None:
     """Its job has ended."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
-    (what,) = mended(healthy).said
+    (what,) = repaired(healthy).said
     assert what.startswith("it is RUNNING although its job has ended")
     assert healthy.whole == undisturbed()
 
@@ -453,7 +453,7 @@ def test_the_run_of_a_job_that_is_gone_ends(
     provided.simulator.remove(JOB)
     place.call("backfill")
     assert place.run().info.status == "RUNNING", "a pass leaves it"
-    (what,) = mended(place, "--job", JOB).said
+    (what,) = repaired(place, "--job", JOB).said
     assert what == "it is RUNNING although its provider no longer has the job"
     found = recorded(place.uri)[JOB]
     assert (found.status, found.rows, found.tags) == (status, before.rows, before.tags)
@@ -485,7 +485,7 @@ def test_the_key_of_another_account_ends_no_run(
 
 
 def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> None:
-    """That its provider no longer has it is nothing to mend."""
+    """That its provider no longer has it is nothing to repair."""
     provided.lost |= {JOB, OTHER}
     before = dump(healthy.database)
     assert healthy.doctor("--fix").code == 0
@@ -504,7 +504,7 @@ def test_a_run_that_was_ended_too_early_gets_the_rest(
     provided.clock.now += ENDED
     place.backfill()
     assert not models(place.uri), "a pass takes it for complete"
-    (what,) = mended(place).said
+    (what,) = repaired(place).said
     assert what.startswith(f"it was set {status} before all was there, lacks ")
     for lacking in ("points", "3 models", "archived files", "a registered version"):
         assert lacking in what
@@ -519,7 +519,7 @@ def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
     provided.clock.now += 35
     place.backfill()
     client_of(place.uri).set_terminated(place.run_id(), "FINISHED")
-    (what,) = mended(place).said
+    (what,) = repaired(place).said
     assert what.startswith("it is FINISHED although its job goes on")
     assert place.run().info.status == "RUNNING"
     provided.clock.now += ENDED
@@ -558,7 +558,7 @@ def test_what_a_complete_run_lacks_is_added(
     place.mlflow = {"register": "{provider}-{suffix}", "archive_datasets": True}
     provided.clock.now += ENDED
     place.backfill(**without)
-    found = mended(place)
+    found = repaired(place)
     assert any(words in what and what.startswith("lacks ") for what in found.said)
     expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
     expected.backfill()
@@ -578,20 +578,20 @@ def test_holes_in_a_curve_are_filled(place: Place, provided: Provided) -> None:
     place.backfill(curves=False)
     rows = {row[:2] for row in recorded(place.uri)[long.id].rows}
     client_of(place.uri).log_metric(place.run_id(long.id), "train_loss", 0.5, step=249)
-    mended(place, "--job", long.id)
+    repaired(place, "--job", long.id)
     filled = {row[:2] for row in recorded(place.uri)[long.id].rows}
     assert rows < filled
     assert {step for name, step in filled if name == "train_loss"} == set(range(1, 251))
 
 
 def test_a_removed_tag_is_written_again_and_an_edited_one_stays(healthy: Place) -> None:
-    """Edited tags, names and descriptions are their user's, also while others are mended."""
+    """Edited tags, names and descriptions are their user's, also while others are repaired."""
     client, run_id = client_of(healthy.uri), healthy.run_id()
     client.delete_tag(run_id, "trained_tokens")
     edits = {"base_model": "mine", "mlflow.note.content": "my words", "mlflow.runName": "my run"}
     for name, value in edits.items():
         client.set_tag(run_id, name, value)
-    assert mended(healthy).said == ["lacks 1 tag"]
+    assert repaired(healthy).said == ["lacks 1 tag"]
     tags = healthy.run().data.tags
     assert "trained_tokens" in tags
     assert edits.items() <= tags.items()
@@ -624,9 +624,9 @@ def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
         found = healthy.doctor(*arguments)
         assert (found.code, found.findings) == (0, [])
     assert dump(healthy.database) == before
-    # Nor is it when something else is mended.
+    # Nor is it when something else is repaired.
     client.delete_tag(healthy.run_id(), "trained_tokens")
-    assert mended(healthy).said == ["lacks 1 tag"]
+    assert repaired(healthy).said == ["lacks 1 tag"]
     assert deleted not in models(healthy.uri)
     assert not versions(healthy.uri, "openai-bot")
 
@@ -650,7 +650,7 @@ def test_a_users_run_gets_only_what_every_adopted_run_gets(
     place.backfill(models=False, register=False)
     client.set_terminated(launched, "FAILED")
     other = client.get_run(theirs).to_dictionary()
-    found = mended(place, *arguments)
+    found = repaired(place, *arguments)
     (what,) = (each["what"] for each in found.findings if each["run"] == launched)
     assert what == "lacks 3 models, a registered version"
     run = client.get_run(launched)
@@ -676,7 +676,7 @@ def test_other_metric_names_are_no_damage(healthy: Place) -> None:
 
 
 def test_without_its_provider_mlflow_alone_tells(healthy: Place, provided: Provided) -> None:
-    """That is mended; what was not looked at is said, and the exit code stays 1."""
+    """That is repaired; what was not looked at is said, and the exit code stays 1."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
     rival = twin(healthy)
     provided.reply = json_reply({"error": {"message": "no such key"}}, 401)
@@ -717,12 +717,12 @@ def test_runs_elsewhere_are_compared_too(
     place.backfill()
     run_id = run_of(place.uri, "ftjob-c", "support").info.run_id
     client_of(place.uri).delete_tag(run_id, "base_model")
-    (finding,) = mended(place, *arguments).findings
+    (finding,) = repaired(place, *arguments).findings
     assert (finding["run"], finding["what"]) == (run_id, "lacks 1 tag")
 
 
 def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: Provided) -> None:
-    """The rest of the run is mended, and the next look finds what is still missing."""
+    """The rest of the run is repaired, and the next look finds what is still missing."""
     provided.clock.now += ENDED
     place.backfill(archive=False, datasets=False)
     place.database.with_name("mlruns").write_text("a file where the artifacts should go")
@@ -731,12 +731,12 @@ def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: P
     assert {finding["trouble"]["kind"] for finding in done.findings} == {"ArchiveFailed"}
     assert len(datasets(place.run())) == 2
     place.database.with_name("mlruns").unlink()
-    assert all("datasets" not in what for what in mended(place).said)
+    assert all("datasets" not in what for what in repaired(place).said)
     assert archived(place.uri, JOB)
 
 
 def test_one_job_or_one_provider_alone(healthy: Place) -> None:
-    """Findings of others are neither told nor mended."""
+    """Findings of others are neither told nor repaired."""
     client = client_of(healthy.uri)
     for job_id in (JOB, OTHER):
         client.delete_tag(healthy.run_id(job_id), "base_model")
@@ -744,14 +744,14 @@ def test_one_job_or_one_provider_alone(healthy: Place) -> None:
         client.create_logged_model(
             experiment_id(healthy.uri), "again", healthy.run_id(), tags=dict(model.tags)
         )
-    assert mended(healthy, "--job", OTHER).said == ["lacks 1 tag"]
+    assert repaired(healthy, "--job", OTHER).said == ["lacks 1 tag"]
     healthy.kinds = ("openai", "mistral")
     found = healthy.doctor("--fix", "--provider", "mistral")
     assert (found.code, found.findings) == (0, [])
     found = healthy.doctor("--job", JOB)
     assert (found.code, len(found.document["providers"])) == (1, 2)
     healthy.kinds = ("openai",)
-    assert len(mended(healthy).said) == 4
+    assert len(repaired(healthy).said) == 4
 
 
 def test_wrong_usage(healthy: Place) -> None:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from bridge.model import Meaning
 from bridge.plan.metric_names import (
-    PRESETS,
     MetricNames,
     closest_preset,
     epoch_of,
     is_allowed_name,
     shared_charts,
 )
+from bridge.plan.presets import PRESETS
 from bridge.providers.registry import TYPES
 from bridge.simulator import Simulator
 from bridge.text import clean

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.model import Meaning, MetricPoint
-from bridge.plan.metric_names import PRESETS, MetricNames
+from bridge.plan.metric_names import MetricNames
+from bridge.plan.presets import PRESETS
 from bridge.plan.rename import Renaming, make_renaming
 from bridge.providers.registry import TYPES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import ConfigError
-from bridge.plan.metric_names import PRESETS
+from bridge.plan.presets import PRESETS
 from bridge.providers.registry import TYPES
 from bridge.settings.load import STARTER, load
 from tests.support.configuration import KEY, ONE_PROVIDER, OPENAI, key_of, loaded, problems
