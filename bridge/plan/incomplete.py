@@ -29,12 +29,15 @@ class Gaps:
     """The tags that a run is to have because of it."""
     removed_tags: tuple[str, ...]
     """The tags that a run no longer is to have."""
-    is_awaited: bool
-    """Whether the run has to stay open."""
     awaited: tuple[str, ...]
     """A sentence for each part that the next pass reads again."""
     lost: tuple[str, ...]
     """A sentence for each part that is missing for good."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the run has to stay open."""
+        return bool(self.awaited)
 
 
 def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Gaps:
@@ -55,7 +58,6 @@ def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Ga
     return Gaps(
         tags={name: text for name, text in wanted.items() if known.get(name) != text},
         removed_tags=tuple(name for name in run_tags.GAPS if name in known and name not in wanted),
-        is_awaited=bool(awaited),
         awaited=tuple(map(_sentence, awaited)),
         lost=tuple(_sentence(part) for part in snapshot.missing if part not in awaited),
     )

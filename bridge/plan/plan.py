@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final
 
 from bridge.model import Job, JobStatus, MetricPoint, Snapshot
@@ -24,14 +25,7 @@ from bridge.plan.options import RecordingOptions
 from bridge.plan.points import all_metric_names, new_params, new_points
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.routing import Route
-from bridge.plan.run_state import (
-    end_of,
-    has_long_ended,
-    is_settling,
-    last_tags,
-    start_of,
-    status_of,
-)
+from bridge.plan.run_state import RunState, last_tags, state_of
 from bridge.text import clean, counted, one_line
 
 _END: Final = 6
@@ -56,9 +50,9 @@ class Plan:
     models: tuple[HostedModel, ...] = ()
     registration: Registration | None = None
     documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """What is archived, by file name."""
+    """The archive's documents, by file name."""
     files: tuple[str, ...] = ()
-    """What is archived besides: the provider's ids of files."""
+    """The provider's ids of files that are archived too."""
     status: str | None
     """The run's new status; ``None``: as it is."""
     end_time: int | None
@@ -75,7 +69,7 @@ class Plan:
     reason: str
     """Why it is as it is, in a few words, for the log."""
     skipped: tuple[str, ...]
-    """What of the provider's data is left out, a sentence each."""
+    """The data of the provider that is left out, a sentence each."""
 
     @property
     def is_new(self) -> bool:
@@ -91,7 +85,7 @@ class Plan:
 
     @property
     def changes(self) -> str:
-        """What is added to a run, in words; empty where that is nothing."""
+        """The additions to a run in words; empty without any."""
         metrics = {point.name for point in self.points}
         parts = (
             f"{counted(self.points, 'point')} of {counted(metrics, 'metric')}" if metrics else "",
@@ -105,7 +99,7 @@ class Plan:
         return ", ".join(filter(None, parts))
 
     def document(self) -> dict[str, object]:
-        """The plan for a JSON document; its points are counted by metric."""
+        """Return the plan for a JSON document; its points are counted by metric."""
         return {
             "job": self.job_id,
             "run": self.run_id,
@@ -151,61 +145,70 @@ def make_plan(
         route: where the run goes, if the job has been routed.
     """
     job, names = snapshot.job, options.metric_names
-    start = start_of(snapshot, recorded, now)
-    settles = is_settling(snapshot, now)
     gaps = gaps_of(snapshot, recorded, now=now)
-    is_open = settles or (gaps.is_awaited and not has_long_ended(snapshot, start, now))
-    is_final = job.status.is_final and not settles and not gaps.is_awaited
-    steps = recorded.steps if recorded else {}
-    # While checkpoints are still to come, a rounded point must not take the place of theirs.
-    points, left_out = (
-        ((), ())
-        if settles
-        else new_points(
-            snapshot,
-            names,
-            steps,
-            fallback=start,
-            now=now,
-            newest=recorded.newest if recorded and recorded.is_ours else {},
-        )
-    )
+    state = state_of(snapshot, recorded, is_awaited=gaps.is_awaited, now=now)
+    points, left_out = _new_points(snapshot, recorded, names, state, now)
     params, refused = new_params(job.params, recorded.params if recorded else {}, names)
-    has_models = options.models and not settles
-    return Plan(
+    has_models = options.models and not state.is_settling
+    routed = route.refused if route else ()
+    plan = Plan(
         provider=provider,
         job_id=job.id,
         run_id=recorded.run_id if recorded else None,
         run_name=_run_name(provider, job),
-        start_time=start,
+        start_time=state.start_time,
         tags={**_tags(provider, snapshot, recorded, names, route), **gaps.tags},
         params=params,
         points=points,
         datasets=_new_datasets(snapshot, recorded) if options.datasets else (),
         models=_new_models(provider, snapshot, recorded, points, names) if has_models else (),
-        registration=(
-            registration_of(options.register, provider, options.provider_type, snapshot)
-            if options.models and is_final
-            else None
-        ),
-        documents=snapshot.documents if is_final else {},
-        files=_files(snapshot) if is_final and options.archives_files else (),
-        status=status_of(snapshot, recorded, is_open=is_open, is_final=is_final),
-        end_time=end_of(snapshot, start, now) if job.status.is_final and not is_open else None,
-        last_tags=last_tags(recorded) if is_final else {},
+        status=state.status,
+        end_time=state.end_time,
         removed_tags=gaps.removed_tags,
         awaited=gaps.awaited,
-        is_final=is_final,
-        is_settling=settles,
-        reason=_reason(job, recorded, is_settling=settles),
-        skipped=(
-            *(route.refused if route else ()),
-            *snapshot.skipped,
-            *gaps.lost,
-            *_unknown_word(job),
-            *left_out,
-            *refused,
+        is_final=state.is_final,
+        is_settling=state.is_settling,
+        reason=_reason(job, recorded, is_settling=state.is_settling),
+        skipped=tuple(
+            chain(routed, snapshot.skipped, gaps.lost, _unknown_word(job), left_out, refused)
         ),
+    )
+    return _completed(plan, snapshot, recorded, options) if plan.is_final else plan
+
+
+def _completed(
+    plan: Plan, snapshot: Snapshot, recorded: RecordedRun | None, options: RecordingOptions
+) -> Plan:
+    """Return a plan with what a run gets once, when all of its job is there."""
+    job = snapshot.job
+    files = dict.fromkeys([*job.training_files, *job.validation_files])
+    registration = registration_of(options.register, plan.provider, options.provider_type, snapshot)
+    return replace(
+        plan,
+        registration=registration if options.models else None,
+        documents=snapshot.documents,
+        files=tuple(files) if options.archives_files else (),
+        last_tags=last_tags(recorded),
+    )
+
+
+def _new_points(
+    snapshot: Snapshot,
+    recorded: RecordedRun | None,
+    names: MetricNames,
+    state: RunState,
+    now: int,
+) -> tuple[tuple[MetricPoint, ...], tuple[str, ...]]:
+    # While checkpoints are still to come, a rounded point must not take the place of theirs.
+    if state.is_settling:
+        return (), ()
+    return new_points(
+        snapshot,
+        names,
+        recorded.steps if recorded else {},
+        fallback=state.start_time,
+        now=now,
+        newest=recorded.newest if recorded and recorded.is_ours else {},
     )
 
 
@@ -247,7 +250,7 @@ def _tags(
 def steps_with(
     recorded: RecordedRun | None, points: tuple[MetricPoint, ...]
 ) -> dict[str, frozenset[int]]:
-    """By MLflow's metric name the steps that are logged once the points are."""
+    """Return the steps that are logged once the points are, by MLflow's metric name."""
     steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
     for point in points:
         steps.setdefault(point.name, set()).add(point.step)
@@ -261,12 +264,12 @@ def _new_models(
     points: tuple[MetricPoint, ...],
     metric_names: MetricNames,
 ) -> tuple[HostedModel, ...]:
-    """The models that are not complete yet, or that one of the points measures too."""
+    """Return the models that are not complete yet, or that one of the points measures too."""
     steps = steps_with(recorded, points)
     if recorded is not None and recorded.is_adopted:
         # Its user's own metrics measure something else than the provider's models.
-        told = all_metric_names(snapshot, metric_names)
-        steps = {name: logged for name, logged in steps.items() if name in told}
+        theirs = all_metric_names(snapshot, metric_names)
+        steps = {name: logged for name, logged in steps.items() if name in theirs}
     known = recorded.models if recorded else {}
     new = {(point.name, point.step) for point in points}
     return tuple(
@@ -279,8 +282,3 @@ def _new_models(
 def _new_datasets(snapshot: Snapshot, recorded: RecordedRun | None) -> tuple[DatasetInput, ...]:
     known = recorded.datasets if recorded else frozenset()
     return tuple(each for each in datasets_of(snapshot.job) if each not in known)
-
-
-def _files(snapshot: Snapshot) -> tuple[str, ...]:
-    job = snapshot.job
-    return tuple(dict.fromkeys([*job.training_files, *job.validation_files]))

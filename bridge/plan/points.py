@@ -13,9 +13,9 @@ from bridge.text import clean
 
 
 def all_metric_names(snapshot: Snapshot, metric_names: MetricNames) -> set[str]:
-    """What MLflow calls the metrics that a snapshot tells of."""
-    told = {metric_names.metric(point.name) for point in _all_points(snapshot)}
-    return told | ({metric_names.epoch} if metric_names.epoch else set())
+    """Return MLflow's names of the metrics in a snapshot."""
+    named = {metric_names.metric(point.name) for point in _all_points(snapshot)}
+    return named | ({metric_names.epoch} if metric_names.epoch else set())
 
 
 Steps = Mapping[str, Collection[int]]
@@ -31,9 +31,7 @@ def new_points(
     now: int,
     newest: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[tuple[MetricPoint, ...], tuple[str, ...]]:
-    """Return a point for each metric and step that MLflow does not have, by ascending step.
-
-    Returns them with a sentence for each kind of point that is left out or corrected.
+    """Return the points that MLflow does not have by step, and sentences on what was left out.
 
     Args:
         snapshot: all points that the provider has.
@@ -41,7 +39,7 @@ def new_points(
         steps: what is logged.
         fallback: the time of points that have none, Unix milliseconds.
         now: Unix milliseconds.
-        newest: of each metric that MLflow has, the highest step and its time.
+        newest: the highest step of each metric that MLflow has, and its time.
     """
     moments = _Moments(snapshot, (newest or {}).values(), now)
     chosen: dict[tuple[int, str], MetricPoint] = {}
@@ -59,17 +57,19 @@ def new_points(
             untimed.add(point.step)
             timestamp = moments.before(point.step, fallback)
         chosen[point.step, name] = MetricPoint(name, point.step, point.value, timestamp)
-    skipped = [
-        f"metric {clean(name, 100)!r} has a name that MLflow refuses" for name in sorted(refused)
-    ]
+    chosen |= _epochs(snapshot, metric_names, chosen.keys(), steps, moments)
+    return tuple(chosen[key] for key in sorted(chosen)), tuple(_sentences(refused, untimed))
+
+
+def _sentences(refused: set[str], untimed: set[int]) -> Iterator[str]:
+    for name in sorted(refused):
+        yield f"metric {clean(name, 100)!r} has a name that MLflow refuses"
     if untimed:
-        skipped.append(
-            f"the time of step {min(untimed)} is missing or in the future"
-            f"{f' (and of {len(untimed) - 1} more)' if len(untimed) > 1 else ''}:"
+        more = f" (and of {len(untimed) - 1} more)" if len(untimed) > 1 else ""
+        yield (
+            f"the time of step {min(untimed)} is missing or in the future{more}:"
             " logged at the time of the step before, or at the job's start"
         )
-    chosen |= _epochs(snapshot, metric_names, chosen.keys(), steps, moments)
-    return tuple(chosen[key] for key in sorted(chosen)), tuple(skipped)
 
 
 class _Moments:
@@ -115,7 +115,7 @@ def _epochs(
     steps: Steps,
     moments: _Moments,
 ) -> dict[tuple[int, str], MetricPoint]:
-    """The epoch at each new step: an axis on which hosted and local runs can be compared."""
+    """Return the epoch at each new step: an axis on which hosted and local runs can be compared."""
     name = metric_names.epoch
     if name is None:
         return {}
@@ -131,7 +131,7 @@ def _epochs(
 
 
 def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
-    """Checkpoints before the curve: where both have a point, its value counts, at the curve's time.
+    """Yield checkpoints before the curve: their values count, at the curve's times.
 
     The curve's point is known first, and logged then; a checkpoint is published later.
     """

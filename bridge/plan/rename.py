@@ -83,21 +83,14 @@ def make_renaming(
             added += _missing(epoch, existing, new.epoch)
         elif epoch:
             conflicts.append(f"metric {new.epoch} is not added: {objection}")
-    change = _Change(old.param_names, new.param_names, tuple(old.meanings), method)
-    new_params: dict[str, str] = {}
-    for source, target in change.pairs(params):
-        value = params[source]
-        is_other = {**params, **new_params}.get(target, value) != value
-        objection = change.objection(target) or ("it has another value there" if is_other else "")
-        if objection:
-            conflicts.append(f"param {source} is not copied to {_shown(target)}: {objection}")
-        elif target not in params:
-            new_params[target] = value
+    new_params, refused = _new_params(
+        params, _Change(old.param_names, new.param_names, tuple(old.meanings), method)
+    )
     return Renaming(
         points=tuple(sorted(added, key=lambda point: (point.step, point.name))),
         params=new_params,
         renamed=renamed,
-        conflicts=tuple(conflicts),
+        conflicts=(*conflicts, *refused),
     )
 
 
@@ -140,6 +133,23 @@ class _Change:
         # Two names of one meaning: a job has one of them, depending on its method.
         known.sort(key=lambda own: (own not in logged, self.method not in own))
         return next(iter(known or possible), None)
+
+
+def _new_params(
+    params: Mapping[str, str], change: _Change
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the params under their new names, and a sentence for each that is not copied."""
+    copied: dict[str, str] = {}
+    conflicts: list[str] = []
+    for source, target in change.pairs(params):
+        value = params[source]
+        is_other = {**params, **copied}.get(target, value) != value
+        objection = change.objection(target) or ("it has another value there" if is_other else "")
+        if objection:
+            conflicts.append(f"param {source} is not copied to {_shown(target)}: {objection}")
+        elif target not in params:
+            copied[target] = value
+    return copied, tuple(conflicts)
 
 
 def _other_curve(own: Sequence[MetricPoint], other: Sequence[MetricPoint]) -> str:

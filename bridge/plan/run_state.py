@@ -1,8 +1,9 @@
-"""The status of a run, when it starts, and when it ends. Pure."""
+"""The status of a run, its start, and its end. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from bridge.model import JobStatus, Snapshot
@@ -27,6 +28,47 @@ CLOCK_SKEW: Final = 24 * 3_600_000
 """Milliseconds. A time further ahead than this is not a time."""
 SETTLING: Final = 5 * 60_000
 """Milliseconds. OpenAI publishes a job's checkpoints some seconds after its success."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """How far a run is once a plan is written."""
+
+    start_time: int
+    """Unix milliseconds."""
+    end_time: int | None
+    """Unix milliseconds; ``None``: the run has not ended."""
+    status: str | None
+    """The status that the run is to get; ``None``: it has it already."""
+    is_settling: bool
+    """Whether the job has ended but its last data is still to come."""
+    is_final: bool
+    """Whether MLflow has everything."""
+
+
+def state_of(
+    snapshot: Snapshot, recorded: RecordedRun | None, *, is_awaited: bool, now: int
+) -> RunState:
+    """Return how far a run is.
+
+    Args:
+        snapshot: what the provider says.
+        recorded: what MLflow has; ``None``: no run yet.
+        is_awaited: whether a part of the job is read again in the next pass.
+        now: Unix milliseconds.
+    """
+    has_ended = snapshot.job.status.is_final
+    start = start_of(snapshot, recorded, now)
+    settles = is_settling(snapshot, now)
+    is_open = settles or (is_awaited and not has_long_ended(snapshot, start, now))
+    is_final = has_ended and not settles and not is_awaited
+    return RunState(
+        start_time=start,
+        end_time=end_of(snapshot, start, now) if has_ended and not is_open else None,
+        status=status_of(snapshot, recorded, is_open=is_open, is_final=is_final),
+        is_settling=settles,
+        is_final=is_final,
+    )
 
 
 def status_of(
@@ -64,7 +106,7 @@ def is_time(timestamp: int | None, now: int) -> bool:
 
 
 def times(snapshot: Snapshot, now: int) -> list[int]:
-    """Every credible moment that the provider tells of the job."""
+    """Return every credible moment that the provider gives of the job."""
     job = snapshot.job
     told = [job.created_at, job.finished_at]
     told += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
@@ -102,7 +144,7 @@ def start_of(snapshot: Snapshot, recorded: RecordedRun | None, now: int) -> int:
 
 
 def end_of(snapshot: Snapshot, start: int, now: int) -> int:
-    """When the job ended: failed jobs often do not say, then the last that is known of them."""
+    """Return when the job ended: failed jobs often do not say, then their last known moment."""
     finished = snapshot.job.finished_at
     if finished is not None and is_time(finished, now):
         return max(start, finished)

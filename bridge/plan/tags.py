@@ -1,8 +1,7 @@
 """The tags of a run, and who may change them. Pure.
 
 The names are plain, so that MLflow's searches need no quoting. A tag is absent while its value is
-unknown, and once written never removed, but for
-those of what is missing.
+unknown. Once written it is never removed, except the tags of missing parts.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ FROM_RUN: Final = "fine_tuned_from_run"
 INTO_RUNS: Final = "fine_tuned_into_runs"
 
 BRIDGE: Final = "fine_tuning_bridge"
-"""What the bridge has to do with a run."""
+"""The bridge's part in a run."""
 OWNED: Final = "ftbridge"
 """It created the run; it deletes no others."""
 ADOPTED: Final = "adopted"
@@ -76,7 +75,7 @@ _LONGEST_ERROR: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belonging:
-    """Whose a run is."""
+    """The owner of a run."""
 
     is_new: bool
     """It is about to be created."""
@@ -91,15 +90,35 @@ def job_tags(
     known: Mapping[str, str],
     belonging: Belonging,
 ) -> dict[str, str]:
-    """The tags that a run is to have; those that it has already are left out.
+    """Return the tags that a run is to get; those that it has already are left out.
 
     Args:
         provider: the provider's name in the configuration.
         snapshot: what the provider says.
         metric_names: the names that metrics get.
         known: the tags that the run has.
-        belonging: whose the run is.
+        belonging: the owner of the run.
     """
+    wanted = _wanted(provider, snapshot, metric_names, known, belonging)
+    text = note(
+        provider,
+        snapshot,
+        started_at=_started_at(snapshot, known),
+        best=wanted.get(BEST_CHECKPOINT),
+        lineage=lineage_of(known),
+        metric=metric_names.metric,
+    )
+    wanted |= note_tags(text, known)
+    return {name: value for name, value in wanted.items() if known.get(name) != value}
+
+
+def _wanted(
+    provider: str,
+    snapshot: Snapshot,
+    metric_names: MetricNames,
+    known: Mapping[str, str],
+    belonging: Belonging,
+) -> dict[str, str]:
     wanted = {
         name: text
         for name, value in _facts(provider, snapshot, metric_names)
@@ -107,9 +126,9 @@ def job_tags(
     }
     # What is logged under old names stays to be renamed, also if others are wanted now; and a
     # later look may see only when a paused job was started again.
-    for name in (METRIC_NAMES, STARTED):
-        if name in known:
-            wanted.pop(name, None)
+    for name in {METRIC_NAMES, STARTED} & known.keys():
+        wanted.pop(name, None)
+    # A run from before there was a state has none, and gets none.
     if STATE in known or PROVIDER not in known:
         status = snapshot.job.status
         wanted[STATE] = str(JobStatus.RUNNING if status is JobStatus.UNKNOWN else status)
@@ -119,23 +138,11 @@ def job_tags(
     if belonging.is_adopted:
         wanted = {name: wanted[name] for name in wanted if not (name in _PLAIN and name in known)}
         wanted[BRIDGE] = known.get(BRIDGE, ADOPTED)
-    text = note(
-        provider,
-        snapshot,
-        started_at=_started_at(snapshot, known),
-        best=wanted.get(BEST_CHECKPOINT),
-        lineage=lineage_of(known),
-        metric=metric_names.metric,
-    )
-    return {
-        name: value
-        for name, value in (wanted | note_tags(text, known)).items()
-        if known.get(name) != value
-    }
+    return wanted
 
 
 def note_tags(text: str, known: Mapping[str, str]) -> dict[str, str]:
-    """``text`` as a run's note; nothing where a user has written or removed it."""
+    """Return ``text`` as a run's note; nothing where a user has written or removed it."""
     current = known.get(NOTE)
     is_ours = (
         NOTE_DIGEST not in known if current is None else known.get(NOTE_DIGEST) == _digest(current)
@@ -144,7 +151,7 @@ def note_tags(text: str, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def lineage_of(known: Mapping[str, str]) -> Lineage:
-    """The runs that a run's tags link it to."""
+    """Return the runs that a run's tags link it to."""
     children = known.get(INTO_RUNS, "")
     return Lineage(known.get(FROM_RUN), tuple(filter(None, children.split(","))))
 
@@ -185,7 +192,7 @@ def _shown(job: Job) -> dict[str, str]:
 def _origin(
     provider: str, snapshot: Snapshot, parent_run_id: str | None
 ) -> Iterator[tuple[str, str]]:
-    """What only a run's creator says of it."""
+    """Yield the tags that only a run's creator writes."""
     yield BRIDGE, OWNED
     yield "mlflow.user", OWNED
     yield "mlflow.runColor", color_of(provider, snapshot.job.id)
@@ -196,13 +203,13 @@ def _origin(
 
 
 def day(moment: int | None) -> str | None:
-    """The date of Unix milliseconds, as ISO 8601 has it."""
+    """Return the date of Unix milliseconds, as ISO 8601 has it."""
     written = _written(moment)
     return written and written.split("T")[0]
 
 
 def _written(moment: int | None) -> str | None:
-    """Unix milliseconds as ISO 8601, to the second."""
+    """Return Unix milliseconds as ISO 8601, to the second."""
     if moment is None:
         return None
     try:
@@ -212,7 +219,7 @@ def _written(moment: int | None) -> str | None:
 
 
 def _started_at(snapshot: Snapshot, known: Mapping[str, str]) -> int | None:
-    """When training began: later looks no longer read so far back, or see a resumption."""
+    """Return when training began: later passes do not read so far back, or see a resumption."""
     written = known.get(STARTED) or _written(snapshot.job.started_at)
     if written is None:
         return None
