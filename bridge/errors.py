@@ -14,7 +14,7 @@
     │   │   └── JobVanished     a job that no list shows any longer: not requested again
     │   ├── Refused             any other 4xx or a redirect
     │   │   └── NotOffered      405, 501: this server does not do that
-    │   ├── ServerFailed        5xx, after all retries
+    │   ├── ServerFailed        5xx, 408, 425, after all retries
     │   ├── BadReply            a reply that is not what the API promises
     │   ├── NoAnswer            none in time, or only part of one, at every attempt
     │   └── ProviderDown        no request can succeed: this provider's pass ends
@@ -128,7 +128,7 @@ class NotOffered(Refused):
 
 
 class ServerFailed(ProviderError):
-    """The provider failed (5xx) at every attempt."""
+    """The provider failed (5xx, 408, 425) at every attempt."""
 
 
 class BadReply(ProviderError):

@@ -211,13 +211,6 @@ class ApiClient:
         except (errors.NotFound, *refusals):
             return None
 
-    def hint(self, path: str, query: Query | None = None) -> JsonObject:
-        """Return the JSON object at ``path``, empty for whatever reason."""
-        try:
-            return self.get_object(path, query)
-        except errors.ProviderError:
-            return {}
-
     def find_bytes(self, path: str) -> bytes | None:
         """Return the bytes at ``path``; ``None`` if the server refuses them for good.
 

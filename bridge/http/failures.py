@@ -11,7 +11,7 @@ import httpx
 from bridge import errors
 from bridge.http.aws_failures import aws_failure, xml_error
 from bridge.http.google_failures import google_failure, place_of
-from bridge.http.retries import error_object, is_quota
+from bridge.http.retries import PASSING, error_object, is_quota
 from bridge.http.transports import TooLarge
 from bridge.redaction import Redactor
 from bridge.text import one_line
@@ -143,7 +143,7 @@ def _refused(
                 f"{host} limited the rate of requests (429){said}",
                 "The next pass continues from here",
             )
-        case _ if response.is_server_error:
+        case _ if response.is_server_error or status in PASSING:
             return errors.ServerFailed(
                 f"{asked} at every attempt{said}", f"Try again later{support}"
             )

@@ -23,6 +23,8 @@ LONGEST_RETRY_AFTER: Final = 60.0
 """Seconds. A provider that asks for more is left alone until the next pass."""
 LONGEST_REQUEST: Final = 90.0
 """Seconds after which a request gets no further attempt."""
+PASSING: Final = frozenset({408, 425})
+"""Statuses below 500 of a server that is slow or not ready yet, and not of a wrong request."""
 RESULTS: Final = ("2xx", "3xx", "4xx", "429", "5xx", "no_answer")
 """All that an attempt can end with."""
 
@@ -143,7 +145,7 @@ def _may_improve(response: httpx.Response) -> bool:
         return not is_quota(response)
     if response.status_code == httpx.codes.NOT_IMPLEMENTED:
         return False
-    return response.status_code in {408, 409} or response.is_server_error
+    return response.status_code in {*PASSING, 409} or response.is_server_error
 
 
 def is_quota(response: httpx.Response) -> bool:

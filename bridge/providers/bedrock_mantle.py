@@ -12,6 +12,7 @@ result files, and what its checkpoints measure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import ClassVar
 
 from bridge.http.client import ApiClient
@@ -66,6 +67,7 @@ class BedrockMantle(OpenAI):
         if name != CHECKPOINTS or job.status.is_final:
             return super()._part(parts, job, name)
         path = f"{job_path(job.id)}/{name}"
-        # However they are refused before training begins, the next pass asks again.
-        first = self._http.hint(path, {"limit": PAGE_SIZE})
+        # They may be refused before training begins: the next pass asks again.
+        ask = partial(self._http.find_object, path, {"limit": PAGE_SIZE}, is_optional=True)
+        first = parts.one(name, ask)
         return parts.pages(name, pages(self._http, path, first)) if first else iter(())

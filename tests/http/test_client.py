@@ -230,14 +230,6 @@ def test_what_a_server_does_not_have_may_be_none() -> None:
             script(answer(status)).http().find_object(PATH)
 
 
-def test_a_hint_is_no_loss_to_go_without() -> None:
-    """Whatever the reason."""
-    assert script(answer(200, {"a": 1})).http().hint(PATH) == {"a": 1}
-    for status in (401, 403, 404, 410, 422, 500):
-        assert script(answer(status)).http().hint(PATH) == {}
-    assert script(httpx.ConnectError("no")).http().hint(PATH) == {}
-
-
 def test_the_request_id_is_told() -> None:
     """Whoever asks the provider's support needs it."""
     error = failure(script(answer(400, x_request_id="req_123")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import openai
 import pytest
 
@@ -13,7 +14,7 @@ from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.recorded import recorded
 from tests.support.wire_openai_like import MantleApi
-from tests.support.wire_server import Row
+from tests.support.wire_server import Row, over
 from tests.support.world import KEY, NOW, BrokenReplies, Clock, job, make_sync
 
 JOBS = (
@@ -85,7 +86,23 @@ def test_checkpoints_that_are_refused_while_a_job_runs_are_not_there_yet() -> No
     provider = api.provider()
     snapshot = provider.read(provider.job("a-job"), logged={})
     assert snapshot.job.status is JobStatus.RUNNING
-    assert (snapshot.checkpoints, snapshot.skipped) == ((), ())
+    assert (snapshot.checkpoints, snapshot.skipped, snapshot.missing) == ((), (), ())
+    assert {point.step for point in snapshot.curve} == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("status", [408, 500])
+def test_checkpoints_that_fail_while_a_job_runs_are_named(status: int) -> None:
+    """A failure does not pass for a job without checkpoints."""
+    api = MantleApi()
+    api.fill(5)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_failing = request.url.path.endswith("/checkpoints")
+        return httpx.Response(status, json={}) if is_failing else api(request)
+
+    provider = over(httpx.MockTransport(answer), "bedrock-mantle")
+    snapshot = provider.read(provider.job("a-job"), logged={})
+    assert [(part.name, part.is_lasting) for part in snapshot.missing] == [("checkpoints", False)]
     assert {point.step for point in snapshot.curve} == {1, 2, 3, 4, 5}
 
 

@@ -161,6 +161,19 @@ def test_a_short_list_without_has_more_whose_cursor_is_refused_is_whole() -> Non
     assert snapshot.missing == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "is_lasting"), [(408, False), (425, False), (503, False), (409, True), (413, True)]
+)
+def test_a_server_that_is_not_ready_yet_costs_a_part_for_the_moment(
+    status: int, *, is_lasting: bool
+) -> None:
+    """A request that came too early, or took too long, may be answered in the next pass."""
+    api = openai_with_steps(5, **DONE)
+    refused = events_of(api, lambda _request, _reply: httpx.Response(status, json={}))
+    snapshot = read(over(httpx.MockTransport(refused), "openai"))
+    assert [(part.name, part.is_lasting) for part in snapshot.missing] == [("events", is_lasting)]
+
+
 @pytest.mark.parametrize("status", [400, 500])
 def test_rounded_points_do_not_take_the_places_of_exact_ones_that_may_come(status: int) -> None:
     """The result file stands in for events that are refused, not for those that fail for now."""

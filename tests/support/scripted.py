@@ -24,7 +24,7 @@ PATH = "/fine_tuning/jobs"
 JSON = {"content-type": "application/json"}
 
 
-PASSING = [408, 409, 429, 500, 502, 503, 504]
+PASSING = [408, 409, 425, 429, 500, 502, 503, 504]
 
 
 LASTING = [300, 302, 400, 401, 403, 404, 405, 410, 413, 422, 501]
@@ -152,11 +152,12 @@ CLASSES: list[tuple[int, type[errors.ProviderError]]] = [
     (403, errors.Forbidden),
     (404, errors.NotFound),
     (405, errors.NotOffered),
-    (408, errors.Refused),
+    (408, errors.ServerFailed),
     (409, errors.Refused),
     (410, errors.NotFound),
     (418, errors.Refused),
     (422, errors.Refused),
+    (425, errors.ServerFailed),
     (429, errors.Throttled),
     (500, errors.ServerFailed),
     (501, errors.NotOffered),
