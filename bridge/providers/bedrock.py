@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply, NotFound
-from bridge.http.client import ApiClient, JsonObject, segment
+from bridge.errors import NotFound
+from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.http.s3 import Buckets
 from bridge.model import CurvePoint, Job, JobStatus, LoggedSteps, Meaning, Page, Snapshot
 from bridge.providers import bedrock_curves as curves_in
@@ -37,11 +37,12 @@ from bridge.providers.bedrock_records import (
     trained_until,
     uris,
 )
-from bridge.providers.parts import DETAILS, JOB_LIST, METRICS_FILE, ById, Parts
+from bridge.providers.job_api import JobApi
+from bridge.providers.parts import DETAILS, JOB_LIST, METRICS_FILE, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import Listed, read_page, read_record, reply_of
-from bridge.providers.statuses import extended
-from bridge.providers.timeline import Timeline
+from bridge.providers.timeline import Timeline, steps_of
+from bridge.providers.token_pages import token_pages
 
 _JOBS: Final = "/model-customization-jobs"
 _ROWS: Final = "modelCustomizationJobSummaries"
@@ -61,13 +62,11 @@ class _Files:
     """When any of them has last changed, Unix milliseconds."""
 
 
-class Bedrock:
+class Bedrock(JobApi):
     """The jobs of one account in one region, and the files that they leave in S3."""
 
     base_url: ClassVar[str] = "https://bedrock.${AWS_REGION}.amazonaws.com"
     key_variable: ClassVar = "AWS_BEARER_TOKEN_BEDROCK"
-    key_header: ClassVar[str | None] = None
-    header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: Mapping[str, JobStatus] = STATUSES
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "training_loss": Meaning.TRAIN_LOSS,
@@ -85,29 +84,12 @@ class Bedrock:
         statuses: Mapping[str, JobStatus] | None = None,
         buckets: Buckets | None = None,
     ) -> None:
-        self.statuses = extended(self.statuses, statuses)
-        self._http = http
-        self._by_id = ById(self._find, self.pages)
-        self._curves = curves
+        super().__init__(http, curves=curves, statuses=statuses)
         self._buckets = buckets
         self._arns: dict[str, str] = {}
         """Of jobs that were listed: a job is asked for by nothing less."""
         self._seen: dict[str, dict[int, int]] = {}
         """Of open jobs the last steps that were seen, and when: later ones come after them."""
-
-    def pages(self) -> Iterator[Page]:
-        """All jobs, newest first."""
-        parts = self._parts()
-        for rows in parts.pages(JOB_LIST, self._pages(), needs_first=True):
-            page = read_page(JobRecord, rows, self._job)
-            self._arns |= {job.id: str(reply_of(job)["jobArn"]) for job in page.jobs}
-            yield page
-        for cut in parts.missing:
-            yield Page((), cut=cut)
-
-    def job(self, job_id: str) -> Job:
-        """One job, as its own address has it; as it is listed where no list has named it yet."""
-        return self._by_id(job_id)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job with all the metrics of its files, logged or not."""
@@ -127,7 +109,7 @@ class Bedrock:
             kept = documents(reply_of(job), skipped)
             kept |= {uri.rpartition("/")[2]: body for uri, body in found.contents.items()}
         return Snapshot(
-            job=replace(job, total_steps=_total_steps(job, curve)),
+            job=replace(job, total_steps=steps_of(job, (point.step for point in curve))),
             curve=curve,
             documents=kept,
             skipped=tuple(skipped),
@@ -142,8 +124,21 @@ class Bedrock:
             raise NotFound(f"There is no way to {file_id}")
         return self._buckets.stream(file_id)
 
-    def _parts(self) -> Parts:
-        return Parts(lambda: self._http.get_object(_JOBS, {"maxResults": 1}, is_entry=True))
+    def _entry(self) -> JsonObject:
+        return self._listed({"maxResults": 1})
+
+    def _listed(self, query: Query) -> JsonObject:
+        return self._http.get_object(_JOBS, query, is_entry=_TOKEN not in query)
+
+    def _pages(self, parts: Parts) -> Iterator[Page]:
+        # The order that is the default is not documented.
+        order: Query = {"sortBy": "CreationTime", "sortOrder": "Descending"}
+        query: Query = {"maxResults": _PAGE_SIZE, **order}
+        found = token_pages(self._listed, _JOBS, _ROWS, query, next_key=_TOKEN, page_key=_TOKEN)
+        for rows in parts.pages(JOB_LIST, found, needs_first=True):
+            page = read_page(JobRecord, rows, self._job)
+            self._arns |= {job.id: str(reply_of(job)["jobArn"]) for job in page.jobs}
+            yield page
 
     def _find(self, job_id: str) -> Job | None:
         arn = self._arns.get(job_id)
@@ -155,25 +150,6 @@ class Bedrock:
     def _asked(self, arn: str) -> Job:
         reply = self._http.get_object(f"{_JOBS}/{segment(arn)}")
         return self._job(*read_record(JobRecord, reply), reply)
-
-    def _pages(self) -> Iterator[list[object]]:
-        # The order that is the default is not documented.
-        query: dict[str, str | int] = {
-            "maxResults": _PAGE_SIZE,
-            "sortBy": "CreationTime",
-            "sortOrder": "Descending",
-        }
-        seen: set[str] = set()
-        while True:
-            reply = self._http.get_object(_JOBS, query, is_entry=_TOKEN not in query)
-            yield _list(reply)
-            token = reply.get(_TOKEN)
-            if not token or not isinstance(token, str):
-                return
-            if token in seen:
-                raise BadReply(f"The pages of {_JOBS} do not end: they repeat")
-            seen.add(token)
-            query[_TOKEN] = token
 
     def _files(self, job: Job, record: JobRecord, parts: Parts) -> _Files:
         """The files with metrics, as far as there are any."""
@@ -250,18 +226,3 @@ class Bedrock:
             reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
-
-
-def _list(reply: JsonObject) -> list[object]:
-    """The rows in a reply. An object without anything says that there are none."""
-    rows = reply.get(_ROWS) or []
-    if not isinstance(rows, list) or (reply and not {_ROWS, _TOKEN} & reply.keys()):
-        raise BadReply(f"The reply to {_JOBS} has no list", "Check base_url")
-    return rows
-
-
-def _total_steps(job: Job, curve: tuple[CurvePoint, ...]) -> int | None:
-    """How many steps a job had that went to its end."""
-    if job.status is not JobStatus.SUCCEEDED:
-        return None
-    return max((point.step for point in curve if point.step > 0), default=None)

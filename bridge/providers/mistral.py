@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply
-from bridge.http.client import ApiClient, JsonObject, segment
+from bridge.http.client import JsonObject, segment
 from bridge.model import (
     Checkpoint,
     Job,
@@ -25,9 +24,10 @@ from bridge.model import (
     numbers,
 )
 from bridge.providers.credentials import scalars
+from bridge.providers.job_api import JobApi
 from bridge.providers.measurements import Metric, measurements
 from bridge.providers.model_shutdowns import read_shutdowns
-from bridge.providers.parts import DETAILS, JOB_LIST, ById, Parts
+from bridge.providers.parts import DETAILS, JOB_LIST, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import (
     Identifier,
@@ -38,9 +38,11 @@ from bridge.providers.records import (
     read_page,
     read_record,
     reply_of,
+    rows_of,
 )
-from bridge.providers.statuses import Words, extended, status_of
+from bridge.providers.statuses import Words, status_of
 from bridge.providers.times import Moment
+from bridge.providers.token_pages import repeated
 from bridge.text import one_line
 
 _JOBS: Final = "/fine_tuning/jobs"
@@ -91,13 +93,11 @@ class JobRecord(Record):
     checkpoints: list[CheckpointRecord] | None = None
 
 
-class Mistral:
+class Mistral(JobApi):
     """Jobs and their growing lists of checkpoints."""
 
     base_url: ClassVar = "https://api.mistral.ai/v1"
     key_variable: ClassVar = "MISTRAL_API_KEY"
-    key_header: ClassVar[str | None] = None
-    header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: Mapping[str, JobStatus] = Words(
         {
             "QUEUED": JobStatus.QUEUED,
@@ -125,33 +125,9 @@ class Mistral:
         "seq_len": Meaning.CONTEXT,
     }
 
-    def __init__(
-        self,
-        http: ApiClient,
-        *,
-        curves: bool = True,
-        statuses: Mapping[str, JobStatus] | None = None,
-    ) -> None:
-        self.statuses = extended(self.statuses, statuses)
-        self._http = http
-        self._by_id = ById(self._find, self.pages)
-        del curves  # The checkpoints are the curve: there is nothing beside them to leave out.
-
-    def pages(self) -> Iterator[Page]:
-        """All jobs, newest first."""
-        parts = self._parts()
-        for rows in parts.pages(JOB_LIST, self._pages(), needs_first=True):
-            yield read_page(JobRecord, rows, self._job)
-        for cut in parts.missing:
-            yield Page((), cut=cut)
-
-    def job(self, job_id: str) -> Job:
-        """One job with its events and checkpoints: they come in one reply."""
-        return self._by_id(job_id)
-
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One job with all its checkpoints, logged or not."""
-        del logged
+        """Return one job with all its checkpoints: they are its curve too."""
+        del logged  # A job and its checkpoints come in one reply.
         parts = self._parts()
         if job.status.has_started and not _is_detailed(job):
             job = parts.one(DETAILS, lambda: self._own(job)) or job
@@ -180,22 +156,24 @@ class Mistral:
         """The content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
-    def _parts(self) -> Parts:
-        return Parts(lambda: self._page(0, size=1))
+    def _entry(self) -> JsonObject:
+        return self._page(0, size=1)
 
     def _page(self, number: int, *, size: int = _PAGE_SIZE) -> JsonObject:
         query = {"page": number, "page_size": size}
         return self._http.get_object(_JOBS, query, is_entry=number == 0)
 
-    def _pages(self) -> Iterator[list[object]]:
-        """The rows of the job list, page by page."""
+    def _pages(self, parts: Parts) -> Iterator[Page]:
+        for rows in parts.pages(JOB_LIST, self._lists(), needs_first=True):
+            yield read_page(JobRecord, rows, self._job)
+
+    def _lists(self) -> Iterator[list[object]]:
+        """Yield the rows of each page."""
         listed = 0
         seen: set[str] = set()
         for number in itertools.count():
             reply = self._page(number)
-            rows = reply.get("data") or []
-            if not isinstance(rows, list) or not {"data", "total"} & reply.keys():
-                raise BadReply(f"The reply to {_JOBS} has no list", "Check base_url")
+            rows = rows_of(reply, "data", _JOBS, others={"total"})
             yield rows
             listed += len(rows)
             total = reply.get("total")
@@ -203,7 +181,7 @@ class Mistral:
                 return
             ids = {str(row.get("id")) for row in rows if isinstance(row, dict)}
             if ids <= seen:
-                raise BadReply(f"The pages of {_JOBS} do not end: they repeat")
+                raise repeated(_JOBS)
             seen |= ids
 
     def _find(self, job_id: str) -> Job | None:

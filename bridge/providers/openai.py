@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import ClassVar
 
-from bridge.http.client import ApiClient, segment
+from bridge.http.client import JsonObject, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -25,6 +25,7 @@ from bridge.model import (
     numbers,
 )
 from bridge.providers import openai_result_file as result_file
+from bridge.providers.job_api import JobApi, not_started
 from bridge.providers.measurements import measurements
 from bridge.providers.model_shutdowns import read_shutdowns
 from bridge.providers.openai_lists import JOBS, first_page, job_path, newest_first, pages
@@ -41,14 +42,14 @@ from bridge.providers.openai_records import (
     total_steps,
     whole,
 )
-from bridge.providers.parts import CHECKPOINTS, EVENTS, JOB_LIST, ById, Parts
+from bridge.providers.parts import CHECKPOINTS, EVENTS, JOB_LIST, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
-from bridge.providers.statuses import COMMON, extended, status_of
-from bridge.providers.timeline import Timeline
+from bridge.providers.statuses import COMMON, status_of
+from bridge.providers.timeline import Timeline, steps_of
 
 
-class OpenAI:
+class OpenAI(JobApi):
     """Jobs, checkpoints, metric events and result files of an OpenAI-shaped server."""
 
     base_url: ClassVar = "https://api.openai.com/v1"
@@ -57,7 +58,6 @@ class OpenAI:
         "OpenAI-Organization": "OPENAI_ORG_ID",
         "OpenAI-Project": "OPENAI_PROJECT_ID",
     }
-    key_header: ClassVar[str | None] = None
     pages_url: ClassVar[str | None] = "https://platform.openai.com/finetune"
     """Where people look at their jobs, if there is an address for each."""
     has_result_files: ClassVar[bool] = True
@@ -80,40 +80,13 @@ class OpenAI:
         "method": Meaning.METHOD,
     }
 
-    def __init__(
-        self,
-        http: ApiClient,
-        *,
-        curves: bool = True,
-        statuses: Mapping[str, JobStatus] | None = None,
-    ) -> None:
-        self.statuses = extended(self.statuses, statuses)
-        self._http = http
-        self._is_public = http.is_at(self.base_url)
-        self._curves = curves
-        self._by_id = ById(self._find, self.pages)
-
-    def pages(self) -> Iterator[Page]:
-        """All jobs, newest first."""
-        parts = self._parts()
-        found = parts.pages(JOB_LIST, pages(self._http, JOBS), needs_first=True)
-        for rows in newest_first(found):
-            yield read_page(JobRecord, rows, self._job)
-        for cut in parts.missing:
-            yield Page((), cut=cut)
-
-    def job(self, job_id: str) -> Job:
-        """One job, as its own address has it."""
-        return self._by_id(job_id)
-
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job: its checkpoints, and its curve as far back as it is not logged."""
         parts = self._parts()
         job = self._current(job, parts)
-        skipped = list(job.skipped)
         if not job.status.has_started:
-            kept = documents(reply_of(job), skipped) if keep else {}
-            return Snapshot(job=job, documents=kept, skipped=tuple(skipped), missing=parts.missing)
+            return not_started(job, keep=keep, missing=parts.missing)
+        skipped = list(job.skipped)
         method = str(job.params.get("method", ""))
         rows = [row for page in self._part(parts, job, CHECKPOINTS) for row in page]
         checkpoints = _checkpoints(rows, method, skipped)
@@ -158,8 +131,13 @@ class OpenAI:
         del parts
         return job
 
-    def _parts(self) -> Parts:
-        return Parts(lambda: first_page(self._http))
+    def _entry(self) -> JsonObject:
+        return first_page(self._http)
+
+    def _pages(self, parts: Parts) -> Iterator[Page]:
+        found = parts.pages(JOB_LIST, pages(self._http, JOBS), needs_first=True)
+        for rows in newest_first(found):
+            yield read_page(JobRecord, rows, self._job)
 
     def _part(self, parts: Parts, job: Job, name: str) -> Iterator[list[object]]:
         """The pages of a list below a job."""
@@ -299,10 +277,7 @@ def _with_news(
     curve: list[CurvePoint],
 ) -> Job:
     """The job with what its parts tell of it."""
-    steps = total_steps(events) or job.total_steps
-    if steps is None and job.status is JobStatus.SUCCEEDED:
-        reached = {*(point.step for point in curve), *(each.step for each in checkpoints)}
-        steps = max((step for step in reached if step > 0), default=None)
+    reached = {*(point.step for point in curve), *(each.step for each in checkpoints)}
     finished_at = job.finished_at
     if finished_at is None and job.status.is_final:
         finished_at = last_moment(events)
@@ -310,5 +285,5 @@ def _with_news(
         job,
         started_at=started_at(events) or job.started_at,
         finished_at=finished_at,
-        total_steps=steps,
+        total_steps=total_steps(events) or steps_of(job, reached),
     )

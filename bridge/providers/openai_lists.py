@@ -12,6 +12,7 @@ from typing import Final
 
 from bridge.errors import BadReply
 from bridge.http.client import ApiClient, JsonObject, segment
+from bridge.providers.records import rows_of
 from bridge.providers.times import known_moment
 
 JOBS: Final = "/fine_tuning/jobs"
@@ -48,7 +49,7 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
     for _ in range(_MOST_PAGES):
         if reply is None:
             return
-        rows = _rows(reply, path)
+        rows = rows_of(reply, "data", path)
         # Jobs may differ by their ids only; of a part, rows with new ids may be old.
         content = tuple(_content(row, with_id=path == JOBS) for row in rows)
         is_new = content not in seen
@@ -86,15 +87,6 @@ def newest_first(found: Iterable[list[object]]) -> Iterator[list[object]]:
     else:
         yield first
         yield from rest
-
-
-def _rows(reply: JsonObject, path: str) -> list[object]:
-    if "data" not in reply:
-        raise BadReply(f"The reply to {path} has no list", "Check base_url")
-    rows = reply["data"] or []
-    if not isinstance(rows, list):
-        raise BadReply(f"The list in the reply to {path} is not a list", "Check base_url")
-    return rows
 
 
 def _content(row: object, *, with_id: bool) -> object:

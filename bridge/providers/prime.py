@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply, NotFound
-from bridge.http.client import ApiClient, Query, segment
+from bridge.errors import NotFound
+from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -32,7 +32,8 @@ from bridge.model import (
     Page,
     Snapshot,
 )
-from bridge.providers.parts import CHECKPOINTS, JOB_LIST, METRICS, ById, Parts
+from bridge.providers.job_api import JobApi, newest_first, not_started
+from bridge.providers.parts import CHECKPOINTS, JOB_LIST, METRICS, Parts
 from bridge.providers.prime_records import (
     CheckpointRecord,
     JobRecord,
@@ -45,9 +46,10 @@ from bridge.providers.prime_records import (
     step_of,
 )
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
-from bridge.providers.statuses import Words, extended, status_of
+from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of, rows_of
+from bridge.providers.statuses import Words, status_of
 from bridge.providers.timeline import Timeline
+from bridge.providers.token_pages import repeated
 
 _RUNS: Final = "/rft/runs"
 _PAGE_SIZE: Final = 20
@@ -60,13 +62,11 @@ _NOT_SAVED: Final = frozenset({"PENDING", "UPLOADING", "FAILED"})
 """Words for checkpoints that are not there yet, or never."""
 
 
-class Prime:
+class Prime(JobApi):
     """Runs, their metrics by step, their checkpoints and their cost."""
 
     base_url: ClassVar = "https://api.primeintellect.ai/api/v1"
     key_variable: ClassVar = "PRIME_API_KEY"
-    key_header: ClassVar[str | None] = None
-    header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: Mapping[str, JobStatus] = Words(
         {
             "QUEUED": JobStatus.QUEUED,
@@ -92,42 +92,18 @@ class Prime:
         statuses: Mapping[str, JobStatus] | None = None,
         team: str | None = None,
     ) -> None:
-        self.statuses = extended(self.statuses, statuses)
-        self._http = http
-        self._by_id = ById(self._find, self.pages)
-        self._curves = curves
+        super().__init__(http, curves=curves, statuses=statuses)
         self._query: Query = {"team_id": team} if team else {}
-        self._is_public = http.is_at(self.base_url)
         # A cache of open runs. Each is read by one thread at a time.
         self._rows: dict[str, list[object]] = {}
         """Rows of metrics by run."""
 
-    def pages(self) -> Iterator[Page]:
-        """All runs, newest first."""
-        parts = self._parts()
-        lists = parts.pages(JOB_LIST, self._lists(), needs_first=True)
-        for rows in lists:
-            page = read_page(JobRecord, rows, self._job)
-            times = [job.created_at for job in page.jobs if job.created_at is not None]
-            if times != sorted(times, reverse=True):
-                # Lists are not promised to have an order: a new run may be on any page.
-                page = read_page(JobRecord, chain(rows, *lists), self._job)
-            newest = sorted(page.jobs, key=lambda job: -(job.created_at or 0))
-            yield Page(tuple(newest), page.unreadable)
-        for cut in parts.missing:
-            yield Page((), cut=cut)
-
-    def job(self, job_id: str) -> Job:
-        """One run, as its own address has it."""
-        return self._by_id(job_id)
-
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One run with all of its points; of an open one only new steps are asked for."""
         del logged  # What was read once is kept as long as a run is open.
-        skipped = list(job.skipped)
         if not job.status.has_started:
-            kept = documents(reply_of(job), skipped) if keep else {}
-            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
+            return not_started(job, keep=keep)
+        skipped = list(job.skipped)
         parts = self._parts()
         saved = self._part(parts, job, CHECKPOINTS)
         wants_metrics = self._curves or keep or saved
@@ -160,9 +136,16 @@ class Prime:
             "Keep its version, or copy it with: prime env pull",
         )
 
-    def _parts(self) -> Parts:
-        query = {"page": 1, "limit": 1, **self._query}
-        return Parts(lambda: self._http.get_object(_RUNS, query, is_entry=True))
+    def _entry(self) -> JsonObject:
+        return self._listed(1, limit=1)
+
+    def _listed(self, number: int, *, limit: int = _PAGE_SIZE) -> JsonObject:
+        query = {"page": number, "limit": limit, **self._query}
+        return self._http.get_object(_RUNS, query, is_entry=number == 1)
+
+    def _pages(self, parts: Parts) -> Iterator[Page]:
+        lists = parts.pages(JOB_LIST, self._lists(), needs_first=True)
+        return newest_first(lists, partial(read_page, JobRecord, make_job=self._job))
 
     def _find(self, job_id: str) -> Job | None:
         reply = self._http.find_object(_path(job_id))
@@ -176,11 +159,8 @@ class Prime:
         seen: set[str] = set()
         number = 1
         while True:
-            query = {"page": number, "limit": _PAGE_SIZE, **self._query}
-            reply = self._http.get_object(_RUNS, query, is_entry=number == 1)
-            rows = reply.get("runs") or []
-            if "runs" not in reply or not isinstance(rows, list):
-                raise BadReply(f"The reply to {_RUNS} has no list", "Check base_url")
+            reply = self._listed(number)
+            rows = rows_of(reply, "runs", _RUNS)
             yield rows
             total = reply.get("total_pages")
             # A server without pages says nothing of them, and has sent all.
@@ -189,7 +169,7 @@ class Prime:
             ids = [row.get("id") for row in rows if isinstance(row, dict)]
             names = {each for each in ids if isinstance(each, str)}
             if names <= seen:
-                raise BadReply(f"The pages of {_RUNS} do not end: they repeat")
+                raise repeated(_RUNS)
             seen |= names
             number += 1
 
@@ -202,11 +182,7 @@ class Prime:
                 reply = self._http.find_object(path, query, is_optional=True) or {}
                 rows = reply.get(name)
                 return rows if isinstance(rows, list) else []
-            reply = self._http.get_object(path, query)
-            rows = reply.get(name) or []
-            if not isinstance(rows, list) or (reply and name not in reply):
-                raise BadReply(f"The reply to {path} has no list", "Check base_url")
-            return rows
+            return rows_of(self._http.get_object(path, query), name, path, may_be_empty=True)
 
         return parts.one(name, ask) or []
 

@@ -7,6 +7,7 @@ A record is a pydantic model of one wire object. Unknown keys are ignored and mi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
@@ -60,6 +61,33 @@ def is_step(number: int) -> bool:
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def rows_of(
+    reply: Mapping[str, object],
+    key: str,
+    path: str,
+    *,
+    others: AbstractSet[str] = frozenset(),
+    may_be_empty: bool = False,
+) -> list[object]:
+    """Return the rows in the reply to ``path``.
+
+    Args:
+        reply: The object that holds them.
+        key: Their name in it.
+        path: The request, for the error.
+        others: Names of which one shows that this is the list, though it has no rows.
+        may_be_empty: Whether an object without anything stands for no rows.
+
+    Raises:
+        BadReply: There is no list.
+    """
+    rows = reply.get(key) or []
+    is_list = not reply.keys().isdisjoint({key, *others}) or (may_be_empty and not reply)
+    if not isinstance(rows, list) or not is_list:
+        raise BadReply(f"The reply to {path} has no list", "Check base_url")
+    return rows
 
 
 def read_rows(

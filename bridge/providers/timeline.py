@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable
 
-from bridge.model import Job
+from bridge.model import Job, JobStatus
 
 
 class Timeline:
@@ -46,3 +46,10 @@ class Timeline:
             self._times[right - 1 : right + 1],
         )
         return time_0 + (time_1 - time_0) * (step - step_0) // (step_1 - step_0) // 1000 * 1000
+
+
+def steps_of(job: Job, steps: Iterable[int]) -> int | None:
+    """Return how many steps a job has: as it says, or the last of ``steps`` if it succeeded."""
+    if job.total_steps or job.status is not JobStatus.SUCCEEDED:
+        return job.total_steps
+    return max((step for step in steps if step > 0), default=None)

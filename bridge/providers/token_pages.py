@@ -1,50 +1,49 @@
-"""Lists that come in pages, each naming the next one by a token, as Google's APIs have them."""
+"""Lists that come in pages, each naming the next one by a token, as Google and AWS have them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bridge.errors import BadReply
-from bridge.http.client import ApiClient, JsonObject, Query
+from bridge.http.client import JsonObject, Query
+from bridge.providers.records import rows_of
 
 
 def token_pages(
-    http: ApiClient, path: str, key: str, query: Query, *, is_optional: bool = False
+    ask: Callable[[Query], JsonObject | None],
+    path: str,
+    key: str,
+    query: Query,
+    *,
+    next_key: str = "nextPageToken",
+    page_key: str = "pageToken",
 ) -> Iterator[list[object]]:
-    """The rows of each page, down to one without a token.
+    """Yield the rows of each page, down to one without a token.
 
     Args:
-        http: what is asked.
-        path: below the base URL.
-        key: what the reply calls its rows.
-        query: sent with each request.
-        is_optional: whether the list may be missing or refused: then there are no pages.
+        ask: Requests a page; returns ``None`` where there is no list.
+        path: Where the list is, for errors.
+        key: The name of the rows in a reply.
+        query: Parameters of each request.
+        next_key: The name of the token in a reply.
+        page_key: The name of the token in a request.
 
     Raises:
-        ProviderError: a page could not be read.
+        ProviderError: A page could not be read.
     """
     seen: set[str] = set()
-    while True:
-        reply = (
-            http.find_object(path, query, is_optional=True)
-            if is_optional
-            else http.get_object(path, query, is_entry=not seen)
-        )
-        if reply is None:
+    while (reply := ask(query)) is not None:
+        # An object without anything is what no rows are written as.
+        yield rows_of(reply, key, path, others={next_key}, may_be_empty=True)
+        following = reply.get(next_key)
+        if not following or not isinstance(following, str):
             return
-        yield _rows(reply, path, key)
-        token = reply.get("nextPageToken")
-        if not token or not isinstance(token, str):
-            return
-        if token in seen:
-            raise BadReply(f"The pages of {path} do not end: they repeat")
-        seen.add(token)
-        query = {**query, "pageToken": token}
+        if following in seen:
+            raise repeated(path)
+        seen.add(following)
+        query = {**query, page_key: following}
 
 
-def _rows(reply: JsonObject, path: str, key: str) -> list[object]:
-    """The rows in a reply. An object without anything is what no rows are written as."""
-    rows = reply.get(key) or []
-    if not isinstance(rows, list) or (reply and not {key, "nextPageToken"} & reply.keys()):
-        raise BadReply(f"The reply to {path} has no list", "Check base_url")
-    return rows
+def repeated(path: str) -> BadReply:
+    """Return the error for a list whose pages come again."""
+    return BadReply(f"The pages of {path} do not end: they repeat")

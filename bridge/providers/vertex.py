@@ -20,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 from typing import ClassVar, Final
 
 from bridge.errors import NotFound
-from bridge.http.client import ApiClient, segment
+from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.model import (
     Checkpoint,
     CurvePoint,
@@ -35,11 +35,12 @@ from bridge.model import (
     Page,
     Snapshot,
 )
-from bridge.providers.parts import JOB_LIST, METRICS, ById, Parts
+from bridge.providers.job_api import JobApi, newest_first, not_started
+from bridge.providers.parts import JOB_LIST, METRICS, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
-from bridge.providers.statuses import Words, extended, status_of
-from bridge.providers.timeline import Timeline
+from bridge.providers.statuses import Words, status_of
+from bridge.providers.timeline import Timeline, steps_of
 from bridge.providers.token_pages import token_pages
 from bridge.providers.vertex_curves import Curves, Series
 from bridge.providers.vertex_records import (
@@ -72,12 +73,11 @@ def address(location: str) -> str:
     return f"https://{location}-aiplatform.googleapis.com"
 
 
-class Vertex:
+class Vertex(JobApi):
     """The tuning jobs of one project in one location."""
 
     base_url: ClassVar = address(LOCATION)
     key_variable: ClassVar = "CLOUDSDK_AUTH_ACCESS_TOKEN"
-    key_header: ClassVar[str | None] = None
     header_variables: ClassVar[Mapping[str, str]] = {
         "x-goog-user-project": "GOOGLE_CLOUD_QUOTA_PROJECT"
     }
@@ -120,44 +120,20 @@ class Vertex:
         project: str = "-",
         location: str = LOCATION,
     ) -> None:
-        self.statuses = extended(self.statuses, statuses)
-        self._http = http
-        self._by_id = ById(self._find, self.pages)
-        self._curves = curves
+        super().__init__(http, curves=curves, statuses=statuses)
         self._project = project
         self._location = location
         self._jobs = f"/v1beta1/projects/{segment(project)}/locations/{segment(location)}/{JOBS}"
         self._is_public = http.is_at(address(location))
         self._series = Curves(http)
 
-    def pages(self) -> Iterator[Page]:
-        """All jobs, newest first."""
-        parts = self._parts()
-        found = token_pages(self._http, self._jobs, JOBS, {"pageSize": _PAGE_SIZE})
-        lists = parts.pages(JOB_LIST, found, needs_first=True)
-        for rows in lists:
-            page = read_page(JobRecord, rows, self._job)
-            if not _descends(page):
-                # Lists are not promised to have an order: a new job may be on any page.
-                page = read_page(JobRecord, chain(rows, *lists), self._job)
-            newest = sorted(page.jobs, key=lambda job: -(job.created_at or 0))
-            yield Page(tuple(newest), page.unreadable)
-        for cut in parts.missing:
-            yield Page((), cut=cut)
-
-    def job(self, job_id: str) -> Job:
-        """One job, as its own address has it."""
-        return self._by_id(job_id)
-
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job with all of its points; of an open one only what has grown is asked for."""
         del logged  # A series tells how far it goes.
-        skipped = list(job.skipped)
-        reply = reply_of(job)
-        parts = self._parts()
         if not job.status.has_started:
-            kept = documents(reply, skipped) if keep else {}
-            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
+            return not_started(job, keep=keep)
+        skipped = list(job.skipped)
+        parts = self._parts()
         tuned = _tuned(job)
         series = (
             self._metrics(job, parts, anew=keep)
@@ -170,9 +146,9 @@ class Vertex:
         curve = tuple(points) if self._curves else ()
         kept = {}
         if keep:
-            kept = documents(reply, skipped, metrics=[each.document() for each in series])
+            kept = documents(reply_of(job), skipped, metrics=[each.document() for each in series])
         return Snapshot(
-            job=_with_length(job, points),
+            job=replace(job, total_steps=steps_of(job, (point.step for point in points))),
             checkpoints=checkpoints,
             curve=curve,
             documents=kept,
@@ -188,8 +164,16 @@ class Vertex:
             "Keep it there, or copy it with: gcloud storage cp",
         )
 
-    def _parts(self) -> Parts:
-        return Parts(lambda: self._http.get_object(self._jobs, {"pageSize": 1}, is_entry=True))
+    def _entry(self) -> JsonObject:
+        return self._listed({"pageSize": 1})
+
+    def _listed(self, query: Query) -> JsonObject:
+        return self._http.get_object(self._jobs, query, is_entry="pageToken" not in query)
+
+    def _pages(self, parts: Parts) -> Iterator[Page]:
+        found = token_pages(self._listed, self._jobs, JOBS, {"pageSize": _PAGE_SIZE})
+        lists = parts.pages(JOB_LIST, found, needs_first=True)
+        return newest_first(lists, partial(read_page, JobRecord, make_job=self._job))
 
     def _find(self, job_id: str) -> Job | None:
         reply = self._http.find_object(f"{self._jobs}/{segment(job_id)}")
@@ -251,12 +235,6 @@ class Vertex:
         return f"{_CONSOLE}/{place}?project={segment(self._project)}"
 
 
-def _descends(page: Page) -> bool:
-    """Whether the newest job comes first."""
-    times = [job.created_at for job in page.jobs if job.created_at is not None]
-    return times == sorted(times, reverse=True)
-
-
 def _tuned(job: Job) -> TunedModel:
     record, _ = read_record(JobRecord, reply_of(job))
     return record.tuned or TunedModel()
@@ -291,11 +269,3 @@ def _checkpoints(
             ),
         )
     return tuple(found.values())
-
-
-def _with_length(job: Job, points: list[CurvePoint]) -> Job:
-    """The job with how many steps it had, if it went to its end and does not say."""
-    if job.total_steps or job.status is not JobStatus.SUCCEEDED or not points:
-        return job
-    last = points[-1].step
-    return replace(job, total_steps=last) if last > 0 else job

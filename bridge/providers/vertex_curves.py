@@ -184,7 +184,8 @@ class Curves:
 
     def _rows(self, parts: Parts, path: str, key: str, *, is_optional: bool) -> Iterator[object]:
         query = {"pageSize": _PAGE_SIZE}
-        pages = token_pages(self._http, path, key, query, is_optional=is_optional)
+        ask = partial(self._object, path, is_optional=is_optional)
+        pages = token_pages(ask, path, key, query)
         return chain.from_iterable(parts.pages(METRICS, pages))
 
     def _object(self, path: str, query: Query | None = None, *, is_optional: bool) -> JsonObject:
