@@ -25,10 +25,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply, NotFound, Refused
+from bridge.errors import NotFound, Refused
 from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.model import CurvePoint, Job, JobStatus, LoggedSteps, Meaning, Page, Snapshot
 from bridge.providers import fireworks_metrics_file as metrics_file
@@ -40,11 +40,13 @@ from bridge.providers.fireworks_records import (
     error_text,
     params,
 )
-from bridge.providers.parts import CHECKPOINTS, METRICS_FILE, ById, Parts
+from bridge.providers.job_api import JobApi, newest_first, not_started
+from bridge.providers.parts import CHECKPOINTS, METRICS_FILE, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import Listed, read_page, read_record, reply_of
-from bridge.providers.statuses import extended, status_of
-from bridge.providers.timeline import Timeline
+from bridge.providers.records import Listed, only, read_page, read_record, reply_of
+from bridge.providers.statuses import status_of
+from bridge.providers.timeline import Timeline, steps_of
+from bridge.providers.token_pages import token_pages
 
 _SUPERVISED: Final = "supervisedFineTuningJobs"
 _PREFERENCE: Final = "dpoJobs"
@@ -61,13 +63,11 @@ _PAGES: Final[Mapping[str, str]] = {
 """Where people look at their jobs."""
 
 
-class Fireworks:
+class Fireworks(JobApi):
     """The jobs of one account, which is part of the base URL."""
 
     base_url: ClassVar = f"{_PUBLIC}/${{FIREWORKS_ACCOUNT_ID}}"
     key_variable: ClassVar = "FIREWORKS_API_KEY"
-    key_header: ClassVar[str | None] = None
-    header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: Mapping[str, JobStatus] = STATUSES
 
     # batchSize is left out: it counts tokens.
@@ -90,40 +90,15 @@ class Fireworks:
         curves: bool = True,
         statuses: Mapping[str, JobStatus] | None = None,
     ) -> None:
-        self.statuses = extended(self.statuses, statuses)
-        self._http = http
+        super().__init__(http, curves=curves, statuses=statuses)
         self._is_public = http.is_below(_PUBLIC)
-        self._curves = curves
-        self._by_id = ById(self._find, self.pages)
-
-    def pages(self) -> Iterator[Page]:
-        """All jobs, newest first, as far as one list can be made of three.
-
-        Each page has one of every collection that is not at its end. So a page without anything new
-        says of all of them that nothing new follows.
-        """
-        parts = self._parts()
-        lists = [self._pages(collection, parts) for collection in COLLECTIONS]
-        for each in zip_longest(*lists, fillvalue=Page(())):
-            jobs = [job for part in each for job in part.jobs]
-            unreadable = [sentence for part in each for sentence in part.unreadable]
-            jobs.sort(key=lambda job: -(job.created_at or 0))
-            yield Page(tuple(jobs), tuple(unreadable))
-        for cut in parts.missing:
-            yield Page((), cut=cut)
-
-    def job(self, job_id: str) -> Job:
-        """One job, as its own address has it."""
-        return self._by_id(job_id)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job with all the metrics of its file, logged or not."""
         del logged  # The file comes as a whole.
-        skipped = list(job.skipped)
-        reply = reply_of(job)
         if not job.status.has_started:
-            kept = documents(reply, skipped) if keep else {}
-            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
+            return not_started(job, keep=keep)
+        skipped = list(job.skipped)
         parts = self._parts()
         body = self._metrics(job, parts) if self._curves or keep else b""
         if body.strip() and metrics_file.form(body) is None:
@@ -131,10 +106,10 @@ class Fireworks:
         curve = _curve(job, body, skipped) if self._curves else ()
         kept = {}
         if keep:
-            kept = documents(reply, skipped, checkpoints=self._checkpoints(job, parts))
+            kept = documents(reply_of(job), skipped, checkpoints=self._checkpoints(job, parts))
             kept |= {f"metrics{_suffix(body)}": body} if body else {}
         return Snapshot(
-            job=replace(job, total_steps=_total_steps(job, curve)),
+            job=replace(job, total_steps=steps_of(job, (point.step for point in curve))),
             curve=curve,
             documents=kept,
             skipped=tuple(skipped),
@@ -155,9 +130,35 @@ class Fireworks:
         with closing(piece for stream in streams for piece in stream) as pieces:
             yield pieces
 
-    def _parts(self) -> Parts:
-        path = f"/{_SUPERVISED}"
-        return Parts(lambda: self._http.get_object(path, {"pageSize": 1}, is_entry=True))
+    def _entry(self) -> JsonObject:
+        return self._listed({"pageSize": 1})
+
+    def _listed(self, query: Query) -> JsonObject:
+        """Return a page of the one collection that every account has."""
+        is_entry = "pageToken" not in query
+        return self._http.get_object(f"/{_SUPERVISED}", query, is_entry=is_entry)
+
+    def _pages(self, parts: Parts) -> Iterator[Page]:
+        """Yield pages that each have one of every collection that is not at its end.
+
+        So a page without anything new says of all of them that nothing new follows.
+        """
+        lists = [self._collection(collection, parts) for collection in COLLECTIONS]
+        for each in zip_longest(*lists, fillvalue=Page(())):
+            jobs = [job for part in each for job in part.jobs]
+            unreadable = [sentence for part in each for sentence in part.unreadable]
+            jobs.sort(key=lambda job: -(job.created_at or 0))
+            yield Page(tuple(jobs), tuple(unreadable))
+
+    def _collection(self, name: str, parts: Parts) -> Iterator[Page]:
+        """Yield the pages of a collection; an account may lack all but the first."""
+        path, is_first = f"/{name}", name == _SUPERVISED
+        query: Query = {"pageSize": _PAGE_SIZE, "orderBy": "createTime desc"}
+        ask = self._listed if is_first else partial(self._http.find_object, path)
+        found = parts.pages(
+            f"list of {name}", token_pages(ask, path, name, query), needs_first=is_first
+        )
+        return newest_first(found, partial(read_page, JobRecord, make_job=partial(self._job, name)))
 
     def _find(self, job_id: str) -> Job | None:
         collection, path = _path(job_id)
@@ -188,8 +189,11 @@ class Fireworks:
         if collection == _PREFERENCE:
             path = f"{path}:getMetricsFileEndpoint"
             # While there is no file it may as well be refused.
-            is_optional = job.status is not JobStatus.SUCCEEDED
-            ask = partial(self._reply, path, is_optional=is_optional)
+            ask = (
+                partial(self._http.get_object, path)
+                if job.status is JobStatus.SUCCEEDED
+                else partial(self._http.find_object, path, is_optional=True)
+            )
             yield from _urls(parts.one(METRICS_FILE, ask), "signedUrl")
         elif collection == _SUPERVISED:
             listed = _urls(reply_of(job), "metricsFileSignedUrl")
@@ -202,55 +206,11 @@ class Fireworks:
         collection, path = _path(job.id)
         if collection not in _WITH_CHECKPOINTS:
             return []
-        is_optional = job.status is not JobStatus.SUCCEEDED
-        rows = self._rows(f"{path}/checkpoints", "checkpoints", is_optional=is_optional)
-        return [row for page in parts.pages(CHECKPOINTS, rows) for row in page]
-
-    def _pages(self, collection: str, parts: Parts) -> Iterator[Page]:
-        """The pages of a collection. An account may lack all but the first, or a key their use."""
-        make_job = partial(self._job, collection)
-        is_first = collection == _SUPERVISED
-        path, order = f"/{collection}", "createTime desc"
-        rows = self._rows(path, collection, is_optional=not is_first, orderBy=order)
-        lists = parts.pages(f"list of {collection}", rows, needs_first=is_first)
-        for first in lists:
-            page = read_page(JobRecord, first, make_job)
-            if not _descends(page):
-                # The order that was asked for is not kept: a new job may be on any page.
-                page = read_page(JobRecord, [*first, *chain.from_iterable(lists)], make_job)
-            yield page
-
-    def _reply(
-        self, path: str, query: Query | None = None, *, is_optional: bool
-    ) -> JsonObject | None:
-        return (
-            self._http.find_object(path, query, is_optional=True)
-            if is_optional
-            else self._http.get_object(path, query)
-        )
-
-    def _rows(
-        self, path: str, key: str, *, is_optional: bool = False, **query: str
-    ) -> Iterator[list[object]]:
-        """The pages of a list, down to one without a token; none of an optional one not had."""
-        seen: set[str] = set()
-        while True:
-            asked: Query = {"pageSize": _PAGE_SIZE, **query}
-            if is_optional:
-                reply = self._http.find_object(path, asked)
-            else:
-                is_entry = key == _SUPERVISED and "pageToken" not in query
-                reply = self._http.get_object(path, asked, is_entry=is_entry)
-            if reply is None:
-                return
-            yield _list(reply, path, key)
-            token = reply.get("nextPageToken")
-            if not token or not isinstance(token, str):
-                return
-            if token in seen:
-                raise BadReply(f"The pages of {path} do not end: they repeat")
-            seen.add(token)
-            query["pageToken"] = token
+        path = f"{path}/checkpoints"
+        is_due = job.status is JobStatus.SUCCEEDED
+        ask = partial(self._http.get_object if is_due else self._http.find_object, path)
+        found = token_pages(ask, path, "checkpoints", {"pageSize": _PAGE_SIZE})
+        return [row for page in parts.pages(CHECKPOINTS, found) for row in page]
 
     def _job(
         self, collection: str, record: JobRecord, skipped: tuple[str, ...], raw: object
@@ -280,8 +240,8 @@ class Fireworks:
             error=error,
             params=chosen,
             epochs=epochs_of(chosen),
-            training_files=_known(record.dataset),
-            validation_files=_known(record.evaluation_dataset),
+            training_files=only(record.dataset),
+            validation_files=only(record.evaluation_dataset),
             cost=cost_text(record.cost),
             page=f"{page}/{segment(identifier)}" if page else None,
             reply=row,
@@ -298,24 +258,6 @@ def _path(job_id: str) -> tuple[str, str]:
             f"Write it with its collection: {', '.join(f'{each}/ID' for each in COLLECTIONS)}",
         )
     return collection, f"/{collection}/{segment(identifier)}"
-
-
-def _list(reply: JsonObject, path: str, key: str) -> list[object]:
-    """The rows in a reply. An object without anything is what some servers make of no rows."""
-    rows = reply.get(key) or []
-    if not isinstance(rows, list) or (reply and not {key, "nextPageToken"} & reply.keys()):
-        raise BadReply(f"The reply to {path} has no list", "Check base_url")
-    return rows
-
-
-def _descends(page: Page) -> bool:
-    """Whether the newest job comes first."""
-    times = [job.created_at for job in page.jobs if job.created_at is not None]
-    return times == sorted(times, reverse=True)
-
-
-def _known(name: str | None) -> tuple[str, ...]:
-    return (name,) if name else ()
 
 
 def _urls(reply: Mapping[str, object] | None, key: str) -> list[str]:
@@ -348,10 +290,3 @@ def _method(job: Job) -> str | None:
     """How a job trains: the losses of all but supervised ones may be negative."""
     collection, _ = _path(job.id)
     return None if collection == _SUPERVISED else collection
-
-
-def _total_steps(job: Job, curve: tuple[CurvePoint, ...]) -> int | None:
-    """How many steps a job had that went to its end."""
-    if job.status is not JobStatus.SUCCEEDED:
-        return None
-    return max((point.step for point in curve if point.step > 0), default=None)

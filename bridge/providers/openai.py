@@ -44,7 +44,7 @@ from bridge.providers.openai_records import (
 )
 from bridge.providers.parts import CHECKPOINTS, EVENTS, JOB_LIST, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
+from bridge.providers.records import Listed, only, read_page, read_record, read_rows, reply_of
 from bridge.providers.statuses import COMMON, status_of
 from bridge.providers.timeline import Timeline, steps_of
 
@@ -170,8 +170,8 @@ class OpenAI(JobApi):
             params=chosen,
             total_steps=whole(record.total_steps),
             epochs=numbers(chosen)[0].get("n_epochs"),
-            training_files=_known(record.training_file),
-            validation_files=_known(record.validation_file),
+            training_files=only(record.training_file),
+            validation_files=only(record.validation_file),
             result_files=tuple(record.result_files or ()) if self.has_result_files else (),
             metadata=metadata(record),
             page=f"{self.pages_url}/{segment(record.id)}" if is_shown else None,
@@ -204,10 +204,6 @@ class _Events:
 
 def _content_path(file_id: str) -> str:
     return f"/files/{segment(file_id)}/content"
-
-
-def _known(file_id: str | None) -> tuple[str, ...]:
-    return (file_id,) if file_id else ()
 
 
 def _checkpoints(rows: list[object], method: str, skipped: list[str]) -> tuple[Checkpoint, ...]:

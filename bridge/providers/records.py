@@ -179,6 +179,11 @@ def reply_of(job: Job) -> Mapping[str, object]:
     return job.reply if isinstance(job, Listed) else {}
 
 
+def only(name: str | None) -> tuple[str, ...]:
+    """Return a name by itself; nothing where there is none."""
+    return (name,) if name else ()
+
+
 def read_page(
     kind: type[AnyRecord],
     rows: Iterable[object],

@@ -15,11 +15,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import ClassVar, Final
 
-from bridge.errors import BadReply
-from bridge.http.client import ApiClient, JsonObject, Query, segment
+from bridge.http.client import ApiClient, Query, segment
 from bridge.model import (
     Checkpoint,
-    CurvePoint,
     Job,
     JobStatus,
     LoggedSteps,
@@ -28,23 +26,27 @@ from bridge.model import (
     Snapshot,
     numbers,
 )
-from bridge.providers.parts import CHECKPOINTS, DETAILS, EVENTS, METRICS, ById, Parts
+from bridge.providers.job_api import JobApi, not_started
+from bridge.providers.parts import CHECKPOINTS, DETAILS, EVENTS, METRICS, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
-from bridge.providers.statuses import Words, extended, status_of
+from bridge.providers.records import (
+    Listed,
+    only,
+    read_page,
+    read_record,
+    read_rows,
+    reply_of,
+    rows_of,
+)
+from bridge.providers.statuses import Words, status_of
+from bridge.providers.together_events import with_events
+from bridge.providers.together_metrics import Measured, measured, points, with_metrics
 from bridge.providers.together_records import (
     CheckpointRecord,
-    EventRecord,
     JobRecord,
-    Measured,
-    end_of,
-    failure,
-    first,
-    measured,
     params,
     price,
     source,
-    total_steps,
 )
 
 _JOBS: Final = "/fine-tunes"
@@ -60,13 +62,11 @@ _DETAILS: Final = frozenset(
 _LOSS: Final = "train/loss"
 
 
-class Together:
+class Together(JobApi):
     """Jobs, their metrics by step, and the checkpoints at some of these."""
 
     base_url: ClassVar = "https://api.together.ai/v1"
     key_variable: ClassVar = "TOGETHER_API_KEY"
-    key_header: ClassVar[str | None] = None
-    header_variables: ClassVar[Mapping[str, str]] = {}
     statuses: Mapping[str, JobStatus] = Words(
         {
             "pending": JobStatus.QUEUED,
@@ -105,35 +105,18 @@ class Together:
         curves: bool = True,
         statuses: Mapping[str, JobStatus] | None = None,
     ) -> None:
-        self.statuses = extended(self.statuses, statuses)
-        self._http = http
-        self._by_id = ById(self._find, self.pages)
-        self._is_public = http.is_at(self.base_url)
-        self._curves = curves
+        super().__init__(http, curves=curves, statuses=statuses)
         # Caches. Each job is read by one thread at a time.
         self._models: dict[str, str] = {}
         """What jobs make, by their ids: another job may go on from there."""
         self._at_checkpoints: dict[str, dict[int, Measured]] = {}
         """The metrics of open jobs at the checkpoints: every look at a job shows these."""
 
-    def pages(self) -> Iterator[Page]:
-        """All jobs on one page, newest first."""
-        rows = self._rows(_JOBS)
-        self._models = dict(_models(rows))
-        page = read_page(JobRecord, rows, self._job)
-        yield replace(page, jobs=tuple(sorted(page.jobs, key=_age)))
-
-    def job(self, job_id: str) -> Job:
-        """One job, as its own address has it."""
-        return self._by_id(job_id)
-
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One job: its checkpoints, and its curve from where it is not logged."""
         if not job.status.has_started:
-            skipped = list(job.skipped)
-            kept = documents(reply_of(job), skipped) if keep else {}
-            return Snapshot(job=job, documents=kept, skipped=tuple(skipped))
-        parts = Parts(lambda: self._rows(_JOBS))
+            return not_started(job, keep=keep)
+        parts = self._parts()
         if _DETAILS.isdisjoint(reply_of(job)):
             job = self._detailed(job, parts)
         skipped = list(job.skipped)
@@ -153,11 +136,11 @@ class Together:
             lists = {"checkpoints": rows, "events": events, "metrics": metrics}
             kept = documents(reply_of(job), skipped, **lists)
         return Snapshot(
-            job=self._with_news(job, events, found, skipped),
+            job=with_events(job, events, skipped, statuses=self.statuses, steps=found),
             checkpoints=tuple(
-                _with_metrics(checkpoints[step], found.get(step)) for step in sorted(checkpoints)
+                with_metrics(checkpoints[step], found.get(step)) for step in sorted(checkpoints)
             ),
-            curve=tuple(_points(found, beside=checkpoints.keys())) if self._curves else (),
+            curve=tuple(points(found, beside=checkpoints.keys())) if self._curves else (),
             documents=kept,
             skipped=tuple(skipped),
             missing=parts.missing,
@@ -167,8 +150,16 @@ class Together:
         """The content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
-    def _rows(self, path: str) -> list[object]:
-        return _list(self._http.get_object(path, is_entry=path == _JOBS), path)
+    def _entry(self) -> list[object]:
+        """Return the rows of all jobs, which come at once."""
+        return rows_of(self._http.get_object(_JOBS, is_entry=True), "data", _JOBS)
+
+    def _pages(self, parts: Parts) -> Iterator[Page]:
+        del parts  # There is one page: without it nothing is known.
+        rows = self._entry()
+        self._models = dict(_models(rows))
+        page = read_page(JobRecord, rows, self._job)
+        yield replace(page, jobs=tuple(sorted(page.jobs, key=_age)))
 
     def _find(self, job_id: str) -> Job | None:
         reply = self._http.find_object(_path(job_id))
@@ -177,13 +168,20 @@ class Together:
         record, skipped = read_record(JobRecord, reply)
         origin = source(record)
         if origin and not _is_name(origin) and origin not in self._models:
-            self._models = dict(_models(self._rows(_JOBS)))
+            self._models = dict(_models(self._entry()))
         return self._job(record, skipped, reply)
 
     def _part(self, parts: Parts, job: Job, name: str, query: Query | None = None) -> list[object]:
         """The rows of a list below a job; none where it cannot be read."""
         path = f"{_path(job.id)}/{name}"
-        return parts.one(name, lambda: _list(self._http.get_object(path, query), path)) or []
+        is_metrics = name == METRICS  # an empty object while there are none yet
+
+        def ask() -> list[object]:
+            reply = self._http.get_object(path, query)
+            key = "metrics" if is_metrics else "data"
+            return rows_of(reply, key, path, may_be_empty=is_metrics)
+
+        return parts.one(name, ask) or []
 
     def _metrics(self, parts: Parts, job: Job, start: float) -> list[object]:
         """The rows of metrics from a step on, in the order of time."""
@@ -241,41 +239,12 @@ class Together:
             trained_tokens=(record.token_count or None) if status.is_final else None,
             params=chosen,
             epochs=numbers({"epochs": record.n_epochs})[0].get("epochs"),
-            training_files=_known(record.training_file),
-            validation_files=_known(record.validation_file),
+            training_files=only(record.training_file),
+            validation_files=only(record.validation_file),
             cost=price(record),
             page=f"{_PAGES}/{segment(record.id)}" if self._is_public else None,
             reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
-        )
-
-    def _with_news(
-        self, job: Job, rows: list[object], found: Mapping[int, Measured], skipped: list[str]
-    ) -> Job:
-        """The job with what its events tell of it, and its metrics of its length."""
-        records, unreadable = read_rows(EventRecord, rows)
-        skipped += unreadable
-        events = [record for record, _ in records]
-        end = end_of(events)
-        status, model = job.status, job.fine_tuned_model
-        if end is not None and self.statuses.get(job.provider_status) is None:
-            status = end[0]
-            named = reply_of(job).get("model_output_name")
-            model = str(named) if named and status is JobStatus.SUCCEEDED else None
-        steps = total_steps(events)
-        if steps is None and status is JobStatus.SUCCEEDED:
-            steps = max((step for step in found if step > 0), default=None)
-        ended_at = (end[1] if end else None) or job.finished_at
-        # While a job may still begin to train, its own start does not stand in for that.
-        started_at = first(events, "job_start") if status.is_final else None
-        return replace(
-            job,
-            status=status,
-            started_at=first(events, "training_start") or started_at,
-            finished_at=ended_at if status.is_final else None,
-            fine_tuned_model=model,
-            total_steps=steps,
-            error=failure(events) if status is JobStatus.FAILED else None,
         )
 
     def _base_model(self, record: JobRecord) -> str | None:
@@ -288,21 +257,6 @@ class Together:
 
 def _path(job_id: str) -> str:
     return f"{_JOBS}/{segment(job_id)}"
-
-
-def _list(reply: JsonObject, path: str) -> list[object]:
-    """The rows in a reply; for metrics, of which there are none yet, it may be empty."""
-    key = "metrics" if path.endswith("/metrics") else "data"
-    if key == "metrics" and not reply:
-        return []
-    rows = reply[key] or [] if key in reply else None
-    if not isinstance(rows, list):
-        raise BadReply(f"The reply to {path} has no list", "Check base_url")
-    return rows
-
-
-def _known(file_id: str | None) -> tuple[str, ...]:
-    return (file_id,) if file_id else ()
 
 
 def _is_name(origin: str) -> bool:
@@ -342,18 +296,3 @@ def _checkpoints(job: Job, rows: list[object], skipped: list[str]) -> dict[int, 
             metrics={},
         )
     return checkpoints
-
-
-def _with_metrics(checkpoint: Checkpoint, at_step: Measured | None) -> Checkpoint:
-    """The checkpoint with what was measured at its step, and when."""
-    if at_step is None:
-        return checkpoint
-    moment = at_step.at or checkpoint.created_at
-    return replace(checkpoint, created_at=moment, metrics=at_step.values)
-
-
-def _points(found: Mapping[int, Measured], *, beside: AbstractSet[int]) -> Iterator[CurvePoint]:
-    """The curve, ``beside`` the steps that have a checkpoint."""
-    for step in sorted(found.keys() - beside):
-        for name, value in found[step].values.items():
-            yield CurvePoint(name, step, value, found[step].at)
