@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bridge.bootstrap.bridge import Bridge
 from bridge.errors import BridgeError, Stopped
 from bridge.sync.events import Event, Handler, JobDone
-from bridge.sync.outcome import Result, Synced
+from bridge.sync.outcome import Outcome, Result, Synced
 from bridge.sync.provider_sync import no_handler
 from bridge.sync.report import Report, Selection
 
@@ -29,6 +29,19 @@ class Landed:
     """``None``: nothing was left to do, it failed, or a dry run would create it."""
     experiment_id: str | None
     error: BridgeError | None
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Landed:
+        """Return an outcome without its plan: the points of a long history are gigabytes."""
+        synced = outcome if isinstance(outcome, Synced) else None
+        return cls(
+            provider=outcome.provider,
+            job_id=outcome.job_id,
+            result=outcome.result,
+            run_id=synced.run_id if synced else None,
+            experiment_id=synced.experiment_id if synced else None,
+            error=outcome.error,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +79,8 @@ def one_pass(
 
     def noted(event: Event) -> None:
         if isinstance(event, JobDone):
-            # Without the plan: the points of a long history are gigabytes.
-            outcome = event.outcome
-            synced = outcome if isinstance(outcome, Synced) else None
-            landed[outcome.provider, outcome.job_id] = Landed(
-                provider=outcome.provider,
-                job_id=outcome.job_id,
-                result=outcome.result,
-                run_id=synced.run_id if synced else None,
-                experiment_id=synced.experiment_id if synced else None,
-                error=outcome.error,
-            )
+            found = Landed.of(event.outcome)
+            landed[found.provider, found.job_id] = found
         handler(event)
 
     pool = ThreadPoolExecutor(len(bridge.syncs))

@@ -66,7 +66,7 @@ def backfill(
                 waiting=lambda: _wait(quiet=as_json or quiet),
                 pause=stopping.wait,
             ),
-            watching(plain=as_json or quiet, dry_run=dry_run) as handler,
+            watching(plain=as_json or quiet, dry_run=dry_run, verbose=verbose) as handler,
         ):
             made = one_pass(
                 bridge,

@@ -18,8 +18,8 @@ from bridge.errors import (
     TrackingDown,
     Unreachable,
 )
-from bridge.sync.events import Event, JobDone, PassEnded, RunDeleted
-from bridge.sync.outcome import Result, Synced
+from bridge.sync.events import Event, JobDone, JobsChosen, PassEnded, RunDeleted
+from bridge.sync.outcome import Result, Synced, Untouched
 from bridge.sync.report import Report
 
 log = structlog.get_logger()
@@ -33,15 +33,20 @@ _PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 class JobLog:
     """Logs jobs as they are recorded: everything new, or only where a job's life turns."""
 
-    def __init__(self, *, only_turns: bool) -> None:
+    def __init__(self, *, only_turns: bool, is_dry: bool = False) -> None:
         self._only_turns = only_turns
+        self._is_dry = is_dry
 
     def __call__(self, event: Event) -> None:
         """Log what a pass wrote, deleted, or decided."""
         match event:
+            case JobsChosen():
+                self._passed_over(event)
+            case JobDone(outcome=Untouched() as outcome):
+                _untouched(outcome.provider, outcome.job_id, "settled")
             case JobDone(outcome=Synced() as outcome):
                 self._decided(outcome)
-                if outcome.result in {Result.NEW, Result.UPDATED}:
+                if outcome.result in {Result.NEW, Result.UPDATED} and not self._is_dry:
                     self._recorded(outcome)
             case RunDeleted(provider=provider, deletion=deletion):
                 log.info(
@@ -51,6 +56,12 @@ class JobLog:
                     job=deletion.job_id,
                     reason=deletion.reason,
                 )
+
+    def _passed_over(self, event: JobsChosen) -> None:
+        for job_id in event.settled:
+            _untouched(event.provider, job_id, "settled")
+        for job_id in event.unselected:
+            _untouched(event.provider, job_id, "not selected")
 
     def _decided(self, outcome: Synced) -> None:
         plan = outcome.plan
@@ -142,6 +153,10 @@ class PassLog(JobLog):
         super().__call__(event)
         if isinstance(event, PassEnded):
             self._troubles.of(event.report)
+
+
+def _untouched(provider: str, job_id: str, reason: str) -> None:
+    log.debug("job left untouched", provider=provider, job=job_id, reason=reason)
 
 
 def _facts(error: BridgeError) -> dict[str, str]:

@@ -31,10 +31,14 @@ class RunsRead:
 
 @dataclass(frozen=True, slots=True)
 class JobsChosen:
-    """So many more jobs need to be read."""
+    """So many more jobs need to be read; others are left untouched."""
 
     provider: str
     jobs: int
+    settled: tuple[str, ...] = ()
+    """Ids of selected jobs with nothing left to do."""
+    unselected: tuple[str, ...] = ()
+    """Ids of listed jobs that are not wanted."""
 
 
 @dataclass(frozen=True, slots=True)

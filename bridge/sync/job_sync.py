@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 
 from bridge import errors
 from bridge.model import Job, LoggedSteps, Snapshot
-from bridge.plan import tags
 from bridge.plan.incomplete import has_gaps
 from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan, steps_with
@@ -24,6 +23,7 @@ from bridge.plan.routing import Route
 from bridge.providers.base import Provider, shutdowns_of
 from bridge.providers.model_shutdowns import shutdown_of
 from bridge.sync import archive
+from bridge.sync.experiments import Experiments
 from bridge.sync.find_run import Existing, Found, Missing, RunFinder, Settled, held_by
 from bridge.sync.outcome import Failed, Outcome, Synced, Untouched
 from bridge.tracking import Tracking, Written
@@ -85,7 +85,7 @@ class JobSync:
                 provider=self.name, job_id=task.job_id, has_duplicates=found.has_duplicates
             )
         if isinstance(found, Missing):
-            options = self.options_in(found.experiment_id, remember=not task.is_dry)
+            options = self.experiments.options_in(found.experiment_id, remember=not task.is_dry)
             plan = self._plan(self.read(job, None, task), None, found.route, options)
             return self.apply(plan, None, self._experiment(found, task), is_dry=task.is_dry)
         run = self._with_logged(found.run, task.logged)
@@ -94,9 +94,21 @@ class JobSync:
         snapshot = self.read(job, run if is_resumed else None, task)
         if self.possible.models and _has_models(snapshot):
             run = self.with_models(run)
-        plan = self._plan(snapshot, run, found.route, self._options_of(run, task))
+        plan = self._plan(
+            snapshot, run, found.route, self.experiments.options_of(run, remember=not task.is_dry)
+        )
         outcome = self.apply(plan, run, run.experiment_id, is_dry=task.is_dry)
         return replace(outcome, has_duplicates=found.has_duplicates)
+
+    @property
+    def experiments(self) -> Experiments:
+        """The experiments that the jobs go to."""
+        return Experiments(
+            tracking=self.tracking,
+            router=self.finder.router,
+            options=self.options,
+            labels=self.labels,
+        )
 
     @property
     def possible(self) -> RecordingOptions:
@@ -210,53 +222,7 @@ class JobSync:
         if missing.experiment_id is not None or task.is_dry:
             return missing.experiment_id
         name = missing.route.experiment
-        return self.open_experiment(name, create=True, is_dry=False)
-
-    def open_experiment(self, name: str, *, create: bool, is_dry: bool) -> str | None:
-        """Return the id of an experiment, which gets its views and, if it is missing, is created.
-
-        Args:
-            name: the experiment's.
-            create: whether to create it.
-            is_dry: whether nothing is written.
-        """
-        one_job = name not in self.finder.router.experiments
-        options = self.options
-        if options.is_auto and name not in self.labels:
-            found = self.tracking.experiment(name, create=False, one_job=one_job)
-            options = self.options_in(found, remember=not is_dry)
-            if found:
-                self.labels[name] = options.metric_names.label
-        elif options.is_auto:
-            options = options.named(self.labels[name])
-        return self.tracking.experiment(
-            name,
-            create=create and not is_dry,
-            # One that is there already gets its views too.
-            losses=None if is_dry else options.losses,
-            one_job=one_job,
-        )
-
-    def options_in(self, experiment_id: str | None, *, remember: bool) -> RecordingOptions:
-        """Return how jobs are recorded in an experiment.
-
-        Args:
-            experiment_id: the experiment's; ``None``: a new one.
-            remember: whether it remembers the names that it chooses.
-        """
-        if not self.options.is_auto or experiment_id is None:
-            return self.options
-        if experiment_id not in self.labels:
-            label = self.tracking.metric_names(experiment_id, remember=remember)
-            self.labels[experiment_id] = label
-        return self.options.named(self.labels[experiment_id])
-
-    def _options_of(self, run: RecordedRun, task: Task) -> RecordingOptions:
-        """Return how a job is recorded whose run has names already: it keeps them."""
-        label = run.tags.get(tags.METRIC_NAMES)
-        if self.options.is_auto and label:
-            return self.options.named(label)
-        return self.options_in(run.experiment_id, remember=not task.is_dry)
+        return self.experiments.open(name, create=True, is_dry=False)
 
     def _plan(
         self,
@@ -283,7 +249,10 @@ class JobSync:
         """Return what need not be read again, by the provider's names."""
         if run is None:
             return {}
-        names, steps = self._options_of(run, task).metric_names, run.steps
+        names, steps = (
+            self.experiments.options_of(run, remember=not task.is_dry).metric_names,
+            run.steps,
+        )
         own = {*steps, *names.metrics}
         return {name: steps[names.metric(name)] for name in own if names.metric(name) in steps}
 

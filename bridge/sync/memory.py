@@ -100,8 +100,10 @@ class Chosen:
 
     due: tuple[Job, ...]
     """The jobs to read."""
-    unchanged: int
-    """How many selected jobs have nothing left to do."""
+    settled: tuple[str, ...]
+    """Ids of the selected jobs with nothing left to do."""
+    unselected: tuple[str, ...]
+    """Ids of the other jobs."""
     is_last: bool
     """Whether no further page is needed."""
 
@@ -119,7 +121,10 @@ def choose(jobs: Sequence[Job], memory: Memory, selection: Selection, *, before:
     if selection.limit is not None:
         wanted = wanted[: selection.limit - before]
     due = tuple(job for job in wanted if job.id not in memory.settled)
+    settled = tuple(job.id for job in wanted if job.id in memory.settled)
+    selected = {job.id for job in wanted}
+    unselected = tuple(job.id for job in jobs if job.id not in selected)
     is_full = selection.limit is not None and before + len(wanted) >= selection.limit
     # Jobs are listed newest first: behind a page of settled ones, open ones are known by id.
     is_old = memory.has_listed_all and all(job.id in memory.settled for job in jobs)
-    return Chosen(due, len(wanted) - len(due), is_full or is_old)
+    return Chosen(due, settled, unselected, is_full or is_old)

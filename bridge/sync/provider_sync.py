@@ -168,10 +168,11 @@ class ProviderSync:
             fresh = {job.id: job for job in page.jobs if job.id not in seen}
             seen |= fresh.keys()
             chosen = choose([*fresh.values()], memory, selection, before=before)
-            before += len(chosen.due) + chosen.unchanged
+            before += len(chosen.due) + len(chosen.settled)
             memory.open.update(job.id for job in chosen.due)
-            report.jobs[Result.UNCHANGED] += chosen.unchanged
-            handler(JobsChosen(self.name, len(chosen.due)))
+            report.jobs[Result.UNCHANGED] += len(chosen.settled)
+            number = len(chosen.due)
+            handler(JobsChosen(self.name, number, chosen.settled, chosen.unselected))
             yield from ((job.id, job) for job in chosen.due)
             if chosen.is_last:
                 break

@@ -33,7 +33,7 @@ class RecordedRuns:
         router = self.job_sync.finder.router
         for name in router.experiments:
             creates = name == router.experiment
-            if found := self.job_sync.open_experiment(name, create=creates, is_dry=is_dry):
+            if found := self.job_sync.experiments.open(name, create=creates, is_dry=is_dry):
                 self.memory.places[name] = found
 
     def read_ownership(self, selection: Selection) -> Ownership:
@@ -57,7 +57,7 @@ class RecordedRuns:
         """
         places = self.memory.places
         if experiment not in places:
-            found = self.job_sync.open_experiment(experiment, create=True, is_dry=is_dry)
+            found = self.job_sync.experiments.open(experiment, create=True, is_dry=is_dry)
             if found is None:
                 return None
             places[experiment] = found

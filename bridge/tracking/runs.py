@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -10,13 +10,13 @@ from bridge import errors
 from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.datasets import DatasetInput
-from bridge.plan.metric_names import Losses
 from bridge.plan.options import RecordingOptions
 from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
 from bridge.plan.run_state import CLOCK_SKEW
-from bridge.tracking import experiments, logged_models, naming, views
+from bridge.tracking import logged_models
 from bridge.tracking.capabilities import Feature
-from bridge.tracking.client import TrackingClient, quoted
+from bridge.tracking.client import quoted
+from bridge.tracking.experiment_reader import ExperimentReader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,66 +26,12 @@ if TYPE_CHECKING:
 
 _CONTEXT: Final = "mlflow.data.context"
 _PAGE_SIZE: Final = 1000
-_OTHER_EXPERIMENTS: Final = 50
-"""Experiments that are searched for local runs: a server may have thousands."""
 _LONGEST_LIST: Final = 1000
 """Ids in one search. MLflow's parser gives up on some thousands."""
 
 
-class RunReader(TrackingClient):
-    """Experiments, runs and models of a tracking store. Writes to experiments alone."""
-
-    def experiment(
-        self,
-        name: str,
-        *,
-        create: bool,
-        losses: Losses | None = None,
-        one_job: bool = False,
-    ) -> str | None:
-        """The id of an active experiment; ``None`` where it does not exist and is not created.
-
-        Args:
-            name: the experiment's.
-            create: whether to create it, with a description.
-            losses: what the experiment's runs are to be compared by: its views show it, also where
-                it is there already; ``None``: one that is there stays as it is.
-            one_job: whether only one job wants it: then it alone is lost where it cannot be had.
-        """
-        if not create and self.is_missing:
-            return None
-        with self.asked(one_job=one_job) as client:
-            found = client.get_experiment_by_name(name)
-            if found is None and create:
-                shown = losses if losses and losses.columns else experiments.LOSSES
-                return experiments.create(client, name, self.file, shown)
-            if found is not None and found.lifecycle_stage == "active" and losses:
-                experiments.furnish(client, found, losses)
-        if found is None:
-            return None
-        if found.lifecycle_stage == "deleted":
-            kind = errors.TrackingError if one_job else errors.TrackingDown
-            raise kind(
-                f"The MLflow experiment {name!r} is deleted",
-                f"Restore it (mlflow experiments restore -x {found.experiment_id})"
-                " or configure another name",
-            )
-        return str(found.experiment_id)
-
-    def page(self, experiment_id: str) -> str:
-        """Return where MLflow's UI shows an experiment's charts as the bridge arranges them."""
-        with self.asked() as client:
-            known = client.get_experiment(experiment_id).tags
-        # An unknown view would send the UI to an overview without runs.
-        view = views.CHARTS if views.tag_of(views.CHARTS) in known else None
-        return self.link(experiment_id, view=view)
-
-    def experiment_name(self, experiment_id: str) -> str:
-        """The name of an experiment."""
-        with self.asked(one_job=True) as client:
-            return str(client.get_experiment(experiment_id).name)
-
-    # Which runs there are
+class RunReader(ExperimentReader):
+    """Runs and models of a tracking store."""
 
     def runs(
         self,
@@ -204,47 +150,6 @@ class RunReader(TrackingClient):
             if self.capabilities.has(Feature.MODELS):
                 found = logged_models.models_of_run(client, run.experiment_id, run.run_id)
         return {name: model.model_id for name, model in found.items() if model.is_ready}
-
-    def metric_names(self, experiment_id: str, *, remember: bool) -> str:
-        """Return the label of the names under which an experiment's hosted runs are logged.
-
-        Args:
-            experiment_id: the experiment's.
-            remember: whether to write down what is decided for one that has no hosted runs.
-        """
-        with self.asked() as client:
-            return naming.label_of(client, experiment_id, remember=remember)
-
-    def name_experiment(self, experiment_id: str, label: str, losses: Losses) -> None:
-        """Remember the names of an experiment's runs, and let its views show nothing else."""
-        with self.asked() as client:
-            client.set_experiment_tag(experiment_id, naming.TAG, label)
-            found = client.get_experiment(experiment_id)
-            experiments.furnish(client, found, losses, only=True)
-
-    def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
-        """Return the metrics of each of the newest runs that carry no jobs."""
-        with self.asked() as client:
-            return naming.local_metric_names(client, experiment_id)
-
-    def other_experiments(self, names: Collection[str]) -> dict[str, str]:
-        """Return the ids of the experiments beside ``names``, by name: those changed last."""
-        if self.is_missing:
-            return {}
-        with self.asked() as client:
-            found = client.search_experiments(
-                max_results=_OTHER_EXPERIMENTS, order_by=["last_update_time DESC"]
-            )
-        return {each.name: each.experiment_id for each in found if each.name not in names}
-
-    def is_named_otherwise(self, experiment_ids: Sequence[str], label: str) -> bool:
-        """Return whether any run is logged under other names than those of ``label``."""
-        wanted = quoted(label)
-        if not experiment_ids or wanted is None:
-            return False
-        with self.asked() as client:
-            term = f"tags.{tags.METRIC_NAMES} != {wanted}"
-            return bool(client.search_runs(list(experiment_ids), term, max_results=1))
 
     def history(self, run: RecordedRun) -> dict[str, list[MetricPoint]]:
         """All points of a run, by metric: one request a metric."""

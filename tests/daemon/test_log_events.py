@@ -19,7 +19,7 @@ from bridge.plan.plan import Plan
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.sync.events import JobDone, JobsChosen
-from bridge.sync.outcome import Failed, Outcome, Result, Synced
+from bridge.sync.outcome import Failed, Outcome, Result, Synced, Untouched
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.world import Clock, job, make_sync
@@ -396,3 +396,24 @@ def test_programs_get_one_json_object_a_line(lines: pytest.CaptureFixture[str]) 
     assert (found["level"], found["event"], found["points"]) == ("error", "outage", 3)
     assert found["error"] == 'x"} {"a": 1}[2J ***'
     assert text.isascii()
+
+
+def test_a_verbose_pass_names_each_job_that_it_leaves_untouched() -> None:
+    """With the reason; a job that turned out to have everything is one of them."""
+    teller = JobLog(only_turns=True)
+    with capture_logs() as lines:
+        teller(JobsChosen("openai", 1, settled=("a",), unselected=("b",)))
+        teller(JobDone(Untouched(provider="openai", job_id="c")))
+    assert [(line["event"], line["job"], line["reason"], line["log_level"]) for line in lines] == [
+        ("job left untouched", "a", "settled", "debug"),
+        ("job left untouched", "b", "not selected", "debug"),
+        ("job left untouched", "c", "settled", "debug"),
+    ]
+
+
+def test_a_dry_run_decides_and_records_nothing() -> None:
+    """With ``--verbose`` it logs its decisions, and no run as recorded."""
+    teller = JobLog(only_turns=False, is_dry=True)
+    with capture_logs() as lines:
+        teller(JobDone(outcome(Result.NEW, status="FINISHED")))
+    assert [line["event"] for line in lines] == ["job compared"]

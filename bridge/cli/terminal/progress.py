@@ -24,9 +24,12 @@ from bridge.sync.provider_sync import no_handler
 
 
 @contextmanager
-def watching(*, plain: bool, dry_run: bool) -> Iterator[Handler]:
+def watching(*, plain: bool, dry_run: bool, verbose: bool = False) -> Iterator[Handler]:
     """What to show the passes to; a dry run's plans speak for themselves."""
     console = err()
+    if verbose:  # a bar would hide what is decided
+        yield JobLog(only_turns=False, is_dry=dry_run)
+        return
     if plain or not console.is_terminal:
         yield no_handler if dry_run else JobLog(only_turns=False)
         return
