@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,11 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Covering:
-    """What a run of the tests has shown."""
+    """The lines and times of tests, as a run of them has shown."""
 
-    seconds: dict[str, float]
-    """Of each test that passed."""
-    lines: dict[str, dict[int, set[str]]]
+    seconds: Mapping[str, float]
+    """Seconds of each test that passed."""
+    lines: Mapping[str, Mapping[int, set[str]]]
     """The tests of each line of each module."""
 
     def tests(self, mutant: Mutant, room: str, limit: float) -> list[str]:
@@ -66,8 +68,7 @@ class Covering:
             limit: seconds that they may take together; one is run however long it takes.
         """
         of_module = self.lines.get(mutant.path, {})
-        places = mutant.lines if mutant.is_local else of_module
-        found = set().union(*(of_module.get(line, set()) for line in places))
+        found = set().union(*(of_module.get(line, set()) for line in mutant.lines or of_module))
         ranked = sorted(
             found & self.seconds.keys(),
             key=lambda test: (not test.startswith(room), self.seconds[test], test),
@@ -89,36 +90,70 @@ class Covering:
 
 
 def measured(root: Path, rooms: Iterable[str], folder: Path) -> Covering:
-    """Run the tests of some rooms with coverage; what is known of the same source is reused."""
-    rooms = sorted(set(rooms))
-    folder = folder / _digest(root, rooms)
-    folder.mkdir(parents=True, exist_ok=True)
-    data, times = folder / "coverage", folder / "times.json"
-    if not (data.exists() and times.exists()):
+    """Run the tests of some rooms with coverage; a room is run again once it or the source changes.
+
+    Args:
+        root: the repository.
+        rooms: folders of tests, below it.
+        folder: where to keep what was measured.
+    """
+    files = {
+        room: folder / f"{room.replace('/', '-')}-{_digest(root, room)}.json" for room in rooms
+    }
+    stale = [room for room, file in sorted(files.items()) if not file.exists()]
+    if stale:
+        folder.mkdir(parents=True, exist_ok=True)
+        _measure(root, {room: files[room] for room in stale})
+    seconds: dict[str, float] = {}
+    lines: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for file in files.values():
+        for test, known in json.loads(file.read_text()).items():
+            seconds[test] = known["seconds"]
+            for path, executed in known["lines"].items():
+                for line in executed:
+                    lines[path][line].add(test)
+    return Covering(seconds, lines)
+
+
+def _measure(root: Path, files: Mapping[str, Path]) -> None:
+    """Run the tests of rooms, and write of each what its tests executed."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        data, times = Path(folder) / "coverage", Path(folder) / "times.json"
         command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
         command += ["-p", "tests.mutants.covering", "-p", "no:randomly"]
         command += ["--cov=bridge", "--cov-context=test", "--cov-report="]
         environ = os.environ | {"COVERAGE_FILE": str(data), _TIMES: str(times)}
-        subprocess.run([*command, *rooms], cwd=root, env=environ, check=False)
+        subprocess.run([*command, *files], cwd=root, env=environ, check=False)
+        seconds: dict[str, float] = json.loads(times.read_text())
+        executed = _executed(root, data)
+    for room, file in files.items():
+        for older in file.parent.glob(f"{file.stem.rpartition('-')[0]}-*.json"):
+            older.unlink()
+        known = {
+            test: {"seconds": seconds[test], "lines": executed[test]}
+            for test in sorted(seconds)
+            if test.startswith(f"{room}/")
+        }
+        file.write_text(json.dumps(known))
+
+
+def _executed(root: Path, data: Path) -> Mapping[str, Mapping[str, list[int]]]:
+    """Return the modules of each test, with the lines that it executed."""
+    found: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     known = CoverageData(str(data))
     known.read()
-    return Covering(
-        seconds=json.loads(times.read_text()),
-        lines={
-            str(Path(file).relative_to(root)): {
-                line: {context.partition("|")[0] for context in contexts if context}
-                for line, contexts in known.contexts_by_lineno(file).items()
-            }
-            for file in known.measured_files()
-        },
-    )
+    for file in known.measured_files():
+        path = str(Path(file).relative_to(root))
+        for line, contexts in known.contexts_by_lineno(file).items():
+            for test in {context.partition("|")[0] for context in contexts} - {""}:
+                found[test][path].append(line)
+    return found
 
 
-def _digest(root: Path, rooms: list[str]) -> str:
-    """A name for the source and the tests as they are."""
-    found = hashlib.sha256(" ".join(rooms).encode())
-    for top in ("bridge", "tests"):
+def _digest(root: Path, room: str) -> str:
+    """Name the source and a room as they are."""
+    found = hashlib.sha256()
+    for top in ("bridge", "tests/support", room):
         for path in sorted((root / top).rglob("*.py")):
-            if "mutants" not in path.parts:
-                found.update(path.read_bytes())
+            found.update(path.read_bytes())
     return found.hexdigest()[:16]

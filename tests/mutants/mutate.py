@@ -40,10 +40,10 @@ class Mutant:
     """The module, below the repository."""
     line: int
     """Its first line, from 1."""
-    lines: range
-    """The lines whose tests can see it."""
-    is_local: bool
-    """Whether it is inside a function: else it is executed when the module is imported."""
+    text: str
+    """That line as it was, without what is around it."""
+    lines: frozenset[int]
+    """The lines whose tests can see it; empty where any test of the module can."""
     before: str
     after: str
     source: str
@@ -64,20 +64,47 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
     starts = [0]
     for line in encoded.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    for node, statement, is_local in _walk(ast.parse(source), None, is_local=False):
+    module = ast.parse(source)
+    whole = source.splitlines()
+    for node, statement, is_local in _walk(module, None, is_local=False):
         begin = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
         before = encoded[begin:end]
+        if isinstance(statement, ast.FunctionDef):  # a default of an argument
+            lines = _lines(statement.body[0], statement)
+        elif is_local:
+            lines = _lines(statement, node)
+        else:
+            lines = _uses(module, statement)
         for after in _changes(node):
             yield Mutant(
                 path=path,
                 line=node.lineno,
-                lines=range(statement.lineno, (node.end_lineno or node.lineno) + 1),
-                is_local=is_local,
+                text=whole[node.lineno - 1].strip(),
+                lines=lines,
                 before=before.decode(),
                 after=after,
                 source=(encoded[:begin] + after.encode() + encoded[end:]).decode(),
             )
+
+
+def _lines(first: ast.stmt, last: ast.expr | ast.stmt) -> frozenset[int]:
+    return frozenset(range(first.lineno, (last.end_lineno or last.lineno) + 1))
+
+
+def _uses(module: ast.Module, statement: ast.stmt) -> frozenset[int]:
+    """Return the lines of functions that use what a statement defines when it is imported."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else ()
+    if isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    return frozenset(
+        node.lineno
+        for function in ast.walk(module)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
+    )
 
 
 def _walk(

@@ -1,6 +1,6 @@
 """Runs tests against mutants, each in a fork of a process that has imported everything else.
 
-Reads a request a line from stdin and answers each with a line. It runs in a copy of the
+Reads a request from each line of stdin and answers it with a line. It runs in a copy of the
 repository, which is all that its tests see.
 """
 
@@ -16,13 +16,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-Verdict = Literal["killed", "survived", "not run"]
+if TYPE_CHECKING:
+    import pytest
+
+Verdict = Literal["killed", "hung", "survived", "not run", "no module"]
 
 _IMPORTED: Final = (
     *("apscheduler.schedulers.background", "httpx", "hypothesis", "jsonschema", "mlflow", "numpy"),
@@ -31,10 +34,17 @@ _IMPORTED: Final = (
     *("typer.testing", "yaml"),
 )
 """What tests import, but for the bridge."""
-_NOT_FOUND: Final = frozenset({4, 5})
-"""pytest's exit codes where it has no such test."""
-_BROKEN: Final = 3
+_BROKEN: Final = 101
 """The exit code of a mutant that cannot be imported."""
+_VERDICTS: Final[dict[int | None, Verdict]] = {
+    0: "survived",
+    4: "not run",  # pytest has no such test
+    5: "not run",
+    _BROKEN: "no module",
+    None: "hung",
+}
+_FAILED: Final = Path(".mutants-failed")
+"""The tests that fail, one a line."""
 _LEFT_OUT: Final = (".git", ".venv", ".mutants", ".mypy_cache", ".ruff_cache", "*.egg-info")
 
 
@@ -46,7 +56,18 @@ class Request:
     source: str
     tests: list[str]
     seconds: float
-    """After which it hangs, and is taken for killed."""
+    """After which it hangs."""
+    is_first_enough: bool = True
+    """Whether to stop at the first test that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The fate of a mutant."""
+
+    verdict: Verdict
+    failed: tuple[str, ...] = ()
+    """The tests that noticed it."""
 
 
 class Trials:
@@ -55,36 +76,36 @@ class Trials:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def make(self, request: Request) -> Verdict:
+    def make(self, request: Request) -> Outcome:
         """Return what became of a mutant."""
         assert self._process.stdin
         assert self._process.stdout
-        fields = {name: getattr(request, name) for name in Request.__slots__}
-        self._process.stdin.write(json.dumps(fields) + "\n")
+        self._process.stdin.write(json.dumps(asdict(request)) + "\n")
         self._process.stdin.flush()
-        verdict: Verdict = json.loads(self._process.stdout.readline())
-        return verdict
+        answer = json.loads(self._process.stdout.readline())
+        return Outcome(answer["verdict"], tuple(answer["failed"]))
 
 
 @contextlib.contextmanager
-def trials(root: Path) -> Iterator[Trials]:
-    """A process for trials, in a copy of the repository."""
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        place = Path(folder) / "copy"
-        shutil.copytree(root, place, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.mutants.trial"],
-            cwd=place,
-            env=os.environ | {"PYTHONPATH": str(place)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield Trials(process)
-        finally:
-            process.kill()
-            process.wait()
+def trials(root: Path, number: int) -> Iterator[list[Trials]]:
+    """Start processes for trials, each in a copy of the repository."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, contextlib.ExitStack() as ends:
+        found = []
+        for each in range(number):
+            place = Path(folder) / str(each)
+            shutil.copytree(root, place, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.mutants.trial"],
+                cwd=place,
+                env=os.environ | {"PYTHONPATH": str(place)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            ends.callback(process.wait)
+            ends.callback(process.kill)
+            found.append(Trials(process))
+        yield found
 
 
 # In the process
@@ -99,22 +120,19 @@ def _main() -> None:
         whole = path.read_text()
         path.write_text(request.source)
         try:
-            print(json.dumps(_verdict(request)), flush=True)  # noqa: T201 - the answer
+            print(json.dumps(asdict(_outcome(request))), flush=True)  # noqa: T201 - the answer
         finally:
             path.write_text(whole)
 
 
-def _verdict(request: Request) -> Verdict:
+def _outcome(request: Request) -> Outcome:
+    _FAILED.write_text("")
     process = multiprocessing.get_context("fork").Process(target=_try, args=(request,))
     process.start()
     process.join(request.seconds)
-    if process.exitcode is None:
-        _end(process)
-        return "killed"
-    _end(process)  # what its tests have left
-    if process.exitcode in _NOT_FOUND:
-        return "not run"
-    return "killed" if process.exitcode else "survived"
+    code = process.exitcode
+    _end(process)  # and what its tests have left
+    return Outcome(_VERDICTS.get(code, "killed"), tuple(_FAILED.read_text().splitlines()))
 
 
 def _end(process: BaseProcess) -> None:
@@ -138,13 +156,26 @@ def _try(request: Request) -> None:
         importlib.import_module(request.path.removesuffix(".py").replace("/", "."))
     except BaseException:  # noqa: BLE001 - whatever it is, nobody would overlook it
         os._exit(_BROKEN)
-    os._exit(_run(request.tests))
+    os._exit(_run(request))
 
 
-def _run(tests: Sequence[str]) -> int:
+class _Failed:
+    """A plugin that notes the tests that fail."""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add a phase of a test."""
+        if report.failed:
+            with _FAILED.open("a") as file:
+                file.write(f"{report.nodeid}\n")
+
+
+def _run(request: Request) -> int:
     import pytest  # noqa: PLC0415 - after the source has been written
 
-    return int(pytest.main(["-x", "-q", "-p", "no:randomly", "-p", "no:xdist", *tests]))
+    options = ["-q", "-p", "no:randomly", "-p", "no:xdist"]
+    if request.is_first_enough:
+        options.append("-x")
+    return int(pytest.main([*options, *request.tests], plugins=[_Failed()]))
 
 
 if __name__ == "__main__":
