@@ -131,20 +131,10 @@ def _epochs(
 
 
 def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
-    """Yield checkpoints before the curve: their values count, at the curve's times.
-
-    The curve's point is known first, and logged then; a checkpoint is published later.
-    """
-    saved = {checkpoint.step for checkpoint in snapshot.checkpoints}
-    at = {
-        (point.name, point.step): point.created_at
-        for point in reversed(snapshot.curve)
-        if point.step in saved and point.created_at is not None
-    }
+    """Yield checkpoints before the curve: where both have a point, the checkpoint's value counts."""
     for checkpoint in snapshot.checkpoints:
         for name, value in checkpoint.metrics.items():
-            created_at = at.get((name, checkpoint.step), checkpoint.created_at)
-            yield CurvePoint(name, checkpoint.step, value, created_at)
+            yield CurvePoint(name, checkpoint.step, value, checkpoint.created_at)
     yield from snapshot.curve
 
 

@@ -100,9 +100,9 @@ def last_tags(recorded: RecordedRun | None) -> dict[str, str]:
     return {} if done else {run_tags.BRIDGE: run_tags.COMPLETED}
 
 
-def is_time(timestamp: int | None, now: int) -> bool:
+def is_time(timestamp: int, now: int) -> bool:
     """Whether ``timestamp`` can be believed at ``now``, both Unix milliseconds."""
-    return timestamp is not None and 0 < timestamp <= now + CLOCK_SKEW
+    return 0 < timestamp <= now + CLOCK_SKEW
 
 
 def times(snapshot: Snapshot, now: int) -> list[int]:

@@ -7,6 +7,8 @@ import colorsys
 import itertools
 import math
 
+import pytest
+
 from bridge.plan.tags import color_of
 from bridge.providers.registry import TYPES
 
@@ -33,6 +35,28 @@ def test_a_provider_has_a_hue_that_is_seen_by_day_and_by_night() -> None:
             other, lightness = hue_and_lightness(color_of(provider, str(number)))
             assert min(abs(hue - other), 360 - abs(hue - other)) <= 40
             assert 0.34 <= lightness <= 0.62
+
+
+@pytest.mark.parametrize(
+    ("provider", "first", "second"),
+    [
+        ("azure", "#488ade", "#4198dc"),
+        ("bedrock", "#c4692a", "#e07f28"),
+        ("bedrock-mantle", "#28b5da", "#5193ca"),
+        ("fireworks", "#dc3c79", "#a6137d"),
+        ("mistral", "#c74923", "#cc3b15"),
+        ("nebius", "#b2d65c", "#a69925"),
+        ("openai", "#0eb761", "#34d7a8"),
+        ("prime", "#c85044", "#dc6748"),
+        ("together", "#8134cb", "#5e10a9"),
+        ("vertex", "#354ce7", "#212a9d"),
+        ("a gateway", "#5ec9b9", "#0fc3b4"),
+    ],
+)
+def test_a_release_changes_no_color(provider: str, first: str, second: str) -> None:
+    """Runs keep the one that they have: new ones of the same provider go with them."""
+    assert color_of(provider, "ftjob-1") == first
+    assert color_of(provider, "ftjob-2") == second
 
 
 def test_two_providers_are_told_apart() -> None:

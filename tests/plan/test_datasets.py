@@ -27,6 +27,14 @@ def test_each_file_has_its_role() -> None:
     assert json.loads(first.source("openai")) == {"provider": "openai", "file": "file-1"}
 
 
+def test_a_name_is_as_long_as_mlflow_takes() -> None:
+    """A longer one is cut, and one that is empty is none."""
+    names = ("x" * 500, "y" * 501, "")
+    found = datasets_of(told_job("a", training_files=names))
+    assert [each.file_id for each in found] == ["x" * 500, "y" * 499 + "…"]
+    assert [len(each.digest) for each in found] == [8, 8]  # as MLflow's own are
+
+
 @given(file_ids, file_ids)
 def test_mlflow_can_keep_them(training: tuple[str, ...], validation: tuple[str, ...]) -> None:
     """Whatever ids a provider sends: a run has a dataset once, under a short name, in one role."""

@@ -155,3 +155,105 @@ def test_a_label_is_short(suffix: str) -> None:
     assert 0 < len(label) <= 100
     assert label.strip() == label
     assert label_of(Snapshot(job=told_job("ftjob-a", suffix=" \n "))) == "ftjob-a"
+
+
+def test_the_result_is_one_of_its_checkpoints_where_they_have_names() -> None:
+    """It is not there twice; where it has another name it is at the last measured step."""
+    found = hosted_models("work", told("a", 0.9, 0.5), {})
+    assert [(each.model, each.step) for each in found] == [("ft:a:1", 1), ("ft:a", 2)]
+    other = told("a", 0.9, fine_tuned_model="ft:other")
+    renamed = Snapshot(
+        job=other.job,
+        checkpoints=(Checkpoint(step=1, created_at=START, metrics={}, model="ft:1"),),
+    )
+    found = hosted_models("work", renamed, {"loss": {1, 3}, "valid_loss": {2}, "empty": set()})
+    assert [(each.model, each.step) for each in found] == [("ft:1", 1), ("ft:other", 3)]
+    assert found[1].metrics == (("loss", 3), ("valid_loss", 2))
+
+
+def test_a_result_without_a_measurement_is_at_the_first_step() -> None:
+    """It has a name and is there all the same."""
+    (model,) = hosted_models("work", Snapshot(job=told_job("a", suffix="bot")), {})
+    assert (model.name, model.step, model.metrics) == ("bot-step-000000", 0, ())
+
+
+@pytest.mark.parametrize(
+    ("facts", "at"),
+    [({}, START + 60_000), ({"finished_at": None}, START), ({"created_at": None}, START + 60_000)],
+)
+def test_a_version_is_as_old_as_its_jobs_end(facts: dict[str, None], at: int) -> None:
+    """Or as its beginning, where the provider does not say when it ended."""
+    found = registration_of("{suffix}", "work", "openai", Snapshot(job=told_job("a", **facts)))
+    assert found is not None
+    assert found.at == at
+
+
+def test_a_version_without_any_moment_is_the_oldest() -> None:
+    """The alias never points at it while there is another."""
+    job = told_job("a", finished_at=None, created_at=None)
+    found = registration_of("{suffix}", "work", "openai", Snapshot(job=job))
+    assert found is not None
+    assert found.at == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({"suffix": "s"}, "s"),
+        ({}, "gpt-4.1-mini"),
+        ({"base_model": None}, "work"),
+        ({"suffix": "-.s.-"}, "s"),
+        ({"suffix": "..."}, "model"),
+        ({"suffix": "x" * 100}, "x" * 100),
+        ({"suffix": "x" * 101}, "x" * 99 + "…"),
+    ],
+)
+def test_a_registered_model_is_called_by_what_is_known(
+    facts: dict[str, str | None], name: str
+) -> None:
+    """The suffix, else the base model, else the provider."""
+    found = registration_of("{suffix}", "work", "openai", Snapshot(job=told_job("a", **facts)))
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("suffix", "job_id", "label"),
+    [
+        ("x" * 100, "a", "x" * 100),
+        ("x" * 101, "a", "x" * 99 + "…"),
+        ("", "j" * 101, "j" * 100),
+        (None, "a", "a"),
+    ],
+)
+def test_a_label_is_cut_at_a_hundred_characters(
+    suffix: str | None, job_id: str, label: str
+) -> None:
+    """A suffix visibly, an id where it is."""
+    assert label_of(Snapshot(job=told_job(job_id, suffix=suffix))) == label
+
+
+@pytest.mark.parametrize(("length", "is_cut"), [(500, False), (501, True)])
+def test_a_models_name_is_as_long_as_mlflows_params(length: int, *, is_cut: bool) -> None:
+    """It is found again by a tag, which holds no more."""
+    job = told_job("a", fine_tuned_model="m" * length)
+    (model,) = hosted_models("work", Snapshot(job=job), {})
+    assert model.model == ("m" * 499 + "…" if is_cut else "m" * 500)
+    assert model.about["fine_tuned_model"] == model.model
+    assert model.about.keys() == {
+        "fine_tuned_model",
+        "fine_tuning_provider",
+        "fine_tuning_job_id",
+        "fine_tuning_step",
+        "base_model",
+    }
+
+
+def test_the_newest_of_equally_good_checkpoints_is_the_best() -> None:
+    """And one without a name is none, however good it is."""
+    same = with_metrics({"valid_loss": 0.5}, {"valid_loss": 0.5}, {"valid_loss": 0.6})
+    assert best_model(same, OPENAI) == "ft:2"
+    unnamed = Checkpoint(step=4, created_at=START, metrics={"valid_loss": 0.1})
+    more = Snapshot(job=same.job, checkpoints=(*same.checkpoints, unnamed))
+    assert best_model(more, OPENAI) == "ft:2"
+    assert best_model(with_metrics({"other": 1.0}), OPENAI) is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.plan.ownership import Fate, Ownership, may_delete, resolve
 from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
-from bridge.plan.tags import ADOPTED, BRIDGE, COMPLETED, OWNED
+from bridge.plan.tags import ADOPTED, BRIDGE, COMPLETED, INCOMPLETE_SINCE, OWNED
 
 runs = st.builds(
     RecordedRun,
@@ -160,3 +160,66 @@ def test_every_deletion_has_its_reason(found: list[RecordedRun]) -> None:
     for each in owned.deletions(owned.run_ids):
         others = {run.run_id for run in found if run.job_id == each.job_id} - {each.run_id}
         assert any(other in each.reason for other in others)
+
+
+def run_of(run_id: str, job_id: str = "a", **facts: object) -> RecordedRun:
+    """A run of the bridge's that is not complete."""
+    fields: dict[str, object] = {
+        "run_id": run_id,
+        "experiment_id": "1",
+        "job_id": job_id,
+        "provider": "openai",
+        "name": run_id,
+        "status": "RUNNING",
+        "is_deleted": False,
+        "start_time": 1,
+        "artifact_uri": "",
+        "tags": {BRIDGE: OWNED},
+        "params": {},
+        "newest": {},
+    }
+    return RecordedRun(**(fields | facts))  # type: ignore[arg-type] # as the test says
+
+
+def test_the_runs_of_one_experiment_do_not_say_that_there_are_no_others() -> None:
+    """Only who has read all of them says so."""
+    assert not resolve([]).is_complete
+    assert resolve([], is_complete=True).is_complete
+    assert not Ownership().is_complete
+
+
+def test_a_run_that_is_shown_as_ended_is_open_while_a_part_is_awaited() -> None:
+    """A job of yesterday does not look as if it were running."""
+    awaited = run_of("a", status="FINISHED", tags={BRIDGE: OWNED, INCOMPLETE_SINCE: "x"})
+    assert resolve([awaited]).open == {"a": awaited}
+    assert not resolve([run_of("a", status="FINISHED")]).open
+
+
+def test_an_owner_without_an_end_goes_once_its_job_is_lost() -> None:
+    """The duplicate that has everything stays, and nothing goes while the job is there."""
+    owner, whole = run_of("1"), run_of("2", status="FINISHED")
+    owned = resolve([owner, whole])
+    assert owned.jobs_with(Fate.WAITS) == {"a"}
+    assert [*owned.deletions()] == []
+    assert [*owned.deletions({"b"})] == []
+    (deletion,) = owned.deletions({"a", "b"})
+    assert (deletion.run_id, deletion.job_id) == ("1", "a")
+    assert deletion.reason == "its provider no longer has the job, and run 2 has everything of it"
+
+
+def test_a_duplicate_goes_with_its_reason() -> None:
+    """Which names the run that stays."""
+    owned = resolve([run_of("1"), run_of("2")])
+    (deletion,) = owned.deletions()
+    assert (deletion.run_id, deletion.job_id, deletion.reason) == ("2", "a", "run 1 owns its job")
+
+
+def test_the_runs_of_a_further_experiment_join_the_others() -> None:
+    """All that is known of them."""
+    owned = resolve([run_of("1", "a"), run_of("2", "b", status="FAILED")], is_complete=True)
+    owned.add(resolve([run_of("3", "c"), run_of("4", "c"), run_of("5", "d", is_deleted=True)]))
+    assert owned.is_complete
+    assert owned.open.keys() == {"a", "c"}
+    assert owned.settled == {"b", "d"}
+    assert owned.run_ids == {"a": "1", "b": "2", "c": "3"}
+    assert [(each.run_id, each.fate) for each in owned.duplicates] == [("4", Fate.GOES)]

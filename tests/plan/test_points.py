@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.model import CurvePoint, Job, JobStatus, MetricPoint, Snapshot
+from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, MetricPoint, Scalar, Snapshot
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames, is_allowed_name
-from bridge.plan.points import new_points
+from bridge.plan.points import all_metric_names, new_params, new_points
 
 NOW = 1_760_000_000_000
 BEGAN = NOW - 60_000
@@ -73,3 +73,84 @@ def test_a_job_without_steps_has_no_epochs() -> None:
     for job in (replace(JOB, total_steps=None), replace(JOB, epochs=None)):
         found, _ = new_points(Snapshot(job=job, curve=curve), NAMES, {}, fallback=BEGAN, now=NOW)
         assert [point.name for point in found] == ["loss"]
+
+
+@pytest.mark.parametrize("epochs", [float("inf"), float("nan"), 0.0, -1.0])
+def test_a_number_of_epochs_that_cannot_be_makes_none(epochs: float) -> None:
+    """The points themselves are logged."""
+    job, curve = replace(JOB, epochs=epochs), (CurvePoint("loss", 5, 0.5, BEGAN + 10),)
+    found, _ = new_points(Snapshot(job=job, curve=curve), NAMES, {}, fallback=BEGAN, now=NOW)
+    assert [point.name for point in found] == ["loss"]
+
+
+def test_an_epoch_is_logged_once() -> None:
+    """Also where another metric of its step comes late."""
+    found, _ = points(CurvePoint("loss", 5, 0.5, BEGAN + 10), steps={"epoch": {5}})
+    assert found.keys() == {("loss", 5)}
+    other, _ = points(CurvePoint("loss", 5, 0.5, BEGAN + 10), steps={"epoch": {4}})
+    assert other.keys() == {("loss", 5), ("epoch", 5)}
+
+
+def test_a_step_without_a_time_has_no_epoch() -> None:
+    """The epoch has no time either."""
+    found, _ = points(CurvePoint("loss", 5, 0.5, None))
+    assert found.keys() == {("loss", 5)}
+
+
+def test_the_epoch_is_one_of_the_metrics_of_a_job() -> None:
+    """Where it is logged: it measures the job's models as well."""
+    checkpoint = Checkpoint(step=1, created_at=BEGAN, metrics={"valid_loss": 0.5})
+    snapshot = Snapshot(job=JOB, checkpoints=(checkpoint,), curve=(CurvePoint("a", 1, 0.5, 1),))
+    assert all_metric_names(snapshot, NAMES) == {"a", "valid_loss", "epoch"}
+    assert all_metric_names(snapshot, MetricNames()) == {"a", "valid_loss"}
+
+
+def test_time_does_not_run_backwards_along_what_is_logged() -> None:
+    """A step before one that MLflow has is not later than it, and one after it stays as it is."""
+    curve = (CurvePoint("loss", 4, 0.5, BEGAN + 40), CurvePoint("loss", 6, 0.4, BEGAN + 60))
+    newest = {"loss": (5, BEGAN + 30), "other": (5, BEGAN + 35)}
+    found, _ = new_points(
+        Snapshot(job=JOB, curve=curve), MetricNames(), {}, fallback=BEGAN, now=NOW, newest=newest
+    )
+    assert [(point.step, point.timestamp) for point in found] == [(4, BEGAN + 30), (6, BEGAN + 60)]
+
+
+def test_a_step_between_has_the_time_of_the_one_before() -> None:
+    """Not of the one after it, nor its own number's."""
+    times = {1: BEGAN + 10, 3: BEGAN + 30}
+    curve = [CurvePoint("loss", step, 0.5, times.get(step)) for step in range(5)]
+    found, _ = points(*curve)
+    moments = [found["loss", step].timestamp for step in range(5)]
+    assert moments == [BEGAN, BEGAN + 10, BEGAN + 10, BEGAN + 30, BEGAN + 30]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3, "3"),
+        (3.0, "3"),
+        (3.5, "3.5"),
+        (1e15, "1000000000000000.0"),
+        (1e15 - 1, "999999999999999"),
+        (-1e15, "-1000000000000000.0"),
+        (True, "True"),
+        ("3.0", "3.0"),
+        ("x" * 6000, "x" * 6000),
+        ("x" * 6001, "x" * 5999 + "…"),
+    ],
+)
+def test_a_param_is_written_as_its_value(value: Scalar, text: str) -> None:
+    """Whole numbers without a fraction, as far as they are exact; texts as long as MLflow takes."""
+    assert new_params({"a": value}, {}, MetricNames()) == ({"a": text}, ())
+
+
+def test_a_param_that_cannot_be_written_is_said() -> None:
+    """Because of its name, or because MLflow has another value, which it never changes."""
+    wanted: dict[str, Scalar] = {"a(b)": 1, "seed": 2, "method": "dpo", "rank": 8}
+    new, refused = new_params(wanted, {"seed": "1", "method": "dpo", "rank": "x"}, MetricNames())
+    assert new == {}
+    assert refused == (
+        "param 'a(b)' has a name that MLflow refuses",
+        "param seed is 1 in MLflow, which never changes a param, and 2 at the provider",
+        "param rank is x in MLflow, which never changes a param, and 8 at the provider",
+    )

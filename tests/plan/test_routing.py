@@ -152,6 +152,27 @@ def test_what_is_no_run_id_is_refused(key: str, value: str) -> None:
     assert key in sentence
 
 
+def test_a_run_that_metadata_name_is_continued() -> None:
+    """The one to continue and the one to nest in, each by its key; a caller's wish comes first."""
+    one = hosted(metadata={"mlflow_run_id": "a" * 32, "mlflow_parent_run_id": "0" * 32})
+    route = router().route(one)
+    assert (route.run_id, route.parent_run_id, route.refused) == ("a" * 32, "0" * 32, ())
+    called = Router(provider="openai", experiment=HOME, runs={"ftjob-a": "c" * 32, "b": "d" * 32})
+    assert called.route(one).run_id == "c" * 32
+    assert called.route(hosted()).run_id == "c" * 32
+
+
+@pytest.mark.parametrize(
+    ("length", "is_allowed"), [(1, True), (250, True), (251, False), (0, True)]
+)
+def test_an_experiments_name_has_250_characters_at_most(length: int, *, is_allowed: bool) -> None:
+    """An empty one names nothing."""
+    name = "x" * length
+    route = router().route(hosted(metadata={"mlflow_experiment": name}))
+    assert route.experiment == (name if is_allowed and name else HOME)
+    assert bool(route.refused) is not is_allowed
+
+
 def test_experiments_are_those_that_this_providers_jobs_can_get() -> None:
     """Rules for other providers are none of its business; each name comes once, its own first."""
     routes = router(

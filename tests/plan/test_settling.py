@@ -6,11 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, Snapshot
+from bridge.model import (
+    Checkpoint,
+    CurvePoint,
+    Job,
+    JobStatus,
+    MetricPoint,
+    MissingPart,
+    Snapshot,
+)
 from bridge.plan import tags
+from bridge.plan.datasets import DatasetInput
+from bridge.plan.models import HostedModel, Registration
 from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan
 from bridge.plan.recorded import RecordedRun
+from bridge.plan.routing import Route
 from bridge.plan.run_state import SETTLING
 
 NOW = 1_760_000_000_000
@@ -143,3 +154,171 @@ def test_datasets_that_a_run_has_are_not_planned_again() -> None:
     first, *others = plan_of(snapshot).datasets
     assert others
     assert plan_of(snapshot, user_run(datasets=frozenset({first}))).datasets == tuple(others)
+
+
+REST = Plan(
+    provider="openai",
+    job_id="ftjob-1",
+    run_id="run",
+    run_name="openai/x",
+    start_time=BEGAN,
+    tags={},
+    params={},
+    points=(),
+    status=None,
+    end_time=None,
+    is_final=False,
+    is_settling=False,
+    reason="",
+    skipped=(),
+)
+MODEL = HostedModel(model="ft:1", name="x-1", step=1, metrics=(), about={})
+POINTS = tuple(MetricPoint(name, 1, 0.5, BEGAN) for name in ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"points": POINTS}, "2 points of 2 metrics"),
+        ({"points": POINTS[:1]}, "1 point of 1 metric"),
+        ({"models": (MODEL,)}, "1 model"),
+        ({"datasets": (DatasetInput("f", "training"),)}, "1 dataset"),
+        ({"params": {"seed": "1", "method": "dpo"}}, "2 params"),
+        ({"tags": {"a": "b"}}, "1 tag"),
+        ({"documents": {"job.json": b""}}, "1 archived file"),
+        ({"documents": {"job.json": b""}, "files": ("f", "g")}, "3 archived files"),
+        (
+            {"registration": Registration(name="r", model="ft:1", source="", at=1)},
+            "a registered version",
+        ),
+        ({"params": {"seed": "1"}, "status": "FINISHED"}, "1 param, FINISHED"),
+        ({"status": "FINISHED"}, "FINISHED"),
+    ],
+)
+def test_what_is_added_is_said_in_words(changes: dict[str, object], said: str) -> None:
+    """In the line of a dry run; each of them is something to do."""
+    plan = replace(REST, **changes)  # type: ignore[arg-type] # as the test says
+    assert not plan.is_empty
+    assert str(plan) == f"update openai/x: {said}"
+
+
+def test_nothing_to_do_is_said_too() -> None:
+    """A new run is something to do, and so is a tag that goes or one that comes last."""
+    assert str(REST) == "openai/x: nothing to do"
+    for changes in ({"run_id": None}, {"removed_tags": ("a",)}, {"last_tags": {"a": "b"}}):
+        assert not replace(REST, **changes).is_empty
+
+
+def test_a_plan_as_a_document_has_all_of_it() -> None:
+    """For programs that read a dry run; points are counted by metric."""
+    plan = replace(
+        REST,
+        tags={"a": "1"},
+        last_tags={"b": "2"},
+        params={"seed": "1"},
+        points=(*POINTS, MetricPoint("a", 2, 0.4, BEGAN)),
+        models=(MODEL,),
+        datasets=(DatasetInput("f", "training"),),
+        documents={"job.json": b""},
+        files=("f",),
+        registration=Registration(name="shop", model="ft:1", source="", at=1),
+        status="FINISHED",
+        end_time=BEGAN + 1,
+        reason="why",
+    )
+    assert plan.document() == {
+        "job": "ftjob-1",
+        "run": "run",
+        "run_name": "openai/x",
+        "reason": "why",
+        "start_time": BEGAN,
+        "end_time": BEGAN + 1,
+        "status": "FINISHED",
+        "tags": {"a": "1", "b": "2"},
+        "params": {"seed": "1"},
+        "points": {"a": 2, "b": 1},
+        "datasets": {"f": "training"},
+        "models": {"x-1": "ft:1"},
+        "registered_model": "shop",
+        "archive": ["f", "job.json"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "ago", "recorded", "said"),
+    [
+        (JobStatus.RUNNING, 0, False, "it has no run yet, and the job goes on"),
+        (JobStatus.RUNNING, 0, True, "its run is RUNNING, and the job goes on"),
+        (JobStatus.SUCCEEDED, SETTLING, True, "its run is RUNNING, and the job has ended"),
+        (
+            JobStatus.SUCCEEDED,
+            1,
+            False,
+            "it has no run yet, and its checkpoints are still to come",
+        ),
+    ],
+)
+def test_a_plan_says_why_it_is_so(
+    status: JobStatus, ago: int, said: str, *, recorded: bool
+) -> None:
+    """For the log."""
+    snapshot = Snapshot(job=replace(succeeded(ago), status=status))
+    assert plan_of(snapshot, user_run() if recorded else None).reason == said
+
+
+def test_everything_that_is_left_out_is_said() -> None:
+    """Wishes, parts, words and values, each in a sentence."""
+    job = replace(
+        succeeded(SETTLING), status=JobStatus.UNKNOWN, provider_status="odd", params={"a(b)": 1}
+    )
+    missing = MissingPart("events", "it is forbidden (403)", is_lasting=True)
+    snapshot = Snapshot(
+        job=job, skipped=("a value",), missing=(missing,), curve=(CurvePoint("c(d)", 1, 1.0, 1),)
+    )
+    route = Route(experiment="x", refused=("a wish",))
+    plan = make_plan("openai", snapshot, None, EVERYTHING, now=NOW, route=route)
+    assert plan.skipped == (
+        "a wish",
+        "a value",
+        "its events cannot be read: it is forbidden (403)",
+        "its status 'odd' is unknown: it counts as running",
+        "metric 'c(d)' has a name that MLflow refuses",
+        "param 'a(b)' has a name that MLflow refuses",
+    )
+
+
+@pytest.mark.parametrize(
+    ("models", "datasets", "archive", "archive_datasets"),
+    [(False, True, True, True), (True, False, True, False), (True, True, False, True)],
+)
+def test_only_what_is_wanted_is_recorded(
+    *, models: bool, datasets: bool, archive: bool, archive_datasets: bool
+) -> None:
+    """Models and the version of one, datasets, and the archive of files."""
+    options = replace(
+        EVERYTHING,
+        models=models,
+        datasets=datasets,
+        archive=archive,
+        archive_datasets=archive_datasets,
+    )
+    snapshot = Snapshot(job=succeeded(SETTLING), documents={"job.json": b"{}"})
+    plan = make_plan("openai", snapshot, None, options, now=NOW)
+    assert bool(plan.models) is models
+    assert (plan.registration is not None) is models
+    assert bool(plan.datasets) is datasets
+    assert bool(plan.files) is (archive and archive_datasets)
+    assert plan.documents == {"job.json": b"{}"}
+
+
+def test_the_end_of_an_id_is_in_a_runs_name() -> None:
+    """Its last six characters, without a dash before them."""
+    names = {
+        "ftjob-abcdef": "openai/s-abcdef",
+        "abc-12345": "openai/s-12345",
+        "abc_-2345": "openai/s-2345",
+        "abc": "openai/s-abc",
+    }
+    for job_id, name in names.items():
+        job = replace(succeeded(SETTLING), id=job_id, suffix="s")
+        assert plan_of(Snapshot(job=job)).run_name == name

@@ -187,3 +187,71 @@ def test_tags_are_bounded(text: str, model: str) -> None:
     """MLflow would cut longer ones without a word, and then they would look edited."""
     found = tagged(told("a", 0.5, error=text, provider_status=text, fine_tuned_model=model))
     assert all(0 < len(value) <= 5000 for value in found.values())
+
+
+@pytest.mark.parametrize(("length", "is_cut"), [(5000, False), (5001, True)])
+def test_a_tag_is_as_long_as_mlflow_takes(length: int, *, is_cut: bool) -> None:
+    """The list of jobs shows the provider's page and price under the same bound."""
+    long, cut = "x" * length, "x" * 4999 + "…" if is_cut else "x" * 5000
+    found = tagged(told("a", 0.5, base_model=long, page=long, cost=long))
+    assert (found["base_model"], found[run_tags.PAGE], found[run_tags.COST]) == (cut, cut, cut)
+
+
+@pytest.mark.parametrize(("length", "is_cut"), [(1000, False), (1001, True)])
+def test_an_error_has_a_thousand_characters(length: int, *, is_cut: bool) -> None:
+    """A tag is read in a table; all of it is in the archive."""
+    found = tagged(told("a", error="x" * length))
+    assert found[run_tags.ERROR] == ("x" * 999 + "…" if is_cut else "x" * 1000)
+
+
+def test_what_a_list_of_jobs_shows_is_in_tags() -> None:
+    """Steps, page and price, where they are known."""
+    shown = {run_tags.TOTAL_STEPS, run_tags.PAGE, run_tags.COST}
+    found = tagged(told("a", 0.5, total_steps=90, page="https://x.example/a", cost="$3"))
+    assert [found[name] for name in (run_tags.TOTAL_STEPS, run_tags.PAGE, run_tags.COST)] == [
+        "90",
+        "https://x.example/a",
+        "$3",
+    ]
+    assert shown.isdisjoint(tagged(told("a", 0.5, total_steps=0)))
+    old = {run_tags.PROVIDER: "work"}
+    assert shown.isdisjoint(tagged(told("a", 0.5, total_steps=90, cost="$3"), old, OURS))
+
+
+def test_what_was_decided_at_the_start_stays() -> None:
+    """The names of a run's metrics, and when its job began; a resumption begins later."""
+    known = {run_tags.METRIC_NAMES: "provider", run_tags.STARTED: "2025-10-09T08:53:21+00:00"}
+    found = tagged(told("a", 0.5, started_at=START + 900_000), known, OURS)
+    assert known.keys().isdisjoint(found)
+    assert "queued for 1 s" in found[NOTE]
+
+
+def test_a_models_end_is_a_day() -> None:
+    """Without a time: nobody knows the hour."""
+    found = tagged(told("a", 0.5, model_shutdown=START))
+    assert found[run_tags.SHUTDOWN] == "2025-10-09"
+    assert run_tags.day(None) is None
+    assert run_tags.day(10**30) is None
+    assert run_tags.day(999) == "1970-01-01"
+    assert run_tags.day(86_399_999) == "1970-01-01"
+    assert run_tags.day(86_400_000) == "1970-01-02"
+
+
+def test_a_users_run_keeps_what_its_user_noted_of_the_model() -> None:
+    """The rest is added, and what only the bridge knows is its own."""
+    own = {"base_model": "mine", "trained_tokens": "7", run_tags.STATUS: "mine"}
+    snapshot = told("a", 0.5, trained_tokens=17)
+    found = tagged(snapshot, own, ADOPTED)
+    assert {"base_model", "trained_tokens"}.isdisjoint(found)
+    assert found["fine_tuned_model"] == "ft:a"
+    assert found[run_tags.STATUS] == "succeeded"
+    assert tagged(snapshot, own, OURS)["base_model"] == "gpt-4.1-mini"
+
+
+def test_what_other_jobs_start_from_is_found_by_any_of_its_names() -> None:
+    """The result, the newest checkpoint and the best one."""
+    assert set(run_tags.MADE_MODELS) == {
+        "fine_tuned_model",
+        "fine_tuned_model_checkpoint",
+        "fine_tuned_model_best_checkpoint",
+    }
