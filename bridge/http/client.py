@@ -16,13 +16,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
 import httpx
 
 from bridge import __version__, errors
-from bridge.http.failures import failed, unanswered
+from bridge.http.failures import failed, not_an_object, not_json, unanswered
 from bridge.http.proxies import network_to, proxy_of
 from bridge.http.retries import ATTEMPTS, Retried, Retrying, Tell
 from bridge.http.signed_urls import Found, SignedUrlFetcher
@@ -90,37 +91,40 @@ def connect(
     Raises:
         ConfigError: A header cannot be sent, or the proxy cannot be used.
     """
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable() and value == value.strip()):
-            raise errors.ConfigError([f"{name}: holds characters that no header can"])
+    _check(headers)
     wire: httpx.BaseTransport = Timed(
         transport or network_to(base_url, connections=connections), clock
     )
     if per_second:
         wire = RateLimited(wire, per_second=per_second, sleep=sleep, clock=clock)
-
-    address, own_query = _split(base_url)
-
-    def client(layer: type[Buffered]) -> httpx.Client:
-        return httpx.Client(
-            headers={**_HEADERS, **headers},
-            params=own_query.merge(query),
-            auth=auth,
-            timeout=TIMEOUT,
-            transport=Retrying(
-                layer(wire, redactor),
-                sleep=sleep,
-                attempts=patience,
-                clock=clock,
-                tell=tell,
-                retried=retried,
-            ),
-        )
-
-    files = signed or SignedUrlFetcher(
-        redactor, api=address, sleep=sleep, clock=clock, patience=patience, proxy_of=proxy_of
+    retrying = partial(
+        Retrying, sleep=sleep, attempts=patience, clock=clock, tell=tell, retried=retried
     )
-    return ApiClient(client(Buffered), client(Streamed), address, redactor, files)
+    address, own_query = _split(base_url)
+    client = partial(
+        httpx.Client,
+        headers={**_HEADERS, **headers},
+        params=own_query.merge(query),
+        auth=auth,
+        timeout=TIMEOUT,
+    )
+    return ApiClient(
+        client(transport=retrying(Buffered(wire, redactor))),
+        client(transport=retrying(Streamed(wire, redactor))),
+        address,
+        redactor,
+        signed
+        or SignedUrlFetcher(
+            redactor, api=address, sleep=sleep, clock=clock, patience=patience, proxy_of=proxy_of
+        ),
+    )
+
+
+def _check(headers: Mapping[str, str]) -> None:
+    """Refuse headers that cannot be sent; the value may be the key, so it is not shown."""
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable() and value == value.strip()):
+            raise errors.ConfigError([f"{name}: holds characters that no header can"])
 
 
 def _split(base_url: str) -> tuple[str, httpx.QueryParams]:
@@ -178,17 +182,9 @@ class ApiClient:
         try:
             reply = response.json()
         except (ValueError, RecursionError):
-            kind = response.headers.get("content-type", "no content type").split(";")[0]
-            raise errors.BadReply(
-                f"{self._shown} answered {path} with {one_line(kind, 80)} instead of JSON",
-                "Check that base_url is the address of the API and that no proxy answers for it",
-            ) from None
+            raise not_json(self._shown, path, response) from None
         if not isinstance(reply, dict):
-            raise errors.BadReply(
-                f"{self._shown} answered {path} with a JSON {type(reply).__name__}"
-                " instead of an object",
-                "Check that base_url is the address of the API",
-            )
+            raise not_an_object(self._shown, path, reply)
         return reply
 
     def find_object(

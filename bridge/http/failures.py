@@ -54,6 +54,23 @@ def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError
     )
 
 
+def not_json(base_url: str, path: str, response: httpx.Response) -> errors.BadReply:
+    """Return the error for a reply that is not JSON, such as a proxy's page."""
+    kind = response.headers.get("content-type", "no content type").split(";")[0]
+    return errors.BadReply(
+        f"{base_url} answered {path} with {one_line(kind, 80)} instead of JSON",
+        "Check that base_url is the address of the API and that no proxy answers for it",
+    )
+
+
+def not_an_object(base_url: str, path: str, reply: object) -> errors.BadReply:
+    """Return the error for JSON that is a list, a number or text."""
+    return errors.BadReply(
+        f"{base_url} answered {path} with a JSON {type(reply).__name__} instead of an object",
+        "Check that base_url is the address of the API",
+    )
+
+
 def failed(
     response: httpx.Response, path: str, redactor: Redactor, *, is_entry: bool = False
 ) -> errors.ProviderError:

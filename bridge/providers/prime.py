@@ -24,7 +24,6 @@ from bridge.errors import NotFound
 from bridge.http.client import ApiClient, JsonObject, Query, segment
 from bridge.model import (
     Checkpoint,
-    CurvePoint,
     Job,
     JobStatus,
     LoggedSteps,
@@ -33,17 +32,14 @@ from bridge.model import (
     Snapshot,
 )
 from bridge.providers.job_api import JobApi, newest_first, not_started
-from bridge.providers.parts import CHECKPOINTS, JOB_LIST, METRICS, Parts
+from bridge.providers.parts import CHECKPOINTS, JOB_LIST, Parts
+from bridge.providers.prime_metrics import Measured, Metrics, measured, points
 from bridge.providers.prime_records import (
     CheckpointRecord,
     JobRecord,
-    Measured,
-    StepRecord,
     UsageRecord,
     environments,
-    measured,
     params,
-    step_of,
 )
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of, rows_of
@@ -54,8 +50,6 @@ from bridge.providers.token_pages import repeated
 _RUNS: Final = "/rft/runs"
 _PAGE_SIZE: Final = 20
 """What Prime's own command line asks for; the most that comes is not documented."""
-_MAY_BE_CUT: Final = 10
-"""So many rows of metrics, or more, may be as many as come at once."""
 _PAGES: Final = "https://app.primeintellect.ai/dashboard/training"
 """Where people look at their runs."""
 _NOT_SAVED: Final = frozenset({"PENDING", "UPLOADING", "FAILED"})
@@ -94,9 +88,7 @@ class Prime(JobApi):
     ) -> None:
         super().__init__(http, curves=curves, statuses=statuses)
         self._query: Query = {"team_id": team} if team else {}
-        # A cache of open runs. Each is read by one thread at a time.
-        self._rows: dict[str, list[object]] = {}
-        """Rows of metrics by run."""
+        self._metrics = Metrics(self._part)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """One run with all of its points; of an open one only new steps are asked for."""
@@ -107,8 +99,8 @@ class Prime(JobApi):
         parts = self._parts()
         saved = self._part(parts, job, CHECKPOINTS)
         wants_metrics = self._curves or keep or saved
-        rows = self._metrics(parts, job, anew=keep) if wants_metrics else []
-        found = _measured(rows, skipped)
+        rows = self._metrics.read(job, parts, anew=keep) if wants_metrics else []
+        found = measured(rows, skipped)
         records, unreadable = read_rows(CheckpointRecord, saved)
         skipped += unreadable
         timeline = _timeline(job, found, [record for record, _ in records])
@@ -117,7 +109,7 @@ class Prime(JobApi):
             skipped += [f"checkpoint at step {record.step}: {problem}" for problem in problems]
         if job.status.is_final:
             job = self._with_bill(parts, job, skipped)
-        curve = _points(found) if self._curves else ()
+        curve = points(found) if self._curves else ()
         is_kept = {"metrics": rows, "checkpoints": [_without_signature(row) for row in saved]}
         return Snapshot(
             job=job,
@@ -186,32 +178,6 @@ class Prime(JobApi):
 
         return parts.one(name, ask) or []
 
-    def _metrics(self, parts: Parts, job: Job, *, anew: bool) -> list[object]:
-        """The rows of metrics as they came; an open run is asked for its newest step again."""
-        rows = [] if anew else self._rows.get(job.id, [])
-        steps = {step for step in map(step_of, rows) if step is not None}
-        todo: list[tuple[int | None, int | None]] = [(max(steps, default=None), None)]
-        while todo:
-            least, most = todo.pop()
-            bounds = {"min_step": least, "max_step": most}
-            query = {name: step for name, step in bounds.items() if step is not None}
-            found = self._part(parts, job, METRICS, query)
-            told = {step for step in map(step_of, found) if step is not None}
-            rows = [*(row for row in rows if step_of(row) not in told), *found]
-            fresh = told - steps
-            steps |= told
-            if not fresh or len(found) < _MAY_BE_CUT:
-                continue
-            # A server may send some of them: the first, or the last.
-            if most is None or max(fresh) < most:
-                todo.append((max(fresh) + 1, most))
-            if min(fresh) > (1 if least is None else least + 1):
-                todo.append((least, min(fresh) - 1))
-        self._rows.pop(job.id, None)
-        if not job.status.is_final and not parts.missing:
-            self._rows[job.id] = rows
-        return rows
-
     def _with_bill(self, parts: Parts, job: Job, skipped: list[str]) -> Job:
         """A run that has ended with what it cost, where its key may see that."""
         path = f"/billing/runs/{segment(job.id)}/usage"
@@ -256,19 +222,6 @@ def _path(job_id: str) -> str:
     return f"{_RUNS}/{segment(job_id)}"
 
 
-def _measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:
-    """What the rows say, by ascending step."""
-    found: list[Measured] = []
-    unreadable: list[str] = []
-    for row in rows:
-        records, reasons = read_rows(StepRecord, [row])
-        unreadable += reasons
-        found += [measured(record, row) for record, _ in records if isinstance(row, dict)]
-    broken = sorted({name for each in found for name in each.infinite})
-    skipped += dict.fromkeys([*unreadable, *(f"{name} is not always finite" for name in broken)])
-    return sorted(found, key=lambda each: each.step)
-
-
 def _timeline(job: Job, found: list[Measured], saved: list[CheckpointRecord]) -> Timeline:
     known = [(each.step, each.at) for each in found]
     known += [(each.step, each.created_at) for each in saved]
@@ -277,14 +230,6 @@ def _timeline(job: Job, found: list[Measured], saved: list[CheckpointRecord]) ->
     # While a run trains, its last change is the last that is known of it.
     told = replace(job, finished_at=job.finished_at or record.updated_at)
     return Timeline(told, known).ending_at(max((each.step for each in found), default=0))
-
-
-def _points(found: list[Measured]) -> tuple[CurvePoint, ...]:
-    return tuple(
-        CurvePoint(name, each.step, value, each.at)
-        for each in found
-        for name, value in each.metrics.items()
-    )
 
 
 def _checkpoints(

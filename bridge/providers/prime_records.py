@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from pydantic import Field
 
 from bridge.model import Scalar
 from bridge.providers.credentials import scalars
-from bridge.providers.measurements import measurements
-from bridge.providers.records import Identifier, Number, Record, Step, read_rows
-from bridge.providers.times import Moment, known_moment
+from bridge.providers.records import Identifier, Number, Record, Step
+from bridge.providers.times import Moment
 from bridge.text import one_line
 
 _WORDS: Final = ("kind", "loss")
@@ -21,9 +19,6 @@ _NUMBERS: Final = (
     *("maxTokens", "maxInflightRollouts", "oversamplingFactor", "maxAsyncLevel"),
 )
 """The hyperparameters of a run."""
-_STEP: Final = "step"
-_TIMES: Final = ("timestamp", "_timestamp", "createdAt", "created_at")
-"""Where a row of metrics says when it was measured, if it does."""
 _HIGHEST_COST: Final = 1e9
 """More is no price."""
 
@@ -76,43 +71,6 @@ class UsageRecord(Record):
         """The price with its currency."""
         is_price = self.cost is not None and 0 < self.cost < _HIGHEST_COST
         return f"{self.cost:.2f} USD" if is_price else None
-
-
-class StepRecord(Record):
-    """A row of metrics: all that one step has measured, or some of it."""
-
-    wire_name: ClassVar = "row of metrics"
-
-    step: Step
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a row says."""
-
-    step: int
-    at: int | None
-    metrics: Mapping[str, float]
-    infinite: tuple[str, ...]
-
-
-def measured(record: StepRecord, row: Mapping[str, object]) -> Measured:
-    """The numbers of a row, nested ones under names with dots, and when it was measured."""
-    axes = {_STEP, *_TIMES}
-    values = {name: value for name, value in row.items() if name not in axes}
-    finite, infinite = measurements(values, "reinforcement")
-    return Measured(record.step, _time_of(row), finite, tuple(infinite))
-
-
-def _time_of(row: Mapping[str, object]) -> int | None:
-    times = map(known_moment, map(row.get, _TIMES))
-    return next((moment for moment in times if moment is not None), None)
-
-
-def step_of(row: object) -> int | None:
-    """The step of a row of metrics; ``None`` where it has none."""
-    records, _ = read_rows(StepRecord, [row])
-    return next((record.step for record, _ in records), None)
 
 
 def params(row: Mapping[str, object]) -> dict[str, Scalar]:

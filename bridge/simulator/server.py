@@ -15,6 +15,7 @@ from bridge.simulator import (
     bedrock_files,
     bedrock_mantle,
     fireworks,
+    fireworks_objects,
     mistral,
     nebius,
     openai,
@@ -42,7 +43,7 @@ _MISTRAL = _Api("mistral", "/mistral/v1", mistral.answer, mistral.unauthorized)
 _TOGETHER = _Api("together", "/together/v1", together.answer, together.unauthorized)
 _FIREWORKS = _Api(
     "fireworks",
-    f"/fireworks/v1/{fireworks.ACCOUNT}",
+    f"/fireworks/v1/{fireworks_objects.ACCOUNT}",
     fireworks.answer,
     fireworks.unauthorized,
 )

@@ -20,6 +20,7 @@ from bridge.providers.fireworks import COLLECTIONS
 from bridge.providers.registry import TYPES
 from bridge.simulator import Outcome, Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.simulator import fireworks as simulated
+from bridge.simulator.fireworks_objects import model_name
 from bridge.sync.outcome import Result
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking
@@ -180,7 +181,7 @@ def test_a_history_is_recorded_once(
 ) -> None:
     """Jobs of two collections with all their points; a second pass writes nothing."""
     failed = job("sft-failed", "fireworks", outcome=Outcome.FAILED)
-    further = job("sft-more", "fireworks", base_model=simulated.model_name(SFT), created_at=NOW + 1)
+    further = job("sft-more", "fireworks", base_model=model_name(SFT), created_at=NOW + 1)
     with Simulator(jobs=[SFT, DPO, failed, further], clock=clock) as simulator:
         clock.now += 60 + LATER
         report = make_sync(simulator, tracking, executor, clock, kind="fireworks").run()

@@ -1,0 +1,120 @@
+"""The metrics of Prime Intellect's runs: a row a step, requested from a step on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from bridge.http.client import Query
+from bridge.model import CurvePoint, Job
+from bridge.providers.measurements import measurements
+from bridge.providers.parts import METRICS, Parts
+from bridge.providers.records import Record, Step, read_rows
+from bridge.providers.times import known_moment
+
+_STEP: Final = "step"
+_TIMES: Final = ("timestamp", "_timestamp", "createdAt", "created_at")
+"""Where a row of metrics says when it was measured, if it does."""
+_MAY_BE_CUT: Final = 10
+"""So many rows of metrics, or more, may be as many as come at once."""
+
+
+class StepRecord(Record):
+    """A row of metrics: all that one step has measured, or some of it."""
+
+    wire_name: ClassVar = "row of metrics"
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a row says."""
+
+    step: int
+    at: int | None
+    metrics: Mapping[str, float]
+    infinite: tuple[str, ...]
+
+
+class Metrics:
+    """Reads the rows of runs; an open run is asked for its newest step and what follows."""
+
+    def __init__(self, ask: Callable[[Parts, Job, str, Query], list[object]]) -> None:
+        """Read rows.
+
+        Args:
+            ask: Requests the rows of a list below a run.
+        """
+        self._ask = ask
+        # A cache of open runs. Each is read by one thread at a time.
+        self._rows: dict[str, list[object]] = {}
+        """Rows by run."""
+
+    def read(self, job: Job, parts: Parts, *, anew: bool) -> list[object]:
+        """The rows of metrics as they came; an open run is asked for its newest step again."""
+        rows = [] if anew else self._rows.get(job.id, [])
+        steps = {step for step in map(_step_of, rows) if step is not None}
+        todo: list[tuple[int | None, int | None]] = [(max(steps, default=None), None)]
+        while todo:
+            least, most = todo.pop()
+            bounds = {"min_step": least, "max_step": most}
+            query = {name: step for name, step in bounds.items() if step is not None}
+            found = self._ask(parts, job, METRICS, query)
+            told = {step for step in map(_step_of, found) if step is not None}
+            rows = [*(row for row in rows if _step_of(row) not in told), *found]
+            fresh = told - steps
+            steps |= told
+            if not fresh or len(found) < _MAY_BE_CUT:
+                continue
+            # A server may send some of them: the first, or the last.
+            if most is None or max(fresh) < most:
+                todo.append((max(fresh) + 1, most))
+            if min(fresh) > (1 if least is None else least + 1):
+                todo.append((least, min(fresh) - 1))
+        self._rows.pop(job.id, None)
+        if not job.status.is_final and not parts.missing:
+            self._rows[job.id] = rows
+        return rows
+
+
+def measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:
+    """What the rows say, by ascending step."""
+    found: list[Measured] = []
+    unreadable: list[str] = []
+    for row in rows:
+        records, reasons = read_rows(StepRecord, [row])
+        unreadable += reasons
+        found += [_of_row(record, row) for record, _ in records if isinstance(row, dict)]
+    broken = sorted({name for each in found for name in each.infinite})
+    skipped += dict.fromkeys([*unreadable, *(f"{name} is not always finite" for name in broken)])
+    return sorted(found, key=lambda each: each.step)
+
+
+def _of_row(record: StepRecord, row: Mapping[str, object]) -> Measured:
+    """The numbers of a row, nested ones under names with dots, and when it was measured."""
+    axes = {_STEP, *_TIMES}
+    values = {name: value for name, value in row.items() if name not in axes}
+    finite, infinite = measurements(values, "reinforcement")
+    return Measured(record.step, _time_of(row), finite, tuple(infinite))
+
+
+def _time_of(row: Mapping[str, object]) -> int | None:
+    times = map(known_moment, map(row.get, _TIMES))
+    return next((moment for moment in times if moment is not None), None)
+
+
+def _step_of(row: object) -> int | None:
+    """The step of a row of metrics; ``None`` where it has none."""
+    records, _ = read_rows(StepRecord, [row])
+    return next((record.step for record, _ in records), None)
+
+
+def points(found: list[Measured]) -> tuple[CurvePoint, ...]:
+    """Return the curve."""
+    return tuple(
+        CurvePoint(name, each.step, value, each.at)
+        for each in found
+        for name, value in each.metrics.items()
+    )
