@@ -44,12 +44,8 @@ def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
 
 
 def _support_bot(now: float) -> SimulatedJob:
-    return SimulatedJob(
-        provider="openai",
-        id=_id("openai", "support-bot", now),
-        created_at=now - 52 * _HOUR,
-        base_model=_MODELS["gpt-4.1-mini"],
-        suffix="support-bot",
+    return replace(
+        _job("openai", "support-bot", now - 52 * _HOUR, now, model="gpt-4.1-mini"),
         validating_seconds=47,
         queued_seconds=15,
         total_steps=240,
@@ -63,24 +59,17 @@ def _support_bot(now: float) -> SimulatedJob:
 
 
 def _history(now: float) -> tuple[SimulatedJob, ...]:
+    """One job of each outcome, so that a chart has something to compare."""
     return (
         _support_bot(now),
-        SimulatedJob(
-            provider="openai",
-            id=_id("openai", "invoice-parser", now),
-            created_at=now - 20 * _HOUR,
-            base_model=_MODELS["gpt-4.1-mini"],
-            suffix="invoice-parser",
+        replace(
+            _job("openai", "invoice-parser", now - 20 * _HOUR, now, model="gpt-4.1-mini"),
             validating_seconds=41,
             outcome=Outcome.FAILED,
             seed=13,
         ),
-        SimulatedJob(
-            provider="openai",
-            id=_id("openai", "ticket-router", now),
-            created_at=now - 6 * _HOUR,
-            base_model=_MODELS["gpt-4.1-mini"],
-            suffix="ticket-router",
+        replace(
+            _job("openai", "ticket-router", now - 6 * _HOUR, now, model="gpt-4.1-mini"),
             total_steps=180,
             seconds_per_step=6,
             outcome=Outcome.CANCELLED,
@@ -88,12 +77,8 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
             learning_rate=4.0,
             seed=14,
         ),
-        SimulatedJob(
-            provider="mistral",
-            id=_id("mistral", "changelog-writer", now),
-            created_at=now - 31 * _HOUR,
-            base_model=_MODELS["mistral-7b"],
-            suffix="changelog-writer",
+        replace(
+            _job("mistral", "changelog-writer", now - 31 * _HOUR, now, model="mistral-7b"),
             validating_seconds=6,
             queued_seconds=4,
             total_steps=100,
@@ -102,12 +87,8 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
             n_epochs=4,
             seed=15,
         ),
-        SimulatedJob(
-            provider="mistral",
-            id=_id("mistral", "release-notes", now),
-            created_at=now - 3 * _HOUR,
-            base_model=_MODELS["ministral-3b"],
-            suffix="release-notes",
+        replace(
+            _job("mistral", "release-notes", now - 3 * _HOUR, now, model="ministral-3b"),
             validating_seconds=6,
             outcome=Outcome.WAITING,
             seed=16,
@@ -116,14 +97,12 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
 
 
 def _live(now: float) -> tuple[SimulatedJob, ...]:
+    """Two jobs of each provider; the first goes on from a model of the history."""
     first = _support_bot(now)
     return (
-        SimulatedJob(
-            provider="openai",
-            id=_id("openai", "support-bot-v2", now),
-            created_at=now,
+        replace(
+            _job("openai", "support-bot-v2", now, now, model="gpt-4.1-mini"),
             base_model=model_name(first, first.total_steps),
-            suffix="support-bot-v2",
             validating_seconds=2,
             queued_seconds=1,
             total_steps=120,
@@ -132,12 +111,8 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             eval_every=5,
             seed=21,
         ),
-        SimulatedJob(
-            provider="mistral",
-            id=_id("mistral", "code-review", now),
-            created_at=now,
-            base_model=_MODELS["mistral-7b"],
-            suffix="code-review",
+        replace(
+            _job("mistral", "code-review", now, now, model="mistral-7b"),
             validating_seconds=2,
             queued_seconds=1,
             total_steps=100,
@@ -145,12 +120,8 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             eval_every=5,
             seed=22,
         ),
-        SimulatedJob(
-            provider="openai",
-            id=_id("openai", "sql-writer", now),
-            created_at=now + 3,
-            base_model=_MODELS["gpt-4.1"],
-            suffix="sql-writer",
+        replace(
+            _job("openai", "sql-writer", now + 3, now, model="gpt-4.1"),
             validating_seconds=2,
             queued_seconds=3,
             total_steps=150,
@@ -159,12 +130,8 @@ def _live(now: float) -> tuple[SimulatedJob, ...]:
             learning_rate=1.2,
             seed=23,
         ),
-        SimulatedJob(
-            provider="mistral",
-            id=_id("mistral", "faq-bot", now),
-            created_at=now + 5,
-            base_model=_MODELS["ministral-3b"],
-            suffix="faq-bot",
+        replace(
+            _job("mistral", "faq-bot", now + 5, now, model="ministral-3b"),
             validating_seconds=3,
             queued_seconds=2,
             total_steps=75,
@@ -198,6 +165,19 @@ def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]
         seed=32,
     )
     return past, live
+
+
+def _job(
+    provider: Provider, name: str, created_at: float, now: float, *, model: str
+) -> SimulatedJob:
+    """Return a job of the demo that starts at ``now``; the rest is for ``replace`` to say."""
+    return SimulatedJob(
+        provider=provider,
+        id=_id(provider, name, now),
+        created_at=created_at,
+        base_model=_MODELS[model],
+        suffix=name,
+    )
 
 
 def _id(provider: Provider, name: str, now: float) -> str:
