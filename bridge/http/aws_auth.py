@@ -1,9 +1,9 @@
 """AWS's signature in the place of a key: a request is signed with the credentials of the moment.
 
-Who asks is found out by the package ``botocore`` (the extra ``aws``), as AWS's own tools do it: the
-environment, a profile, an SSO login, a web identity, a container's or an instance's role. It renews
-the credentials too. It does not send the requests: retries, limits and the rule that no redirect is
-followed stay those of ``bridge.http``.
+The credentials are found by the package ``botocore`` (the extra ``aws``), as AWS's own tools
+do it: the environment, a profile, an SSO login, a web identity, a container's or an instance's
+role. It renews the credentials too. It does not send the requests: retries, limits and the rule
+that redirects are not followed stay those of ``bridge.http``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Credentials = Callable[[], "ReadOnlyCredentials"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who asks, as far as a configuration says it."""
+    """The identity to use, as far as a configuration says it."""
 
     profile: str | None = None
     """A profile of AWS's own configuration; ``None``: the one that AWS's tools would take."""
@@ -100,12 +100,12 @@ class AwsSignature(httpx.Auth):
 
 
 def _canonical(url: httpx.URL) -> httpx.URL:
-    """The address as it is signed: a blank in a query is ``%20`` there, and never ``+``."""
+    """Return the address as it is signed: a blank in a query is ``%20`` there, and never ``+``."""
     return url.copy_with(query=url.query.replace(b"+", b"%20")) if url.query else url
 
 
 def _told_region(response: httpx.Response) -> str | None:
-    """The region in which a bucket is, of a reply that says that it is not here."""
+    """Return the region of a bucket, from a reply that says that it is not here."""
     if response.is_success:
         return None
     response.read()
@@ -115,7 +115,7 @@ def _told_region(response: httpx.Response) -> str | None:
 
 
 def signed_in(identity: Identity, redactor: Redactor) -> Credentials:
-    """The credentials of this machine or its user, found when they are first asked for."""
+    """Return the credentials of this machine or its user, found when they are first asked for."""
     lock = threading.Lock()
     known: list[Any] = []
 
@@ -130,7 +130,7 @@ def signed_in(identity: Identity, redactor: Redactor) -> Credentials:
 
 
 def _frozen(identity: Identity, known: list[Any]) -> ReadOnlyCredentials:
-    """The credentials of the moment; ``known`` keeps those that renew themselves."""
+    """Return the credentials of the moment; ``known`` keeps those that renew themselves."""
     import botocore.session
 
     if not known:
@@ -143,7 +143,7 @@ def _frozen(identity: Identity, known: list[Any]) -> ReadOnlyCredentials:
 
 
 def _found(session: Session, identity: Identity) -> Any:  # noqa: ANN401 - botocore has no types
-    """Credentials that renew themselves; ``None`` where there are none."""
+    """Return credentials that renew themselves; ``None`` where there are none."""
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 
     found = session.get_credentials()
@@ -171,7 +171,7 @@ def _missing(identity: Identity) -> errors.Unauthorized:
 
 
 def _named(ask: Credentials, identity: Identity) -> ReadOnlyCredentials:
-    """The credentials, or the package's error as one of ours.
+    """Return the credentials, or the package's error as one of ours.
 
     Raises:
         Unauthorized: there are none.

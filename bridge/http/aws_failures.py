@@ -1,4 +1,4 @@
-"""What AWS's errors mean, in its own words: the credential, the action or the region that is wrong.
+"""The meaning of AWS's errors, in its words: the wrong credential, action or region.
 
 AWS answers 403 to a wrong credential as well as to a missing permission, and says which it is in
 the error's type and text.
@@ -36,7 +36,7 @@ REGION_REMEDY: Final = (
 
 
 def aws_failure(response: httpx.Response, said: str) -> errors.ProviderError | None:
-    """The error that a reply of AWS's stands for; ``None`` where its status says all.
+    """Return the error for a reply from AWS; ``None`` where its status says all.
 
     Args:
         response: the reply, which is not a success.
@@ -69,7 +69,7 @@ def aws_failure(response: httpx.Response, said: str) -> errors.ProviderError | N
 
 
 def error_type(response: httpx.Response) -> str:
-    """AWS's name for an error; empty where a reply has none."""
+    """Return AWS's name for an error; empty where a reply has none."""
     told = response.headers.get(_TYPE_HEADER, "")
     if not told:
         told = xml_error(response).get("Code", "")
@@ -78,5 +78,5 @@ def error_type(response: httpx.Response) -> str:
 
 
 def xml_error(response: httpx.Response) -> dict[str, str]:
-    """``Code`` and ``Message`` of an error of S3's, as far as it has them."""
+    """Return ``Code`` and ``Message`` of an error from S3, as far as it has them."""
     return {found["name"]: found["text"] for found in _XML.finditer(response.text)}

@@ -196,10 +196,10 @@ class ApiClient:
             path: Below the base URL.
             query: Parameters of this request.
             is_optional: Whether any refusal counts, also 403 and 422, and not only those that say
-                that there is no such thing (404, 405, 410, 501).
+                that it does not exist (404, 405, 410, 501).
 
         Raises:
-            ProviderError: The one that says why there is no answer now.
+            ProviderError: The server does not answer now.
         """
         refusals = (errors.Refused, errors.Forbidden) if is_optional else (errors.NotOffered,)
         try:
@@ -211,7 +211,7 @@ class ApiClient:
         """Return the bytes at ``path``; ``None`` if the server refuses them for good.
 
         Raises:
-            ProviderError: The one that says why there is no answer now.
+            ProviderError: The server does not answer now.
         """
         try:
             return self._ask(self._client, path, headers=_AS_FILE).content
@@ -253,7 +253,7 @@ class ApiClient:
         """Return the content behind a signed URL, which may be of any host; the key stays here.
 
         Raises:
-            ProviderError: There is no answer now, but perhaps later.
+            ProviderError: The server does not answer now, but may later.
         """
         return self._signed.find(url)
 

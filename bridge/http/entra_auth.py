@@ -1,7 +1,7 @@
 """Microsoft Entra ID in the place of a key: each request carries the token of the moment.
 
-Who asks is found out by the package ``azure-identity`` (the extra ``azure``): the environment, a
-managed identity, or whoever has signed in on this machine. It also renews the token.
+The credentials are found by the package ``azure-identity`` (the extra ``azure``): the environment,
+a managed identity, or the user who has signed in on this machine. It also renews the token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 
 
 class Bearer(httpx.Auth):
-    """Asks for the token anew before each request."""
+    """Requests the token again before each request."""
 
     def __init__(self, token: Callable[[], str]) -> None:
         self._token = token
@@ -32,7 +32,7 @@ class Bearer(httpx.Auth):
 
 @contextmanager
 def signed_in() -> Iterator[Bearer]:
-    """The identity of this machine or its user; its connections end with the context.
+    """Yield the identity of this machine or its user; its connections end with the context.
 
     Raises:
         ConfigError: the package that knows it is not installed.
@@ -48,7 +48,7 @@ def signed_in() -> Iterator[Bearer]:
 
 
 def named(token: Callable[[], str]) -> Callable[[], str]:
-    """``token`` with the package's errors as one of ours."""
+    """Return ``token`` with the package's errors as one of ours."""
     from azure.core.exceptions import AzureError
 
     def ask() -> str:

@@ -29,7 +29,7 @@ _WITHDRAWN: Final = f"{_STAYS}; remove the provider from the configuration to st
 
 
 def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError:
-    """The error that no reply, or only part of one, stands for."""
+    """Return the error for a request without a reply, or with only part of one."""
     if isinstance(error, TooLarge):
         return errors.BadReply(f"{base_url} sent {error}", "Check that base_url is the API")
     if isinstance(error, httpx.DecodingError):
@@ -74,7 +74,7 @@ def not_an_object(base_url: str, path: str, reply: object) -> errors.BadReply:
 def failed(
     response: httpx.Response, path: str, redactor: Redactor, *, is_entry: bool = False
 ) -> errors.ProviderError:
-    """The error that a reply with a failing status stands for.
+    """Return the error for a reply with a failing status.
 
     Args:
         response: the reply.
@@ -93,7 +93,7 @@ def failed(
 
 
 def _detail(response: httpx.Response, redactor: Redactor) -> str:
-    """The provider's own words on an error, on one line; empty where it has none."""
+    """Return the provider's own words on an error, on one line; empty where it has none."""
     error = error_object(response)
     said = error.get("message") or error.get("detail") or error.get("error") or ""
     # AWS's gateways begin with a capital; S3 writes XML.
@@ -103,10 +103,10 @@ def _detail(response: httpx.Response, redactor: Redactor) -> str:
 
 
 def _ended(response: httpx.Response, said: str, *, is_entry: bool) -> errors.Withdrawn | None:
-    """The error that says that there is no such service any more, if this is one."""
+    """Return the error for a service that has ended, if the reply says so."""
     host = response.request.url.host
     match response.status_code:
-        # Of one job or file the status and such words mean that alone.
+        # For one job or file, the status and such words say nothing of the service.
         case 410 if is_entry:
             return errors.Withdrawn(f"{host} has withdrawn this service (410){said}", _WITHDRAWN)
         case 403 if str(error_object(response).get("code")) in _ENDED:

@@ -1,8 +1,8 @@
 """Application Default Credentials of Google Cloud in the place of a key.
 
-Who asks is found out by the package ``google-auth``, which comes with MLflow: the file of a service
-account, a login with gcloud, the metadata server, or workload identity. It also renews the token,
-and names the project whose quota counts.
+The credentials are found by the package ``google-auth``, which comes with MLflow: the file of a
+service account, a login with gcloud, the metadata server, or workload identity. It also renews the
+token, and names the project whose quota counts.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class GoogleAuth(httpx.Auth):
         _, _, token = headers.get("authorization", "").partition(" ")
         self._redactor.learn(f"Google {self._project}", token)
         if _QUOTA_PROJECT in request.headers:
-            # What is configured comes first.
+            # A configured value comes first.
             headers.pop(_QUOTA_PROJECT, None)
         return headers
 
 
 @contextmanager
 def signed_in(project: str | None, redactor: Redactor) -> Iterator[GoogleAuth]:
-    """The identity of this machine or its user; its connections end with the context.
+    """Yield the identity of this machine or its user; its connections end with the context.
 
     Args:
         project: whose quota counts for a user's login that names none.
@@ -101,7 +101,7 @@ def _found(ask: Request, project: str | None) -> Credentials:
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """The package's errors as ours, with what a user does about them."""
+    """Turn the package's errors into ours, with what a user does about them."""
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 
     try:
@@ -131,5 +131,5 @@ def _named() -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """The first of an error's arguments: others may hold a whole reply."""
+    """Return the first of an error's arguments: others may hold a whole reply."""
     return one_line(str(error.args[0]) if error.args else type(error).__name__, 200)

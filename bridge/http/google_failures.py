@@ -1,4 +1,4 @@
-"""What errors of Google's APIs mean, in Google Cloud's own words: the role, the API, the location.
+"""The meaning of Google's errors, in Google Cloud's words: the role, the API, the location.
 
 They are JSON with a number, a name and a sentence, and for some a reason that programs can read.
 """
@@ -27,7 +27,7 @@ _LOCATION: Final = (
 
 
 def place_of(base_url: str) -> str:
-    """What of a configuration says where a service is: in Google Cloud a location does."""
+    """Return the key that says where a service is: in Google Cloud it is the location."""
     is_regional = base_url.rstrip("/").endswith("-aiplatform.googleapis.com")
     return "location" if is_regional else "base_url"
 
@@ -35,7 +35,7 @@ def place_of(base_url: str) -> str:
 def google_failure(
     response: httpx.Response, path: str, said: str, *, is_entry: bool
 ) -> errors.ProviderError | None:
-    """The error that a reply of Google's stands for; ``None`` where its status says all.
+    """Return the error for a reply from Google; ``None`` where its status says all.
 
     Args:
         response: the reply, which is not a success.
@@ -65,7 +65,7 @@ def google_failure(
 
 
 def _way_in(error: Mapping[str, object], said: str) -> str:
-    """What has to be granted or switched on."""
+    """Return the permission to grant, or the API to enable."""
     about = dict(_reasons(error))
     reason = about.get("reason", "")
     project = about.get("consumer", "").removeprefix("projects/") or "PROJECT"
@@ -87,7 +87,7 @@ def _way_in(error: Mapping[str, object], said: str) -> str:
 
 
 def _reasons(error: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """The reason of an error, and what it is about."""
+    """Yield the reason of an error, and what it is about."""
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(detail.get("reason"), str):

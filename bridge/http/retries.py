@@ -20,7 +20,7 @@ ATTEMPTS: Final = 8
 CONNECT_ATTEMPTS: Final = 4
 """A host that refuses connections is down: no need to ask eight times."""
 LONGEST_RETRY_AFTER: Final = 60.0
-"""Seconds. A provider that asks for more is left alone until the next pass."""
+"""Seconds. A provider that asks for more is not asked again before the next pass."""
 LONGEST_REQUEST: Final = 90.0
 """Seconds after which a request gets no further attempt."""
 PASSING: Final = frozenset({408, 425})

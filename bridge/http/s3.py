@@ -1,6 +1,6 @@
 """Files in buckets of S3, each asked at its own address through the same layers as an API.
 
-What a bucket refuses is a sentence and no error: who lists jobs may have no right to their files.
+A refusal of a bucket is a sentence and no error: who lists jobs may have no right to their files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Value]):
-    """What a bucket gave."""
+    """The content of a bucket, or why there is none."""
 
     value: Value | None = None
     problem: str | None = None
@@ -45,7 +45,7 @@ class Buckets:
     def __init__(
         self, open_client: Callable[[str], ApiClient], *, region: str, url: str | None = None
     ) -> None:
-        """Read buckets, each over a client of its own.
+        """Read buckets, each over its client.
 
         Args:
             open_client: connects to an address.
@@ -59,7 +59,7 @@ class Buckets:
         self._clients: dict[str, ApiClient] = {}
 
     def files(self, folder: str) -> Answer[dict[str, int | None]]:
-        """What is below a folder such as ``s3://bucket/path``, and when each has last changed.
+        """Return the files below a folder such as ``s3://bucket/path``, and when each last changed.
 
         Raises:
             ProviderError: S3 cannot answer now, but perhaps later.
@@ -67,7 +67,7 @@ class Buckets:
         return _answered(folder, lambda: self._files(folder))
 
     def content(self, uri: str) -> Answer[bytes]:
-        """What is in a file, bounded as every reply is.
+        """Return what is in a file, bounded as every reply is.
 
         Raises:
             ProviderError: S3 cannot answer now, but perhaps later.
@@ -75,7 +75,7 @@ class Buckets:
         return _answered(uri, lambda: self._read(uri))
 
     def stream(self, uri: str) -> AbstractContextManager[Iterator[bytes]]:
-        """What is in a file, in pieces as they arrive.
+        """Return what is in a file, in pieces as they arrive.
 
         Raises:
             ProviderError: there is none for us, or it breaks off in the middle.
@@ -152,7 +152,7 @@ def _path(key: str) -> str:
 
 
 def _moment(row: ET.Element) -> int | None:
-    """When a file has last changed, Unix milliseconds."""
+    """Return when a file has last changed, Unix milliseconds."""
     try:
         return int(datetime.fromisoformat(next(_texts(row, "LastModified"), "")).timestamp() * 1000)
     except (ValueError, OverflowError):

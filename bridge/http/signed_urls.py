@@ -111,7 +111,7 @@ def _pinned(request: httpx.Request, address: str) -> httpx.Request:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there was at a signed URL.
+    """The content behind a signed URL.
 
     Attributes:
         body: The content.
@@ -151,7 +151,7 @@ class SignedUrlFetcher:
         """Return the file's content, bounded as every reply is.
 
         Raises:
-            ProviderError: There is no answer now, but perhaps later.
+            ProviderError: The server does not answer now, but may later.
         """
         try:
             with self._opened(url, Buffered) as response:

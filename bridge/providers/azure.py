@@ -1,4 +1,4 @@
-"""Azure OpenAI: OpenAI's jobs at an address of one's own, with a key in a header of its own.
+"""Azure OpenAI: OpenAI's jobs at a resource's address, with the key in the header ``api-key``.
 
 Wire format: Microsoft's specification of the fine-tuning API, 2024-10-21. Fields that are not set
 are missing, -1 stands for a hyperparameter that is still to be chosen, and its examples list
@@ -28,11 +28,11 @@ class Azure(OpenAI):
 
 
 def address(endpoint: str, *, has_version: bool) -> str:
-    """The base URL at a resource's endpoint, which may name one of the two forms already."""
+    """Return the base URL at a resource's endpoint, which may name one of the two forms already."""
     root = endpoint.strip().rstrip("/")
     return root.removesuffix(_V1).removesuffix(_CLASSIC) + (_CLASSIC if has_version else _V1)
 
 
 def needs_version(base_url: str) -> bool:
-    """Whether requests to this address are refused without a version."""
+    """Return whether requests to this address are refused without a version."""
     return base_url.rstrip("/").endswith(_CLASSIC)

@@ -1,4 +1,4 @@
-"""The interface of a provider, and everything that a provider of one's own may import.
+"""The interface of a provider, and everything that a package with a provider may import.
 
 A package that brings a provider imports this module and no other of the bridge: ``__all__`` is what
 stays as it is from one minor version to the next.
@@ -80,7 +80,7 @@ __all__ = [
 
 
 class Provider(Protocol):
-    """What the bridge asks of a hosted fine-tuning API."""
+    """The interface to a hosted fine-tuning API."""
 
     base_url: ClassVar[str]
     """Where the public service is. Variables of the environment may be part of it: ``${NAME}``."""
@@ -93,7 +93,7 @@ class Provider(Protocol):
     statuses: Mapping[str, JobStatus]
     """The provider's words for a job's status. Others are looked up in ``providers.statuses``."""
     meanings: ClassVar[Mapping[str, Meaning]]
-    """What its metrics measure and its params set, where other tools have the same."""
+    """The meanings of its metrics and params, where other tools have the same."""
 
     def __init__(
         self,
@@ -109,11 +109,11 @@ class Provider(Protocol):
             http: asks the API.
             curves: whether more than the checkpoints is wanted.
             statuses: words of a configuration, which come before the provider's.
-            options: what the configuration says for its type alone: none for most.
+            options: settings of its type in the configuration: none for most.
         """
 
     def pages(self) -> Iterator[Page]:
-        """All jobs, a page at a time as they are asked for, in the provider's order.
+        """Yield all jobs, a page at a time as they are asked for, in the provider's order.
 
         Where a later page cannot be read, the last one that is given says so (``Page.cut``).
 
@@ -122,14 +122,14 @@ class Provider(Protocol):
         """
 
     def job(self, job_id: str) -> Job:
-        """One job by the provider's id.
+        """Return one job by the provider's id.
 
         Raises:
             ProviderError: it could not be read.
         """
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """A job with all that is not logged yet; ``Snapshot.missing`` names what cannot be read.
+        """Return a job with all that is not logged yet; ``Snapshot.missing`` names the unreadable.
 
         Args:
             job: as ``pages`` or ``job`` has just given it: it is not asked for again.
@@ -141,7 +141,7 @@ class Provider(Protocol):
         """
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The content of a training or validation file, in pieces as they arrive.
+        """Return the content of a training or validation file, in pieces as they arrive.
 
         Raises:
             ProviderError: there is none for us, or it breaks off in the middle.
@@ -150,7 +150,7 @@ class Provider(Protocol):
 
 @runtime_checkable
 class AnnouncesShutdowns(Protocol):
-    """What a provider may offer besides: the days on which models are shut down."""
+    """An optional ability of a provider: the days on which models are shut down."""
 
     def shutdowns(self) -> Mapping[str, int] | None:
         """Return when it shuts models down: Unix milliseconds by a model's name.

@@ -49,7 +49,7 @@ _ROWS: Final = "modelCustomizationJobSummaries"
 _TOKEN: Final = "nextToken"  # noqa: S105 - a key of the reply, not a secret
 _PAGE_SIZE: Final = 100
 _OUTPUT: Final = "outputDataConfig"
-"""What only a job's own reply has."""
+"""Keys that only a job's own reply has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,12 @@ class Bedrock(JobApi):
         super().__init__(http, curves=curves, statuses=statuses)
         self._buckets = buckets
         self._arns: dict[str, str] = {}
-        """Of jobs that were listed: a job is asked for by nothing less."""
+        """ARNs of the jobs that were listed, by id: a job is requested by its ARN."""
         self._seen: dict[str, dict[int, int]] = {}
-        """Of open jobs the last steps that were seen, and when: later ones come after them."""
+        """The last steps of open jobs, and when they were seen: later ones come after them."""
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One job with all the metrics of its files, logged or not."""
+        """Return one job with all the metrics of its files, logged or not."""
         del logged  # The files come as a whole.
         parts = self._parts()
         if job.status.has_started and _OUTPUT not in reply_of(job):
@@ -119,9 +119,9 @@ class Bedrock(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The content of a training or validation file, by its address in S3."""
+        """Return the content of a training or validation file, by its address in S3."""
         if self._buckets is None:
-            raise NotFound(f"There is no way to {file_id}")
+            raise NotFound(f"{file_id} cannot be reached")
         return self._buckets.stream(file_id)
 
     def _entry(self) -> JsonObject:
@@ -152,7 +152,7 @@ class Bedrock(JobApi):
         return self._job(*read_record(JobRecord, reply), reply)
 
     def _files(self, job: Job, record: JobRecord, parts: Parts) -> _Files:
-        """The files with metrics, as far as there are any."""
+        """Return the files with metrics, as far as there are any."""
         output = record.output.uri if record.output else None
         buckets = self._buckets
         if buckets is None or not output:
@@ -177,7 +177,7 @@ class Bedrock(JobApi):
     def _curve(
         self, job: Job, record: JobRecord, found: _Files, skipped: list[str]
     ) -> tuple[CurvePoint, ...]:
-        """The points in the files, and the losses that the job tells at its end."""
+        """Return the points in the files, and the losses that the job has at its end."""
         rows = curves_in.rows(found.contents, skipped)
         last = rows[-1].step if rows else 0
         ended = trained_until(record, found.changed_at)
@@ -195,7 +195,7 @@ class Bedrock(JobApi):
         return tuple(points)
 
     def _timeline(self, job: Job, ended: int | None, last: int) -> Timeline:
-        """When steps were trained: between the beginning, each look at the files, and the end."""
+        """Return when steps were trained: between start, reads of the files, and end."""
         began = replace(job, created_at=job.started_at or job.created_at, finished_at=ended)
         seen = self._seen.pop(job.id, {})
         known = {step: at for step, at in seen.items() if step < last and ended and at <= ended}

@@ -22,14 +22,14 @@ SUFFIX: Final = "metrics.csv"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured at a step."""
+    """The metrics of one step."""
 
     step: int
     metrics: Mapping[str, float]
 
 
 def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
-    """The rows of all files by ascending step, several of one step averaged.
+    """Return the rows of all files by ascending step, several of one step averaged.
 
     Args:
         files: contents by name.
@@ -54,7 +54,7 @@ def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
 
 
 def _by_step(name: str, body: bytes, skipped: list[str]) -> dict[int, dict[str, float]]:
-    """The mean of each column at each step."""
+    """Return the mean of each column at each step."""
     values: dict[int, dict[str, list[float]]] = {}
     unreadable = 0
     for line in _lines(body):
@@ -81,7 +81,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _lines(body: bytes) -> Iterator[dict[str, object]]:
-    """The lines of a table, down to the first that cannot be one."""
+    """Yield the lines of a table, down to the first that cannot be one."""
     table = csv.DictReader(io.StringIO(body.decode("utf-8-sig", "replace"), newline=""))
     try:
         for line in table:
@@ -91,7 +91,7 @@ def _lines(body: bytes) -> Iterator[dict[str, object]]:
 
 
 def _number(text: object) -> float | None:
-    """The number in a cell; ``None`` for anything else, such as one that is empty."""
+    """Return the number in a cell; ``None`` for anything else, such as one that is empty."""
     try:
         return float(str(text).strip())
     except ValueError:
@@ -99,7 +99,7 @@ def _number(text: object) -> float | None:
 
 
 def _whole(text: object) -> int | None:
-    """A step, also where it is written as 3.0."""
+    """Return a step, also where it is written as 3.0."""
     for read in (int, float):
         try:
             value = read(str(text).strip())

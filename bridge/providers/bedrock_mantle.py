@@ -48,12 +48,12 @@ class BedrockMantle(OpenAI):
         """Jobs as their own addresses had them, until they are read."""
 
     def job(self, job_id: str) -> Job:
-        """One job, as its own address has it."""
+        """Return one job, as its own address has it."""
         job = self._asked_for[job_id] = super().job(job_id)
         return job
 
     def _current(self, job: Job, parts: Parts) -> Job:
-        """The job: asked for by itself, unless it was just now."""
+        """Return the job: requested by itself, unless it was just now."""
         if self._asked_for.pop(job.id, None) is job:
             return job
         return parts.one(DETAILS, lambda: self._own(job)) or job
@@ -63,7 +63,7 @@ class BedrockMantle(OpenAI):
         return self._job(*read_record(JobRecord, reply), reply)
 
     def _part(self, parts: Parts, job: Job, name: str) -> Iterator[list[object]]:
-        """The pages of a list below a job."""
+        """Yield the pages of a list below a job."""
         if name != CHECKPOINTS or job.status.is_final:
             return super()._part(parts, job, name)
         path = f"{job_path(job.id)}/{name}"

@@ -82,12 +82,12 @@ class JobRecord(Record):
 
 
 def job_id_of(arn: str) -> str:
-    """The last part of an ARN: unique among the jobs of an account in a region."""
+    """Return the last part of an ARN: unique among the jobs of an account in a region."""
     return arn.rpartition("/")[2]
 
 
 def status_of(record: JobRecord, words: Mapping[str, JobStatus]) -> JobStatus:
-    """The status: a job that waits is in progress, with training not started."""
+    """Return the status: a job that waits is in progress, with training not started."""
     status = status_of_word(
         record.status,
         words,
@@ -105,14 +105,14 @@ def status_of(record: JobRecord, words: Mapping[str, JobStatus]) -> JobStatus:
 
 
 def started_at(record: JobRecord) -> int | None:
-    """When training began, if it has; Unix milliseconds."""
+    """Return when training began, if it has; Unix milliseconds."""
     training = record.stages.training if record.stages else None
     has_begun = training is not None and training.status not in {None, _NOT_STARTED}
     return training.creation_time if training and has_begun else None
 
 
 def trained_until(record: JobRecord, changed_at: int | None) -> int | None:
-    """When training ended, or else the last moment known of it; Unix milliseconds.
+    """Return when training ended, or else the last moment known of it; Unix milliseconds.
 
     Args:
         record: the job.
@@ -127,7 +127,7 @@ def trained_until(record: JobRecord, changed_at: int | None) -> int | None:
 
 
 def model_of(arn: str | None) -> str | None:
-    """A foundation model by its id, as it is called; any other by its ARN."""
+    """Return a foundation model by its id, as it is called; any other by its ARN."""
     if not arn:
         return None
     _, found, name = arn.partition(":foundation-model/")
@@ -135,7 +135,7 @@ def model_of(arn: str | None) -> str | None:
 
 
 def params(record: JobRecord) -> dict[str, Scalar]:
-    """Hyperparameters under their own names, also those of a customization's own part."""
+    """Return hyperparameters under their own names, also those of a customization's own part."""
     chosen: dict[str, object] = dict(_leaves(record.customization or {}))
     chosen |= record.hyperparameters or {}
     return scalars(chosen) | ({"method": record.kind} if record.kind else {})
@@ -150,7 +150,7 @@ def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
 
 
 def epochs(chosen: Mapping[str, Scalar]) -> float | None:
-    """How often the training set is gone through: hyperparameters are texts."""
+    """Return how often the training set is gone through: hyperparameters are texts."""
     told = chosen.get("epochCount")
     try:
         value = float(told) if isinstance(told, str | int | float) else None
@@ -160,12 +160,12 @@ def epochs(chosen: Mapping[str, Scalar]) -> float | None:
 
 
 def uris(places: Iterable[Place | None]) -> tuple[str, ...]:
-    """The addresses that are told."""
+    """Return the addresses of the datasets."""
     return tuple(place.uri for place in places if place and place.uri)
 
 
 def final_losses(record: JobRecord) -> dict[str, float]:
-    """The losses that a job itself tells at its end; of several validation files one each."""
+    """Return the losses that a job has at its end, one for each of several validation files."""
     losses, _ = numbers(record.training_metrics or {})
     validated = record.validation_metrics or []
     for number, metrics in enumerate(validated):

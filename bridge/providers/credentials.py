@@ -20,7 +20,7 @@ _ENDINGS: Final = (
     *("token", "secret", "password", "passwd", "passphrase", "authorization", "credential"),
     *("connectionstring", "signature", "signedurl", "sasurl", "cookie", "secretvalue", "dsn"),
 )
-"""What the names of credentials end with, without separators and a plural's s."""
+"""Ends of the names of credentials, without separators and a plural's s."""
 _HARMLESS: Final = re.compile(
     r"(eos|bos|pad|unk|sep|cls|mask|stop|special|image|response|per|max|min|next|page|nextpage"
     r"|clientrequest|idempotency|continuation)token"

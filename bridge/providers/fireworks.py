@@ -1,7 +1,7 @@
 """Fireworks' fine-tuning API: supervised, preference (DPO, ORPO) and reinforcement jobs.
 
 Wire format: the types of the official SDK (1.x) and the API reference. Each kind of job is a
-collection of its own below the account, paged by token. An id is unique in its collection alone, so
+collection below the account, paged by token. An id is unique in its collection only, so
 the bridge's ids are ``collection/id``, as in ``dpoJobs/my-job``.
 
 Metrics are in a file behind a signed URL, which a supervised job names and a preference job is
@@ -94,7 +94,7 @@ class Fireworks(JobApi):
         self._is_public = http.is_below(_PUBLIC)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One job with all the metrics of its file, logged or not."""
+        """Return one job with all the metrics of its file, logged or not."""
         del logged  # The file comes as a whole.
         if not job.status.has_started:
             return not_started(job, keep=keep)
@@ -120,12 +120,12 @@ class Fireworks(JobApi):
 
     @contextmanager
     def file(self, file_id: str) -> Iterator[Iterator[bytes]]:
-        """The content of a dataset: its files one after the other."""
+        """Yield the content of a dataset: its files one after the other."""
         identifier = segment(file_id.rpartition("/datasets/")[2])
         reply = self._http.get_object(f"/datasets/{identifier}:getDownloadEndpoint")
         urls = reply.get("filenameToSignedUrls")
         if not isinstance(urls, dict) or not urls:
-            raise NotFound(f"There is no file of the dataset {file_id}")
+            raise NotFound(f"The dataset {file_id} has no file")
         streams = (self._http.stream_signed(str(urls[name])) for name in sorted(urls))
         with closing(piece for stream in streams for piece in stream) as pieces:
             yield pieces
@@ -168,7 +168,7 @@ class Fireworks(JobApi):
         return self._job(collection, *read_record(JobRecord, reply), reply)
 
     def _metrics(self, job: Job, parts: Parts) -> bytes:
-        """The metrics file; empty where there is none yet, or none at all."""
+        """Return the metrics file; empty where there is none yet, or none at all."""
         problem: str | None = None
         for url in self._metrics_urls(job, parts):
             found = parts.one(METRICS_FILE, partial(self._http.find_signed, url))
@@ -184,11 +184,11 @@ class Fireworks(JobApi):
         return b""
 
     def _metrics_urls(self, job: Job, parts: Parts) -> Iterator[str]:
-        """Where the file is said to be; a URL that was listed may have expired since."""
+        """Yield where the file is said to be; a URL that was listed may have expired since."""
         collection, path = _path(job.id)
         if collection == _PREFERENCE:
             path = f"{path}:getMetricsFileEndpoint"
-            # While there is no file it may as well be refused.
+            # Before the file exists, the request may be refused.
             ask = (
                 partial(self._http.get_object, path)
                 if job.status is JobStatus.SUCCEEDED
@@ -199,8 +199,8 @@ class Fireworks(JobApi):
             listed = _urls(reply_of(job), "metricsFileSignedUrl")
             yield from listed
             ask = partial(self._http.find_object, path)
-            anew = _urls(parts.one(METRICS_FILE, ask), "metricsFileSignedUrl")
-            yield from (url for url in anew if url not in listed)
+            renewed = _urls(parts.one(METRICS_FILE, ask), "metricsFileSignedUrl")
+            yield from (url for url in renewed if url not in listed)
 
     def _checkpoints(self, job: Job, parts: Parts) -> list[object]:
         collection, path = _path(job.id)
@@ -250,11 +250,11 @@ class Fireworks(JobApi):
 
 
 def _path(job_id: str) -> tuple[str, str]:
-    """The collection and the address of a job."""
+    """Return the collection and the address of a job."""
     collection, _, identifier = job_id.partition("/")
     if collection not in COLLECTIONS or not identifier:
         raise Refused(
-            f"{job_id} is no job of Fireworks",
+            f"{job_id} is not a job of Fireworks",
             f"Write it with its collection: {', '.join(f'{each}/ID' for each in COLLECTIONS)}",
         )
     return collection, f"/{collection}/{segment(identifier)}"
@@ -271,7 +271,7 @@ def _suffix(body: bytes) -> str:
 
 
 def _curve(job: Job, body: bytes, skipped: list[str]) -> tuple[CurvePoint, ...]:
-    """The points in a metrics file."""
+    """Return the points in a metrics file."""
     rows = metrics_file.rows(body, skipped, _method(job))
     if not rows:
         return ()
@@ -287,6 +287,6 @@ def _curve(job: Job, body: bytes, skipped: list[str]) -> tuple[CurvePoint, ...]:
 
 
 def _method(job: Job) -> str | None:
-    """How a job trains: the losses of all but supervised ones may be negative."""
+    """Return how a job trains: the losses of all but supervised ones may be negative."""
     collection, _ = _path(job.id)
     return None if collection == _SUPERVISED else collection

@@ -1,7 +1,7 @@
 """A file with the metrics of each step, in one of the two forms that trainers write.
 
 JSON lines: an object for each look at a step, its metrics beside the step or under ``data``; a step
-may have several. Or CSV: a header with a column for the step. What is neither is not guessed at.
+may have several. Or CSV: a header with a column for the step. Other content is not guessed at.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bridge.providers.records import is_step
 from bridge.providers.times import known_moment
 
 _STEP: Final = ("step", "global_step")
-"""What the step is called; of several the first counts. It may have a prefix, as ``train/step``."""
+"""The names of a step, perhaps with a prefix as ``train/step``; the first in a row counts."""
 _AXES: Final = frozenset({*_STEP, "epoch", "timestamp", "total_steps", "max_steps"})
 """Numbers that say where a row lies, not how the training went; with a prefix or without."""
 _TIME: Final = "timestamp"
@@ -27,7 +27,7 @@ _TIME: Final = "timestamp"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured at a step, and when if that is told; Unix milliseconds."""
+    """The metrics of one step, and their time if the row has one; Unix milliseconds."""
 
     step: int
     metrics: Mapping[str, float]
@@ -35,7 +35,7 @@ class Row:
 
 
 def form(body: bytes) -> Literal["jsonl", "csv"] | None:
-    """Which of the two it is, by its first line."""
+    """Return which of the two it is, by its first line."""
     first = body.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n", 1)[0]
     if _has_step(_loaded(first)):
         return "jsonl"
@@ -47,7 +47,7 @@ def form(body: bytes) -> Literal["jsonl", "csv"] | None:
 
 
 def rows(body: bytes, skipped: list[str], method: str | None = None) -> list[Row]:
-    """The rows by ascending step, in the file's order within one; none if it has neither form.
+    """Return the rows by ascending step, then in the file's order; none if it has neither form.
 
     ``skipped`` takes a sentence for what cannot be read.
     """
@@ -72,7 +72,7 @@ def _loaded(line: bytes) -> object:
 
 
 def _csv_lines(body: bytes) -> Iterator[object]:
-    """The lines of a table as objects, down to the first that cannot be one."""
+    """Yield the lines of a table as objects, down to the first that cannot be one."""
     try:
         for line in _table(body.lstrip()):
             yield {name: _cell(text) for name, text in line.items() if name}
@@ -85,7 +85,7 @@ def _table(body: bytes) -> csv.DictReader[str]:
 
 
 def _cell(text: str) -> object:
-    """The number in a cell, else its text."""
+    """Return the number in a cell, else its text."""
     for read in (int, float):
         try:
             return read(text)
@@ -126,7 +126,7 @@ def _row(line: object, method: str | None, skipped: list[str]) -> Row | None:
 
 
 def _whole(value: object) -> int | None:
-    """A step, also where it is written as 3.0."""
+    """Return a step, also where it is written as 3.0."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):

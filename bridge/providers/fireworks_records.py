@@ -29,7 +29,7 @@ HYPERPARAMETERS: Final = (
     "optimizerWeightDecay",
     "earlyStop",
 )
-"""What supervised jobs hold themselves, and others in ``trainingConfig``."""
+"""Keys of supervised jobs themselves, and of ``trainingConfig`` in others."""
 STATUSES: Final = Words(
     {
         "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
@@ -54,7 +54,7 @@ STATUSES: Final = Words(
         "JOB_STATE_FAILED_CLEANING_UP": JobStatus.FAILED,
         "JOB_STATE_EXPIRED": JobStatus.FAILED,
         "JOB_STATE_CANCELLED": JobStatus.CANCELLED,
-        # What had become of it before nobody tells any more.
+        # Its earlier end is not known any more.
         "JOB_STATE_DELETING": JobStatus.CANCELLED,
         "JOB_STATE_DELETING_CLEANING_UP": JobStatus.CANCELLED,
         "JOB_STATE_DELETED": JobStatus.CANCELLED,
@@ -65,7 +65,7 @@ _FINE: Final = "OK"
 """The status code of a job that nothing is wrong with."""
 _UNSPECIFIED: Final = "METHOD_UNSPECIFIED"
 _HIGHEST_COST: Final = 1e9
-"""More is no price."""
+"""The highest amount that is taken for a price."""
 _NANO: Final = 1e-9
 
 
@@ -85,7 +85,7 @@ class Cost(Record):
 
 
 class Config(Record):
-    """What is to be trained into what."""
+    """The model that a job begins with, and the one that it makes."""
 
     base_model: str | None = Field(None, alias="baseModel")
     warm_start_from: str | None = Field(None, alias="warmStartFrom")
@@ -137,14 +137,14 @@ class JobRecord(Config):
 
 
 def error_text(status: Status | None) -> str | None:
-    """Code and sentence of what went wrong, if anything did."""
+    """Return code and sentence of what went wrong, if anything did."""
     if status is None or status.code in {_FINE, "", None}:
         return None
     return ": ".join(part for part in (status.code, status.message) if part)
 
 
 def params(row: Mapping[str, object]) -> dict[str, Scalar]:
-    """The hyperparameters that are set; a zero stands for what Fireworks chooses."""
+    """Return the hyperparameters that are set; a zero stands for what Fireworks chooses."""
     training = row.get("trainingConfig")
     places = (row, training) if isinstance(training, Mapping) else (row,)
     chosen = {name: place[name] for place in places for name in HYPERPARAMETERS if name in place}
@@ -157,7 +157,7 @@ def params(row: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def cost_text(cost: Cost | None) -> str | None:
-    """The price with its currency."""
+    """Return the price with its currency."""
     if cost is None or (cost.units is None and cost.nanos is None):
         return None
     try:
@@ -170,5 +170,5 @@ def cost_text(cost: Cost | None) -> str | None:
 
 
 def epochs_of(chosen: Mapping[str, object]) -> float | None:
-    """How often the training set is gone through."""
+    """Return how often the training set is gone through."""
     return numbers(chosen)[0].get("epochs")

@@ -56,7 +56,7 @@ class JobApi(ABC):
 
     @abstractmethod
     def _entry(self) -> object:
-        """Request the beginning of the job list: without it there is no service."""
+        """Request the beginning of the job list: without it the service is not there."""
 
     @abstractmethod
     def _pages(self, parts: Parts) -> Iterator[Page]:

@@ -65,7 +65,7 @@ def _placeholders(finite: Mapping[str, float], method: str | None) -> set[str]:
             ):
                 found.add(name)
     for name, value in finite.items():
-        # No loss without any accuracy is no result.
+        # A loss of zero without any accuracy is not a result.
         match = _EVALUATED.fullmatch(name) if value == 0 else None
         if match is not None:
             pair = {f"{match[1]}{accuracy}{match[2]}" for accuracy in _ACCURACIES} & finite.keys()

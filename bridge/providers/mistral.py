@@ -48,10 +48,10 @@ from bridge.text import one_line
 _JOBS: Final = "/fine_tuning/jobs"
 _PAGE_SIZE: Final = 100
 _PARTS: Final = ("checkpoints", "events")
-"""What only a job's own reply has."""
+"""Keys that only a job's own reply has."""
 _CENT: Final = 0.01
 _HIGHEST_COST: Final = 1e9
-"""More is no price."""
+"""The highest amount that is taken for a price."""
 
 
 class EventRecord(Record):
@@ -149,11 +149,11 @@ class Mistral(JobApi):
         )
 
     def shutdowns(self) -> Mapping[str, int] | None:
-        """From the list of models."""
+        """Return the dates in the list of models."""
         return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The content of a training or validation file."""
+        """Return the content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
     def _entry(self) -> JsonObject:
@@ -189,7 +189,7 @@ class Mistral(JobApi):
         return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
 
     def _own(self, job: Job) -> Job:
-        """A listed job as its own reply has it."""
+        """Return a listed job as its own reply has it."""
         reply = self._http.get_object(f"{_JOBS}/{segment(job.id)}")
         return self._job(*read_record(JobRecord, reply), reply)
 
@@ -228,12 +228,12 @@ class Mistral(JobApi):
 
 
 def _is_detailed(job: Job) -> bool:
-    """Whether this is the job's own reply: only that has these parts, if perhaps not all."""
+    """Return whether this is the job's own reply: only that has these parts, if perhaps not all."""
     return any(part in reply_of(job) for part in _PARTS)
 
 
 def _started_at(record: JobRecord) -> int | None:
-    """When it was first said to be running."""
+    """Return when an event first says that it is running."""
     running = [
         event for event in record.events or () if (event.data or {}).get("status") == "RUNNING"
     ]
@@ -247,7 +247,7 @@ def _total_steps(number: float | None) -> int | None:
 
 
 def _cost(metadata: Mapping[str, object]) -> str | None:
-    """The price with its currency; to the cent, unless that would leave nothing of it."""
+    """Return the price with its currency; to the cent, unless that would leave nothing of it."""
     amount = numbers({"cost": metadata.get("cost")})[0].get("cost", -1.0)
     if not 0 <= amount < _HIGHEST_COST:
         return None
@@ -257,13 +257,13 @@ def _cost(metadata: Mapping[str, object]) -> str | None:
 
 
 def _finished_at(record: JobRecord) -> int | None:
-    """The last change of status. There is no field for it, and events come in either order."""
+    """Return the last change of status: it has no field, and events come in either order."""
     times = (event.created_at for event in record.events or () if event.created_at)
     return max(times, default=record.modified_at)
 
 
 def _error(record: JobRecord) -> str | None:
-    """What the newest event says of a failure, if it says anything."""
+    """Return what the newest event says of a failure, if it says anything."""
     newest_first = sorted(record.events or (), key=lambda e: e.created_at or 0, reverse=True)
     for event in newest_first:
         for key in ("error", "message", "reason", "detail"):

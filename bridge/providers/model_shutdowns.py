@@ -1,7 +1,7 @@
 """When a server ends the models that jobs have made, as far as its list of models tells.
 
 OpenAI gives a model a ``shutdown_date``, Azure a ``deprecation`` with a time for ``inference``, and
-Mistral a ``deprecation`` that is a time. A fine-tuned model without a date of its own goes with the
+Mistral a ``deprecation`` that is a time. A fine-tuned model without a date goes with the
 model that training began with.
 """
 
@@ -23,7 +23,7 @@ _DATES: Final = frozenset({"shutdown_date", "deprecation"})
 
 
 def _of_inference(told: object) -> object:
-    """The time that counts where one is told for each use of a model."""
+    """Return the time that counts where each use of a model has one."""
     return told.get("inference") if isinstance(told, Mapping) else told
 
 
@@ -65,13 +65,13 @@ def _is_dated(row: object) -> bool:
 def shutdown_of(
     dates: Mapping[str, int], model: str | None, base_model: str | None = None
 ) -> int | None:
-    """When a fine-tuned model is shut down, Unix milliseconds."""
+    """Return when a fine-tuned model is shut down, Unix milliseconds."""
     told = (dates.get(origin) for origin in _origins(model, base_model))
     return None if model is None else next((date for date in told if date is not None), None)
 
 
 def _origins(*models: str | None) -> Iterator[str]:
-    """The models as they are named, each with the one that its name says it descends from."""
+    """Yield the models as they are named, each with the one that its name says it descends from."""
     for model in filter(None, models):
         yield model
         # OpenAI: ft:gpt-4.1-2025-04-14:org::id. Azure: gpt-4.1-2025-04-14.ft-id.

@@ -71,7 +71,7 @@ class OpenAI(JobApi):
         "train_mean_token_accuracy": Meaning.TRAIN_ACCURACY,
         "valid_mean_token_accuracy": Meaning.BATCH_VALID_ACCURACY,
         "full_valid_mean_token_accuracy": Meaning.VALID_ACCURACY,
-        # Of reinforcement fine-tuning, which maximises it.
+        # Reinforcement fine-tuning maximises it.
         "train_mean_reward": Meaning.REWARD,
         "full_valid_mean_reward": Meaning.VALID_REWARD,
         "n_epochs": Meaning.EPOCHS,
@@ -81,7 +81,7 @@ class OpenAI(JobApi):
     }
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One job: its checkpoints, and its curve as far back as it is not logged."""
+        """Return one job: its checkpoints, and its curve as far back as it is not logged."""
         parts = self._parts()
         job = self._current(job, parts)
         if not job.status.has_started:
@@ -112,11 +112,11 @@ class OpenAI(JobApi):
         )
 
     def shutdowns(self) -> Mapping[str, int] | None:
-        """From the list of models."""
+        """Return the dates in the list of models."""
         return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The content of a training or validation file."""
+        """Return the content of a training or validation file."""
         return self._http.stream(_content_path(file_id))
 
     def _find(self, job_id: str) -> Job | None:
@@ -127,7 +127,7 @@ class OpenAI(JobApi):
         return self._http.find_bytes(_content_path(file_id))
 
     def _current(self, job: Job, parts: Parts) -> Job:
-        """The job as it is to be read: a list says all that its own reply does."""
+        """Return the job as it is to be read: a list says all that its own reply does."""
         del parts
         return job
 
@@ -140,7 +140,7 @@ class OpenAI(JobApi):
             yield read_page(JobRecord, rows, self._job)
 
     def _part(self, parts: Parts, job: Job, name: str) -> Iterator[list[object]]:
-        """The pages of a list below a job."""
+        """Yield the pages of a list below a job."""
         return parts.pages(name, pages(self._http, f"{job_path(job.id)}/{name}"))
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
@@ -190,7 +190,7 @@ class _Events:
         self.records: list[EventRecord] = []
 
     def points(self, method: str) -> Iterator[list[CurvePoint]]:
-        """The points on each of the pages that have not been read yet."""
+        """Yield the points on each of the pages that have not been read yet."""
         for rows in self._pages:
             self.rows += rows
             found, unreadable = read_rows(EventRecord, rows)
@@ -235,11 +235,11 @@ def _curve(
     logged: LoggedSteps,
     parts: Parts,
 ) -> list[CurvePoint]:
-    """Events from the newest back to what is logged.
+    """Return events from the newest back to what is logged.
 
     The result file has the rest of a finished job's steps in one request, but rounded and without
     the metrics over the whole validation set. Which of the two a point comes from depends on the
-    provider's data alone, so an interrupted read is resumed with the same points; and while exact
+    provider's data only, so an interrupted read is resumed with the same points; and while exact
     points may still come, no rounded ones take their places.
     """
     points: list[CurvePoint] = []
@@ -272,7 +272,7 @@ def _with_news(
     checkpoints: tuple[Checkpoint, ...],
     curve: list[CurvePoint],
 ) -> Job:
-    """The job with what its parts tell of it."""
+    """Return the job with what its parts say of it."""
     reached = {*(point.step for point in curve), *(each.step for each in checkpoints)}
     finished_at = job.finished_at
     if finished_at is None and job.status.is_final:

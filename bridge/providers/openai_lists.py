@@ -27,7 +27,7 @@ def job_path(job_id: str) -> str:
 
 
 def first_page(http: ApiClient) -> JsonObject:
-    """Return the beginning of the job list: without it there is no service."""
+    """Return the beginning of the job list: without it the service is not there."""
     return http.get_object(JOBS, {"limit": 1}, is_entry=True)
 
 
@@ -67,7 +67,7 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
         if not is_new and has_all:
             return
         if cursor is None or not is_new:
-            raise BadReply(f"The pages of {path} do not end: there is no new cursor to go on")
+            raise BadReply(f"The pages of {path} do not end: the server sent no new cursor")
         seen.add(cursor)
         query["after"] = cursor
         reply = (
@@ -90,7 +90,7 @@ def newest_first(found: Iterable[list[object]]) -> Iterator[list[object]]:
 
 
 def _content(row: object, *, with_id: bool) -> object:
-    """Return what a row says, as far as two rows can be told apart by it."""
+    """Return the part of a row that tells two rows apart."""
     if not isinstance(row, Mapping):
         return repr(type(row))
     inner = (value.items() for value in row.values() if isinstance(value, Mapping))

@@ -15,18 +15,18 @@ from bridge.providers.times import Moment
 from bridge.text import clean, one_line
 
 _UNRESOLVED: Final = ("auto", -1, None)
-"""What stands for a hyperparameter that the provider has still to choose."""
+"""Values that stand for a hyperparameter that the provider has still to choose."""
 _AXES: Final = frozenset({"step", "total_steps"})
 """Numbers that say where a point lies, not how the training went."""
 _STARTED: Final = frozenset({"Fine-tuning job started", "Job started."})
-"""What OpenAI's and Azure's events say when training begins."""
+"""The words of OpenAI's and Azure's events when training begins."""
 _MOST_METADATA: Final = 16
 _LONGEST_KEY: Final = 64
 _LONGEST_VALUE: Final = 512
 
 
 class JobError(Record):
-    """Of a healthy job either null or an object full of nulls."""
+    """For a healthy job either null or an object full of nulls."""
 
     code: str | None = None
     message: str | None = None
@@ -81,7 +81,7 @@ class JobRecord(Ended):
     error: JobError | None = None
     hyperparameters: dict[str, object] | None = None
     request_parameters: dict[str, object] | None = None
-    """What servers of another make call the hyperparameters."""
+    """The name of the hyperparameters on servers of another make."""
     method: dict[str, object] | None = None
     metadata: dict[str, object] | None = None
 
@@ -124,13 +124,13 @@ class EventRecord(Record):
 
 
 def error_text(error: JobError | None) -> str | None:
-    """Code and message of a failure, if there was one."""
+    """Return code and message of a failure, if there was one."""
     said = [part for part in (error.code, error.message) if part] if error else []
     return ": ".join(said) or None
 
 
 def params(record: JobRecord) -> dict[str, Scalar]:
-    """Hyperparameters once they are resolved: ``auto`` and -1 wait to be chosen."""
+    """Return hyperparameters once they are resolved: ``auto`` and -1 wait to be chosen."""
     kind = record.method_name
     details = (record.method or {}).get(kind) if kind else None
     chosen: dict[str, object] = dict(record.hyperparameters or record.request_parameters or {})
@@ -145,7 +145,7 @@ def params(record: JobRecord) -> dict[str, Scalar]:
 
 
 def metadata(record: JobRecord) -> dict[str, str]:
-    """What the job's owner noted on it, within the limits that OpenAI documents."""
+    """Return what the job's owner noted on it, within the limits that OpenAI documents."""
     noted = {
         one_line(name, _LONGEST_KEY): clean(value, _LONGEST_VALUE)
         for name, value in (record.metadata or {}).items()
@@ -155,24 +155,24 @@ def metadata(record: JobRecord) -> dict[str, str]:
 
 
 def started_at(events: Iterable[EventRecord]) -> int | None:
-    """When training began, if one of ``events`` tells; Unix milliseconds."""
+    """Return when training began, if one of ``events`` says so; Unix milliseconds."""
     told = (event.created_at for event in events if event.message in _STARTED)
     return min((moment for moment in told if moment is not None), default=None)
 
 
 def last_moment(events: Iterable[EventRecord]) -> int | None:
-    """When the last of ``events`` took place; Unix milliseconds."""
+    """Return when the last of ``events`` took place; Unix milliseconds."""
     return max((event.created_at for event in events if event.created_at), default=None)
 
 
 def total_steps(events: Iterable[EventRecord]) -> int | None:
-    """How many steps the job has, if one of ``events`` tells."""
+    """Return how many steps the job has, if one of ``events`` says so."""
     told = (whole((event.data or {}).get("total_steps")) for event in events)
     return max((steps for steps in told if steps is not None), default=None)
 
 
 def whole(number: object) -> int | None:
-    """``number`` as a number of steps, if it can be one."""
+    """Return ``number`` as a number of steps, if it can be one."""
     count = numbers({"steps": number})[0].get("steps", 0.0)
     return int(count) if count > 0 and count.is_integer() and is_step(int(count)) else None
 
@@ -180,7 +180,7 @@ def whole(number: object) -> int | None:
 def event_points(
     record: EventRecord, method: str | None, skipped: list[str]
 ) -> Iterator[CurvePoint]:
-    """The points of a metric event, none of a message; ``skipped`` takes what is no number."""
+    """Yield the points of a metric event; ``skipped`` takes the values that are not numbers."""
     data = record.data or {}
     step = data.get("step")
     if record.type not in {"metrics", None} or step is None:
@@ -188,7 +188,7 @@ def event_points(
     if isinstance(step, float) and step.is_integer():
         step = int(step)
     if isinstance(step, bool) or not isinstance(step, int) or not is_step(step):
-        skipped.append(f"event at step {one_line(str(step), 40)}: this is no step")
+        skipped.append(f"event at step {one_line(str(step), 40)}: the step cannot be stored")
         return
     measured = {name: value for name, value in data.items() if name not in _AXES}
     values, broken = measurements(measured, method)

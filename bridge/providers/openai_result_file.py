@@ -87,7 +87,7 @@ class ResultFile:
 
 
 def rows(body: bytes, method: str = "") -> list[Row] | None:
-    """Step and metrics of each row by ascending step; ``None`` if this is no such file."""
+    """Return step and metrics of each row, ascending; ``None`` for any other file."""
     table = as_csv(body)
     if table is None:
         return None
@@ -105,9 +105,9 @@ def rows(body: bytes, method: str = "") -> list[Row] | None:
 
 
 def as_csv(body: bytes) -> bytes | None:
-    """The CSV in ``body``, decoded if need be; ``None`` if there is none.
+    """Return the CSV in ``body``, decoded if need be; ``None`` if there is none.
 
-    It is known by its header: base64's alphabet alone would let a plain file through.
+    It is known by its header: base64's alphabet would let a plain file through.
     """
     if _has_header(body):
         return body
@@ -125,7 +125,7 @@ def _has_header(body: bytes) -> bool:
 
 
 def _bare(table: bytes) -> bytes:
-    """The table without what may stand before its header."""
+    """Return the table without what may stand before its header."""
     return table.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
@@ -137,7 +137,7 @@ def _metrics(line: Mapping[str | None, object]) -> Iterator[tuple[str, float]]:
 
 
 def _number(cell: object) -> float | None:
-    """The finite number in a cell; empty cells and ``N/A`` have none."""
+    """Return the finite number in a cell; empty cells and ``N/A`` have none."""
     try:
         value = float(cell) if isinstance(cell, str) else math.nan
     except ValueError:
@@ -146,14 +146,14 @@ def _number(cell: object) -> float | None:
 
 
 def has_all_before(step: int | None, table: Sequence[Row]) -> bool:
-    """Whether the rows have every step before ``step``; ``None``: before their own last one."""
+    """Return whether the rows have every step before ``step``, ``None`` for their own last one."""
     found = {row_step for row_step, _ in table}
     end = max(found, default=0) if step is None else step
     return bool(found) and all(each in found for each in range(1, end))
 
 
 def points(table: Sequence[Row], timeline: Timeline) -> list[CurvePoint]:
-    """The rows as points in time."""
+    """Return the rows as points in time."""
     if table:
         timeline = timeline.ending_at(table[-1][0])
     return [

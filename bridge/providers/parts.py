@@ -23,7 +23,7 @@ CHECKPOINTS: Final = "checkpoints"
 EVENTS: Final = "events"
 METRICS: Final = "metrics"
 DETAILS: Final = "details"
-"""What only a job's own reply has."""
+"""Keys that only a job's own reply has."""
 RESULT_FILE: Final = "result file"
 METRICS_FILE: Final = "metrics file"
 JOB_LIST: Final = "job list"
@@ -35,11 +35,11 @@ _PASSING: Final = (
     errors.QuotaExhausted,
     errors.Unreachable,
 )
-"""What another attempt may get. All other errors are refusals, or replies that cannot be read."""
+"""Errors that another attempt may not meet. All others are refusals, or unreadable replies."""
 
 
 class Parts:
-    """What is read of one job, and what could not be. Not for several threads at once."""
+    """The parts of one job, and those that could not be read. Not for several threads at once."""
 
     def __init__(self, entry: Callable[[], object]) -> None:
         """Read the parts of one job.
@@ -58,13 +58,13 @@ class Parts:
         return tuple(self._found.values())
 
     def is_awaited(self, *names: str) -> bool:
-        """Whether the rest of one of these parts may still come."""
+        """Return whether the rest of one of these parts may still come."""
         return any(name in self._found and not self._found[name].is_lasting for name in names)
 
     def pages(
         self, name: str, pages: Iterable[list[object]], *, needs_first: bool = False
     ) -> Iterator[list[object]]:
-        """The pages of a list as far as they can be read.
+        """Yield the pages of a list as far as they can be read.
 
         Args:
             name: the part's.
@@ -85,7 +85,7 @@ class Parts:
             self._failed(name, error)
 
     def one(self, name: str, read: Callable[[], Value]) -> Value | None:
-        """What ``read`` returns; ``None`` where it cannot be read.
+        """Return what ``read`` returns; ``None`` where it cannot be read.
 
         Raises:
             ProviderError: the service is down.

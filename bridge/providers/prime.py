@@ -1,10 +1,10 @@
 """Prime Intellect's Hosted Training: reinforcement runs of one account, or of one of its teams.
 
 Wire format: the types of Prime's own command line, 0.18. Runs come in pages; servers of an earlier
-version sent them all at once. A run's metrics have an address of their own, one row a step under
+version sent them all at once. A run's metrics have their address, one row a step under
 the names that the open trainer logs, and can be asked for from a step on: an open run is asked for
 its newest step and what follows. Its checkpoints have steps and no metrics, and get those of their
-steps; none has a name to call it by. What a run cost is in the account's billing.
+steps; none has a name to call it by. The cost of a run is in the account's billing.
 
 Not verified against the live service: the order of the runs (where they do not come newest first,
 all pages are read at each pass), how many rows of metrics come at once (where many come, the steps
@@ -49,7 +49,7 @@ from bridge.providers.token_pages import repeated
 
 _RUNS: Final = "/rft/runs"
 _PAGE_SIZE: Final = 20
-"""What Prime's own command line asks for; the most that comes is not documented."""
+"""The size that Prime's own command line requests; the most that comes is not documented."""
 _PAGES: Final = "https://app.primeintellect.ai/dashboard/training"
 """Where people look at their runs."""
 _NOT_SAVED: Final = frozenset({"PENDING", "UPLOADING", "FAILED"})
@@ -91,15 +91,15 @@ class Prime(JobApi):
         self._metrics = Metrics(self._part)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One run with all of its points; of an open one only new steps are asked for."""
-        del logged  # What was read once is kept as long as a run is open.
+        """Return one run with all of its points; of an open one only new steps are asked for."""
+        del logged  # Rows that were read are kept as long as a run is open.
         if not job.status.has_started:
             return not_started(job, keep=keep)
         skipped = list(job.skipped)
         parts = self._parts()
         saved = self._part(parts, job, CHECKPOINTS)
         wants_metrics = self._curves or keep or saved
-        rows = self._metrics.read(job, parts, anew=keep) if wants_metrics else []
+        rows = self._metrics.read(job, parts, reread=keep) if wants_metrics else []
         found = measured(rows, skipped)
         records, unreadable = read_rows(CheckpointRecord, saved)
         skipped += unreadable
@@ -122,7 +122,7 @@ class Prime(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """None: runs learn from environments, which are programs."""
+        """Raise ``NotFound``: runs learn from environments, which are programs."""
         raise NotFound(
             f"{file_id} is an environment, not a file",
             "Keep its version, or copy it with: prime env pull",
@@ -147,7 +147,7 @@ class Prime(JobApi):
         return self._job(*read_record(JobRecord, row), row)
 
     def _lists(self) -> Iterator[list[object]]:
-        """The pages of runs, as far as the server says that there are any."""
+        """Yield the pages of runs, as far as the server says that there are any."""
         seen: set[str] = set()
         number = 1
         while True:
@@ -166,7 +166,7 @@ class Prime(JobApi):
             number += 1
 
     def _part(self, parts: Parts, job: Job, name: str, query: Query | None = None) -> list[object]:
-        """The rows of a list below a run; while the run is open it may not be there yet."""
+        """Return the rows of a list below a run; while the run is open it may not be there yet."""
 
         def ask() -> list[object]:
             path = f"{_path(job.id)}/{name}"
@@ -179,7 +179,7 @@ class Prime(JobApi):
         return parts.one(name, ask) or []
 
     def _with_bill(self, parts: Parts, job: Job, skipped: list[str]) -> Job:
-        """A run that has ended with what it cost, where its key may see that."""
+        """Return a run that has ended with what it cost, where its key may see that."""
         path = f"/billing/runs/{segment(job.id)}/usage"
         reply = parts.one("bill", lambda: self._http.find_object(path, is_optional=True))
         if reply is None:
@@ -235,7 +235,7 @@ def _timeline(job: Job, found: list[Measured], saved: list[CheckpointRecord]) ->
 def _checkpoints(
     saved: Iterable[CheckpointRecord], found: Iterable[Measured]
 ) -> tuple[Checkpoint, ...]:
-    """The saved states by ascending step, with the metrics of their steps."""
+    """Return the saved states by ascending step, with the metrics of their steps."""
     metrics: dict[int, dict[str, float]] = {}
     for each in found:
         metrics[each.step] = {**each.metrics, **metrics.get(each.step, {})}
@@ -252,7 +252,7 @@ def _checkpoints(
 
 
 def _without_signature(row: object) -> object:
-    """A checkpoint without what would let everybody read it."""
+    """Return a checkpoint without what would let everybody read it."""
     url = row.get("storageUrl") if isinstance(row, dict) else None
     if not isinstance(row, dict) or not isinstance(url, str):
         return row

@@ -30,7 +30,7 @@ class StepRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a row says."""
+    """The content of a row."""
 
     step: int
     at: int | None
@@ -52,9 +52,9 @@ class Metrics:
         self._rows: dict[str, list[object]] = {}
         """Rows by run."""
 
-    def read(self, job: Job, parts: Parts, *, anew: bool) -> list[object]:
-        """The rows of metrics as they came; an open run is asked for its newest step again."""
-        rows = [] if anew else self._rows.get(job.id, [])
+    def read(self, job: Job, parts: Parts, *, reread: bool) -> list[object]:
+        """Return the rows as they came; an open run is asked for its newest step again."""
+        rows = [] if reread else self._rows.get(job.id, [])
         steps = {step for step in map(_step_of, rows) if step is not None}
         todo: list[tuple[int | None, int | None]] = [(max(steps, default=None), None)]
         while todo:
@@ -80,7 +80,7 @@ class Metrics:
 
 
 def measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:
-    """What the rows say, by ascending step."""
+    """Return what the rows say, by ascending step."""
     found: list[Measured] = []
     unreadable: list[str] = []
     for row in rows:
@@ -93,7 +93,7 @@ def measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:
 
 
 def _of_row(record: StepRecord, row: Mapping[str, object]) -> Measured:
-    """The numbers of a row, nested ones under names with dots, and when it was measured."""
+    """Return the numbers of a row, nested ones under names with dots, and when it was measured."""
     axes = {_STEP, *_TIMES}
     values = {name: value for name, value in row.items() if name not in axes}
     finite, infinite = measurements(values, "reinforcement")
@@ -106,7 +106,7 @@ def _time_of(row: Mapping[str, object]) -> int | None:
 
 
 def _step_of(row: object) -> int | None:
-    """The step of a row of metrics; ``None`` where it has none."""
+    """Return the step of a row of metrics; ``None`` where it has none."""
     records, _ = read_rows(StepRecord, [row])
     return next((record.step for record, _ in records), None)
 

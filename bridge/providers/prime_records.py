@@ -20,7 +20,7 @@ _NUMBERS: Final = (
 )
 """The hyperparameters of a run."""
 _HIGHEST_COST: Final = 1e9
-"""More is no price."""
+"""The highest amount that is taken for a price."""
 
 
 class JobRecord(Record):
@@ -59,7 +59,7 @@ class Spent(Record):
 
 
 class UsageRecord(Record):
-    """What a run has cost so far."""
+    """The cost of a run so far."""
 
     wire_name: ClassVar = "bill"
 
@@ -74,7 +74,7 @@ class UsageRecord(Record):
 
 
 def params(row: Mapping[str, object]) -> dict[str, Scalar]:
-    """The hyperparameters that are set."""
+    """Return the hyperparameters that are set."""
     told = {name: row.get(name) for name in (*_WORDS, *_NUMBERS)}
     return {
         name: value
@@ -85,7 +85,7 @@ def params(row: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def environments(record: JobRecord) -> tuple[str, ...]:
-    """What a run learns from: the environments that reward it."""
+    """Return what a run learns from: the environments that reward it."""
     return tuple(dict.fromkeys(_names(record.environments or ())))
 
 

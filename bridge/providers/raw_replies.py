@@ -12,7 +12,7 @@ Documents = dict[str, bytes]
 
 
 def documents(job: Mapping[str, object], skipped: list[str], **lists: object) -> Documents:
-    """``job.json``, and ``<name>.jsonl`` with a line for each row of a list that has any.
+    """Return ``job.json``, and ``<name>.jsonl`` with a line for each row of a list that has any.
 
     Credentials in them are masked, and rows of training data left out. ``skipped`` takes a sentence
     for what cannot be written.

@@ -35,7 +35,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     wire_name: ClassVar[str] = "record"
-    """What a sentence about it calls it."""
+    """The name of such an object in a sentence."""
 
 
 Number = Annotated[float, Field(strict=True)]
@@ -56,7 +56,7 @@ Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 def is_step(number: int) -> bool:
-    """Whether MLflow can store ``number`` as a step."""
+    """Return whether MLflow can store ``number`` as a step."""
     return -(2**63) <= number < 2**63
 
 
@@ -81,7 +81,7 @@ def rows_of(
         may_be_empty: Whether an object without anything stands for no rows.
 
     Raises:
-        BadReply: There is no list.
+        BadReply: The reply has no list.
     """
     rows = reply.get(key) or []
     is_list = not reply.keys().isdisjoint({key, *others}) or (may_be_empty and not reply)
@@ -93,7 +93,7 @@ def rows_of(
 def read_rows(
     kind: type[AnyRecord], rows: Iterable[object]
 ) -> tuple[list[tuple[AnyRecord, tuple[str, ...]]], tuple[str, ...]]:
-    """Each of ``rows`` as by ``read_record``, and a sentence for each that is not one."""
+    """Return each of ``rows`` as by ``read_record``, and a sentence for each that is not one."""
     records: list[tuple[AnyRecord, tuple[str, ...]]] = []
     unreadable: list[str] = []
     for row in rows:
@@ -105,7 +105,7 @@ def read_rows(
 
 
 def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[str, ...]]:
-    """``data`` as a record, and a sentence for each value that had to be left out.
+    """Return ``data`` as a record, and a sentence for each value that had to be left out.
 
     Raises:
         BadReply: not even the core can be read.
@@ -135,7 +135,7 @@ def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[s
 
 
 def _found(data: Any, path: Path) -> Path:  # noqa: ANN401 - any JSON
-    """``path`` as far as it leads: pydantic spells a name that is no Unicode in its own way."""
+    """Return ``path`` as far as it leads: pydantic respells names that are not Unicode."""
     for depth, part in enumerate(path):
         try:
             data = data[part]
@@ -145,7 +145,7 @@ def _found(data: Any, path: Path) -> Path:  # noqa: ANN401 - any JSON
 
 
 def _without(data: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON
-    """A copy of ``data`` without the value at ``path``; only what leads there is copied."""
+    """Return a copy of ``data`` without the value at ``path``; only what leads there is copied."""
     first, *rest = path
     copied = data.copy()
     if rest:
@@ -175,7 +175,7 @@ class Listed(Job):
 
 
 def reply_of(job: Job) -> Mapping[str, object]:
-    """The reply that a job was made of; empty where it comes from elsewhere."""
+    """Return the reply that a job was made of; empty where it comes from elsewhere."""
     return job.reply if isinstance(job, Listed) else {}
 
 
@@ -189,7 +189,7 @@ def read_page(
     rows: Iterable[object],
     make_job: Callable[[AnyRecord, tuple[str, ...], object], Job],
 ) -> JobPage:
-    """Each row as a job, made of its record, what is wrong with it, and the row as it came."""
+    """Return each row as a job, made of its record, its problems, and the row as it came."""
     jobs: list[Job] = []
     reasons: list[str] = []
     for row in rows:

@@ -25,11 +25,11 @@ from bridge.providers.vertex import Vertex
 from bridge.text import one_line
 
 ENTRY_POINTS: Final = "ftbridge.providers"
-"""The group in which packages announce providers of their own, by type."""
+"""The group in which packages announce providers, by type."""
 
 
 class Types(Mapping[str, type[Provider]]):
-    """Kinds of providers by name: the project's own, and those that installed packages bring.
+    """Classes of providers by type: the project's own, and those that installed packages bring.
 
     A package's is loaded when a configuration names it, and not before: it is not counted among
     the project's own.
@@ -40,7 +40,7 @@ class Types(Mapping[str, type[Provider]]):
         self._known = dict(own)
 
     def __getitem__(self, name: str) -> type[Provider]:
-        """The kind of this name.
+        """Return the class of a type.
 
         Raises:
             KeyError: there is none.

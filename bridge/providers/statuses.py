@@ -14,7 +14,7 @@ from typing import Final
 from bridge.model import JobStatus
 
 _PREFIX: Final = "jobstate"
-"""What Google's and Fireworks' words begin with."""
+"""The prefix of Google's and Fireworks' words."""
 _SEPARATORS: Final = re.compile(r"[\s_\-./:]+")
 
 _FIELD: Final[Mapping[JobStatus, str]] = {

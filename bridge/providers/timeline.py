@@ -20,20 +20,20 @@ class Timeline:
             moments.setdefault(0, job.created_at)
         self._steps = sorted(moments)
         self._times = [moments[step] for step in self._steps]
-        # What is published late was trained before the next known step.
+        # A step that is published late was trained before the next known step.
         for place in range(len(self._times) - 1, 0, -1):
             self._times[place - 1] = min(self._times[place - 1 : place + 1])
         self._end = job.finished_at
 
     def ending_at(self, last_step: int) -> Timeline:
-        """This timeline, with the job's end as the moment of ``last_step`` if nothing is known."""
+        """Return this timeline, with the job's end for ``last_step`` if that has no moment."""
         if self._end is not None and (not self._steps or self._steps[-1] < last_step):
             self._steps.append(last_step)
             self._times.append(self._end)
         return self
 
     def at(self, step: int) -> int | None:
-        """Unix milliseconds, whole seconds; ``None`` where nothing is known at all."""
+        """Return Unix milliseconds, whole seconds; ``None`` where nothing is known at all."""
         if not self._steps:
             return None
         right = bisect.bisect_left(self._steps, step)

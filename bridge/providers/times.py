@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator
 
 _UNITS: Final = (10**3, 1, 10**-3, 10**-6)
-"""What seconds, milliseconds, microseconds and nanoseconds are multiplied by."""
+"""The factors from seconds, milliseconds, microseconds and nanoseconds to milliseconds."""
 _EARLIEST: Final = 10**11
 """Unix milliseconds, in 1973. Seconds of the same size are in the year 5138."""
 _LATEST: Final = 10**13

@@ -2,8 +2,8 @@
 
 Wire format: Together's OpenAPI document and the types of its official client; no recorded reply was
 at hand. Jobs are listed all at once, in shortened rows; a job's own reply fills in what they lack.
-Metrics have an address of their own and can be asked for from a step on; checkpoints have none, and
-get those of their step. Of the checkpoints only the last has a name to call: the job's result.
+Metrics have their address and can be asked for from a step on; checkpoints have none, and
+get those of their step. Only the last checkpoint has a name to call: the job's result.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _DETAILS: Final = frozenset(
         *("queue_depth", "model_output_path", "trainingfile_numlines", "trainingfile_size"),
     }
 )
-"""What only a job's own reply has."""
+"""Keys that only a job's own reply has."""
 _LOSS: Final = "train/loss"
 
 
@@ -77,7 +77,7 @@ class Together(JobApi):
             "cancel_requested": JobStatus.RUNNING,
             "cancelled": JobStatus.CANCELLED,
             "error": JobStatus.FAILED,
-            # Known to the official client alone.
+            # Only the official client has it.
             "user_error": JobStatus.FAILED,
             "completed": JobStatus.SUCCEEDED,
         }
@@ -108,12 +108,12 @@ class Together(JobApi):
         super().__init__(http, curves=curves, statuses=statuses)
         # Caches. Each job is read by one thread at a time.
         self._models: dict[str, str] = {}
-        """What jobs make, by their ids: another job may go on from there."""
+        """The models that jobs make, by job id: another job may go on from there."""
         self._at_checkpoints: dict[str, dict[int, Measured]] = {}
         """The metrics of open jobs at the checkpoints: every look at a job shows these."""
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One job: its checkpoints, and its curve from where it is not logged."""
+        """Return one job: its checkpoints, and its curve from where it is not logged."""
         if not job.status.has_started:
             return not_started(job, keep=keep)
         parts = self._parts()
@@ -147,7 +147,7 @@ class Together(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The content of a training or validation file."""
+        """Return the content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
     def _entry(self) -> list[object]:
@@ -172,7 +172,7 @@ class Together(JobApi):
         return self._job(record, skipped, reply)
 
     def _part(self, parts: Parts, job: Job, name: str, query: Query | None = None) -> list[object]:
-        """The rows of a list below a job; none where it cannot be read."""
+        """Return the rows of a list below a job; none where it cannot be read."""
         path = f"{_path(job.id)}/{name}"
         is_metrics = name == METRICS  # an empty object while there are none yet
 
@@ -184,14 +184,14 @@ class Together(JobApi):
         return parts.one(name, ask) or []
 
     def _metrics(self, parts: Parts, job: Job, start: float) -> list[object]:
-        """The rows of metrics from a step on, in the order of time."""
+        """Return the rows of metrics from a step on, in the order of time."""
         if start == math.inf:
             return []
         query = {"global_step_from": int(start)} if start > 0 else None
         return self._part(parts, job, METRICS, query)
 
     def _start(self, unknown: AbstractSet[int], logged: LoggedSteps) -> float:
-        """The first step of an open job whose metrics are wanted; infinite where none are.
+        """Return the first step of an open job whose metrics are wanted; infinite where none are.
 
         Points are logged by ascending step, so whatever is before the newest is there. Its own
         evaluation may still be to come.
@@ -206,11 +206,11 @@ class Together(JobApi):
             self._at_checkpoints[job.id] = {step: found.get(step, Measured()) for step in steps}
 
     def _detailed(self, job: Job, parts: Parts) -> Job:
-        """The job with what its row in the list lacks."""
+        """Return the job with what its row in the list lacks."""
         reply = parts.one(DETAILS, lambda: self._http.get_object(_path(job.id)))
         if reply is None:
             return job
-        # What is known already stays: whoever has listed the job goes by its status then.
+        # Known values stay: the pass goes by the status in the list.
         raw = reply | {name: value for name, value in reply_of(job).items() if value is not None}
         return self._job(*read_record(JobRecord, raw), raw)
 
@@ -248,7 +248,7 @@ class Together(JobApi):
         )
 
     def _base_model(self, record: JobRecord) -> str | None:
-        """What training began with: perhaps a model that another job has made."""
+        """Return what training began with: perhaps a model that another job has made."""
         origin = source(record)
         if origin is None:
             return record.model or None
@@ -260,12 +260,12 @@ def _path(job_id: str) -> str:
 
 
 def _is_name(origin: str) -> bool:
-    """Whether this is the name of a model, and not the id of a job."""
+    """Return whether this is the name of a model, and not the id of a job."""
     return "/" in origin
 
 
 def _models(rows: Iterable[object]) -> Iterator[tuple[str, str]]:
-    """The ids of jobs with the models that they make."""
+    """Yield the ids of jobs with the models that they make."""
     for row in rows:
         if isinstance(row, dict):
             job_id, model = row.get("id"), row.get("model_output_name")
@@ -274,16 +274,16 @@ def _models(rows: Iterable[object]) -> Iterator[tuple[str, str]]:
 
 
 def _age(job: Job) -> float:
-    """Sorts the newest job first; before it those that do not tell."""
+    """Return the key that sorts the newest job first, after those without a time."""
     return -math.inf if job.created_at is None else -job.created_at
 
 
 def _checkpoints(job: Job, rows: list[object], skipped: list[str]) -> dict[int, Checkpoint]:
-    """The checkpoints by step, without metrics."""
+    """Return the checkpoints by step, without metrics."""
     checkpoints: dict[int, Checkpoint] = {}
     records, unreadable = read_rows(CheckpointRecord, rows)
     skipped += unreadable
-    # The model counts, not the adapter that stands beside it.
+    # The model counts, not the adapter of the same step.
     for record, problems in sorted(records, key=lambda each: each[0].checkpoint != "adapter"):
         skipped += [f"checkpoint at step {record.step}: {problem}" for problem in problems]
         if record.is_final and record.step == 0:

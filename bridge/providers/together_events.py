@@ -87,19 +87,19 @@ def with_events(
 
 
 def _total_steps(events: Iterable[EventRecord]) -> int | None:
-    """How many steps the job has, if one of ``events`` tells."""
+    """Return how many steps the job has, if one of ``events`` says so."""
     told = (event.total_steps for event in events)
     return max((steps for steps in told if steps and steps > 0 and is_step(steps)), default=None)
 
 
 def _first(events: Iterable[EventRecord], kind: str) -> int | None:
-    """When something first happened; Unix milliseconds."""
+    """Return when something first happened; Unix milliseconds."""
     times = (event.created_at for event in events if event.kind == kind and event.created_at)
     return min(times, default=None)
 
 
 def _end_of(events: Iterable[EventRecord]) -> tuple[JobStatus, int | None] | None:
-    """How a job ended and when, if one of ``events`` says so; Unix milliseconds."""
+    """Return how a job ended and when, if one of ``events`` says so; Unix milliseconds."""
     ends = [event for event in events if event.kind in _ENDS]
     if not ends:
         return None
@@ -108,7 +108,7 @@ def _end_of(events: Iterable[EventRecord]) -> tuple[JobStatus, int | None] | Non
 
 
 def _failure(events: Iterable[EventRecord]) -> str | None:
-    """What the newest error says: the job has no field for it."""
+    """Return what the newest error says: the job has no field for it."""
     errors = [event for event in events if event.is_error and event.message]
     # One that ended the job says more than a warning before it.
     return max(errors, key=_weight).message if errors else None

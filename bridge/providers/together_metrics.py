@@ -1,4 +1,4 @@
-"""The metrics of Together's jobs by step: a checkpoint gets those of its own."""
+"""The metrics of Together's jobs by step: a checkpoint gets those of its step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MetricsRecord(Record):
 
 @dataclass(slots=True)
 class Measured:
-    """What was measured at one step."""
+    """The metrics of one step."""
 
     at: int | None = None
     """Unix milliseconds."""
@@ -40,7 +40,7 @@ class Measured:
 
 
 def measured(rows: Iterable[object], method: str, skipped: list[str]) -> dict[int, Measured]:
-    """The metrics by step. Training and evaluation are rows of their own; the first has the time.
+    """Return the metrics by step: rows of training and of evaluation. The first has the time.
 
     A loss may be negative where ``method`` is a preference's. ``skipped`` takes a sentence for each
     value that is left out.
@@ -65,7 +65,7 @@ def _parted(row: object) -> object:
 
 
 def with_metrics(checkpoint: Checkpoint, at_step: Measured | None) -> Checkpoint:
-    """The checkpoint with what was measured at its step, and when."""
+    """Return the checkpoint with what was measured at its step, and when."""
     if at_step is None:
         return checkpoint
     moment = at_step.at or checkpoint.created_at
@@ -73,7 +73,7 @@ def with_metrics(checkpoint: Checkpoint, at_step: Measured | None) -> Checkpoint
 
 
 def points(found: Mapping[int, Measured], *, beside: AbstractSet[int]) -> Iterator[CurvePoint]:
-    """The curve, ``beside`` the steps that have a checkpoint."""
+    """Yield the curve, ``beside`` the steps that have a checkpoint."""
     for step in sorted(found.keys() - beside):
         for name, value in found[step].values.items():
             yield CurvePoint(name, step, value, found[step].at)

@@ -20,12 +20,12 @@ _GROUPS: Final = {"training_method": "method", "training_type": "type", "lr_sche
 """Objects within a job that hold params, each with its key for what the object itself names."""
 _SCHEDULE: Final = "lr_scheduler_args"
 _UNRESOLVED: Final = ("auto", "max", "")
-"""What stands for a value that the provider chooses, or for none."""
+"""Words for a value that the provider chooses, or for none."""
 
 _NANODOLLARS: Final = 10**9
 """In a dollar."""
 _HIGHEST_PRICE: Final = 1e9
-"""Dollars. More is no price."""
+"""The highest amount that is taken for a price; dollars."""
 _SOURCE: Final = re.compile(r"(?P<name>.+?)(:\d+)?", re.DOTALL)
 """A job's id or its model's name, perhaps with a step."""
 
@@ -93,7 +93,7 @@ class CheckpointRecord(Record):
 
 
 def params(job: JobRecord) -> dict[str, Scalar]:
-    """Hyperparameters under the innermost of their names, once they are resolved."""
+    """Return hyperparameters under the innermost of their names, once they are resolved."""
     chosen: dict[str, object] = {name: getattr(job, name) for name in _PARAMS}
     for name, kind in _GROUPS.items():
         group = _object(getattr(job, name))
@@ -108,12 +108,12 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def source(record: JobRecord) -> str | None:
-    """What a job goes on from: another job's id, or the name of its model."""
+    """Return what a job goes on from: another job's id, or the name of its model."""
     match = _SOURCE.fullmatch(record.from_checkpoint or "")
     return match["name"] if match else None
 
 
 def price(record: JobRecord) -> str | None:
-    """What the job costs; nothing is known of it before its data is counted."""
+    """Return what the job costs; nothing is known of it before its data is counted."""
     dollars = (record.total_price or 0) / _NANODOLLARS
     return f"{dollars:.2f} USD" if 0 < dollars < _HIGHEST_PRICE else None

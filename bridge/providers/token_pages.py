@@ -21,7 +21,7 @@ def token_pages(
     """Yield the rows of each page, down to one without a token.
 
     Args:
-        ask: Requests a page; returns ``None`` where there is no list.
+        ask: Requests a page; returns ``None`` for a list that does not exist.
         path: Where the list is, for errors.
         key: The name of the rows in a reply.
         query: Parameters of each request.

@@ -59,13 +59,13 @@ from bridge.providers.vertex_records import (
 
 _PAGE_SIZE: Final = 100
 LOCATION: Final = "us-central1"
-"""Where tuning is offered first, and whoever names no place tunes."""
+"""The location that is used unless another is named: tuning is offered there first."""
 _CONSOLE: Final = "https://console.cloud.google.com/vertex-ai/generative/language"
 """Where people look at their jobs."""
 
 
 def address(location: str) -> str:
-    """The public service's address in a location."""
+    """Return the public service's address in a location."""
     if location == "global":
         return "https://aiplatform.googleapis.com"
     if location in {"us", "eu"}:
@@ -128,7 +128,7 @@ class Vertex(JobApi):
         self._series = Curves(http)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One job with all of its points; of an open one only what has grown is asked for."""
+        """Return one job with all of its points; of an open one only new ones are requested."""
         del logged  # A series tells how far it goes.
         if not job.status.has_started:
             return not_started(job, keep=keep)
@@ -136,7 +136,7 @@ class Vertex(JobApi):
         parts = self._parts()
         tuned = _tuned(job)
         series = (
-            self._metrics(job, parts, anew=keep)
+            self._metrics(job, parts, reread=keep)
             if self._curves or keep or tuned.checkpoints
             else []
         )
@@ -158,7 +158,7 @@ class Vertex(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """None: datasets stay in their owner's Cloud Storage."""
+        """Raise ``NotFound``: datasets stay in their owner's Cloud Storage."""
         raise NotFound(
             f"{file_id} is in Google Cloud, which the bridge does not copy data from",
             "Keep it there, or copy it with: gcloud storage cp",
@@ -179,10 +179,10 @@ class Vertex(JobApi):
         reply = self._http.find_object(f"{self._jobs}/{segment(job_id)}")
         return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
 
-    def _metrics(self, job: Job, parts: Parts, *, anew: bool) -> list[Series]:
+    def _metrics(self, job: Job, parts: Parts, *, reread: bool) -> list[Series]:
         is_final = job.status.is_final
         experiment = reply_of(job).get("experiment")
-        series = self._series.read(experiment, parts, anew=anew, is_final=is_final)
+        series = self._series.read(experiment, parts, reread=reread, is_final=is_final)
         if series is None and is_final and not parts.missing:
             # Before training begins there is none.
             parts.lacks(METRICS, "its TensorBoard is gone, or may not be read")
@@ -243,7 +243,7 @@ def _tuned(job: Job) -> TunedModel:
 def _checkpoints(
     job: Job, tuned: TunedModel, points: Iterable[CurvePoint], skipped: list[str]
 ) -> tuple[Checkpoint, ...]:
-    """The checkpoints by ascending step, with the metrics and the time of their steps."""
+    """Return the checkpoints by ascending step, with the metrics and the time of their steps."""
     measured: dict[int, dict[str, float]] = {}
     times: list[tuple[int, int | None]] = []
     for point in points:

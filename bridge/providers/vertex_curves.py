@@ -52,7 +52,7 @@ class SeriesRecord(Record):
 
     @property
     def state(self) -> object:
-        """What is different once it has grown; ``None``: it does not tell."""
+        """The values that change once it has grown; ``None`` if it has none of them."""
         return (self.extent, self.updated_at) if self.extent or self.updated_at else None
 
 
@@ -75,11 +75,11 @@ class Series:
     values: list[object]
 
     def document(self) -> JsonObject:
-        """What the provider said of it."""
+        """Return what the provider said of it."""
         return self.row | {"values": self.values}
 
     def points(self, skipped: list[str]) -> Iterator[CurvePoint]:
-        """Its numbers.
+        """Yield the numbers of the series.
 
         A field that is absent is zero, as protocol buffers have it: a step that is not written, and
         the value of a scalar that holds nothing.
@@ -110,17 +110,17 @@ class Curves:
         self._boards: dict[str, str] = {}
         """TensorBoards by experiment."""
         self._last: dict[str, dict[str, Series]] = {}
-        """What was read last, by experiment and name."""
+        """The series that were read last, by experiment and name."""
 
     def read(
-        self, experiment: object, parts: Parts, *, anew: bool, is_final: bool
+        self, experiment: object, parts: Parts, *, reread: bool, is_final: bool
     ) -> list[Series] | None:
-        """The series of the job with this experiment; ``None``: there is no TensorBoard (yet).
+        """Return the series of the job with this experiment; ``None`` without a TensorBoard.
 
         Args:
             experiment: what the job says.
             parts: takes what cannot be read; until a job has ended it may not be there yet.
-            anew: whether all of them are read again.
+            reread: Whether to read all of them again.
             is_final: whether this is the last time.
 
         Raises:
@@ -128,7 +128,7 @@ class Curves:
         """
         if not _is_name(experiment):
             return None
-        known = {} if anew else self._last.get(experiment, {})
+        known = {} if reread else self._last.get(experiment, {})
         is_optional = not is_final
         board = self._boards.get(experiment) or parts.one(
             METRICS, lambda: self._board(experiment, is_optional=is_optional)
@@ -152,7 +152,7 @@ class Curves:
         return list(found.values()) if board else None
 
     def _board(self, experiment: str, *, is_optional: bool) -> str | None:
-        """The TensorBoard of an experiment; ``None``: there is none (yet)."""
+        """Return the TensorBoard of an experiment; ``None`` where it has none yet."""
         context = self._object(_path(experiment), is_optional=is_optional)
         metadata = context.get("metadata")
         board = metadata.get("backing_tensorboard_resource") if isinstance(metadata, dict) else None
@@ -161,7 +161,7 @@ class Curves:
     def _listed(
         self, board: str, experiment: str, parts: Parts, *, is_optional: bool
     ) -> Iterator[tuple[SeriesRecord, JsonObject]]:
-        """The metrics in a TensorBoard, and how far they go."""
+        """Yield the metrics in a TensorBoard, and how far they go."""
         runs = f"{_path(board)}/experiments/{segment(experiment.rpartition('/')[2])}/runs"
         rows_of = partial(self._rows, parts, is_optional=is_optional)
         for run in rows_of(runs, "tensorboardRuns"):
@@ -173,7 +173,7 @@ class Curves:
                         yield record, row if isinstance(row, dict) else {}
 
     def _values(self, name: str, *, is_optional: bool) -> list[object]:
-        """All points of a time series: without asking for all, a sample at random comes."""
+        """Return all points of a time series: without asking for all, a sample at random comes."""
         query = {"maxDataPoints": _EVERY_POINT}
         reply = self._object(f"{_path(name)}:read", query, is_optional=is_optional)
         if reply and "timeSeriesData" not in reply:
@@ -189,14 +189,14 @@ class Curves:
         return chain.from_iterable(parts.pages(METRICS, pages))
 
     def _object(self, path: str, query: Query | None = None, *, is_optional: bool) -> JsonObject:
-        """A reply; without anything in it where an optional one is refused."""
+        """Return a reply; an empty one where an optional request is refused."""
         if is_optional:
             return self._http.find_object(path, query, is_optional=True) or {}
         return self._http.get_object(path, query)
 
 
 def _is_name(value: object) -> TypeGuard[str]:
-    """Whether this is the name of something in Google Cloud, fit for a path."""
+    """Return whether this is the name of something in Google Cloud, fit for a path."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 

@@ -29,7 +29,7 @@ _SPECS: Final[Mapping[str, str]] = {
     "veoTuningSpec": "veo",
     "veoLoraTuningSpec": "veo lora",
 }
-"""What a job is asked to do: each has one of these."""
+"""The kinds of jobs by the key that each has."""
 _CHOSEN: Final = (
     *("tuningMode", "exportLastCheckpointOnly"),
     *("baseTeacherModel", "tunedTeacherModelSource", "studentModel"),
@@ -50,7 +50,7 @@ _MOST_LABELS: Final = 16
 
 
 class Status(Record):
-    """What went wrong."""
+    """The error of a job."""
 
     code: int = 0
     message: str | None = None
@@ -74,7 +74,7 @@ class CheckpointRecord(Record):
 
 
 class TunedModel(Record):
-    """What a job makes: the model may be named long before it is there."""
+    """The result of a job: the model may be named long before it is there."""
 
     model: str | None = None
     endpoint: str | None = None
@@ -112,7 +112,7 @@ class JobRecord(Record):
 
 
 def error_text(status: Status | None) -> str | None:
-    """Code and sentence of what went wrong, if anything did."""
+    """Return code and sentence of what went wrong, if anything did."""
     if status is None or not (status.code or status.message):
         return None
     code = _CODES.get(status.code, str(status.code)) if status.code else None
@@ -120,7 +120,7 @@ def error_text(status: Status | None) -> str | None:
 
 
 def spec_of(row: Mapping[str, object]) -> tuple[str | None, Mapping[str, object]]:
-    """How a job trains, and what it was asked to do; a kind that is not known has no name."""
+    """Return how a job trains, and what it was asked to do; an unknown kind has no name."""
     for key, value in row.items():
         if key.endswith("Spec") and key != "encryptionSpec" and isinstance(value, Mapping):
             return _SPECS.get(key), value
@@ -128,7 +128,7 @@ def spec_of(row: Mapping[str, object]) -> tuple[str | None, Mapping[str, object]
 
 
 def params_of(row: Mapping[str, object]) -> dict[str, Scalar]:
-    """The hyperparameters that are set, whatever kind of job has them."""
+    """Return the hyperparameters that are set, whatever kind of job has them."""
     method, spec = spec_of(row)
     wanted = spec.get("hyperParameters")
     chosen = dict(wanted) if isinstance(wanted, Mapping) else {}
@@ -141,20 +141,20 @@ def params_of(row: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def epochs_of(chosen: Mapping[str, object]) -> float | None:
-    """How often the training set is gone through; partners write it as they like."""
+    """Return how often the training set is gone through; partners write it as they like."""
     count = chosen.get("epochCount")
     return whole(count) if isinstance(count, str) else numbers({"n": count})[0].get("n")
 
 
 def dataset_of(row: Mapping[str, object], *names: str) -> tuple[str, ...]:
-    """Where the first of some datasets is that the job names."""
+    """Return where the first of some datasets is that the job names."""
     _, spec = spec_of(row)
     found = (spec.get(name) for name in names)
     return tuple(uri for uri in found if isinstance(uri, str) and uri)[:1]
 
 
 def count_of(row: Mapping[str, object], name: str) -> int | None:
-    """A count in the statistics of a job's data, whatever kind of job has them."""
+    """Return a count in the statistics of a job's data, whatever kind of job has them."""
     stats = row.get("tuningDataStats")
     kinds = list(stats.values()) if isinstance(stats, Mapping) else []
     parts = [kind for kind in kinds if isinstance(kind, Mapping)]
@@ -165,7 +165,7 @@ def count_of(row: Mapping[str, object], name: str) -> int | None:
 
 
 def whole(value: object) -> int | None:
-    """A positive whole number, which may be written as text."""
+    """Return a positive whole number, which may be written as text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -176,7 +176,7 @@ def whole(value: object) -> int | None:
 
 
 def labels_of(record: JobRecord) -> dict[str, str]:
-    """What its owner noted on a job."""
+    """Return what its owner noted on a job."""
     labels = sorted(
         (name, text)
         for name, text in (record.labels or {}).items()

@@ -1,6 +1,7 @@
 """A stand-in for the providers' fine-tuning APIs: real formats, invented jobs, no key, no network.
 
-It is for the demo and for tests. What it serves is labelled as simulated wherever a person sees it.
+It is for the demo and for tests. All that it serves is labelled as simulated wherever a
+person sees it.
 """
 
 from bridge.simulator.demo_jobs import all_jobs, demo_jobs

@@ -1,7 +1,7 @@
 """Azure OpenAI: OpenAI's routes at two addresses, with objects and errors of Microsoft's.
 
-What is not set is missing, checkpoints and events come oldest first, as in the specification's
-examples, and names of models have dots.
+Fields that are not set are missing, checkpoints and events come oldest first, as in the
+specification's examples, and names of models have dots.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MESSAGES: Final = {
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the resource's endpoint.
+    """Return the reply to ``request``, whose path counts from the resource's endpoint.
 
     Raises:
         RefusedError: the reply is an error.
@@ -49,14 +49,14 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(_key: str) -> Reply:
-    """The reply to a missing or wrong key."""
+    """Return the reply to a missing or wrong key."""
     return _refused(
         401, "Access denied due to invalid subscription key or wrong API endpoint."
     ).reply
 
 
 def key_of(request: Request) -> str:
-    """The key, in a header of its own; else the bearer token."""
+    """Return the key from its header, else the bearer token."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return request.headers.get("api-key", token if scheme.lower() == "bearer" else "")
 
@@ -90,7 +90,7 @@ def _hyperparameters(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def model_name(job: SimulatedJob, step: int) -> str:
-    """The model saved at ``step``."""
+    """Return the model saved at ``step``."""
     suffix = f"-{job.suffix}" if job.suffix else ""
     name = f"{job.original_model}.ft-{_hex(job.id, 'model')}{suffix}"
     return name if step == job.total_steps else f"{name}:ckpt-step-{step}"

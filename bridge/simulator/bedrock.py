@@ -18,7 +18,7 @@ _ACCOUNT: Final = "000000000000"
 _REGION: Final = "us-east-1"
 _JOBS: Final = "/model-customization-jobs"
 _SMALLEST_BATCH: Final = 16
-"""Of a reinforcement job."""
+"""The reward of a reinforcement job."""
 _LARGEST_PAGE: Final = 1000
 _STATUSES: Final[Mapping[JobStatus, str]] = {
     JobStatus.SUCCEEDED: "Completed",
@@ -29,11 +29,11 @@ _LISTED: Final = (
     *("jobArn", "baseModelArn", "jobName", "status", "statusDetails", "creationTime"),
     *("lastModifiedTime", "endTime", "customizationType"),
 )
-"""What a row of the list has of a job."""
+"""The keys of a job that a row of the list has."""
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The control plane's reply to ``request``, whose path counts from its host.
+    """Return the control plane's reply to ``request``, whose path counts from its host.
 
     Raises:
         RefusedError: the reply is an error.
@@ -51,14 +51,14 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(_key: str) -> Reply:
-    """The reply to missing or wrong credentials."""
+    """Return the reply to missing or wrong credentials."""
     return _error(
         403, "UnrecognizedClientException", "The security token included in the request is invalid."
     )
 
 
 def key_of(request: Request) -> str:
-    """The bearer key, or the access key of a signature."""
+    """Return the bearer key, or the access key of a signature."""
     scheme, _, rest = request.headers.get("authorization", "").partition(" ")
     if scheme == "AWS4-HMAC-SHA256":
         return rest.partition("Credential=")[2].partition("/")[0]
@@ -66,13 +66,13 @@ def key_of(request: Request) -> str:
 
 
 def arn_of(job: SimulatedJob) -> str:
-    """The job's ARN."""
+    """Return the job's ARN."""
     model = job.original_model.rpartition("/")[2]
     return f"arn:aws:bedrock:{_REGION}:{_ACCOUNT}:model-customization-job/{model}/{job.id}"
 
 
 def model_arn(job: SimulatedJob) -> str:
-    """The ARN of the model that the job makes."""
+    """Return the ARN of the model that the job makes."""
     return arn_of(job).replace(":model-customization-job/", ":custom-model/")
 
 
@@ -80,7 +80,7 @@ def _page(jobs: Sequence[SimulatedJob], now: float, query: Mapping[str, str]) ->
     size = int(query.get("maxResults", "10"))
     if not 1 <= size <= _LARGEST_PAGE:
         raise _refused(400, "ValidationException", "maxResults is out of range")
-    # Without both keys there is no order to rely on.
+    # Without both keys the order is arbitrary.
     is_sorted = query.get("sortBy") == "CreationTime" and query.get("sortOrder") == "Descending"
     ordered = list(jobs) if is_sorted else sorted(jobs, key=lambda job: job.id)
     start = next(
@@ -157,7 +157,7 @@ def _base_model(job: SimulatedJob) -> str:
 
 
 def _hyperparameters(job: SimulatedJob) -> dict[str, str]:
-    """All texts, as the service model says."""
+    """Return the hyperparameters: all are texts, as the service model says."""
     return {
         "epochCount": str(job.n_epochs),
         "batchSize": str(job.batch_size),
@@ -167,7 +167,7 @@ def _hyperparameters(job: SimulatedJob) -> dict[str, str]:
 
 
 def _stages(job: SimulatedJob, now: float) -> JsonObject:
-    """Validation, then data processing while it waits, then training."""
+    """Return the stages: validation, data processing while it waits, training."""
     ended = status(job, now).is_final
 
     def stage(begins: float, ends: float, last: str) -> JsonObject:

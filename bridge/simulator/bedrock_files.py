@@ -27,7 +27,7 @@ class _File(NamedTuple):
 
 
 def objects(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """S3's reply to ``request``: names below a prefix, or one file.
+    """Return S3's reply to ``request``: names below a prefix, or one file.
 
     Raises:
         RefusedError: the reply is an error.
@@ -46,17 +46,17 @@ def objects(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply
 
 
 def data_uri(job: SimulatedJob, role: Role) -> str:
-    """Where a training or validation file is."""
+    """Return where a training or validation file is."""
     return f"s3://{BUCKET}/data/{job.id}-{role}.jsonl"
 
 
 def iso(at: float) -> str:
-    """A moment as AWS writes it."""
+    """Return a moment as AWS writes it."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def _files(jobs: Iterable[SimulatedJob], now: float) -> Iterator[tuple[str, _File]]:
-    """All that is in the bucket, by key."""
+    """Yield all that is in the bucket, by key."""
     for job in jobs:
         for role in roles(job):
             key = data_uri(job, role).removeprefix(f"s3://{BUCKET}/")

@@ -2,7 +2,7 @@
 
 Each step's metrics are an event with the keys of the recorded one. Rows of the job list are stale,
 as the samples warn: a job that has ended still runs there. Checkpoints come as they are saved, and
-cannot be asked for before training begins. What is left open is as OpenAI has it.
+cannot be asked for before training begins. The rest is as OpenAI has it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LENGTH: Final = 220.0
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -33,7 +33,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(_key: str) -> Reply:
-    """The reply to a missing or wrong key."""
+    """Return the reply to a missing or wrong key."""
     return _refused(401, "Invalid bearer token", code="invalid_api_key").reply
 
 
@@ -60,7 +60,7 @@ def _job(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _listed(job: SimulatedJob, now: float) -> JsonObject:
-    """The job as it was before it ended."""
+    """Return the job as it was before it ended."""
     row = dict(_job(job, now))
     if status(job, now).is_final:
         row |= {"status": "running", "finished_at": None, "fine_tuned_model": None}
@@ -68,13 +68,13 @@ def _listed(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def model_name(job: SimulatedJob, step: int) -> str:
-    """The model saved at ``step``, which can be called."""
+    """Return the model saved at ``step``, which can be called."""
     name = f"ft:{job.original_model}:simulated:{alnum(8, job.id, 'model')}"
     return name if step == job.total_steps else f"{name}:ckpt-step-{step}"
 
 
 def _checkpoints(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """The epochs that are over, newest first."""
+    """Return the epochs that are over, newest first."""
     if not has_started(job, now):
         raise _refused(400, "Checkpoints are not available before training starts")
     return [
@@ -96,7 +96,7 @@ _REWARD: Final = "critic_rewards_mean"
 
 
 def _events(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """OpenAI's, with other metrics."""
+    """Return OpenAI's events with other metrics."""
     return [_event(job, row) for row in openai_objects.event_objects(job, now)]
 
 
@@ -113,7 +113,7 @@ def _event(job: SimulatedJob, row: JsonObject) -> JsonObject:
 
 
 def _measured(job: SimulatedJob, step: int) -> dict[str, float]:
-    """What is measured at one step: the reward rises as a loss would fall."""
+    """Return what is measured at one step: the reward rises as a loss would fall."""
     score = metrics_at(job, step).train
     progress = step / job.total_steps
     return {

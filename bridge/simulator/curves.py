@@ -26,7 +26,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """What a provider measures at one step."""
+    """The metrics of one step."""
 
     step: int
     train: Score
@@ -38,7 +38,7 @@ class StepMetrics:
 
 @lru_cache(_REMEMBERED)  # each poll shows all steps again
 def metrics_at(job: SimulatedJob, step: int) -> StepMetrics:
-    """The metrics of ``job`` at ``step``, counted from 1."""
+    """Return the metrics of ``job`` at ``step``, counted from 1."""
     epoch_over = step in job.epoch_ends
     evaluates = job.validation and (epoch_over or step % job.eval_every == 0)
     progress = step / job.total_steps
@@ -62,7 +62,7 @@ def _trend(seed: int, progress: float) -> float:
 
 
 def _gap(seed: int, progress: float) -> float:
-    # What the model has learned by heart does not help on unseen examples: late in training the
+    # Examples that the model knows by heart do not help on unseen examples: late in training the
     # validation loss rises a little again.
     overfit = 0.5 * uniform(seed, "overfit") * max(0.0, progress - _OVERFIT_FROM)
     return 0.04 + 0.1 * uniform(seed, "gap") + overfit

@@ -24,12 +24,12 @@ _TALKS = (
 
 
 def roles(job: SimulatedJob) -> tuple[Role, ...]:
-    """The files that were uploaded for ``job``."""
+    """Return the files that were uploaded for ``job``."""
     return ("training", "validation") if job.validation else ("training",)
 
 
 def examples(job: SimulatedJob, role: Role) -> bytes:
-    """The file's content: a line of JSON for each example."""
+    """Return the file's content: a line of JSON for each example."""
     lines = [json.dumps(_example(job, role, n)) for n in range(_EXAMPLES[role])]
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -1,7 +1,7 @@
-"""The jobs of the demo: a history to look at and some that train while one watches.
+"""The jobs of the demo: a history to look at and some that train during the demo.
 
-The demo keeps to two providers, few enough for one look at a chart; the simulator alone has jobs of
-all.
+The demo keeps to two providers, few enough for one chart; ``ftbridge simulate`` has
+jobs of all.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _OTHERS: Final[Mapping[Provider, str]] = {
 
 
 def all_jobs(now: float) -> tuple[SimulatedJob, ...]:
-    """The demo's jobs, and two of each other provider: one of yesterday, one that trains now."""
+    """Return the demo's jobs, and two of each other provider: one from yesterday, one training."""
     return (*demo_jobs(now), *(job for provider in _OTHERS for job in _two_of(provider, now)))
 
 
 def demo_jobs(now: float) -> tuple[SimulatedJob, ...]:
-    """Five jobs of the last days and four that end about a minute and a half after ``now``."""
+    """Return five jobs of the last days and four that end some 90 seconds after ``now``."""
     return (*_history(now), *_live(now))
 
 
@@ -59,7 +59,7 @@ def _support_bot(now: float) -> SimulatedJob:
 
 
 def _history(now: float) -> tuple[SimulatedJob, ...]:
-    """One job of each outcome, so that a chart has something to compare."""
+    """Return one job of each outcome, so that a chart has something to compare."""
     return (
         _support_bot(now),
         replace(
@@ -97,7 +97,7 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
 
 
 def _live(now: float) -> tuple[SimulatedJob, ...]:
-    """Two jobs of each provider; the first goes on from a model of the history."""
+    """Return two jobs of each provider; the first goes on from a model of the history."""
     first = _support_bot(now)
     return (
         replace(

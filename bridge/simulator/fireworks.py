@@ -34,7 +34,7 @@ _VALID_FOR = 3600
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -62,7 +62,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def file(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The file that a signed URL leads to, whose path counts from ``FILES``.
+    """Return the file that a signed URL leads to, whose path counts from ``FILES``.
 
     Raises:
         RefusedError: the reply is an error.
@@ -83,7 +83,7 @@ def file(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(key: str) -> Reply:  # noqa: ARG001 - the same for a missing and a wrong key
-    """The reply to a missing or wrong key."""
+    """Return the reply to a missing or wrong key."""
     return json_reply({"code": 16, "message": "The API key you provided is invalid."}, 401)
 
 

@@ -35,7 +35,7 @@ _STATES: Mapping[JobStatus, str] = {
 
 
 def model_name(job: SimulatedJob) -> str:
-    """The model that a job makes."""
+    """Return the model that a job makes."""
     return f"{ACCOUNT}/models/{job.suffix or job.id}"
 
 
@@ -107,7 +107,7 @@ def _dataset_name(job: SimulatedJob, role: str) -> str:
 
 
 def checkpoint_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """One for each epoch, oldest first: neither the step nor a metric is told."""
+    """Return one for each epoch, oldest first, with neither its step nor a metric."""
     return [
         {
             "name": f"{_name(job)}/checkpoints/{alnum(10, job.id, step)}",
@@ -122,7 +122,7 @@ def checkpoint_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
 
 
 def metrics_file(job: SimulatedJob, now: float) -> bytes:
-    """A line for each step, and one more where the step was evaluated."""
+    """Return a line for each step, and one more where the step was evaluated."""
     lines: list[JsonObject] = []
     for step in range(1, steps_done(job, now) + 1):
         measured = metrics_at(job, step)
@@ -147,7 +147,7 @@ def _state(job: SimulatedJob, now: float) -> str:
 
 
 def _changed_at(job: SimulatedJob, now: float) -> float:
-    """When anything about the job last changed."""
+    """Return when anything about the job last changed."""
     changed = life_until(job, now)[-1].at
     steps = steps_done(job, now)
     return max(changed, job.step_at(steps)) if steps else changed

@@ -22,7 +22,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Hands every request to ``answer``; each connection has a thread of its own."""
+    """Hands every request to ``answer``; each connection has its thread."""
 
     request_queue_size = 128
 
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.reset:
             self._reset()
         else:
-            # In one write: a header sent alone would wait for its acknowledgement.
+            # In one write: a header sent by itself would wait for its acknowledgement.
             self.wfile.write(_head(reply) + reply.body[: reply.truncate_at])
             self.close_connection = self.close_connection or reply.truncate_at is not None
 

@@ -42,7 +42,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What OpenAI says of a failed job. Mistral's job object has no place for a reason."""
+    """OpenAI's words on a failed job. Mistral's job object has no place for a reason."""
 
     code: str
     message: str
@@ -68,7 +68,7 @@ class SimulatedJob:
     """May be a model that another job has made."""
     suffix: str | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
-    """What its owner noted on it. OpenAI and Vertex AI only."""
+    """Notes of its owner. OpenAI and Vertex AI only."""
     validating_seconds: float = 20.0
     queued_seconds: float = 10.0
     total_steps: int = 100
@@ -107,7 +107,7 @@ class SimulatedJob:
         if self.provider == "together" and (self.metadata or self.outcome is Outcome.PAUSED):
             raise ValueError("Together neither pauses jobs nor has metadata on them")
         if self.method == "reinforcement" and self.provider != "vertex":
-            raise ValueError("reinforcement is simulated for Vertex AI alone")
+            raise ValueError("reinforcement is simulated for Vertex AI only")
         if self.provider == "prime" and self.metadata is not None:
             raise ValueError("Prime Intellect has no metadata on runs")
         if self.provider == "bedrock" and (self.metadata or self.outcome is Outcome.PAUSED):
@@ -148,7 +148,7 @@ class SimulatedJob:
         return self.validated_at + self.queued_seconds
 
     def step_at(self, step: int) -> float:
-        """When ``step`` is done."""
+        """Return when ``step`` is done."""
         return self.started_at + step * self.seconds_per_step
 
     @property
@@ -181,7 +181,7 @@ class Change(NamedTuple):
 
 
 def life(job: SimulatedJob) -> tuple[Change, ...]:
-    """All statuses of ``job`` from its creation on, in their order."""
+    """Return all statuses of ``job`` from its creation on, in their order."""
     changes = [Change(job.created_at, JobStatus.VALIDATING)]
     if not job.fails_validation:
         changes.append(Change(job.validated_at, JobStatus.QUEUED))
@@ -193,33 +193,33 @@ def life(job: SimulatedJob) -> tuple[Change, ...]:
 
 
 def life_until(job: SimulatedJob, now: float) -> tuple[Change, ...]:
-    """The statuses that ``job`` has had by ``now``; empty before its creation."""
+    """Return the statuses that ``job`` has had by ``now``; empty before its creation."""
     return tuple(change for change in life(job) if change.at <= now)
 
 
 def status(job: SimulatedJob, now: float) -> JobStatus:
-    """The status of ``job`` at ``now``, which is not before its creation."""
+    """Return the status of ``job`` at ``now``, which is not before its creation."""
     return life_until(job, now)[-1].status
 
 
 def has_started(job: SimulatedJob, now: float) -> bool:
-    """Whether training has begun by ``now``; true for ever after."""
+    """Return whether training has begun by ``now``; true for ever after."""
     return any(change.status is JobStatus.RUNNING for change in life_until(job, now))
 
 
 def steps_done(job: SimulatedJob, now: float) -> int:
-    """The newest step that is done at ``now``, 0 before the first."""
+    """Return the newest step that is done at ``now``, 0 before the first."""
     # Compares with the very times that the replies show: a division would differ in the last bit.
     return bisect_right(range(1, job.last_step + 1), now, key=job.step_at)
 
 
 def newest_first(jobs: Iterable[SimulatedJob], now: float) -> list[SimulatedJob]:
-    """The jobs that exist at ``now``, as the providers list them."""
+    """Return the jobs that exist at ``now``, as the providers list them."""
     known = (job for job in jobs if job.created_at <= now)
     return sorted(known, key=lambda job: (-job.created_at, job.id))
 
 
 def all_end_by(jobs: Iterable[SimulatedJob]) -> float:
-    """When everything about ``jobs`` has been told, but for those that wait for ever."""
+    """Return when ``jobs`` have no more to show, except those that wait for ever."""
     ends = (job.settled_at + job.late_seconds for job in jobs)
     return max((end for end in ends if math.isfinite(end)), default=0.0)

@@ -41,7 +41,7 @@ class RefusedError(Exception):
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
-    """``value`` as a JSON document."""
+    """Return ``value`` as a JSON document."""
     return Reply(
         status=status,
         headers={"Content-Type": "application/json"},

@@ -22,7 +22,7 @@ _DECIMALS = 6
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -49,12 +49,12 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(key: str) -> Reply:  # noqa: ARG001 - Mistral does not tell missing from wrong
-    """The reply to a missing or wrong key."""
+    """Return the reply to a missing or wrong key."""
     return json_reply({"detail": "Unauthorized"}, 401)
 
 
 def _row(job: SimulatedJob, now: float) -> JsonObject:
-    """The job as a list shows it."""
+    """Return the job as a list shows it."""
     past = _statuses(job, now)
     modified_at, status = past[-1]
     done = status == "SUCCESS"
@@ -98,7 +98,7 @@ def _row(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _detail(job: SimulatedJob, now: float) -> JsonObject:
-    """The job as GET shows it, oldest event and newest checkpoint first."""
+    """Return the job as GET shows it, oldest event and newest checkpoint first."""
     events = [
         {"name": "status-updated", "data": {"status": status}, "created_at": int(at)}
         for at, status in _statuses(job, now)
@@ -130,7 +130,7 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
 
 
 def _file(job: SimulatedJob, role: Role) -> JsonObject:
-    """The description of a file."""
+    """Return the description of a file."""
     content = examples(job, role)
     return {
         "id": _file_id(job, role),
@@ -153,7 +153,7 @@ def _file_id(job: SimulatedJob, role: Role) -> str:
 
 
 def _statuses(job: SimulatedJob, now: float) -> list[tuple[float, str]]:
-    """The statuses up to ``now`` in Mistral's words, oldest first."""
+    """Return the statuses up to ``now`` in Mistral's words, oldest first."""
     past: list[tuple[float, str]] = []
     for at, status in life(job):
         match status:
@@ -175,14 +175,14 @@ def _statuses(job: SimulatedJob, now: float) -> list[tuple[float, str]]:
 
 
 def model_name(job: SimulatedJob) -> str:
-    """The model that a job makes."""
+    """Return the model that a job makes."""
     date = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y%m%d")
     parts = ("ft", job.original_model, "simulated", date, job.suffix, job.id.split("-")[0])
     return ":".join(part for part in parts if part)
 
 
 def _wanted(job: SimulatedJob, now: float, query: Mapping[str, str]) -> bool:
-    """Whether ``job`` passes the filters of the query; those on wandb find nothing."""
+    """Return whether ``job`` passes the filters of the query; those on wandb find nothing."""
     is_what = {
         "model": job.base_model,
         "status": _statuses(job, now)[-1][1],

@@ -1,6 +1,6 @@
 """Nebius Token Factory: OpenAI's routes, with the steps in the job itself and more hyperparameters.
 
-The keys are those of the published OpenAPI document. What it leaves open is as OpenAI has it here:
+The keys are those of the published OpenAPI document. The rest is as OpenAI has it here:
 each step's metrics are an event, and checkpoints come with the end of their job. Errors are
 FastAPI's.
 """
@@ -25,7 +25,7 @@ _LORA_RANK: Final = 8
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -34,7 +34,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(_key: str) -> Reply:
-    """The reply to a missing or wrong key."""
+    """Return the reply to a missing or wrong key."""
     return _refused(401, "Unauthorized").reply
 
 
@@ -72,7 +72,7 @@ def _hyperparameters(job: SimulatedJob) -> JsonObject:
 
 
 def _checkpoints(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """OpenAI's, called by their ids."""
+    """Return OpenAI's checkpoints, named by their ids."""
     return [
         {
             **row,
@@ -84,7 +84,7 @@ def _checkpoints(job: SimulatedJob, now: float) -> list[JsonObject]:
 
 
 def _weights(job: SimulatedJob, step: int) -> str:
-    """A file that there is no content of: nothing is trained."""
+    """Return a file without content: nothing is trained."""
     return f"file-{alnum(24, job.id, 'weights', step)}"
 
 

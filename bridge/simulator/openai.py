@@ -1,6 +1,6 @@
 """The read side of OpenAI's fine-tuning API: routes, cursor paging and error bodies.
 
-Others speak it in a dialect of their own: the same routes with other objects and errors.
+Others speak a dialect of it: the same routes with other objects and errors.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Refusal(Protocol):
     def __call__(
         self, http_status: int, message: str, *, param: str | None = None, code: str | None = None
     ) -> RefusedError:
-        """The error with these words."""
+        """Return the error with these words."""
 
 
 class Dialect(NamedTuple):
-    """What differs between the servers that speak OpenAI's API."""
+    """The differences between the servers that speak OpenAI's API."""
 
     job: Callable[[SimulatedJob, float], JsonObject]
     checkpoints: Callable[[SimulatedJob, float], list[JsonObject]]
@@ -54,7 +54,7 @@ class Dialect(NamedTuple):
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -65,7 +65,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 def answer_in(
     dialect: Dialect, jobs: Iterable[SimulatedJob], now: float, request: Request
 ) -> Reply:
-    """The same in a dialect.
+    """Return the reply of a server that speaks a dialect.
 
     Raises:
         RefusedError: the reply is an error.
@@ -106,7 +106,7 @@ def answer_in(
 
 
 def unauthorized(key: str) -> Reply:
-    """The reply to a missing (empty) or wrong key."""
+    """Return the reply to a missing (empty) or wrong key."""
     if not key:
         return _error(
             401,
@@ -124,7 +124,7 @@ def _page(
     default: int,
     refused: Refusal,
 ) -> tuple[Sequence[_T], bool]:
-    """The items after the cursor, and whether there are more."""
+    """Return the items after the cursor, and whether there are more."""
     limit = request.query.get("limit", str(default))
     if not limit.isdecimal():
         raise refused(400, f"'{limit}' is not of type 'integer' - 'limit'", param="limit")
@@ -159,7 +159,7 @@ def _find(jobs: Iterable[SimulatedJob], job_id: str, refused: Refusal) -> Simula
 
 
 def _has_metadata(job: SimulatedJob, query: Mapping[str, str]) -> bool:
-    """Whether ``job`` passes the filters ``metadata[key]=value`` and ``metadata=null``."""
+    """Return whether ``job`` passes the filters ``metadata[key]=value`` and ``metadata=null``."""
     noted = job.metadata or {}
     if query.get("metadata") == "null" and noted:
         return False

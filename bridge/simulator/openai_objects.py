@@ -30,7 +30,7 @@ _BEFORE_EVENT = 2.0
 
 
 def job_object(job: SimulatedJob, now: float) -> JsonObject:
-    """The job as GET and list show it."""
+    """Return the job as GET and list show it."""
     current = status(job, now)
     done = current is JobStatus.SUCCEEDED
     failure = job.failure if current is JobStatus.FAILED else None
@@ -84,7 +84,7 @@ def _hyperparameters(job: SimulatedJob, now: float) -> dict[str, object]:
 
 
 def checkpoint_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """The checkpoints, newest first: none while the job runs, then all in one batch."""
+    """Return the checkpoints, newest first: none while the job runs, then all in one batch."""
     if status(job, now) is not JobStatus.SUCCEEDED or now < job.settled_at + job.late_seconds:
         return []
     return [_checkpoint(job, step) for step in reversed(_kept_steps(job))]
@@ -116,7 +116,7 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
 
 
 def model_objects(jobs: Iterable[SimulatedJob], now: float) -> list[JsonObject]:
-    """The models that jobs have begun with and made, those with a date that have an end."""
+    """Return the models that jobs have begun with and made, those with a date that have an end."""
     return [
         {
             "object": "model",
@@ -133,7 +133,7 @@ def model_objects(jobs: Iterable[SimulatedJob], now: float) -> list[JsonObject]:
 def made_models(
     job: SimulatedJob, now: float, name: Callable[[SimulatedJob, int], str]
 ) -> tuple[str, ...]:
-    """The job's result, if it has come."""
+    """Return the job's result, if it has come."""
     is_done = status(job, now) is JobStatus.SUCCEEDED
     return (name(job, job.total_steps),) if is_done else ()
 
@@ -143,7 +143,7 @@ def _day(moment: float | None) -> str | None:
 
 
 def model_name(job: SimulatedJob, step: int) -> str:
-    """The model saved at ``step``: each has a hash of its own, and only the last no step."""
+    """Return the model saved at ``step``: each has its hash, and all but the last their step."""
     digest = alnum(_HASH_LENGTH, job.id, "model", step)
     name = f"ft:{job.original_model}:simulated:{job.suffix or ''}:{digest}"
     return name if step == job.total_steps else f"{name}:ckpt-step-{step}"
@@ -161,7 +161,7 @@ class _Told(NamedTuple):
 
 
 def event_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """The events, newest first; metrics appear as soon as their step is done."""
+    """Return the events, newest first; metrics appear as soon as their step is done."""
     told = [event for event in _tell(job, now) if event.at <= now]
     return [
         {
@@ -179,7 +179,7 @@ def event_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
 
 
 def _tell(job: SimulatedJob, now: float) -> Iterator[_Told]:
-    """All events of the statuses up to ``now``, oldest first."""
+    """Yield all events of the statuses up to ``now``, oldest first."""
     for at, new_status in life_until(job, now):
         match new_status:
             case JobStatus.VALIDATING:
@@ -231,7 +231,7 @@ def _step_event(job: SimulatedJob, metrics: StepMetrics) -> _Told:
 
 
 def file_ids(job: SimulatedJob, now: float) -> Mapping[str, FileRole]:
-    """The files that there are at ``now``, and what they are to the job."""
+    """Return the files that there are at ``now``, and what they are to the job."""
     there: list[FileRole] = [*roles(job)]
     if status(job, now) is JobStatus.SUCCEEDED:
         there.append("result")
@@ -239,7 +239,7 @@ def file_ids(job: SimulatedJob, now: float) -> Mapping[str, FileRole]:
 
 
 def file_object(job: SimulatedJob, role: FileRole) -> JsonObject:
-    """The description of a file."""
+    """Return the description of a file."""
     is_result = role == "result"
     return {
         "object": "file",
@@ -254,12 +254,12 @@ def file_object(job: SimulatedJob, role: FileRole) -> JsonObject:
 
 
 def file_content(job: SimulatedJob, role: FileRole) -> bytes:
-    """What is in a file."""
+    """Return what is in a file."""
     return _result_file(job) if role == "result" else examples(job, role)
 
 
 def _result_file(job: SimulatedJob) -> bytes:
-    """One row per step, rounded to five decimals."""
+    """Return one row per step, rounded to five decimals."""
     rows = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
     for step in range(1, job.last_step + 1):
         metrics = metrics_at(job, step)

@@ -28,7 +28,7 @@ _WORDS: Mapping[JobStatus, str] = {
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -54,7 +54,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(key: str) -> Reply:  # noqa: ARG001 - the same for a missing and a wrong key
-    """The reply to a missing or wrong key."""
+    """Return the reply to a missing or wrong key."""
     return json_reply({"detail": "Invalid or missing API key"}, 401)
 
 
@@ -100,7 +100,7 @@ def _run(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _metrics(job: SimulatedJob, now: float, query: Mapping[str, str]) -> list[JsonObject]:
-    """The rows of some steps, as the open trainer names its metrics; they have no time."""
+    """Return the rows of some steps, as the open trainer names its metrics; they have no time."""
     last = min(steps_done(job, now), _whole("max_step", job.total_steps, query))
     rows = [_row(job, step) for step in range(max(1, _whole("min_step", 1, query)), last + 1)]
     return rows[: _whole("limit", len(rows), query)]

@@ -13,7 +13,7 @@ _NORMAL = NormalDist()
 
 
 def alnum(length: int, *name: object) -> str:
-    """Letters and digits, as in ``ftjob-...``; up to 32 of them are distinct in practice."""
+    """Return letters and digits, as in ``ftjob-...``; up to 32 of them are distinct in practice."""
     number = _draw(name)
     letters: list[str] = []
     for _ in range(length):
@@ -23,23 +23,23 @@ def alnum(length: int, *name: object) -> str:
 
 
 def digits(length: int, *name: object) -> str:
-    """A number of so many digits, as Google's ids are."""
+    """Return a number of so many digits, as Google's ids are."""
     lowest = 10 ** (length - 1)
     return str(lowest + _draw(name) % (9 * lowest))
 
 
 def uuid4(*name: object) -> str:
-    """A version 4 UUID in its usual notation."""
+    """Return a version 4 UUID in its usual notation."""
     return str(uuid.UUID(int=_draw(name) >> 64, version=4))
 
 
 def uniform(*name: object) -> float:
-    """A number between 0 and 1, both excluded."""
+    """Return a number between 0 and 1, both excluded."""
     return (_draw(name) % (1 << 52) + 0.5) / (1 << 52)
 
 
 def gauss(*name: object) -> float:
-    """A number from the standard normal distribution."""
+    """Return a number from the standard normal distribution."""
     return _NORMAL.inv_cdf(uniform(*name))
 
 

@@ -176,7 +176,7 @@ class Simulator:
 
     @property
     def base_urls(self) -> Mapping[Provider, str]:
-        """What to configure as each provider's ``base_url``."""
+        """The value to configure as each provider's ``base_url``."""
         return {
             "openai": self.openai_url,
             "azure": f"{self.azure_url}/openai/v1",
@@ -191,7 +191,7 @@ class Simulator:
         }
 
     def more_settings(self, provider: str) -> Mapping[str, str]:
-        """What to configure of a provider beside its ``base_url``."""
+        """Return what to configure of a provider beside its ``base_url``."""
         more = {"bedrock": {"s3_url": self.s3_url}, "vertex": {"project": "simulated-project"}}
         return more.get(provider, {})
 

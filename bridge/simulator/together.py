@@ -18,7 +18,7 @@ _ENDS = (("from", -math.inf), ("to", math.inf))
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -46,13 +46,13 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
             raise _refused("Not found", 404)
 
 
-def unauthorized(key: str) -> Reply:  # noqa: ARG001 - missing and wrong are told alike
-    """The reply to a missing or wrong key."""
+def unauthorized(key: str) -> Reply:  # noqa: ARG001 - the same for a missing and a wrong key
+    """Return the reply to a missing or wrong key."""
     return _refused("Invalid API key provided", 401, "invalid_api_key").reply
 
 
 def _metrics(job: SimulatedJob, now: float, query: Mapping[str, str]) -> list[JsonObject]:
-    """The rows of metrics that the query wants, oldest first."""
+    """Return the rows of metrics that the query wants, oldest first."""
     limits = {name: _limit(name, query[name]) for name in _FILTERS if name in query}
     first, last = (limits.get(f"global_step_{end}", default) for end, default in _ENDS)
     since, until = (limits.get(f"logged_at_{end}", default) for end, default in _ENDS)
@@ -92,7 +92,7 @@ def _axes(job: SimulatedJob, step: int) -> JsonObject:
 
 
 def _rate(job: SimulatedJob, progress: float) -> float:
-    """A short rise, then half a cosine."""
+    """Return the learning rate: a short rise, then half a cosine."""
     highest = job.learning_rate or objects.LEARNING_RATE
     if progress < objects.WARMUP:
         return highest * progress / objects.WARMUP
@@ -111,7 +111,7 @@ def _limit(name: str, text: str) -> float:
 
 
 def _file(job: SimulatedJob, role: Role) -> JsonObject:
-    """The description of a file."""
+    """Return the description of a file."""
     return {
         "id": objects.file_id(job, role),
         "object": "file",

@@ -17,7 +17,7 @@ LEARNING_RATE = 1e-5
 WARMUP = 0.05
 """The share of the steps in which the learning rate rises."""
 MIN_RATIO = 0.1
-"""Of the last learning rate to the highest."""
+"""Ratio of the last learning rate to the highest."""
 _LORA_RANK = 64
 _MAX_SEQ_LENGTH = 8192
 _NANODOLLARS_PER_TOKEN = 480
@@ -32,19 +32,19 @@ _WORDS = {
 
 
 def model_name(job: SimulatedJob) -> str:
-    """The model that a job makes, as it is named from the beginning."""
+    """Return the model that a job makes, as it is named from the beginning."""
     parts = (f"{_ACCOUNT}/{_original(job).rpartition('/')[2]}", job.suffix, job.id)
     return ":".join(part for part in parts if part)
 
 
 def _original(job: SimulatedJob) -> str:
-    """Together's own model that all training began with."""
+    """Return Together's own model that all training began with."""
     account, _, name = job.base_model.partition("/")
     return name.split(":")[0] if account == _ACCOUNT else job.base_model
 
 
 def row(job: SimulatedJob, now: float) -> JsonObject:
-    """The job as the list shows it: without some keys, and without events."""
+    """Return the job as the list shows it: without some keys, and without events."""
     return {
         "id": job.id,
         "status": _word(job, now),
@@ -63,7 +63,7 @@ def row(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def detail(job: SimulatedJob, now: float) -> JsonObject:
-    """The job as its own address shows it: with more keys, but not all those of its row."""
+    """Return the job as its own address shows it: with more keys, but not all those of its row."""
     epochs = sum(1 for step in job.epoch_ends if step <= steps_done(job, now))
     return {
         "id": job.id,
@@ -88,7 +88,7 @@ def detail(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _shared(job: SimulatedJob, now: float) -> JsonObject:
-    """What both show."""
+    """Return what list and address both show."""
     tokens = job.batch_size * _MAX_SEQ_LENGTH * job.total_steps
     is_known = status(job, now) is not JobStatus.VALIDATING
     original = _original(job)
@@ -130,7 +130,7 @@ def _shared(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _word(job: SimulatedJob, now: float) -> str:
-    """The status; after the last step there are some more."""
+    """Return the status; after the last step there are some more."""
     current = status(job, now)
     if current is JobStatus.RUNNING and now >= job.stopped_at:
         match job.outcome:
@@ -146,13 +146,13 @@ def _ended_at(job: SimulatedJob) -> float:
 
 
 def events(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """What has happened to a job by ``now``, oldest first."""
+    """Return what has happened to a job by ``now``, oldest first."""
     past = sorted(_history(job), key=lambda each: each[0])
     return [_event(job, *each) for each in past if each[0] <= now]
 
 
 def _history(job: SimulatedJob) -> Iterator[tuple[float, str, str, int]]:
-    """Moment, type, message and step of all events of a job's life."""
+    """Yield moment, type, message and step of all events of a job's life."""
     yield job.created_at, "job_pending", "Fine tune request created", 0
     for at, new in life(job):
         match new:
@@ -200,7 +200,7 @@ def _event(job: SimulatedJob, at: float, kind: str, message: str, step: int) -> 
 
 
 def checkpoints(job: SimulatedJob, now: float) -> Iterator[JsonObject]:
-    """The model and its adapter at the end of each epoch; the last ones once the job is done."""
+    """Yield the model and its adapter after each epoch; the last ones once the job is done."""
     done = steps_done(job, now)
     for step in job.epoch_ends:
         is_last = step == job.total_steps
@@ -226,11 +226,11 @@ def _path(job: SimulatedJob, step: int, part: str) -> str:
 
 
 def file_id(job: SimulatedJob, role: Role) -> str:
-    """The id of one of a job's files."""
+    """Return the id of one of a job's files."""
     return f"file-{uuid4(job.id, role)}"
 
 
 def iso(seconds: float) -> str:
-    """Unix seconds as Together writes them, to the millisecond."""
+    """Return Unix seconds as Together writes them, to the millisecond."""
     moment = datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

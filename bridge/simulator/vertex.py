@@ -63,7 +63,7 @@ _METRICS: Mapping[str, Mapping[str, _Metric]] = {
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """The reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path counts from the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -83,7 +83,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def unauthorized(key: str) -> Reply:  # noqa: ARG001 - the same for a missing and a wrong token
-    """The reply to a missing or wrong token."""
+    """Return the reply to a missing or wrong token."""
     return _refused(
         401,
         "UNAUTHENTICATED",
@@ -93,7 +93,7 @@ def unauthorized(key: str) -> Reply:  # noqa: ARG001 - the same for a missing an
 
 
 def model_name(job: SimulatedJob) -> str:
-    """The model that a job makes."""
+    """Return the model that a job makes."""
     return f"{_PLACE}/models/{digits(19, job.id, 'model')}@1"
 
 
@@ -111,7 +111,7 @@ def _page(jobs: list[SimulatedJob], now: float, query: Mapping[str, str]) -> Jso
 
 
 def _object(job: SimulatedJob, now: float) -> JsonObject:
-    """The job as GET and list show it."""
+    """Return the job as GET and list show it."""
     current = status(job, now)
     started = has_started(job, now)
     stats = _stats(job)
@@ -170,7 +170,7 @@ def _stats(job: SimulatedJob) -> JsonObject:
 
 
 def _tuned_model(job: SimulatedJob, now: float) -> JsonObject | None:
-    """What there is of it: each epoch leaves a checkpoint with an endpoint."""
+    """Return the model as far as it is trained: each epoch leaves a checkpoint with an endpoint."""
     done = status(job, now) is JobStatus.SUCCEEDED
     reached = [step for step in job.epoch_ends if step <= steps_done(job, now)]
     checkpoints = [
@@ -199,7 +199,7 @@ def _experiment(job: SimulatedJob) -> str:
 def _curves(
     jobs: Iterable[SimulatedJob], now: float, name: str, query: Mapping[str, str]
 ) -> JsonObject:
-    """What lies at the name of an experiment, or in the TensorBoard."""
+    """Return what lies at the name of an experiment, or in the TensorBoard."""
     for job in jobs:
         if not has_started(job, now):
             continue
