@@ -108,7 +108,7 @@ class Checks:
                 link=self.tracking.link(run.experiment_id, run.run_id),
                 what=f"it is {run.status} although its provider has ended the service",
                 remedy=f"set {plan.status}",
-                repair=partial(self.tracking.finish, Written.of(run), plan),
+                repair=partial(self.tracking.finish, Written(run), plan),
             )
 
     def models(self) -> Iterator[Finding]:

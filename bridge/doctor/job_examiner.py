@@ -97,7 +97,7 @@ class JobExaminer:
         last = sync.provider.statuses.get(run.tags.get(tags.STATUS, ""))
         plan = farewell(run, last)
         if not task.is_dry:
-            sync.tracking.finish(Written.of(run), plan)
+            sync.tracking.finish(Written(run), plan)
         return Synced(
             provider=task.provider,
             job_id=task.job_id,

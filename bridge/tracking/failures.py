@@ -1,9 +1,10 @@
-"""MLflow's exceptions as the bridge's: who does what next."""
+"""MLflow's exceptions as the bridge's, each with what to do."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Final
@@ -95,9 +96,22 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         uri: the tracking store's, without secrets.
         one_job: whether only one job is concerned, or every further call as well.
     """
-    code = getattr(error, "error_code", "")
     causes = tuple(_causes(error))
     said = one_line(_cause(message), 200)
+    code = getattr(error, "error_code", "")
+    kind = TrackingError if one_job else TrackingDown
+    return (
+        _of_package(causes, uri)
+        or _of_database(causes, message, said, uri)
+        or (RunChanged(f"MLflow: {said}") if _is_run_changed(code, message) else None)
+        or _of_server(code, message, said, uri)
+        or _of_errors(said, uri, one_job=one_job)
+        or _of_network(causes, said, uri, one_job=one_job)
+        or kind(f"MLflow at {uri} refused: {said}")
+    )
+
+
+def _of_package(causes: tuple[BaseException, ...], uri: str) -> TrackingDown | None:
     for each in causes:
         if isinstance(each, ModuleNotFoundError) and each.name:
             package = _PACKAGES.get(each.name, each.name)
@@ -105,10 +119,11 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
                 f"MLflow needs the Python package {package.strip(chr(39))} for {uri}",
                 f"pip install {package}",
             )
-    if trouble := _of_database(causes, message, said, uri):
-        return trouble
-    if _is_run_changed(code, message):
-        return RunChanged(f"MLflow: {said}")
+    return None
+
+
+def _of_server(code: str, message: str, said: str, uri: str) -> TrackingDown | None:
+    """Return what a server refused, by its code."""
     if "Databricks credential" in message:
         return TrackingDown(
             f"Databricks found no credentials for {uri}",
@@ -126,30 +141,50 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         )
     if code == "ENDPOINT_NOT_FOUND" or _is_no_mlflow(message):
         return TrackingDown(f"{uri} is not an MLflow server", "Correct mlflow.tracking_uri")
-    kind = TrackingError if one_job else TrackingDown
-    return _of_network(causes, said, uri, one_job=one_job) or kind(
-        f"MLflow at {uri} refused: {said}"
+    return None
+
+
+def _of_errors(said: str, uri: str, *, one_job: bool) -> TrackingError | None:
+    """Return what it means that a server answered with errors until MLflow's client gave up."""
+    found = re.search(r"too many (\d{3}) error responses", said)
+    if found is None:
+        return None
+    kind = TrackingError if one_job and found[1] == "500" else TrackingDown
+    return kind(
+        f"MLflow at {uri} failed ({found[1]})",
+        "Check the server's log; the next pass tries again",
     )
 
 
 def _of_network(
     causes: tuple[BaseException, ...], said: str, uri: str, *, one_job: bool
-) -> TrackingError | None:
+) -> TrackingDown | None:
     """Return what happened on the way to a server, where nothing or no whole reply came."""
+    words = (each.strerror for each in causes if isinstance(each, OSError) and each.strerror)
+    reason = next(words, said)
+    for kinds, what, remedy in _network_kinds():
+        if any(isinstance(each, kinds) for each in causes):
+            return TrackingDown(f"MLflow at {uri} {what} ({reason})", remedy)
+    if isinstance(causes[0], OSError):
+        return TrackingDown(
+            f"MLflow at {uri} cannot be opened ({reason})",
+            "Correct mlflow.tracking_uri, or give permission to the file and its folder",
+        )
+    if isinstance(causes[0], ValueError) and not one_job:
+        return TrackingDown(f"{uri} is not a valid address ({said})", "Correct mlflow.tracking_uri")
+    return None
+
+
+@cache
+def _network_kinds() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
+    """Return exceptions of MLflow's client, each kind with a sentence and what to do.
+
+    The first that fits counts: many are kinds of a later one.
+    """
     from requests import exceptions as http
     from urllib3 import exceptions as connections
 
-    reason = next(
-        (each.strerror for each in causes if isinstance(each, OSError) and each.strerror), None
-    )
-    if found := re.search(r"too many (\d{3}) error responses", said):
-        kind = TrackingError if one_job and found[1] == "500" else TrackingDown
-        return kind(
-            f"MLflow at {uri} failed ({found[1]})",
-            "Check the server's log; the next pass tries again",
-        )
-    # The first that fits: many of these are kinds of a later one.
-    for kinds, what, remedy in (
+    return (
         (
             (http.InvalidURL,),
             "is not a valid address",
@@ -183,17 +218,7 @@ def _of_network(
             "sent an invalid reply",
             "Correct mlflow.tracking_uri; the next pass tries again",
         ),
-    ):
-        if any(isinstance(each, kinds) for each in causes):
-            return TrackingDown(f"MLflow at {uri} {what} ({reason or said})", remedy)
-    if isinstance(causes[0], OSError):
-        return TrackingDown(
-            f"MLflow at {uri} cannot be opened ({reason or said})",
-            "Correct mlflow.tracking_uri, or give permission to the file and its folder",
-        )
-    if isinstance(causes[0], ValueError) and not one_job:
-        return TrackingDown(f"{uri} is not a valid address ({said})", "Correct mlflow.tracking_uri")
-    return None
+    )
 
 
 def _of_database(
@@ -266,7 +291,7 @@ def _is_no_mlflow(message: str) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it came of; a retry's reason is in its arguments alone."""
+    """Yield an exception and what it came of; a retry's reason is only in its arguments."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

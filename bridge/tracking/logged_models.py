@@ -1,14 +1,14 @@
 """Hosted models as MLflow's LoggedModels.
 
-MLflow gives them ids of its own and lets two have the same name. What makes a model one and the
-same is its run and the tag with its full name: it is searched for before it is created and, since
+MLflow gives them ids and lets two have the same name. A model is known by its run and by the tag
+with its full name: it is searched for before it is created and, since
 another process may have done the same at that moment, once more afterwards and before the run is
 final. It becomes READY when everything about it is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,11 +16,13 @@ from bridge import errors
 from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.models import HostedModel
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import RecordedRun
 from bridge.tracking.client import quoted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
+    from mlflow.entities import LoggedModel, Metric
 
 _PAGE_SIZE: Final = 100
 _EXTERNAL: Final = "mlflow.model.isExternal"
@@ -44,30 +46,45 @@ def models_of_run(client: MlflowClient, experiment_id: str, run_id: str) -> dict
 
 
 def create_missing(
-    client: MlflowClient,
-    experiment_id: str,
-    run_id: str,
-    models: Sequence[HostedModel],
-    *,
-    is_new_run: bool,
+    client: MlflowClient, run: RecordedRun, plan: Plan, known_outputs: Collection[str]
 ) -> dict[str, str]:
-    """The ids of ``models`` by their full names, created where they do not exist yet."""
+    """Create the models of a plan that do not exist yet, as outputs of their run.
+
+    Args:
+        client: MLflow's.
+        run: the run that makes them.
+        plan: what to write.
+        known_outputs: ids of models that are outputs of the run already.
+
+    Returns:
+        The ids of all models of the plan, by their full names.
+    """
+    from mlflow.entities import LoggedModelOutput
+
     known: dict[str, str] = {}
-    if not is_new_run:
-        by_name = _by_name(client, experiment_id, run_id)
+    if not plan.is_new:
+        by_name = _by_name(client, run.experiment_id, run.run_id)
         known = {name: found[0].model_id for name, found in by_name.items()}
-    missing = [model for model in models if model.model not in known]
+    missing = [model for model in plan.models if model.model not in known]
     for model in missing:
         client.create_logged_model(
-            experiment_id,
+            run.experiment_id,
             name=model.name,
-            source_run_id=run_id,
+            source_run_id=run.run_id,
             tags={**model.about, _EXTERNAL: "true", tags.BRIDGE: tags.OWNED},
             params=dict(model.about),
         )
     if missing:
-        known |= _only_firsts(client, experiment_id, run_id)
-    return {model.model: known[model.model] for model in models}
+        known |= _only_firsts(client, run.experiment_id, run.run_id)
+    model_ids = {model.model: known[model.model] for model in plan.models}
+    outputs = [
+        LoggedModelOutput(model_ids[model.model], model.step)
+        for model in plan.models
+        if model_ids[model.model] not in known_outputs
+    ]
+    if outputs:
+        client.log_outputs(run.run_id, outputs)
+    return model_ids
 
 
 def check_single(
@@ -93,7 +110,35 @@ def _only_firsts(client: MlflowClient, experiment_id: str, run_id: str) -> dict[
     return firsts
 
 
-def links(
+def metric_batches(
+    client: MlflowClient, run_id: str, plan: Plan, model_ids: Mapping[str, str]
+) -> list[list[Metric]]:
+    """Return the plan's points in batches, each point with the model that it measures.
+
+    A point that measures several is sent again for each further one: MLflow keeps one row in the
+    run. Further ones come in further batches, as no row may be twice in one.
+    """
+    linked = _links(plan.models if model_ids else (), model_ids)
+    new = {(point.name, point.step) for point in plan.points}
+    old = _logged_points(client, run_id, linked.keys() - new)
+    batches: list[list[Metric]] = [[]]
+    for point in (*plan.points, *old):
+        for number, model_id in enumerate(linked.get((point.name, point.step), [None])):
+            if number == len(batches):
+                batches.append([])
+            batches[number].append(metric(point, model_id))
+    return batches
+
+
+def metric(point: MetricPoint, model_id: str | None) -> Metric:
+    """Return a point as MLflow's; an older MLflow knows nothing of models."""
+    from mlflow.entities import Metric
+
+    about = {} if model_id is None else {"model_id": model_id}
+    return Metric(point.name, point.value, point.timestamp, point.step, **about)
+
+
+def _links(
     models: Sequence[HostedModel], model_ids: Mapping[str, str]
 ) -> dict[tuple[str, int], list[str]]:
     """By metric and step the ids of the models that it measures."""
@@ -104,7 +149,7 @@ def links(
     return linked
 
 
-def logged_points(
+def _logged_points(
     client: MlflowClient, run_id: str, measurements: Iterable[tuple[str, int]]
 ) -> Iterator[MetricPoint]:
     """The points that a run has at these metrics and steps: one request a metric.

@@ -1,15 +1,14 @@
-"""What the bridge writes to MLflow."""
+"""Write to MLflow: runs, models, archives and versions."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge import errors
-from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.description.lineage import with_lineage
 from bridge.plan.plan import Plan
@@ -24,28 +23,22 @@ from bridge.tracking.runs import outputs_of, recorded_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Metric
+    from mlflow.entities import DatasetInput
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Written:
     """A run once a plan is written to it, but for what comes last."""
 
-    run_id: str
-    experiment_id: str
-    artifact_uri: str
-    model_ids: Mapping[str, str]
+    run: RecordedRun
+    """The run as it was before."""
+    model_ids: Mapping[str, str] = field(default_factory=dict)
     """LoggedModels by the models' full names."""
 
-    @classmethod
-    def of(cls, run: RecordedRun) -> Written:
-        """A run that nothing is written to but what comes last."""
-        return cls(
-            run_id=run.run_id,
-            experiment_id=run.experiment_id,
-            artifact_uri=run.artifact_uri,
-            model_ids={},
-        )
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run."""
+        return self.run.run_id
 
 
 class Tracking(Audit):
@@ -55,13 +48,11 @@ class Tracking(Audit):
     and ``TrackingError`` where it refuses this one thing.
     """
 
-    # One job
-
     def claim(self, run_id: str, holder: str) -> str:
-        """Whose a user's run is from now on: ``holder``'s, unless another was there before.
+        """Return who owns a user's run from now on: ``holder``, unless another was first.
 
-        MLflow never changes a param. So of all that claim a run in the same moment, in however
-        many processes, one gets it, and all others hear which.
+        MLflow never changes a param: however many processes claim a run in the same moment, one
+        gets it, and all others hear which.
         """
         try:
             with self.asked(one_job=True) as client:
@@ -89,18 +80,8 @@ class Tracking(Audit):
         """
         from mlflow.entities import Param, RunTag
 
-        new_tags = plan.tags
-        if run is None:
-            with self.asked(one_job=True) as client:
-                run = recorded_run(
-                    client.create_run(
-                        experiment_id,
-                        start_time=plan.start_time,
-                        tags=dict(plan.tags),
-                        run_name=plan.run_name,
-                    )
-                )
-            new_tags = {}
+        new_tags = plan.tags if run else {}
+        run = run or self._created(experiment_id, plan)
         run_id = run.run_id
         with self._writing(run_id) as client:
             if plan.datasets:
@@ -108,10 +89,10 @@ class Tracking(Audit):
                     client.log_inputs(run_id, datasets=_dataset_inputs(plan))
             model_ids = self._models(client, plan, run)
             if started := new_tags.get(tags.STARTED):
-                # MLflow writes a batch's metrics before its tags. Whoever goes on from these reads
-                # no further back, and would never know of it.
+                # MLflow writes a batch's metrics before its tags. A process that goes on from these
+                # reads no further back, and would never know of it.
                 client.set_tag(run_id, tags.STARTED, started)
-            first, *others = _metrics(client, run_id, plan, model_ids)
+            first, *others = logged_models.metric_batches(client, run_id, plan, model_ids)
             client.log_batch(
                 run_id,
                 metrics=first,
@@ -122,33 +103,26 @@ class Tracking(Audit):
                 client.log_batch(run_id, metrics=metrics)
             for model_id in model_ids.values():
                 client.finalize_logged_model(model_id, "READY")
-        return Written(
-            run_id=run_id,
-            experiment_id=run.experiment_id,
-            artifact_uri=run.artifact_uri,
-            model_ids=model_ids,
-        )
+        return Written(run, model_ids)
+
+    def _created(self, experiment_id: str, plan: Plan) -> RecordedRun:
+        with self.asked(one_job=True) as client:
+            return recorded_run(
+                client.create_run(
+                    experiment_id,
+                    start_time=plan.start_time,
+                    tags=dict(plan.tags),
+                    run_name=plan.run_name,
+                )
+            )
 
     def _models(self, client: MlflowClient, plan: Plan, run: RecordedRun) -> dict[str, str]:
         """Create a plan's models; return their ids by full name, none where there can be none."""
-        if not plan.models or not self.capabilities.has(Feature.MODELS):
-            return {}
-        from mlflow.entities import LoggedModelOutput
-
-        model_ids: dict[str, str] = {}
-        with self.capabilities.trying(Feature.MODELS, client):
-            model_ids = logged_models.create_missing(
-                client, run.experiment_id, run.run_id, plan.models, is_new_run=plan.is_new
-            )
-            known = {} if plan.is_new else outputs_of(client, run)
-            outputs = [
-                LoggedModelOutput(model_ids[model.model], model.step)
-                for model in plan.models
-                if model_ids[model.model] not in known
-            ]
-            if outputs:
-                client.log_outputs(run.run_id, outputs)
-        return model_ids if self.capabilities.has(Feature.MODELS) else {}
+        if plan.models and self.capabilities.has(Feature.MODELS):
+            with self.capabilities.trying(Feature.MODELS, client):
+                known = {} if plan.is_new else outputs_of(client, run)
+                return logged_models.create_missing(client, run, plan, known)
+        return {}
 
     def archive(self, written: Written, folder: Path, artifact_path: str) -> None:
         """Store a folder's files as artifacts of a run; those of the same name are replaced.
@@ -158,14 +132,15 @@ class Tracking(Audit):
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+        place = written.run.artifact_uri
         try:
-            repository = get_artifact_repository(written.artifact_uri, tracking_uri=self.uri)
+            repository = get_artifact_repository(place, tracking_uri=self.uri)
             with one_each(self.uri):
                 repository.log_artifacts(str(folder), artifact_path)  # type: ignore[no-untyped-call] # MLflow's
         except Exception as error:
             # Each kind of store has exceptions of its own.
             said = one_line(self.redactor.text(str(error)).replace(written.run_id, "RUN"), 200)
-            where = one_line(self.redactor.text(written.artifact_uri.partition(written.run_id)[0]))
+            where = one_line(self.redactor.text(place.partition(written.run_id)[0]))
             # What it says is not in the sentence: it names another file each time.
             raise errors.ArchiveFailed(
                 f"The artifact store {where} does not take the archive",
@@ -178,17 +153,13 @@ class Tracking(Audit):
         registration = plan.registration
         if registration is None or registration.model not in written.model_ids:
             return
-        model_id = written.model_ids[registration.model]
-        facts = {
-            tags.MODEL: registration.model,
-            tags.PROVIDER: plan.provider,
-            tags.JOB: plan.job_id,
-        }
+        model = registration.model
+        facts = {tags.MODEL: model, tags.PROVIDER: plan.provider, tags.JOB: plan.job_id}
         with (
             self._writing(written.run_id) as client,
             self.capabilities.trying(Feature.REGISTRY, client),
         ):
-            registry.register(client, registration, written.run_id, model_id, facts)
+            registry.register(client, registration, written.run_id, written.model_ids[model], facts)
 
     def finish(self, written: Written, plan: Plan) -> None:
         """Write what says that everything is there.
@@ -199,7 +170,7 @@ class Tracking(Audit):
         with self._writing(written.run_id) as client:
             if plan.is_final and written.model_ids:
                 new = {each.model: written.model_ids[each.model] for each in plan.models}
-                logged_models.check_single(client, written.experiment_id, written.run_id, new)
+                logged_models.check_single(client, written.run.experiment_id, written.run_id, new)
             for name in plan.removed_tags:
                 client.delete_tag(written.run_id, name)
             if plan.status and plan.end_time is not None:
@@ -227,7 +198,9 @@ class Tracking(Audit):
             client.log_batch(
                 run.run_id,
                 metrics=[
-                    _metric(point, linked.get((old_names.get(point.name, ""), point.step)))
+                    logged_models.metric(
+                        point, linked.get((old_names.get(point.name, ""), point.step))
+                    )
                     for point in renaming.points
                 ],
                 params=[Param(name, value) for name, value in renaming.params.items()],
@@ -236,7 +209,7 @@ class Tracking(Audit):
                 client.set_tag(run.run_id, tags.METRIC_NAMES, label)
 
     def tag(self, run_id: str, name: str, value: str) -> None:
-        """Set one tag of a run; of none if it was deleted meanwhile."""
+        """Set one tag of a run, unless the run was deleted meanwhile."""
         with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
             client.set_tag(run_id, name, value)
 
@@ -248,7 +221,7 @@ class Tracking(Audit):
         """
         for run_id in run_ids:
             self._forget(run_id)
-            # Whoever else resolves the same race may have been faster.
+            # Another process that resolves the same race may have been faster.
             with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
                 client.delete_run(run_id)
             self._forget(run_id)
@@ -266,7 +239,7 @@ class Tracking(Audit):
 
     @contextlib.contextmanager
     def _writing(self, run_id: str) -> Iterator[MlflowClient]:
-        """As ``asked``; what is made of a run that another process deletes goes with the run."""
+        """Yield a client; if another process deletes the run, what was made of it goes too."""
         try:
             with self.asked(one_job=True) as client:
                 yield client
@@ -275,8 +248,6 @@ class Tracking(Audit):
             if run is not None and run.is_deleted:
                 self._forget(run_id)
             raise
-
-    # Between runs
 
     def relate(self, child: str, parent: str) -> None:
         """Let two runs point at each other: the second made what the first one starts from.
@@ -296,7 +267,7 @@ class Tracking(Audit):
                 self._retag(run_id, {tags.INTO_RUNS: ",".join(sorted(changed(known)))})
 
     def _retag(self, run_id: str, changes: Mapping[str, str]) -> None:
-        """Change tags that the note tells of, and the note with them."""
+        """Change tags that the note shows, and the note with them."""
         from mlflow.entities import RunTag
 
         state = self.run(run_id)
@@ -325,31 +296,3 @@ def _dataset_inputs(plan: Plan) -> list[DatasetInput]:
         )
         for each in plan.datasets
     ]
-
-
-def _metrics(
-    client: MlflowClient, run_id: str, plan: Plan, model_ids: Mapping[str, str]
-) -> list[list[Metric]]:
-    """The plan's points, each with the model that it measures.
-
-    A point that measures several is sent again for each further one: MLflow keeps one row in the
-    run. Those further ones are batches of their own, as no row may be twice in one.
-    """
-    linked = logged_models.links(plan.models if model_ids else (), model_ids)
-    new = {(point.name, point.step) for point in plan.points}
-    old = logged_models.logged_points(client, run_id, linked.keys() - new)
-    batches: list[list[Metric]] = [[]]
-    for point in (*plan.points, *old):
-        for number, model_id in enumerate(linked.get((point.name, point.step), [None])):
-            if number == len(batches):
-                batches.append([])
-            batches[number].append(_metric(point, model_id))
-    return batches
-
-
-def _metric(point: MetricPoint, model_id: str | None) -> Metric:
-    """Return a point as MLflow's; one of an older MLflow knows nothing of models."""
-    from mlflow.entities import Metric
-
-    about = {} if model_id is None else {"model_id": model_id}
-    return Metric(point.name, point.value, point.timestamp, point.step, **about)

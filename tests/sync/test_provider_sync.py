@@ -178,7 +178,7 @@ class Raced(Tracking):
         while self.other >= written.run_id:  # MLflow makes ids up
             if self.other != written.run_id:
                 mlflow.delete_run(self.other)
-            run = mlflow.create_run(written.experiment_id, start_time=plan.start_time)
+            run = mlflow.create_run(written.run.experiment_id, start_time=plan.start_time)
             self.other = str(run.info.run_id)
         for name, value in plan.tags.items():
             mlflow.set_tag(self.other, name, value)
@@ -319,8 +319,8 @@ class Explosive(MetricNames):
 
     _fuse = itertools.count()
 
-    def params(self, name: str) -> tuple[str, ...]:
+    def param(self, name: str) -> str:
         """Fail the first time."""
         if next(self._fuse) == 0:
             raise ZeroDivisionError
-        return (name,)
+        return name
