@@ -7,24 +7,13 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from bridge import __version__
-from bridge.cli.terminal.finish import chosen_of, finish, settings_of
-from bridge.cli.terminal.options import (
-    Config,
-    Experiment,
-    JobIds,
-    Jobs,
-    Json,
-    MetricNames,
-    Providers,
-    Quiet,
-    TrackingUri,
-    Verbose,
-)
+from bridge.cli.terminal import options as the
+from bridge.cli.terminal.finish import Output, chosen_of, finish, settings_of
 
 app = typer.Typer(
     name="ftbridge",
@@ -38,21 +27,7 @@ app = typer.Typer(
 
 
 @app.command(epilog="Example:  ftbridge demo --port 5001")
-def demo(
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=65535,
-            metavar="PORT",
-            help="Port of the MLflow UI; else 5000, or any if that is taken.",
-        ),
-    ] = None,
-    *,
-    once: Annotated[
-        bool, typer.Option("--once", help="Run the simulated jobs to their end, then exit.")
-    ] = False,
-) -> None:
+def demo(port: the.DemoPort = None, *, once: the.Once = False) -> None:
     """Show it at work with no key and no network."""
     from bridge.cli.demo import demo as command
 
@@ -61,18 +36,13 @@ def demo(
 
 @app.command(epilog="Example:  ftbridge run --config /etc/ftbridge.yaml --log-format json")
 def run(
-    config: Config = None,
-    experiment: Experiment = None,
-    tracking_uri: TrackingUri = None,
-    metric_names: MetricNames = None,
+    config: the.Config = None,
+    experiment: the.Experiment = None,
+    tracking_uri: the.TrackingUri = None,
+    metric_names: the.MetricNames = None,
     *,
-    log_format: Annotated[
-        Literal["text", "json"],
-        typer.Option(
-            "--log-format", envvar="FTBRIDGE_LOG_FORMAT", help="One JSON object a line, or text."
-        ),
-    ] = "text",
-    verbose: Verbose = False,
+    log_format: the.LogFormat = "text",
+    verbose: the.Verbose = False,
 ) -> None:
     """Follow all providers until stopped."""
     from bridge.daemon.service import run as command
@@ -93,95 +63,48 @@ def run(
     "ftbridge backfill --experiment my-sft --dry-run"
 )
 def backfill(  # noqa: PLR0917 - typer calls it with names
-    jobs: Jobs = None,
-    config: Config = None,
-    provider: Providers = None,
-    job: JobIds = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="Created at or after: 2026-01-31, 30d, 2w, yesterday."),
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Created before.")] = None,
-    status: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="STATUS",
-            help="Only running, succeeded, failed, cancelled, queued, ... jobs; repeatable.",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Only the newest N jobs of each provider."),
-    ] = None,
-    experiment: Experiment = None,
-    tracking_uri: TrackingUri = None,
-    metric_names: MetricNames = None,
+    jobs: the.Jobs = None,
+    config: the.Config = None,
+    provider: the.Providers = None,
+    job: the.JobIds = None,
+    since: the.Since = None,
+    until: the.Until = None,
+    status: the.Statuses = None,
+    limit: the.NewestOfEach = None,
+    experiment: the.Experiment = None,
+    tracking_uri: the.TrackingUri = None,
+    metric_names: the.MetricNames = None,
     *,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Print what would be written; write nothing.")
-    ] = False,
-    rename: Annotated[
-        bool,
-        typer.Option(
-            "--rename", help="Give the runs that are logged the names of mlflow.metric_names."
-        ),
-    ] = False,
-    rescue: Annotated[
-        bool,
-        typer.Option(
-            "--rescue",
-            help="Archive everything, with datasets, also of jobs copied before; print a summary.",
-        ),
-    ] = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    as_json: Json = False,
+    dry_run: the.DryRun = False,
+    rename: the.Rename = False,
+    rescue: the.Rescue = False,
+    quiet: the.Quiet = False,
+    verbose: the.Verbose = False,
+    as_json: the.Json = False,
 ) -> None:
     """Copy the history of all providers into MLflow, once."""
-    from bridge.cli.backfill import backfill as command
-    from bridge.cli.rename import rename as rename_command
-    from bridge.cli.rescue import rescue as rescue_command
-    from bridge.cli.terminal.selection import select
+    from bridge.cli.backfill import backfill_as_asked
+    from bridge.cli.terminal.selection import Asked
 
+    asked = Asked(
+        providers=tuple(provider or ()),
+        job_ids=tuple(job or ()),
+        names=tuple(jobs or ()),
+        since=since,
+        until=until,
+        statuses=tuple(status or ()),
+        limit=limit,
+        rename=rename,
+        rescue=rescue,
+        dry_run=dry_run,
+    )
+    output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     chosen = chosen_of(experiment, tracking_uri, metric_names)
-
-    def work() -> int:
-        settings, selection = select(
-            settings_of(config, chosen),
-            providers=provider or (),
-            job_ids=[*(job or ()), *((jobs or ()) if rename or rescue else ())],
-            names=jobs or (),
-            since=since,
-            until=until,
-            statuses=status or (),
-            limit=limit,
-            rename=rename,
-            rescue=rescue,
-            dry_run=dry_run,
-            now=datetime.now(UTC),
-        )
-        if rescue:
-            return rescue_command(settings, os.environ, selection, as_json=as_json)
-        if rename:
-            return rename_command(
-                settings, os.environ, selection.job_ids, dry_run=dry_run, as_json=as_json
-            )
-        return command(
-            settings,
-            os.environ,
-            selection,
-            names=jobs or (),
-            dry_run=dry_run,
-            as_json=as_json,
-            quiet=quiet,
-            verbose=verbose,
-        )
-
-    finish(work)
+    finish(lambda: backfill_as_asked(settings_of(config, chosen), os.environ, asked, output))
 
 
 @app.command(epilog="Example:  ftbridge check --config config/bridge.yaml")
-def check(config: Config = None, *, as_json: Json = False) -> None:
+def check(config: the.Config = None, *, as_json: the.Json = False) -> None:
     """Check the configuration, and reach every provider and MLflow."""
     from bridge.cli.check import check as command
 
@@ -190,26 +113,21 @@ def check(config: Config = None, *, as_json: Json = False) -> None:
 
 @app.command(epilog="Example:  ftbridge doctor --provider openai --fix")
 def doctor(
-    config: Config = None,
-    provider: Providers = None,
-    job: JobIds = None,
+    config: the.Config = None,
+    provider: the.Providers = None,
+    job: the.JobIds = None,
     *,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Correct what it finds; without it nothing is written.")
-    ] = False,
-    as_json: Json = False,
+    fix: the.Fix = False,
+    as_json: the.Json = False,
 ) -> None:
     """Find what no pass heals by itself: lost, doubled, stuck."""
     from bridge.cli.doctor import doctor as command
-    from bridge.cli.terminal.selection import select
+    from bridge.cli.terminal.selection import Asked, select
+
+    asked = Asked(providers=tuple(provider or ()), job_ids=tuple(job or ()))
 
     def work() -> int:
-        settings, selection = select(
-            settings_of(config),
-            providers=provider or (),
-            job_ids=job or (),
-            now=datetime.now(UTC),
-        )
+        settings, selection = select(settings_of(config), asked, datetime.now(UTC))
         return command(settings, os.environ, selection.job_ids, fix=fix, as_json=as_json)
 
     finish(work)
@@ -217,21 +135,13 @@ def doctor(
 
 @app.command(epilog="Examples:  ftbridge jobs   ftbridge jobs support-bot --status running")
 def jobs(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="Only jobs with this in their name or id."),
-    ] = None,
-    config: Config = None,
-    provider: Providers = None,
-    status: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STATUS", help="Only jobs with this status; repeatable."),
-    ] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="Only the newest N jobs.")
-    ] = 20,
+    name: the.Name = None,
+    config: the.Config = None,
+    provider: the.Providers = None,
+    status: the.ListedStatuses = None,
+    limit: the.Newest = 20,
     *,
-    as_json: Json = False,
+    as_json: the.Json = False,
 ) -> None:
     """List the jobs that are in MLflow, with their losses."""
     from bridge.cli.jobs import Filter
@@ -247,12 +157,7 @@ def jobs(
 
 
 @app.command(epilog="Example:  ftbridge show support-bot")
-def show(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or part of its name.")],
-    config: Config = None,
-    *,
-    as_json: Json = False,
-) -> None:
+def show(job: the.Job, config: the.Config = None, *, as_json: the.Json = False) -> None:
     """Show one job: its curve, checkpoints, and what is missing."""
     from bridge.cli.show import show as command
 
@@ -261,15 +166,7 @@ def show(
 
 @app.command(name="open", epilog="Example:  ftbridge open --port 5001")
 def open_(
-    config: Config = None,
-    port: Annotated[
-        int,
-        typer.Option(min=1, max=65535, metavar="PORT", help="Port of the UI, if one is started."),
-    ] = 5000,
-    *,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Whether to open the browser.")
-    ] = True,
+    config: the.Config = None, port: the.UiPort = 5000, *, browser: the.Browser = True
 ) -> None:
     """Open MLflow's charts in the browser."""
     from bridge.cli.open_ui import open_ui as command
@@ -279,12 +176,7 @@ def open_(
 
 @app.command(epilog="Example:  ftbridge status --watch")
 def status(
-    config: Config = None,
-    *,
-    as_json: Json = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="On a terminal: the jobs live, until Ctrl-C.")
-    ] = False,
+    config: the.Config = None, *, as_json: the.Json = False, watch: the.Watch = False
 ) -> None:
     """Show what is tracked, and what a running daemon does."""
     from bridge.cli.status import status as command
@@ -293,13 +185,7 @@ def status(
 
 
 @app.command(epilog="Example:  ftbridge init config/bridge.yaml")
-def init(
-    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("config/bridge.yaml"),
-    *,
-    schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON Schema instead, for an editor.")
-    ] = False,
-) -> None:
+def init(path: the.Target = Path("config/bridge.yaml"), *, schema: the.Schema = False) -> None:
     """Write a commented configuration to start from."""
     from bridge.cli.init import init as command
     from bridge.cli.init import show_schema
@@ -308,14 +194,7 @@ def init(
 
 
 @app.command(epilog="Example:  ftbridge simulate --port 0")
-def simulate(
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="Port on 127.0.0.1; 0 takes any free one."
-        ),
-    ] = 8808,
-) -> None:
+def simulate(port: the.ApiPort = 8808) -> None:
     """Serve simulated fine-tuning APIs on this machine."""
     from bridge.cli.simulate import simulate as command
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from bridge import log
 from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
-from bridge.bootstrap.one_pass import one_pass
-from bridge.cli.rename import is_due
+from bridge.bootstrap.one_pass import Made, one_pass
+from bridge.cli.rename import is_due, rename
+from bridge.cli.rescue import rescue
 from bridge.cli.terminal import backfill_report as summary
 from bridge.cli.terminal.console import err, link_lines, links, out, print_json, safe, saying
+from bridge.cli.terminal.finish import Output
 from bridge.cli.terminal.interrupted import leave, stopped_early, wait_for
 from bridge.cli.terminal.progress import watching
-from bridge.cli.terminal.selection import ids_of, without_strangers
+from bridge.cli.terminal.selection import Asked, ids_of, select, without_strangers
 from bridge.cli.terminal.turn import turn
 from bridge.daemon.signals import stop_on_signals
 from bridge.errors import BridgeError, TrackingError
@@ -24,70 +27,79 @@ from bridge.sync.outcome import Result
 from bridge.sync.report import Report, Selection
 
 
+def backfill_as_asked(
+    settings: Settings, environ: Mapping[str, str], asked: Asked, output: Output
+) -> int:
+    """Make the pass, the renaming or the rescue that is asked for; return the exit code.
+
+    Raises:
+        ConfigError: with everything on the command line that does not hold.
+    """
+    settings, selection = select(settings, asked, datetime.now(UTC))
+    if asked.rescue:
+        return rescue(settings, environ, selection, as_json=output.as_json)
+    if asked.rename:
+        return rename(
+            settings, environ, selection.job_ids, dry_run=asked.dry_run, as_json=output.as_json
+        )
+    return backfill(settings, environ, selection, asked, output)
+
+
 def backfill(
     settings: Settings,
     environ: Mapping[str, str],
     selection: Selection,
-    *,
-    names: Sequence[str] = (),
-    dry_run: bool = False,
-    as_json: bool = False,
-    quiet: bool = False,
-    verbose: bool = False,
+    asked: Asked,
+    output: Output,
 ) -> int:
-    """Make one pass over every provider; return the exit code.
-
-    Args:
-        settings: the configuration.
-        environ: the environment.
-        selection: which jobs.
-        names: jobs to look for by id or by suffix, beside those of the selection.
-        dry_run: whether to write nothing.
-        as_json: whether to print a document for programs.
-        quiet: whether to say only what went wrong.
-        verbose: whether to log every decision.
-    """
+    """Make one pass over every provider; return the exit code."""
     redactor = redactor_of(settings, environ)
-    log.set_up(redactor, verbose=verbose)
-    if names:
-        with saying("Looking for the jobs", plain=as_json or quiet):
-            found = ids_of(settings, redactor, names)
+    log.set_up(redactor, verbose=output.verbose)
+    if asked.names:
+        with saying("Looking for the jobs", plain=output.is_plain):
+            found = ids_of(settings, redactor, asked.names)
         selection = replace(selection, job_ids=(*selection.job_ids, *found))
     stopping = threading.Event()
-    with (
-        stop_on_signals(stopping),
-        assemble(settings, environ, stopping) as bridge,
-    ):
-        _open(bridge, plain=as_json or quiet)
-        with (
-            turn(
-                # A dry run is in nobody's way.
-                f"{settings.mlflow.tracking_uri}{' (dry)' if dry_run else ''}",
-                waiting=lambda: _wait(quiet=as_json or quiet),
-                pause=stopping.wait,
-            ),
-            watching(plain=as_json or quiet, dry_run=dry_run, verbose=verbose) as handler,
-        ):
-            made = one_pass(
-                bridge,
-                selection,
-                dry_run=dry_run,
-                handler=handler,
-                wait=lambda passes: wait_for(passes, stopping),
-                cut_off=stopped_early,
-            )
+    with stop_on_signals(stopping), assemble(settings, environ, stopping) as bridge:
+        _open(bridge, plain=output.is_plain)
+        made = _pass(bridge, selection, stopping, dry_run=asked.dry_run, plain=output.is_plain)
         reports = without_strangers(list(made.reports), selection)
         if not made.is_done:  # to leave this block would be to wait again
-            _show_early(reports, bridge, as_json=as_json)
+            _show_early(reports, bridge, as_json=output.as_json)
             leave(1)
-        if as_json:
+        if output.as_json:
             document = summary.document(reports, summary.runs_of(made, bridge.tracking))
             print_json(document | {"links": _links(bridge, reports)}, bridge.redactor)
         else:
-            summary.show(reports, bridge.redactor, quiet=quiet)
-            if not quiet:
+            summary.show(reports, bridge.redactor, quiet=output.quiet)
+            if not output.quiet:
                 _say_next(bridge, selection, reports)
     return 0 if all(report.is_well for report in reports) else 1
+
+
+def _pass(
+    bridge: Bridge,
+    selection: Selection,
+    stopping: threading.Event,
+    *,
+    dry_run: bool,
+    plain: bool,
+) -> Made:
+    """Make the pass when no other backfill writes to this MLflow, and show how far it is."""
+    # A dry run is in nobody's way.
+    place = f"{bridge.settings.mlflow.tracking_uri}{' (dry)' if dry_run else ''}"
+    with (
+        turn(place, waiting=lambda: _wait(quiet=plain), pause=stopping.wait),
+        watching(plain=plain, dry_run=dry_run) as handler,
+    ):
+        return one_pass(
+            bridge,
+            selection,
+            dry_run=dry_run,
+            handler=handler,
+            wait=lambda passes: wait_for(passes, stopping),
+            cut_off=stopped_early,
+        )
 
 
 def _show_early(reports: Sequence[Report], bridge: Bridge, *, as_json: bool) -> None:

@@ -61,12 +61,7 @@ def doctor(
         is_done = wait_for(examinations, stopping)
         shown.close()
         found = [
-            each.result()
-            if each.done()
-            else Examination(
-                sync.name,
-                Report(provider=sync.name, is_dry=not fix, stopped=stopped_early()),
-            )
+            each.result() if each.done() else _cut_off(sync.name, fix=fix)
             for sync, each in zip(bridge.syncs, examinations, strict=True)
         ]
         if not is_done:  # to leave this block would be to wait again
@@ -75,6 +70,10 @@ def doctor(
     without_strangers([each.report for each in found], Selection(job_ids=job_ids))
     _tell(found, bridge.redactor, fix=fix, as_json=as_json)
     return 0 if all(each.is_well for each in found) else 1
+
+
+def _cut_off(provider: str, *, fix: bool) -> Examination:
+    return Examination(provider, Report(provider=provider, is_dry=not fix, stopped=stopped_early()))
 
 
 def _tell(found: Sequence[Examination], redactor: Redactor, *, fix: bool, as_json: bool) -> None:

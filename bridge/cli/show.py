@@ -1,4 +1,4 @@
-"""``ftbridge show``: one job, as MLflow knows it. Asks MLflow alone."""
+"""``ftbridge show``: one job, as MLflow knows it. Reads MLflow only."""
 
 from __future__ import annotations
 
@@ -54,12 +54,7 @@ def show(settings: Settings, environ: Mapping[str, str], job: str, *, as_json: b
         curves = _curves(job_list, line)
         checkpoints = _checkpoints(tracking, line)
     if as_json:
-        document = line.document() | {
-            "curves": {name: [list(point) for point in curve] for name, curve in curves.items()},
-            "checkpoints": checkpoints,
-            "missing": [what for _, what in _missing(line)],
-        }
-        print_json(document, redactor)
+        print_json(_document(line, curves, checkpoints), redactor)
         return 0
     for part in _shown(line, curves, checkpoints):
         out().print(part)
@@ -68,6 +63,16 @@ def show(settings: Settings, environ: Mapping[str, str], job: str, *, as_json: b
         named = ", ".join(safe(name, 80) for name in others[:_SEVERAL])
         out().print(f"\nThe newest of several. Also in MLflow: {named}")
     return 0
+
+
+def _document(
+    line: JobLine, curves: Mapping[str, Curve], checkpoints: Sequence[Mapping[str, object]]
+) -> dict[str, object]:
+    return line.document() | {
+        "curves": {name: [list(point) for point in curve] for name, curve in curves.items()},
+        "checkpoints": checkpoints,
+        "missing": [what for _, what in _missing(line)],
+    }
 
 
 def _curves(job_list: JobList, line: JobLine) -> dict[str, Curve]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -25,81 +24,21 @@ from bridge.bootstrap.factories import (
 from bridge.cli.jobs import Filter, JobList, age
 from bridge.cli.jobs import shown as shown_jobs
 from bridge.cli.terminal.console import link_lines, links, out, print_json, safe, saying
+from bridge.cli.terminal.tally import Tracked, tally
 from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError
-from bridge.plan import tags
-from bridge.plan.recorded import RecordedRun
-from bridge.providers.openai_end import RESCUE, end_of, notice
+from bridge.providers.openai_end import RESCUE, notice
 from bridge.settings.daemon import Address
 from bridge.settings.model import Settings
 from bridge.tracking import Tracking
 
-_NOTICE: Final = 60
-"""Days ahead of a model's end in which it is warned of."""
 _AGAIN: Final = 2.0
 """Seconds."""
 _BELOW: Final = 12
 """Lines of a terminal that are kept for what is not a job."""
 _SHOWN: Final = 3
 """Models of one day that are named; the rest is counted."""
-
-
-@dataclass(slots=True)
-class Tracked:
-    """The runs of one provider."""
-
-    jobs: Counter[str] = field(default_factory=Counter)
-    """By MLflow's run status."""
-    newest_point: int | None = None
-    """Unix milliseconds of the newest metric."""
-    newest_active: int | None = None
-    """As ``newest_point``, of the jobs that are running alone."""
-    checkpoint: str = ""
-    """The newest checkpoint's model name."""
-    ends: dict[str, set[str]] = field(default_factory=dict)
-    """By the day on which they are shut down the models of its jobs."""
-    is_openais: bool = False
-    """Whether OpenAI hosts its models."""
-    _checkpoint_at: int = -1
-
-    def add(self, run: RecordedRun) -> None:
-        """Count a run."""
-        self.jobs[run.status] += 1
-        if model := run.tags.get(tags.MODEL):
-            self.is_openais = self.is_openais or model.startswith("ft:gpt-")
-            end = run.tags.get(tags.SHUTDOWN) or end_of(model)
-            if end:
-                self.ends.setdefault(str(end), set()).add(model)
-        at = max((moment for _, moment in run.newest.values()), default=0)
-        if run.tags.get(tags.CHECKPOINT) and at > self._checkpoint_at:
-            self._checkpoint_at = at
-            self.checkpoint = run.tags[tags.CHECKPOINT]
-        if not at:
-            return
-        self.newest_point = max(at, self.newest_point or at)
-        if run.status == "RUNNING":
-            self.newest_active = max(at, self.newest_active or at)
-
-    def lag(self, now: int) -> int | None:
-        """Milliseconds since the newest point of a running job."""
-        return None if self.newest_active is None else max(0, now - self.newest_active)
-
-    def ending(self, now: int) -> Iterator[tuple[str, list[str]]]:
-        """The days to come on which models are shut down before long, with the models."""
-        today = datetime.fromtimestamp(now // 1000, UTC).date()
-        for day in sorted(self.ends):
-            if 0 <= _days_to(day, today) <= _NOTICE:
-                yield day, sorted(self.ends[day])
-
-
-def tally(runs: Iterable[RecordedRun]) -> dict[str, Tracked]:
-    """The runs by provider."""
-    providers: dict[str, Tracked] = {}
-    for run in runs:
-        if not run.is_deleted:
-            providers.setdefault(run.provider, Tracked()).add(run)
-    return providers
 
 
 def status(
@@ -110,7 +49,7 @@ def status(
     watch: bool = False,
     pause: Callable[[float], object] = time.sleep,
 ) -> int:
-    """Show what is tracked; returns the exit code.
+    """Show what is tracked; return the exit code.
 
     Args:
         settings: where to look.
@@ -153,7 +92,7 @@ def _watch(
     ):
         while True:
             try:
-                # As many as fit: what is below the edge of a terminal nobody sees.
+                # As many as fit: nobody sees what is below the edge of a terminal.
                 chosen = Filter(limit=max(3, console.height - _BELOW))
                 jobs = list(shown_jobs(job_list, chosen, now_ms()))
                 shown = Group(*jobs, "", *look().below())
@@ -182,7 +121,7 @@ def _look(settings: Settings, tracking: Tracking) -> Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What there is to see, at one moment."""
+    """The state of MLflow and the daemon at one moment."""
 
     providers: Mapping[str, Tracked]
     daemon: tuple[Daemon, dict[str, object]] | None
@@ -191,12 +130,12 @@ class Look:
     links: Mapping[str, str]
     link_lines: tuple[str, ...]
     left_out: tuple[str, ...]
-    """What MLflow cannot record."""
+    """The features that MLflow cannot record."""
     listen: Address | None = None
     """Where the configuration has a daemon listen."""
 
     def document(self) -> dict[str, object]:
-        """For programs."""
+        """Return the state for programs."""
         return {
             "providers": {name: _document(each, self.now) for name, each in self.providers.items()},
             "links": self.links,
@@ -205,7 +144,7 @@ class Look:
         }
 
     def shown(self) -> Iterator[str | Table]:
-        """For people, as rich prints it."""
+        """Yield the state for people, as rich prints it."""
         if self.providers:
             yield _table(self.providers, self.now)
         else:
@@ -213,7 +152,7 @@ class Look:
         yield from self.below()
 
     def below(self) -> Iterator[str]:
-        """Dates, the daemon, and links."""
+        """Yield dates, the daemon, and links."""
         for name, tracked in sorted(self.providers.items()):
             for day, models in tracked.ending(self.now):
                 yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}"
@@ -237,7 +176,7 @@ class Look:
 
 
 def _of_daemon(daemon: Daemon) -> Iterator[str]:
-    """What a daemon is about."""
+    """Yield what a daemon does."""
     for name, each in daemon.providers.items():
         last, due = each.last_pass.ended, each.next_pass
         facts = [
@@ -257,7 +196,7 @@ def _ago(seconds: float) -> str:
 
 
 def _table(providers: Mapping[str, Tracked], now: int) -> Table:
-    """Fits the usual 80 columns."""
+    """Return a table that fits the usual 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("provider", style="bold", overflow="fold")
     for heading in STATES.values():
@@ -286,14 +225,6 @@ def _document(tracked: Tracked, now: int) -> dict[str, object]:
             {"day": day, "model": model} for day, models in tracked.ending(now) for model in models
         ],
     }
-
-
-def _days_to(day: str, today: date) -> int:
-    """From today to a day; -1 for what is no day: a user may have edited it."""
-    try:
-        return (date.fromisoformat(day) - today).days
-    except ValueError:
-        return -1
 
 
 def _few(models: list[str]) -> str:

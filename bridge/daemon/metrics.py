@@ -34,6 +34,14 @@ _BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600
 """Seconds up to which passes are counted by their duration."""
 _PROVIDER: Final = ("provider",)
 
+_MLFLOW_UP: Final = "Whether MLflow answered the last request."
+_INTERVAL: Final = "Time from the beginning of the last pass to that of the next."
+_JOBS: Final = "Jobs by the state of their runs."
+_POINTS: Final = "Metric points written to MLflow."
+_REQUESTS: Final = "Requests to the provider's API, each attempt, by how it ended."
+_RETRIES: Final = "Attempts after a request's first."
+_FAILURES: Final = "Jobs that a pass could not record."
+
 _GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None]]]] = {
     "ftbridge_provider_up": (
         "Whether the last pass was not stopped by the provider.",
@@ -70,28 +78,19 @@ class Metrics:
     def __init__(self, providers: Iterable[str], view: Callable[[], View]) -> None:
         self._view = view
         self._registry = registry = CollectorRegistry()
-        gauge = partial(Gauge, labelnames=_PROVIDER, registry=registry)
-        counter = partial(Counter, labelnames=_PROVIDER, registry=registry)
-        self._gauges = [(gauge(name, what), value_of) for name, (what, value_of) in _GAUGES.items()]
+        gauge = partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
+        self._gauges = [
+            (gauge(name, what, _PROVIDER), value_of) for name, (what, value_of) in _GAUGES.items()
+        ]
         # It has no label to leave it out by: it is exposed beside the others once it is known.
-        self._mlflow_up = Gauge(
-            "ftbridge_mlflow_up", "Whether MLflow answered the last request.", registry=None
-        )
-        self._interval = gauge(
-            "ftbridge_interval_seconds",
-            "Time from the beginning of the last pass to that of the next.",
-        )
-        self._jobs = gauge(
-            "ftbridge_jobs", "Jobs by the state of their runs.", labelnames=("provider", "state")
-        )
-        self._points = counter("ftbridge_points_written", "Metric points written to MLflow.")
-        self._requests = counter(
-            "ftbridge_requests",
-            "Requests to the provider's API, each attempt, by how it ended.",
-            labelnames=("provider", "result"),
-        )
-        self._retries = counter("ftbridge_retries", "Attempts after a request's first.")
-        self._failures = counter("ftbridge_job_failures", "Jobs that a pass could not record.")
+        self._mlflow_up = Gauge("ftbridge_mlflow_up", _MLFLOW_UP, registry=None)
+        self._interval = gauge("ftbridge_interval_seconds", _INTERVAL, _PROVIDER)
+        self._jobs = gauge("ftbridge_jobs", _JOBS, ("provider", "state"))
+        self._points = counter("ftbridge_points_written", _POINTS, _PROVIDER)
+        self._requests = counter("ftbridge_requests", _REQUESTS, ("provider", "result"))
+        self._retries = counter("ftbridge_retries", _RETRIES, _PROVIDER)
+        self._failures = counter("ftbridge_job_failures", _FAILURES, _PROVIDER)
         self._passes = Histogram(
             "ftbridge_pass_duration_seconds",
             "Duration of the passes.",
@@ -99,9 +98,8 @@ class Metrics:
             registry=registry,
             buckets=_BUCKETS,
         )
-        Info("ftbridge_build", "Version that is running.", registry=registry).info(
-            {"version": __version__}
-        )
+        version = Info("ftbridge_build", "Version that is running.", registry=registry)
+        version.info({"version": __version__})
         ProcessCollector(registry=registry)
         # Counters are there from the start: a rate needs the zero that it rises from.
         self._providers = frozenset(providers)

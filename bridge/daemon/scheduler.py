@@ -25,10 +25,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from bridge.daemon.log_events import PassLog
-from bridge.errors import (
-    Stopped,
-    Withdrawn,
-)
+from bridge.errors import Stopped, Withdrawn
 from bridge.sync.events import Event, Handler, NextPass, PassBegan, PassEnded
 from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report
@@ -87,9 +84,6 @@ def run(
     handle = _to_each((PassLog(), *handlers))
     pool = ThreadPoolExecutor(len(syncs))
     scheduler = BlockingScheduler(executors={"default": pool}, timezone=UTC)
-    scheduling = threading.Thread(target=scheduler.start, name="scheduler", daemon=True)
-    is_started = threading.Event()
-    scheduler.add_listener(lambda _: is_started.set(), EVENT_SCHEDULER_STARTED)
     for sync in syncs:
         scheduler.add_job(
             _pass,
@@ -101,8 +95,7 @@ def run(
             coalesce=True,
             misfire_grace_time=None,
         )
-    scheduling.start()
-    is_started.wait()  # before that it cannot be shut down
+    scheduling = _started(scheduler)
     ahead = wall() - elapsed()
     while not stopping.wait(_SLICE):
         beat(scheduling.is_alive())
@@ -115,6 +108,27 @@ def run(
     log.info("stopping", reason="finishing what is under way")
     # With wait=True it would hold a lock that a pass under way may need.
     scheduler.shutdown(wait=False)
+    if not _is_finished(pool, patience, beat):
+        log.warning("stopped early", reason=f"work in hand took longer than {GRACE:.0f} s")
+        sys.stderr.flush()
+        leave(0)
+    log.info("stopped")
+
+
+def _started(scheduler: BlockingScheduler) -> threading.Thread:
+    """Start a scheduler; return its thread when the scheduler can be shut down."""
+    is_started = threading.Event()
+    scheduler.add_listener(lambda _: is_started.set(), EVENT_SCHEDULER_STARTED)
+    thread = threading.Thread(target=scheduler.start, name="scheduler", daemon=True)
+    thread.start()
+    is_started.wait()
+    return thread
+
+
+def _is_finished(
+    pool: ThreadPoolExecutor, patience: Callable[[], float], beat: Callable[[bool], None]
+) -> bool:
+    """Wait for work in hand; return whether it has ended."""
     finished = threading.Thread(target=pool.shutdown, daemon=True)
     finished.start()
     waited = 0.0
@@ -122,11 +136,7 @@ def run(
         finished.join(_SLICE)
         waited += _SLICE
         beat(True)  # noqa: FBT003 - its only argument
-    if finished.is_alive():
-        log.warning("stopped early", reason=f"work in hand took longer than {GRACE:.0f} s")
-        sys.stderr.flush()
-        leave(0)
-    log.info("stopped")
+    return not finished.is_alive()
 
 
 def _to_each(handlers: Sequence[Handler]) -> Handler:

@@ -131,7 +131,7 @@ def _epochs(
 
 
 def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
-    """Yield checkpoints before the curve: where both have a point, the checkpoint's value counts."""
+    """Yield checkpoints before the curve: where both have a point, the former's counts."""
     for checkpoint in snapshot.checkpoints:
         for name, value in checkpoint.metrics.items():
             yield CurvePoint(name, checkpoint.step, value, checkpoint.created_at)

@@ -30,7 +30,7 @@ from bridge import errors
 from bridge.cli.app import app
 from bridge.cli.jobs import age
 from bridge.cli.status import status as watch_status
-from bridge.cli.status import tally
+from bridge.cli.terminal.tally import tally
 from bridge.daemon.http_server import application, listening
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.status import DaemonStatus

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
-from bridge.cli.status import tally
+from bridge.cli.terminal.tally import tally
 from bridge.http.client import connect
 from bridge.plan.recorded import RecordedRun
 from bridge.providers.base import shutdowns_of

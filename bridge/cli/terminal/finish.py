@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -15,6 +16,23 @@ if TYPE_CHECKING:
 
 USAGE: Final = 2
 """Exit code for a wrong configuration or command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """How much a command says, and in which form."""
+
+    as_json: bool = False
+    """Whether to print one document for programs."""
+    quiet: bool = False
+    """Whether to print problems only."""
+    verbose: bool = False
+    """Whether to log every decision."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether to leave out all that moves or is only for people."""
+        return self.as_json or self.quiet
 
 
 def chosen_of(

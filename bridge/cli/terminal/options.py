@@ -1,9 +1,9 @@
-"""The options that several commands have."""
+"""The options and arguments of the commands, by the names that the commands give them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -56,4 +56,82 @@ MetricNames = Annotated[
         metavar="PRESET",
         help="auto, provider, huggingface, lightning or torchtune.",
     ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="WHEN", help="Created at or after: 2026-01-31, 30d, 2w, yesterday."),
+]
+Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Created before.")]
+Statuses = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STATUS",
+        help="Only running, succeeded, failed, cancelled, queued, ... jobs; repeatable.",
+    ),
+]
+NewestOfEach = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Only the newest N jobs of each provider.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", "-n", help="Print what would be written; write nothing.")
+]
+Rename = Annotated[
+    bool,
+    typer.Option(
+        "--rename", help="Give the runs that are logged the names of mlflow.metric_names."
+    ),
+]
+Rescue = Annotated[
+    bool,
+    typer.Option(
+        "--rescue",
+        help="Archive everything, with datasets, also of jobs copied before; print a summary.",
+    ),
+]
+Fix = Annotated[
+    bool, typer.Option("--fix", help="Correct what it finds; without it nothing is written.")
+]
+Once = Annotated[
+    bool, typer.Option("--once", help="Run the simulated jobs to their end, then exit.")
+]
+DemoPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65535,
+        metavar="PORT",
+        help="Port of the MLflow UI; else 5000, or any if that is taken.",
+    ),
+]
+UiPort = Annotated[
+    int, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the UI, if one is started.")
+]
+ApiPort = Annotated[
+    int,
+    typer.Option(min=0, max=65535, metavar="PORT", help="Port on 127.0.0.1; 0 takes any free one."),
+]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option(
+        "--log-format", envvar="FTBRIDGE_LOG_FORMAT", help="One JSON object a line, or text."
+    ),
+]
+Name = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Only jobs with this in their name or id.")
+]
+Job = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or part of its name.")]
+ListedStatuses = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STATUS", help="Only jobs with this status; repeatable."),
+]
+Newest = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Only the newest N jobs.")]
+Browser = Annotated[
+    bool, typer.Option("--browser/--no-browser", help="Whether to open the browser.")
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", "-w", help="On a terminal: the jobs live, until Ctrl-C.")
+]
+Target = Annotated[Path, typer.Argument(help="File to write.")]
+Schema = Annotated[
+    bool, typer.Option("--schema", help="Print the JSON Schema instead, for an editor.")
 ]

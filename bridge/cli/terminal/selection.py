@@ -1,10 +1,11 @@
-"""Which providers and jobs a command line asks for."""
+"""The providers and jobs that a command line asks for."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.bootstrap.factories import open_provider
@@ -19,45 +20,49 @@ from bridge.sync.report import Report, Selection
 from bridge.text import one_line
 
 
-def select(
-    settings: Settings,
-    *,
-    providers: Sequence[str] = (),
-    job_ids: Sequence[str] = (),
-    names: Sequence[str] = (),
-    since: str | None = None,
-    until: str | None = None,
-    statuses: Sequence[str] = (),
-    limit: int | None = None,
-    rename: bool = False,
-    rescue: bool = False,
-    dry_run: bool = False,
-    now: datetime,
-) -> tuple[Settings, Selection]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A selection as it stands on the command line."""
+
+    providers: tuple[str, ...] = ()
+    job_ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Ids, or suffixes that the owners of jobs chose."""
+    since: str | None = None
+    until: str | None = None
+    statuses: tuple[str, ...] = ()
+    limit: int | None = None
+    rename: bool = False
+    rescue: bool = False
+    dry_run: bool = False
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether jobs are selected by their properties."""
+        return bool(self.since or self.until or self.statuses or self.limit)
+
+
+def select(settings: Settings, asked: Asked, now: datetime) -> tuple[Settings, Selection]:
     """Return the providers and jobs that the command line asks for.
 
     Raises:
         ConfigError: with everything on the command line that does not hold.
     """
+    names = [provider.name for provider in settings.providers]
     problems = [
-        f"--provider {one_line(name)}: not configured; "
-        + hint(name, [provider.name for provider in settings.providers])
-        for name in providers
-        if name not in {provider.name for provider in settings.providers}
+        f"--provider {one_line(name)}: not configured; {hint(name, names)}"
+        for name in asked.providers
+        if name not in names
     ]
-    problems += _unknown_statuses(settings, statuses)
-    if (job_ids or names) and (since or until or statuses or limit):
-        problems.append("named jobs exclude --since, --until, --status and --limit; remove these")
-    if rename and (since or until or statuses or limit):
-        problems.append("--rename reads MLflow only; combine it with --provider and jobs at most")
-    if rescue and (since or until or statuses or limit or rename or dry_run):
-        problems.append("--rescue copies everything; combine it with --provider and jobs at most")
+    problems += [*_unknown_statuses(settings, asked.statuses), *_conflicts(asked)]
+    # Without a pass that lists jobs a name can only be an id.
+    names_are_ids = asked.rename or asked.rescue
     selection = Selection(
-        job_ids=tuple(dict.fromkeys(job_ids)),
-        since=_moment("--since", since, now, problems),
-        until=_moment("--until", until, now, problems),
-        statuses=frozenset(status.lower() for status in statuses),
-        limit=limit,
+        job_ids=tuple(dict.fromkeys(asked.job_ids + (asked.names if names_are_ids else ()))),
+        since=_moment("--since", asked.since, now, problems),
+        until=_moment("--until", asked.until, now, problems),
+        statuses=frozenset(status.lower() for status in asked.statuses),
+        limit=asked.limit,
     )
     if selection.since is not None and selection.until is not None:
         if selection.since >= selection.until:
@@ -66,8 +71,18 @@ def select(
         problems.append("--since is in the future: no job can match")
     if problems:
         raise ConfigError(problems)
-    wanted = tuple(p for p in settings.providers if not providers or p.name in providers)
+    wanted = tuple(each for each in settings.providers if each.name in (asked.providers or names))
     return settings.model_copy(update={"providers": wanted}), selection
+
+
+def _conflicts(asked: Asked) -> Iterator[str]:
+    """Yield a problem for each option that excludes another one."""
+    if (asked.job_ids or asked.names) and asked.is_filtered:
+        yield "named jobs exclude --since, --until, --status and --limit; remove these"
+    if asked.rename and asked.is_filtered:
+        yield "--rename reads MLflow only; combine it with --provider and jobs at most"
+    if asked.rescue and (asked.is_filtered or asked.rename or asked.dry_run):
+        yield "--rescue copies everything; combine it with --provider and jobs at most"
 
 
 def hint(word: str, known: Iterable[str]) -> str:
