@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from bridge.bootstrap.dask import Cluster
-from bridge.bootstrap.dask_worker import needs_of, work
 from bridge.bootstrap.factories import Asked, job_sync_of, open_provider, redactor_of
+from bridge.bootstrap.worker import needs_of, work
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
-from bridge.settings.poll import THREADS
+from bridge.settings.provider import ProviderSettings
+from bridge.sync.job_sync import Task
+from bridge.sync.outcome import Outcome
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 
@@ -39,6 +41,7 @@ def assemble(
     *,
     asked: Asked | None = None,
     runs: Mapping[str, str] | None = None,
+    executor: Callable[[], Executor] | None = None,
 ) -> Iterator[Bridge]:
     """The bridge, ready to make passes; its connections and threads end with the context.
 
@@ -48,34 +51,31 @@ def assemble(
         stopping: ends waits and passes.
         asked: is told of every request to a provider.
         runs: by job id the runs that jobs are to continue.
+        executor: makes where a provider's jobs are synced; by default as configured. Each provider
+            has one, so that one that hangs holds up no other.
     """
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
-    most = settings.poll.workers
+    make = executor or partial(_executor, settings)
+
+    def opened(provider: ProviderSettings) -> ProviderSync:
+        connected = open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
+        job_sync = job_sync_of(
+            settings,
+            provider,
+            stack.enter_context(connected),
+            tracking,
+            is_stopping=stopping.is_set,
+            runs=runs,
+        )
+        return ProviderSync(
+            job_sync,
+            executor=stack.enter_context(make()),
+            work=_work_elsewhere(settings, provider, redactor),
+        )
+
     with contextlib.ExitStack() as stack:
-        is_here = settings.poll.executor == THREADS
-
-        def executor() -> Executor:
-            # One each: a provider that hangs holds up no other.
-            return ThreadPoolExecutor(most) if is_here else Cluster(settings.poll.executor, most)
-
-        syncs = [
-            ProviderSync(
-                job_sync_of(
-                    settings,
-                    provider,
-                    stack.enter_context(
-                        open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
-                    ),
-                    tracking,
-                    is_stopping=stopping.is_set,
-                    runs=runs,
-                ),
-                executor=stack.enter_context(executor()),
-                work=None if is_here else partial(work, needs_of(settings, provider, redactor)),
-            )
-            for provider in settings.providers
-        ]
+        syncs = [opened(provider) for provider in settings.providers]
         yield Bridge(
             settings=settings,
             tracking=tracking,
@@ -83,3 +83,18 @@ def assemble(
             syncs=tuple(syncs),
             stopping=stopping,
         )
+
+
+def _executor(settings: Settings) -> Executor:
+    most = settings.poll.workers
+    is_cluster = settings.poll.is_cluster
+    return Cluster(settings.poll.executor, most) if is_cluster else ThreadPoolExecutor(most)
+
+
+def _work_elsewhere(
+    settings: Settings, provider: ProviderSettings, redactor: Redactor
+) -> Callable[[Task], Outcome] | None:
+    """Return what a cluster's worker calls; ``None`` where jobs are synced on this machine."""
+    if not settings.poll.is_cluster:
+        return None
+    return partial(work, needs_of(settings, provider, redactor))

@@ -11,6 +11,7 @@ from bridge import log
 from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
 from bridge.bootstrap.one_pass import Made, one_pass
+from bridge.bootstrap.processes import beside
 from bridge.cli.rename import is_due, rename
 from bridge.cli.rescue import rescue
 from bridge.cli.terminal import backfill_report as summary
@@ -60,7 +61,11 @@ def backfill(
             found = ids_of(settings, redactor, asked.names)
         selection = replace(selection, job_ids=(*selection.job_ids, *found))
     stopping = threading.Event()
-    with stop_on_signals(stopping), assemble(settings, environ, stopping) as bridge:
+    with (
+        stop_on_signals(stopping),
+        beside(settings, stopping, verbose=output.verbose) as executor,
+        assemble(settings, environ, stopping, executor=executor) as bridge,
+    ):
         _open(bridge, plain=output.is_plain)
         made = _pass(bridge, selection, stopping, dry_run=asked.dry_run, plain=output.is_plain)
         reports = without_strangers(list(made.reports), selection)

@@ -28,7 +28,6 @@ from bridge.providers.openai import OpenAI
 from bridge.providers.openai_end import RESCUE, notice
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
-from bridge.settings.poll import THREADS
 from bridge.settings.provider import ProviderSettings
 from bridge.tracking import Tracking
 
@@ -91,7 +90,7 @@ def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
     # All at once, told in their order: what does not answer holds up no other for its timeouts.
     checks = [_begun(_provider, settings, provider, redactor) for provider in settings.providers]
     checks.append(_begun(_mlflow, settings, redactor))
-    if settings.poll.executor != THREADS:
+    if settings.poll.is_cluster:
         checks.append(_begun(_cluster, settings))
     for findings in checks:
         yield from findings.result()

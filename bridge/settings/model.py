@@ -16,7 +16,7 @@ from bridge.plan.metric_names import collisions
 from bridge.providers.registry import TYPES
 from bridge.settings.daemon import Heartbeat, Listen, Notify, secrets_of_calls
 from bridge.settings.mlflow import MLFLOW_SECRETS, MlflowSettings
-from bridge.settings.poll import THREADS, PollSettings
+from bridge.settings.poll import PollSettings
 from bridge.settings.provider import ProviderSettings
 from bridge.settings.section import Section
 from bridge.settings.urls import secrets_of, secrets_of_query
@@ -51,7 +51,7 @@ class Settings(Section):
     @classmethod
     def _reachable_from_workers(cls, poll: PollSettings, info: ValidationInfo) -> PollSettings:
         mlflow: MlflowSettings | None = info.data.get("mlflow")
-        if poll.executor == THREADS or mlflow is None:
+        if mlflow is None or not poll.is_cluster:
             return poll
         if urlsplit(mlflow.tracking_uri).scheme in _ONE_MACHINE:
             raise ValueError(

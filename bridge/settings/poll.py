@@ -13,7 +13,9 @@ SCHEMES: Final = {"dask": "tcp", "dask+tls": "tls"}
 """Ours, and Dask's. Its certificates are in its own configuration."""
 _DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
 _DURATION_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"
+AUTO: Final = "auto"
 THREADS: Final = "threads"
+PROCESSES: Final = "processes"
 _SCHEDULER: Final = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))})://[^\s/@?#]+:\d{{1,5}}")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -25,10 +27,10 @@ def duration(text: object) -> object:
 
 
 def _executor(text: str) -> str:
-    if text != THREADS and _SCHEDULER.fullmatch(text) is None:
+    if text not in {AUTO, THREADS, PROCESSES} and _SCHEDULER.fullmatch(text) is None:
         raise ValueError(
-            f"must be {THREADS}, or the address of a Dask scheduler: dask://host:8786,"
-            " or dask+tls://host:8786"
+            f"must be {AUTO}, {THREADS}, {PROCESSES}, or the address of a Dask scheduler:"
+            " dask://host:8786, or dask+tls://host:8786"
         )
     return text
 
@@ -54,5 +56,12 @@ class PollSettings(Section):
     Default: five times the interval, up to ten minutes."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """Jobs of one provider that are synced at the same time."""
-    executor: Annotated[str, AfterValidator(_executor)] = THREADS
-    """Threads of this process, or the scheduler of a Dask cluster: dask://host:8786."""
+    executor: Annotated[str, AfterValidator(_executor)] = AUTO
+    """Where jobs are synced: threads; processes, which ftbridge backfill uses beside its own, and
+    all other commands do not; auto: such processes once a backfill has enough to do; or the
+    scheduler of a Dask cluster: dask://host:8786."""
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether jobs are synced by a cluster."""
+        return self.executor.partition("://")[0] in SCHEMES

@@ -23,8 +23,8 @@ import pytest
 
 from bridge.bootstrap.bridge import assemble
 from bridge.bootstrap.dask import Cluster
-from bridge.bootstrap.dask_worker import needs_of, work
 from bridge.bootstrap.factories import redactor_of
+from bridge.bootstrap.worker import needs_of, work
 from bridge.errors import ClusterDown, ConfigError, OtherConfiguration, WorkerLost
 from bridge.settings.load import load
 from bridge.settings.model import Settings

@@ -393,7 +393,9 @@ def test_workers_are_a_small_number(text: str) -> None:
     assert problems(ONE_PROVIDER + f"poll: {{workers: {text}}}").keys() == {"poll.workers"}
 
 
-@pytest.mark.parametrize("address", ["threads", "dask://scheduler:8786", "dask+tls://[::1]:1"])
+@pytest.mark.parametrize(
+    "address", ["auto", "threads", "processes", "dask://scheduler:8786", "dask+tls://[::1]:1"]
+)
 def test_jobs_are_done_in_threads_or_on_a_cluster(address: str) -> None:
     """A cluster is named by its scheduler."""
     text = f"mlflow: {{tracking_uri: 'http://mlflow:5000'}}\npoll: {{executor: '{address}'}}"
@@ -403,7 +405,7 @@ def test_jobs_are_done_in_threads_or_on_a_cluster(address: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("processes", "dask", "dask://", "dask://host", "'dask://host:'", "dask://host:8786/path"),
+        *("process", "dask", "dask://", "dask://host", "'dask://host:'", "dask://host:8786/path"),
         *("tcp://host:8786", "dask://me:secret@host:8786", "dask://a b:1", "''", "5", "[x]"),
     ],
 )

@@ -15,8 +15,8 @@ import pytest
 from tblib import pickling_support  # type: ignore[import-untyped] # it has no types
 
 from bridge import errors
-from bridge.bootstrap.dask_worker import _job_syncs, needs_of, work
 from bridge.bootstrap.factories import redactor_of
+from bridge.bootstrap.worker import _own_job_syncs, needs_of, work
 from bridge.errors import BridgeError, ConfigError, TrackingDown
 from bridge.settings.load import load
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
@@ -208,11 +208,11 @@ def test_a_worker_sends_no_causes_home(
             logged=None,
             is_dry=False,
         )
-        _job_syncs.cache_clear()
+        _own_job_syncs.cache_clear()
         try:
             error = work(needs, task).error
         finally:
-            _job_syncs.cache_clear()
+            _own_job_syncs.cache_clear()
     assert isinstance(error, TrackingDown)
     assert error.__cause__ is None
     assert error.__context__ is None

@@ -1,0 +1,218 @@
+"""Processes beside a backfill's own: real ones, which are killed.
+
+``make soak`` kills them, and the backfill itself, at any moment, and lets two backfills race.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.bootstrap.processes import beside, further_processes
+from bridge.simulator import Reply, Request, Simulator, all_end_by
+from tests.support.configuration import loaded
+from tests.support.processes import Started, run, started, wait_until
+from tests.support.recorded import RunRows, active_runs, recorded
+from tests.support.static_server import (
+    StaticServer,
+    differences,
+    expected,
+    mistral_cases,
+    openai_cases,
+)
+from tests.support.world import KEY, Clock, job
+
+FIRST = [job(f"ftjob-{number}", seed=number) for number in range(2)]
+LATER = [job(f"{number:08}-0000-4000-8000-000000000000", "mistral") for number in range(8)]
+JOBS = [*FIRST, *LATER]
+
+
+class Gates:
+    """Hold Mistral's list until a further process works, and its jobs until they are let go."""
+
+    def __init__(self) -> None:
+        self.list = threading.Event()
+        self.jobs = threading.Event()
+        self.held = 0
+
+    def __call__(self, request: Request) -> Reply | None:
+        """Hold a request."""
+        if any(each.id in request.path for each in LATER):
+            self.held += 1
+            self.jobs.wait(120)
+        elif "/mistral" in request.path or request.query.get("page_size"):
+            self.list.wait(120)
+        return None
+
+
+@contextlib.contextmanager
+def backfilling(folder: Path, uri: str, gates: Gates) -> Iterator[tuple[Started, Path, int]]:
+    """A backfill whose further process has work in hand, its configuration, and that process."""
+    clock = Clock()
+    clock.now = all_end_by(JOBS) + 1000
+    with Simulator(jobs=JOBS, clock=clock, intercept=gates) as simulator:
+        config = configured(folder, uri, simulator, "processes")
+        with started("backfill", "--verbose", "--config", config) as process:
+            process.wait_for("process started")
+            gates.list.set()
+            wait_until(lambda: gates.held >= 4, "job in hand", process)
+            found = re.search(r"process started +pid=(\d+)", process.said)
+            assert found
+            yield process, config, int(found[1])
+            gates.jobs.set()
+
+
+def configured(folder: Path, uri: str, simulator: Simulator, executor: str) -> Path:
+    """Both providers."""
+    config = folder / f"{executor}.yaml"
+    providers = [
+        {"name": name, "type": name, "api_key": KEY, "base_url": simulator.base_urls[name]}
+        for name in ("openai", "mistral")
+    ]
+    written = {
+        "mlflow": {"tracking_uri": uri},
+        "poll": {"executor": executor, "workers": 4},
+        "providers": providers,
+    }
+    config.write_text(json.dumps(written))
+    return config
+
+
+def in_threads(folder: Path) -> dict[str, RunRows]:
+    """Return what a backfill without further processes records."""
+    clock = Clock()
+    clock.now = all_end_by(JOBS) + 1000
+    uri = f"sqlite:///{folder / 'threads.db'}"
+    with Simulator(jobs=JOBS, clock=clock) as simulator:
+        done = run("backfill", "--config", configured(folder, uri, simulator, "threads"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return recorded(uri)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, though nobody may have asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_processes_do_what_threads_do(uri: str, tmp_path: Path) -> None:
+    """The same rows. One that is killed costs what it had in hand, until the next backfill."""
+    gates = Gates()
+    with backfilling(tmp_path, uri, gates) as (process, config, pid):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: is_gone(pid), "end")
+        gates.jobs.set()
+        assert process.end() == 1, process.said
+        assert "The process that worked on it ended" in process.said
+        assert "The next pass repeats it" in process.said
+        assert "Traceback" not in process.said
+        before = recorded(uri)
+        assert {each.id for each in FIRST} <= before.keys() < {each.id for each in JOBS}
+        again = run("backfill", "--config", config)
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert recorded(uri) == in_threads(tmp_path)
+    assert KEY not in process.said
+
+
+def test_work_is_shared(uri: str, tmp_path: Path) -> None:
+    """Both processes record jobs, each once."""
+    gates = Gates()
+    gates.jobs.set()
+    with backfilling(tmp_path, uri, gates) as (process, _, pid):
+        assert process.end() == 0, process.said
+        assert is_gone(pid)
+    assert recorded(uri) == in_threads(tmp_path)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signals) -> None:
+    """A signal ends all of them, with work in hand too; a terminal sends it to each of them."""
+    gates = Gates()
+    with backfilling(tmp_path, uri, gates) as (process, config, pid):
+        if how is not signal.SIGKILL:
+            os.kill(pid, how)
+        process.send(how)
+        assert process.end() in {1, -how}, process.said
+        wait_until(lambda: is_gone(pid), "end of the further process")
+        assert "Traceback" not in process.said
+        gates.jobs.set()
+        again = run("backfill", "--config", config)
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert recorded(uri).keys() == {each.id for each in JOBS}
+
+
+@pytest.mark.parametrize(
+    ("executor", "uri", "least", "most"),
+    [
+        ("threads", "sqlite:///m.db", 0, 0),
+        ("auto", "sqlite:///m.db", 0, 2),
+        ("processes", "sqlite:///m.db", 1, 2),
+        ("processes", "sqlite:///:memory:", 0, 0),
+        ("dask://host:8786", "http://127.0.0.1:5000", 0, 0),
+    ],
+)
+def test_how_many_there_may_be(executor: str, uri: str, least: int, most: int) -> None:
+    """Those that are wanted, up to two; none where they could not share the store."""
+    settings = loaded(
+        f"mlflow: {{tracking_uri: '{uri}'}}\npoll: {{executor: '{executor}'}}\n"
+        f"providers: [{{name: openai, api_key: {KEY}}}]"
+    )
+    number = further_processes(settings)
+    assert least <= number <= most
+    with beside(settings, threading.Event()) as make:
+        assert (make is not None) == bool(number)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(6))
+def test_kills_at_any_moment(tmp_path: Path, seed: int) -> None:
+    """The backfill or its further process is killed, again and again: one run a job, whole."""
+    dice = random.Random(seed)  # noqa: S311 - moments, not secrets
+    cases = [*openai_cases(), *mistral_cases()]
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    environ = {"TMPDIR": str(tmp_path)}
+    with StaticServer(cases) as provider:
+        written = json.loads(provider.config(uri, mlflow={"archive": False}))
+        written["poll"]["executor"] = "processes"
+        config = tmp_path / "bridge.yaml"
+        config.write_text(json.dumps(written))
+        for _ in range(4):
+            with started("backfill", "--verbose", "--config", config, env=environ) as process:
+                process.wait_for("process started")
+                recorded_before = process.count("job recorded")
+                enough = recorded_before + dice.randrange(12)
+                wait_until(
+                    lambda process=process, enough=enough: (  # type: ignore[misc] # bound here
+                        process.exit_code is not None or process.count("job recorded") >= enough
+                    ),
+                    "records",
+                )
+                found = re.search(r"process started +pid=(\d+)", process.said)
+                assert found
+                if dice.random() < 0.5:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(found[1]), signal.SIGKILL)
+                    process.end()
+                else:
+                    process.kill()
+                wait_until(lambda found=found: is_gone(int(found[1])), "end")  # type: ignore[misc] # bound here
+        # Both at once, each with a process beside it: they do not wait for their turn.
+        with (
+            started("backfill", "--config", config, env={"TMPDIR": "/nowhere"}) as one,
+            started("backfill", "--config", config, env={"TMPDIR": "/nowhere"}) as other,
+        ):
+            codes = [one.end(), other.end()]
+        assert codes == [0, 0], one.said + other.said
+    assert differences(expected(cases), recorded(uri)) == []
+    assert len(active_runs(uri)) == len(cases)
