@@ -187,6 +187,44 @@ def test_an_expired_login_is_named_with_the_command_that_renews_it(tmp_path: Pat
     assert "aws sso login --profile research" in error.remedy
 
 
+def test_half_a_key_is_none(tmp_path: Path) -> None:
+    """The words of AWS's own package are passed on."""
+    (tmp_path / "credentials").write_text("[half]\naws_access_key_id = AKIDEXAMPLE\n")
+    error = refused(Identity(profile="half"))
+    assert error.sentence.startswith("AWS gave no credentials (Partial credentials found")
+    assert error.remedy == (
+        "Sign in with: aws sso login --profile half; or correct AWS's configuration"
+    )
+
+
+def test_a_profile_without_credentials_is_named(tmp_path: Path) -> None:
+    """With the login of that profile."""
+    (tmp_path / "config").write_text("[profile empty]\nregion = us-east-1\n")
+    error = refused(Identity(profile="empty"))
+    assert error.sentence == "AWS has no credentials for the profile empty"
+    assert "aws sso login --profile empty;" in error.remedy
+
+
+def test_a_role_is_assumed_by_somebody() -> None:
+    """Without credentials there is nobody to do so."""
+    role = Identity(role_arn="arn:aws:iam::123456789012:role/reader", region="us-east-1")
+    assert refused(role).sentence == "AWS has no credentials for this machine"
+
+
+def test_a_lasting_key_has_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It signs without a token, and its secret is masked all the same."""
+    secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert "x-amz-security-token" not in request.headers
+        return httpx.Response(200, json={"echo": secret})
+
+    reader = client(answer, "bedrock", "https://bedrock.us-east-1.amazonaws.com")
+    assert secret not in str(reader.get_object("/a"))
+
+
 def test_a_profile_that_is_not_there_is_named() -> None:
     """With the way to list those that are."""
     error = refused(Identity(profile="nobody"))

@@ -13,6 +13,7 @@ import bridge
 from bridge import errors
 from bridge.http import transports as transport
 from bridge.http.client import connect
+from bridge.http.proxies import proxy_of
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Simulator, json_reply
 from tests.support.scripted import (
@@ -439,3 +440,62 @@ def test_a_proxy_that_cannot_be_used_is_a_sentence(
     with pytest.raises(errors.ConfigError, match="proxy") as caught:
         connect(BASE_URL, headers={}, redactor=Redactor())
     assert not [text for text in shown(caught.value) if KEY in text]
+
+
+@pytest.mark.parametrize(
+    ("status", "without", "optional"),
+    [
+        *((404, None, None), (405, None, None), (410, None, None), (501, None, None)),
+        (400, errors.Refused, None),
+        (403, errors.Forbidden, None),
+        (422, errors.Refused, None),
+        (401, errors.Unauthorized, errors.Unauthorized),
+        (429, errors.Throttled, errors.Throttled),
+        (500, errors.ServerFailed, errors.ServerFailed),
+    ],
+)
+def test_what_a_server_refuses_for_good_is_nothing(
+    status: int,
+    without: type[errors.ProviderError] | None,
+    optional: type[errors.ProviderError] | None,
+) -> None:
+    """Where it says so; where nothing is lost without it, any refusal is enough."""
+    for is_optional, expected in ((False, without), (True, optional)):
+        http = script(answer(status)).http(patience=1)
+        if expected is None:
+            assert http.find_object(PATH, is_optional=is_optional) is None
+        else:
+            with pytest.raises(expected):
+                http.find_object(PATH, is_optional=is_optional)
+
+
+@pytest.mark.parametrize(
+    ("address", "proxies", "expected"),
+    [
+        ("https://api.example/v1", {"https_proxy": "http://p:1"}, "http://p:1"),
+        ("https://api.example/v1", {"https_proxy": "p:1"}, "http://p:1"),
+        ("https://api.example/v1", {"all_proxy": "socks5://p:1"}, "socks5://p:1"),
+        (
+            "https://api.example/v1",
+            {"all_proxy": "http://a:1", "https_proxy": "http://p:1"},
+            "http://p:1",
+        ),
+        ("https://api.example/v1", {"http_proxy": "http://p:1"}, None),
+        ("https://api.example/v1", {"https_proxy": "http://p:1", "no_proxy": ".example"}, None),
+        ("http://[::1", {"http_proxy": "http://p:1"}, None),
+        ("no address", {"all_proxy": "http://p:1"}, None),
+    ],
+)
+def test_the_environment_names_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    proxies: dict[str, str],
+    expected: str | None,
+) -> None:
+    """That of the scheme before that of all, and none for hosts that it leaves out."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_of(address) == expected

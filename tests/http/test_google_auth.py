@@ -197,6 +197,7 @@ def test_a_refused_login_says_which_command_renews_it(
     with pytest.raises(kind) as caught:
         ask(Service())
     assert remedy in str(caught.value)
+    assert f"({said}: Token is expired)" in str(caught.value)
 
 
 def test_without_credentials_the_ways_to_have_some_are_said(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -392,3 +393,90 @@ def test_each_retry_has_its_cause_and_wait() -> None:
     assert reply.status_code == 200
     assert [cause for cause, _ in heard] == ["status 503", "ReadTimeout"]
     assert [seconds for _, seconds in heard] == waits.asked
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        *((200, "2xx"), (206, "2xx"), (304, "3xx"), (404, "4xx"), (428, "4xx"), (429, "429")),
+        *((430, "4xx"), (500, "5xx"), (599, "5xx"), (100, "no_answer"), (600, "no_answer")),
+    ],
+)
+def test_an_attempt_ends_with_one_of_few_words(status: int, word: str) -> None:
+    """A status that HTTP does not have counts as none."""
+    assert retries.result_of(status) == word
+
+
+@pytest.mark.parametrize(("seconds", "attempts"), [(30.0, 4), (29.9, 5), (90.0, 2), (100.0, 2)])
+def test_a_request_ends_after_a_minute_and_a_half(seconds: float, attempts: int) -> None:
+    """However many attempts are left: a pass has other jobs."""
+    clock = Clock()
+    scripted = script(answer(500))
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        if scripted.requests:
+            clock.now += seconds
+        return scripted(request)
+
+    wire = retries.Retrying(httpx.MockTransport(slow), sleep=scripted.sleep, clock=clock)
+    wire.handle_request(httpx.Request("GET", "https://api.example"))
+    assert len(scripted.requests) == attempts
+
+
+@pytest.mark.parametrize(
+    ("error", "patience", "attempts"),
+    [
+        (httpx.ConnectError("refused"), 8, 4),
+        (httpx.ConnectTimeout("silent"), 8, 4),
+        (httpx.ConnectError("refused"), 2, 2),
+        (httpx.ReadTimeout("silent"), 8, 8),
+        (httpx.UnsupportedProtocol("ftp"), 8, 1),
+        (httpx.LocalProtocolError("header"), 8, 1),
+    ],
+)
+def test_a_host_that_is_down_is_asked_less_often(
+    error: httpx.RequestError, patience: int, attempts: int
+) -> None:
+    """And a request that cannot be sent once."""
+    scripted = script(error)
+    with pytest.raises(errors.ProviderError):
+        scripted.http(patience=patience).get_object(PATH)
+    assert len(scripted.requests) == attempts
+
+
+def test_only_a_plain_no_keeps_from_asking_again() -> None:
+    """The header may also say yes, or nothing that is known."""
+    for value, attempts in (("false", 1), ("true", 2), ("False", 2), ("", 2)):
+        scripted = script(answer(500, x_should_retry=value), answer(200))
+        with contextlib.suppress(errors.ProviderError):
+            scripted.http().get_object(PATH)
+        assert len(scripted.requests) == attempts
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"error": {"code": "x"}}', {"code": "x"}),
+        ('{"error": "x", "code": "y"}', {"error": "x", "code": "y"}),
+        ('["x"]', {}),
+        ("x", {}),
+        ("[" * 60_000, {}),
+    ],
+)
+def test_an_error_is_described_in_one_place_or_another(
+    body: str, expected: dict[str, object]
+) -> None:
+    """Below a key, or at the top; anything else describes nothing."""
+    assert retries.error_object(httpx.Response(400, text=body)) == expected
+
+
+def test_the_wire_is_closed_with_the_layers_above() -> None:
+    """Its connections are not left open."""
+    closed = []
+
+    class Wire(httpx.BaseTransport):
+        def close(self) -> None:
+            closed.append(1)
+
+    retries.Retrying(Wire(), sleep=NoSleep()).close()
+    assert closed == [1]

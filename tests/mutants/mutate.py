@@ -27,6 +27,8 @@ _SWAPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
 _NAMES: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _OPTIONAL: Final = frozenset({"key", "reverse", "default"})
 """Arguments of a call that works without them."""
+_SHORTENING: Final = frozenset({"clean", "line", "one_line"})
+"""Functions whose numbers say how much of a text is shown: a matter of taste."""
 _UNSEEN: Final = frozenset({"annotation", "returns", "decorator_list", "type_params"})
 """Parts of a node that do nothing when a function runs."""
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -128,7 +130,13 @@ def _walk(
 def _counts(parent: ast.AST, child: ast.AST) -> bool:
     if isinstance(parent, ast.Subscript) and isinstance(child, ast.Tuple):
         return False  # the arguments of a generic type
+    if isinstance(parent, ast.Call) and isinstance(child, ast.Constant):
+        return _name_of(parent.func) not in _SHORTENING
     return not isinstance(child, _DEFINITIONS)
+
+
+def _name_of(function: ast.expr) -> str:
+    return ast.unparse(function).rpartition(".")[2]
 
 
 def _changes(node: ast.expr | ast.stmt) -> Iterator[str]:

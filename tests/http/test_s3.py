@@ -1,0 +1,184 @@
+"""Files in buckets: where they are asked for, what a list says, and what a refusal becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from bridge import errors
+from bridge.http.client import ApiClient, connect
+from bridge.http.s3 import Answer, Buckets
+from bridge.redaction import Redactor
+
+Reply = Callable[[httpx.Request], httpx.Response]
+
+
+class Storage:
+    """S3 as a function of the request."""
+
+    def __init__(self, reply: Reply, *, region: str = "us-west-2", url: str | None = None) -> None:
+        self.asked: list[str] = []
+        self.opened: list[str] = []
+        self._reply = reply
+        self.buckets = Buckets(self._open, region=region, url=url)
+
+    def _open(self, address: str) -> ApiClient:
+        self.opened.append(address)
+        return connect(
+            address,
+            headers={},
+            redactor=Redactor(),
+            patience=1,
+            sleep=lambda _seconds: None,
+            transport=httpx.MockTransport(self._answer),
+        )
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(str(request.url))
+        return self._reply(request)
+
+
+def listed(*rows: str, token: str = "") -> str:
+    """A page of a list."""
+    more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    contents = "".join(f"<Contents>{row}</Contents>" for row in rows)
+    return f'<List xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{contents}{more}</List>'
+
+
+def row(key: str, changed: str = "2026-11-27T06:00:00.000Z") -> str:
+    """A file in a list."""
+    return f"<Key>{key}</Key><LastModified>{changed}</LastModified>"
+
+
+def text(body: str) -> Reply:
+    """A reply that is always the same."""
+    return lambda _request: httpx.Response(200, text=body)
+
+
+@pytest.mark.parametrize(
+    ("folder", "asked"),
+    [
+        ("s3://bucket/out", "?list-type=2&prefix=out%2F"),
+        ("s3://bucket/out/", "?list-type=2&prefix=out%2F"),
+        ("s3://bucket/a b/ü", "?list-type=2&prefix=a%20b%2F%C3%BC%2F"),
+        ("s3://bucket/", "?list-type=2&prefix="),
+        ("s3://bucket", "?list-type=2&prefix="),
+    ],
+)
+def test_a_folder_is_listed_to_its_end(folder: str, asked: str) -> None:
+    """With what is below it, and not what only begins like it."""
+    storage = Storage(text(listed(row("out/a.csv"), row("out/b.csv", "yesterday"))))
+    assert storage.buckets.files(folder) == Answer(
+        {"s3://bucket/out/a.csv": 1_795_759_200_000, "s3://bucket/out/b.csv": None}
+    )
+    assert storage.asked == [f"https://bucket.s3.us-west-2.amazonaws.com/{asked}"]
+
+
+def test_a_long_list_has_pages() -> None:
+    """Each is asked for with the token of the one before."""
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        token = request.url.params.get("continuation-token", "")
+        page = {"": listed(row("a"), token="x/+y"), "x/+y": listed(row("b"))}[token]
+        return httpx.Response(200, text=page)
+
+    storage = Storage(reply)
+    assert (storage.buckets.files("s3://bucket/").value or {}).keys() == {
+        "s3://bucket/a",
+        "s3://bucket/b",
+    }
+    assert "&continuation-token=x%2F%2By" in storage.asked[1]
+
+
+def test_a_list_without_an_end_is_left() -> None:
+    """After twenty thousand names."""
+    storage = Storage(text(listed(row("a"), token="again")))
+    assert storage.buckets.files("s3://bucket/").value is not None
+    assert len(storage.asked) == 20
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket", "address"),
+    [
+        (None, "bucket", "https://bucket.s3.us-west-2.amazonaws.com"),
+        (None, "a.bucket", "https://s3.us-west-2.amazonaws.com/a.bucket"),
+        ("https://minio.example/", "bucket", "https://minio.example/bucket"),
+        ("https://minio.example", "a.bucket", "https://minio.example/a.bucket"),
+    ],
+)
+def test_each_bucket_has_its_address(url: str | None, bucket: str, address: str) -> None:
+    """And one client, however many files are read."""
+    storage = Storage(text("step,loss"), url=url)
+    for name in ("a/b c.csv", "d.csv"):
+        assert storage.buckets.content(f"s3://{bucket}/{name}") == Answer(b"step,loss")
+    with storage.buckets.stream(f"s3://{bucket}/d.csv") as pieces:
+        assert b"".join(pieces) == b"step,loss"
+    assert storage.opened == [address]
+    assert storage.asked == [f"{address}/{name}" for name in ("a/b%20c.csv", "d.csv", "d.csv")]
+    storage.buckets.content("s3://other/x")
+    assert len(storage.opened) == 2
+    storage.buckets.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        storage.buckets.content(f"s3://{bucket}/d.csv")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("", "bucket/a", "https://bucket/a", "s3://", "s3:///a", "s3://UPPER/a", "s3://ab/a"),
+        *("s3://-ab/a", "s3://ab-/a", f"s3://{'a' * 64}/a", "s3://a_b/a", "s3://a@b/x"),
+    ],
+)
+def test_what_is_no_address_is_not_asked(uri: str) -> None:
+    """The sentence says so, and the job goes on."""
+    storage = Storage(text(""))
+    found = storage.buckets.content(uri)
+    assert found.value is None
+    assert "is not an address in S3" in (found.problem or "")
+    assert storage.opened == []
+
+
+@pytest.mark.parametrize("bucket", ["abc", "a" * 63, "a-b.c1"])
+def test_a_buckets_name_has_3_to_63_characters(bucket: str) -> None:
+    """As S3's own rule has it."""
+    assert Storage(text("x")).buckets.content(f"s3://{bucket}/a").value == b"x"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (404, "s3://bucket has no such thing (bucket.s3.us-west-2.amazonaws.com answered 404"),
+        (403, "s3://bucket refused (bucket.s3.us-west-2.amazonaws.com denied access (403)"),
+        (401, "s3://bucket refused ("),
+        (400, "s3://bucket refused ("),
+    ],
+)
+def test_a_refusal_is_a_sentence(status: int, said: str) -> None:
+    """A key for jobs may have no right to their files; the sentence says what to allow."""
+    storage = Storage(lambda _request: httpx.Response(status))
+    found = storage.buckets.files("s3://bucket/out")
+    assert found.value is None
+    assert (found.problem or "").startswith(said)
+    assert ("s3:ListBucket" in (found.problem or "")) is (status != 404)
+
+
+def test_a_list_that_is_no_xml_is_a_refusal() -> None:
+    """A portal may answer in the place of S3."""
+    found = Storage(text("<html>")).buckets.files("s3://bucket/out")
+    assert "something else than XML" in (found.problem or "")
+
+
+@pytest.mark.parametrize("failure", [500, 503, httpx.ConnectError("down"), httpx.ReadError("x")])
+def test_a_failure_is_not_an_answer(failure: int | Exception) -> None:
+    """The next pass asks again; a bucket that is down says nothing of the provider."""
+
+    def reply(_request: httpx.Request) -> httpx.Response:
+        if isinstance(failure, Exception):
+            raise failure
+        return httpx.Response(failure)
+
+    with pytest.raises(errors.ProviderError) as caught:
+        Storage(reply).buckets.content("s3://bucket/a")
+    assert not isinstance(caught.value, errors.ProviderDown)
