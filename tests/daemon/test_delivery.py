@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from bridge.daemon.delivery import WAITS, Delivery, Message, to_service, to_webhook
+from bridge import __version__
+from bridge.daemon.delivery import WAITS, Delivery, Message, host_of, to_service, to_webhook
 from bridge.daemon.http_server import listening
 from bridge.settings.daemon import Address
 
@@ -169,3 +170,121 @@ def test_the_kind_of_a_service_is_all_that_is_shown_of_it() -> None:
         "host": "slack",
         "error": "refused",
     }
+
+
+@pytest.mark.parametrize(
+    ("facts", "details"),
+    [
+        ({"error": "e", "link": "l", "job": "j"}, "e\nl"),
+        ({"error": "e"}, "e"),
+        ({"link": "l"}, "l"),
+        ({"job": "j"}, ""),
+    ],
+)
+def test_a_messages_details_are_a_line_each(facts: dict[str, str], details: str) -> None:
+    """A missing one has no line."""
+    assert Message("failed", "title", facts).details == details
+
+
+def test_a_message_without_details_is_its_title() -> None:
+    """No empty line follows."""
+    wire = Wire([200])
+    assert to_webhook(URL, wire)(Message("recovered", "openai: recovered", {})) is None
+    assert json.loads(wire.requests[0].content) == {
+        "text": "openai: recovered",
+        "event": "recovered",
+    }
+    assert wire.requests[0].headers["user-agent"] == f"ftbridge/{__version__}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (200, None),
+        (204, None),
+        (302, "it answered 302"),
+        (404, "it answered 404"),
+        (httpx.ReadTimeout("x"), "no answer (ReadTimeout)"),
+        (httpx.InvalidURL("x"), "no answer (InvalidURL)"),
+        (OSError("x"), "no answer (OSError)"),
+    ],
+)
+def test_an_attempt_says_what_went_wrong(answer: int | Exception, trouble: str | None) -> None:
+    """In words without the address."""
+    assert to_webhook(URL, Wire([answer]))(FAILED) == trouble
+
+
+@pytest.mark.parametrize(
+    ("answers", "attempts", "is_told"),
+    [([200], 1, False), ([503, 200], 2, False), ([503, 503, 200], 3, False), ([503], 3, True)],
+)
+def test_a_message_has_three_attempts(
+    answers: list[int | Exception], attempts: int, *, is_told: bool
+) -> None:
+    """One that goes well is enough."""
+    wire = Wire(answers)
+    with capture_logs() as lines:
+        delivery = Delivery("webhook", URL, to_webhook(URL, wire), pause=lambda _: None)
+        delivery.send(FAILED)
+        waited(lambda: len(wire.requests) == attempts)
+        delivery.send(FAILED)
+        waited(lambda: len(wire.requests) > attempts)
+        delivery.close()
+    assert bool(lines) is is_told
+
+
+def test_a_hundred_messages_wait() -> None:
+    """Beside the one that is under way; the next one is dropped, and logged."""
+    release, begun = threading.Event(), threading.Event()
+
+    def hang(_: Message | None) -> None:
+        begun.set()
+        release.wait(60)
+
+    with capture_logs() as lines:
+        delivery = Delivery("webhook", URL, hang)
+        try:
+            delivery.send(FAILED)
+            begun.wait(60)
+            for _ in range(100):
+                delivery.send(FAILED)
+            assert lines == []
+            delivery.send(FAILED)
+            assert [line["error"] for line in lines] == ["more than 100 messages wait"]
+        finally:
+            delivery.close()
+            release.set()
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        *(("succeeded", "success"), ("recovered", "success"), ("cancelled", "warning")),
+        *(("failed", "failure"), ("outage", "failure")),
+    ],
+)
+def test_a_service_is_told_how_bad_it_is(event: str, kind: str) -> None:
+    """It may show that in a color; without details it gets the title twice, as it wants a body."""
+    pytest.importorskip("apprise")
+    service = Service([200])
+    with listening(Address("127.0.0.1", 0), service) as at:
+        attempt = to_service(f"json://{at}/hook")
+        assert attempt(Message(event, "title", {})) is None
+        assert attempt(None) is None
+    (heard,) = service.heard
+    assert (heard["type"], heard["title"], heard["message"]) == (kind, "title", "title")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:token@hooks.example:8443/x", "hooks.example"),
+        ("http://hooks.example", "hooks.example"),
+        ("https:///x", ""),
+        ("slack://token/x", "slack"),
+        ("mailto://user:password@example.com", "mailto"),
+    ],
+)
+def test_little_of_an_address_is_shown(url: str, shown: str) -> None:
+    """The host of a webhook, the kind of a service."""
+    assert host_of(url) == shown

@@ -12,13 +12,14 @@ import structlog
 from structlog.testing import capture_logs
 
 from bridge import errors, log
-from bridge.daemon.log_events import JobLog, TroubleLog
+from bridge.daemon.log_events import JobLog, PassLog, TroubleLog
 from bridge.daemon.scheduler import Pace
 from bridge.model import MetricPoint
+from bridge.plan.ownership import Deletion
 from bridge.plan.plan import Plan
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
-from bridge.sync.events import JobDone, JobsChosen
+from bridge.sync.events import Event, JobDone, JobsChosen, PassEnded, RunDeleted
 from bridge.sync.outcome import Failed, Outcome, Result, Synced, Untouched
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
@@ -417,3 +418,105 @@ def test_a_dry_run_decides_and_records_nothing() -> None:
     with capture_logs() as lines:
         teller(JobDone(outcome(Result.NEW, status="FINISHED")))
     assert [line["event"] for line in lines] == ["job compared"]
+
+
+# Decisions, with --verbose
+
+
+def every_line(handle: JobLog, *events: Event) -> list[Line]:
+    """All that is logged of some events."""
+    with capture_logs() as lines:
+        for event in events:
+            handle(event)
+    return [dict(line) for line in lines]
+
+
+def test_a_decision_is_logged_with_its_reason() -> None:
+    """Also where nothing is written."""
+    for what, writes in (
+        (outcome(status=None), "1 point of 1 metric"),
+        (outcome(Result.UNCHANGED, status=None), "nothing"),
+    ):
+        first, *_ = every_line(JobLog(only_turns=True), JobDone(what))
+        assert first == {
+            "log_level": "debug",
+            "event": "job compared",
+            "provider": "openai",
+            "job": "ftjob-a",
+            "reason": "its run is RUNNING, and the job goes on",
+            "writes": writes,
+        }
+
+
+def test_a_deletion_is_logged_with_its_reason() -> None:
+    """Whatever else is left out."""
+    deletion = Deletion("r2", "ftjob-a", "run r1 owns its job")
+    (line,) = every_line(JobLog(only_turns=True), RunDeleted("openai", deletion))
+    assert line == {
+        "log_level": "info",
+        "event": "run deleted",
+        "provider": "openai",
+        "run": "r2",
+        "job": "ftjob-a",
+        "reason": "run r1 owns its job",
+    }
+
+
+def test_duplicates_that_stay_are_told_once() -> None:
+    """With their number and the command that deletes them."""
+    deletions = [Deletion(str(number), "a", "") for number in range(11)]
+    report = Report(provider="openai", withheld=deletions)
+    (line,) = told(TroubleLog(), report, report)
+    assert (line["event"], line["runs"]) == ("duplicates not deleted", 11)
+    assert "doctor --fix" in str(line["remedy"])
+
+
+def test_a_store_that_takes_no_archive_is_told_once() -> None:
+    """Not for each job; another trouble of each job is."""
+    full = errors.ArchiveFailed("The store is full")
+    reports = [Report(provider="openai", failures=[(name, full)]) for name in ("a", "b")]
+    (line,) = told(TroubleLog(), *reports)
+    assert (line["job"], line["error"]) == ("", "The store is full")
+
+
+@pytest.mark.parametrize(
+    ("error", "whose"),
+    [
+        (DOWN, "openai"),
+        (errors.TrackingDown("MLflow is down"), "mlflow"),
+        (errors.ClusterDown("No worker"), "cluster"),
+    ],
+)
+def test_an_outage_is_somebodys(error: errors.BridgeError, whose: str) -> None:
+    """The provider's, MLflow's or the cluster's."""
+    (line,) = told(TroubleLog(), stopped(error))
+    assert (line["of"], line["error"]) == (whose, error.sentence)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(errors.BadReply("x"), errors.NoAnswer("x"), errors.ServerFailed("x")),
+        *(errors.Throttled("x"), errors.Unreachable("x")),
+    ],
+)
+def test_a_passing_outage_may_look_different_each_time(error: errors.BridgeError) -> None:
+    """A server in trouble answers with this now and with that then."""
+    assert len(told(TroubleLog(), stopped(DOWN), stopped(error))) == 1
+    refused = errors.Unauthorized("The key is refused")
+    assert len(told(TroubleLog(), stopped(refused), stopped(error))) == 2
+
+
+def test_a_pass_is_logged_by_its_turns_and_its_end() -> None:
+    """As the daemon does it."""
+    lines = every_line(
+        PassLog(),
+        JobDone(outcome(status=None)),
+        JobDone(outcome(status="FINISHED")),
+        PassEnded(failed("ftjob-a"), 1.0),
+        PassEnded(failed("ftjob-a"), 1.0),
+    )
+    assert [line["event"] for line in lines if line["log_level"] != "debug"] == [
+        "job recorded",
+        "job not recorded",
+    ]

@@ -137,3 +137,68 @@ def test_prometheus_own_tool_finds_no_fault(followed: Followed) -> None:
         check=False,
     )
     assert checked.returncode == 0, checked.stderr + checked.stdout
+
+
+def test_every_metric_is_there_from_the_start(followed: Followed) -> None:
+    """With its labels; those that nobody knows yet are not."""
+    names = {name for name, labels in followed.samples() if name.startswith("ftbridge")}
+    assert names == {
+        "ftbridge_build_info",
+        "ftbridge_failing_jobs",
+        "ftbridge_job_failures_total",
+        "ftbridge_jobs",
+        "ftbridge_pass_duration_seconds_bucket",
+        "ftbridge_pass_duration_seconds_count",
+        "ftbridge_pass_duration_seconds_sum",
+        "ftbridge_points_written_total",
+        "ftbridge_requests_total",
+        "ftbridge_retries_total",
+    }
+    results = {
+        labels[1] for name, labels in followed.samples() if name == "ftbridge_requests_total"
+    }
+    assert results == {"2xx", "3xx", "4xx", "429", "5xx", "no_answer"}
+
+
+def test_passes_are_counted_by_their_seconds(followed: Followed) -> None:
+    """From a tenth of a second to an hour: dashboards and alerts name these bounds."""
+    found = followed.samples()
+    bounds = {
+        labels[0] for name, labels in found if name == "ftbridge_pass_duration_seconds_bucket"
+    }
+    assert bounds == {
+        *("0.1", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "300.0", "900.0"),
+        *("3600.0", "+Inf"),
+    }
+
+
+def test_an_interval_begins_with_the_last_pass(followed: Followed) -> None:
+    """It is known with the first that has begun, and never negative."""
+    interval = "ftbridge_interval_seconds", ("openai",)
+    followed.passes(NextPass("openai", NOW + 30))
+    assert interval not in followed.samples()
+    followed.passes(PassBegan("openai"))
+    followed.passes(NextPass("openai", NOW - 5))
+    assert followed.samples()[interval] == 0
+    followed.passes(NextPass("openai", NOW + 30))
+    assert followed.samples()[interval] == 30
+
+
+def test_only_further_attempts_are_retries(followed: Followed) -> None:
+    """The first one of a request is none."""
+    for attempt in (1, 2, 3, 1):
+        followed.metrics.requested("openai", "5xx", attempt)
+    found = followed.samples()
+    assert found["ftbridge_requests_total", ("openai", "5xx")] == 4
+    assert found["ftbridge_retries_total", ("openai",)] == 2
+
+
+def test_mlflow_is_up_or_down_once_it_was_asked(followed: Followed) -> None:
+    """Beside the others, as it has no label."""
+    up = "ftbridge_mlflow_up", ()
+    followed.passes(RunsRead("openai", Ownership()))
+    assert followed.samples()[up] == 1
+    away = errors.TrackingDown("MLflow is down")
+    followed.passes(PassEnded(Report(provider="openai", stopped=away), 1.0))
+    assert followed.samples()[up] == 0
+    assert ("ftbridge_provider_up", ("openai",)) not in followed.samples()

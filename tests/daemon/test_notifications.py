@@ -17,6 +17,7 @@ from bridge.sync.events import JobDone, PassEnded
 from bridge.sync.outcome import Failed, Outcome
 from bridge.sync.report import Report
 from tests.support.outcomes import outcome
+from tests.support.run_states import run_state
 from tests.support.world import Clock
 
 SECRET = "a-secret-that-must-not-show"
@@ -165,3 +166,84 @@ def test_a_heartbeat_wants_all_providers_well() -> None:
     assert beats("openai") == 0, "the other is down"
     assert beats("mistral") == 1
     assert set(map(type, sent)) == {type(None)}
+
+
+def test_a_message_has_what_is_known_and_nothing_else() -> None:
+    """A link where the run was there before; what is empty is left out."""
+    sent: list[Message | None] = []
+    links = []
+
+    def link(experiment: str, run: str) -> str:
+        links.append((experiment, run))
+        return "http://mlflow/#/r"
+
+    notifier = Notifier(sent.append, ALL, Redactor(), link)
+    notifier(PassEnded(Report(provider="openai"), 1.0))
+    run = run_state("ftjob-a", "FINISHED")
+    notifier(JobDone(outcome("ftjob-a", run=run, is_final=True)))
+    notifier(JobDone(outcome("ftjob-b", "KILLED", is_final=True)))
+    first, second = sent
+    assert first
+    assert second
+    assert (first.event, first.title) == ("succeeded", "openai: job ftjob-a succeeded")
+    assert first.facts == {
+        "provider": "openai",
+        "job": "ftjob-a",
+        "run": "run-ftjob-a",
+        "name": "openai/job",
+        "link": "http://mlflow/#/r",
+    }
+    assert links == [("1", "run-ftjob-a")]
+    assert second.facts == {
+        "provider": "openai",
+        "job": "ftjob-b",
+        "run": "r1",
+        "name": "openai/job",
+    }
+
+
+def test_an_outage_is_a_message_too() -> None:
+    """With its reason; MLflow's has its name, and its end is one for each that comes back."""
+    told = Told()
+    told.pass_over(stopped=AWAY)
+    told.pass_over(stopped=DOWN)
+    told.pass_over()
+    found = [(each.title, dict(each.facts)) for each in told.sent if each]
+    assert found == [
+        ("MLflow: outage", {"provider": "MLflow", "error": "MLflow is down"}),
+        ("openai: outage", {"provider": "openai", "error": "No connection"}),
+        ("MLflow: recovered", {"provider": "MLflow"}),
+        ("openai: recovered", {"provider": "openai"}),
+    ]
+
+
+def test_a_late_job_of_the_history_is_news_the_next_time() -> None:
+    """It was let pass once: another end, after a resumption, is news."""
+    told = Told()
+    told.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
+    assert told.pass_over(ended("late", "RUNNING", is_final=False)) == []
+    assert told.pass_over(ended("late")) == []
+    assert told.pass_over(ended("late")) == ["failed"]
+
+
+def test_a_job_of_the_history_that_goes_on_is_news_when_it_ends() -> None:
+    """It was recorded as it was, and its end is new."""
+    told = Told()
+    told.pass_over(ended("open", "RUNNING", is_final=False))
+    assert told.pass_over(ended("open")) == ["failed"]
+
+
+def test_a_sign_of_life_comes_after_passes_only() -> None:
+    """Once a minute, counted to the second."""
+    sent: list[Message | None] = []
+    clock = Clock()
+    picture = DaemonStatus(["openai"], Redactor(), clock)
+    heart = Heartbeat(sent.append, picture.view, clock)
+    for later, expected in ((0.0, 1), (59.9, 1), (0.1, 2), (60.0, 3)):
+        clock.now += later
+        picture(PassEnded(Report(provider="openai"), 1.0))
+        heart(PassEnded(Report(provider="openai"), 1.0))
+        assert len(sent) == expected
+    clock.now += 600
+    heart(JobDone(outcome()))
+    assert len(sent) == 3

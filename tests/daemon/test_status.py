@@ -10,7 +10,7 @@ from bridge import errors
 from bridge.daemon.status import DaemonStatus, ProviderView
 from bridge.plan.ownership import Ownership
 from bridge.redaction import Redactor
-from bridge.sync.events import JobDone, NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.events import JobDone, JobsChosen, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.outcome import Failed
 from bridge.sync.report import Report
 from tests.support.outcomes import outcome
@@ -178,3 +178,103 @@ def test_other_providers_are_no_part_of_it(picture: DaemonStatus) -> None:
     ended_elsewhere = Report(provider="azure")
     picture(PassEnded(ended_elsewhere, 1.0))
     assert "azure" not in picture.view().providers
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    ("now", "is_late"), [(NOW, False), (NOW + 90, False), (NOW + 90.5, True), (NOW - 1, False)]
+)
+def test_a_pass_is_late_once_its_patience_is_over(now: float, *, is_late: bool) -> None:
+    """Not while it is under way, nor before its first is planned; one that hangs is."""
+    due = ProviderView(due=NOW + 30)
+    assert due.is_late(now, 60) is is_late
+    assert not ProviderView(due=NOW, is_busy=True).is_late(NOW + 1000, 60)
+    assert not ProviderView().is_late(NOW, 60)
+    assert ProviderView(due=NOW, is_busy=True, is_hanging=True).is_late(NOW, 60)
+
+
+def test_a_lag_is_never_less_than_none() -> None:
+    """The provider's clock may be ahead."""
+    assert ProviderView(newest_point=NOW + 5).lag(NOW) == 0.0
+    assert ProviderView(newest_point=NOW - 5).lag(NOW) == 5.0
+
+
+def test_a_pass_hangs_after_two_silent_hours(picture: DaemonStatus, clock: Clock) -> None:
+    """A page or a job is a sign of life."""
+    picture(PassBegan("openai"))
+    for sign in (JobsChosen("openai", 1), JobDone(outcome("a"))):
+        clock.now += 7200
+        assert not picture.view().providers["openai"].is_hanging
+        clock.now += 1
+        assert picture.view().providers["openai"].is_hanging
+        picture(sign)
+        assert not picture.view().providers["openai"].is_hanging
+
+
+def test_a_pass_shows_while_it_is_under_way(picture: DaemonStatus, clock: Clock) -> None:
+    """With its beginning, and afterwards its end, its duration and the next one's beginning."""
+    clock.now += 5
+    picture(PassBegan("openai"))
+    view = picture.view().providers["openai"]
+    assert (view.is_busy, view.begun, view.ended) == (True, NOW + 5, None)
+    clock.now += 3
+    view = ended(picture, seconds=3.0)
+    assert (view.is_busy, view.begun, view.ended, view.seconds) == (False, NOW + 5, NOW + 8, 3.0)
+    picture(NextPass("openai", NOW + 60))
+    assert picture.view().providers["openai"].due == NOW + 60
+    assert picture.view().started == NOW
+    assert picture.view().now == NOW + 8
+
+
+def test_points_are_counted_since_the_start(picture: DaemonStatus) -> None:
+    """Those of all jobs and passes together."""
+    picture(JobDone(outcome("a", at=5)))
+    ended(picture)
+    picture(JobDone(outcome("b", at=5)))
+    picture(JobDone(outcome("b")))
+    assert picture.view().providers["openai"].points == 2
+    assert picture.view().providers["mistral"].points == 0
+
+
+def test_the_newest_point_never_gets_older(picture: DaemonStatus, clock: Clock) -> None:
+    """A later write may bring points of earlier steps."""
+    now = int(clock.now)
+    running = run_state("a", at=now - 10)
+    picture(RunsRead("openai", Ownership(open={"a": running})))
+    picture(JobDone(outcome("a", run=running, at=now - 50)))
+    assert picture.view().providers["openai"].newest_point == now - 10
+    new = outcome("b", "RUNNING", at=now - 5)
+    picture(JobDone(new))
+    assert picture.view().providers["openai"].newest_point == now - 5
+
+
+def test_a_history_is_counted_once_it_is_whole(picture: DaemonStatus) -> None:
+    """The runs of a later pass are those that are open, and say nothing of the others."""
+    picture(RunsRead("openai", Ownership(ends=Counter(FINISHED=3))))
+    assert jobs(picture) == {}
+    picture(RunsRead("openai", Ownership(is_complete=True, ends=Counter(FINISHED=3))))
+    assert jobs(picture) == {"succeeded": 3}
+
+
+def test_a_job_that_failed_stays_as_it_was(picture: DaemonStatus) -> None:
+    """It is open until the provider no longer has it."""
+    picture(RunsRead("openai", Ownership(open={"a": run_state("a", "SCHEDULED")})))
+    broken = errors.ServerFailed("It broke")
+    picture(JobDone(Failed(provider="openai", job_id="a", error=broken)))
+    assert jobs(picture) == {"waiting": 1}
+
+
+def test_a_failure_without_a_job_is_a_sentence(picture: DaemonStatus) -> None:
+    """An unreadable row of the list has no id."""
+    view = ended(picture, None, ("", errors.BadReply("A row is odd", "Look at it")))
+    assert view.failures == ("A row is odd. Look at it",)
+
+
+def test_nothing_is_ready_before_a_pass_has_gone_through(picture: DaemonStatus) -> None:
+    """One of any provider is enough."""
+    ended(picture, DOWN)
+    assert not picture.view().is_ready
+    ended(picture, provider="mistral")
+    assert picture.view().is_ready

@@ -8,15 +8,16 @@ import re
 import httpx
 import pytest
 
-from bridge import errors
+from bridge import __version__, errors
 from bridge.daemon.http_server import application
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.status import DaemonStatus, ProviderView, View
-from bridge.daemon.status_page import document, headline, html, readiness
+from bridge.daemon.status_page import age, document, headline, html, readiness
 from bridge.plan.ownership import Ownership
 from bridge.redaction import Redactor
-from bridge.sync.events import NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.events import JobDone, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.report import Report
+from tests.support.outcomes import outcome
 from tests.support.run_states import run_state
 from tests.support.world import NOW, Clock
 
@@ -170,3 +171,84 @@ def test_a_view_of_nothing_can_be_shown() -> None:
     """Before anything is known the page is whole all the same."""
     view = View(now=NOW, started=NOW, providers={"openai": ProviderView()})
     assert "not asked yet" in html(view)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-5.0, "0 s"),
+        (0.9, "0 s"),
+        (119.9, "119 s"),
+        (120.0, "2 min"),
+        (7199.0, "119 min"),
+        (7200.0, "2 h"),
+        (172_799.0, "47 h"),
+        (172_800.0, "2 d"),
+        (864_000.0, "10 d"),
+    ],
+)
+def test_an_age_is_told_in_the_unit_of_a_person(seconds: float, shown: str) -> None:
+    """Two of it at least."""
+    assert age(seconds) == shown
+
+
+def test_a_document_has_everything(status: DaemonStatus, clock: Clock) -> None:
+    """For a provider that has made a pass, and one that has not."""
+    status(PassBegan("openai"))
+    status(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
+    status(JobDone(outcome("b", "FAILED", at=5, is_final=True)))
+    clock.now += 2
+    ended(status, None, ("job-1", errors.NotFound("It is gone")))
+    status(NextPass("openai", NOW + 60))
+    found = document(status.view())
+    states = {"waiting": 0, "running": 1, "succeeded": 0, "failed": 1, "cancelled": 0}
+    nothing: dict[str, object] = {
+        "up": None,
+        "busy": False,
+        "last_pass": {"begun": None, "ended": None, "seconds": None},
+        "last_success": None,
+        "next_pass": None,
+        "stopped": None,
+        "failures": [],
+        "failing_jobs": 0,
+        "jobs": dict.fromkeys(states, 0),
+        "lag_seconds": None,
+        "points_written": 0,
+    }
+    assert found == {
+        "version": __version__,
+        "now": NOW + 2,
+        "started": NOW,
+        "ready": True,
+        "mlflow": {"up": True, "failure": None},
+        "providers": {
+            "openai": nothing
+            | {
+                "up": True,
+                "last_pass": {"begun": NOW, "ended": NOW + 2, "seconds": 2.0},
+                "last_success": NOW + 2,
+                "next_pass": NOW + 60,
+                "failures": ["job-1: It is gone"],
+                "failing_jobs": 1,
+                "jobs": states,
+                "lag_seconds": 62.0,
+                "points_written": 1,
+            },
+            "mistral": nothing,
+        },
+    }
+
+
+def test_many_lost_jobs_are_counted_with_a_comma(status: DaemonStatus) -> None:
+    """In the title and below the sentences."""
+    lost = [(f"job-{number}", errors.NotFound("It is gone")) for number in range(1021)]
+    ended(status, None, *lost)
+    assert headline(status.view()) == "1,021 jobs not recorded"
+    assert "1,001 more jobs were not recorded." in html(status.view())
+    ended(status, None, *lost[:20])
+    assert "more jobs" not in html(status.view())
+
+
+def test_the_page_says_since_when_it_runs(status: DaemonStatus) -> None:
+    """In one time zone for everybody."""
+    assert "2025-10-09 08:53 UTC" in html(status.view())

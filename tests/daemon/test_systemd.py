@@ -11,7 +11,7 @@ import pytest
 
 from bridge import errors
 from bridge.daemon.status import LONGEST_SILENCE, DaemonStatus, View
-from bridge.daemon.systemd import Systemd
+from bridge.daemon.systemd import Systemd, summary
 from bridge.plan.ownership import Ownership
 from bridge.redaction import Redactor
 from bridge.sync.events import JobDone, JobsChosen, PassBegan, PassEnded, RunsRead
@@ -144,3 +144,37 @@ def test_an_address_that_nobody_listens_at_is_no_matter(address: str, clock: Clo
     told.ready()
     told.beat(well(clock), is_alive=True)
     told.stopping()
+
+
+@pytest.mark.parametrize(("seconds", "signs"), [(9.9, 1), (10.0, 2), (15.0, 2)])
+def test_a_sign_of_life_comes_at_half_the_time(
+    manager: NotifySocket, clock: Clock, seconds: float, signs: int
+) -> None:
+    """To the moment; without a number of a process it is meant for this one."""
+    told = systemd(manager, clock, WATCHDOG_USEC="20000000")
+    for _ in range(2):
+        told.beat(well(clock), is_alive=True)
+        clock.now += seconds
+    assert manager.listen().count("WATCHDOG=1") == signs
+
+
+def test_a_reload_ends_with_ready(manager: NotifySocket, clock: Clock) -> None:
+    """Each state is sent again after another."""
+    told = systemd(manager, clock)
+    told.ready()
+    told.stopping()
+    told.ready()
+    assert manager.states() == ["READY=1", "STOPPING=1", "READY=1"]
+
+
+def test_a_summary_has_each_provider(clock: Clock) -> None:
+    """In order; one that has not begun is left out."""
+    progress = status(clock)
+    assert summary(progress.view()) == "starting"
+    progress(PassBegan("openai"))
+    progress(PassBegan("mistral"))
+    assert summary(progress.view()) == "mistral: first pass; openai: first pass"
+    runs = {"a": run_state("a"), "b": run_state("b", "SCHEDULED"), "c": run_state("c")}
+    progress(RunsRead("openai", Ownership(open=runs)))
+    progress(PassEnded(Report(provider="openai"), 1.0))
+    assert summary(progress.view()) == "mistral: first pass; openai: 3 open"
