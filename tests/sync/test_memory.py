@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import pytest
 
 from bridge import errors
 from bridge.model import Job, JobStatus
-from bridge.plan.recorded import Logged
+from bridge.plan import tags
+from bridge.plan.ownership import resolve
+from bridge.plan.recorded import Logged, RecordedRun
 from bridge.sync.memory import Memory, choose
 from bridge.sync.outcome import Failed, Outcome, Synced, Untouched
 from bridge.sync.report import Selection
 from tests.support.plans import plan
+from tests.support.run_states import run_state
 
 
 def job(job_id: str, created_at: int = 1, word: str = "running") -> Job:
@@ -103,3 +107,77 @@ def test_a_job_with_duplicates_is_remembered_until_they_are_deleted() -> None:
     memory.learn(Untouched(provider="p", job_id="a", has_duplicates=True))
     memory.learn(Untouched(provider="p", job_id="b"))
     assert memory.duplicated == {"a"}
+
+
+def run(run_id: str, job_id: str, status: str = "RUNNING") -> RecordedRun:
+    """A run of the bridge's."""
+    found = run_state(job_id, status)
+    return dataclasses.replace(found, run_id=run_id, tags={tags.BRIDGE: tags.OWNED})
+
+
+def test_what_mlflow_has_is_remembered() -> None:
+    """Settled jobs and open ones; one that is open again is no longer settled."""
+    memory = Memory(settled={"old", "again"}, open={"gone"}, vanished={"lost"})
+    memory.learn_runs(
+        resolve([run("1", "a"), run("2", "b", "FINISHED"), run("3", "again"), run("4", "lost")])
+    )
+    assert memory.settled == {"old", "b"}
+    assert memory.open == {"gone", "a", "again"}
+    memory.learn_runs(resolve([run("1", "a", "FAILED")]))
+    assert memory.settled == {"old", "a", "b"}
+    assert memory.open == {"gone", "again"}
+
+
+def test_duplicates_are_due_once_nothing_waits_for_them() -> None:
+    """Those that go are due at once, the others when the owner is final or its job is lost."""
+    memory = Memory()
+    memory.learn_runs(
+        resolve(
+            [run("1", "goes"), run("2", "goes"), run("3", "waits"), run("4", "waits", "FINISHED")]
+        )
+    )
+    assert memory.duplicates_due == {"goes"}
+    for known in (memory.settled, memory.vanished):
+        known.add("waits")
+        assert memory.duplicates_due == {"goes", "waits"}
+        known.clear()
+    memory.forget_duplicates({"goes"}, resolve([]))
+    assert (memory.duplicated, memory.waiting) == (set(), {"waits"})
+
+
+def test_a_duplicate_that_still_waits_is_not_forgotten() -> None:
+    """Unless the provider no longer has its job."""
+    waits = resolve([run("1", "a"), run("2", "a", "FINISHED")])
+    memory = Memory(waiting={"a"})
+    memory.forget_duplicates({"a"}, waits)
+    assert memory.waiting == {"a"}
+    memory.vanished.add("a")
+    memory.forget_duplicates({"a"}, waits)
+    assert memory.waiting == set()
+
+
+def test_experiments_are_those_of_the_configuration_and_of_single_jobs() -> None:
+    """Each once, those of the configuration first."""
+    memory = Memory(places={"hosted": "7", "other": "3"})
+    for experiment_id in ("9", "3", "8", None):
+        synced = Synced(
+            provider="p", job_id="a", plan=plan("a"), run_id="r", experiment_id=experiment_id
+        )
+        memory.learn(synced)
+    assert memory.experiment_ids == ["7", "3", "8", "9"]
+
+
+def test_a_failed_job_has_no_known_duplicates() -> None:
+    """One that was compared may have some."""
+    memory = Memory()
+    memory.learn(Failed(provider="p", job_id="a", error=DOWN))
+    memory.learn(Synced(provider="p", job_id="b", plan=plan("b"), has_duplicates=True))
+    assert memory.duplicated == {"b"}
+
+
+def test_a_page_says_what_it_leaves_out() -> None:
+    """Settled jobs, and those that are not selected."""
+    memory = Memory(settled={"b", "a"})
+    chosen = choose(PAGE, memory, Selection(since=2))
+    assert ([each.id for each in chosen.due], chosen.settled) == (["c"], ("b",))
+    assert chosen.unselected == ("a",)
