@@ -13,7 +13,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPAT ?= .compat
-PARALLEL := -n 3 --dist worksteal
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+# One more than cores: some tests wait for processes that they start.
+PARALLEL := -n $(shell expr $(CORES) + 1) --dist worksteal
 CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -22,7 +24,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 demo: $(VENV)/demo.stamp
 	$(BIN)/ftbridge demo $(ARGS)
 
-test: lint types unit
+# Types are checked while the tests run, and told after them.
+test: lint
+	@said=$$(mktemp); $(MAKE) --no-print-directory types >$$said 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory unit; tests=$$?; \
+	wait $$types; types=$$?; cat $$said; rm -f $$said; exit $$((tests | types))
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from bridge.cli.app import app
 from bridge.providers.registry import TYPES
 from bridge.settings.load import STARTER, load
 from bridge.simulator import Simulator
+from tests.support.processes import run, started
 from tests.support.recorded import active_runs
 from tests.support.world import job
 
@@ -51,17 +51,10 @@ def invoke(*arguments: str, environ: Mapping[str, str] | None = None) -> Result:
 
 
 def ftbridge(
-    *arguments: str, environ: Mapping[str, str] | None = None
+    *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command as users do."""
-    return subprocess.run(
-        [sys.executable, "-m", "bridge", *arguments],
-        env={**os.environ, "OPENAI_API_KEY": KEY, **(environ or {})},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    """Run a command in a process, as users do; ``fresh`` if its imports are part of the test."""
+    return run(*arguments, env={"OPENAI_API_KEY": KEY, **(environ or {})}, fresh=fresh)
 
 
 def closed_port() -> int:
@@ -87,16 +80,15 @@ def test_the_documented_commands_are_there() -> None:
     }
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_waits_for_nothing_heavy(command: str) -> None:
+def test_help_waits_for_nothing_heavy() -> None:
     """``--help`` neither imports MLflow nor anything that comes with it, nor an HTTP client."""
-    arguments = [command, "--help"] if command else ["--help"]
     script = (
         "import sys\n"
         "from bridge.cli import main\n"
-        f"sys.argv = ['ftbridge', *{arguments!r}]\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    code = end.code\n"
-        "print(code or 0, *sys.modules, file=sys.stderr)\n"
+        f"for words in [[], *([each] for each in {COMMANDS!r})]:\n"
+        "    sys.argv = ['ftbridge', *words, '--help']\n"
+        "    try:\n        main()\n    except SystemExit as end:\n"
+        "        print(*words, end.code or 0, *sys.modules, file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -105,11 +97,12 @@ def test_help_waits_for_nothing_heavy(command: str) -> None:
         timeout=DEADLINE,
         check=True,
     )
-    code, *modules = done.stderr.split()
-    assert code == "0"
-    assert "Usage" in done.stdout
     heavy = {"mlflow", "pandas", "numpy", "sqlalchemy", "httpx", "apscheduler"}
-    assert heavy.isdisjoint(modules)
+    told = [line.split() for line in done.stderr.splitlines()]
+    assert done.stdout.count("Usage") == len(told)
+    for words, line in zip([[], *([each] for each in COMMANDS)], told, strict=True):
+        assert line[: len(words) + 1] == [*words, "0"]
+        assert heavy.isdisjoint(line), words
 
 
 @pytest.mark.parametrize(
@@ -349,7 +342,7 @@ def test_a_dry_run_as_json_prints_its_plans(simulator: Simulator, uri: str) -> N
 
 def test_a_status_as_json_prints_one_document(simulator: Simulator, uri: str) -> None:
     """Whatever MLflow and its libraries print, stdout is one document."""
-    done = ftbridge("status", "--json", environ=environ_of(simulator, uri))
+    done = ftbridge("status", "--json", environ=environ_of(simulator, uri), fresh=True)
     assert done.returncode == 0, done.stderr
     assert isinstance(json.loads(done.stdout), dict)
 
@@ -407,98 +400,38 @@ def test_a_reader_that_leaves_is_no_traceback(arguments: list[str], folder: Path
 def test_a_terminal_without_unicode_is_no_traceback(simulator: Simulator, uri: str) -> None:
     """Where the output can hold only ASCII, signs are replaced and the work is done."""
     environ = environ_of(simulator, uri) | {"PYTHONIOENCODING": "ascii"}
-    done = ftbridge("check", environ=environ)
+    done = ftbridge("check", environ=environ, fresh=True)
     assert "Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
-
-
-# Signals
-
-
-def descendants_of_demo(port: int) -> list[int]:
-    """The processes that serve MLflow on ``port``."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"--port" in words and str(port).encode() in words and b"server" in words:
-                found.append(int(entry.name))
-    return found
-
-
-@pytest.mark.parametrize("signals", [1, 2])
-def test_a_demo_that_is_interrupted_leaves_nothing_running(folder: Path, signals: int) -> None:
-    """One signal, or two at once as ``timeout`` and impatient people send them, end it all."""
-    port = closed_port()
-    output = folder / "output.txt"
-    with output.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", "demo", "--port", str(port)],
-            env={**os.environ, "TMPDIR": str(folder)},
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        deadline = time.monotonic() + DEADLINE
-        while not descendants_of_demo(port):
-            assert time.monotonic() < deadline, output.read_text()
-            time.sleep(0.02)
-        for _ in range(signals):
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.1)
-        process.wait(timeout=DEADLINE)
-        deadline = time.monotonic() + DEADLINE
-        while descendants_of_demo(port) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert descendants_of_demo(port) == [], "MLflow's server is still there"
-        assert list(folder.glob("ftbridge-demo-*")) == [], "the temporary folder is still there"
-    finally:
-        process.kill()
-        process.wait()
-        for left in descendants_of_demo(port):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(left, signal.SIGKILL)
-    assert "Traceback" not in output.read_text()
 
 
 # simulate
 
 
-def until_told(path: Path, process: subprocess.Popen[bytes], text: str) -> str:
-    """What a program has written to ``path``, once it holds ``text``."""
-    deadline = time.monotonic() + DEADLINE
-    while text not in path.read_text():
-        assert process.poll() is None, f"it ended: {path.read_text()}"
-        assert time.monotonic() < deadline, f"it hangs: {path.read_text()}"
-        time.sleep(0.02)
-    return path.read_text()
-
-
-@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
-def test_simulate_serves_until_a_signal(which: signal.Signals, folder: Path, uri: str) -> None:
-    """The printed configuration copies jobs of every provider, and a signal is an orderly end."""
-    output = folder / "output.txt"
-    with output.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", "simulate", "--port", "0"],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        lines = until_told(output, process, "Ctrl-C").splitlines()
+def test_simulate_prints_what_copies_every_provider(folder: Path, uri: str) -> None:
+    """Its configuration copies jobs of every provider; SIGTERM is an orderly end."""
+    with started("simulate", "--port", "0") as process:
+        process.wait_for("Ctrl-C")
+        lines = process.said.splitlines()
         start = lines.index("providers:")
         printed = folder / "printed.yaml"
         printed.write_text("\n".join(lines[start : lines.index("", start)]))
         done = invoke("backfill", "--config", str(printed), environ={"MLFLOW_TRACKING_URI": uri})
         assert done.exit_code == 0, done.output
-        process.send_signal(which)
-        assert process.wait(timeout=DEADLINE) == 0
-    finally:
-        process.kill()
-        process.wait()
-    assert "Traceback" not in output.read_text()
+        process.send(signal.SIGTERM)
+        assert process.end() == 0, process.said
+    assert "Traceback" not in process.said
     told = {run.data.tags["fine_tuning_provider"] for run in active_runs(uri)}
     assert told == {*TYPES}
+
+
+def test_simulate_ends_with_ctrl_c() -> None:
+    """In order, without a traceback."""
+    with started("simulate", "--port", "0") as process:
+        process.wait_for("Ctrl-C")
+        process.send(signal.SIGINT)
+        assert process.end() == 0, process.said
+    assert "Traceback" not in process.said
 
 
 def test_simulate_says_that_a_port_is_taken() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typer.testing import CliRunner
 
 from bridge.cli.app import app
 from bridge.simulator import Reply, Request, Simulator, json_reply
+from tests.support.processes import run
 from tests.support.world import KEY, job
 
 HTML = Reply(headers={"Content-Type": "text/html"}, body=b"<html><body>Welcome</body></html>")
@@ -398,21 +398,9 @@ def test_a_database_that_does_not_listen(folder: Path, address: str) -> None:
     port = closed_port()
     with answering(json_reply({"data": [], "has_more": False})) as server:
         variables = environ(server.openai_url, address.format(port))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", "check"],
-            cwd=folder,
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            output, _ = process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            output, _ = process.communicate()
-            pytest.fail(f"no answer; so far: {output}")
-    assert process.returncode == 1
+        done = run("check", cwd=folder, env=variables)
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
     assert "hunter2" not in output
     line = line_of("mlflow", output)
     assert "cannot be reached" in line

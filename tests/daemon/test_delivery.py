@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -20,6 +18,7 @@ from bridge import __version__
 from bridge.daemon.delivery import WAITS, Delivery, Message, host_of, to_service, to_webhook
 from bridge.daemon.http_server import listening
 from bridge.settings.daemon import Address
+from tests.support.processes import wait_until
 
 URL = "https://hooks.example/services/T000/B000/very-secret-token"
 FAILED = Message(
@@ -45,21 +44,13 @@ class Wire(httpx.BaseTransport):
         return httpx.Response(answer, headers={"location": "https://elsewhere.example/"})
 
 
-def waited(is_so: Callable[[], object]) -> None:
-    """Wait until it is."""
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.005)
-
-
 def test_a_webhook_is_posted_to_and_a_heartbeat_asked_for() -> None:
     """At the address as it is written; in the text nothing is a mention or a link by accident."""
     wire = Wire([200])
     delivery = Delivery("webhook", URL, to_webhook(URL, wire))
     delivery.send(FAILED)
     delivery.send(None)
-    waited(lambda: len(wire.requests) == 2)
+    wait_until(lambda: len(wire.requests) == 2)
     delivery.close()
     posted, asked = wire.requests
     assert (posted.method, str(posted.url)) == ("POST", URL)
@@ -79,10 +70,10 @@ def test_what_is_not_delivered_is_logged_once(trouble: int | Exception) -> None:
         delivery = Delivery("webhook", URL, to_webhook(URL, wire), pause=pauses.append)
         for _ in range(2):
             delivery.send(FAILED)
-        waited(lambda: len(wire.requests) == 2 * (1 + len(WAITS)))
+        wait_until(lambda: len(wire.requests) == 2 * (1 + len(WAITS)))
         wire.answers = [200]
         delivery.send(FAILED)
-        waited(lambda: len(lines) == 2)
+        wait_until(lambda: len(lines) == 2)
         delivery.close()
     assert pauses == [*WAITS, *WAITS]
     assert [line["event"] for line in lines] == ["not reached", "reached again"]
@@ -116,9 +107,9 @@ def test_the_end_cuts_a_wait_short() -> None:
     wire = Wire([503])
     delivery = Delivery("a delivery by itself", URL, to_webhook(URL, wire))
     delivery.send(FAILED)
-    waited(lambda: wire.requests)
+    wait_until(lambda: wire.requests)
     delivery.close()
-    waited(lambda: "a delivery by itself" not in {t.name for t in threading.enumerate()})
+    wait_until(lambda: "a delivery by itself" not in {t.name for t in threading.enumerate()})
     assert len(wire.requests) == 1
 
 
@@ -161,7 +152,7 @@ def test_the_kind_of_a_service_is_all_that_is_shown_of_it() -> None:
         url = "slack://very-secret-token/B/C"
         delivery = Delivery("notify", url, lambda _: "refused", pause=lambda _: None)
         delivery.send(FAILED)
-        waited(lambda: lines)
+        wait_until(lambda: lines)
         delivery.close()
     assert lines[0] == {
         "event": "not reached",

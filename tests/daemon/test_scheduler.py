@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -209,12 +209,12 @@ def test_a_service_that_has_ended_is_asked_less_often(
         paces = {each.name: daemon.Pace(0.1, steps=[3.0]) for each in syncs}
         done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
         try:
-            wait_for(lambda: ended.asked == 3)
+            wait_until(lambda: ended.asked == 3)
             before = other.asked
-            wait_for(lambda: other.asked > before + 5)
+            wait_until(lambda: other.asked > before + 5)
             assert ended.asked == 3
             ended.is_open = True
-            wait_for(lambda: ended.asked > 10)
+            wait_until(lambda: ended.asked > 10)
         finally:
             stopping.set()
         done.result(timeout=60)
@@ -236,9 +236,9 @@ def test_a_provider_without_open_jobs_is_asked_less_often(
         paces = {each.name: daemon.Pace(0.1, idle=3600.0) for each in syncs}
         done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
         try:
-            wait_for(lambda: idle.asked > 0 and busy.asked > 20)
+            wait_until(lambda: idle.asked > 0 and busy.asked > 20)
             asked = idle.asked
-            wait_for(lambda: busy.asked > 40)
+            wait_until(lambda: busy.asked > 40)
             assert idle.asked == asked
         finally:
             stopping.set()
@@ -261,9 +261,9 @@ def test_a_clock_that_is_set_back_delays_no_pass(
             elapsed=lambda: 0.0,
         )
         try:
-            wait_for(lambda: service.asked == 1)
+            wait_until(lambda: service.asked == 1)
             clock.now -= 86_400
-            wait_for(lambda: service.asked == 2)
+            wait_until(lambda: service.asked == 2)
         finally:
             stopping.set()
         done.result(timeout=60)
@@ -316,7 +316,7 @@ def test_handlers_get_the_events_of_every_pass(
             elapsed=lambda: next(ticks),
         )
         try:
-            wait_for(lambda: heard.moments)
+            wait_until(lambda: heard.moments)
         finally:
             stopping.set()
         done.result(timeout=60)
@@ -359,10 +359,10 @@ def test_patience_may_end_while_a_pass_is_waited_for(
             leave=codes.append,
         )
         try:
-            wait_for(asked.is_set)
+            wait_until(asked.is_set)
             stopping.set()
             before = len(beats)
-            wait_for(lambda: len(beats) > before + 3)
+            wait_until(lambda: len(beats) > before + 3)
             assert codes == []
             patience[0] = 0.0
             done.result(timeout=60)
@@ -400,25 +400,17 @@ def test_a_pass_under_way_ends_in_order(
             leave=codes.append,
         )
         try:
-            wait_for(asked.is_set)
+            wait_until(asked.is_set)
             stopping.set()
-            wait_for(lambda: "stopping" in [line["event"] for line in lines])
+            wait_until(lambda: "stopping" in [line["event"] for line in lines])
             before = len(beats)
-            wait_for(lambda: len(beats) > before + 2)
+            wait_until(lambda: len(beats) > before + 2)
         finally:
             release.set()
         done.result(timeout=60)
     assert codes == []
     assert all(beats)
     assert "openai ended" in heard.told
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.01)
 
 
 # The passes

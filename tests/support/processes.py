@@ -179,7 +179,10 @@ def write_to(stdout: Path, stderr: Path) -> None:
 
 
 def wait_until(
-    is_so: Callable[[], object], what: str, process: Started | None = None, seconds: float = 120.0
+    is_so: Callable[[], object],
+    what: str = "change",
+    process: Started | None = None,
+    seconds: float = 120.0,
 ) -> None:
     """Return as soon as ``is_so``; fail when that takes too long, or when ``process`` has ended."""
     deadline = time.monotonic() + seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,7 +98,8 @@ def asked(simulator: Simulator, sync: ProviderSync) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("size", [100, 10_000])
+@pytest.mark.long
+@pytest.mark.parametrize("size", [100, 10_000 if os.environ.get("SOAK") else 2_000])
 def test_a_settled_history_costs_one_request_whatever_its_size(
     size: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:

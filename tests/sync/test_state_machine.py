@@ -387,7 +387,7 @@ def test_the_world_always_ends_in_order(empty_database: Path) -> None:
     run_state_machine_as_test(
         World,
         settings=settings(
-            max_examples=300 if SOAK else 6,
+            max_examples=300 if SOAK else 3,
             stateful_step_count=40 if SOAK else 12,
             suppress_health_check=list(HealthCheck),
         ),
@@ -399,7 +399,7 @@ def test_a_store_that_fails_at_any_write(empty_database: Path, trouble: Trouble)
     """Two finished jobs, and each write of theirs in turn goes wrong in each way."""
     World.template = empty_database
     share = [*Trouble].index(trouble)
-    for at in range(1, 27) if SOAK else range(1 + share, 27, 2 * len(Trouble)):
+    for at in range(1, 27) if SOAK else range(1 + share, 27, 4 * len(Trouble)):
         world = World()
         world.begin(archive=True)
         world.mlflow_fails_at_a_write(0, at, trouble, later=250.0, is_killed=at % 3 == 0)
