@@ -19,6 +19,8 @@ ATTEMPTS: Final = 8
 """With a fifth of all replies broken, one request in 400,000 still fails."""
 CONNECT_ATTEMPTS: Final = 4
 """A host that refuses connections is down: no need to ask eight times."""
+PAGE_ATTEMPTS: Final = 4
+"""A web page in place of JSON: a proxy's passes, a sign-in or a wrong address stays."""
 LONGEST_RETRY_AFTER: Final = 60.0
 """Seconds. A provider that asks for more is not asked again before the next pass."""
 LONGEST_REQUEST: Final = 90.0
@@ -79,7 +81,8 @@ class Retrying(httpx.BaseTransport):
             sleep=self._sleep,
             stop=partial(self._stop, self._clock()),
             wait=_wait,
-            retry=tenacity.retry_if_result(_may_improve) | tenacity.retry_if_exception(_is_passing),
+            retry=tenacity.retry_if_result(partial(_may_improve, request, itertools.count(1)))
+            | tenacity.retry_if_exception(_is_passing),
             before_sleep=self._before_sleep,
             retry_error_callback=_last_outcome,
         )
@@ -138,7 +141,9 @@ def _is_passing(error: BaseException) -> bool:
     )
 
 
-def _may_improve(response: httpx.Response) -> bool:
+def _may_improve(request: httpx.Request, pages: Iterator[int], response: httpx.Response) -> bool:
+    if _wants_json(request) and _is_page(response):
+        return next(pages) < PAGE_ATTEMPTS
     if response.headers.get("x-should-retry") == "false":
         return False
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
@@ -146,6 +151,15 @@ def _may_improve(response: httpx.Response) -> bool:
     if response.status_code == httpx.codes.NOT_IMPLEMENTED:
         return False
     return response.status_code in {*PASSING, 409} or response.is_server_error
+
+
+def _wants_json(request: httpx.Request) -> bool:
+    return "json" in request.headers.get("accept", "")
+
+
+def _is_page(response: httpx.Response) -> bool:
+    """Return whether a successful reply is HTML or XML, whatever its label says."""
+    return response.is_success and response.content.lstrip().startswith(b"<")
 
 
 def is_quota(response: httpx.Response) -> bool:

@@ -56,6 +56,42 @@ def test_patience_ends(status: int) -> None:
     assert len(scripted.sleep.asked) == retries.ATTEMPTS - 1
 
 
+PAGES = [b"<!DOCTYPE html>Bad gateway", b"\n<html></html>", b"<?xml version='1.0'?><Error/>"]
+
+
+@pytest.mark.parametrize("body", PAGES)
+@pytest.mark.parametrize("label", ["text/html; charset=utf-8", "text/plain"])
+def test_a_web_page_in_place_of_json_may_pass(body: bytes, label: str) -> None:
+    """A proxy's page with status 200 is followed by the answer."""
+    page = Answer(200, body, {"content-type": label})
+    scripted = script(page, answer(500), page, answer(429), page, answer(200, {"id": "a"}))
+    assert scripted.http().get_object(PATH) == {"id": "a"}
+    assert len(scripted.requests) == 6
+
+
+@pytest.mark.parametrize("body", PAGES)
+def test_patience_with_web_pages_ends_sooner(body: bytes) -> None:
+    """A sign-in or a wrong address stays: few attempts show it."""
+    scripted = script(Answer(200, body, {"content-type": "text/html"}))
+    assert isinstance(failure(scripted), errors.BadReply)
+    assert len(scripted.requests) == retries.PAGE_ATTEMPTS
+
+
+def test_a_file_may_be_a_web_page() -> None:
+    """What is not asked for as JSON is taken as it comes."""
+    scripted = script(Answer(200, PAGES[0], {"content-type": "text/html"}))
+    assert scripted.http().get_bytes(PATH) == PAGES[0]
+    assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"\xff\xfe", b"data: [DONE]"])
+def test_other_text_in_place_of_json_is_not_asked_for_again(body: bytes) -> None:
+    """A server that sends a stream or a line of text goes on with it."""
+    scripted = script(Answer(200, body, {"content-type": "text/event-stream"}))
+    assert isinstance(failure(scripted), errors.BadReply)
+    assert len(scripted.requests) == 1
+
+
 def test_every_attempt_is_told() -> None:
     """How it ended, in one of few words, and which one it was; each request begins anew."""
     told: list[tuple[str, int]] = []
