@@ -217,9 +217,9 @@ def test_a_message_has_three_attempts(
     with capture_logs() as lines:
         delivery = Delivery("webhook", URL, to_webhook(URL, wire), pause=lambda _: None)
         delivery.send(FAILED)
-        waited(lambda: len(wire.requests) == attempts)
+        wait_until(lambda: len(wire.requests) == attempts)
         delivery.send(FAILED)
-        waited(lambda: len(wire.requests) > attempts)
+        wait_until(lambda: len(wire.requests) > attempts)
         delivery.close()
     assert bool(lines) is is_told
 
