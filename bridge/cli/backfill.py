@@ -67,7 +67,7 @@ def backfill(
         assemble(settings, environ, stopping, executor=executor) as bridge,
     ):
         _open(bridge, plain=output.is_plain)
-        made = _pass(bridge, selection, stopping, dry_run=asked.dry_run, plain=output.is_plain)
+        made = _pass(bridge, selection, stopping, output, dry_run=asked.dry_run)
         reports = without_strangers(list(made.reports), selection)
         if not made.is_done:  # to leave this block would be to wait again
             _show_early(reports, bridge, as_json=output.as_json)
@@ -86,16 +86,16 @@ def _pass(
     bridge: Bridge,
     selection: Selection,
     stopping: threading.Event,
+    output: Output,
     *,
     dry_run: bool,
-    plain: bool,
 ) -> Made:
     """Make the pass when no other backfill writes to this MLflow, and show how far it is."""
     # A dry run is in nobody's way.
     place = f"{bridge.settings.mlflow.tracking_uri}{' (dry)' if dry_run else ''}"
     with (
-        turn(place, waiting=lambda: _wait(quiet=plain), pause=stopping.wait),
-        watching(plain=plain, dry_run=dry_run) as handler,
+        turn(place, waiting=lambda: _wait(quiet=output.is_plain), pause=stopping.wait),
+        watching(plain=output.is_plain, dry_run=dry_run, verbose=output.verbose) as handler,
     ):
         return one_pass(
             bridge,

@@ -38,7 +38,7 @@ _PATIENCE = 2
 
 
 class Verdict(Enum):
-    """What a finding means, by the mark that it is shown with."""
+    """The meaning of a finding, by its mark."""
 
     WELL = "[green]✓[/green]"
     ADVICE = "[yellow]![/yellow]"
@@ -48,7 +48,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found."""
+    """The result of one check."""
 
     subject: str
     verdict: Verdict
@@ -87,7 +87,7 @@ def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fal
 def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
     names = ", ".join(provider.name for provider in settings.providers)
     yield Finding("configuration", Verdict.WELL, f"valid; providers: {names}")
-    # All at once, told in their order: what does not answer holds up no other for its timeouts.
+    # All at once, shown in their order: one that does not answer delays no other.
     checks = [_begun(_provider, settings, provider, redactor) for provider in settings.providers]
     checks.append(_begun(_mlflow, settings, redactor))
     if settings.poll.is_cluster:
@@ -152,7 +152,7 @@ def _mlflow(settings: Settings, redactor: Redactor) -> list[Finding]:
 
 
 def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
-    """What there is to say of MLflow where it answers."""
+    """Yield the findings about an MLflow that answers."""
     tracking.ping()
     names = experiments_of(settings)
     experiments = {name: tracking.experiment(name, create=False) for name in names}

@@ -34,7 +34,7 @@ from bridge.tracking.views import TABLE
 
 EXPERIMENT: Final = "ftbridge demo (simulated jobs)"
 _LOSSES: Final = Losses(valid=("eval_loss",), train=("loss",))
-"""What the local run and the jobs of all providers have."""
+"""The losses of the local run and of the jobs of all providers."""
 _KEY: Final = "demo-key-of-no-account"
 _PACE: Final = 0.6
 """Seconds per step of the local run."""

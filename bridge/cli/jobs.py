@@ -1,4 +1,4 @@
-"""``ftbridge jobs``: the jobs that MLflow knows, newest first. Asks MLflow alone."""
+"""``ftbridge jobs``: the jobs that MLflow knows, newest first. Reads MLflow only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STATES: Final = {
     "FAILED": "failed",
     "KILLED": "cancelled",
 }
-"""By a run's status: runs from before there was a tag for the state have that alone."""
+"""By a run's status: runs from before there was a tag for the state have only that."""
 _COLORS: Final = {"running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "yellow"}
 
 
@@ -66,7 +66,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobLine:
-    """What a line says of a job."""
+    """A line about a job."""
 
     provider: str
     job_id: str

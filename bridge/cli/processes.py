@@ -13,7 +13,7 @@ from typing import IO
 
 
 class Children:
-    """The processes that the demo starts: each in a group of its own, so Ctrl-C is ours alone."""
+    """The processes that the demo starts: each in a separate group, so only we get Ctrl-C."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()

@@ -25,7 +25,7 @@ from bridge.sync.report import Report, Selection
 
 @dataclass(slots=True)
 class Rescued:
-    """What MLflow has of one provider's jobs that have ended."""
+    """The ended jobs of one provider that MLflow has."""
 
     provider: str
     jobs: int = 0
@@ -35,7 +35,7 @@ class Rescued:
     size: int = 0
     """Bytes."""
     lost: list[tuple[str, str]] = field(default_factory=list)
-    """What could not be had, by job."""
+    """The parts that could not be read, by job."""
 
 
 def with_everything(settings: Settings) -> Settings:
@@ -93,7 +93,7 @@ def _examined(
     *,
     as_json: bool,
 ) -> list[Report]:
-    """What was copied before, compared with all that there is, and completed."""
+    """Compare the jobs that were copied before with all that there is, and complete them."""
     with (
         watching(plain=as_json, dry_run=False) as handler,
         ThreadPoolExecutor(settings.poll.workers) as executor,

@@ -142,4 +142,4 @@ def _drawn(line: JobLine, curves: Mapping[str, Curve]) -> Iterator[str]:
     if lines:
         yield ""
         yield "   ".join(f"{marks[name]} {safe(name)}" for name in curves)
-        yield from lines  # digits and the marks alone
+        yield from lines  # only digits and the marks

@@ -1,6 +1,6 @@
 """Serve the daemon's page, probes and metrics from memory, to a few clients for a moment each.
 
-There is no login. The answers contain nothing that the log does not.
+It needs no login. The answers contain nothing that the log does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a daemon logs of its passes: each trouble once, and its end."""
+"""The log of a daemon's passes: each trouble once, and its end."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class TroubleLog:
 
 
 class PassLog(JobLog):
-    """What a daemon logs of its passes."""
+    """Log the passes of a daemon."""
 
     def __init__(self) -> None:
         super().__init__(only_turns=True)

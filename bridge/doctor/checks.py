@@ -22,7 +22,7 @@ from bridge.tracking.audit import MadeModel, MadeVersion
 from bridge.tracking.registry import ALIAS
 
 GIVE_UP: Final = "delete the unfinished one"
-"""What to do about a run if another one of its job has everything."""
+"""The remedy for a run if another one of its job has everything."""
 
 _Made = TypeVar("_Made", MadeModel, MadeVersion)
 
@@ -37,14 +37,14 @@ class Finding:
     """Where it can be looked at."""
     what: str
     remedy: str
-    """What to do about it; without a ``repair``, for the user to do."""
+    """The remedy; without a ``repair`` it is for the user to do."""
     repair: Callable[[], None] | None = field(default=None, compare=False)
-    """What ``--fix`` calls."""
+    """The function that ``--fix`` calls."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Checks:
-    """Of one provider. Remembers which runs it has seen, by their ids alone."""
+    """The checks of one provider. They remember the ids of the runs that they have seen."""
 
     tracking: Tracking
     provider: str
@@ -205,6 +205,6 @@ class Checks:
 
 
 def _groups(made: Iterable[_Made], attribute: str) -> Iterator[list[_Made]]:
-    """What has the same attribute, from a list that is sorted by it."""
+    """Yield groups with the same attribute, from a list that is sorted by it."""
     for _, same in groupby(made, key=attrgetter(attribute)):
         yield list(same)

@@ -42,7 +42,7 @@ class Treated:
 
 @dataclass(slots=True)
 class Examination:
-    """What was found at one provider."""
+    """The findings at one provider."""
 
     provider: str
     report: Report

@@ -23,7 +23,7 @@ PATIENCE: Final = 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """What is missing of a job."""
+    """The missing parts of a job."""
 
     tags: Mapping[str, str]
     """The tags that a run is to have because of it."""
@@ -51,7 +51,7 @@ def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Ga
     known = recorded.tags if recorded else {}
     is_settled = recorded is not None and recorded.is_final
     since = _since(known, now)
-    # Who reads a settled run again, as doctor does, does not open it again.
+    # A settled run that is read again, as by doctor, is not opened again.
     has_patience = now - since < PATIENCE and not is_settled
     awaited = [part for part in snapshot.missing if not part.is_lasting and has_patience]
     wanted = dict(_tags(snapshot.missing, since if awaited else None))

@@ -31,7 +31,7 @@ Names = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """What runs are compared by, under MLflow's names."""
+    """The losses by which runs are compared, under MLflow's names."""
 
     valid: tuple[str, ...] = ()
     """Over the whole validation set: the best checkpoint has the lowest."""
@@ -65,7 +65,7 @@ class MetricNames:
     metrics: Names = field(default_factory=dict)
     param_names: Names = field(default_factory=dict)
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
-    """What the provider's names stand for."""
+    """The meanings of the provider's names."""
     label: str = "provider"
     """The preset, or the mapping as compact JSON: fit for a tag, and for ``from_label``."""
     epoch: str | None = None
@@ -73,7 +73,7 @@ class MetricNames:
 
     @classmethod
     def of(cls, wanted: str | Mapping[str, str], meanings: Mapping[str, Meaning]) -> MetricNames:
-        """The names of a preset, or of a mapping from a provider's names, for one provider."""
+        """Return the names of a preset, or of a mapping, for one provider."""
         if not isinstance(wanted, str):
             names = dict(wanted)
             label = json.dumps(names, sort_keys=True, separators=(",", ":"))
@@ -117,7 +117,7 @@ class MetricNames:
 
     @property
     def losses(self) -> Losses:
-        """What runs are compared by."""
+        """The losses by which runs are compared."""
 
         def names(meaning: Meaning) -> tuple[str, ...]:
             return _once(*map(self.metric, self.named(meaning)))
@@ -129,12 +129,12 @@ class MetricNames:
         )
 
     def named(self, meaning: Meaning) -> tuple[str, ...]:
-        """The provider's names for ``meaning``."""
+        """Return the provider's names for ``meaning``."""
         return tuple(name for name, what in self.meanings.items() if what is meaning)
 
 
 def epoch_of(step: int, total_steps: int | None, epochs: float | None) -> float | None:
-    """How often the training set has been gone through after ``step``; ``None``: unknown."""
+    """Return how often the training set has been gone through after ``step``; ``None``: unknown."""
     if total_steps is None or epochs is None or not (math.isfinite(epochs) and epochs > 0):
         return None
     if total_steps <= 0 or not 0 <= step <= total_steps:
@@ -143,7 +143,7 @@ def epoch_of(step: int, total_steps: int | None, epochs: float | None) -> float 
 
 
 def shared_charts(metric_names: MetricNames, runs: Sequence[frozenset[str]]) -> Counter[str]:
-    """The metrics that local runs share with a provider's jobs, and how many runs share each.
+    """Count the local runs that share each metric with a provider's jobs.
 
     Args:
         metric_names: the names that the provider's metrics get.
@@ -167,11 +167,11 @@ def shared_charts(metric_names: MetricNames, runs: Sequence[frozenset[str]]) -> 
 def closest_preset(
     neighbours: Sequence[tuple[MetricNames, Sequence[frozenset[str]]]],
 ) -> str | None:
-    """The preset that puts more on shared charts than the present names; ``None``: none does.
+    """Return the preset that puts most on shared charts; ``None``: the present names do.
 
     Args:
-        neighbours: of each provider the present names, and of each local run beside its jobs the
-            names of the run's metrics.
+        neighbours: the present names of each provider, and for each local run beside its jobs
+            the names of the run's metrics.
     """
 
     def shared(preset: str | None) -> int:
@@ -189,7 +189,7 @@ def closest_preset(
 def collisions(mapping: Mapping[str, str], meanings: Mapping[str, Meaning]) -> list[str]:
     """Return a sentence for each name that a mapping would give to two things of one provider.
 
-    Curves that are mixed cannot be told apart again, so that the mapping is refused.
+    Curves that are mixed cannot be separated again, so that the mapping is refused.
 
     Args:
         mapping: from a provider's names to others.
@@ -213,7 +213,7 @@ _USUAL: Final[Mapping[str, Meaning]] = {
     "train_loss": Meaning.TRAIN_LOSS,
     "valid_loss": Meaning.VALID_LOSS,
 }
-"""What most providers call the losses: local runs may too."""
+"""The names of the losses at most providers: local runs may use them too."""
 
 
 def preset_of(runs: Sequence[frozenset[str]]) -> str:
@@ -226,7 +226,7 @@ def preset_of(runs: Sequence[frozenset[str]]) -> str:
 
 
 def is_allowed_name(name: str) -> bool:
-    """Whether MLflow accepts ``name`` for a metric or a param."""
+    """Return whether MLflow accepts ``name`` for a metric or a param."""
     return (
         len(name) <= LONGEST_NAME
         and _ALLOWED_NAME.fullmatch(name) is not None

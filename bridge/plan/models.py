@@ -19,10 +19,10 @@ _STEP_DIGITS: Final = 6
 _LONGEST_LABEL: Final = 100
 _LONGEST_PARAM: Final = 500
 NAME_FIELDS: Final = ("provider", "suffix", "base_model")
-"""What the name of a registered model can be made of."""
+"""The parts from which the name of a registered model can be made."""
 _NOT_REGISTERED: Final = re.compile(r"[/:\s'\"]+")
 _FORBIDDEN: Final = re.compile(r"[/:.%\"'\s]+")
-"""What MLflow does not have in the name of a model."""
+"""The characters that MLflow refuses in the name of a model."""
 
 
 _MEASURES: Final[Mapping[Meaning, int]] = {
@@ -33,7 +33,7 @@ _MEASURES: Final[Mapping[Meaning, int]] = {
     Meaning.BATCH_VALID_LOSS: -1,
     Meaning.TRAIN_LOSS: -1,
 }
-"""What checkpoints are compared by, in this order, and whether more of it is better."""
+"""The measures of checkpoints, first the one that counts most, and whether more is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class HostedModel:
     metrics: tuple[tuple[str, int], ...]
     """MLflow's metric name and step of each of its measurements."""
     about: Mapping[str, str]
-    """What is known of it; for params, which the UI shows, and for tags, which can be searched."""
+    """The known facts, for params, which the UI shows, and for tags, which can be searched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def hosted_models(
             model=model,
             name=_name(snapshot, checkpoint.step),
             step=checkpoint.step,
-            # Not the checkpoint's own alone: the step's event may tell more than it does.
+            # Not only the checkpoint's own: the step's event may have more.
             metrics=tuple(
                 (name, checkpoint.step) for name in sorted(steps) if checkpoint.step in steps[name]
             ),
@@ -160,7 +160,7 @@ def label_of(snapshot: Snapshot) -> str:
 
 
 def _full_name(model: str | None) -> str:
-    """A model's name as it is told apart by: the tags that it is found by hold no more."""
+    """Return the part of a model's name that fits the tag by which it is found."""
     return clean(model or "", _LONGEST_PARAM)
 
 

@@ -9,7 +9,7 @@ from bridge.plan.metric_names import Losses, MetricNames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingOptions:
-    """What of a job becomes part of its run, as configured for one provider."""
+    """The parts of a job that its run gets, as configured for one provider."""
 
     provider_type: str = ""
     """The ``type`` of the provider in the configuration."""
@@ -43,5 +43,5 @@ class RecordingOptions:
 
     @property
     def losses(self) -> Losses:
-        """What runs are compared by."""
+        """The losses by which runs are compared."""
         return self.metric_names.losses

@@ -30,7 +30,7 @@ _SHARE: Final = 10
 
 
 class Fate(StrEnum):
-    """What becomes of a duplicate."""
+    """The fate of a duplicate."""
 
     GOES = "goes"
     WAITS = "waits"
@@ -160,7 +160,7 @@ def _duplicates(job_id: str, owner: str, rivals: Mapping[str, _Claim]) -> Iterat
 
 
 class _Claim(NamedTuple):
-    """What counts of an active run; a final one's many tags need not be kept."""
+    """The part of an active run that counts; a final one's many tags need not be kept."""
 
     experiment_id: str
     is_ours: bool

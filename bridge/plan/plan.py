@@ -34,7 +34,7 @@ _END: Final = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will be written of one job. The final status comes last: it says all is there."""
+    """The changes to one job's run. The final status comes last: it says that all is there."""
 
     provider: str
     job_id: str
@@ -57,7 +57,7 @@ class Plan:
     """The run's new status; ``None``: as it is."""
     end_time: int | None
     last_tags: Mapping[str, str] = field(default_factory=dict)
-    """Written after everything else, where the status alone does not say that all is there."""
+    """Written after everything else, where the status does not say by itself that all is there."""
     removed_tags: tuple[str, ...] = ()
     """Tags that are no longer true."""
     awaited: tuple[str, ...] = ()

@@ -79,7 +79,7 @@ class _Moments:
         moments: dict[int, int] = {}
         for point in snapshot.curve:
             if point.created_at is not None and is_time(point.created_at, now):
-                # Of all its points, so that it is the same if some of them are logged already.
+                # The earliest of all points, so that it is the same if some are logged already.
                 known = moments.get(point.step, point.created_at)
                 moments[point.step] = min(point.created_at, known)
         # A checkpoint is published when it is saved, perhaps long after its step.

@@ -18,7 +18,7 @@ _ALIKE: Final[Mapping[Meaning, str]] = {
 }
 """Params that these trainers leave to their user: one name for what providers name differently."""
 AUTO: Final = "auto"
-"""What the experiment's local runs log decides."""
+"""The metrics of the experiment's local runs decide."""
 PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
     "provider": {},
     # transformers.Trainer, and TRL, Axolotl, Unsloth, LLaMA-Factory on top of it. The loss of a
@@ -68,5 +68,5 @@ PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
 }
 
 EPOCH: Final[Mapping[str, str]] = {"huggingface": "epoch"}
-"""What a preset's trainer calls the epoch that a step is in, where it logs one with every step."""
+"""The metric for the epoch of a step, in presets whose trainer logs one with every step."""
 OF_PARAMS: Final = frozenset({Meaning.EPOCHS, Meaning.STEPS, *_ALIKE})

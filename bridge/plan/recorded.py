@@ -1,4 +1,4 @@
-"""What MLflow has of a job. Pure."""
+"""The record of a job in MLflow. Pure."""
 
 from __future__ import annotations
 

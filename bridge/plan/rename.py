@@ -1,4 +1,4 @@
-"""What a run lacks to look as if it had been logged under other names. Pure.
+"""The changes that let a run look as if it had been logged under other names. Pure.
 
 MLflow renames and deletes neither metrics nor params: the history is copied under the new names,
 and the old ones stay beside it.
@@ -25,7 +25,7 @@ History = Mapping[str, Sequence[MetricPoint]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renaming:
-    """What is written to one run. Applied twice it is the same as once."""
+    """The additions to one run. Applied twice it is the same as once."""
 
     points: tuple[MetricPoint, ...]
     """By ascending step, so that an interrupted write leaves curves without holes."""
@@ -33,7 +33,7 @@ class Renaming:
     renamed: Mapping[str, str]
     """The metrics of which something is copied: from the old name to the new one."""
     conflicts: tuple[str, ...]
-    """What is not copied because it would mix two things, a sentence each."""
+    """A sentence for each curve or param that is not copied because it would mix two things."""
 
     @property
     def is_empty(self) -> bool:
@@ -117,7 +117,7 @@ class _Change:
         """Return why nothing may get the name ``target``; empty where it may."""
         if not is_allowed_name(target):
             return "MLflow refuses that name"
-        # What moves away leaves its rows there.
+        # A metric that moves away leaves its rows there.
         own = self._own_name(target, ())
         if own is None or self.new.get(own, own) == target:
             return ""

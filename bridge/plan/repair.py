@@ -1,4 +1,4 @@
-"""What a run that should have everything lacks. Pure.
+"""The parts that a run lacks although it should have everything. Pure.
 
 A pass asks for no more than it needs to go on from where it stopped: of a run that is final,
 nothing. Here all that MLflow has of one is compared with all that its provider tells.
@@ -20,7 +20,7 @@ GONE: Final = "its provider no longer has the job"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """What MLflow has of a run beside what every pass asks for."""
+    """The parts of a run in MLflow that passes do not read."""
 
     archived: frozenset[str] = frozenset()
     """Names in the folder of its archive."""
@@ -47,7 +47,7 @@ def lacking(plan: Plan, recorded: RecordedRun, inventory: Inventory, *, manifest
         plan = _without_edits(plan, recorded)
     if recorded.is_adopted or (has_last_word and not plan.points):
         return plan
-    # The end of a job may be known from its points alone, and a run that was ended too early may
+    # The end of a job may be known only from its points, and a run that was ended too early may
     # have the right status but the wrong end.
     return replace(plan, status=plan.status or recorded.status)
 

@@ -98,7 +98,7 @@ class Router:
             return wanted or None, ""
         shown = clean(wanted, 100)
         if clean(wanted, _LONGEST_EXPERIMENT) != wanted or not wanted.strip():
-            return None, f"its metadata {EXPERIMENT_KEY} {shown!r} is no name of an experiment"
+            return None, f"its metadata {EXPERIMENT_KEY} {shown!r} is not a name of an experiment"
         if not self.is_open(wanted):
             refusal = f"its metadata {EXPERIMENT_KEY} names {shown!r}"
             return None, f"{refusal}, which mlflow.open_to_jobs does not allow"
@@ -115,5 +115,5 @@ def _run_id(job: Job, key: str) -> tuple[str | None, str]:
     if not wanted:
         return None, ""
     if _RUN_ID.fullmatch(wanted) is None:
-        return None, f"its metadata {key} {clean(wanted, 100)!r} is no run id"
+        return None, f"its metadata {key} {clean(wanted, 100)!r} is not a run id"
     return wanted, ""

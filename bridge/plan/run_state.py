@@ -23,7 +23,7 @@ RUN_STATUS: Final[Mapping[JobStatus, str]] = {
     JobStatus.CANCELLED: "KILLED",
 }
 NEW_RUN_STATUS: Final = "RUNNING"
-"""What MLflow gives a run at its creation."""
+"""The status that MLflow gives a new run."""
 CLOCK_SKEW: Final = 24 * 3_600_000
 """Milliseconds. A time further ahead than this is not a time."""
 SETTLING: Final = 5 * 60_000

@@ -124,8 +124,8 @@ def _wanted(
         for name, value in _facts(provider, snapshot, metric_names)
         if value is not None and (text := clean(str(value), _LONGEST))
     }
-    # What is logged under old names stays to be renamed, also if others are wanted now; and a
-    # later look may see only when a paused job was started again.
+    # A run that is logged under old names is still to be renamed; and a later pass may see only
+    # when a paused job was started again.
     for name in {METRIC_NAMES, STARTED} & known.keys():
         wanted.pop(name, None)
     # A run from before there was a state has none, and gets none.

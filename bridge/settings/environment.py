@@ -1,4 +1,4 @@
-"""What the environment tells of providers: the variables are those of their own SDKs. Pure."""
+"""Providers from the environment: the variables are those of the providers' SDKs. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AWS_ADDRESSES: Final[Mapping[str, Mapping[str, str]]] = {
     "bedrock": {"base_url": "AWS_ENDPOINT_URL_BEDROCK", "s3_url": "AWS_ENDPOINT_URL_S3"},
     "bedrock-mantle": {"base_url": "AWS_BEDROCK_BASE_URL"},
 }
-"""Of AWS's types the addresses that AWS's tools, and OpenAI's SDK for it, find in variables."""
+"""The variables with addresses that AWS's tools, and OpenAI's SDK for AWS, read."""
 _REGION: Final = re.compile(r"^https://[a-z0-9-]+\.(?P<region>[a-z]{2,8}(-[a-z0-9]+)+-\d+)\.")
 """An address of AWS's."""
 PROJECT_VARIABLE: Final = "GOOGLE_CLOUD_PROJECT"
@@ -40,11 +40,11 @@ _GOOGLE_HINTS: Final = (
     *("GOOGLE_CLOUD_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS"),
     *(Vertex.key_variable, *_GOOGLE["base_url"]),
 )
-"""Whoever has set one of these beside a project works with its models."""
+"""Variables that show, beside a project, that its models are in use."""
 
 
 def providers_in(environ: Environ) -> list[Item]:
-    """A provider for each key that its own SDK would find, if it would know the address too."""
+    """Return a provider for each key that its SDK would find, if that knows the address too."""
     found = [completed(_named(name, kind, environ), environ) for name, kind in TYPES.items()]
     # A project is set for other things too: it counts if more is said, or if there is nothing else.
     is_sure = any(environ.get(name) for name in _GOOGLE_HINTS)
@@ -55,7 +55,7 @@ def providers_in(environ: Environ) -> list[Item]:
 
 
 def ways_in() -> list[str]:
-    """For each kind of provider the variables that make it known."""
+    """Return the variables that make each kind of provider known."""
     return [
         PROJECT_VARIABLE
         if kind is Vertex
@@ -131,7 +131,7 @@ def _aws(item: Item, environ: Environ) -> tuple[Item, Environ]:
     if region := written["region"] if written else next(iter(told), None):
         found.setdefault("region", region)
     if "api_key" not in found and not found.keys().isdisjoint({"profile", "role_arn"}):
-        # Who names credentials means these, whatever key the environment has.
+        # Named credentials count more than a key in the environment.
         found.setdefault("auth", "aws")
     if "region" not in found:
         return found, environ

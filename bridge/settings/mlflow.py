@@ -134,5 +134,5 @@ class MlflowSettings(Section):
     @property
     def register_as(self) -> str | None:
         """The template of a registered model's name; ``None``: no registration."""
-        # Of two providers' models of one suffix neither is a version of the other.
+        # Models of two providers with one suffix are not versions of each other.
         return "{provider}-{suffix}" if self.register_ is True else self.register_ or None

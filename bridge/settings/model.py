@@ -1,4 +1,4 @@
-"""What can be configured, as pydantic models. ``bridge.settings.load`` fills them in."""
+"""The configuration as pydantic models. ``bridge.settings.load`` fills them in."""
 
 from __future__ import annotations
 

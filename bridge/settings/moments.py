@@ -22,7 +22,7 @@ EXPECTED: Final = (
     "write a date (2026-01-31), a time (2026-01-31T12:00:00Z), how long ago (12h, 30d, 2w), today"
     " or yesterday"
 )
-"""What a moment may be."""
+"""The forms of a moment."""
 
 
 def moment(text: str, now: datetime) -> int:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in sentences: each with what to write instead."""
+"""The problems of a configuration in sentences, each with what to write instead."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class ProviderSettings(Section):
     @field_validator("region")
     @classmethod
     def _needed_region(cls, region: str | None, info: ValidationInfo) -> str | None:
-        # With a key it is part of the address alone.
+        # With a key it is only part of the address.
         if region is None and info.data.get("auth") == "aws":
             raise ValueError("missing; export AWS_REGION, or write region: us-west-2")
         return region

@@ -2,7 +2,7 @@
 
 It knows what ``bridge.settings.load`` does before it looks at anything: what the environment may
 say is not required, ``${VAR}`` may stand for any value, and a key without a value is one left out.
-What several keys say together, ``bridge.settings.load`` alone knows.
+Only ``bridge.settings.load`` checks several keys together.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def schema() -> Node:
 
 
 def _with_variables(node: Node, *, is_nullable: bool) -> Node:
-    """What a value may be, and beside it ``${VAR}``, and nothing if that may be."""
+    """Return the schema of a value, with ``${VAR}`` beside it, and null where it is optional."""
     about = {name: node[name] for name in _ABOUT if name in node}
     forms = node.get("anyOf") or [{k: v for k, v in node.items() if k not in _ABOUT}]
     if any(map(_is_strict, forms)) and not any(map(_is_text, forms)):

@@ -1,4 +1,4 @@
-"""Secrets that lie in files of their own, as container platforms mount them."""
+"""Secrets in separate files, as container platforms mount them."""
 
 from __future__ import annotations
 

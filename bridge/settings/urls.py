@@ -46,7 +46,7 @@ def secrets_of_query(parameters: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def secrets_of_secret(url: str) -> Iterator[str]:
-    """What a URL gives away that is a secret itself: all behind its host, in whole and in parts."""
+    """Yield the secrets in a URL: all behind its host, in whole and in parts."""
     yield from secrets_of(url)
     yield url
     parts = urlsplit(url)

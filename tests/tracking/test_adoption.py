@@ -406,7 +406,7 @@ def not_open_to_jobs(uri: str) -> str:
     ("make", "says"),
     [
         (missing, "does not exist"),
-        (malformed, "is no run id"),
+        (malformed, "is not a run id"),
         (deleted, "is deleted"),
         (deleted_with_its_experiment, "is deleted"),
         (of_another_job, "carries another job (ftjob-other)"),

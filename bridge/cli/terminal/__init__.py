@@ -1,1 +1,1 @@
-"""What commands have in common: they read their line, speak to a person, and end in order."""
+"""The parts that commands share: they read their line, speak to a person, and end in order."""

@@ -1,4 +1,4 @@
-"""What a backfill did, and why not everything."""
+"""The result of a backfill, and why it is not everything."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMED = 3
 
 
 def show(reports: Sequence[Report], redactor: Redactor, *, quiet: bool = False) -> None:
-    """Print plans, counts and troubles; troubles alone if it is to be quiet."""
+    """Print plans, counts and troubles; only troubles if it is to be quiet."""
     console = out()
     if not quiet:
         for report in reports:

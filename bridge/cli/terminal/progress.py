@@ -25,7 +25,7 @@ from bridge.sync.provider_sync import no_handler
 
 @contextmanager
 def watching(*, plain: bool, dry_run: bool, verbose: bool = False) -> Iterator[Handler]:
-    """What to show the passes to; a dry run's plans speak for themselves."""
+    """Yield a handler that shows passes; a dry run's plans speak for themselves."""
     console = err()
     if verbose:  # a bar would hide what is decided
         yield JobLog(only_turns=False, is_dry=dry_run)

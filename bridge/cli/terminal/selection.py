@@ -117,7 +117,7 @@ def _moment(option: str, text: str | None, now: datetime, problems: list[str]) -
 def ids_of(settings: Settings, redactor: Redactor, names: Sequence[str]) -> tuple[str, ...]:
     """Return the ids of jobs that are given by id or by the suffix that their owner chose.
 
-    What no provider lists goes as it is: a provider may know a job that it does not list.
+    A name that no provider lists goes as it is: a provider may know a job that it does not list.
     """
     found: dict[str, list[str]] = {name: [] for name in names}
     for provider in settings.providers:
@@ -131,9 +131,9 @@ def ids_of(settings: Settings, redactor: Redactor, names: Sequence[str]) -> tupl
 
 
 def without_strangers(reports: list[Report], selection: Selection) -> list[Report]:
-    """Return the reports of named jobs: a job that one provider knows is no failure of another.
+    """Return the reports of named jobs, where a failure is a job that no provider knows.
 
-    One that none knows is one failure, not one for each provider.
+    It is one failure, not one for each provider.
     """
     lost = Counter(
         job_id
