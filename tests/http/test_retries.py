@@ -78,7 +78,7 @@ def test_patience_with_web_pages_ends_sooner(body: bytes) -> None:
 
 
 def test_a_file_may_be_a_web_page() -> None:
-    """What is not asked for as JSON is taken as it comes."""
+    """A page is a fine reply where no JSON is asked for."""
     scripted = script(Answer(200, PAGES[0], {"content-type": "text/html"}))
     assert scripted.http().get_bytes(PATH) == PAGES[0]
     assert len(scripted.requests) == 1

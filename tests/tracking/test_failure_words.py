@@ -1,4 +1,4 @@
-"""What MLflow's words mean, sign by sign: those that no server of a test can be made to say."""
+"""The meaning of MLflow's words, one by one: those that no server of a test can be made to say."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_database_is_reached_or_not() -> None:
     ],
 )
 def test_others_may_change_a_run(error: MlflowException, *, is_race: bool) -> None:
-    """Who is slower takes its job up again."""
+    """The slower process takes its job up again."""
     assert isinstance(meaning(error, one_job=True), RunChanged) is is_race
 
 
@@ -189,7 +189,7 @@ def test_a_retrys_reason_is_shown_and_not_the_request() -> None:
 
 
 def test_a_file_or_an_address_may_be_wrong() -> None:
-    """What Python says of it is passed on."""
+    """Python's own words are passed on."""
     denied = meaning(PermissionError(13, "Permission denied"))
     assert denied.sentence == f"MLflow at {URI} cannot be opened (Permission denied)"
     folder = meaning(PermissionError("the folder x takes no files"))
