@@ -53,7 +53,7 @@ SIMULATOR_MAY_IMPORT: Final = {
     "bridge.model": "the words for a job's status, so that both sides mean the same by them",
 }
 
-MOST_LINES: Final = 360
+MOST_LINES = 300
 
 
 def name_of(path: Path) -> str:
@@ -241,4 +241,4 @@ def test_every_exemption_has_its_reason(path: Path) -> None:
 def test_every_module_fits_in_the_head(module: str) -> None:
     """A file that grows beyond this is two."""
     lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
-    assert lines < MOST_LINES, f"{lines} lines"
+    assert lines <= MOST_LINES, f"{lines} lines"
