@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 TAG: Final = "fine_tuning_metric_names"
 """Of an experiment, as of its runs: a preset's name, or a mapping as JSON."""
 _LOCAL_RUNS: Final = 50
-"""Runs, the newest, that decide."""
+"""Local runs, the newest, that decide."""
+_NEWEST_RUNS: Final = 1000
+"""Runs of any kind among which an older server's local ones are found."""
 
 
 def label_of(client: MlflowClient, experiment_id: str, *, remember: bool) -> str:
@@ -41,7 +43,15 @@ def label_of(client: MlflowClient, experiment_id: str, *, remember: bool) -> str
 
 def local_metric_names(client: MlflowClient, experiment_id: str) -> list[frozenset[str]]:
     """Return the names of the metrics of each of the newest local runs."""
-    runs = client.search_runs(
-        [experiment_id], f"tags.{tags.PROVIDER} IS NULL", max_results=_LOCAL_RUNS
-    )
+    from mlflow.exceptions import MlflowException
+
+    is_local = f"tags.{tags.PROVIDER} IS NULL"
+    try:
+        runs = [*client.search_runs([experiment_id], is_local, max_results=_LOCAL_RUNS)]
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        # MLflow 3.5 and older cannot search for tags that are absent.
+        newest = client.search_runs([experiment_id], max_results=_NEWEST_RUNS)
+        runs = [run for run in newest if tags.PROVIDER not in run.data.tags][:_LOCAL_RUNS]
     return [frozenset(run.data.metrics) for run in runs]

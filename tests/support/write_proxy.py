@@ -39,6 +39,8 @@ class WriteProxy:
         """Method and path of each write so far."""
         self.lacks: tuple[str, ...] = ()
         """Parts of paths that are answered as by a server that has no such thing."""
+        self.cannot_search: bytes | None = None
+        """A word in a search that is refused as by a server that does not know it."""
         self.lacked: list[str] = []
         """What was asked of these."""
         self._server = urlsplit(server)
@@ -84,9 +86,13 @@ class WriteProxy:
         if any(part in path for part in self.lacks):
             with self._lock:
                 self.lacked.append(path)
-            request.send_response(404)
-            request.send_header("Content-Length", "0")
-            request.end_headers()
+            _refuse(request, 404, b"")
+            return
+        if self.cannot_search and path.endswith("/search") and self.cannot_search in body:
+            with self._lock:
+                self.lacked.append(path)
+            said = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "Invalid clause"}'
+            _refuse(request, 400, said)
             return
         number = 0
         if request.command != "GET" and not path.endswith("/search"):
@@ -122,3 +128,11 @@ class WriteProxy:
             return reply, reply.read()
         finally:
             connection.close()
+
+
+def _refuse(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+    request.send_response(status)
+    request.send_header("Content-Type", "application/json")
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)

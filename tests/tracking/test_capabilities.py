@@ -131,6 +131,22 @@ def test_what_is_refused_while_it_is_written(
     assert made == (0 if "registered" in lacks else 2)
 
 
+def test_a_server_that_cannot_search_for_absent_tags(
+    server: str, proxy: WriteProxy, executor: ThreadPoolExecutor
+) -> None:
+    """Local runs are found all the same, and decide under which names hosted runs are logged."""
+    proxy.cannot_search = b"IS NULL"
+    place = Tracking(server).experiment("hosted-fine-tunes", create=True)
+    assert place is not None
+    with Tracking(server).asked() as mlflow:
+        run = mlflow.create_run(place)
+        mlflow.log_metric(run.info.run_id, "eval_loss", 0.5)
+    assert sync_of(proxy, executor).run().is_well
+    found = Tracking(proxy.url).local_metric_names(place)
+    assert found == [frozenset({"eval_loss"})]
+    assert proxy.lacked
+
+
 def test_a_gateway_that_loses_its_route_is_no_old_server(
     server: str, proxy: WriteProxy, executor: ThreadPoolExecutor
 ) -> None:
