@@ -1,18 +1,16 @@
-"""``python -m tests.compat CACHE [VERSION ...]``: the table of config/README.md."""
+"""``python -m tests.compat CACHE [VERSION ...]``: the table of README.md."""
 
 from __future__ import annotations
 
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 from packaging.version import Version
-from rich.console import Console
-from rich.table import Table
 
 from bridge.plan.routing import Router
 from bridge.simulator import Simulator
@@ -35,11 +33,11 @@ from tests.support.world import Clock, job, make_sync
 CASES = [*openai_cases()[::6], *mistral_cases()[4:6]]
 WORKS = "yes"
 NOTHING = "nothing"
+LEFT_OUT = "left out"
 
 
 def main(cache: Path, versions: list[str]) -> int:
     """Try every server; return the exit code."""
-    table = Table(title="MLflow servers")
     results = {}
     for version in versions:
         with (
@@ -51,18 +49,29 @@ def main(cache: Path, versions: list[str]) -> int:
             says = httpx.get(f"{server.url}/version", timeout=60).text
             assert says == version, f"the server in {cache / version} is MLflow {says}"
             results[version] = tried(server.url, Path(folder))
-    for heading in ("MLflow", *next(iter(results.values()))):
-        table.add_column(heading)
-    for version, found in results.items():
-        table.add_row(version, *found.values())
-    Console(width=160).print(table)
-    wrong = [
-        version
-        for version, found in results.items()
-        if {said for name, said in found.items() if name != "left out"} != {WORKS}
-        or found["left out"] != _lacking(version)
-    ]
+    wrong = [*_wrong(results)]
+    sys.stdout.write("\n\n".join([table_of(results), *wrong]) + "\n")
     return int(bool(wrong))
+
+
+def table_of(results: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the results in Markdown, the newest servers first, equal ones in one row."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for version in sorted(results, key=Version, reverse=True):
+        said = results[version]
+        cells = (text if name == LEFT_OUT or text == WORKS else "no" for name, text in said.items())
+        rows.setdefault(tuple(cells), []).append(version)
+    headings = ("MLflow server", *next(iter(results.values())))
+    lines = [headings, ("---",) * len(headings)]
+    lines += [(", ".join(reversed(versions)), *cells) for cells, versions in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _wrong(results: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    for version, found in results.items():
+        for name, said in found.items():
+            if said != (_lacking(version) if name == LEFT_OUT else WORKS):
+                yield f"{version}, {name}: {said}"
 
 
 def _lacking(version: str) -> str:
@@ -86,7 +95,7 @@ def tried(url: str, folder: Path) -> dict[str, str]:
         found["second pass"] = _second_pass(config)
         found["doctor"] = _command("doctor", config)
     found["live job"] = _live_job(url)
-    found["left out"] = ", ".join(_left_out(url)) or NOTHING
+    found[LEFT_OUT] = ", ".join(_left_out(url)) or NOTHING
     return found
 
 

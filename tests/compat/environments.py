@@ -1,9 +1,10 @@
-"""Environments with an MLflow of a certain version, made once and kept."""
+"""Environments with other programs than the bridge's, made once and kept."""
 
 from __future__ import annotations
 
 import subprocess
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,9 @@ from packaging.version import Version
 VERSIONS: Final = ("2.3.2", "2.9.2", "2.14.3", "2.22.5", "3.1.4", "3.5.1", "3.17.2")
 """The oldest that works, some that many run, and the newest."""
 
+LITELLM: Final = ("litellm[proxy]==1.108.7", "prisma==0.15.0")
+"""LiteLLM's proxy, which cannot say what went wrong without its database client."""
+
 _BEFORE_SQLALCHEMY_21: Final = Version("3.6")
 """Older ones import a class that SQLAlchemy 2.1 no longer has."""
 _BEFORE_SETUPTOOLS_81: Final = Version("3")
@@ -19,17 +23,29 @@ _BEFORE_SETUPTOOLS_81: Final = Version("3")
 
 
 def python_of(version: str, cache: Path) -> Path:
-    """Return the interpreter of an environment, which is made if it is not there.
+    """Return the interpreter of an environment with a version of MLflow.
 
     Args:
         version: MLflow's.
         cache: the folder of all environments.
     """
-    folder = cache / version
+    return environment(cache / version, _requirements(version))
+
+
+def environment(folder: Path, requirements: Sequence[str]) -> Path:
+    """Return the interpreter of an environment, which is made if it is not there.
+
+    Args:
+        folder: its place.
+        requirements: what pip installs.
+
+    Raises:
+        CalledProcessError: pip cannot install it.
+    """
     python, stamp = folder / "bin" / "python", folder / "whole"
     if not stamp.exists():
         venv.create(folder, with_pip=True, clear=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", *_requirements(version)]
+        command = [str(python), "-m", "pip", "install", "--quiet", *requirements]
         subprocess.run(command, check=True)
         stamp.touch()
     return python
