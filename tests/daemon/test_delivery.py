@@ -186,6 +186,7 @@ def test_a_message_without_details_is_its_title() -> None:
         "event": "recovered",
     }
     assert wire.requests[0].headers["user-agent"] == f"ftbridge/{__version__}"
+    assert set(wire.requests[0].extensions["timeout"].values()) == {5.0}  # nobody waits long
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -247,3 +248,13 @@ def test_a_sign_of_life_comes_after_passes_only() -> None:
     clock.now += 600
     heart(JobDone(outcome()))
     assert len(sent) == 3
+
+
+def test_jobs_of_two_providers_may_have_one_id() -> None:
+    """What is old of the one is news of the other."""
+    told = Told()
+    told.pass_over(of="mistral")
+    told.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
+    other = dataclasses.replace(outcome("late", "FAILED", is_final=True), provider="mistral")
+    assert told.pass_over(other, of="mistral") == ["failed"]
+    assert told.pass_over(ended("late")) == []

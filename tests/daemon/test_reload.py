@@ -86,6 +86,8 @@ def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> 
             assert process.count("configuration reloaded") == 1, process.said
 
             process.send(signal.SIGTERM)
+            # The socket holds few messages that nobody has heard.
+            wait_until(lambda: "STOPPING=1" in manager.states(), "STOPPING", process)
             assert process.end() == 0, process.said
         reloads = ["RELOADING=1", "READY=1"] * 3
         assert manager.states() == ["READY=1", *reloads, "STOPPING=1"]

@@ -20,6 +20,8 @@ from coverage import CoverageData
 from tests.mutants.mutate import Mutant
 
 _TIMES: Final = "MUTANTS_TIMES"
+_CHEAP: Final = 0.1
+"""Seconds of a test that may as well be run."""
 
 
 class Times:
@@ -59,8 +61,8 @@ class Covering:
     def tests(self, mutant: Mutant, room: str, limit: float) -> list[str]:
         """Return the tests that may see a mutant, most likely first, as many as fit into a time.
 
-        Those of its room come first, then the cheaper ones; one case of each function before any
-        second.
+        Those of its room come first, then the cheaper ones; of those that are not cheap one case of
+        each function before any second.
 
         Args:
             mutant: where to look.
@@ -77,8 +79,9 @@ class Covering:
         turns: list[tuple[int, int, str]] = []
         for test in ranked:
             function = test.partition("[")[0]
-            cases[function] = cases.get(function, 0) + 1
-            turns.append((cases[function], len(turns), test))
+            if self.seconds[test] > _CHEAP:
+                cases[function] = cases.get(function, 0) + 1
+            turns.append((cases.get(function, 0), len(turns), test))
         chosen: list[str] = []
         total = 0.0
         for _, _, test in sorted(turns):

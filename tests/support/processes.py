@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
+from coverage import Coverage
 from typer.testing import CliRunner, Result
 
 from bridge.cli.app import app, main
@@ -156,6 +157,9 @@ def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[s
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
     os.environ.clear()
     os.environ.update(env)
+    if measuring := Coverage.current():
+        # What it executes is executed by the test that has started it: see tests/mutants.
+        measuring.switch_context(env.get("PYTEST_CURRENT_TEST", "").partition(" (")[0])
     sys.argv = ["ftbridge", *arguments]
     main()
 
