@@ -576,5 +576,6 @@ def test_an_accuracy_above_1_is_explained() -> None:
         return note("mistral", snapshot, started_at=None, best=None, lineage=Lineage())
 
     assert "`valid_mean_token_accuracy` is above 1" in said(1.414)
+    assert "is above 1" not in said(1.0)
     assert "perplexity" in said(1.414)
     assert "perplexity" not in said(0.9)

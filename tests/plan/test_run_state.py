@@ -20,6 +20,7 @@ from bridge.plan.run_state import (
     is_time,
     last_tags,
     start_of,
+    state_of,
     status_of,
     times,
 )
@@ -213,3 +214,32 @@ def test_nobody_takes_a_job_of_yesterday_for_running(ago: int, *, has_ended: boo
     """However much of it is still awaited."""
     snapshot = job(created_at=NOW - 2 * PATIENCE, finished_at=NOW - ago)
     assert has_long_ended(snapshot, NOW - 2 * PATIENCE, NOW) is has_ended
+
+
+@pytest.mark.parametrize(
+    ("status", "ago", "is_awaited", "expected"),
+    [
+        # status, end time, whether it settles, whether all is there
+        (JobStatus.RUNNING, None, False, ("RUNNING", None, False, False)),
+        (JobStatus.RUNNING, None, True, ("RUNNING", None, False, False)),
+        (JobStatus.SUCCEEDED, HOUR, False, ("FINISHED", NOW - HOUR, False, True)),
+        (JobStatus.SUCCEEDED, 1, False, ("RUNNING", None, True, False)),
+        (JobStatus.SUCCEEDED, HOUR, True, ("RUNNING", None, False, False)),
+        (JobStatus.FAILED, PATIENCE, True, ("FAILED", NOW - PATIENCE, False, False)),
+        (JobStatus.FAILED, PATIENCE, False, ("FAILED", NOW - PATIENCE, False, True)),
+    ],
+)
+def test_a_run_is_as_far_as_its_job(
+    status: JobStatus,
+    ago: int | None,
+    expected: tuple[str, int | None, bool, bool],
+    *,
+    is_awaited: bool,
+) -> None:
+    """One whose job ended long ago looks like it, also while a part is awaited."""
+    finished_at = None if ago is None else NOW - ago
+    snapshot = job(status=status, created_at=NOW - 2 * PATIENCE, finished_at=finished_at)
+    started = replace(run("SCHEDULED"), start_time=NOW - 2 * PATIENCE)
+    found = state_of(snapshot, started, is_awaited=is_awaited, now=NOW)
+    assert (found.status, found.end_time, found.is_settling, found.is_final) == expected
+    assert found.start_time == NOW - 2 * PATIENCE
