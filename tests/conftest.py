@@ -54,6 +54,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"no time left of {minutes:g} minutes")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that share servers in front: one worker takes them all, and starts each once.
+
+    Workers begin with a third each, and take what is left of each other's from the back.
+    """
+    servers = {"server", "postgres", "postgres_server"}
+    items.sort(key=lambda item: servers.isdisjoint(getattr(item, "fixturenames", ())))
+
+
 @pytest.fixture(scope="session")
 def empty_database(request: pytest.FixtureRequest) -> Path:
     """An MLflow database without runs: its many migrations are made once a release of MLflow."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,6 @@ from bridge.errors import TrackingDown
 from bridge.plan.options import RecordingOptions
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
-from tests.support.mlflow_server import MlflowServer
 from tests.support.models import datasets, models, run_of, versions_by_model
 from tests.support.recorded import active_runs, recorded
 from tests.support.told import Told, told
@@ -27,18 +24,9 @@ FAMILY = (PARENT, CHILD)
 EVERYTHING = RecordingOptions(register="all")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    """A server over a database that each test empties."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as mlflow:
-        yield mlflow.url
-
-
 @pytest.fixture
 def proxy(server: str) -> Iterator[WriteProxy]:
-    """What stands before the server, and may refuse a part of it."""
+    """What stands before the server, whose experiment is emptied, and may refuse a part of it."""
     with WriteProxy(server) as standing:
         client = Tracking(server)
         with client.asked() as mlflow:
