@@ -188,7 +188,7 @@ def test_a_process_ends_with_its_own_terminal() -> None:
 
 
 def test_nohup_holds() -> None:
-    """Who starts it with nohup wants it to outlive the terminal, and can reload it even so."""
+    """A daemon that is started with nohup outlives the terminal, and can still be reloaded."""
     master, slave = pty.openpty()
     with hearing("setsid", "--ctty", "nohup", terminal=slave) as process:
         os.close(slave)

@@ -158,7 +158,8 @@ def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[s
     os.environ.clear()
     os.environ.update(env)
     if measuring := Coverage.current():
-        # What it executes is executed by the test that has started it: see tests/mutants.
+        # The code that it executes counts as executed by the test that started it: see
+        # tests/mutants.
         measuring.switch_context(env.get("PYTEST_CURRENT_TEST", "").partition(" (")[0])
     sys.argv = ["ftbridge", *arguments]
     main()
