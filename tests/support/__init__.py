@@ -1,1 +1,1 @@
-"""What several tests need."""
+"""Support code that several tests share."""

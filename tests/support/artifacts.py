@@ -1,4 +1,4 @@
-"""What is stored among a run's artifacts, read through MLflow's public client."""
+"""A run's artifacts, read through MLflow's public client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.recorded import active_runs
 
 
 def archived(uri: str, job_id: str, experiment: str = "hosted-fine-tunes") -> dict[str, bytes]:
-    """The archive of a job: contents by path below ``provider/``; empty where there is none."""
+    """Return a job's archive: contents by path below ``provider/``, empty if there are none."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     (run_id,) = (
         run.info.run_id

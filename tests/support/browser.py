@@ -1,4 +1,4 @@
-"""A real Chromium, for looking at MLflow as a person does."""
+"""A real Chromium, which opens MLflow as a person does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE: Final = 120_000
-"""Milliseconds."""
+"""Timeout in milliseconds."""
 _ARGUMENTS: Final = [
     "--no-sandbox",
     "--disable-gpu",
@@ -26,7 +26,7 @@ _ARGUMENTS: Final = [
 
 @contextlib.contextmanager
 def browsing(*, width: int = 1600, height: int = 1000) -> Iterator[Page]:
-    """A window of a browser that has never been here before."""
+    """Open a browser window with an empty profile."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - not every machine has it
 
     with sync_playwright() as playwright:

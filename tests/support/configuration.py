@@ -1,4 +1,4 @@
-"""What the tests of the configuration share."""
+"""Helpers that the configuration tests share."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ ONE_PROVIDER = f"providers: [{{name: openai, api_key: {KEY}}}]\n"
 
 
 def loaded(text: str, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings that a file with this text gives."""
+    """Return the settings of a file with this text."""
     path = Path("written.yaml")
     path.write_text(text, encoding="utf-8")
     return load(path, environ or {})
 
 
 def key_of(provider: ProviderSettings) -> str:
-    """A provider's key."""
+    """Return a provider's key."""
     assert provider.api_key is not None
     return provider.api_key.get_secret_value()
 
 
 def problems(text: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What is wrong with a file with this text, by the key's path."""
+    """Return the problems of a file with this text, by the path of the key."""
     with pytest.raises(ConfigError) as caught:
         loaded(text, environ)
     found = [problem.partition(": ") for problem in caught.value.problems]

@@ -1,4 +1,4 @@
-"""What the contract tests of all providers share."""
+"""Helpers that the contract tests of all providers share."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def listed(provider: Provider) -> list[Job]:
-    """All jobs of all pages."""
+    """Return the jobs of all pages."""
     return [job for page in provider.pages() for job in page.jobs]
 
 
 def read(
     provider: Provider, job_id: str = JOB, job: Job | None = None, *, keep: bool = False
 ) -> Snapshot:
-    """A full look at one job, as it was listed or else as its own address has it."""
+    """Read one job completely, as the list or, failing that, its own address returns it."""
     return provider.read(job or by_id(provider, job_id), logged={}, keep=keep)
 
 
 def by_id(provider: Provider, job_id: str = JOB) -> Job:
-    """One job, as its own address has it."""
+    """Return one job as its own address returns it."""
     (api,) = (api for kind, api in WIRES.items() if type(provider) is TYPES[kind])
     return provider.job(f"{api.id_prefix}{job_id}")
 
 
 def measured(api: Api, snapshot: Snapshot) -> tuple[Checkpoint, ...]:
-    """The checkpoints; where a provider measures steps but no checkpoints, these steps."""
+    """Return the checkpoints, or the steps if a provider measures steps but no checkpoints."""
     if api.measures_checkpoints:
         return snapshot.checkpoints
     assert snapshot.checkpoints == ()
@@ -65,7 +65,7 @@ def measured(api: Api, snapshot: Snapshot) -> tuple[Checkpoint, ...]:
 
 
 def lines_of(document: bytes) -> list[object]:
-    """What a JSON document holds, or each line of a JSONL one."""
+    """Return the content of a JSON document, or of each line of a JSONL document."""
     text = document.decode("utf-8")
     if text.startswith("{\n") or text == "{}\n":
         return [json.loads(text)]
@@ -74,18 +74,18 @@ def lines_of(document: bytes) -> list[object]:
 
 
 def addresses(api: Api) -> list[str]:
-    """What was asked of an API."""
+    """Return the requests that an API received."""
     return [str(request.url) for request in api.requests]
 
 
 def only(api: Api) -> Job:
-    """The one job of an API, as its list has it."""
+    """Return the only job of an API, as its list returns it."""
     (job,) = listed(api.provider())
     return job
 
 
 def as_sent(job: Job) -> Job:
-    """The job without the sentences about it."""
+    """Return the job without the sentences about it."""
     return replace(job, skipped=())
 
 
@@ -119,7 +119,7 @@ json_values = st.recursive(
 
 
 def nested(depth: int) -> dict[str, object]:
-    """Objects within objects."""
+    """Yield objects within objects."""
     value: dict[str, object] = {}
     for _ in range(depth):
         value = {"a": value}
@@ -130,7 +130,7 @@ Point = tuple[int, str, float, int | None]
 
 
 def points_of(snapshot: Snapshot) -> list[Point]:
-    """All points by step and name, checkpoints before the curve, as a plan writes them."""
+    """Return all points by step and name, checkpoints before the curve, as a plan writes them."""
     found: dict[tuple[int, str], Point] = {}
     for checkpoint in snapshot.checkpoints:
         for name, value in checkpoint.metrics.items():
@@ -143,7 +143,7 @@ def points_of(snapshot: Snapshot) -> list[Point]:
 
 
 def logged_at(places: Iterable[tuple[str, int]]) -> LoggedSteps:
-    """The steps by name, of names and steps."""
+    """Group names and steps into the steps of each name."""
     found: dict[str, set[int]] = {}
     for name, step in places:
         found.setdefault(name, set()).add(step)
@@ -151,12 +151,12 @@ def logged_at(places: Iterable[tuple[str, int]]) -> LoggedSteps:
 
 
 def up_to(step: int, *names: str) -> LoggedSteps:
-    """A store that has every step of some metrics up to one."""
+    """Return logged steps that include every step of some metrics up to ``step``."""
     return dict.fromkeys(names or ("train_loss",), frozenset(range(step + 1)))
 
 
 def resumed(provider: Provider, written: list[Point]) -> list[Point]:
-    """What a tracking store has in the end, of which ``written`` was there before."""
+    """Return the final content of a tracking store, which held ``written`` before."""
     logged = logged_at((name, step) for step, name, *_ in written)
     job = by_id(provider)
     snapshot = provider.read(job, logged=logged)
@@ -165,7 +165,7 @@ def resumed(provider: Provider, written: list[Point]) -> list[Point]:
 
 
 def points(curve: tuple[CurvePoint, ...], name: str = "train_loss") -> dict[int, float]:
-    """One metric of a curve."""
+    """Return one metric of a curve."""
     found: dict[int, float] = {}
     for point in curve:
         if point.name == name:
@@ -174,7 +174,7 @@ def points(curve: tuple[CurvePoint, ...], name: str = "train_loss") -> dict[int,
 
 
 def openai_with_steps(steps: int, **fields: object) -> OpenAIApi:
-    """A job with an event for each step, and a result file that differs from them visibly."""
+    """Return a job with an event for each step, and a result file with visibly different values."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB, **fields)]
     api.events = [
@@ -199,7 +199,7 @@ STARTED = "Fine-tuning job started"
 
 
 def told(api: OpenAIApi, message: object, at: int, number: int = 90) -> dict[str, object]:
-    """An event that says something."""
+    """Return an event with a message."""
     return api.message(number) | {"message": message, "created_at": CREATED + at}
 
 

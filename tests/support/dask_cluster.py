@@ -17,15 +17,15 @@ from tests.support.processes import wait_until
 _DASK: Final = [sys.executable, "-m", "dask"]
 _ENVIRON: Final = {
     "PYTHONUNBUFFERED": "1",
-    "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s",  # as the operations page says
+    "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s",  # as the page on operations says
 }
 _HERE: Final = ["--host", "127.0.0.1", "--no-dashboard"]
 
 
 class DaskCluster:
-    """A scheduler and its workers, while it is entered; its port stays the same.
+    """A scheduler and its workers, running within the context; the port stays the same.
 
-    The workers are started with a configuration of their own, as on other machines.
+    The workers start with a separate configuration, as they do on other machines.
     """
 
     def __init__(self, folder: Path, config: Path, *, workers: int, threads: int = 4) -> None:
@@ -40,38 +40,38 @@ class DaskCluster:
 
     @property
     def address(self) -> str:
-        """For ``poll.executor``."""
+        """Return the address for ``poll.executor``."""
         return f"dask://127.0.0.1:{self._port}"
 
     @property
     def said(self) -> str:
-        """All that its processes have logged."""
+        """Return everything that the processes have logged."""
         return (self._folder / "dask.log").read_text(errors="replace")
 
     def start(self) -> None:
-        """Start all of it, and return once the workers are there."""
+        """Start the cluster, and return once the workers are connected."""
         self._start("scheduler", "--port", str(self._port))
         for _ in range(self._size):
             self.add_worker()
         self.wait_for_workers(self._size)
 
     def add_worker(self) -> None:
-        """Start one more."""
+        """Start one more worker."""
         self._start(
             *("worker", f"tcp://127.0.0.1:{self._port}", "--no-nanny"),
             *("--nthreads", str(self._threads), "--local-directory", str(self._folder)),
         )
 
     def wait_for_workers(self, number: int) -> None:
-        """Return once so many are ready."""
+        """Return once this many workers are ready."""
         wait_until(lambda: self.said.count("Registered to:") >= number, f"{number} workers")
 
     def kill_worker(self) -> None:
-        """End one at once, as a power cut would."""
+        """Kill one worker at once, as a power cut would."""
         self._end(self._processes.pop())
 
     def kill(self) -> None:
-        """End all of it at once."""
+        """Kill all processes at once."""
         while self._processes:
             self._end(self._processes.pop())
         (self._folder / "dask.log").unlink(missing_ok=True)

@@ -21,34 +21,34 @@ _WRITES: Final = ("create_", "log_", "set_", "update_", "delete_", "finalize_")
 
 
 class Trouble(StrEnum):
-    """What happens at a write."""
+    """Outcome of a failing write."""
 
     REFUSED = "refused"
-    """Nothing is written, and the store says why."""
+    """The store writes nothing and reports an error."""
     LOST = "lost"
-    """It is written, but the caller waits for the reply in vain."""
+    """The store writes, but the reply is lost."""
     DOWN = "down"
-    """Nothing is written, nor answered from then on."""
+    """The store neither writes nor answers, from this write on."""
     DOWN_AFTER = "down after"
-    """It is written, and nothing is answered from then on."""
+    """The store writes, but answers nothing from this write on."""
 
 
 @dataclass(slots=True)
 class Failing:
-    """When a store fails, and how. Thread-safe."""
+    """Decides when and how a store fails. Thread-safe."""
 
     at: int = 0
-    """How many writes from now; 0: at none."""
+    """Number of writes until the failure; 0: none fails."""
     trouble: Trouble = Trouble.REFUSED
     is_down: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def heal(self) -> None:
-        """Fail no more."""
+        """Stop failing."""
         self.at, self.is_down = 0, False
 
     def call(self, do: Callable[[], Any], *, is_write: bool) -> Any:  # noqa: ANN401 - MLflow's
-        """Do it, or fail."""
+        """Perform the write, or fail."""
         with self._lock:
             if self.is_down:
                 raise NoConnection("the store is down")
@@ -66,7 +66,7 @@ class Failing:
 
 
 class _Client:
-    """MLflow's client, whose calls may fail."""
+    """An MLflow client whose calls can fail."""
 
     def __init__(self, client: MlflowClient, failing: Failing) -> None:
         self._client = client
@@ -92,7 +92,7 @@ class FailingTracking(Tracking):
         return cast("MlflowClient", _Client(super()._client, self.failing))
 
     def archive(self, written: Written, folder: Path, artifact_path: str) -> None:
-        """Store files, which is a write too."""
+        """Store files, which counts as a write."""
         store = super().archive
         try:
             self.failing.call(lambda: store(written, folder, artifact_path), is_write=True)

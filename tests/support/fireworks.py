@@ -1,4 +1,4 @@
-"""What the tests of Fireworks share."""
+"""Helpers that the Fireworks tests share."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ JOB = f"{SUPERVISED}/a-job"
 
 
 LATER = 6 * 60
-"""Seconds after a job's end when nothing more is waited for."""
+"""Seconds after a job's end when the provider stops waiting for more."""
 
 
 def read(api: FireworksApi, job_id: str = JOB, *, keep: bool = False) -> Snapshot:
-    """A full look at one job."""
+    """Read one job completely."""
     provider = api.provider()
     return provider.read(provider.job(job_id), logged={}, keep=keep)
 
 
 def jobs_of(provider: Provider) -> list[list[str]]:
-    """The ids on each page."""
+    """Return the ids on each page."""
     return [[each.id for each in page.jobs] for page in provider.pages()]
 
 
 def supervised(**fields: object) -> FireworksApi:
-    """An account with one supervised job."""
+    """Return an account with one supervised job."""
     api = FireworksApi()
     api.jobs = [api.row("a-job", **fields)]
     return api
 
 
 def only(api: FireworksApi) -> Job:
-    """The one job of an account, as its list has it."""
+    """Return the only job of an account, as its list returns it."""
     (found,) = (each for page in api.provider().pages() for each in page.jobs)
     return found
 
 
 def other(api: FireworksApi, collection: str, name: str = "a-job", **fields: object) -> Row:
-    """A preference or reinforcement job: what is to be trained is one level below."""
+    """Return a preference or reinforcement job, whose training settings are one level deeper."""
     row = api.row(name)
     kept = ("displayName", "createTime", "completedTime", "dataset", "state", "status")
     chosen = ("outputModel", "baseModel", "epochs", "learningRate", "loraRank")

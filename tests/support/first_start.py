@@ -1,4 +1,4 @@
-"""First starts of ``ftbridge`` that are killed while MLflow makes its tables."""
+"""First starts of ``ftbridge`` that are killed while MLflow creates its tables."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def killed_at_statement(number: int, *arguments: str | Path, output: Path) -> in
     """Run ``ftbridge`` until it is about to send its database a statement; return its exit code.
 
     Args:
-        number: the statement's, 1 for the first.
-        arguments: of the command.
-        output: a file for what it says.
+        number: Number of the statement, 1 for the first.
+        arguments: Arguments of the command.
+        output: File for its output.
     """
     settings = (number, [*map(str, arguments)], str(output))
     process = _FORKS.Process(target=_run, args=settings)

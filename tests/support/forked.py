@@ -1,7 +1,7 @@
-"""``ftbridge`` in a process of its own, without the seconds that importing MLflow takes.
+"""``ftbridge`` in a separate process that skips the seconds of importing MLflow.
 
-The processes are forks of one that has imported everything. Each can stop at what it writes to a
-database and to its artifact store, both of which it opens itself.
+The processes are forks of one that has imported everything. Each can stop at a write to its
+database or its artifact store, which it opens itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CHANGE: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\s+(?:INTO\s+|FROM\s+)?(\
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a process gets a signal, and from whom: itself."""
+    """The point at which a process sends itself a signal."""
 
     at: Write
     number: signal.Signals
@@ -49,7 +49,7 @@ class _Told:
 
 
 class Forked(Started):
-    """``ftbridge`` in a process of its own, which ends with the context at the latest."""
+    """``ftbridge`` in a separate process, which ends with the context at the latest."""
 
     def __init__(self, *arguments: str | Path, output: Path, stop: Stop | None = None) -> None:
         self._writes: dict[Write, str] = {}
@@ -74,13 +74,13 @@ class Forked(Started):
         self._told.close()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal; returns once it has been acted upon."""
+        """Send a signal, and return once the process has acted on it."""
         self.send(number)
         while self._recv() != "stopping":
             pass
 
     def wait_for_write(self, write: Write) -> None:
-        """Return once something is written."""
+        """Return once the process writes something."""
         while write not in self._writes:
             told = self._recv()
             if isinstance(told, _Told):
@@ -91,7 +91,7 @@ class Forked(Started):
         return self._told.recv()
 
     def writes(self) -> dict[Write, str]:
-        """Wait for the end; returns in its order all that was written: tables, or files."""
+        """Wait for the end, and return all writes in order: tables, or files."""
         with contextlib.suppress(EOFError):
             while True:
                 told = self._recv()
@@ -118,7 +118,7 @@ def _run(
 
 
 def _stopping() -> threading.Event | None:
-    """What the process's own handler of signals sets."""
+    """Return the signal handlers that the process installs."""
     handler = signal.getsignal(signal.SIGTERM)
     if not inspect.isfunction(handler):
         return None
@@ -127,7 +127,7 @@ def _stopping() -> threading.Event | None:
 
 
 class _Boundaries:
-    """Counts what is written, and sends the signal. Thread-safe."""
+    """Counts the writes, and sends the signal. Thread-safe."""
 
     def __init__(self, stop: Stop | None, told: Connection) -> None:
         self._stop = stop
@@ -137,7 +137,7 @@ class _Boundaries:
         self._under_way = threading.local()
 
     def tell_when_stopping(self) -> None:
-        """Wait for a signal to be acted upon."""
+        """Wait until the process acts on a signal."""
         while (stopping := _stopping()) is None:
             threading.Event().wait(0.01)
         stopping.wait()
@@ -147,24 +147,24 @@ class _Boundaries:
     def executes(
         self, connection: DatabaseConnection, _cursor: object, statement: str, *_: object
     ) -> None:
-        """A statement: whether its transaction writes."""
+        """Note a statement, and whether its transaction writes."""
         if found := _CHANGE.match(statement):
             connection.info.setdefault("changes", {})[f"{found[1]} {found[2]}"] = None
 
     def commits(self, connection: DatabaseConnection) -> None:
-        """Everything is sent to the database, but for the last word."""
+        """Act just before the commit: every statement is sent."""
         if changes := connection.info.pop("changes", None):
             self._under_way.write = self._next(), ", ".join(changes)
             self._at(*self._under_way.write, is_done=False)
 
     def committed(self, _session: Session) -> None:
-        """It is there."""
+        """Act just after the commit."""
         write, self._under_way.write = getattr(self._under_way, "write", None), None
         if write:
             self._at(*write, is_done=True)
 
     def audited(self, what: str, details: tuple[Any, ...]) -> None:
-        """A file that is about to be opened: whether it is an artifact to be written."""
+        """Note a file that is about to be opened, if it is an artifact to be written."""
         if what != "open" or not isinstance(details[0], str) or "/mlruns/" not in details[0]:
             return
         if isinstance(details[1], str) and details[1][:1] in "wax":
@@ -183,4 +183,4 @@ class _Boundaries:
         elif self._stop.at == write:
             os.kill(os.getpid(), self._stop.number)
             if stopping := _stopping():
-                stopping.wait(PATIENCE)  # the main thread acts on it when it comes to it
+                stopping.wait(PATIENCE)  # the main thread acts on it when it gets there

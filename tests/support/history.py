@@ -1,4 +1,4 @@
-"""A long history in an sqlite tracking store, without the hours that recording it would take."""
+"""A long history in an sqlite tracking store, created in seconds instead of hours."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Final
 
 _TABLES: Final = ("runs", "tags", "params", "latest_metrics")
-"""What a search over runs reads."""
+"""Tables that a search over runs reads."""
 
 
 def multiply(database: Path, job_id: str, copies: Iterable[str], *, apart: int = 0) -> None:
-    """For each of ``copies`` a run as the one of ``job_id`` is, but of a job of that id.
+    """Copy the run of ``job_id`` once for each job id in ``copies``.
 
     Args:
-        database: of the tracking store.
-        job_id: whose run there is.
-        copies: ids of other jobs.
-        apart: how much later each one starts than the one before, milliseconds.
+        database: The tracking store's file.
+        job_id: Job of the existing run.
+        copies: Ids of other jobs.
+        apart: Milliseconds between the start of one run and the next.
     """
     with contextlib.closing(sqlite3.connect(database)) as connection:
         (run_id,) = connection.execute(
@@ -42,7 +42,7 @@ def multiply(database: Path, job_id: str, copies: Iterable[str], *, apart: int =
             "UPDATE runs SET start_time = start_time + ? WHERE run_uuid = ?",
             [(apart * number, copy) for number, (copy, _) in enumerate(wanted, 1)],
         )
-        # Each makes models of its own.
+        # Each job makes separate models.
         connection.execute(
             "UPDATE tags SET value = value || run_uuid WHERE key LIKE 'fine_tuned_model%'"
             " AND key != 'fine_tuned_model_shutdown' AND run_uuid != ?",

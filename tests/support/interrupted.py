@@ -1,4 +1,4 @@
-"""A process that ends in the middle."""
+"""A process that dies in the middle of its writes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WRITES = {
 
 
 class Cut:
-    """MLflow's client until so many writes are done: all later ones fail."""
+    """MLflow's client up to a number of writes; all later writes fail."""
 
     def __init__(self, client: MlflowClient, writes: int) -> None:
         self._client = client
@@ -41,7 +41,7 @@ class Cut:
         return counted
 
     def log_batch(self, run_id: str, **parts: list[object]) -> None:
-        """Three writes: params, metrics and tags are committed one after the other."""
+        """Count three writes: params, metrics and tags are committed one after the other."""
         for name in ("params", "metrics", "tags"):
             self._count()
             self._client.log_batch(run_id, **{name: parts.get(name, [])})  # type: ignore[arg-type] # the name says the type
@@ -53,7 +53,7 @@ class Cut:
 
 
 class Interrupted(Tracking):
-    """A tracking store that is gone after so many writes."""
+    """A tracking store that is gone after a number of writes."""
 
     def __init__(self, uri: str, writes: int) -> None:
         super().__init__(uri)
@@ -61,6 +61,6 @@ class Interrupted(Tracking):
 
     @contextlib.contextmanager
     def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
-        """The client that is cut off."""
+        """Lend the client that is cut off."""
         with super().asked(one_job=one_job):
             yield cast("MlflowClient", self._cut)

@@ -1,7 +1,7 @@
-"""LiteLLM's functions at the addresses where its proxy has them for holders of a licence.
+"""LiteLLM's functions at the addresses where its licensed proxy serves them.
 
-Run with the interpreter of an environment that has LiteLLM: its proxy's handlers call the same
-functions, and end their errors in the same way.
+Run this with the interpreter of an environment that has LiteLLM: the handlers of its proxy call the
+same functions, and report their errors in the same way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a simulated provider measures of a job in the end."""
+"""The values that a simulated provider measures of a job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.world import NOW
 
 
 def measured(simulated: SimulatedJob) -> dict[tuple[str, int], float]:
-    """Every value that a provider measured of a job, by metric and step."""
+    """Return every value that a provider measured of a job, by metric and step."""
     values: dict[tuple[str, int], float] = {}
     for step in range(1, steps_done(simulated, NOW + 10_000_000) + 1):
         metrics = metrics_at(simulated, step)

@@ -1,4 +1,4 @@
-"""A tracking store to which somebody else writes at the worst moment; MLflow itself stays real."""
+"""A tracking store that another client changes at the worst moment; MLflow itself stays real."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.tracking import Tracking
 
 
 class Meddled(Tracking):
-    """Calls what ``before`` has for a method of MLflow's client, once, before the method."""
+    """Calls the hook in ``before`` for a method of MLflow's client, once, before the method."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
@@ -20,7 +20,7 @@ class Meddled(Tracking):
 
     @contextlib.contextmanager
     def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
-        """MLflow's client, but for that."""
+        """Lend MLflow's client with these hooks."""
         with super().asked(one_job=one_job) as client:
             yield cast("MlflowClient", _Client(client, self.before))
 

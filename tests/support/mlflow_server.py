@@ -18,7 +18,7 @@ import httpx
 from tests.support.processes import wait_until
 
 _SMALL: Final = ("--workers", "1")
-"""Starts faster than the default, which is four."""
+"""Number of workers; it starts faster than the default of four."""
 
 _BELIEVED: Final = ssl.create_default_context()
 _BELIEVED.check_hostname = False
@@ -26,7 +26,7 @@ _BELIEVED.verify_mode = ssl.CERT_NONE
 
 
 class MlflowServer:
-    """``mlflow server`` over a database, while it is entered; its port stays the same."""
+    """``mlflow server`` over a database, running within the context; the port stays the same."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class MlflowServer:
 
     @property
     def url(self) -> str:
-        """The tracking URI."""
+        """Return the tracking URI."""
         scheme = "https" if any("--ssl-" in option for option in self._options) else "http"
         return f"{scheme}://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start it, and return once it answers."""
+        """Start the server, and return once it answers."""
         command = [self._python, "-m", "mlflow", "server", *self._options]
         command += ["--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--backend-store-uri", self._store]
@@ -63,7 +63,7 @@ class MlflowServer:
                 env=os.environ
                 | {
                     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                    # Old ones look for gunicorn there.
+                    # Old versions look for gunicorn there.
                     "PATH": f"{Path(self._python).parent}{os.pathsep}{os.environ['PATH']}",
                 },
                 stdout=output,
@@ -83,7 +83,7 @@ class MlflowServer:
             return False
 
     def kill(self) -> None:
-        """End it at once, workers and all."""
+        """Kill the server at once, including its workers."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -1,6 +1,6 @@
-"""The models, versions, datasets and artifacts that MLflow holds, in a form that can be compared.
+"""The models, versions, datasets and artifacts in MLflow, in a form that can be compared.
 
-Ids that MLflow makes up are left out: what is recorded twice is the same but for them.
+Ids that MLflow generates are left out, so that two recordings of the same job compare equal.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ EXPERIMENT = "hosted-fine-tunes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRows:
-    """All that the bridge writes of a model."""
+    """Everything that the bridge writes of a model."""
 
     name: str
     job_id: str
-    """Of the run that it came from."""
+    """Job of the run that it came from."""
     output_steps: tuple[int, ...]
-    """At which steps it is an output of that run: of one, if all is well."""
+    """Steps at which it is an output of that run; exactly one if all is well."""
     status: str
     tags: dict[str, str]
     params: dict[str, str]
@@ -33,19 +33,19 @@ class ModelRows:
 
 
 def client_of(uri: str) -> MlflowClient:
-    """MLflow's own client."""
+    """Return MLflow's client."""
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def experiment_id(uri: str, experiment: str = EXPERIMENT) -> str:
-    """The id of an experiment that exists."""
+    """Return the id of an existing experiment."""
     found = client_of(uri).get_experiment_by_name(experiment)
     assert found is not None
     return str(found.experiment_id)
 
 
 def logged_models(uri: str, experiment: str = EXPERIMENT) -> list[LoggedModel]:
-    """All active LoggedModels of an experiment."""
+    """Return all active LoggedModels of an experiment."""
     client, place = client_of(uri), experiment_id(uri, experiment)
     models: list[LoggedModel] = []
     token: str | None = None
@@ -58,9 +58,9 @@ def logged_models(uri: str, experiment: str = EXPERIMENT) -> list[LoggedModel]:
 
 
 def models(uri: str, experiment: str = EXPERIMENT) -> dict[str, ModelRows]:
-    """The models by their full names; two of one name are a failure."""
+    """Return the models by full name, and fail if two share one."""
     active = [run.info.run_id for run in active_runs(uri, experiment)]
-    # One by one: what a search says of outputs depends on the version.
+    # One by one, because the outputs that a search returns depend on the version.
     runs = {run_id: client_of(uri).get_run(run_id) for run_id in active}
     found: dict[str, ModelRows] = {}
     for model in logged_models(uri, experiment):
@@ -85,7 +85,7 @@ def models(uri: str, experiment: str = EXPERIMENT) -> dict[str, ModelRows]:
 
 
 def models_of(uri: str, run: Run) -> list[tuple[str, str, int]]:
-    """Full name, status and number of metrics of a run's models, sorted: doubled ones show."""
+    """Return name, status and number of metrics of a run's models, sorted to show duplicates."""
     place = run.info.experiment_id
     found = client_of(uri).search_logged_models(
         [place], filter_string=f"source_run_id = '{run.info.run_id}'"
@@ -97,13 +97,13 @@ def models_of(uri: str, run: Run) -> list[tuple[str, str, int]]:
 
 
 def versions(uri: str, name: str) -> list[ModelVersion]:
-    """The versions of a registered model, by ascending number."""
+    """Return the versions of a registered model, in ascending order."""
     found = client_of(uri).search_model_versions(f"name = '{name}'")
     return sorted(found, key=lambda version: int(version.version))
 
 
 def versions_by_model(uri: str, prefix: str = "") -> dict[tuple[str, str], dict[str, str]]:
-    """Tags of versions by registered name and full name; two of one are a failure."""
+    """Return tags of versions by registered name and full name, and fail if two share one."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for version in client_of(uri).search_model_versions(f"name LIKE '{prefix}%'"):
         key = version.name.removeprefix(prefix), version.tags["fine_tuned_model"]
@@ -113,13 +113,13 @@ def versions_by_model(uri: str, prefix: str = "") -> dict[tuple[str, str], dict[
 
 
 def newest(uri: str, name: str) -> str:
-    """The full name of the model that the alias is at."""
+    """Return the full name of the model that the alias points to."""
     version = client_of(uri).get_model_version_by_alias(name, "newest")
     return str(version.tags["fine_tuned_model"])
 
 
 def run_of(uri: str, job_id: str, experiment: str = EXPERIMENT) -> Run:
-    """The active run of a job."""
+    """Return the active run of a job."""
     (run,) = (
         run for run in active_runs(uri, experiment) if run.data.tags["fine_tuning_job_id"] == job_id
     )
@@ -127,7 +127,7 @@ def run_of(uri: str, job_id: str, experiment: str = EXPERIMENT) -> Run:
 
 
 def datasets(run: Run) -> list[tuple[str, str]]:
-    """Name and context of a run's datasets, sorted: doubled ones show."""
+    """Return name and context of a run's datasets, sorted to show duplicates."""
     return sorted(
         (each.dataset.name, tag.value)
         for each in (run.inputs.dataset_inputs if run.inputs else ())
@@ -137,7 +137,7 @@ def datasets(run: Run) -> list[tuple[str, str]]:
 
 
 def artifacts(uri: str, run: Run) -> dict[str, int]:
-    """The size of each of a run's artifacts, by path."""
+    """Return the size of each of a run's artifacts, by path."""
     return dict(_artifacts(client_of(uri), run.info.run_id, None))
 
 

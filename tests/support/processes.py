@@ -1,4 +1,4 @@
-"""The real command, in a process of its own or in this one, and what it leaves behind."""
+"""The real command, in a separate process or in this one, with its output."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from typer.testing import CliRunner, Result
 from bridge.cli.app import app, main
 
 PATIENCE: Final = 3600.0 if os.environ.get("SOAK") else 180.0
-"""Seconds after which a process has failed, whatever the machine is busy with."""
+"""Seconds after which a process counts as failed, however busy the machine is."""
 _WIDE: Final = {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
 
 
 FORKS: Final = multiprocessing.get_context("forkserver")
-"""Forks of one process that has imported everything: importing MLflow takes seconds."""
+"""Fork server with everything imported, because importing MLflow takes seconds."""
 FORKS.set_forkserver_preload(["tests.support.forked"])
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """The command line of ``ftbridge`` with ``arguments``, in a new interpreter."""
+    """Return the command line of ``ftbridge`` with ``arguments``, for a new interpreter."""
     return [sys.executable, "-m", "bridge", *map(str, arguments)]
 
 
@@ -44,14 +44,14 @@ def run(
     env: dict[str, str] | None = None,
     fresh: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """``ftbridge`` in a process of its own, run to its end; see ``started``."""
+    """Run ``ftbridge`` in a separate process to its end; see ``started``."""
     with started(*arguments, cwd=cwd, env=env, fresh=fresh) as process:
         code = process.end()
         return subprocess.CompletedProcess(arguments, code, *process.streams)
 
 
 def invoke(*arguments: str | Path) -> Result:
-    """``ftbridge`` in this process: spares the seconds that importing MLflow takes."""
+    """Run ``ftbridge`` in this process, which spares the seconds of importing MLflow."""
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
@@ -67,38 +67,38 @@ class Started:
 
     @property
     def streams(self) -> tuple[str, str]:
-        """Its output so far: stdout, stderr; also once its context has ended."""
+        """Return stdout and stderr so far, also after the context has ended."""
         if self._last is None:
             stdout, stderr = (file.read_text() for file in self._files)
             return stdout, stderr
         return self._last
 
     def keep_output(self) -> None:
-        """Remember the output, because its files go."""
+        """Keep the output, because its files are deleted."""
         self._last = self.streams
 
     @property
     def said(self) -> str:
-        """All output so far, both streams."""
+        """Return all output so far, both streams."""
         return "".join(self.streams)
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return the process id."""
         assert self._process.pid is not None
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code once it has ended."""
+        """Return the exit code, once the process has ended."""
         return self._process.exitcode
 
     def count(self, words: str) -> int:
-        """How many lines so far hold ``words``."""
+        """Return how many lines so far contain ``words``."""
         return sum(words in line for line in self.said.splitlines())
 
     def wait_for(self, words: str) -> None:
-        """Return once a line holds ``words``."""
+        """Return once a line contains ``words``."""
         wait_until(lambda: self.count(words) > 0, f"{words!r} in the output", self)
 
     def send(self, number: signal.Signals) -> None:
@@ -107,12 +107,12 @@ class Started:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it at once; returns when it has. May be called while another thread waits for it."""
+        """Kill the process, and return when it has ended. Another thread may be waiting for it."""
         self._process.kill()
         assert multiprocessing.connection.wait([self._process.sentinel], PATIENCE)
 
     def end(self) -> int:
-        """Wait for the end; returns the exit code."""
+        """Wait for the end, and return the exit code."""
         self._process.join(PATIENCE)
         assert self._process.exitcode is not None, self.said
         return self._process.exitcode
@@ -125,9 +125,9 @@ def started(
     env: dict[str, str] | None = None,
     fresh: bool = False,
 ) -> Iterator[Started]:
-    """``ftbridge`` in a process of its own, which ends with the context at the latest.
+    """Start ``ftbridge`` in a separate process, which ends with the context at the latest.
 
-    It is a fork of a process that has imported everything, and is killed. With ``fresh`` it is a
+    It is a fork of a process that has imported everything, and gets killed. With ``fresh`` it is a
     new interpreter, as its user starts it, and may end the processes that it has started itself.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +151,7 @@ def started(
 
 
 def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[str, str]) -> None:
-    """Be ``ftbridge``, with what is imported already."""
+    """Become ``ftbridge``, with the imports already done."""
     os.chdir(cwd)
     write_to(*files)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
@@ -166,7 +166,7 @@ def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[s
 
 
 def _new(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[str, str]) -> None:
-    """Be ``ftbridge`` in a new interpreter."""
+    """Become ``ftbridge`` in a new interpreter."""
     os.chdir(cwd)
     write_to(*files)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
@@ -174,7 +174,7 @@ def _new(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[st
 
 
 def write_to(stdout: Path, stderr: Path) -> None:
-    """Send both streams of this process to the ends of files, line by line."""
+    """Append both streams of this process to files, line by line."""
     for stream, path in ((sys.stdout, stdout), (sys.stderr, stderr)):
         assert isinstance(stream, io.TextIOWrapper)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -201,7 +201,7 @@ def wait_until(
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy an sqlite database with what its write-ahead log has."""
+    """Copy an sqlite database including its write-ahead log."""
     with (
         contextlib.closing(sqlite3.connect(source)) as one,
         contextlib.closing(sqlite3.connect(target)) as other,
@@ -210,6 +210,6 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def dump(database: Path) -> str:
-    """The whole content of an sqlite file."""
+    """Return the whole content of an sqlite file."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         return "\n".join(connection.iterdump())

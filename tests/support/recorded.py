@@ -1,4 +1,4 @@
-"""What MLflow holds, read through its public client, in a form that can be compared."""
+"""The content of MLflow, read through its public client, in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = tuple[str, int, float, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRows:
-    """All that the bridge writes of a job."""
+    """Everything that the bridge writes of a job."""
 
     name: str
     status: str
@@ -22,11 +22,11 @@ class RunRows:
     tags: dict[str, str]
     params: dict[str, str]
     rows: tuple[Row, ...]
-    """Every row of the metrics table, sorted: doubled points show."""
+    """Every row of the metrics table, sorted to show duplicate points."""
 
 
 def recorded(uri: str, experiment: str = "hosted-fine-tunes") -> dict[str, RunRows]:
-    """The active runs of an experiment by job id; two runs of one job are a failure."""
+    """Return the active runs of an experiment by job id, and fail if a job has two."""
     found: dict[str, RunRows] = {}
     for run in active_runs(uri, experiment):
         job_id = run.data.tags.get("fine_tuning_job_id", "")
@@ -44,7 +44,7 @@ def recorded(uri: str, experiment: str = "hosted-fine-tunes") -> dict[str, RunRo
 
 
 def rows_of(uri: str, run: Run) -> tuple[Row, ...]:
-    """Every row of a run's metrics, sorted: doubled points show."""
+    """Return every row of a run's metrics, sorted to show duplicate points."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     return tuple(
         sorted(
@@ -56,12 +56,12 @@ def rows_of(uri: str, run: Run) -> tuple[Row, ...]:
 
 
 def active_runs(uri: str, experiment: str = "hosted-fine-tunes") -> list[Run]:
-    """The active runs of an experiment; none where it does not exist."""
+    """Return the active runs of an experiment, none if it does not exist."""
     return _runs(uri, experiment, ViewType.ACTIVE_ONLY)
 
 
 def deleted_runs(uri: str, experiment: str = "hosted-fine-tunes") -> list[Run]:
-    """The runs in an experiment's trash."""
+    """Return the deleted runs of an experiment."""
     return _runs(uri, experiment, ViewType.DELETED_ONLY)
 
 

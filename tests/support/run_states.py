@@ -1,4 +1,4 @@
-"""Runs as MLflow would show them."""
+"""Runs as MLflow shows them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bridge.plan.recorded import RecordedRun
 
 
 def run_state(job_id: str, status: str = "RUNNING", at: int = 0) -> RecordedRun:
-    """A run as MLflow shows it; its newest point is at these Unix seconds."""
+    """Return a run as MLflow shows it, with its newest point at these Unix seconds."""
     return RecordedRun(
         run_id=f"run-{job_id}",
         experiment_id="1",

@@ -1,4 +1,4 @@
-"""A transport that answers as a script says."""
+"""A transport that answers from a script."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
 
     def response(self) -> httpx.Response:
-        """A response that has not been read yet."""
+        """Return a response that has not been read yet."""
         return httpx.Response(self.status, headers=self.headers, content=self.content)
 
 
 def answer(status: int, body: object = None, **headers: str) -> Answer:
-    """A reply with a JSON body; underscores in headers' names are dashes."""
+    """Return a reply with a JSON body; underscores in the names of headers become dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status, json.dumps({} if body is None else body).encode(), JSON | named)
 
 
 @dataclass
 class Script:
-    """Gives its answers in their order, and the last one for ever after."""
+    """Gives its answers in order, and repeats the last one."""
 
     answers: list[Answer | Exception]
     requests: list[httpx.Request] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Script:
         return given_answer.response()
 
     def http(self, patience: int = retries.ATTEMPTS, tell: retries.Tell | None = None) -> ApiClient:
-        """A client whose network is this script."""
+        """Return a client whose network is this script."""
         return connect(
             BASE_URL,
             headers={"Authorization": f"Bearer {KEY}"},
@@ -79,19 +79,19 @@ class Script:
 
 
 def script(*answers: Answer | Exception) -> Script:
-    """A script of these answers."""
+    """Return a script of these answers."""
     return Script(list(answers))
 
 
 def failure(scripted: Script) -> errors.ProviderError:
-    """The error that a request ends with."""
+    """Return the error that a request ends with."""
     with pytest.raises(errors.ProviderError) as caught:
         scripted.http().get_object(PATH)
     return caught.value
 
 
 def local(url: str, key: str = KEY, *, sleep: NoSleep | None = None) -> ApiClient:
-    """A client over a real socket."""
+    """Return a client over a real socket."""
     return connect(
         url,
         headers={"Authorization": f"Bearer {key}"},
@@ -101,7 +101,7 @@ def local(url: str, key: str = KEY, *, sleep: NoSleep | None = None) -> ApiClien
 
 
 def shown(error: BaseException | None) -> Iterator[str]:
-    """Every text that a traceback or a report could show of an error."""
+    """Return every text that a traceback or a report can show of an error."""
     while error is not None:
         yield from (str(error), repr(error), repr(error.args))
         if isinstance(error, errors.BridgeError):
@@ -112,7 +112,7 @@ def shown(error: BaseException | None) -> Iterator[str]:
 
 @dataclass
 class Chunks(httpx.SyncByteStream):
-    """One chunk again and again; counts what is taken of it."""
+    """Repeats one chunk, and counts how often it is read."""
 
     chunk: bytes
     number: int
@@ -120,18 +120,18 @@ class Chunks(httpx.SyncByteStream):
     closed: bool = False
 
     def __iter__(self) -> Iterator[bytes]:
-        """Chunk after chunk."""
+        """Yield chunk after chunk."""
         for _ in range(self.number):
             self.taken += 1
             yield self.chunk
 
     def close(self) -> None:
-        """Note that nobody wants more."""
+        """Note that the reader has closed the stream."""
         self.closed = True
 
 
 def streaming(status: int, chunks: Chunks) -> ApiClient:
-    """A client of a server that sends ``chunks``."""
+    """Return a client of a server that sends ``chunks``."""
 
     def stream(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(status, headers=JSON, stream=chunks)

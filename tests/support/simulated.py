@@ -1,4 +1,4 @@
-"""What the tests of the simulator share."""
+"""Helpers that the simulator tests share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VALIDATED, STARTED, STOPPED, SETTLED = START + 10, START + 15, START + 30, START
 
 
 MOMENTS = (0.0, 4.0, 7.0, 12.0, 15.0, 15.5, 22.3, 30.0, 31.0, 33.0, 1000.0)
-"""Seconds after START: through all statuses of the jobs below, and on their borders."""
+"""Seconds after START that cover all statuses of the jobs below, and their borders."""
 
 
 SCHEMAS = yaml.safe_load((Path(__file__).parents[1] / "simulator" / "schemas.yaml").read_text())
@@ -104,39 +104,39 @@ class Clock:
     now: float = START + 1000
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
 @dataclass(frozen=True)
 class World:
-    """A running simulator and what to ask it with."""
+    """A running simulator with a client."""
 
     clock: Clock
     simulator: Simulator
     http: httpx.Client
 
     def openai(self, path: str, **query: str | int) -> Json:
-        """OpenAI's reply."""
+        """Return OpenAI's reply."""
         return self._get(self.simulator.openai_url + path, query)
 
     def mistral(self, path: str, **query: str | int) -> Json:
-        """Mistral's reply."""
+        """Return Mistral's reply."""
         return self._get(self.simulator.mistral_url + path, query)
 
     def events(self, job: SimulatedJob) -> list[Json]:
-        """The newest hundred events of an OpenAI job."""
+        """Return the newest hundred events of an OpenAI job."""
         return cast(
             "list[Json]", self.openai(f"/fine_tuning/jobs/{job.id}/events", limit=100)["data"]
         )
 
     def metrics(self, job: SimulatedJob) -> dict[int, Json]:
-        """The metrics among the events, by step."""
+        """Return the metrics among the events, by step."""
         rows = [event["data"] for event in self.events(job) if event["type"] == "metrics"]
         return {row["step"]: row for row in rows}
 
     def checkpoints(self, job: SimulatedJob) -> list[Json]:
-        """The checkpoints of a job of either provider."""
+        """Return the checkpoints of a job of either provider."""
         if job.provider == "mistral":
             return cast("list[Json]", self.mistral(f"/fine_tuning/jobs/{job.id}")["checkpoints"])
         path = f"/fine_tuning/jobs/{job.id}/checkpoints"
@@ -155,12 +155,12 @@ def conforms(document: object, schema: str) -> None:
 
 
 def ids(jobs: Sequence[SimulatedJob]) -> list[str]:
-    """The ids of ``jobs``, in their order."""
+    """Return the ids of ``jobs``, in order."""
     return [job.id for job in jobs]
 
 
 def histories(job: SimulatedJob, now: float) -> list[list[Json]]:
-    """All lists of ``job`` that grow, newest first."""
+    """Return all lists of ``job`` that grow, newest first."""
     if job.provider == "openai":
         base = f"/fine_tuning/jobs/{job.id}"
         return [
@@ -174,13 +174,13 @@ def histories(job: SimulatedJob, now: float) -> list[list[Json]]:
 def render(
     job: SimulatedJob, now: float, path: str, query: Mapping[str, str] | None = None
 ) -> Json:
-    """The document that ``job``'s provider answers with, without a server."""
+    """Return the document that ``job``'s provider answers with, without a server."""
     request = Request(method="GET", path=path, query=query or {})
     answer = openai_api.answer if job.provider == "openai" else mistral_api.answer
     return cast("Json", json.loads(answer([job], now, request).body))
 
 
 def intercepted(reply: Reply | Callable[[Request], Reply | None]) -> Simulator:
-    """A simulator that gives ``reply`` to every request."""
+    """Return a simulator that answers every request with ``reply``."""
     hook = reply if callable(reply) else lambda _request: reply
     return Simulator(jobs=[OPENAI], clock=Clock(), intercept=hook)

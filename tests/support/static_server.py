@@ -1,7 +1,7 @@
-"""A provider that shares no code with the bridge or its simulator, and what MLflow should show.
+"""A provider that shares no code with the bridge or its simulator, and the expected runs.
 
-Finished and unfinished jobs as plain dictionaries, served over real HTTP with the providers' own
-paging. What is expected of them is worked out from the same dictionaries by the few rules that the
+The jobs are plain dictionaries, finished and unfinished, served over real HTTP with the paging of
+the real providers. The expectations follow from the same dictionaries by the few rules that the
 documentation promises.
 """
 
@@ -30,28 +30,28 @@ Point = tuple[str, int]
 """Metric name and step."""
 
 BORN = 1_750_000_000
-"""Unix seconds of the oldest job's creation."""
+"""Creation of the oldest job in Unix seconds."""
 DROPPED = object()
-"""Takes the place of a value whose key is to be missing."""
+"""Marks a value whose key is left out."""
 
 
 @dataclass(slots=True)
 class Case:
-    """A job, all that hangs on it, and its whole curve."""
+    """A job with all its parts and its whole curve."""
 
     provider: str
     job: Json
     checkpoints: list[Json] = field(default_factory=list)
-    """As the provider lists them: newest first."""
+    """Events in the provider's order: newest first."""
     events: list[Json] = field(default_factory=list)
-    """As the provider lists them."""
+    """Checkpoints in the provider's order."""
     files: dict[str, bytes] = field(default_factory=dict)
     curve: dict[Point, float] = field(default_factory=dict)
-    """Every value that any of the provider's replies tells, unrounded."""
+    """Every value that the provider's replies contain, unrounded."""
 
     @property
     def id(self) -> str:
-        """The job's id."""
+        """Return the job's id."""
         return str(self.job["id"])
 
 
@@ -63,7 +63,7 @@ def _loss(number: int, step: int) -> float:
 
 
 def _values(number: int, step: int, *, validated: bool, whole: bool) -> dict[str, float]:
-    """The metrics of one step, under OpenAI's names."""
+    """Return the metrics of one step, under OpenAI's names."""
     loss = _loss(number, step)
     values = {"train_loss": loss, "train_mean_token_accuracy": math.exp(-loss)}
     if validated:
@@ -89,7 +89,7 @@ def openai_case(
     checkpoints: bool = True,
     **changes: object,
 ) -> Case:
-    """An OpenAI job that has made ``done`` of its ``steps``."""
+    """Return an OpenAI job that has completed ``done`` of its ``steps``."""
     done = steps if done is None else done
     job_id = str(changes.get("id") or f"ftjob-{number:04d}abcdefghijklmnopqrst")
     created = BORN + (100 - number) * 5000
@@ -172,7 +172,7 @@ def _model(number: int) -> str:
 
 
 def _checkpoint(case: Case, number: int, step: int, steps: int, seconds_per_step: float) -> Json:
-    """The last one has the job's model; a second later than its event, to tell them apart."""
+    """Return a checkpoint, saved a second after its event; the last one has the job's model."""
     name = f"ft:gpt-4.1-mini-2025-04-14:acme:suffix-{number}:Mid{number}{step}:ckpt-step-{step}"
     job_id = f"ftjob-{number:04d}abcdefghijklmnopqrst"
     values = {name: value for (name, at), value in case.curve.items() if at == step}
@@ -188,7 +188,7 @@ def _checkpoint(case: Case, number: int, step: int, steps: int, seconds_per_step
 
 
 def _table(curve: Mapping[Point, float], steps: int) -> bytes:
-    """The result file: one rounded row a step, other column names, empty cells."""
+    """Return the result file: one rounded row per step, other column names, empty cells."""
     columns = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
     lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
     for step in range(1, steps + 1):
@@ -219,7 +219,7 @@ _ALL_BUT_THE_CORE = (
 
 
 def openai_cases() -> list[Case]:
-    """45 jobs, newest first: every status and every oddity that was seen or may be met."""
+    """Return 45 jobs, newest first: every status, and every oddity seen or possible."""
     nulls = {"code": None, "message": None, "param": None}
     broken = {
         "code": "invalid_training_file",
@@ -279,7 +279,7 @@ def openai_cases() -> list[Case]:
 
 
 def _make_metrics_odd(case: Case) -> None:
-    """Metrics of other kinds and non-numbers among a checkpoint's; no event tells of them."""
+    """Add metrics of other kinds and non-numbers to a checkpoint; events lack them."""
     case.checkpoints[0]["metrics"] |= {
         "reward/mean": 0.5,
         "an integer": 7,
@@ -303,7 +303,7 @@ def mistral_case(
     old_order: bool = False,
     **changes: object,
 ) -> Case:
-    """A Mistral job; a row a step, most of them with zeros where nothing was validated."""
+    """Return a Mistral job: one row per step, most with zeros where nothing was validated."""
     created = BORN + (100 - number) * 7000 + 3
     ended = status in {"SUCCESS", "FAILED", "FAILED_VALIDATION", "CANCELLED"}
     case = Case("mistral", {})
@@ -368,7 +368,7 @@ def mistral_case(
 
 
 def mistral_cases() -> list[Case]:
-    """12 jobs, newest first: every status of the last published document, and one word more."""
+    """Return 12 jobs, newest first: every status of the last published document, and one more."""
     return [
         mistral_case(1, "QUEUED"),
         mistral_case(2, "VALIDATING", hyperparameters=DROPPED),
@@ -385,12 +385,12 @@ def mistral_cases() -> list[Case]:
     ]
 
 
-# What MLflow should show
+# The expected content of MLflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """A run; ``None`` where the provider does not say and any sensible value will do."""
+    """A run; ``None`` stands for a value that the provider leaves open."""
 
     name: str
     status: str
@@ -401,9 +401,9 @@ class Expected:
     error: str | None
     params: Mapping[str, str]
     exact: Mapping[Point, tuple[float, int]]
-    """Of each checkpoint's metrics value and Unix milliseconds."""
+    """Values and Unix milliseconds of the checkpoints' metrics."""
     curve: Mapping[Point, float]
-    """All points, those of the checkpoints among them."""
+    """All points, including those of the checkpoints."""
 
 
 _STATUS = {
@@ -422,11 +422,11 @@ _STATUS = {
     "FAILED_VALIDATION": "FAILED",
     "CANCELLED": "KILLED",
 }
-"""All other words mean that the job is running."""
+"""Statuses by word; all other words mean that the job is running."""
 
 
 def expected(cases: Iterable[Case]) -> dict[str, Expected]:
-    """The runs that should be there once all ``cases`` are copied, by job id."""
+    """Return the expected runs after a copy of all ``cases``, by job id."""
     return {case.id: _expected(case) for case in cases}
 
 
@@ -439,7 +439,7 @@ def _expected(case: Case) -> Expected:
     newest = case.checkpoints[0] if case.checkpoints else {}
     error = (job.get("error") or {}).get("message")
     if job["status"] == "FAILED_VALIDATION":
-        error = "validation failed"  # the status is all that is told
+        error = "validation failed"  # the status is all that the provider says
     told = {
         "fine_tuning_provider": case.provider,
         "fine_tuning_job_id": case.id,
@@ -478,7 +478,7 @@ def _expected(case: Case) -> Expected:
 
 
 def _param(value: object) -> str:
-    """A param's value: 3 and 3.0 are one."""
+    """Return a param's value: 3 and 3.0 count as equal."""
     is_whole = isinstance(value, float) and value.is_integer()
     return str(value).removesuffix(".0") if is_whole else str(value)
 
@@ -492,11 +492,11 @@ _OTHER_TAGS = {
     "fine_tuned_model_best_checkpoint",
     *("fine_tuning_state", "fine_tuning_total_steps", "fine_tuning_page", "fine_tuning_cost"),
 }
-"""Tags with tests of their own."""
+"""Tags that other tests check."""
 
 
 def differences(wanted: Mapping[str, Expected], found: Mapping[str, RunRows]) -> list[str]:
-    """What of ``found`` is not as it should be, a sentence each."""
+    """Yield a sentence for each difference between ``found`` and the expectation."""
     said = [f"{job_id}: has no run" for job_id in sorted(wanted.keys() - found.keys())]
     said += [f"{job_id}: is not expected" for job_id in sorted(found.keys() - wanted.keys())]
     for job_id in sorted(wanted.keys() & found.keys()):
@@ -539,7 +539,8 @@ def _differing_rows(wanted: Expected, found: RunRows) -> Iterable[str]:
     for name, step, value, at in found.rows:  # sorted by name and step
         if (name, step) in wanted.exact:
             exact, published = wanted.exact[name, step]
-            # Where the step's event is read its time counts, a second before the checkpoint's.
+            # The time of the step's event counts where it is read, a second before the
+            # checkpoint's.
             if value != exact or at not in {published, published - 1000}:
                 yield f"{name} at {step} is {(value, at)}, not {(exact, published)}"
         elif abs(value - wanted.curve.get((name, step), value)) > 5.1e-6:
@@ -561,25 +562,25 @@ class Asked:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Headers, with names in lower case."""
     serial: int
-    """1 for the first request."""
+    """Number of the request, 1 for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A reply, whole or not."""
+    """A reply, whole or broken."""
 
     status: int = 200
     body: bytes = b""
     kind: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     breaks: str = ""
-    """``reset``: nothing is sent; ``short``: less is sent than was announced."""
+    """Fault: ``reset`` sends nothing, ``short`` sends less than announced."""
 
 
 def json_answer(value: object, status: int = 200) -> Answer:
-    """``value`` as JSON; NaN and infinity as Python writes them."""
+    """Return ``value`` as JSON; NaN and infinity as Python writes them."""
     return Answer(status=status, body=json.dumps(value).encode())
 
 
@@ -609,7 +610,7 @@ class StaticServer:
         self.cases = list(cases)
         self.hook = hook
         self.broken = 0
-        """Replies that were broken on purpose."""
+        """Number of replies broken on purpose."""
         self._faults = faults
         self._largest_page = largest_page
         self._key = key
@@ -620,13 +621,13 @@ class StaticServer:
 
     @property
     def asked(self) -> tuple[Asked, ...]:
-        """All requests so far."""
+        """Return all requests so far."""
         with self._lock:
             return tuple(self._asked)
 
     @property
     def url(self) -> str:
-        """The address without a path."""
+        """Return the address without a path."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -638,7 +639,7 @@ class StaticServer:
         interval: str = "60s",
         providers: Iterable[str] = ("openai", "mistral"),
     ) -> str:
-        """A configuration file's text (JSON is YAML)."""
+        """Return the text of a configuration file (JSON is YAML)."""
         return json.dumps(
             {
                 "mlflow": {"tracking_uri": tracking_uri, **(mlflow or {})},
@@ -666,7 +667,7 @@ class StaticServer:
         self._server.server_close()
 
     def answer(self, target: str, headers: Mapping[str, str]) -> Answer:
-        """The reply to a request for ``target``."""
+        """Return the reply to a request for ``target``."""
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         with self._lock:
@@ -688,7 +689,7 @@ class StaticServer:
     def _plain(self, asked: Asked) -> Answer:
         if asked.headers.get("authorization") != f"Bearer {self._key}":
             return json_answer({"error": {"message": "Incorrect API key", "code": "bad_key"}}, 401)
-        # Split before it is unquoted: an id may hold a slash.
+        # Split before unquoting: an id may contain a slash.
         _, provider, _, *rest = [unquote(part) for part in asked.path.split("/")]
         cases = {case.id: case for case in self.cases if case.provider == provider}
         if rest[:1] == ["files"]:
@@ -711,7 +712,7 @@ class StaticServer:
         return json_answer(case.job)
 
     def _page(self, rows: list[Any], asked: Asked, *, default: int = 20) -> Answer:
-        """By cursor: the rows after the one with the id ``after``."""
+        """Return a page by cursor: the rows after the one with the id ``after``."""
         after = asked.query.get("after")
         ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
         begin = ids.index(after) + 1 if after is not None and after in ids else 0
@@ -723,7 +724,7 @@ class StaticServer:
         return json_answer({"object": "list", "data": page, "has_more": more})
 
     def _numbered(self, rows: list[Json], asked: Asked) -> Answer:
-        """By number, the first page is 0."""
+        """Return a page by number, 0 for the first."""
         size = min(int(asked.query.get("page_size", 100)), self._largest_page)
         begin = int(asked.query.get("page", 0)) * size
         page = rows[begin : begin + size]
@@ -760,7 +761,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that are killed hang up; that is no error."""
+        """Ignore clients that are killed and hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -794,4 +795,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""Stands between a client and a server, and does what networks do to connections."""
+"""A proxy between a client and a server that breaks connections as networks do."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _CHUNK = 64 * 2**10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """How one connection behaves."""
+    """Behaviour of one connection."""
 
     answers: bool = True
-    """Whether the server is asked at all; if not, the connection is a black hole."""
+    """Whether the server gets the request; if not, the connection is a black hole."""
     resets_after: int | None = None
     """Bytes of replies after which the connection is reset."""
     silent_after: int | None = None
-    """Bytes of replies after which nothing more comes, and nothing closes."""
+    """Bytes of replies after which the connection stays open and silent."""
     drips: bytes | None = None
-    """What is sent in place of a reply, with one byte after another behind it."""
+    """Bytes sent in place of a reply, followed by one byte after another."""
     latency: float = 0.0
-    """Seconds by which each piece of a reply is late."""
+    """Delay of each piece of a reply in seconds."""
 
 
 class TcpProxy:
@@ -48,7 +48,7 @@ class TcpProxy:
     ) -> None:
         self.line = line
         self.connections = 0
-        """How many there have been."""
+        """Number of connections so far."""
         self._target = urlsplit(url)
         self._passed = passed
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class TcpProxy:
 
     @property
     def url(self) -> str:
-        """What takes the place of the server's address, with the same path."""
+        """Return the address that replaces the server's, with the same path."""
         return f"http://127.0.0.1:{self._listening.getsockname()[1]}{self._target.path}"
 
     def __enter__(self) -> Self:
@@ -70,14 +70,14 @@ class TcpProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A thread in accept() keeps a socket open that is merely closed.
+        # A thread in accept() keeps a closed socket open.
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Reset all connections, those in black holes too."""
+        """Reset all connections, including those in black holes."""
         with self._lock:
             for each in self._open:
                 with contextlib.suppress(OSError):
@@ -119,7 +119,7 @@ class TcpProxy:
     def _forward(self, client: socket.socket, server: socket.socket, line: Line) -> None:
         sent = 0
         while True:
-            # One thread for both ways: a reset waits for whoever else still reads.
+            # One thread for both directions: a reset waits for any thread that still reads.
             ready, _, _ = select.select([client, server], [], [])
             if client in ready:
                 if not (content := client.recv(_CHUNK)):
@@ -145,6 +145,6 @@ class TcpProxy:
 
 
 def _swallow(client: socket.socket) -> None:
-    """Read what comes, and say nothing, until the other side gives up."""
+    """Read and stay silent until the other side gives up."""
     while client.recv(_CHUNK):
         pass

@@ -1,4 +1,4 @@
-"""A provider that says what a test tells it to: for jobs that no real one shows twice."""
+"""A provider that returns what a test puts into it: for jobs that no real one shows twice."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
 
 START = 1_760_000_000_000
-"""When told jobs begin, Unix milliseconds; told passes are made long after."""
+"""Creation of these jobs in Unix milliseconds, long before any pass over them."""
 
 
 class Told:
-    """Has the snapshots that are put into it, and no requests."""
+    """Returns the snapshots that a test puts into it, and makes no requests."""
 
     base_url: ClassVar = "https://api.example.com/v1"
     key_variable: ClassVar = "EXAMPLE_API_KEY"
@@ -37,26 +37,26 @@ class Told:
         self.snapshots = {snapshot.job.id: snapshot for snapshot in snapshots}
 
     def tell(self, snapshot: Snapshot) -> None:
-        """Have one more, or say something else of a job."""
+        """Add a job, or replace it."""
         self.snapshots[snapshot.job.id] = snapshot
 
     def pages(self) -> Iterator[Page]:
-        """All jobs at once, in the order in which they were told."""
+        """Return all jobs at once, in the order in which they were added."""
         yield Page(tuple(snapshot.job for snapshot in self.snapshots.values()))
 
     def job(self, job_id: str) -> Job:
-        """One job."""
+        """Return one job."""
         if job_id not in self.snapshots:
             raise NotFound("no such job")
         return self.snapshots[job_id].job
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """What was told of it, whole."""
+        """Return the snapshot of a job."""
         del logged, keep
         return self.snapshots[job.id]
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """There are none."""
+        """Return an empty list."""
         raise NotFound(f"no file {file_id}")
 
     def sync(
@@ -68,7 +68,7 @@ class Told:
         register: str | None = None,
         models: bool = True,
     ) -> ProviderSync:
-        """Passes over it, as a new process makes them."""
+        """Make passes over it, as a new process does."""
         router = Router(provider="openai", experiment=experiment)
         job_sync = JobSync(
             name="openai",
@@ -88,7 +88,7 @@ class Told:
 
 
 def told_job(job_id: str, **changes: object) -> Job:
-    """A job that has succeeded."""
+    """Return a job that has succeeded."""
     settings: dict[str, object] = {
         "status": JobStatus.SUCCEEDED,
         "provider_status": "succeeded",
@@ -101,9 +101,9 @@ def told_job(job_id: str, **changes: object) -> Job:
 
 
 def told(job_id: str, *losses: float | None, **changes: object) -> Snapshot:
-    """A job with a checkpoint for each validation loss (``None``: not measured) at steps 1, 2, ..
+    """Return a job with a checkpoint for each validation loss (``None``: not measured).
 
-    The last one is the job's result.
+    The steps count from 1, and the last checkpoint is the job's result.
     """
     job = told_job(job_id, **changes)
     return Snapshot(

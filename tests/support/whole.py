@@ -1,4 +1,4 @@
-"""A small world of jobs that have ended, and all that one backfill records of it."""
+"""A small world of ended jobs, and everything that one backfill records of it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def write_config(
     kinds: Sequence[Provider] = ("openai", "mistral"),
     archive: bool = True,
 ) -> Path:
-    """A configuration; everything that is written has the name of the trial in it.
+    """Write a configuration in which every name contains that of the trial.
 
-    Each provider has an experiment of its own: to one of both only who comes first would write.
+    Each provider has a separate experiment: in a shared one only the first to arrive would write.
     """
     path = folder / f"{trial}.yaml"
     settings = {
@@ -67,12 +67,12 @@ def write_config(
 
 
 def experiments(trial: str) -> tuple[str, ...]:
-    """Where a trial writes."""
+    """Return the experiments that a trial writes to."""
     return tuple(f"{trial}-{name}" for name in ("openai", "mistral"))
 
 
 def everything(uri: str, trial: str) -> dict[str, dict[str, object]]:
-    """All that is recorded of each job, told by its id; ids that MLflow makes up are left out."""
+    """Return everything that is recorded of each job, without the ids that MLflow generates."""
     prefix = f"{trial}-of-"
     return {
         job_id: found
@@ -112,7 +112,7 @@ def _recorded_in(uri: str, experiment: str, prefix: str) -> dict[str, dict[str, 
 
 
 def _tags(run: Run, names: Mapping[str, str]) -> dict[str, str]:
-    """A run's tags, the note too; other runs are told by their jobs."""
+    """Return a run's tags including the note; job ids stand in for other runs."""
     tags: dict[str, str] = {}
     for name, value in run.data.tags.items():
         if name != "fine_tuning_note":  # a digest of the note
@@ -123,7 +123,7 @@ def _tags(run: Run, names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _without_numbers(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """A model's tags; which number its version got depends on who was in the way."""
+    """Return a model's tags, without the version number, which depends on concurrent writers."""
     links = json.loads(tags.get("mlflow.modelVersions", "[]"))
     plain = {name: value for name, value in tags.items() if name != "mlflow.modelVersions"}
     return plain | {"registered as": str([link["name"].removeprefix(prefix) for link in links])}

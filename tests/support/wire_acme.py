@@ -52,7 +52,7 @@ class AcmeApi(Api):
     measurements: list[object] = field(default_factory=list)
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A training with every key."""
+        """Return a training with every key."""
         return {
             "uid": job_id,
             "phase": self.running,
@@ -70,12 +70,12 @@ class AcmeApi(Api):
         }
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A snapshot."""
+        """Return a snapshot."""
         time = iso(CREATED + 100)
         return {"step": step, "created_at": time, "model": f"acme+{step}", "metrics": metrics}
 
     def fill(self, steps: int) -> None:
-        """A training with a measurement at each step and three snapshots."""
+        """Add a training with a measurement at each step and three snapshots."""
         super().fill(3)
         self.checkpoints = [self.checkpoint(n, train_loss=n / 1024) for n in (steps, steps // 2)]
         self.measurements = [
@@ -84,19 +84,19 @@ class AcmeApi(Api):
         ]
 
     def list_of(self, rows: list[object], *, has_more: bool | None) -> Row:
-        """A page, and whether it says that more follow."""
+        """Return a page, and whether more follow."""
         return {"items": rows} | ({"next": "again"} if has_more else {})
 
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the trainings."""
+        """Return a page of the trainings."""
         return _page(self.jobs, query)
 
     def detail(self, job: Row) -> object:
-        """A training's own reply."""
+        """Return a training's own reply."""
         return job
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer at a path below the base URL."""
+        """Return the answer at a path below the base URL."""
         match path:
             case ["trainings"]:
                 reply = sent(self.page(query))
@@ -115,7 +115,7 @@ class AcmeApi(Api):
 
 
 def _page(rows: object, query: Mapping[str, str]) -> Row:
-    """A page begins behind the row that its name counts from the oldest: newer ones shift none."""
+    """Return a page; page names count from the oldest row, so newer rows shift no page."""
     if not isinstance(rows, list):
         return {"items": rows}
     start = len(rows) - int(query.get("page", len(rows)))

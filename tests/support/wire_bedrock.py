@@ -22,13 +22,13 @@ ROWS = "modelCustomizationJobSummaries"
 
 
 def iso(seconds: float) -> str:
-    """Unix seconds as AWS writes them."""
+    """Return Unix seconds as AWS writes them."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def arn_of(job_id: object) -> object:
-    """The ARN of a job."""
+    """Return the ARN of a job."""
     return f"{ARN}{job_id}" if isinstance(job_id, str) and job_id else job_id
 
 
@@ -82,12 +82,12 @@ class BedrockApi(Api):
     }
 
     objects: dict[str, bytes] = field(default_factory=dict)
-    """Files in the bucket beside those of the jobs, by key."""
+    """Files in the bucket besides those of the jobs, by key."""
     fetched: list[httpx.Request] = field(default_factory=list)
-    """Requests to the bucket."""
+    """Requests that the bucket received."""
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A job with every key that is read, but for the one that only its own reply has."""
+        """Return a job with every key that is read, except the one that only its own reply has."""
         return {
             "jobArn": arn_of(job_id),
             "jobName": "a-suffix",
@@ -117,48 +117,48 @@ class BedrockApi(Api):
         }
 
     def bare(self, job_id: object, **fields: object) -> Row:
-        """A job of which nothing else is known."""
+        """Return a job with nothing but its id."""
         return super().bare(arn_of(job_id), **fields)
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A row of the training file."""
+        """Return a row of the training file."""
         return {"step_number": step, "epoch": metrics.pop("epoch", ""), **metrics}
 
     def list_of(self, rows: list[object], *, has_more: bool | None) -> Row:
-        """A list of jobs."""
+        """Return a list of jobs."""
         return {ROWS: rows, "nextToken": "again" if has_more else None}
 
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the list: newest first only if that is asked for."""
+        """Return a page of the list: newest first only if the request asks for it."""
         asked = (query.get("sortBy"), query.get("sortOrder"))
         rows = self.jobs if asked == ("CreationTime", "Descending") else self.jobs[::-1]
         size = int(query["maxResults"])
         arns = [row.get("jobArn") if isinstance(row, dict) else None for row in rows]
         number, _, arn = query.get("nextToken", "-1 ").partition(" ")
-        # As a cursor is: at a row, wherever newer ones have pushed it.
+        # A cursor points at a row, wherever newer rows have pushed it.
         start = arns.index(arn) + 1 if arn and arn in arns else int(number) + 1
         end = start + size
         more = {"nextToken": f"{end - 1} {arns[end - 1]}"} if end < len(rows) else {}
         return {ROWS: rows[start:end], **more}
 
     def detail(self, job: Row) -> object:
-        """A job's own reply."""
+        """Return a job's own reply."""
         return {"outputDataConfig": {"s3Uri": OUTPUT}, **job}
 
     def keeps(self, document: bytes) -> bool:
-        """Whether a document is the training file."""
+        """Return whether a document is the training file."""
         assert isinstance(self.checkpoints, list)
         return document == table(self.checkpoints)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request, to the control plane or to the bucket."""
+        """Answer a request to the control plane or to the bucket."""
         if request.url.host != S3_HOST:
             return super().__call__(request)
         self.fetched.append(request)
         return self._bucket(request)
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer of the control plane."""
+        """Return the answer of the control plane."""
         match path:
             case ["model-customization-jobs"]:
                 reply = sent(self.page(query))
@@ -189,12 +189,12 @@ class BedrockApi(Api):
 
 
 def xml(status: int, document: str) -> httpx.Response:
-    """A reply of S3's."""
+    """Return a reply of S3."""
     return httpx.Response(status, headers={"Content-Type": "application/xml"}, content=document)
 
 
 def table(rows: list[object]) -> bytes:
-    """Rows as CSV."""
+    """Return rows as CSV."""
     lines = [row for row in rows if isinstance(row, dict)]
     named = dict.fromkeys(name for row in lines for name in row)
     names = [name for name in named if name not in {"created_at", "timestamp"}]
@@ -207,7 +207,7 @@ def table(rows: list[object]) -> bytes:
 
 
 def _cell(name: str, value: object) -> object:
-    """What stands for a value in a table, which knows numbers alone."""
+    """Return a number for a value in a table, which can hold nothing else."""
     if value is None:
         return ""
     return repr(value) if isinstance(value, str | bool) and name != "step_number" else value

@@ -23,13 +23,13 @@ STORAGE = "storage.example"
 
 
 def time(seconds: float) -> str:
-    """Unix seconds as Fireworks writes them."""
+    """Return Unix seconds as Fireworks writes them."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def name_of(job_id: object, collection: str = SUPERVISED) -> object:
-    """The resource name of a job."""
+    """Return the resource name of a job."""
     return f"{ACCOUNT}/{collection}/{job_id}" if isinstance(job_id, str) and job_id else job_id
 
 
@@ -101,14 +101,14 @@ class FireworksApi(Api):
     }
 
     others: dict[str, list[object]] = field(default_factory=dict)
-    """The jobs of the other collections."""
+    """Jobs of the other collections."""
     storage: dict[str, httpx.Response] = field(default_factory=dict)
-    """What is behind signed URLs instead of metrics and datasets, by path."""
+    """Files behind signed URLs other than metrics and datasets, by path."""
     fetched: list[httpx.Request] = field(default_factory=list)
-    """Requests to signed URLs."""
+    """Requests that signed URLs received."""
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A supervised job with every key that is read, and some more."""
+        """Return a supervised job with every key that is read, and some more."""
         return {
             "name": name_of(job_id),
             "displayName": "a-suffix",
@@ -138,19 +138,19 @@ class FireworksApi(Api):
         }
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A line of the metrics file."""
+        """Return a line of the metrics file."""
         return {"step": step, "timestamp": CREATED + 100.5, "data": metrics}
 
     def bare(self, job_id: object, **fields: object) -> Row:
-        """A job of which nothing else is known."""
+        """Return a job with nothing but its id."""
         return super().bare(name_of(job_id), **fields)
 
     def list_of(self, rows: list[object], *, has_more: bool | None) -> Row:
-        """A list of jobs, whichever was asked for."""
+        """Return a list of jobs, for any collection."""
         return {**dict.fromkeys(COLLECTIONS, rows), "nextPageToken": "again" if has_more else ""}
 
     def page(self, query: Mapping[str, str], collection: str = SUPERVISED) -> object:
-        """A page of a collection: newest first only if that is asked for."""
+        """Return a page of a collection: newest first only if the request asks for it."""
         rows = self.jobs if collection == SUPERVISED else self.others.get(collection, [])
         if query.get("orderBy") != "createTime desc":
             rows = rows[::-1]
@@ -158,7 +158,7 @@ class FireworksApi(Api):
         names = [row.get("name") if isinstance(row, dict) else None for row in rows]
         after = base64.b64decode(query.get("pageToken", "")).decode("utf-8", "surrogateescape")
         start = int(after.partition(" ")[0]) + 1 if after else 0
-        # As a cursor is: at a row, wherever newer ones have pushed it.
+        # A cursor points at a row, wherever newer rows have pushed it.
         if after and after.partition(" ")[2] in names:
             start = names.index(after.partition(" ")[2]) + 1
         end = start + size
@@ -169,11 +169,11 @@ class FireworksApi(Api):
         }
 
     def detail(self, job: Row) -> object:
-        """A job's own reply."""
+        """Return a job's own reply."""
         return self._shown(job)
 
     def saved(self) -> list[Row]:
-        """What there is under ``checkpoints``: neither step nor metrics."""
+        """Return the rows under ``checkpoints``, which have neither step nor metrics."""
         name = f"{ACCOUNT}/{SUPERVISED}/a-job/checkpoints/{{}}"
         return [
             {"name": name.format(number), "createTime": time(CREATED + number), "promotable": True}
@@ -186,7 +186,7 @@ class FireworksApi(Api):
         return row | {"metricsFileSignedUrl": f"https://{STORAGE}/metrics?Signature=s3cr3t"}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request, to the API or to a signed URL."""
+        """Answer a request to the API or to a signed URL."""
         if request.headers["host"] != STORAGE:
             return super().__call__(request)
         self.fetched.append(request)
@@ -200,7 +200,7 @@ class FireworksApi(Api):
         return httpx.Response(404) if content is None else httpx.Response(200, content=content)
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer at a path below the account; ``None``: there is nothing."""
+        """Return the answer at a path below the account, or ``None`` if there is nothing."""
         if path[0] == "accounts":
             path = path[2:]  # as in the public base URL
         match path:
@@ -225,7 +225,7 @@ class FireworksApi(Api):
         return None
 
     def find(self, job_id: str, collection: str = SUPERVISED) -> Row | None:
-        """The job of this id."""
+        """Return the job with this id."""
         rows = self.jobs if collection == SUPERVISED else self.others.get(collection, [])
         for row in rows:
             if isinstance(row, dict) and row.get("name") == name_of(job_id, collection):

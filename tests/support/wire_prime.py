@@ -56,14 +56,14 @@ class PrimeApi(Api):
     }
 
     saved: list[object] = field(default_factory=list)
-    """What is at ``/checkpoints``."""
+    """Rows at ``/checkpoints``."""
     usage: object = None
     most_rows: int | None = None
-    """How many rows of metrics come at once."""
+    """Number of metrics rows per page."""
     newest_rows_first: bool = False
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A run with every key that is read, and some more."""
+        """Return a run with every key that is read, and some more."""
         return {
             "id": job_id,
             "name": "a-suffix",
@@ -90,15 +90,15 @@ class PrimeApi(Api):
         }
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A row of metrics."""
+        """Return a row of metrics."""
         return {"step": step, "createdAt": iso(CREATED + 100), **metrics}
 
     def list_of(self, rows: list[object], *, has_more: bool | None) -> Row:
-        """A page, and whether it says that more follow."""
+        """Return a page, and whether more follow."""
         return {"runs": rows} | ({"total": 10**9, "total_pages": 10**7} if has_more else {})
 
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the runs."""
+        """Return a page of the runs."""
         size, number = int(query["limit"]), int(query["page"])
         return {
             "runs": self.jobs[(number - 1) * size : number * size],
@@ -109,11 +109,11 @@ class PrimeApi(Api):
         }
 
     def detail(self, job: Row) -> object:
-        """A run's own reply."""
+        """Return a run's own reply."""
         return {"run": job}
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer at a path below the base URL."""
+        """Return the answer at a path below the base URL."""
         match path:
             case ["rft", "runs"]:
                 reply = sent(self.page(query))

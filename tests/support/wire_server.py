@@ -1,6 +1,6 @@
-"""Scripted provider APIs at the wire: whatever a test puts into them is what they send.
+"""Scripted provider APIs at the wire, which send exactly what a test puts into them.
 
-One class per wire format, all of them in ``tests.support.wires``: the contract of
+There is one class per wire format, all of them listed in ``tests.support.wires``. The contract in
 ``tests/providers/test_provider_contract.py`` holds for every provider that has one.
 """
 
@@ -31,95 +31,95 @@ Row = dict[str, object]
 HOST = "provider.example"
 BASE_URL = f"https://{HOST}/v1"
 CREATED = 1_760_000_000
-"""When all jobs were created, Unix seconds."""
+"""Creation of all jobs in Unix seconds."""
 S3_HOST = "s3.example"
 MOST_REQUESTS = 300
-"""No test has reason to ask as often: a provider that does would ask for ever."""
+"""Limit on requests, above any test's need: it stops a provider that asks for ever."""
 
 
 @dataclass
 class Api(ABC):
-    """A provider's jobs, newest first, and their parts; every value is sent as it is."""
+    """A provider's jobs, newest first, and their parts; every value is sent unchanged."""
 
     kind: ClassVar[str]
     running: ClassVar[str]
-    """The word for a job that trains."""
+    """Word for a job that trains."""
     succeeded: ClassVar[str]
-    """The word for a job that is done."""
+    """Word for a job that has succeeded."""
     words: ClassVar[frozenset[str]]
-    """Every word for a status in the provider's own specification or documentation."""
+    """Every word for a status in the provider's specification or documentation."""
     wrong: ClassVar[Mapping[str, object]]
-    """For each key that the provider reads, a value of a type that it cannot have."""
+    """A value of an impossible type for each key that the provider reads."""
     root: ClassVar[tuple[str, ...]] = ("fine_tuning", "jobs")
-    """The path of the job list."""
+    """Path of the job list."""
     page_size: ClassVar[int | None] = 100
-    """How many jobs are asked for at once; ``None``: they come all together."""
+    """Number of jobs per page; ``None``: they come all together."""
     step_key: ClassVar[str] = "step_number"
-    """What a checkpoint calls its step."""
+    """Name of the step in a checkpoint."""
     curve_part: ClassVar[str | None] = "/events"
-    """The address that is asked for the curve alone."""
+    """Path that serves only the curve."""
     more_documents: ClassVar[frozenset[str]] = frozenset()
-    """What is kept besides the job, its checkpoints and its events."""
+    """Documents that are archived besides the job, its checkpoints and its events."""
     files_told: ClassVar[tuple[str, str | None]] = ("file-1", "file-2")
-    """The training and the validation file of a row."""
+    """Training and validation file of a row."""
     has_epochs: ClassVar[bool] = True
-    """Whether jobs say how often they go through their data."""
+    """Whether jobs state their number of epochs."""
     file_address: ClassVar[str | None] = "/files/{}/content"
-    """Where a file is asked for; ``{}`` is its id. ``None``: files are not the provider's."""
+    """Path of a file; ``{}`` is its id. ``None``: the provider has no files."""
     public_root: ClassVar[str] = "/v1/"
-    """The path of the public service's base URL."""
+    """Path of the public service's base URL."""
     has_flat_rows: ClassVar[bool] = False
     """Whether every number of a checkpoint is a metric."""
     options: ClassVar[Mapping[str, str]] = {}
-    """What a configuration says for this type alone."""
+    """Settings of a provider that only this type has."""
     curve_root: ClassVar[str | None] = None
-    """What paths begin with that are of curves and not below a job."""
+    """Prefix of the paths that serve curves but are not below a job."""
     of_some_jobs: ClassVar[frozenset[str]] = frozenset()
-    """Metrics and params that only jobs of another kind than ``row``'s have."""
+    """Metrics and params that only jobs of a kind other than ``row``'s have."""
     id_key: ClassVar[str] = "id"
-    """What a row calls its job."""
+    """Name of the job id in a row."""
     id_prefix: ClassVar[str] = ""
-    """What the bridge puts before that, so that an id means one job alone."""
+    """Prefix that the bridge adds to the id, so that it identifies exactly one job."""
     longest_id: ClassVar[int] = 250
     status_key: ClassVar[str] = "status"
-    """What a row calls its status."""
+    """Name of the status in a row."""
     created_key: ClassVar[str] = "created_at"
-    """What a row calls its beginning."""
+    """Name of the creation time in a row."""
     ended_key: ClassVar[str] = "finished_at"
-    """What a row calls its end."""
+    """Name of the end in a row."""
     ended_value: ClassVar[object] = CREATED + 800
-    """An end."""
+    """Value of an end."""
     model_key: ClassVar[str] = "fine_tuned_model"
-    """What a row calls the model that the job makes; several names have spaces between them.
+    """Name of the job's model in a row; several names are separated by spaces.
 
-    Empty: it makes none that has a name.
+    Empty: the model has no name.
     """
     failure: ClassVar[Mapping[str, object]] = {}
-    """What a row says of a failure, if it says anything."""
+    """Name of the error in a row, if rows have one."""
     params_key: ClassVar[str] = "hyperparameters"
-    """Where a row has its params, if not among its other keys."""
+    """Name of the object that holds a row's params, if they are nested."""
     measures_checkpoints: ClassVar[bool] = True
-    """Whether what is in ``checkpoints`` becomes checkpoints, or else the curve."""
+    """Whether the rows in ``checkpoints`` become checkpoints; if not, they become the curve."""
     measured_document: ClassVar[str] = "checkpoints.jsonl"
-    """What it is kept as."""
+    """Name of the archived document."""
     lists: ClassVar[frozenset[str]] = frozenset({"checkpoints.jsonl", "events.jsonl"})
-    """The documents with a line for each row."""
+    """Documents with a line for each row."""
     requests_a_page: ClassVar[int] = 1
     ids_have_slashes: ClassVar[bool] = True
-    """Whether an id may be anything: else it is the last part of a path."""
+    """Whether any text can be an id; if not, the id is the last part of a path."""
     trusts_list: ClassVar[bool] = True
-    """Whether a job's row in the list says what its own address says."""
+    """Whether a job's row in the list has everything that its own address returns."""
     omits_empty_lists: ClassVar[bool] = False
-    """Whether an object without anything says that there are no jobs."""
+    """Whether an empty object stands for an empty list of jobs."""
     null_list: ClassVar[Mapping[str, object]] = {
         "object": "list",
         "data": None,
         "total": 0,
         "has_more": False,
     }
-    """A list that is null."""
+    """Null in place of a list."""
     public_page: ClassVar[str | None] = None
-    """Where the public service shows a job to people; ``{}`` is its id."""
+    """Page of the public service that shows a job; ``{}`` is its id."""
 
     jobs: list[object] = field(default_factory=list)
     checkpoints: object = field(default_factory=list)
@@ -127,54 +127,54 @@ class Api(ABC):
     """Contents by id."""
     requests: list[httpx.Request] = field(default_factory=list)
     between: Callable[[], None] = lambda: None
-    """Called after each page of jobs."""
+    """Hook that runs after each page of jobs."""
 
     @abstractmethod
     def row(self, job_id: object, **fields: object) -> Row:
-        """A job with every key that is documented."""
+        """Return a job with every documented key."""
 
     @abstractmethod
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A checkpoint."""
+        """Return a checkpoint."""
 
     @abstractmethod
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the job list."""
+        """Return a page of the job list."""
 
     @abstractmethod
     def detail(self, job: Row) -> object:
-        """A job's own reply."""
+        """Return a job's own reply."""
 
     def fill(self, steps: int) -> None:
-        """Give the API one job with a long history: something measured at each of its steps."""
+        """Add one job with a long history: a measurement at each of its steps."""
         self.jobs = [self.row("a-job")]
         self.checkpoints = [self.checkpoint(n, train_loss=n / 1024) for n in range(steps, 0, -1)]
 
     def bare(self, job_id: object, **fields: object) -> Row:
-        """A job of which nothing else is known."""
+        """Return a job with nothing but its id."""
         return {self.id_key: job_id, **fields}
 
     def ids(self, job_ids: Iterable[str]) -> list[str]:
-        """What the bridge calls the jobs of these rows."""
+        """Return the bridge's ids of the jobs in these rows."""
         return [f"{self.id_prefix}{job_id}" for job_id in job_ids]
 
     def list_of(self, rows: list[object], *, has_more: bool | None) -> Row:
-        """A list of jobs, and whether it says that more follow."""
+        """Return a list of jobs that says whether more follow."""
         reply: Row = {"object": "list", "data": rows}
         return reply | ({"has_more": True, "total": 10**9} if has_more else {})
 
     def sent_checkpoints(self) -> object:
-        """The checkpoints as they are sent."""
+        """Return the checkpoints as the API sends them."""
         return self.checkpoints
 
     def keeps(self, document: bytes) -> bool:
-        """Whether a document has a line for each of what was measured."""
+        """Return whether a document has a line for each measurement."""
         return [json.loads(line) for line in document.decode().split("\n")[:-1]] == (
             self.sent_checkpoints()
         )
 
     def part(self, name: str, query: Mapping[str, str]) -> object:
-        """What lies below a job, if anything does."""
+        """Return the reply for a path below the job, if there is one."""
         del name, query
         return None
 
@@ -190,7 +190,7 @@ class Api(ABC):
         return answer or httpx.Response(404, json={"error": {"message": "nothing here"}})
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer at a path below the base URL; ``None``: there is nothing."""
+        """Return the answer at a path below the base URL, or ``None`` if there is nothing."""
         match path:
             case ["fine_tuning", "jobs"]:
                 reply = sent(self.page(query))
@@ -208,24 +208,24 @@ class Api(ABC):
         return None
 
     def find(self, job_id: str) -> Row | None:
-        """The job of this id."""
+        """Return the job with this id."""
         for job in self.jobs:
             if isinstance(job, dict) and job.get(self.id_key) == job_id:
                 return job
         return None
 
     def file(self) -> httpx.Response:
-        """A result file."""
+        """Return a result file."""
         return httpx.Response(404, json={"error": {"message": "No such File object"}})
 
     def asked(self, part: str) -> list[httpx.Request]:
-        """The requests whose path ends with ``part``."""
+        """Return the requests whose path ends with ``part``."""
         return [request for request in self.requests if request.url.path.endswith(part)]
 
     def provider(
         self, *, curves: bool = True, statuses: Mapping[str, JobStatus] | None = None
     ) -> Provider:
-        """The product's reader of this API."""
+        """Return the product's provider for this API."""
         return over(httpx.MockTransport(self), self.kind, curves=curves, statuses=statuses)
 
 
@@ -237,7 +237,7 @@ def over(
     key: str = "",
     statuses: Mapping[str, JobStatus] | None = None,
 ) -> Provider:
-    """A provider over any transport; a retry costs no time."""
+    """Return a provider over any transport; retries take no time."""
     redactor = Redactor([key])
     files = SignedUrlFetcher(
         redactor,
@@ -265,7 +265,7 @@ def over(
 
 
 def options_of(kind: str) -> Mapping[str, str]:
-    """What the tests' configuration says for a type alone."""
+    """Return the settings of the tests' configuration that only one type has."""
     apis = [Api]
     for api in apis:
         if vars(api).get("kind") == kind:
@@ -275,7 +275,7 @@ def options_of(kind: str) -> Mapping[str, str]:
 
 
 def sent(value: object) -> httpx.Response:
-    """``value`` as JSON, with bare NaN and Infinity where it has them."""
+    """Return ``value`` as JSON, with bare NaN and Infinity."""
     body = json.dumps(value).encode()
     return httpx.Response(200, headers={"Content-Type": "application/json"}, content=body)
 
@@ -317,7 +317,7 @@ class OpenAIApi(Api):
     result_type: str = "application/octet-stream"
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A job with every key that is documented."""
+        """Return a job with every documented key."""
         return {
             "object": "fine_tuning.job",
             "id": job_id,
@@ -342,7 +342,7 @@ class OpenAIApi(Api):
         }
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A checkpoint."""
+        """Return a checkpoint."""
         return {
             "object": "fine_tuning.job.checkpoint",
             "id": f"ftckpt_{step}",
@@ -353,7 +353,7 @@ class OpenAIApi(Api):
         }
 
     def fill(self, steps: int) -> None:
-        """An event at each step, and checkpoints at three of them."""
+        """Add an event at each step, and checkpoints at three of them."""
         self.jobs = [self.row("a-job")]
         self.events = [
             *(self.message(n) for n in range(8)),
@@ -364,7 +364,7 @@ class OpenAIApi(Api):
         self.checkpoints = [self.checkpoint(n, train_loss=n / 1024) for n in thirds]
 
     def event(self, step: object, **metrics: object) -> Row:
-        """A step's metrics as an event."""
+        """Return a step's metrics as an event."""
         offset = step if isinstance(step, int) and abs(step) < 10**6 else 0
         return {
             "object": "fine_tuning.job.event",
@@ -377,7 +377,7 @@ class OpenAIApi(Api):
         }
 
     def message(self, number: int) -> Row:
-        """An event without metrics."""
+        """Return an event without metrics."""
         return {
             "object": "fine_tuning.job.event",
             "id": f"ftevent-message-{number}",
@@ -389,26 +389,26 @@ class OpenAIApi(Api):
         }
 
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the job list."""
+        """Return a page of the job list."""
         return _by_cursor(self.jobs, query)
 
     def detail(self, job: Row) -> object:
-        """A job's own reply."""
+        """Return a job's own reply."""
         return job
 
     def keeps(self, document: bytes) -> bool:
-        """Whether a document has a line for each of what was measured."""
+        """Return whether a document has a line for each measurement."""
         return [json.loads(line) for line in document.decode().split("\n")[:-1]] == (
             self.sent_checkpoints()
         )
 
     def part(self, name: str, query: Mapping[str, str]) -> object:
-        """A job's checkpoints or events."""
+        """Return a job's checkpoints or events."""
         rows = {"checkpoints": self.checkpoints, "events": self.events}.get(name)
         return _by_cursor(rows, query) if isinstance(rows, list) else rows
 
     def file(self) -> httpx.Response:
-        """A result file."""
+        """Return a result file."""
         if self.result is None:
             return super().file()
         return httpx.Response(200, headers={"Content-Type": self.result_type}, content=self.result)
@@ -453,10 +453,10 @@ class MistralApi(Api):
 
     largest_page: int = 100
     total: object = "count"
-    """What is said of the number of jobs; ``count``: the truth. ``None``: nothing."""
+    """Stated number of jobs; ``count``: the true one, ``None``: missing."""
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A job with every key that is documented."""
+        """Return a job with every documented key."""
         return {
             "id": job_id,
             "object": "job",
@@ -478,11 +478,11 @@ class MistralApi(Api):
         }
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A checkpoint."""
+        """Return a checkpoint."""
         return {"step_number": step, "created_at": CREATED + 100, "metrics": metrics}
 
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the job list: its rows have neither events nor checkpoints."""
+        """Return a page of the job list, whose rows have neither events nor checkpoints."""
         size = min(int(query["page_size"]), self.largest_page)
         start = int(query["page"]) * size
         rows = [_without_parts(row) for row in self.jobs[start : start + size]]
@@ -492,7 +492,7 @@ class MistralApi(Api):
         return reply
 
     def detail(self, job: Row) -> object:
-        """A job's own reply, the only one with checkpoints."""
+        """Return a job's own reply, the only one with checkpoints."""
         return {"checkpoints": self.checkpoints, "events": [], **job}
 
 

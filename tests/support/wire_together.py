@@ -12,11 +12,11 @@ import httpx
 from tests.support.wire_server import CREATED, Api, Row, sent
 
 OWN_METRICS = "metrics"
-"""Where a scripted checkpoint has its metrics. They are sent from another address."""
+"""Key that holds the metrics of a scripted checkpoint, which another address serves."""
 
 
 def iso(seconds: float) -> str:
-    """Unix seconds as Together writes them."""
+    """Return Unix seconds as Together writes them."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
@@ -62,10 +62,10 @@ class TogetherApi(Api):
 
     events: object = field(default_factory=list)
     metrics: list[object] = field(default_factory=list)
-    """Rows of metrics beside those of the checkpoints."""
+    """Rows of metrics besides those of the checkpoints."""
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A job with every key that lists are documented to have."""
+        """Return a job with every key that the documentation of the list names."""
         return {
             "id": job_id,
             "status": self.running,
@@ -104,7 +104,7 @@ class TogetherApi(Api):
         }
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """A checkpoint, with the metrics that are sent for its step."""
+        """Return a checkpoint with the metrics of its step."""
         return {
             "step": step,
             "created_at": iso(CREATED + 100),
@@ -114,7 +114,7 @@ class TogetherApi(Api):
         }
 
     def sent_checkpoints(self) -> object:
-        """The checkpoints as they are sent: without metrics."""
+        """Return the checkpoints as the API sends them: without metrics."""
         if not isinstance(self.checkpoints, list):
             return self.checkpoints
         return [
@@ -125,16 +125,16 @@ class TogetherApi(Api):
         ]
 
     def page(self, query: Mapping[str, str]) -> object:
-        """All jobs."""
+        """Return all jobs."""
         del query
         return {"data": self.jobs}
 
     def detail(self, job: Row) -> object:
-        """A job's own reply."""
+        """Return a job's own reply."""
         return {"job_id": "", "param_count": 0, "queue_depth": 0, **job}
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer at a path below the base URL."""
+        """Return the answer at a path below the base URL."""
         match path:
             case ["fine-tunes"]:
                 reply = sent(self.page(query))
@@ -154,14 +154,14 @@ class TogetherApi(Api):
         return super().answer(path, query)
 
     def measured(self) -> list[object]:
-        """All rows of metrics."""
+        """Return all rows of metrics."""
         checkpoints = self.checkpoints if isinstance(self.checkpoints, list) else []
         rows = [_row_of(row) for row in checkpoints if isinstance(row, dict)]
         return [*(row for row in rows if row is not None), *self.metrics]
 
 
 def _row_of(checkpoint: Row) -> object:
-    """The row of metrics at a checkpoint's step; ``None`` where there is none."""
+    """Return the row of metrics at a checkpoint's step, or ``None`` if there is none."""
     metrics = checkpoint.get(OWN_METRICS)
     if not isinstance(metrics, dict) or not metrics:
         return metrics or None

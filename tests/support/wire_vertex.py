@@ -13,7 +13,7 @@ import httpx
 from tests.support.wire_server import CREATED, Api, Row, sent
 
 PLACE = "projects/123456789/locations/us-central1"
-"""In the names of things, which have the project's number."""
+"""Project number, which resource names contain."""
 EXPERIMENT = f"{PLACE}/metadataStores/default/contexts/tuning-experiment-1"
 BOARD = f"{PLACE}/tensorboards/42"
 RUN = f"{BOARD}/experiments/tuning-experiment-1/runs/tuning-run-1"
@@ -21,13 +21,13 @@ PROJECT = "my-project"
 
 
 def time(seconds: float) -> str:
-    """Unix seconds as Google writes them."""
+    """Return Unix seconds as Google writes them."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def name_of(job_id: object) -> object:
-    """The resource name of a job."""
+    """Return the resource name of a job."""
     return f"{PLACE}/tuningJobs/{job_id}" if isinstance(job_id, str) and job_id else job_id
 
 
@@ -96,7 +96,7 @@ class VertexApi(Api):
     }
 
     def row(self, job_id: object, **fields: object) -> Row:
-        """A supervised job with every key that is read, and some more."""
+        """Return a supervised job with every key that is read, and some more."""
         return {
             "name": name_of(job_id),
             "tunedModelDisplayName": "a-suffix",
@@ -131,23 +131,23 @@ class VertexApi(Api):
         }
 
     def checkpoint(self, step: object, **metrics: object) -> Row:
-        """What was measured at a step."""
+        """Return the measurements of a step."""
         return {"step": step, "created_at": time(CREATED + 100), "metrics": metrics}
 
     def bare(self, job_id: object, **fields: object) -> Row:
-        """A job of which nothing else is known."""
+        """Return a job with nothing but its id."""
         return super().bare(name_of(job_id), **fields)
 
     def list_of(self, rows: list[object], *, has_more: bool | None) -> Row:
-        """A list of jobs, and whether it says that more follow."""
+        """Return a list of jobs that says whether more follow."""
         return {"tuningJobs": rows} | ({"nextPageToken": "again"} if has_more else {})
 
     def page(self, query: Mapping[str, str]) -> object:
-        """A page of the jobs."""
+        """Return a page of the jobs."""
         names = [row.get("name") if isinstance(row, dict) else None for row in self.jobs]
         after = base64.b64decode(query.get("pageToken", "")).decode("utf-8", "surrogateescape")
         start = int(after.partition(" ")[0]) + 1 if after else 0
-        # As a cursor is: at a row, wherever newer ones have pushed it.
+        # A cursor points at a row, wherever newer rows have pushed it.
         if after and after.partition(" ")[2] in names:
             start = names.index(after.partition(" ")[2]) + 1
         end = start + int(query["pageSize"])
@@ -158,15 +158,15 @@ class VertexApi(Api):
         return {"tuningJobs": rows, **more}
 
     def detail(self, job: Row) -> object:
-        """A job's own reply."""
+        """Return a job's own reply."""
         return job
 
     def sent_checkpoints(self) -> object:
-        """The time series with their values."""
+        """Return the time series with their values."""
         return [row | {"values": self.values(name)} for name, row in self.series().items()]
 
     def series(self) -> dict[str, Row]:
-        """A time series for each metric."""
+        """Return a time series for each metric."""
         rows = self.checkpoints if isinstance(self.checkpoints, list) else []
         return {
             name: {
@@ -180,12 +180,12 @@ class VertexApi(Api):
         }
 
     def values(self, name: str) -> list[object]:
-        """What one of them holds."""
+        """Return the content of one time series."""
         rows = self.checkpoints if isinstance(self.checkpoints, list) else []
         return [value for row in rows for value in _values(row, name)]
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer at a path below the base URL; ``None``: there is nothing."""
+        """Return the answer at a path below the base URL, or ``None`` if there is nothing."""
         match path:
             case [*root] if tuple(root) == self.root:
                 reply = sent(self.page(query))
@@ -207,14 +207,14 @@ class VertexApi(Api):
             return sent({"tensorboardTimeSeries": list(self.series().values())})
         for metric, row in self.series().items():
             if name == f"{row['name']}:read":
-                # Without this a long series comes as a sample.
+                # Without this a long series is sampled.
                 assert query["maxDataPoints"] == "-1"
                 data = {"valueType": "SCALAR", "values": self.values(metric)}
                 return sent({"timeSeriesData": data})
         return None
 
     def find(self, job_id: str) -> Row | None:
-        """The job of this id."""
+        """Return the job with this id."""
         return next(
             (row for row in self.jobs if isinstance(row, dict) and row["name"] == name_of(job_id)),
             None,
@@ -222,13 +222,13 @@ class VertexApi(Api):
 
 
 def _metrics(row: object) -> Mapping[str, object]:
-    """The metrics of a scripted step; none where a test has scripted nonsense."""
+    """Return the metrics of a scripted step, or nothing if a test has scripted nonsense."""
     found = row.get("metrics") if isinstance(row, dict) else None
     return found if isinstance(found, dict) else {}
 
 
 def _values(row: object, name: str) -> Iterator[object]:
-    """What a series has of a scripted step: nothing where the step does not measure it."""
+    """Return a series' value at a scripted step, or nothing if the step does not measure it."""
     if not isinstance(row, dict):
         yield row
     elif name in _metrics(row):

@@ -1,4 +1,4 @@
-"""The scripted provider APIs by the type of provider: each ``wire_*.py`` beside this file."""
+"""The scripted provider APIs by type of provider: each ``wire_*.py`` beside this file."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ for _path in Path(__file__).parent.glob("wire_*.py"):
 WIRES: Mapping[str, type[Api]] = {
     api.kind: api for api in _with_heirs(Api.__subclasses__()) if "kind" in vars(api)
 }
-"""One for each type of provider, those of packages among them."""
+"""One class per type of provider, including those of packages."""

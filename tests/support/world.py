@@ -1,4 +1,4 @@
-"""A simulated provider on a clock that tests turn, and the bridge's passes over it."""
+"""A simulated provider on a clock that tests turn, with passes of the bridge over it."""
 
 from __future__ import annotations
 
@@ -27,48 +27,48 @@ from bridge.tracking import Tracking
 
 KEY = "a-key-that-must-not-show"
 NOW = 1_760_000_000.0
-"""Where tests begin: a moment in 2025, Unix seconds."""
+"""Moment when tests begin, in Unix seconds, a moment in 2025."""
 
 
 @dataclass(slots=True)
 class Clock:
-    """Unix seconds, turned by hand."""
+    """A clock in Unix seconds, turned by hand."""
 
     now: float = NOW
 
     def __call__(self) -> float:
-        """Unix seconds."""
+        """Return Unix seconds."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Do not wait: it is later now."""
+        """Turn the clock forward instead of waiting."""
         self.now += seconds
 
     def ms(self) -> int:
-        """Unix milliseconds."""
+        """Return Unix milliseconds."""
         return int(self.now * 1000)
 
 
 @dataclass(slots=True)
 class NoSleep:
-    """Takes the place of ``time.sleep`` and notes what was asked of it."""
+    """Replaces ``time.sleep``, and records the requested waits."""
 
     asked: list[float] = field(default_factory=list)
 
     def __call__(self, seconds: float) -> None:
-        """Do not wait."""
+        """Return at once."""
         self.asked.append(seconds)
 
 
 @dataclass(slots=True)
 class BrokenReplies:
-    """Breaks so many of a simulator's replies, each in one way or another."""
+    """Breaks this many of a simulator's replies, each in a different way."""
 
     rate: float = 0.0
     dice: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - faults, not secrets
 
     def __call__(self, _: Request) -> Reply | None:
-        """A broken reply, or none."""
+        """Return a broken reply, or ``None``."""
         if self.dice.random() >= self.rate:
             return None
         return self.dice.choice(
@@ -97,7 +97,7 @@ BASE_MODELS: Mapping[Provider, str] = {
 
 
 def job(job_id: str, provider: Provider = "openai", **changes: object) -> SimulatedJob:
-    """A short job that begins when the clock does."""
+    """Return a short job that begins when the clock does."""
     settings: dict[str, object] = {
         "created_at": NOW,
         "base_model": BASE_MODELS[provider],
@@ -109,7 +109,7 @@ def job(job_id: str, provider: Provider = "openai", **changes: object) -> Simula
 
 
 def over_http(url: str, clock: Clock | None = None, *, signed: bool = False) -> ApiClient:
-    """A client of a simulated provider; a retry costs no time, or turns ``clock``."""
+    """Return a client of a simulated provider; retries take no time, or turn ``clock``."""
     scheme = "AWS4-HMAC-SHA256" if signed else "Bearer"
     return connect(
         url,
@@ -123,7 +123,7 @@ def over_http(url: str, clock: Clock | None = None, *, signed: bool = False) -> 
 def provider_over(
     kind: Provider, connected: Callable[[str], ApiClient], simulator: Simulator, *, curves: bool
 ) -> Reader:
-    """The product's reader of one side of a simulator."""
+    """Return the product's provider for one side of a simulator."""
     http = connected(simulator.base_urls[kind])
     if kind != "bedrock":
         return TYPES[kind](http, curves=curves)
@@ -148,7 +148,7 @@ def make_sync(
     register: str | None = None,
     retries_take_time: bool = False,
 ) -> ProviderSync:
-    """Passes over one side of a simulator; a retry costs no time unless the clock is to turn."""
+    """Make passes over one side of a simulator; retries take no time unless they turn the clock."""
     routes = router or Router(provider=kind, experiment="hosted-fine-tunes", open_to_jobs=("*",))
     job_sync = JobSync(
         name=kind,

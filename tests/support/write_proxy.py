@@ -1,4 +1,4 @@
-"""Stands between the bridge and an MLflow server, and counts what is written."""
+"""A proxy between the bridge and an MLflow server that counts writes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _OF_ONE_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "conte
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A request that changes something, and on which side of the server one stands."""
+    """A request that changes something, before or after the server handles it."""
 
     number: int
-    """1 for the first."""
+    """Number of the write, 1 for the first."""
     is_done: bool
-    """Whether the server has carried it out; its reply is still to be sent."""
+    """Whether the server has carried it out; its reply is yet to be sent."""
 
 
 class WriteProxy:
-    """Forwards every request to an MLflow server while it is entered.
+    """Forwards every request to an MLflow server within the context.
 
-    ``hook`` is called before and after each write; where it returns true no reply is sent, and
-    before the write nothing is forwarded either.
+    ``hook`` is called before and after each write. If it returns true, no reply is sent, and before
+    the write nothing is forwarded either.
     """
 
     def __init__(self, server: str) -> None:
@@ -38,18 +38,18 @@ class WriteProxy:
         self.writes: list[str] = []
         """Method and path of each write so far."""
         self.lacks: tuple[str, ...] = ()
-        """Parts of paths that are answered as by a server that has no such thing."""
+        """Parts of paths that get the reply of a server without that feature."""
         self.cannot_search: bytes | None = None
-        """A word in a search that is refused as by a server that does not know it."""
+        """Word in a search that gets the reply of a server that does not know it."""
         self.lacked: list[str] = []
-        """What was asked of these."""
+        """Requests that matched these."""
         self._server = urlsplit(server)
         self._lock = threading.Lock()
         self._http: ThreadingHTTPServer | None = None
 
     @property
     def url(self) -> str:
-        """The tracking URI."""
+        """Return the tracking URI."""
         assert self._http is not None
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
@@ -80,7 +80,7 @@ class WriteProxy:
         self._http.server_close()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
-        """Pass a request on, and the reply back."""
+        """Forward a request, and return the reply."""
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         path = urlsplit(request.path).path
         if any(part in path for part in self.lacks):
