@@ -64,10 +64,11 @@ class BedrockMantle(OpenAI):
 
     def _part(self, parts: Parts, job: Job, name: str) -> Iterator[list[object]]:
         """Yield the pages of a list below a job."""
-        if name != CHECKPOINTS or job.status.is_final:
+        if name != CHECKPOINTS or job.status is JobStatus.SUCCEEDED:
             return super()._part(parts, job, name)
         path = f"{job_path(job.id)}/{name}"
-        # They may be refused before training begins: the next pass asks again.
+        # They may be refused before training begins, for good where a job has ended before it:
+        # while it is open the next pass asks again.
         ask = partial(self._http.find_object, path, {"limit": PAGE_SIZE}, is_optional=True)
         first = parts.one(name, ask)
         return parts.pages(name, pages(self._http, path, first)) if first else iter(())

@@ -36,13 +36,13 @@ from bridge.model import (
     Snapshot,
 )
 from bridge.providers.job_api import JobApi, newest_first, not_started
-from bridge.providers.parts import JOB_LIST, METRICS, Parts
+from bridge.providers.parts import JOB_LIST, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
 from bridge.providers.statuses import Words, status_of
 from bridge.providers.timeline import Timeline, steps_of
 from bridge.providers.token_pages import token_pages
-from bridge.providers.vertex_curves import Curves, Series
+from bridge.providers.vertex_curves import Curves, Series, is_name
 from bridge.providers.vertex_records import (
     JOBS,
     CheckpointRecord,
@@ -180,13 +180,11 @@ class Vertex(JobApi):
         return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
 
     def _metrics(self, job: Job, parts: Parts, *, reread: bool) -> list[Series]:
-        is_final = job.status.is_final
         experiment = reply_of(job).get("experiment")
-        series = self._series.read(experiment, parts, reread=reread, is_final=is_final)
-        if series is None and is_final and not parts.missing:
-            # Before training begins there is none.
-            parts.lacks(METRICS, "its TensorBoard is gone, or may not be read")
-        return series or []
+        if not is_name(experiment):
+            # Neither has a job that ended before training, nor one of some kinds.
+            return []
+        return self._series.read(experiment, parts, reread=reread, status=job.status)
 
     def _job(self, record: JobRecord, skipped: tuple[str, ...], raw: object) -> Job:
         error = error_text(record.error)

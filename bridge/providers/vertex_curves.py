@@ -13,7 +13,7 @@ from pydantic import Field
 
 from bridge.errors import BadReply
 from bridge.http.client import ApiClient, JsonObject, Query, segment
-from bridge.model import CurvePoint
+from bridge.model import CurvePoint, JobStatus
 from bridge.providers.measurements import measurements
 from bridge.providers.parts import METRICS, Parts
 from bridge.providers.records import Identifier, Record, Step, read_rows
@@ -25,6 +25,8 @@ _PAGE_SIZE: Final = 1000
 _EVERY_POINT: Final = -1
 _SERIES: Final = "tensorboardTimeSeries"
 _NAME: Final = re.compile(r"projects/[^/]+/locations/[^/]+/[^?#]+")
+_NONE: Final = ""
+"""The TensorBoard of an experiment that has none."""
 _WORDS: Final = ("NaN", "Infinity", "-Infinity")
 """How protocol buffers write numbers that JSON does not have."""
 
@@ -113,26 +115,26 @@ class Curves:
         """The series that were read last, by experiment and name."""
 
     def read(
-        self, experiment: object, parts: Parts, *, reread: bool, is_final: bool
-    ) -> list[Series] | None:
-        """Return the series of the job with this experiment; ``None`` without a TensorBoard.
+        self, experiment: str, parts: Parts, *, reread: bool, status: JobStatus
+    ) -> list[Series]:
+        """Return the series of the job with this experiment.
 
         Args:
-            experiment: what the job says.
+            experiment: the name that the job tells.
             parts: takes what cannot be read; until a job has ended it may not be there yet.
             reread: Whether to read all of them again.
-            is_final: whether this is the last time.
+            status: the job's.
 
         Raises:
             ProviderError: the service is down.
         """
-        if not _is_name(experiment):
-            return None
         known = {} if reread else self._last.get(experiment, {})
-        is_optional = not is_final
+        is_optional = not status.is_final
         board = self._boards.get(experiment) or parts.one(
-            METRICS, lambda: self._board(experiment, is_optional=is_optional)
+            METRICS, lambda: self._board(experiment, status)
         )
+        if board == _NONE and status.is_final:
+            parts.lacks(METRICS, "its TensorBoard is gone, or may not be read")
         found: dict[str, Series] = {}
         listed = self._listed(board, experiment, parts, is_optional=is_optional) if board else ()
         for record, row in listed:
@@ -146,17 +148,25 @@ class Curves:
             found[record.name] = Series(record, row, values)
         self._boards.pop(experiment, None)
         self._last.pop(experiment, None)
-        if board and not is_final and not parts.missing:
+        if board and is_optional and not parts.missing:
             self._boards[experiment] = board
             self._last[experiment] = found
-        return list(found.values()) if board else None
+        return list(found.values())
 
-    def _board(self, experiment: str, *, is_optional: bool) -> str | None:
-        """Return the TensorBoard of an experiment; ``None`` where it has none yet."""
-        context = self._object(_path(experiment), is_optional=is_optional)
-        metadata = context.get("metadata")
+    def _board(self, experiment: str, status: JobStatus) -> str | None:
+        """Return the TensorBoard of an experiment, which may name none.
+
+        ``None`` if there is no experiment: it is made when training begins, and a job that failed
+        or was cancelled may have ended before.
+        """
+        path = _path(experiment)
+        if status is JobStatus.SUCCEEDED:
+            context: JsonObject | None = self._http.get_object(path)
+        else:
+            context = self._http.find_object(path, is_optional=not status.is_final)
+        metadata = (context or {}).get("metadata")
         board = metadata.get("backing_tensorboard_resource") if isinstance(metadata, dict) else None
-        return board if _is_name(board) else None
+        return board if is_name(board) else None if context is None else _NONE
 
     def _listed(
         self, board: str, experiment: str, parts: Parts, *, is_optional: bool
@@ -166,10 +176,10 @@ class Curves:
         rows_of = partial(self._rows, parts, is_optional=is_optional)
         for run in rows_of(runs, "tensorboardRuns"):
             name = run.get("name") if isinstance(run, dict) else None
-            for row in rows_of(f"{_path(name)}/timeSeries", _SERIES) if _is_name(name) else ():
+            for row in rows_of(f"{_path(name)}/timeSeries", _SERIES) if is_name(name) else ():
                 # One that cannot be read has no values to miss.
                 for record, _ in read_rows(SeriesRecord, [row])[0]:
-                    if record.is_numeric and record.metric and _is_name(record.name):
+                    if record.is_numeric and record.metric and is_name(record.name):
                         yield record, row if isinstance(row, dict) else {}
 
     def _values(self, name: str, *, is_optional: bool) -> list[object]:
@@ -195,7 +205,7 @@ class Curves:
         return self._http.get_object(path, query)
 
 
-def _is_name(value: object) -> TypeGuard[str]:
+def is_name(value: object) -> TypeGuard[str]:
     """Return whether this is the name of something in Google Cloud, fit for a path."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 

@@ -12,6 +12,7 @@ from bridge.model import JobStatus
 from bridge.simulator import Outcome, Simulator
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
+from tests.support.contract import read
 from tests.support.recorded import recorded
 from tests.support.wire_openai_like import MantleApi
 from tests.support.wire_server import Row, over
@@ -88,6 +89,17 @@ def test_checkpoints_that_are_refused_while_a_job_runs_are_not_there_yet() -> No
     assert snapshot.job.status is JobStatus.RUNNING
     assert (snapshot.checkpoints, snapshot.skipped, snapshot.missing) == ((), (), ())
     assert {point.step for point in snapshot.curve} == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_job_that_ended_before_training_lacks_no_checkpoints(status: str) -> None:
+    """They are refused for ever: nothing is missing, unless the job has made a model."""
+    api = MantleApi()
+    api.checkpoints = None
+    api.jobs = [api.row("a-job", status=status)]
+    assert read(api.provider(), "a-job").missing == ()
+    api.jobs = [api.row("a-job", status="succeeded")]
+    assert [part.name for part in read(api.provider(), "a-job").missing] == ["checkpoints"]
 
 
 @pytest.mark.parametrize("status", [408, 500])

@@ -245,6 +245,27 @@ def test_a_context_without_a_tensorboard_is_not_there_yet() -> None:
     assert "TensorBoard" in part.reason
 
 
+@pytest.mark.parametrize("state", ["JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"])
+def test_a_job_that_ended_before_training_lacks_no_curve(state: str) -> None:
+    """Its experiment was never made; where one that succeeded has lost it, something is missing."""
+    api = LostApi(status=404)
+    api.jobs = [api.row(JOB, state=state)]
+    assert read(api.provider()).missing == ()
+    api.jobs = [api.row(JOB, state="JOB_STATE_SUCCEEDED")]
+    assert [part.name for part in read(api.provider()).missing] == ["metrics"]
+    api = LostApi(status=403)
+    api.jobs = [api.row(JOB, state=state)]
+    assert [part.name for part in read(api.provider()).missing] == ["metrics"]
+
+
+def test_a_job_without_an_experiment_lacks_no_curve() -> None:
+    """Distillation and partners' models may have none: nothing is there to miss."""
+    api = VertexApi()
+    api.jobs = [api.row(JOB, state="JOB_STATE_SUCCEEDED", experiment=None)]
+    snapshot = read(api.provider())
+    assert (snapshot.curve, snapshot.missing) == ((), ())
+
+
 def test_zeros_and_odd_numbers_of_protocol_buffers() -> None:
     """A step and a value that are not written are zero; words are not numbers."""
     data = {
