@@ -6,7 +6,9 @@ the error's type and text.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import httpx
@@ -25,7 +27,10 @@ _CREDENTIALS: Final = frozenset(
 )
 """Errors of who asks, whatever was asked for."""
 _KEY: Final = re.compile(r"\b(api key|bearer token)\b", re.IGNORECASE)
-_ACTION: Final = re.compile(r"not authorized to perform:? (?P<action>[a-z0-9-]+:\w+)")
+_ACTION: Final = re.compile(
+    r"not authorized to perform:? (?P<action>[a-z0-9-]+:\w+)"
+    r'(?: on resource:? "?(?P<resource>arn:[^\s",]+))?'
+)
 _NOT_HERE: Final = re.compile(
     r"not (supported|available|offered) in (this|the) .*region", re.IGNORECASE
 )
@@ -56,16 +61,28 @@ def aws_failure(response: httpx.Response, said: str) -> errors.ProviderError | N
             f"{host} refused the API key ({status}){said}",
             "Check api_key (AWS_BEARER_TOKEN_BEDROCK): a short-term key ends after 12 hours",
         )
-    if action := _ACTION.search(said):
+    if statement := denied_statement(said):
         return errors.Forbidden(
             f"{host} denied access ({status}){said}",
-            f"Allow {action['action']} in an IAM policy of the role or user",
+            f"Add {statement} to an IAM policy of the role or user",
         )
     if kind == "UnknownOperationException" or _NOT_HERE.search(said):
         return errors.NoService(
             f"{host} has no model customization ({status}){said}", REGION_REMEDY
         )
     return None
+
+
+def denied_statement(said: str) -> str | None:
+    """Return what a policy has to say for the action that was denied; ``None`` if none is named."""
+    denied = _ACTION.search(said)
+    return statement([denied["action"]], [denied["resource"] or "*"]) if denied else None
+
+
+def statement(actions: Sequence[str], resources: Sequence[str]) -> str:
+    """Return a statement of an IAM policy that allows something."""
+    action, resource = (each[0] if len(each) == 1 else each for each in (actions, resources))
+    return json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
 
 
 def error_type(response: httpx.Response) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from bridge import errors
+from bridge.http.aws_failures import denied_statement, statement
 from bridge.http.client import ApiClient, segment
 from bridge.text import one_line
 
@@ -25,7 +26,7 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _URI: Final = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
 _MOST_PAGES: Final = 20
 """Pages of a thousand names below one folder."""
-_RIGHTS: Final = "allow s3:ListBucket and s3:GetObject there to see its curve"
+_RIGHTS: Final = ("s3:ListBucket", "s3:GetObject")
 
 Value = TypeVar("Value")
 
@@ -135,11 +136,24 @@ def _answered(uri: str, ask: Callable[[], Value]) -> Answer[Value]:
         return Answer(ask())
     except errors.NotFound as error:
         return Answer(problem=f"{where} has no such thing ({error.sentence})")
-    except (errors.Forbidden, errors.Unauthorized, errors.Refused, errors.BadReply) as error:
-        return Answer(problem=f"{where} refused ({error.sentence}): {_RIGHTS}")
+    except errors.Forbidden as error:
+        return Answer(problem=f"{where} denied access; {_way_in(uri, error)} ({error.sentence})")
+    except errors.Unauthorized as error:
+        return Answer(problem=f"{where} refused ({error.sentence}): {error.remedy}")
+    except (errors.Refused, errors.BadReply) as error:
+        return Answer(problem=f"{where} refused ({error.sentence})")
     except errors.ProviderDown as error:
         # The provider itself may be well.
         raise errors.NoAnswer(error.sentence, "The next pass tries again") from error
+
+
+def _way_in(uri: str, error: errors.Forbidden) -> str:
+    """Return what to add to a policy: all that a bucket needs, or else what S3 names."""
+    needed = denied_statement(error.sentence)
+    if needed is None or any(right in needed for right in _RIGHTS):
+        bucket = f"arn:aws:s3:::{one_line(_bucket(uri), 80)}"
+        needed = statement(_RIGHTS, [bucket, f"{bucket}/*"])
+    return f"add {needed} to an IAM policy of the role or user"
 
 
 def _bucket(uri: str) -> str:

@@ -150,7 +150,7 @@ def test_a_buckets_name_has_3_to_63_characters(bucket: str) -> None:
     ("status", "said"),
     [
         (404, "s3://bucket has no such thing (bucket.s3.us-west-2.amazonaws.com answered 404"),
-        (403, "s3://bucket refused (bucket.s3.us-west-2.amazonaws.com denied access (403)"),
+        (403, "s3://bucket denied access; add {"),
         (401, "s3://bucket refused ("),
         (400, "s3://bucket refused ("),
     ],
@@ -161,7 +161,33 @@ def test_a_refusal_is_a_sentence(status: int, said: str) -> None:
     found = storage.buckets.files("s3://bucket/out")
     assert found.value is None
     assert (found.problem or "").startswith(said)
-    assert ("s3:ListBucket" in (found.problem or "")) is (status != 404)
+    policy = (
+        '{"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"],'
+        ' "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"]}'
+    )
+    assert (policy in (found.problem or "")) is (status == 403)
+
+
+def test_what_else_a_bucket_needs_is_told() -> None:
+    """Files that are encrypted with a key need a right to that key."""
+    key = "arn:aws:kms:us-west-2:123456789012:key/abc"
+    said = f'User: x is not authorized to perform: kms:Decrypt on resource: "{key}" because'
+    body = f"<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>"
+    storage = Storage(lambda _request: httpx.Response(403, text=body))
+    problem = storage.buckets.content("s3://bucket/out/a.csv").problem or ""
+    assert f'"Action": "kms:Decrypt", "Resource": "{key}"' in problem
+    assert "s3:GetObject" not in problem
+
+
+def test_credentials_that_are_refused_are_not_taken_for_a_right() -> None:
+    """The remedy is that of the credentials."""
+    body = (
+        "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+    )
+    storage = Storage(lambda _request: httpx.Response(400, text=body))
+    problem = storage.buckets.files("s3://bucket/out").problem or ""
+    assert "Renew them" in problem
+    assert "Effect" not in problem
 
 
 def test_a_list_that_is_no_xml_is_a_refusal() -> None:
