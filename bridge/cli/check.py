@@ -21,7 +21,7 @@ from bridge.bootstrap.factories import (
 from bridge.cli.terminal.console import out, print_json, safe
 from bridge.errors import BridgeError, NoService, NotFound
 from bridge.http.aws_failures import REGION_REMEDY
-from bridge.model import Meaning
+from bridge.model import Job, JobStatus, Meaning, MissingPart
 from bridge.plan.metric_names import MetricNames, closest_preset, preset_of, shared_charts
 from bridge.plan.presets import PRESETS
 from bridge.providers.openai import OpenAI
@@ -122,6 +122,8 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
     try:
         with open_provider(settings, provider, redactor, patience=_PATIENCE) as opened:
             page = next(opened.pages())
+            job = _trained(page.jobs)
+            missing = opened.read(job, logged={}).missing if job else ()
     except (NoService, NotFound) as error:
         remedy = error.remedy
         if _JOBS in error.sentence:
@@ -137,10 +139,25 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
     jobs = len(page.jobs) + len(page.unreadable)
     seen = f"{jobs} jobs on the first page" if jobs else "it has no fine-tuning jobs"
     well = Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")
+    found = [well, *(_left_out(provider, part) for part in missing)]
     if provider.base_url.rstrip("/") != OpenAI.base_url:
-        return [well]
+        return found
     advice = notice(datetime.now(UTC).date())
-    return [well, Finding(provider.name, Verdict.ADVICE, advice, f"Rescue all of it: {RESCUE}")]
+    return [*found, Finding(provider.name, Verdict.ADVICE, advice, f"Rescue all of it: {RESCUE}")]
+
+
+def _trained(jobs: Sequence[Job]) -> Job | None:
+    """The newest job that has all of its parts: files and boards may be refused where it is not."""
+    started = [job for job in jobs if job.status.has_started]
+    done = [job for job in started if job.status is JobStatus.SUCCEEDED]
+    return next(iter([*done, *started]), None)
+
+
+def _left_out(provider: ProviderSettings, part: MissingPart) -> Finding:
+    sentence = f"the {part.name} of its newest job cannot be read: {part.reason}"
+    return Finding(
+        provider.name, Verdict.ADVICE, sentence, f"Jobs are recorded without {part.name}"
+    )
 
 
 def _mlflow(settings: Settings, redactor: Redactor) -> list[Finding]:

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from bridge.cli.app import app
-from bridge.simulator import Reply, Request, Simulator, json_reply
+from bridge.simulator import Intercept, Reply, Request, Simulator, json_reply
 from tests.support.processes import run
 from tests.support.world import KEY, job
 
@@ -608,3 +608,40 @@ def test_trouble_everywhere_is_one_document(folder: Path) -> None:
         "mlflow": False,
     }
     assert all(each["remedy"] for each in document["checks"] if not each["ok"])
+
+
+# The curves
+
+
+def refused_by_s3(request: Request) -> Reply | None:
+    """Everything but the jobs: a bucket that its owner alone may read."""
+    body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    is_job = "/model-customization-jobs" in request.path
+    return None if is_job else Reply(status=403, body=body)
+
+
+@pytest.mark.parametrize("intercept", [None, refused_by_s3])
+def test_files_that_are_refused_are_named_with_the_policy_to_add(
+    folder: Path, uri: str, intercept: Intercept | None
+) -> None:
+    """The newest job is read as a pass reads it: jobs may be listed and their files refused."""
+    path = folder.parent / "bridge.yaml"
+    with Simulator(jobs=[job("abcdefghijkl", "bedrock")], intercept=intercept) as simulator:
+        provider = {
+            "name": "bedrock",
+            "type": "bedrock",
+            "auth": "aws",
+            "region": "us-east-1",
+            "base_url": simulator.base_urls["bedrock"],
+            "s3_url": simulator.s3_url,
+        }
+        path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": [provider]}))
+        keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": KEY}
+        code, text = check(keys, "-c", str(path))
+    assert code == 0
+    advice = [line for line in text.splitlines() if line.startswith("! bedrock: ")]
+    assert len(advice) == (intercept is not None)
+    for line in advice:
+        assert "metrics file" in line
+        assert '"Action": ["s3:ListBucket", "s3:GetObject"]' in line
+        assert "arn:aws:s3:::" in line
