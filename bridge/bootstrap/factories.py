@@ -18,6 +18,7 @@ from bridge.http import entra_auth as entra
 from bridge.http import google_auth as google
 from bridge.http import retries, s3
 from bridge.model import JobStatus
+from bridge.plan.cost import Price
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.presets import AUTO
@@ -75,6 +76,7 @@ def recording_options_of(settings: Settings, provider: ProviderSettings) -> Reco
         datasets=mlflow.datasets,
         archive=mlflow.archive,
         archive_datasets=mlflow.archive_datasets,
+        prices={model: Price.parsed(text) for model, text in provider.prices.items()},
         register=mlflow.register_as,
     )
 

@@ -50,11 +50,14 @@ def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Ga
     """
     known = recorded.tags if recorded else {}
     is_settled = recorded is not None and recorded.is_final
-    since = _since(known, now)
+    since_name = run_tags.name_in(known, run_tags.INCOMPLETE_SINCE)
+    since = _since(known.get(since_name), now)
     # A settled run that is read again, as by doctor, is not opened again.
     has_patience = now - since < PATIENCE and not is_settled
     awaited = [part for part in snapshot.missing if not part.is_lasting and has_patience]
-    wanted = dict(_tags(snapshot.missing, since if awaited else None))
+    wanted = dict(_tags(snapshot.missing))
+    if awaited:
+        wanted[since_name] = datetime.fromtimestamp(since / 1000, UTC).isoformat()
     return Gaps(
         tags={name: text for name, text in wanted.items() if known.get(name) != text},
         removed_tags=tuple(name for name in run_tags.GAPS if name in known and name not in wanted),
@@ -68,19 +71,17 @@ def has_gaps(recorded: RecordedRun) -> bool:
     return run_tags.INCOMPLETE in recorded.tags
 
 
-def _tags(missing: tuple[MissingPart, ...], since: int | None) -> Iterator[tuple[str, str]]:
+def _tags(missing: tuple[MissingPart, ...]) -> Iterator[tuple[str, str]]:
     if missing:
         names = dict.fromkeys(one_line(part.name, 60) for part in missing)
         yield run_tags.INCOMPLETE, ", ".join(names)
-    if since is not None:
-        yield run_tags.INCOMPLETE_SINCE, datetime.fromtimestamp(since / 1000, UTC).isoformat()
 
 
-def _since(known: Mapping[str, str], now: int) -> int:
+def _since(written: str | None, now: int) -> int:
     """Return when a part was first awaited; a time that cannot be read is now."""
     try:
-        return round(datetime.fromisoformat(known[run_tags.INCOMPLETE_SINCE]).timestamp() * 1000)
-    except (KeyError, ValueError, OverflowError):
+        return round(datetime.fromisoformat(written or "").timestamp() * 1000)
+    except (ValueError, OverflowError):
         return now
 
 

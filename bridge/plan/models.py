@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.model import Meaning, Snapshot
+from bridge.model import Job, Meaning, Snapshot
+from bridge.plan.description.markdown import code
 from bridge.plan.metric_names import MetricNames
 from bridge.text import clean, one_line
 
@@ -51,6 +52,18 @@ class HostedModel:
     """The known facts, for params, which the UI shows, and for tags, which can be searched."""
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best checkpoint, and the metric that says so."""
+
+    model: str
+    """The model's name at its provider."""
+    metric: str
+    """The provider's name of the metric."""
+    is_highest: bool
+    """Whether more of it is better."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """A job's result as a version of a registered model."""
@@ -63,6 +76,8 @@ class Registration:
     """Its address, as MLflow writes those of hosted models: ``openai:/ft:gpt-...``."""
     at: int
     """When the job ended, Unix milliseconds: the alias points at the newest."""
+    description: str = ""
+    """The version's, in Markdown."""
 
 
 def hosted_models(
@@ -105,21 +120,28 @@ def hosted_models(
     return tuple(sorted(models.values(), key=lambda model: model.step))
 
 
-def best_model(snapshot: Snapshot, metric_names: MetricNames) -> str | None:
-    """The checkpoint that is best by the first measure of ``_MEASURES`` that any of them has.
+def best_checkpoint(snapshot: Snapshot, metric_names: MetricNames) -> Best | None:
+    """Return the checkpoint that is best by the first measure that any of them has.
 
-    Of several that are equally good it is the newest.
+    If several are equally good it is the newest.
     """
     for meaning, sign in _MEASURES.items():
         scores = [
-            (sign * checkpoint.metrics[name], checkpoint.step, checkpoint.model)
+            (sign * checkpoint.metrics[name], checkpoint.step, checkpoint.model, name)
             for checkpoint in snapshot.checkpoints
             for name in metric_names.named(meaning)
             if checkpoint.model and name in checkpoint.metrics
         ]
         if scores:
-            return max(scores)[2]
+            _, _, model, metric = max(scores)
+            return Best(model=model or "", metric=metric, is_highest=sign > 0)
     return None
+
+
+def best_model(snapshot: Snapshot, metric_names: MetricNames) -> str | None:
+    """Return the name of the best checkpoint's model."""
+    best = best_checkpoint(snapshot, metric_names)
+    return best.model if best else None
 
 
 def registration_of(
@@ -150,7 +172,15 @@ def registration_of(
         model=model,
         source=f"{kind}:/{model}",
         at=job.finished_at or job.created_at or 0,
+        description=_description(provider, job),
     )
+
+
+def _description(provider: str, job: Job) -> str:
+    """Return a sentence on where a registered version comes from."""
+    base = code(job.base_model)
+    origin = f", fine-tuned from {base}" if base else ""
+    return f"The result of the job {code(job.id)} at {code(provider)}{origin}."
 
 
 def label_of(snapshot: Snapshot) -> str:

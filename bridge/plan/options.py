@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from bridge.plan.cost import Price
 from bridge.plan.metric_names import Losses, MetricNames
 
 
@@ -24,6 +26,8 @@ class RecordingOptions:
     """Whether the replies about an ended job become artifacts."""
     archive_datasets: bool = False
     """Whether its training and validation files become artifacts too."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """Prices of training by the beginning of a base model's name."""
     register: str | None = None
     """Template of the registered model's name; ``None``: nothing is registered."""
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from bridge.model import Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan import tags as run_tags
+from bridge.plan.cost import with_cost
 from bridge.plan.datasets import DatasetInput, datasets_of
 from bridge.plan.incomplete import gaps_of
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames
@@ -144,6 +145,7 @@ def make_plan(
         now: Unix milliseconds.
         route: where the run goes, if the job has been routed.
     """
+    snapshot = with_cost(snapshot, options.prices)
     job, names = snapshot.job, options.metric_names
     gaps = gaps_of(snapshot, recorded, now=now)
     state = state_of(snapshot, recorded, is_awaited=gaps.is_awaited, now=now)

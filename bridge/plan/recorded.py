@@ -69,7 +69,7 @@ class RecordedRun:
         if self.is_adopted:
             return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
         # A job that ended long ago looks final while a part of it is awaited.
-        is_awaited = run_tags.INCOMPLETE_SINCE in self.tags
+        is_awaited = run_tags.name_in(self.tags, run_tags.INCOMPLETE_SINCE) in self.tags
         return self.status in FINAL_RUN_STATUS and not is_awaited
 
     @property

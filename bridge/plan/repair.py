@@ -80,7 +80,7 @@ def _without_edits(plan: Plan, recorded: RecordedRun) -> Plan:
     added = {name: value for name, value in plan.tags.items() if name not in recorded.tags}
     rest = replace(plan, tags=added, status=None)
     # A description that nobody edited mentions what is added; it is not a reason to write.
-    notes = {} if rest.is_empty else plan.tags.keys() & {tags.NOTE, tags.NOTE_DIGEST}
+    notes = {} if rest.is_empty else plan.tags.keys() & tags.NOTES
     return replace(rest, tags=added | {name: plan.tags[name] for name in notes})
 
 

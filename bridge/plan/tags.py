@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bridge.model import Job, JobStatus, Snapshot
-from bridge.plan.description.lineage import Lineage
+from bridge.plan.description.lineage import Lineage, names_in
 from bridge.plan.description.note import note
 from bridge.plan.metric_names import MetricNames
-from bridge.plan.models import best_model
+from bridge.plan.models import best_checkpoint, best_model
 from bridge.text import clean
 
 PROVIDER: Final = "fine_tuning_provider"
@@ -38,10 +38,8 @@ PAGE: Final = "fine_tuning_page"
 COST: Final = "fine_tuning_cost"
 INCOMPLETE: Final = "fine_tuning_incomplete"
 """The parts of the job that could not be read."""
-INCOMPLETE_SINCE: Final = "fine_tuning_incomplete_since"
+INCOMPLETE_SINCE: Final = "mlflow.ftbridge.incompleteSince"
 """When a part failed for the first time that is still read again."""
-GAPS: Final = (INCOMPLETE, INCOMPLETE_SINCE)
-"""Removed once they are no longer true."""
 STARTED: Final = "fine_tuning_started_at"
 SHUTDOWN: Final = "fine_tuned_model_shutdown"
 """The day on which the provider shuts the model down."""
@@ -62,8 +60,16 @@ CLAIM: Final = "fine_tuning_job"
 """A param of a user's run: the job that continues it. Unlike a tag, MLflow never changes it."""
 
 NOTE: Final = "mlflow.note.content"
-NOTE_DIGEST: Final = "fine_tuning_note"
+NOTE_DIGEST: Final = "mlflow.ftbridge.noteDigest"
 """Tells a note that the bridge wrote from one that a user has edited."""
+_FORMER: Final[Mapping[str, str]] = {
+    NOTE_DIGEST: "fine_tuning_note",
+    INCOMPLETE_SINCE: "fine_tuning_incomplete_since",
+}
+"""Names that runs of version 0.1 have, and keep. MLflow's UI hides tags that begin with mlflow."""
+GAPS: Final = (INCOMPLETE, INCOMPLETE_SINCE, _FORMER[INCOMPLETE_SINCE])
+"""Removed once they are no longer true."""
+NOTES: Final = frozenset({NOTE, NOTE_DIGEST, _FORMER[NOTE_DIGEST]})
 PARENT: Final = "mlflow.parentRunId"
 
 _PLAIN: Final = frozenset({BASE_MODEL, MODEL, "trained_tokens"})
@@ -100,6 +106,7 @@ def job_tags(
         belonging: the owner of the run.
     """
     wanted = _wanted(provider, snapshot, metric_names, known, belonging)
+    best = best_checkpoint(snapshot, metric_names)
     text = note(
         provider,
         snapshot,
@@ -107,6 +114,8 @@ def job_tags(
         best=wanted.get(BEST_CHECKPOINT),
         lineage=lineage_of(known),
         metric=metric_names.metric,
+        measure=best.metric if best else "",
+        is_highest=best is not None and best.is_highest,
     )
     wanted |= note_tags(text, known)
     return {name: value for name, value in wanted.items() if known.get(name) != value}
@@ -143,17 +152,26 @@ def _wanted(
 
 def note_tags(text: str, known: Mapping[str, str]) -> dict[str, str]:
     """Return ``text`` as a run's note; nothing where a user has written or removed it."""
-    current = known.get(NOTE)
-    is_ours = (
-        NOTE_DIGEST not in known if current is None else known.get(NOTE_DIGEST) == _digest(current)
-    )
-    return {NOTE: text, NOTE_DIGEST: _digest(text)} if is_ours else {}
+    current, name = known.get(NOTE), name_in(known, NOTE_DIGEST)
+    is_ours = name not in known if current is None else known.get(name) == _digest(current)
+    return {NOTE: text, name: _digest(text)} if is_ours else {}
 
 
-def lineage_of(known: Mapping[str, str]) -> Lineage:
-    """Return the runs that a run's tags link it to."""
-    children = known.get(INTO_RUNS, "")
-    return Lineage(known.get(FROM_RUN), tuple(filter(None, children.split(","))))
+def name_in(known: Mapping[str, str], name: str) -> str:
+    """Return the name of a tag in a run with the tags ``known``: its former one or ``name``."""
+    former = _FORMER[name]
+    return former if former in known else name
+
+
+def lineage_of(known: Mapping[str, str], names: Mapping[str, str] | None = None) -> Lineage:
+    """Return the runs that a run's tags link it to, with their names as far as they are known.
+
+    Args:
+        known: the run's tags. Its note has the names that were known when it was written.
+        names: names of runs by their ids.
+    """
+    children = tuple(filter(None, known.get(INTO_RUNS, "").split(",")))
+    return Lineage(known.get(FROM_RUN), children, names_in(known.get(NOTE, "")) | dict(names or {}))
 
 
 def _digest(text: str) -> str:
@@ -173,7 +191,7 @@ def _facts(
     yield CHECKPOINT, newest.model if newest else None
     yield BEST_CHECKPOINT, best_model(snapshot, metric_names)
     yield "trained_tokens", job.trained_tokens
-    yield STARTED, _written(job.started_at)
+    yield STARTED, moment(job.started_at)
     yield SHUTDOWN, day(job.model_shutdown)
     yield ERROR, clean(job.error, _LONGEST_ERROR) if job.error else None
     yield METRIC_NAMES, metric_names.label
@@ -202,25 +220,25 @@ def _origin(
         yield PARENT, parent_run_id
 
 
-def day(moment: int | None) -> str | None:
+def day(time: int | None) -> str | None:
     """Return the date of Unix milliseconds, as ISO 8601 has it."""
-    written = _written(moment)
+    written = moment(time)
     return written and written.split("T")[0]
 
 
-def _written(moment: int | None) -> str | None:
-    """Return Unix milliseconds as ISO 8601, to the second."""
-    if moment is None:
+def moment(time: int | None, timespec: str = "seconds") -> str | None:
+    """Return Unix milliseconds as ISO 8601; ``None`` for what is not a time."""
+    if time is None:
         return None
     try:
-        return datetime.fromtimestamp(moment // 1000, UTC).isoformat()
+        return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec=timespec)
     except (OverflowError, ValueError, OSError):
         return None
 
 
 def _started_at(snapshot: Snapshot, known: Mapping[str, str]) -> int | None:
     """Return when training began: later passes do not read so far back, or see a resumption."""
-    written = known.get(STARTED) or _written(snapshot.job.started_at)
+    written = known.get(STARTED) or moment(snapshot.job.started_at)
     if written is None:
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Final, Literal, get_args
@@ -66,6 +67,15 @@ def _status(word: object) -> object:
     close = difflib.get_close_matches(str(word), _STATUSES, n=1)
     hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(_STATUSES)}"
     raise ValueError(f"is not a status of the bridge; {hint}")
+
+
+_PRICE: Final = re.compile(r"\d{1,6}(\.\d{1,6})? [A-Z]{3}", re.ASCII)
+
+
+def _price(text: str) -> str:
+    if not _PRICE.fullmatch(text):
+        raise ValueError("must be an amount and a currency, such as 5 USD")
+    return text
 
 
 Auth = Literal["key", "token", "entra", "aws", "google"]
@@ -163,6 +173,11 @@ class ProviderSettings(Section):
     """Query parameters of every request; they replace those in base_url."""
     statuses: dict[str, Annotated[Status, BeforeValidator(_status)]] = Field(default_factory=dict)
     """Meaning of a server's words for a job's status: running, succeeded, failed, ..."""
+    prices: dict[
+        Annotated[str, StringConstraints(min_length=1)], Annotated[str, AfterValidator(_price)]
+    ] = Field(default_factory=dict)
+    """Prices per million trained tokens, by the beginning of a base model's name: 5 USD. They
+    count where the provider gives no cost."""
     api_version: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,
         BeforeValidator(_as_written),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from bridge.plan import tags
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 ALIAS: Final = "newest"
 _ENDED: Final = "fine_tuning_ended_at"
-"""When the job ended, Unix milliseconds: versions are created in any order."""
+"""When the job ended, as ISO 8601: versions are created in any order."""
 _VERSIONS: Final = "mlflow.modelVersions"
 """On a LoggedModel: makes the UI link it, and its run, to its versions."""
 _ROUNDS: Final = 4
@@ -49,7 +50,8 @@ def register(
             source=registration.source,
             run_id=run_id,
             model_id=model_id,
-            tags={**facts, _ENDED: str(registration.at), tags.BRIDGE: tags.OWNED},
+            description=registration.description or None,
+            tags={**facts, _ENDED: _written(registration.at), tags.BRIDGE: tags.OWNED},
             await_creation_for=0,
         )
     first, *doubles = _of_run(client, registration.name, run_id)
@@ -181,5 +183,18 @@ def point_at_newest(client: MlflowClient, name: str, *, but: Collection[int] = (
 def _newest(client: MlflowClient, name: str, *, but: Collection[int] = ()) -> int | None:
     """The version of the job that ended last."""
     versions = (v for v in _found(client, f"name = '{name}'") if int(v.version) not in but)
-    ended = ((int(v.tags.get(_ENDED, "0")), int(v.version)) for v in versions)
+    ended = ((_ended_at(v.tags.get(_ENDED, "")), int(v.version)) for v in versions)
     return max(ended, default=(0, None))[1]
+
+
+def _written(at: int) -> str:
+    return tags.moment(at, "milliseconds") or str(at)
+
+
+def _ended_at(written: str) -> float:
+    """Return the seconds of an end; version 0.1 wrote Unix milliseconds."""
+    if written.isdecimal():
+        return int(written) / 1000
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(written).timestamp()
+    return 0

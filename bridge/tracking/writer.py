@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge import errors
 from bridge.plan import tags
-from bridge.plan.description.lineage import with_lineage
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.rename import Renaming
 from bridge.text import one_line
 from bridge.tracking import logged_models, registry
-from bridge.tracking.audit import Audit
 from bridge.tracking.capabilities import Feature
 from bridge.tracking.connections import one_each
+from bridge.tracking.relations import Relations
 from bridge.tracking.runs import outputs_of, recorded_run
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Written:
         return self.run.run_id
 
 
-class Tracking(Audit):
+class Tracking(Relations):
     """One tracking store: a server or a database. Thread-safe.
 
     Every method raises ``TrackingDown`` where the store cannot be reached or refuses everything,
@@ -235,7 +234,7 @@ class Tracking(Audit):
                 if self.capabilities.has(Feature.MODELS):
                     logged_models.forget(client, run.experiment_id, run_id)
             if parent := run.tags.get(tags.FROM_RUN):
-                self._change_children(parent, lambda known: known - {run_id})
+                self.change_children(parent, lambda known: known - {run_id}, {})
 
     @contextlib.contextmanager
     def _writing(self, run_id: str) -> Iterator[MlflowClient]:
@@ -248,37 +247,6 @@ class Tracking(Audit):
             if run is not None and run.is_deleted:
                 self._forget(run_id)
             raise
-
-    def relate(self, child: str, parent: str) -> None:
-        """Let two runs point at each other: the second made what the first one starts from.
-
-        The child comes last: one that points at its parent is not looked at again.
-        """
-        self._change_children(parent, lambda known: known | {child})
-        self._retag(child, {tags.FROM_RUN: parent})
-
-    def _change_children(
-        self, run_id: str, changed: Callable[[frozenset[str]], frozenset[str]]
-    ) -> None:
-        run = self.run(run_id)
-        if run is not None:
-            known = frozenset(tags.lineage_of(run.tags).children)
-            if changed(known) != known:
-                self._retag(run_id, {tags.INTO_RUNS: ",".join(sorted(changed(known)))})
-
-    def _retag(self, run_id: str, changes: Mapping[str, str]) -> None:
-        """Change tags that the note shows, and the note with them."""
-        from mlflow.entities import RunTag
-
-        state = self.run(run_id)
-        if state is None or state.is_deleted:
-            return
-        known = {**state.tags, **changes}
-        wanted = dict(changes)
-        if text := known.get(tags.NOTE):
-            wanted |= tags.note_tags(with_lineage(text, tags.lineage_of(known)), known)
-        with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
-            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in wanted.items()])
 
 
 def _dataset_inputs(plan: Plan) -> list[DatasetInput]:

@@ -142,7 +142,7 @@ def epochs(rows: Iterable[Row]) -> dict[int, float]:
 
 def facts(run: RunRows) -> dict[str, str]:
     """A run's tags but for its note: that tells when and as what the metrics were first logged."""
-    return {name: value for name, value in run.tags.items() if name != "fine_tuning_note"}
+    return {name: value for name, value in run.tags.items() if name != "mlflow.ftbridge.noteDigest"}
 
 
 # What it writes

@@ -322,6 +322,27 @@ def test_losses_come_first_and_columns_are_few() -> None:
     ]
 
 
+def test_the_metric_that_makes_the_best_checkpoint_comes_first() -> None:
+    """Also where another one says more by its name; the sentence below says which way."""
+    rows = tuple(
+        Checkpoint(step=n, created_at=None, model=f"ft:{n}", metrics=scores)
+        for n, scores in enumerate(
+            ({"a_loss": 0.1, "b_loss": 0.2, "mean_reward": r} for r in (0.5, 0.4)), 1
+        )
+    )
+    text = note(
+        *("openai", Snapshot(job=JOB, checkpoints=rows)),
+        started_at=None,
+        best="ft:1",
+        lineage=Lineage(),
+        metric=lambda name: f"my_{name}",
+        measure="mean_reward",
+        is_highest=True,
+    )
+    assert table(text)[0] == ["step", "my_mean_reward", "my_a_loss", "checkpoint"]
+    assert text.endswith("\n\nBest: the highest `my_mean_reward`.")
+
+
 @given(order=st.permutations(["train_loss", "valid_loss", "b", "a"]))
 def test_the_order_of_the_metrics_in_a_reply_does_not_matter(order: list[str]) -> None:
     """An unchanged job has an unchanged note."""

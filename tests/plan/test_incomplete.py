@@ -11,6 +11,7 @@ from bridge.plan.incomplete import PATIENCE, gaps_of
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.points import new_points
 from bridge.plan.recorded import RecordedRun
+from bridge.plan.tags import INCOMPLETE_SINCE
 
 NOW = 1_760_000_000_000
 JOB = Job(
@@ -42,10 +43,11 @@ def test_nothing_is_said_of_a_whole_job() -> None:
     """And what was said before is taken back."""
     gaps = gaps_of(Snapshot(job=JOB), None, now=NOW)
     assert (gaps.tags, gaps.removed_tags, gaps.is_awaited) == ({}, (), False)
-    told = run(fine_tuning_incomplete="events", fine_tuning_incomplete_since="2025-10-09T08:00:00")
-    gaps = gaps_of(Snapshot(job=JOB), told, now=NOW)
-    assert gaps.removed_tags == ("fine_tuning_incomplete", "fine_tuning_incomplete_since")
-    assert not gaps.tags
+    for name in (INCOMPLETE_SINCE, "fine_tuning_incomplete_since"):
+        told = run(**{"fine_tuning_incomplete": "events", name: "2025-10-09T08:00:00"})
+        gaps = gaps_of(Snapshot(job=JOB), told, now=NOW)
+        assert gaps.removed_tags == ("fine_tuning_incomplete", name)
+        assert not gaps.tags
 
 
 def test_parts_are_named_once() -> None:
@@ -53,7 +55,7 @@ def test_parts_are_named_once() -> None:
     snapshot = Snapshot(job=JOB, missing=(LOST, AWAITED, replace(LOST, reason="again")))
     gaps = gaps_of(snapshot, None, now=NOW)
     assert gaps.tags["fine_tuning_incomplete"] == "events, result file"
-    assert gaps.tags["fine_tuning_incomplete_since"] == "2025-10-09T08:53:20+00:00"
+    assert gaps.tags[INCOMPLETE_SINCE] == "2025-10-09T08:53:20+00:00"
     assert gaps.awaited == ("its result file cannot be read: it is busy",)
     assert len(gaps.lost) == 2
     assert gaps_of(snapshot, run(**gaps.tags), now=NOW + 1).tags == {}
@@ -69,15 +71,26 @@ def test_a_part_is_awaited_for_a_day(later: int, *, is_awaited: bool) -> None:
     gaps = gaps_of(snapshot, told, now=NOW + later)
     assert gaps.is_awaited is is_awaited
     assert bool(gaps.lost) is not is_awaited
-    assert gaps.removed_tags == (() if is_awaited else ("fine_tuning_incomplete_since",))
+    assert gaps.removed_tags == (() if is_awaited else (INCOMPLETE_SINCE,))
 
 
 def test_a_time_that_cannot_be_read_begins_again() -> None:
     """A user may have edited the tag."""
-    told = run(fine_tuning_incomplete_since="long ago")
+    told = run(**{INCOMPLETE_SINCE: "long ago"})
     gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), told, now=NOW)
     assert gaps.is_awaited
-    assert gaps.tags["fine_tuning_incomplete_since"].startswith("2025-10-09")
+    assert gaps.tags[INCOMPLETE_SINCE].startswith("2025-10-09")
+
+
+def test_a_run_of_an_earlier_version_keeps_the_name_of_its_tag() -> None:
+    """The patience goes on from there, and a settled run is not changed by a new name."""
+    name = "fine_tuning_incomplete_since"
+    told = run(**{"fine_tuning_incomplete": "result file", name: "2025-10-09T08:53:20+00:00"})
+    snapshot = Snapshot(job=JOB, missing=(AWAITED,))
+    gaps = gaps_of(snapshot, told, now=NOW + 1)
+    assert (gaps.is_awaited, gaps.tags, gaps.removed_tags) == (True, {}, ())
+    late = gaps_of(snapshot, told, now=NOW + PATIENCE)
+    assert (late.is_awaited, late.removed_tags) == (False, (name,))
 
 
 def test_a_settled_run_is_not_opened_again() -> None:
@@ -86,7 +99,8 @@ def test_a_settled_run_is_not_opened_again() -> None:
     assert settled.is_final
     gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), settled, now=NOW)
     assert not gaps.is_awaited
-    assert not run("FINISHED", fine_tuning_incomplete_since="2025-10-09T08:53:20").is_final
+    for name in (INCOMPLETE_SINCE, "fine_tuning_incomplete_since"):
+        assert not run("FINISHED", **{name: "2025-10-09T08:53:20"}).is_final
 
 
 # Time along a curve

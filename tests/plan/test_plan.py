@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, MetricPoint, Snapshot
+from bridge.plan import tags
 from bridge.plan.metric_names import MetricNames, is_allowed_name
 from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import Plan, make_plan
@@ -113,7 +114,7 @@ def test_a_new_job_becomes_a_run_with_everything_known_of_it() -> None:
     assert plan.status is None  # a new run is RUNNING already
     assert plan.params == {"n_epochs": "3", "learning_rate_multiplier": "1.8"}
     assert plan.points == (MetricPoint("train_loss", 10, 0.5, CREATED + 5),)
-    own = {"fine_tuning_note", "fine_tuned_model_best_checkpoint"}
+    own = {"fine_tuned_model_best_checkpoint"}
     contract = {
         name: text
         for name, text in plan.tags.items()
@@ -179,7 +180,7 @@ def test_what_is_logged_is_not_planned_again() -> None:
     changed = Snapshot(job=JOB, checkpoints=(checkpoint(1, CREATED + 7, train_loss=9.0),))
     plan = plan_of(changed, recorded)
     assert (plan.points, plan.models, plan.params, plan.status) == ((), (), {}, None)
-    assert plan.tags.keys() == {"mlflow.note.content", "fine_tuning_note"}  # tells the newer value
+    assert plan.tags.keys() == {"mlflow.note.content", tags.NOTE_DIGEST}  # tells the newer value
 
 
 def test_the_end_of_a_failed_job_that_does_not_tell_it_is_the_last_known_moment() -> None:
@@ -253,7 +254,7 @@ def test_tags_change_with_the_job_and_are_never_taken_away() -> None:
     """A later look writes only what is new or different."""
     recorded = applied(plan_of(Snapshot(job=JOB)))
     plan = plan_of(Snapshot(job=finished(base_model=None, error="x\x1b[31my")), recorded)
-    note = {name: plan.tags[name] for name in ("mlflow.note.content", "fine_tuning_note")}
+    note = {name: plan.tags[name] for name in ("mlflow.note.content", tags.NOTE_DIGEST)}
     assert plan.tags == note | {
         "fine_tuning_status": "succeeded",
         "fine_tuning_state": "succeeded",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags as run_tags
-from bridge.plan.description.lineage import Lineage
+from bridge.plan.description.lineage import Lineage, with_lineage
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.tags import Belonging, color_of, job_tags, lineage_of, note_tags
 from bridge.providers.registry import TYPES
@@ -159,6 +159,15 @@ def test_a_note_that_its_user_wrote_stays(text: str) -> None:
     assert note_tags("new", ours | {NOTE: text}) == {}
 
 
+def test_a_run_of_an_earlier_version_keeps_the_name_of_its_digest() -> None:
+    """An unchanged note is not written again under the new name, and an edited one stays."""
+    digest = note_tags("one", {})[run_tags.NOTE_DIGEST]
+    known = {NOTE: "one", "fine_tuning_note": digest}
+    assert note_tags("one", known) == known
+    assert note_tags("two", known).keys() == known.keys()
+    assert note_tags("two", known | {NOTE: "Mine."}) == {}
+
+
 def test_a_note_that_its_user_removed_stays_away() -> None:
     """The digest of the last one is still there."""
     removed = {name: text for name, text in tagged(told("a", 0.5)).items() if name != NOTE}
@@ -178,6 +187,11 @@ def test_the_lineage_is_in_the_tags() -> None:
     known = {run_tags.FROM_RUN: "a" * 32, run_tags.INTO_RUNS: f"{'b' * 32},{'c' * 32}"}
     assert lineage_of(known) == Lineage("a" * 32, ("b" * 32, "c" * 32))
     assert lineage_of({}) == Lineage()
+    named = lineage_of(known, {"a" * 32: "work/bot-1"})
+    text = with_lineage("**Succeeded**", named)
+    assert f"[`work/bot-1`](#/runs/{'a' * 32})" in text
+    later = tagged(told("a", 0.5), known | {NOTE: text}, OURS).get(NOTE) or text
+    assert "`work/bot-1`" in later
     text = tagged(told("a", 0.5), known, OURS)[NOTE]
     assert all(f"#/runs/{each * 32}" in text for each in "abc")
 

@@ -267,7 +267,7 @@ END = NOW + 400
 
 def comparable(runs: dict[str, RunRows]) -> dict[str, RunRows]:
     """Without the links to other runs, which differ with the runs' ids."""
-    linked = {"fine_tuned_from_run", "fine_tuned_into_runs", "fine_tuning_note"}
+    linked = {"fine_tuned_from_run", "fine_tuned_into_runs"}
     return {
         job_id: replace(run, tags={k: v for k, v in run.tags.items() if k not in linked})
         for job_id, run in runs.items()

@@ -93,6 +93,7 @@ def test_the_simulators_configuration_is_valid() -> None:
         f"listen: '${{AT}}'\nnotify: {{webhook: https://a.example, 'on': [failed, outage]}}\n{ONE}",
         "providers: [{name: a, type: openai, interval: '${I}', requests_per_second: 0.5}]",
         "providers: [{name: a, type: openai, query: {a: b}, statuses: {done: succeeded}}]",
+        "providers: [{name: a, type: openai, prices: {gpt-4.1: 25 USD, gpt-4.1-mini: 5.5 EUR}}]",
     ],
 )
 def test_what_the_bridge_takes_is_valid(text: str) -> None:

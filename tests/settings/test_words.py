@@ -1,4 +1,4 @@
-"""What a configuration adds to a provider: parameters of each address, and words for statuses."""
+"""What a configuration adds to a provider: parameters of addresses, words for statuses, prices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from bridge.bootstrap.factories import query_of, statuses_of
+from bridge.bootstrap.factories import query_of, recording_options_of, statuses_of
 from bridge.model import JobStatus
 from bridge.settings.provider import Status
 from tests.support.configuration import loaded, problems
@@ -51,6 +51,24 @@ def test_parameters_go_with_each_address() -> None:
         " api_version: 2024-10-21, query: {b: c}}]"
     ).providers[0]
     assert query_of(azure) == {"api-version": "2024-10-21", "b": "c"}
+
+
+def test_prices_are_amounts_with_currencies() -> None:
+    """They reach the plan by the names of base models."""
+    settings = loaded(ONE % "prices: {gpt-4.1: 25 USD, gpt-4.1-mini: 0.5 EUR}")
+    prices = recording_options_of(settings, settings.providers[0]).prices
+    assert {model: str(price) for model, price in prices.items()} == {
+        "gpt-4.1": "25 USD",
+        "gpt-4.1-mini": "0.5 EUR",
+    }
+
+
+@pytest.mark.parametrize("written", ["5", "5 usd", "USD 5", "-5 USD", "1e9 USD", "5  USD", "''"])
+def test_a_price_that_is_none_is_refused(written: str) -> None:
+    """With one that would do."""
+    ((path, what),) = problems(ONE % f"prices: {{gpt-4.1: {written}}}").items()
+    assert "prices" in path
+    assert "5 USD" in what or "string" in what
 
 
 def test_a_key_among_the_parameters_is_a_secret() -> None:

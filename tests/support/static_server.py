@@ -487,7 +487,6 @@ _OTHER_TAGS = {
     "fine_tuning_incomplete",
     "fine_tuning_bridge",
     "fine_tuning_metric_names",
-    "fine_tuning_note",
     "fine_tuning_started_at",
     "fine_tuned_model_best_checkpoint",
     *("fine_tuning_state", "fine_tuning_total_steps", "fine_tuning_page", "fine_tuning_cost"),

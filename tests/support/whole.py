@@ -115,7 +115,7 @@ def _tags(run: Run, names: Mapping[str, str]) -> dict[str, str]:
     """Return a run's tags including the note; job ids stand in for other runs."""
     tags: dict[str, str] = {}
     for name, value in run.data.tags.items():
-        if name != "fine_tuning_note":  # a digest of the note
+        if name != "mlflow.ftbridge.noteDigest":  # a digest of the note
             for run_id, job_id in names.items():
                 value = value.replace(run_id, job_id).replace(run_id[:8], job_id)  # noqa: PLW2901 - masks
             tags[name] = value

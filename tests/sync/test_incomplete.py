@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from bridge.doctor.job_examiner import JobExaminer
+from bridge.plan.tags import INCOMPLETE_SINCE
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.sync.job_sync import Task
 from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
+from tests.support.models import run_of
 from tests.support.recorded import RunRows, recorded
 from tests.support.world import Clock, job, make_sync
 
@@ -60,6 +62,11 @@ class World:
         """The job's run."""
         return recorded(self.uri)[JOB]
 
+    @property
+    def since(self) -> str | None:
+        """When a part of it was first awaited."""
+        return run_of(self.uri, JOB).data.tags.get(INCOMPLETE_SINCE)
+
     def steps(self, name: str = "train_loss") -> set[int]:
         """The steps at which a metric is logged."""
         return {step for metric, step, *_ in self.run.rows if metric == name}
@@ -102,7 +109,7 @@ def test_a_part_that_is_refused_is_named_and_the_run_is_final(world: World) -> N
     run = world.run
     assert run.status == "FINISHED"
     assert run.tags["fine_tuning_incomplete"] == "events"
-    assert "fine_tuning_incomplete_since" not in run.tags
+    assert world.since is None
     assert world.steps() == set(range(1, 131))
     asked = len(world.faults.seen)
     again = world.look(process)
@@ -151,11 +158,12 @@ def test_after_a_day_of_failures_the_part_is_missing_for_good(world: World) -> N
     """The daemon does not ask for ever, nor does a process that was started in between."""
     world.faults.status = 500
     assert not world.look().is_well
-    since = world.run.tags["fine_tuning_incomplete_since"]
+    since = world.since
+    assert since
     world.clock.now += DAY - 60
     process = world.new_process()
     assert not world.look(process).is_well
-    assert world.run.tags["fine_tuning_incomplete_since"] == since
+    assert world.since == since
     world.clock.now += 120
     report = world.look(process)
     assert report.is_well
@@ -163,7 +171,7 @@ def test_after_a_day_of_failures_the_part_is_missing_for_good(world: World) -> N
     run = world.run
     assert run.status == "FINISHED"
     assert run.tags["fine_tuning_incomplete"] == "events"
-    assert "fine_tuning_incomplete_since" not in run.tags
+    assert world.since is None
     asked = len(world.faults.seen)
     assert world.look(process).is_well
     assert world.look().is_well

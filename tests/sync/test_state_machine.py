@@ -309,7 +309,7 @@ class World(RuleBasedStateMachine):
             run, twin = active[job_id], undisturbed[job_id]
             seen, aim = found[job_id], wanted[job_id]
             if run.info.run_id in self.edited:
-                edits = {name: seen.tags[name] for name in ("mine", "fine_tuning_note")}
+                edits = {"mine": seen.tags["mine"]}
                 aim = replace(aim, name=seen.name, tags=aim.tags | edits)
             # A checkpoint is a little older than its step's event: the first to be seen counts.
             for row, other in zip(seen.rows, aim.rows, strict=True):

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
 
@@ -50,11 +51,13 @@ def test_a_result_becomes_a_version(
     assert version.source == f"openai:/{full_name}"
     assert version.run_id == run.info.run_id
     assert version.status == "READY"
+    assert version.description.startswith("The result of the job `ftjob-a` at `openai`")
+    ended = datetime.fromtimestamp(int(hosted.settled_at), UTC)
     assert version.tags == {
         "fine_tuned_model": full_name,
         "fine_tuning_provider": "openai",
         "fine_tuning_job_id": "ftjob-a",
-        "fine_tuning_ended_at": str(int(hosted.settled_at) * 1000),
+        "fine_tuning_ended_at": ended.isoformat(timespec="milliseconds"),
         "fine_tuning_bridge": "ftbridge",
     }
     assert newest(uri, registered.name) == full_name

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from bridge.plan.description.markdown import code, listed
 
 _MOST_CHILDREN: Final = 5
 _RUN_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
-_SENTENCES: Final = re.compile(r" {2}\nFine-tuned (from|further in) \[run [^\n]*")
+_NAME: Final = re.compile(r"[\w.:@+-]+(/[\w.:@+-]+)*", re.ASCII)
+"""A run's name that is plain text inside a link."""
+_LONGEST_NAME: Final = 80
+_LINK: Final = re.compile(r"\[`([^`\n]*)`\]\(#/runs/([\w-]+)\)")
+_SENTENCES: Final = re.compile(r" {2}\nFine-tuned (from|further in) \[(?:run )?`[^\n]*")
 """The line of a lineage. Text of others is in the middle of a line."""
 
 
@@ -21,14 +25,16 @@ class Lineage:
 
     parent: str | None = None
     children: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The names of runs by their ids, as far as they are known."""
 
 
 def with_lineage(text: str, lineage: Lineage) -> str:
     """Return the description ``text`` with another lineage, and otherwise as it is."""
     # Below the first line: MLflow folds a description, and a fold's lower half takes no clicks.
     state, gap, rest = _SENTENCES.sub("", text).partition("\n\n")
-    parents = _run_links([lineage.parent] if lineage.parent else [])
-    children = _run_links(lineage.children)
+    parents = _run_links([lineage.parent] if lineage.parent else [], lineage.names)
+    children = _run_links(lineage.children, lineage.names)
     sentences = [
         *([f"Fine-tuned from {parents}."] if parents else []),
         *([f"Fine-tuned further in {children}."] if children else []),
@@ -37,7 +43,20 @@ def with_lineage(text: str, lineage: Lineage) -> str:
     return state + line + gap + rest
 
 
-def _run_links(run_ids: Sequence[str]) -> str:
+def names_in(text: str) -> dict[str, str]:
+    """Return the names of the runs that a description links, by their ids."""
+    lines = "".join(found.group() for found in _SENTENCES.finditer(text))
+    return {run_id: name for name, run_id in _LINK.findall(lines)}
+
+
+def _run_links(run_ids: Sequence[str], names: Mapping[str, str]) -> str:
     """Return links that work on every page of MLflow."""
     known = [run_id for run_id in run_ids if _RUN_ID.fullmatch(run_id)]
-    return listed([f"[run {code(each[:8])}](#/runs/{each})" for each in known], _MOST_CHILDREN)
+    return listed(
+        [f"[{_label(each, names.get(each, ''))}](#/runs/{each})" for each in known], _MOST_CHILDREN
+    )
+
+
+def _label(run_id: str, name: str) -> str:
+    is_plain = len(name) <= _LONGEST_NAME and _NAME.fullmatch(name)
+    return code(name) if is_plain else f"run {code(run_id[:8])}"

@@ -60,6 +60,8 @@ def note(
     best: str | None,
     lineage: Lineage,
     metric: Callable[[str], str] = str,
+    measure: str = "",
+    is_highest: bool = False,
 ) -> str:
     """Return the description of a job's run, at most 4,500 characters of Markdown.
 
@@ -70,6 +72,8 @@ def note(
         best: the model name of the best checkpoint.
         lineage: the runs that this one is linked with.
         metric: what the run calls a metric of the provider's.
+        measure: the provider's name of the metric by which the best checkpoint is the best.
+        is_highest: whether the best has the highest value of it, else the lowest.
     """
     job, checkpoints = snapshot.job, snapshot.checkpoints
     page = job.page or ""
@@ -85,10 +89,12 @@ def note(
         "perplexity": metric(perplexity) if perplexity else "",
         "metric": metric,
         "best": best,
+        "measure": metric(measure) if best and measure else "",
+        "is_highest": is_highest,
         "count": len(checkpoints),
     }
     for most in range(_MOST_ROWS, 0, -1):
-        text = _NOTE.render(facts, table=table_of(checkpoints, best, most)).rstrip("\n")
+        text = _NOTE.render(facts, table=table_of(checkpoints, best, most, measure)).rstrip("\n")
         if len(text) <= _LONGEST:
             return with_lineage(text, lineage)
     return with_lineage(_NOTE.render(facts, table=None).rstrip("\n"), lineage)

@@ -33,8 +33,12 @@ class Table:
         return bool(self.metrics or self.has_models)
 
 
-def table_of(checkpoints: Sequence[Checkpoint], best: str | None, most: int) -> Table:
+def table_of(
+    checkpoints: Sequence[Checkpoint], best: str | None, most: int, measure: str = ""
+) -> Table:
     """Return at most ``most`` rows: the newest, and the best if it is older.
+
+    The first column is ``measure``, the metric by which the best checkpoint is the best.
 
     Rows are the checkpoints that can be called, else the steps that were validated.
     """
@@ -48,10 +52,11 @@ def table_of(checkpoints: Sequence[Checkpoint], best: str | None, most: int) -> 
     best_row = [row for row in earlier if best and row.model == best][-1:]
     shown = (*best_row, *newest[len(best_row) :])
     names = {name for row in shown for name in row.metrics if cell(name)}
+    columns = sorted(names, key=lambda name: (name != measure, _rank(name)))
     has_models = any(row.model for row in shown)
     return Table(
         rows=shown,
-        metrics=tuple(sorted(names, key=_rank)[: _MOST_METRICS - has_models]),
+        metrics=tuple(columns[: _MOST_METRICS - has_models]),
         has_models=has_models,
         which=f"{which} and the best" if best_row else which,
     )
