@@ -58,8 +58,8 @@ class RunReader(ExperimentReader):
             terms.append(f"tags.{tags.PROVIDER} != ''")
         wanted = {tags.JOB: job_id, tags.BASE_MODEL: base_model, tags.MODEL: model}
         for name, value in wanted.items():
-            if value is not None and quoted(value):
-                terms.append(f"tags.{name} = {quoted(value)}")
+            if literal := quoted(value):
+                terms.append(f"tags.{name} = {literal}")
         if only_open:
             terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
         for run in self._search(experiment_ids, " and ".join(terms)):

@@ -1,0 +1,114 @@
+"""The experiments that jobs go to: created or not, and how their runs are named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.plan import tags
+from bridge.plan.metric_names import MetricNames
+from bridge.plan.options import RecordingOptions
+from bridge.plan.routing import Router
+from bridge.providers.registry import TYPES
+from bridge.sync.experiments import Experiments
+from bridge.tracking import Tracking
+from bridge.tracking.naming import TAG
+from tests.support.run_states import run_state
+
+OPTIONS = RecordingOptions(metric_names=MetricNames.of("provider", TYPES["openai"].meanings))
+HOME = "hosted-fine-tunes"
+
+
+def experiments(tracking: Tracking, *, is_auto: bool = True) -> Experiments:
+    """The experiments of a provider, as a new process has them."""
+    router = Router(provider="openai", experiment=HOME)
+    return Experiments(tracking=tracking, router=router, options=replace(OPTIONS, is_auto=is_auto))
+
+
+def local_runs(tracking: Tracking, *names: str) -> str:
+    """An experiment with a local run that has logged these metrics."""
+    with tracking.asked() as client:
+        found = str(client.create_experiment(HOME))
+        run = client.create_run(found)
+        for name in names:
+            client.log_metric(run.info.run_id, name, 0.5)
+    return found
+
+
+def tag_of(tracking: Tracking, experiment_id: str) -> str | None:
+    """The names that an experiment remembers."""
+    with tracking.asked() as client:
+        return client.get_experiment(experiment_id).tags.get(TAG)
+
+
+@pytest.mark.parametrize("is_auto", [True, False])
+def test_an_experiment_is_created_once_and_not_in_a_dry_run(
+    tracking: Tracking, *, is_auto: bool
+) -> None:
+    """Nor where it is only looked for."""
+    found = experiments(tracking, is_auto=is_auto)
+    assert found.open(HOME, create=True, is_dry=True) is None
+    assert found.open(HOME, create=False, is_dry=False) is None
+    created = found.open(HOME, create=True, is_dry=False)
+    assert created is not None
+    for create in (True, False):
+        for is_dry in (True, False):
+            assert found.open(HOME, create=create, is_dry=is_dry) == created
+
+
+def test_an_experiment_is_named_as_its_local_runs_are(tracking: Tracking) -> None:
+    """It remembers that, unless nothing is to be written."""
+    place = local_runs(tracking, "loss", "eval_loss", "train_runtime", "grad_norm")
+    dry = experiments(tracking)
+    assert dry.open(HOME, create=True, is_dry=True) == place
+    assert dry.options_in(place, remember=False).metric_names.label == "huggingface"
+    assert tag_of(tracking, place) is None
+    found = experiments(tracking)
+    assert found.open(HOME, create=True, is_dry=False) == place
+    assert tag_of(tracking, place) == "huggingface"
+    assert found.labels == {place: "huggingface", HOME: "huggingface"}
+
+
+def test_a_known_name_is_not_asked_for_again(tracking: Tracking) -> None:
+    """What a process has found out holds until its end."""
+    place = local_runs(tracking, "other")
+    found = experiments(tracking)
+    assert found.options_in(place, remember=True).metric_names.label == "provider"
+    with tracking.asked() as client:
+        client.set_experiment_tag(place, TAG, "huggingface")
+    assert found.options_in(place, remember=True).metric_names.label == "provider"
+    assert experiments(tracking).options_in(place, remember=True).metric_names.label == (
+        "huggingface"
+    )
+
+
+def test_without_auto_all_are_named_as_configured(tracking: Tracking) -> None:
+    """Whatever local runs log; and a new experiment as well."""
+    place = local_runs(tracking, "loss", "eval_loss", "train_runtime")
+    found = experiments(tracking, is_auto=False)
+    assert found.options_in(place, remember=True) == found.options
+    assert tag_of(tracking, place) is None
+    auto = experiments(tracking)
+    assert auto.options_in(None, remember=True) == auto.options
+
+
+@pytest.mark.parametrize(
+    ("is_auto", "label", "expected"),
+    [
+        (True, "huggingface", "huggingface"),
+        (True, None, "lightning"),
+        (False, "huggingface", "provider"),
+        (False, None, "provider"),
+    ],
+)
+def test_a_run_keeps_its_names(
+    tracking: Tracking, label: str | None, expected: str, *, is_auto: bool
+) -> None:
+    """One that has none gets those of its experiment."""
+    run = run_state("a")
+    found = experiments(tracking, is_auto=is_auto)
+    found.labels[run.experiment_id] = "lightning"
+    if label:
+        run = replace(run, tags={tags.METRIC_NAMES: label})
+    assert found.options_of(run, remember=False).metric_names.label == expected

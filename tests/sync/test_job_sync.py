@@ -1,0 +1,273 @@
+"""The sync of one job: what is read of it, what need not be, and what a task says already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from bridge import errors
+from bridge.model import Job, JobStatus, LoggedSteps, MissingPart, Page, Snapshot
+from bridge.plan.options import RecordingOptions
+from bridge.sync.find_run import Existing, Missing, Settled
+from bridge.sync.job_sync import JobSync, Task
+from bridge.sync.outcome import Failed, Result, Synced, Untouched
+from bridge.sync.report import Selection
+from bridge.tracking import Tracking
+from tests.support.models import models
+from tests.support.recorded import active_runs
+from tests.support.told import START, Told, told, told_job
+
+
+class Asked(Told):
+    """Notes how jobs are read, and lists them page by page."""
+
+    def __init__(self, *snapshots: Snapshot) -> None:
+        super().__init__(*snapshots)
+        self.keeps: list[bool] = []
+        self.logged: list[LoggedSteps] = []
+        self.listed: list[Page] | None = None
+        self.taken = 0
+
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
+        """What was told of it."""
+        self.keeps.append(keep)
+        self.logged.append(logged)
+        return super().read(job, logged=logged, keep=keep)
+
+    def pages(self) -> Iterator[Page]:
+        """The pages that a test wants."""
+        for page in self.listed if self.listed is not None else super().pages():
+            self.taken += 1
+            yield page
+
+
+def job_sync(
+    provider: Told, tracking: Tracking, executor: ThreadPoolExecutor, *, archive: bool = False
+) -> JobSync:
+    """The sync of its jobs."""
+    found = provider.sync(tracking, executor).job_sync
+    return replace(found, options=replace(found.options, archive=archive))
+
+
+def task(job_id: str = "a", **facts: object) -> Task:
+    """A job to read of which nothing is known."""
+    fields: dict[str, object] = {
+        "provider": "openai",
+        "job_id": job_id,
+        "listed": None,
+        "found": None,
+    }
+    return Task(**(fields | facts))  # type: ignore[arg-type] # as the test says
+
+
+# What is read
+
+
+@pytest.mark.parametrize(
+    ("archive", "is_dry", "keep", "status", "expected"),
+    [
+        (True, False, None, JobStatus.SUCCEEDED, [True]),
+        (True, False, None, JobStatus.FAILED, [True]),
+        (True, False, None, JobStatus.RUNNING, [False]),
+        (True, True, None, JobStatus.SUCCEEDED, [False]),
+        (False, False, None, JobStatus.SUCCEEDED, [False]),
+        (False, False, True, JobStatus.SUCCEEDED, [True]),
+        (True, False, False, JobStatus.SUCCEEDED, [False]),
+        (False, True, True, JobStatus.SUCCEEDED, [True]),
+    ],
+)
+def test_replies_are_kept_for_the_archive(
+    tracking: Tracking,
+    executor: ThreadPoolExecutor,
+    status: JobStatus,
+    expected: list[bool],
+    *,
+    archive: bool,
+    is_dry: bool,
+    keep: bool | None,
+) -> None:
+    """Of a job that has ended, where there is one and something is written."""
+    provider = Asked(told("a", 0.5, status=status))
+    sync = job_sync(provider, tracking, executor, archive=archive)
+    sync.read(provider.job("a"), None, task(is_dry=is_dry), keep=keep)
+    assert provider.keeps == expected
+
+
+@pytest.mark.parametrize(("archive", "expected"), [(True, [False, True]), (False, [False])])
+def test_a_job_that_ends_meanwhile_is_read_again(
+    tracking: Tracking, executor: ThreadPoolExecutor, expected: list[bool], *, archive: bool
+) -> None:
+    """Where its replies are wanted."""
+    provider = Asked(told("a", 0.5))
+    listed = told_job("a", status=JobStatus.RUNNING)
+    job_sync(provider, tracking, executor, archive=archive).read(listed, None, task())
+    assert provider.keeps == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "shutdowns", "expected"),
+    [
+        ({}, {"ft:a": START + 5}, START + 5),
+        ({}, {"ft:b": START + 5}, None),
+        ({}, {}, None),
+        ({}, None, None),
+        ({"fine_tuned_model": None}, {"gpt-4.1-mini": START}, None),
+        ({"status": JobStatus.RUNNING}, {"ft:a": START}, None),
+    ],
+)
+def test_a_model_has_the_end_that_its_provider_announces(
+    tracking: Tracking,
+    executor: ThreadPoolExecutor,
+    facts: dict[str, object],
+    shutdowns: dict[str, int] | None,
+    expected: int | None,
+) -> None:
+    """As the pass knows it, else as the provider says; one without a list says nothing."""
+    provider = Asked(told("a", **facts))
+    sync = job_sync(provider, tracking, executor)
+    snapshot = sync.read(provider.job("a"), None, task(shutdowns=shutdowns))
+    assert snapshot.job.model_shutdown == expected
+
+
+def test_what_a_run_has_is_not_read_again(tracking: Tracking, executor: ThreadPoolExecutor) -> None:
+    """By the provider's own names; a run with gaps is read as a whole."""
+    running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
+    provider = Asked(told("a", 0.9, 0.4, **running))
+    assert provider.sync(tracking, executor).run().is_well
+    assert provider.sync(tracking, executor).run().jobs == {Result.UNCHANGED: 1}
+    assert [dict(each) for each in provider.logged] == [
+        {},
+        {"train_loss": {1, 2}, "valid_loss": {1, 2}},
+    ]
+
+
+def test_models_of_a_job_that_runs_are_written_once(
+    tracking: Tracking, uri: str, executor: ThreadPoolExecutor
+) -> None:
+    """Also by another process, and before there is a result."""
+    running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
+    provider = Told(told("a", 0.9, 0.4, **running))
+    for expected in (Result.NEW, Result.UNCHANGED):
+        assert +provider.sync(tracking, executor).run().jobs == {expected: 1}
+        assert len(models(uri)) == 1
+
+
+# What a task says
+
+
+def test_what_is_known_of_a_run_is_not_asked_for(
+    tracking: Tracking, uri: str, executor: ThreadPoolExecutor
+) -> None:
+    """The pass has read it already."""
+    sync = job_sync(Told(told("a", 0.5)), tracking, executor)
+    outcome = sync(task(found=Settled(run_id="r", has_duplicates=True)))
+    assert outcome == Untouched(provider="openai", job_id="a", has_duplicates=True)
+    assert active_runs(uri) == []
+    route = sync.finder.router.route(told_job("a"))
+    outcome = sync(task(found=Missing(route=route, experiment_id=None), is_dry=True))
+    assert isinstance(outcome, Synced)
+    assert (outcome.run_id, outcome.experiment_id, outcome.result) == (None, None, Result.NEW)
+    outcome = sync(task(found=Missing(route=route, experiment_id=None)))
+    assert isinstance(outcome, Synced)
+    (run,) = active_runs(uri)
+    assert (outcome.run_id, outcome.result) == (run.info.run_id, Result.NEW)
+    found = sync.finder.find(told_job("a"))
+    assert isinstance(found, Settled)
+    assert found.run_id == run.info.run_id
+
+
+def test_duplicates_are_passed_on(tracking: Tracking, executor: ThreadPoolExecutor) -> None:
+    """The end of the pass deletes them."""
+    provider = Told(told("a", 0.5, status=JobStatus.RUNNING))
+    assert provider.sync(tracking, executor).run().is_well
+    sync = job_sync(provider, tracking, executor)
+    found = sync.finder.find(provider.job("a"))
+    assert isinstance(found, Existing)
+    assert not found.has_duplicates
+    for has_duplicates in (True, False):
+        outcome = sync(task(found=replace(found, has_duplicates=has_duplicates)))
+        assert isinstance(outcome, Synced)
+        assert outcome.has_duplicates is has_duplicates
+
+
+@pytest.mark.parametrize(
+    ("job_id", "kind"), [("gone", errors.JobVanished), ("other", errors.BadReply)]
+)
+def test_a_job_that_cannot_be_had_is_lost(
+    tracking: Tracking, executor: ThreadPoolExecutor, job_id: str, kind: type[errors.BridgeError]
+) -> None:
+    """Its provider has it no more, or returns another one."""
+    provider = Told(told("a", 0.5))
+    provider.snapshots["other"] = provider.snapshots["a"]
+    outcome = job_sync(provider, tracking, executor)(task(job_id))
+    assert isinstance(outcome, Failed)
+    assert (outcome.job_id, type(outcome.error)) == (job_id, kind)
+
+
+def test_only_what_the_store_takes_is_possible(
+    tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """An sqlite database takes all of it."""
+    sync = job_sync(Told(), tracking, executor)
+    assert isinstance(sync.possible, RecordingOptions)
+    assert sync.possible == sync.options
+
+
+# Pages
+
+
+def paged(*pages: str, cut: bool = False, unreadable: tuple[str, ...] = ()) -> Asked:
+    """A provider with a job for each letter, listed in these pages."""
+    provider = Asked(*(told(letter) for letter in sorted({*"".join(pages)})))
+    provider.listed = [
+        Page(tuple(provider.job(letter) for letter in page), unreadable=unreadable)
+        for page in pages
+    ]
+    if cut:
+        last = MissingPart("job list", "it has no end", is_lasting=True)
+        provider.listed[-1] = replace(provider.listed[-1], cut=last)
+    return provider
+
+
+def test_a_later_pass_stops_at_a_settled_page(
+    tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """Unless the list was cut short: behind the cut there may be others."""
+    for cut, taken in ((False, 1), (True, 3)):
+        provider = paged("ab", "bc", "de", cut=cut)
+        sync = provider.sync(tracking, executor)
+        assert sync.run().jobs.total() == 5
+        assert provider.taken == 3
+        sync.run()
+        assert provider.taken == 3 + taken
+
+
+@pytest.mark.parametrize(("limit", "jobs", "taken"), [(1, 1, 1), (3, 3, 2), (4, 4, 2), (9, 5, 3)])
+def test_a_limit_counts_over_pages(
+    tracking: Tracking, executor: ThreadPoolExecutor, limit: int, jobs: int, taken: int
+) -> None:
+    """And no page is read beyond it."""
+    provider = paged("ab", "cd", "e")
+    report = provider.sync(tracking, executor).run(Selection(limit=limit))
+    assert (report.jobs.total(), provider.taken) == (jobs, taken)
+
+
+def test_rows_that_cannot_be_read_are_said(
+    tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """The jobs beside them are recorded."""
+    report = paged("a", unreadable=("a row is odd",)).sync(tracking, executor).run()
+    assert [(job_id, error.sentence) for job_id, error in report.failures] == [("", "a row is odd")]
+    assert +report.jobs == {Result.NEW: 1}
+
+
+def test_chosen_jobs_are_read_without_a_list(
+    tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """Each by its id."""
+    provider = paged("ab", "c")
+    report = provider.sync(tracking, executor).run(Selection(job_ids=("c", "a")))
+    assert (report.jobs, provider.taken) == ({Result.NEW: 2}, 0)

@@ -1,0 +1,47 @@
+"""Jobs and curves for people who look, as MLflow has them now."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bridge.tracking import Tracking
+from bridge.tracking.newest import curve, newest_jobs
+from tests.support.told import START, Told, told
+
+
+@pytest.fixture
+def experiment_id(tracking: Tracking, executor: ThreadPoolExecutor) -> str:
+    """Three jobs, the second of which is the newest."""
+    jobs = [
+        told(name, 0.9, 0.4, created_at=START + later)
+        for name, later in (("a", 10), ("b", 30), ("c", 20))
+    ]
+    assert Told(*jobs).sync(tracking, executor).run().is_well
+    found = tracking.experiment("hosted-fine-tunes", create=False)
+    assert found
+    return found
+
+
+def test_the_newest_job_comes_first(tracking: Tracking, experiment_id: str) -> None:
+    """With its run, the newest value of each metric, and its end; other runs are left out."""
+    with tracking.asked() as client:
+        client.create_run(experiment_id, start_time=START + 99)
+    found = [*newest_jobs(tracking, [experiment_id])]
+    assert [each.run.job_id for each in found] == ["b", "c", "a"]
+    assert found[0].values == {"train_loss": 0.5, "valid_loss": 0.4}
+    assert found[0].ended_at == START + 60_000
+    assert [*newest_jobs(tracking, [])] == []
+
+
+def test_a_curve_has_its_steps_in_order(tracking: Tracking, experiment_id: str) -> None:
+    """Each once, whatever was logged when."""
+    (_, _, oldest) = newest_jobs(tracking, [experiment_id])
+    run_id = oldest.run.run_id
+    assert curve(tracking, run_id, "valid_loss") == [(1, 0.9), (2, 0.4)]
+    with tracking.asked() as client:
+        client.log_metric(run_id, "valid_loss", 0.7, step=0, timestamp=START + 99_000)
+    assert curve(tracking, run_id, "valid_loss") == [(0, 0.7), (1, 0.9), (2, 0.4)]
+    assert curve(tracking, run_id, "other") == []
+    assert curve(tracking, "no run", "valid_loss") == []
