@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import sys
 
 import httpx
 import pytest
 
 import bridge
 from bridge import errors
+from bridge.http import entra_auth
 from bridge.http import transports as transport
-from bridge.http.client import connect
+from bridge.http.client import connect, segment
 from bridge.http.proxies import proxy_of
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Simulator, json_reply
@@ -498,3 +500,28 @@ def test_the_environment_names_the_proxy(
     for name, value in proxies.items():
         monkeypatch.setenv(name, value)
     assert proxy_of(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("identifier", "written"),
+    [(".", "%2E"), ("..", "%2E%2E"), ("a.b", "a.b"), ("a/b c", "a%2Fb%20c"), ("ü", "%C3%BC")],
+)
+def test_an_id_stays_where_it_is_in_a_path(identifier: str, written: str) -> None:
+    """Dots by themselves would walk up."""
+    assert segment(identifier) == written
+
+
+def test_signed_urls_are_checked_without_being_asked() -> None:
+    """By every client."""
+    found = script(answer(200)).http().find_signed("http://storage.example/a?X-Signature=b")
+    assert found.problem == "A signed URL at storage.example was not requested: it is not https"
+
+
+def test_a_login_at_microsoft_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says which."""
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    with (
+        pytest.raises(errors.ConfigError, match="pip install azure-identity"),
+        entra_auth.signed_in(),
+    ):
+        pytest.fail("nobody is signed in")

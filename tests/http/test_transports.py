@@ -59,6 +59,7 @@ def test_the_bounds_are_what_the_documents_say() -> None:
     assert (timeout.connect, timeout.read, timeout.write, timeout.pool) == (10, 20, 20, 20)
     assert (transports.LONGEST_REPLY, transports.SLOWEST) == (90, 256 * 1024)
     assert (transports.LARGEST_REPLY, transports.LARGEST_ERROR) == (64 * 2**20, 64 * 2**10)
+    assert transports.PIECE == 64 * 2**10
 
 
 @pytest.mark.parametrize(
