@@ -165,7 +165,8 @@ def test_what_is_known_of_a_run_is_not_asked_for(
     sync = job_sync(Told(told("a", 0.5)), tracking, executor)
     outcome = sync(task(found=Settled(run_id="r", has_duplicates=True)))
     assert outcome == Untouched(provider="openai", job_id="a", has_duplicates=True)
-    assert active_runs(uri) == []
+    assert isinstance(sync.finder.find(told_job("a")), Missing)
+    assert tracking.experiment("hosted-fine-tunes", create=False) is None
     route = sync.finder.router.route(told_job("a"))
     outcome = sync(task(found=Missing(route=route, experiment_id=None), is_dry=True))
     assert isinstance(outcome, Synced)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.errors import TrackingDown, TrackingError
+from bridge.plan.metric_names import Losses
 from bridge.tracking import Tracking, views
 from bridge.tracking.experiments import page_of
 
@@ -54,3 +56,52 @@ def test_artifacts_lie_beside_the_database(tracking: Tracking, name: str, folder
     assert tracking.file is not None
     beside = tracking.file.parent / "mlruns" / folder
     assert found.artifact_location == beside.as_uri()
+
+
+def test_an_experiment_is_looked_for_or_created(tracking: Tracking) -> None:
+    """Also by a provider without a loss; looking creates nothing."""
+    assert tracking.experiment("a", create=False) is None
+    created = tracking.experiment("a", create=True, losses=Losses())
+    assert created is not None
+    assert tracking.experiment("a", create=False) == created
+    assert tracking.experiment("a", create=True) == created
+    assert tracking.experiment("b", create=False) is None
+    assert tracking.experiment_name(created) == "a"
+    with tracking.asked() as client:
+        found = client.get_experiment(created)
+    assert found.tags["mlflow.experiment.primaryMetric.name"] == "valid_loss"
+
+
+@pytest.mark.parametrize(("one_job", "is_down"), [(False, True), (True, False)])
+def test_a_deleted_experiment_is_not_used(
+    tracking: Tracking, *, one_job: bool, is_down: bool
+) -> None:
+    """It ends the pass where the configuration names it, and costs the job that does."""
+    created = tracking.experiment("a", create=True)
+    with tracking.asked() as client:
+        client.delete_experiment(created)
+    for create in (True, False):
+        with pytest.raises(TrackingError) as refused:
+            tracking.experiment("a", create=create, one_job=one_job)
+        assert isinstance(refused.value, TrackingDown) is is_down
+        assert refused.value.sentence == "The MLflow experiment 'a' is deleted"
+        assert f"mlflow experiments restore -x {created})" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_remote"),
+    [
+        *(("http://mlflow.example", True), ("https://mlflow.example", True)),
+        *(("sqlite:///mlflow.db", False), ("postgresql://h/d", False), ("databricks", False)),
+    ],
+)
+def test_a_server_is_remote(uri: str, *, is_remote: bool) -> None:
+    """Its pages can be opened on another machine."""
+    assert Tracking(uri).is_remote is is_remote
+
+
+def test_other_experiments_are_those_that_are_not_named(tracking: Tracking) -> None:
+    """By their names, with their ids."""
+    one, other = (tracking.experiment(name, create=True) for name in ("a", "b"))
+    assert tracking.other_experiments(["a", "Default"]) == {"b": other}
+    assert tracking.other_experiments([]) == {"a": one, "b": other, "Default": "0"}

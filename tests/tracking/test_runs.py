@@ -101,6 +101,10 @@ def test_rivals_began_when_ours_did(store: Store) -> None:
     own = dict(zip(ours, (START, START + 5), strict=True))
     assert ids(store.tracking.others(store.places, "openai", own)) == near
     assert ids(store.tracking.others(store.places, "openai", {})) == set()
+    # Whatever the order of the ids.
+    for first, second in (("0", "f"), ("f", "0")):
+        own = {first * 32: START, second * 32: START + 5}
+        assert ids(store.tracking.others(store.places, "openai", own)) == near | {*ours}
 
 
 def test_a_run_is_there_or_not(store: Store) -> None:
