@@ -280,3 +280,11 @@ def test_a_service_is_told_how_bad_it_is(event: str, kind: str) -> None:
 def test_little_of_an_address_is_shown(url: str, shown: str) -> None:
     """The host of a webhook, the kind of a service."""
     assert host_of(url) == shown
+
+
+def test_a_webhook_is_asked_over_the_network() -> None:
+    """Without a wire of a test."""
+    service = Service([200])
+    with listening(Address("127.0.0.1", 0), service) as at:
+        assert to_webhook(f"http://{at}/hook")(FAILED) is None
+    assert service.heard[0]["event"] == "failed"

@@ -520,3 +520,31 @@ def test_a_pass_is_logged_by_its_turns_and_its_end() -> None:
         "job recorded",
         "job not recorded",
     ]
+
+
+def test_a_new_job_is_a_turn_of_its_own_life() -> None:
+    """Also where its run has the status already that MLflow gives a new one."""
+    (line,) = said(JobLog(only_turns=True), outcome(Result.NEW, status=None))
+    assert (line["event"], line["kind"]) == ("job recorded", "new")
+    assert "status" not in line
+
+
+def test_a_dry_run_records_nothing() -> None:
+    """Its decisions are logged all the same."""
+    handle = JobLog(only_turns=False, is_dry=True)
+    assert said(handle, outcome(Result.NEW, status="FINISHED")) == []
+    (line,) = every_line(handle, JobDone(outcome(Result.NEW, status="FINISHED")))
+    assert line["event"] == "job compared"
+
+
+def test_jobs_that_are_left_untouched_are_logged_with_the_reason() -> None:
+    """Those of a page, and those that a worker found settled."""
+    chosen = JobsChosen("openai", 0, settled=("a",), unselected=("b",))
+    untouched = JobDone(Untouched(provider="openai", job_id="c"))
+    lines = every_line(JobLog(only_turns=True), chosen, untouched)
+    assert [(line["job"], line["reason"]) for line in lines] == [
+        ("a", "settled"),
+        ("b", "not selected"),
+        ("c", "settled"),
+    ]
+    assert {line["event"] for line in lines} == {"job left untouched"}

@@ -425,3 +425,8 @@ def test_files_beside_an_api_of_the_public_internet_are_found() -> None:
     storage = Storage()
     assert storage.files(api=LOCAL_API).find(URL).body == b"a,b\n"
     assert storage.asked[-1].url.host == PUBLIC
+
+
+def test_the_address_of_the_api_is_not_shown() -> None:
+    """It may have a password."""
+    assert API not in repr(SignedUrlFetcher(Redactor(), api=API))

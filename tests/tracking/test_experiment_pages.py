@@ -78,6 +78,7 @@ def test_a_deleted_experiment_is_not_used(
 ) -> None:
     """It ends the pass where the configuration names it, and costs the job that does."""
     created = tracking.experiment("a", create=True)
+    assert created is not None
     with tracking.asked() as client:
         client.delete_experiment(created)
     for create in (True, False):
