@@ -14,6 +14,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from bridge.simulator import Reply, Request, Simulator
 from tests.support.notify_socket import notify_socket
 from tests.support.processes import PATIENCE, started, wait_until
@@ -197,3 +199,31 @@ def test_nohup_holds() -> None:
         assert process.stdout.readline() == "reload\n"
         assert hears(process)
         process.kill()
+
+
+def test_a_port_in_force_is_kept_over_a_reload(uri: str, tmp_path: Path) -> None:
+    """It is not taken by itself, and the metrics there count the passes of either life."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    (tmp_path / "key").write_text("a-key")
+    (tmp_path / "key").chmod(0o600)
+
+    def passes() -> bool:
+        try:
+            text = httpx.get(f"http://{listen}/metrics", trust_env=False).text
+        except httpx.HTTPError:
+            return False
+        return 'ftbridge_pass_duration_seconds_count{provider="first"} 0.0' not in text
+
+    with Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator:
+        provider = {"name": "first", "base_url": simulator.openai_url}
+        config = write(tmp_path, uri, provider, listen=listen)
+        with started("run", "--config", config) as process:
+            wait_until(passes, "pass", process)
+            process.send(signal.SIGHUP)
+            process.wait_for("configuration reloaded")
+            wait_until(lambda: process.count("] listening ") == 2, "second life", process)
+            wait_until(passes, "pass of it", process)
+            assert "configuration refused" not in process.said
+            process.send(signal.SIGTERM)
+            assert process.end() == 0, process.said
