@@ -123,13 +123,21 @@ class _State:
 
     def take_over(self, owned: Ownership) -> None:
         """Take over the runs that MLflow has."""
-        if owned.is_complete:
-            self.ends = Counter(owned.ends)
-        self.open = {
+        found = {
             job_id: _opened(run)
             for job_id, run in owned.open.items()
             if job_id not in self.vanished
         }
+        if not owned.is_complete:
+            self.open = found
+            return
+        # Jobs that were recorded before the last run of a long history was read are newer.
+        self.ends = Counter(owned.ends)
+        self.open = {**found, **self.open}
+        for job_id in [*self.ended_now]:
+            self.open.pop(job_id, None)
+            if job_id in owned.settled:
+                del self.ended_now[job_id]
 
     def job_done(self, outcome: Outcome) -> None:
         """Count what was written, and keep what is still open."""

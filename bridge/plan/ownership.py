@@ -113,36 +113,66 @@ def may_delete(deletions: int, runs: int) -> bool:
 
 def resolve(runs: Iterable[RecordedRun], *, is_complete: bool = False) -> Ownership:
     """Return who owns the jobs of ``runs``, deleted ones among them, in any order."""
-    owned = Ownership(is_complete=is_complete)
-    claims: dict[str, _Claim] = {}
-    contested: dict[str, dict[str, _Claim]] = {}
-    # A history may be long: what its runs claim is nearly always the same, and held once.
-    final: dict[_Claim, _Claim] = {}
+    claims = Claims()
     for run in runs:
+        claims.add(run)
+    return claims.resolved(is_complete=is_complete)
+
+
+class Claims:
+    """What runs claim, as they are read one after the other."""
+
+    def __init__(self) -> None:
+        self._deleted: set[str] = set()
+        """Jobs with a run that was deleted."""
+        self._first: dict[str, str] = {}
+        """The run of each job that was added first."""
+        self._claims: dict[str, _Claim] = {}
+        """What the first run of each job claims."""
+        self._contested: dict[str, dict[str, _Claim]] = {}
+        # A history may be long: what its runs claim is nearly always the same, and held once.
+        self._final: dict[_Claim, _Claim] = {}
+
+    def add(self, run: RecordedRun) -> None:
+        """Add a run."""
         if run.is_deleted:
-            owned.settled.add(run.job_id)
-            continue
+            self._deleted.add(run.job_id)
+            return
         claim = _Claim.of(run)
         if claim.open is None:
-            claim = final.setdefault(claim, claim)
-        first = owned.run_ids.setdefault(run.job_id, run.run_id)
-        if run.job_id in contested or first != run.run_id:
-            rivals = contested.setdefault(run.job_id, {first: claims[run.job_id]})
+            claim = self._final.setdefault(claim, claim)
+        first = self._first.setdefault(run.job_id, run.run_id)
+        if run.job_id in self._contested or first != run.run_id:
+            rivals = self._contested.setdefault(run.job_id, {first: self._claims[run.job_id]})
             rivals[run.run_id] = claim
         else:
-            claims[run.job_id] = claim
-    for job_id, rivals in contested.items():
-        owner = owned.run_ids[job_id] = min(rivals)
-        claims[job_id] = rivals[owner]
-        owned.duplicates.extend(_duplicates(job_id, owner, rivals))
-    for job_id, claim in claims.items():
-        if claim.open is None:
-            owned.settled.add(job_id)
-            owned.ends[claim.status] += 1
-        else:
-            owned.settled.discard(job_id)
-            owned.open[job_id] = claim.open
-    return owned
+            self._claims[run.job_id] = claim
+
+    def is_settled(self, job_id: str) -> bool:
+        """Return whether nothing is left to do for a job, by the runs that were added so far."""
+        if job_id in self._contested:
+            return self._contested[job_id][min(self._contested[job_id])].open is None
+        if job_id in self._claims:
+            return self._claims[job_id].open is None
+        return job_id in self._deleted
+
+    def resolved(self, *, is_complete: bool) -> Ownership:
+        """Return who owns the jobs."""
+        owned = Ownership(is_complete=is_complete, settled=set(self._deleted))
+        owned.run_ids.update(self._first)
+        claims = dict(self._claims)
+        for job_id, rivals in self._contested.items():
+            owner = owned.run_ids[job_id] = min(rivals)
+            claims[job_id] = rivals[owner]
+            owned.duplicates.extend(_duplicates(job_id, owner, rivals))
+        for job_id, claim in claims.items():
+            if claim.open is None:
+                owned.settled.add(job_id)
+                owned.ends[claim.status] += 1
+            else:
+                owned.settled.discard(job_id)
+                owned.open[job_id] = claim.open
+        return owned
 
 
 def _duplicates(job_id: str, owner: str, rivals: Mapping[str, _Claim]) -> Iterator[Duplicate]:

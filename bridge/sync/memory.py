@@ -44,13 +44,14 @@ class Memory:
         """The ids of all experiments that have runs of this provider."""
         return [*self.places.values(), *sorted(self.elsewhere - {*self.places.values()})]
 
-    def learn_runs(self, owned: Ownership) -> None:
-        """Take in what MLflow has."""
+    def learn_runs(self, owned: Ownership, *, but: AbstractSet[str] = frozenset()) -> None:
+        """Take in what MLflow has, but for jobs of which more is known already."""
         self.duplicated |= owned.jobs_with(Fate.GOES)
         self.waiting |= owned.jobs_with(Fate.WAITS)
-        self.settled |= owned.settled
-        self.settled -= owned.open.keys()
-        self.open |= owned.open.keys()
+        still_open = owned.open.keys() - but
+        self.settled |= owned.settled - but
+        self.settled -= still_open
+        self.open |= still_open
         self.open -= self.settled | self.vanished
 
     def learn(self, outcome: Outcome) -> None:

@@ -6,31 +6,34 @@
                     ^                    ^             │
                     └───── ownership <── MLflow's runs ┘
 
-The first pass of a process reads the whole history, MLflow's and the provider's. Later passes read
-the list until a page holds only settled jobs, and open jobs beyond it one by one. At its end a pass
-links runs that start from each other's models, and adds shutdown dates that were announced after a
-run was final. A dry run stops before anything is written.
+The first pass of a process reads the whole history, MLflow's and the provider's side by side, and
+records meanwhile what they show. Later passes read the list until a page holds only settled jobs,
+and open jobs beyond it one by one. At its end a pass links runs that start from each other's models,
+and adds shutdown dates that were announced after a run was final. A dry run stops before anything
+is written.
 
 A pass neither waits nor logs: its handlers get events, its caller a report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Final
 
 from bridge import errors
 from bridge.model import Job
-from bridge.plan.ownership import Deletion, Ownership, may_delete, resolve
+from bridge.plan.ownership import Deletion, may_delete, resolve
 from bridge.sync.events import Handler, JobDone, JobsChosen, RunDeleted, RunsRead
 from bridge.sync.find_run import Existing, Found, Missing, Settled
+from bridge.sync.history import History
 from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.lineage import Lineage
 from bridge.sync.memory import Memory, choose
 from bridge.sync.outcome import Failed, Outcome, Result, Synced
 from bridge.sync.races import races
-from bridge.sync.recorded_runs import RecordedRuns
+from bridge.sync.recorded_runs import LOOKUPS, RecordedRuns
 from bridge.sync.report import Report, Selection
 from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.sync.workers import WorkerPool
@@ -38,8 +41,18 @@ from bridge.sync.workers import WorkerPool
 _MORE_ROUNDS: Final = 3
 """How often a pass takes up again a job whose run turned out to be another process's."""
 
-Jobs = Iterable[tuple[str, Job | None]]
-"""Ids of jobs to read, with what the list says of them."""
+Jobs = Iterable[tuple[str, Job | None] | None]
+"""Ids of jobs to read, with what the list says of them; ``None``: more may come, after a while."""
+
+
+@dataclass(slots=True)
+class _Listing:
+    """How far a pass has come in its provider's list."""
+
+    seen: set[str] = field(default_factory=set)
+    """Ids of listed jobs."""
+    is_cut: bool = False
+    """Whether the list goes on where it cannot be read."""
 
 
 def no_handler(_event: object) -> None:
@@ -101,13 +114,13 @@ class ProviderSync:
 
     def _pass(self, selection: Selection, report: Report, handler: Handler) -> None:
         self._runs.open_experiments(is_dry=report.is_dry)
-        owned = self._runs.read_ownership(selection)
-        handler(RunsRead(self.name, owned))
-        again = self._round(self._chosen(selection, report, handler), owned, report, handler)
+        history = self._runs.begin(selection, lambda owned: handler(RunsRead(self.name, owned)))
+        jobs = self._chosen(selection, history, report, handler)
+        again = self._round(jobs, history, report, handler)
         for _ in range(_MORE_ROUNDS):
             if again:
-                jobs = [(job_id, None) for job_id in sorted(again)]
-                again = self._round(jobs, Ownership(), report, handler)
+                jobs = ((job_id, None) for job_id in sorted(again))
+                again = self._round(jobs, History(memory=self._memory), report, handler)
         for job_id in sorted(again):
             contested = errors.RunChanged("Other processes keep changing its run")
             failed = Failed(provider=self.name, job_id=job_id, error=contested)
@@ -119,13 +132,13 @@ class ProviderSync:
             self._lineage.write(self._memory.experiment_ids)
             self._dates.write()
 
-    def _round(self, jobs: Jobs, owned: Ownership, report: Report, handler: Handler) -> set[str]:
+    def _round(self, jobs: Jobs, history: History, report: Report, handler: Handler) -> set[str]:
         """Sync jobs; return those whose run turned out to be another process's."""
         created: dict[str, Synced] = {}
         again: set[str] = set()
         pool = WorkerPool(self.executor, self._work)
         try:
-            for outcome in pool.outcomes(self._tasks(jobs, owned, report)):
+            for outcome in pool.outcomes(self._tasks(jobs, history, report)):
                 if isinstance(outcome.error, errors.RunChanged):
                     again.add(outcome.job_id)
                     continue
@@ -148,67 +161,95 @@ class ProviderSync:
 
     # Which jobs
 
-    def _chosen(self, selection: Selection, report: Report, handler: Handler) -> Jobs:
+    def _chosen(
+        self, selection: Selection, history: History, report: Report, handler: Handler
+    ) -> Jobs:
         """Yield the jobs that need to be read, with what the list already says of them."""
         memory = self._memory
         if selection.job_ids:
             handler(JobsChosen(self.name, len(selection.job_ids)))
             yield from ((job_id, None) for job_id in selection.job_ids)
             return
-        seen: set[str] = set()
+        listing = _Listing()
+        passed_over: set[str] = set()
         before = 0
-        is_cut = False
+        for jobs in self._listed(listing, history, report):
+            chosen = choose(jobs, memory, selection, before=before)
+            passed_over.update(() if history.is_read else chosen.settled)
+            number = len(chosen.due)
+            before += number + len(chosen.settled)
+            memory.open.update(job.id for job in chosen.due)
+            report.jobs[Result.UNCHANGED] += len(chosen.settled)
+            handler(JobsChosen(self.name, number, chosen.settled, chosen.unselected))
+            yield from ((job.id, job) for job in chosen.due)
+            for _ in range(0, number, LOOKUPS):
+                yield None
+                history.read_page()
+            yield None
+            if chosen.is_last:
+                break
+        while not history.is_read:
+            history.read_page()
+            yield None
+        # An older run owns the job, and lacks something.
+        if late := sorted(memory.open & passed_over):
+            report.jobs[Result.UNCHANGED] -= len(late)
+            handler(JobsChosen(self.name, len(late)))
+            yield from ((job_id, None) for job_id in late)
+        if selection.is_everything:
+            # Behind a cut there may be jobs that no pass has seen.
+            memory.has_listed_all = not listing.is_cut
+            beyond = sorted(memory.open - listing.seen)
+            handler(JobsChosen(self.name, len(beyond)))
+            yield from ((job_id, None) for job_id in beyond)
+
+    def _listed(
+        self, listing: _Listing, history: History, report: Report
+    ) -> Iterator[Sequence[Job]]:
+        """Yield the jobs of the list, as the runs of their time are read."""
         for page in self._provider.pages():
             self.job_sync.stop_if_asked()
             report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
             if page.cut is not None:
-                is_cut = True
+                listing.is_cut = True
                 report.add_cut(page.cut)
             # A job that appears while pages are read shifts others onto the next one.
-            fresh = {job.id: job for job in page.jobs if job.id not in seen}
-            seen |= fresh.keys()
-            chosen = choose([*fresh.values()], memory, selection, before=before)
-            before += len(chosen.due) + len(chosen.settled)
-            memory.open.update(job.id for job in chosen.due)
-            report.jobs[Result.UNCHANGED] += len(chosen.settled)
-            number = len(chosen.due)
-            handler(JobsChosen(self.name, number, chosen.settled, chosen.unselected))
-            yield from ((job.id, job) for job in chosen.due)
-            if chosen.is_last:
-                break
-        if selection.is_everything:
-            # Behind a cut there may be jobs that no pass has seen.
-            memory.has_listed_all = not is_cut
-            beyond = sorted(memory.open - seen)
-            handler(JobsChosen(self.name, len(beyond)))
-            yield from ((job_id, None) for job_id in beyond)
+            fresh = {job.id: job for job in page.jobs if job.id not in listing.seen}
+            listing.seen |= fresh.keys()
+            yield from history.parts([*fresh.values()])
 
-    def _tasks(self, jobs: Jobs, owned: Ownership, report: Report) -> Iterator[Task]:
-        for job_id, listed in jobs:
+    def _tasks(self, jobs: Jobs, history: History, report: Report) -> Iterator[Task | None]:
+        for due in jobs:
             self.job_sync.stop_if_asked()
+            if due is None:
+                yield None
+                continue
+            job_id, listed = due
+            history.taken.add(job_id)
             yield Task(
                 provider=self.name,
                 job_id=job_id,
                 listed=listed,
-                found=self._found(job_id, listed, owned, report),
+                found=self._found(job_id, listed, history, report),
                 logged=self._memory.logged.get(job_id),
                 shutdowns=self._dates.needed_for(listed),
                 is_dry=report.is_dry,
             )
 
     def _found(
-        self, job_id: str, listed: Job | None, owned: Ownership, report: Report
+        self, job_id: str, listed: Job | None, history: History, report: Report
     ) -> Found | None:
-        """Return a job's run as far as ``owned`` says; ``None``: the worker asks MLflow."""
+        """Return a job's run as far as ``history`` says; ``None``: the worker asks MLflow."""
         route = self.job_sync.finder.router.route(listed) if listed else None
         try:
             place = (
-                self._runs.place(route.experiment, owned, is_dry=report.is_dry) if route else None
+                self._runs.place(route.experiment, history, is_dry=report.is_dry) if route else None
             )
         except errors.TrackingDown:
             raise
         except errors.TrackingError:
             return None  # the worker meets it too: it costs this job, not the pass
+        owned = history.owned
         if job_id in owned.open:
             return Existing(run=owned.open[job_id])
         if job_id in owned.run_ids:

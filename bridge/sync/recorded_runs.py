@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bridge.plan.ownership import Ownership, resolve
 from bridge.plan.recorded import RecordedRun
+from bridge.sync.history import History, Pages
 from bridge.sync.job_sync import JobSync
 from bridge.sync.lineage import Lineage
 from bridge.sync.memory import Memory
 from bridge.sync.report import Selection
 from bridge.sync.shutdown_dates import ShutdownDates
 
-_LOOKUPS: Final = 20
+LOOKUPS: Final = 20
 """Up to this many jobs or models are looked up one by one; for more, all runs are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRuns:
-    """Reads the runs; the first reading of a process is of the whole history."""
+    """Reads the runs; a process reads the whole history once."""
 
     job_sync: JobSync
     memory: Memory
@@ -36,18 +37,26 @@ class RecordedRuns:
             if found := self.job_sync.experiments.open(name, create=creates, is_dry=is_dry):
                 self.memory.places[name] = found
 
-    def read_ownership(self, selection: Selection) -> Ownership:
-        """Return who owns which job: of all runs in the first pass, later of those still open."""
+    def begin(self, selection: Selection, tell: Callable[[Ownership], object]) -> History:
+        """Return what a pass knows of the runs: the first one reads all, later ones the open ones.
+
+        The first page is read at once, and nearly always is the only one.
+        """
         memory = self.memory
         self._learn_dates(self.dates.refresh())
         if selection.job_ids or (memory.has_read_runs and not memory.open):
-            return Ownership()
-        owned = self._owned([*memory.places.values()], is_first=not memory.has_read_runs)
-        memory.has_read_runs = True
-        return owned
+            history = History(memory=memory)
+            tell(history.owned)
+        elif memory.has_read_runs:
+            history = History(memory=memory, owned=self._open_ones([*memory.places.values()]))
+            tell(history.owned)
+        else:
+            history = self._unread([*memory.places.values()], tell)
+            history.read_page()
+        return history
 
-    def place(self, experiment: str, owned: Ownership, *, is_dry: bool) -> str | None:
-        """Return the id of a job's experiment. The runs of a new one join ``owned``.
+    def place(self, experiment: str, history: History, *, is_dry: bool) -> str | None:
+        """Return the id of a job's experiment. The runs of a new one join ``history``.
 
         Returns ``None`` where it does not exist and nothing is to be written.
 
@@ -61,37 +70,56 @@ class RecordedRuns:
             if found is None:
                 return None
             places[experiment] = found
-            owned.add(self._owned([found], is_first=owned.is_complete))
+            if not history.is_read:
+                history.add(self._pages([found]))
+            elif history.owned.is_complete:
+                history.owned.add(self._all([found]))
+            else:
+                history.owned.add(self._open_ones([found]))
         return places[experiment]
 
     def of_jobs(self, job_ids: Iterable[str]) -> Iterator[RecordedRun]:
         """Yield the runs of some jobs."""
         places, wanted = self.memory.experiment_ids, sorted(job_ids)
         tracking, name = self.job_sync.tracking, self.job_sync.name
-        if len(wanted) > _LOOKUPS:
+        if len(wanted) > LOOKUPS:
             runs = tracking.runs(places, name)
             yield from (run for run in runs if run.job_id in set(wanted))
             return
         for job_id in wanted:
             yield from tracking.runs(places, name, job_id=job_id)
 
-    def _owned(self, places: Sequence[str], *, is_first: bool) -> Ownership:
-        runs = self.job_sync.tracking.runs(places, self.job_sync.name, only_open=not is_first)
-        owned = resolve(self._learned(runs) if is_first else runs, is_complete=is_first)
+    def _open_ones(self, places: Sequence[str]) -> Ownership:
+        runs = self.job_sync.tracking.runs(places, self.job_sync.name, only_open=True)
+        owned = resolve(runs)
         self.memory.learn_runs(owned)
         return owned
 
-    def _learned(self, runs: Iterable[RecordedRun]) -> Iterator[RecordedRun]:
-        for run in runs:
-            self.lineage.learn(run)
-            self.dates.learn(run)
-            yield run
+    def _all(self, places: Sequence[str]) -> Ownership:
+        history = self._unread(places, lambda _owned: None)
+        while not history.is_read:
+            history.read_page()
+        return history.owned
+
+    def _unread(self, places: Sequence[str], tell: Callable[[Ownership], object]) -> History:
+        pages = self._pages(places)
+        return History(memory=self.memory, pages=pages, learn=self._learn, tell=tell)
+
+    def _pages(self, places: Sequence[str]) -> Pages:
+        # An experiment that a dry run would create has none.
+        if not places:
+            return iter([(iter(()), True)])
+        return self.job_sync.tracking.pages(places, self.job_sync.name)
+
+    def _learn(self, run: RecordedRun) -> None:
+        self.lineage.learn(run)
+        self.dates.learn(run)
 
     def _learn_dates(self, models: frozenset[str]) -> None:
         """Find the runs of models whose shutdown date is another one since yesterday."""
         places = self.memory.experiment_ids
         tracking, name = self.job_sync.tracking, self.job_sync.name
-        if len(models) > _LOOKUPS:
+        if len(models) > LOOKUPS:
             for run in tracking.runs(places, name):
                 self.dates.learn(run)
             return

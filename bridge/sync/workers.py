@@ -27,8 +27,10 @@ class WorkerPool:
         self._finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
         self._stop: Exception | None = None
 
-    def outcomes(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def outcomes(self, tasks: Iterable[Task | None]) -> Iterator[Outcome]:
         """The outcome of each task as soon as it is there; more tasks are taken meanwhile.
+
+        ``None`` among the tasks says that the next one may take a while.
 
         Raises:
             Exception: why there are no more. What ``tasks`` raised, after the tasks before it are
@@ -37,9 +39,10 @@ class WorkerPool:
         """
         try:
             for task in tasks:
-                future = self._executor.submit(self._work, task)
-                self._pending[future] = task
-                future.add_done_callback(self._finished.put)
+                if task is not None:
+                    future = self._executor.submit(self._work, task)
+                    self._pending[future] = task
+                    future.add_done_callback(self._finished.put)
                 while not self._finished.empty():
                     yield from self._next()
                 if self._stop is not None:

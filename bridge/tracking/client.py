@@ -22,6 +22,7 @@ from bridge.tracking.failures import refused
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+PAGE_SIZE: Final = 1000
 CALLS: Final = 4
 """How many calls may be in a store at a time. MLflow takes two of its database's fifteen
 connections for one write: sixteen writers, of however many bridges, can wait for one another until
@@ -31,8 +32,18 @@ all time out. More than four are no faster either: a server's processor is the l
 class TrackingClient:
     """One tracking store, through ``MlflowClient``. Thread-safe."""
 
-    def __init__(self, uri: str, *, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self, uri: str, *, redactor: Redactor | None = None, page_size: int = PAGE_SIZE
+    ) -> None:
+        """Connect when the store is asked first.
+
+        Args:
+            uri: the store's.
+            redactor: masks secrets in errors.
+            page_size: how many runs of a history are read at once.
+        """
         self.uri = uri
+        self.page_size = page_size
         self.redactor = redactor or Redactor()
         self.capabilities = Capabilities()
         self._connecting = threading.Lock()

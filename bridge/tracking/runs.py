@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bridge.tracking.logged_models import ModelState
 
 _CONTEXT: Final = "mlflow.data.context"
-_PAGE_SIZE: Final = 1000
 _LONGEST_LIST: Final = 1000
 """Ids in one search. MLflow's parser gives up on some thousands."""
 
@@ -70,6 +69,17 @@ class RunReader(ExperimentReader):
             ):
                 yield state
 
+    def pages(
+        self, experiment_ids: Sequence[str], provider: str
+    ) -> Iterator[tuple[Iterator[RecordedRun], bool]]:
+        """Yield pages of the runs that carry a provider's jobs, and whether each is the last.
+
+        Deleted runs too, from the newest on; each page is to be used before the next one is read.
+        """
+        term = f"tags.{tags.PROVIDER} = {quoted(provider)}"
+        for page, is_last in self._pages(experiment_ids, term):
+            yield (run for run in map(recorded_run, page) if run.job_id), is_last
+
     def others(
         self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
     ) -> Iterator[RecordedRun]:
@@ -103,7 +113,14 @@ class RunReader(ExperimentReader):
             return None
 
     def _search(self, experiment_ids: Sequence[str], filter_string: str) -> Iterator[Run]:
-        """Runs from the newest on.
+        """Runs from the newest on."""
+        for page, _ in self._pages(experiment_ids, filter_string):
+            yield from page
+
+    def _pages(
+        self, experiment_ids: Sequence[str], filter_string: str
+    ) -> Iterator[tuple[Iterator[Run], bool]]:
+        """Pages of runs from the newest on, and whether each is the last.
 
         Each page begins at the moment where the last one ends. For MLflow's own next page a
         database sorts all runs before it once more, so that is for runs of one moment alone.
@@ -120,18 +137,19 @@ class RunReader(ExperimentReader):
                     list(experiment_ids),
                     filter_string=filter_string + bound,
                     run_view_type=ViewType.ALL,
-                    max_results=_PAGE_SIZE,
+                    max_results=self.page_size,
                     page_token=token,
                 )
             token = page.token
-            yield from (run for run in page if run.info.run_id not in seen)
+            fresh = (run for run in page if run.info.run_id not in seen)
+            yield fresh, not token
             if not token:
                 return
             last = page[-1].info.start_time
             if last != until:
                 token, until, seen = None, last, set()
             seen |= {run.info.run_id for run in page if run.info.start_time == last}
-            del page  # not beside the next one
+            del page, fresh  # not beside the next one
 
     def steps(self, run: RecordedRun) -> dict[str, frozenset[int]]:
         """The steps that are logged in a run, by metric: one request a metric."""

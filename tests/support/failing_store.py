@@ -83,8 +83,8 @@ class _Client:
 class FailingTracking(Tracking):
     """Fails as ``failing`` says."""
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri)
+    def __init__(self, uri: str, *, page_size: int = 1000) -> None:
+        super().__init__(uri, page_size=page_size)
         self.failing = Failing()
 
     @property

@@ -25,6 +25,11 @@ class Searched(Tracking):
         self.searches += 1
         return super().runs(*args, **more)
 
+    def pages(self, *args: Any) -> Iterator[tuple[Iterator[RecordedRun], bool]]:  # noqa: ANN401 - as above
+        """Count it."""
+        self.searches += 1
+        return super().pages(*args)
+
 
 def test_mlflow_is_not_searched_again_where_nothing_is_open(
     uri: str, executor: ThreadPoolExecutor

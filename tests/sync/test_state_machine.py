@@ -71,9 +71,10 @@ class World(RuleBasedStateMachine):
 
     template: Path
 
-    @initialize(archive=st.booleans())
-    def begin(self, *, archive: bool) -> None:
-        """An empty MLflow, providers with a job each, two bridges."""
+    @initialize(archive=st.booleans(), page_size=st.sampled_from([1000, 2]))
+    def begin(self, *, archive: bool, page_size: int) -> None:
+        """An empty MLflow, providers with a job each, two bridges that read runs page by page."""
+        self.page_size = page_size
         self.folder = tempfile.TemporaryDirectory()
         self.archive = archive
         self.uri = self._database("mlflow")
@@ -322,7 +323,7 @@ class World(RuleBasedStateMachine):
     # How
 
     def _bridge(self, uri: str | None = None) -> Bridge:
-        tracking = FailingTracking(uri or self.uri)
+        tracking = FailingTracking(uri or self.uri, page_size=self.page_size)
         syncs = [
             make_sync(
                 self.simulator,
@@ -401,6 +402,6 @@ def test_a_store_that_fails_at_any_write(empty_database: Path, trouble: Trouble)
     share = [*Trouble].index(trouble)
     for at in range(1, 27) if SOAK else range(1 + share, 27, 4 * len(Trouble)):
         world = World()
-        world.begin(archive=True)
+        world.begin(archive=True, page_size=2)
         world.mlflow_fails_at_a_write(0, at, trouble, later=250.0, is_killed=at % 3 == 0)
         world.teardown()

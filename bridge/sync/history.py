@@ -1,0 +1,109 @@
+"""MLflow's runs as a first pass learns of them: newest first, as far back as it needs to know.
+
+A history of a hundred thousand runs takes minutes to read, and the jobs at the head of the
+provider's list are settled by its first page. So the list and the runs are read side by side, by
+their times, and what they show is recorded meanwhile. Until the last page is read::
+
+    a run that is final was found     its job is settled, unless a later page says otherwise
+    any other job                     the worker asks MLflow for the runs of this one job
+
+So a run is created or written only on knowledge of all runs of its job, as at any other time. With
+every twenty such questions a further page is read: they take as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from bridge.model import Job
+from bridge.plan.ownership import Claims, Ownership
+from bridge.plan.recorded import RecordedRun
+from bridge.plan.run_state import CLOCK_SKEW
+from bridge.sync.memory import Memory
+
+Pages = Iterator[tuple[Iterator[RecordedRun], bool]]
+"""Runs, and whether they are the last ones."""
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    """MLflow's runs as far as a pass knows them by now."""
+
+    memory: Memory
+    owned: Ownership = field(default_factory=Ownership)
+    """The owners of jobs; empty before all is read."""
+    pages: Pages | None = None
+    """The pages that are still to be read; ``None``: none."""
+    learn: Callable[[RecordedRun], object] = lambda _run: None
+    """Gets each run."""
+    tell: Callable[[Ownership], object] = lambda _owned: None
+    """Gets who owns which job once all is read."""
+    taken: set[str] = field(default_factory=set)
+    """Jobs that workers have got: their outcomes are newer than what is read."""
+    _claims: Claims = field(default_factory=Claims)
+    _oldest: int | None = None
+    """Start of the run that was read last, Unix milliseconds."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing is left to read."""
+        return self.pages is None
+
+    def parts(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Yield jobs, in their order, as their runs are read, if they have any; at least once."""
+        left = [*jobs]
+        while True:
+            known = [*takewhile(self._covers, left)]
+            left = left[len(known) :]
+            if known or not left:
+                yield known
+            if not left:
+                return
+            self.read_page()
+
+    def _covers(self, job: Job) -> bool:
+        """Return whether the runs of the time of a job are read."""
+        if self.is_read:
+            return True
+        # Every process gives a job's run the same start, but for the difference of their clocks.
+        return self._oldest is not None and (job.created_at or 0) - CLOCK_SKEW > self._oldest
+
+    def read_page(self) -> None:
+        """Read the next page."""
+        if self.pages is None:
+            return
+        runs, is_last = next(self.pages)
+        jobs: set[str] = set()
+        for run in runs:
+            self.learn(run)
+            self._claims.add(run)
+            self._oldest = run.start_time
+            jobs.add(run.job_id)
+        if is_last:
+            self._end()
+            return
+        for job_id in jobs - self.taken:
+            if self._claims.is_settled(job_id):
+                self.memory.settled.add(job_id)
+            else:
+                self.memory.settled.discard(job_id)
+
+    def add(self, pages: Pages) -> None:
+        """Read the runs of one more experiment, after all others."""
+        if self.pages is not None:
+            self.pages = _chained(self.pages, pages)
+
+    def _end(self) -> None:
+        self.pages = None
+        self.owned = self._claims.resolved(is_complete=True)
+        self.memory.learn_runs(self.owned, but=self.taken)
+        self.memory.has_read_runs = True
+        self.tell(self.owned)
+
+
+def _chained(first: Pages, then: Pages) -> Pages:
+    for runs, _ in first:
+        yield runs, False
+    yield from then

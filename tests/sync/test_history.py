@@ -1,0 +1,203 @@
+"""A history of many pages: what its first ones show is recorded while older ones are read."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bridge.model import Job, JobStatus
+from bridge.plan import tags
+from bridge.plan.ownership import Ownership
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import RecordedRun
+from bridge.simulator import SimulatedJob, Simulator
+from bridge.sync.events import Event, JobDone, RunsRead
+from bridge.sync.history import History
+from bridge.sync.memory import Memory
+from bridge.sync.outcome import Result
+from bridge.tracking import Tracking, Written
+from tests.support.models import client_of
+from tests.support.recorded import active_runs, recorded
+from tests.support.run_states import run_state
+from tests.support.world import NOW, Clock, job, make_sync
+
+APART = 3 * 86_400.0
+"""Seconds between two jobs: more than what clocks may differ by."""
+JOBS = [job(f"ftjob-{n}", total_steps=2, created_at=NOW + n * APART) for n in range(8)]
+SIZES = [1000, 2]
+
+
+def later(jobs: list[SimulatedJob]) -> Clock:
+    """Return a clock that shows a moment when all jobs have long ended."""
+    return Clock(now=max(each.settled_at for each in jobs) + 1000)
+
+
+def start_long_ago(uri: str, *run_ids: str) -> None:
+    """Move the start of runs to the end of the history."""
+    with contextlib.closing(sqlite3.connect(Path(uri.removeprefix("sqlite:///")))) as connection:
+        connection.executemany(
+            "UPDATE runs SET start_time = 1 WHERE run_uuid = ?", [(each,) for each in run_ids]
+        )
+        connection.commit()
+
+
+class Held(Tracking):
+    """Reads no third page before a job is recorded."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri, page_size=2)
+        self.recorded = threading.Event()
+
+    def pages(
+        self, experiment_ids: Sequence[str], provider: str
+    ) -> Iterator[tuple[Iterator[RecordedRun], bool]]:
+        """Wait before the third page."""
+        for number, page in enumerate(super().pages(experiment_ids, provider)):
+            assert number != 2 or self.recorded.wait(60), "nothing is recorded meanwhile"
+            yield page
+
+    def finish(self, written: Written, plan: Plan) -> None:
+        """Note it."""
+        super().finish(written, plan)
+        self.recorded.set()
+
+
+def test_a_new_job_does_not_wait_for_the_history(uri: str, executor: ThreadPoolExecutor) -> None:
+    """It is recorded and reported before the last runs are read, and nothing else is written."""
+    new = job("ftjob-new", total_steps=2, created_at=NOW + len(JOBS) * APART)
+    clock = later([*JOBS, new])
+    events: list[Event] = []
+    with Simulator(jobs=JOBS, clock=clock) as simulator:
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        before = recorded(uri)
+        simulator.add(new)
+        report = make_sync(simulator, Held(uri), executor, clock).run(handler=events.append)
+    assert report.is_well, report
+    assert +report.jobs == {Result.NEW: 1, Result.UNCHANGED: len(JOBS)}
+    kinds = [type(each) for each in events if isinstance(each, JobDone | RunsRead)]
+    assert kinds == [JobDone, RunsRead]
+    after = recorded(uri)
+    assert after.pop(new.id).status == "FINISHED"
+    assert after == before
+
+
+@pytest.mark.parametrize("page_size", SIZES)
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_run_on_an_unread_page_stays_the_only_one(
+    uri: str, executor: ThreadPoolExecutor, page_size: int, *, has_ended: bool
+) -> None:
+    """The newest job's run is the last one that is read: it is found all the same."""
+    newest = job("ftjob-newest", total_steps=90, created_at=NOW + len(JOBS) * APART)
+    clock = later(JOBS)
+    clock.now = newest.settled_at + 1000 if has_ended else newest.step_at(30)
+    with Simulator(jobs=[*JOBS, newest], clock=clock) as simulator:
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        (run,) = (r for r in active_runs(uri) if r.data.tags["fine_tuning_job_id"] == newest.id)
+        start_long_ago(uri, run.info.run_id)
+        clock.now = newest.settled_at + 2000
+        tracking = Tracking(uri, page_size=page_size)
+        report = make_sync(simulator, tracking, executor, clock).run()
+    assert report.is_well, report
+    assert report.jobs[Result.NEW] == 0
+    assert report.jobs.total() == len(JOBS) + 1
+    found = recorded(uri)  # which has one run a job
+    assert found.keys() == {each.id for each in [*JOBS, newest]}
+    assert {each.status for each in found.values()} == {"FINISHED"}
+    assert max(step for _, step, *_ in found[newest.id].rows) == 90
+
+
+@pytest.mark.parametrize("page_size", SIZES)
+def test_an_owner_on_an_unread_page_is_completed(
+    uri: str, executor: ThreadPoolExecutor, page_size: int
+) -> None:
+    """Another process's run of each job is read last: where its id is smaller it is the owner."""
+    clock = later(JOBS)
+    with Simulator(jobs=JOBS, clock=clock) as simulator:
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        whole = recorded(uri)
+        client, owners = client_of(uri), set()
+        for run in active_runs(uri):
+            twin = client.create_run(run.info.experiment_id, start_time=1, tags=run.data.tags)
+            owners.add(min(run.info.run_id, twin.info.run_id))
+        report = make_sync(simulator, Tracking(uri, page_size=page_size), executor, clock).run()
+    assert report.is_well, report
+    assert report.jobs.total() == len(JOBS)
+    assert {run.info.run_id for run in active_runs(uri)} == owners
+    found = recorded(uri)
+    assert {each.status for each in found.values()} == {"FINISHED"}
+    assert {job_id: each.rows for job_id, each in found.items()} == {
+        job_id: each.rows for job_id, each in whole.items()
+    }
+
+
+def history_of(*starts: int) -> tuple[History, list[Ownership]]:
+    """Return a history of one run a page, final ones, and what it tells in the end."""
+    runs = [
+        replace(
+            run_state(f"job-{start}", "FINISHED"),
+            run_id=f"run-{start}",
+            start_time=start,
+            tags={tags.BRIDGE: tags.OWNED},
+        )
+        for start in starts
+    ]
+    told: list[Ownership] = []
+    pages = ((iter([run]), run is runs[-1]) for run in runs)
+    return History(memory=Memory(), pages=pages, tell=told.append), told
+
+
+DAY = 86_400_000
+DAYS = [day * DAY for day in (9, 7, 5, 3)]
+
+
+def listed(start: int) -> Job:
+    """Return the job that began at this moment, as it is listed."""
+    return Job(
+        id=f"job-{start}",
+        status=JobStatus.SUCCEEDED,
+        provider_status="succeeded",
+        created_at=start,
+    )
+
+
+def test_jobs_are_decided_as_their_runs_are_read() -> None:
+    """No page is read before it is needed; the owners are passed on once, at the end."""
+    history, told = history_of(*DAYS)
+    history.read_page()
+    parts = history.parts([listed(start) for start in (DAYS[0] + 2 * DAY, *DAYS)])
+    known = next(parts)
+    assert [each.created_at for each in known] == [DAYS[0] + 2 * DAY]
+    assert len(history.memory.settled) == 1
+    assert [each.created_at for each in next(parts)] == [DAYS[0]]
+    assert len(history.memory.settled) == 2
+    assert (history.is_read, told) == (False, [])
+    assert [each.created_at for part in parts for each in part] == DAYS[1:]
+    assert history.is_read
+    assert told == [history.owned]
+    assert history.owned.is_complete
+    history.read_page()  # there is none
+    assert len(told) == 1
+
+
+def test_a_job_without_a_time_waits_for_all_runs() -> None:
+    """Its run may be anywhere."""
+    history, _ = history_of(*DAYS)
+    jobs = [replace(listed(DAYS[0]), created_at=None)]
+    assert next(history.parts(jobs)) == jobs
+    assert history.is_read
+
+
+def test_what_workers_have_found_out_is_newer_than_what_is_read() -> None:
+    """A job that a worker has is settled by its outcome, not by an older run."""
+    history, _ = history_of(*DAYS)
+    history.taken.add(f"job-{DAYS[3]}")
+    while not history.is_read:
+        history.read_page()
+    assert history.memory.settled == {f"job-{start}" for start in DAYS[:3]}
