@@ -13,7 +13,7 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a million trained tokens cost."""
+    """The price of a million trained tokens."""
 
     amount: Decimal
     currency: str

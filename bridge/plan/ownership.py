@@ -120,7 +120,7 @@ def resolve(runs: Iterable[RecordedRun], *, is_complete: bool = False) -> Owners
 
 
 class Claims:
-    """What runs claim, as they are read one after the other."""
+    """The claims of runs, as they are read one after the other."""
 
     def __init__(self) -> None:
         self._deleted: set[str] = set()
@@ -128,7 +128,7 @@ class Claims:
         self._first: dict[str, str] = {}
         """The run of each job that was added first."""
         self._claims: dict[str, _Claim] = {}
-        """What the first run of each job claims."""
+        """The claim of the first run of each job."""
         self._contested: dict[str, dict[str, _Claim]] = {}
         # A history may be long: what its runs claim is nearly always the same, and held once.
         self._final: dict[_Claim, _Claim] = {}

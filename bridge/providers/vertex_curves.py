@@ -156,7 +156,7 @@ class Curves:
     def _board(self, experiment: str, status: JobStatus) -> str | None:
         """Return the TensorBoard of an experiment, which may name none.
 
-        ``None`` if there is no experiment: it is made when training begins, and a job that failed
+        ``None`` without an experiment: it is made when training begins, and a job that failed
         or was cancelled may have ended before.
         """
         path = _path(experiment)

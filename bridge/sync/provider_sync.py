@@ -8,9 +8,9 @@
 
 The first pass of a process reads the whole history, MLflow's and the provider's side by side, and
 records meanwhile what they show. Later passes read the list until a page holds only settled jobs,
-and open jobs beyond it one by one. At its end a pass links runs that start from each other's models,
-and adds shutdown dates that were announced after a run was final. A dry run stops before anything
-is written.
+and open jobs beyond it one by one. At its end a pass links runs that start from each other's
+models, and adds shutdown dates that were announced after a run was final. A dry run stops before
+anything is written.
 
 A pass neither waits nor logs: its handlers get events, its caller a report.
 """

@@ -51,7 +51,7 @@ def test_a_result_becomes_a_version(
     assert version.source == f"openai:/{full_name}"
     assert version.run_id == run.info.run_id
     assert version.status == "READY"
-    assert version.description.startswith("The result of the job `ftjob-a` at `openai`")
+    assert (version.description or "").startswith("The result of the job `ftjob-a` at `openai`")
     ended = datetime.fromtimestamp(int(hosted.settled_at), UTC)
     assert version.tags == {
         "fine_tuned_model": full_name,
