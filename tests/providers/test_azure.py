@@ -1,6 +1,6 @@
-"""Azure OpenAI: its addresses, its ways to prove who asks, and its dialect, simulated and read.
+"""Azure OpenAI, simulated and read: its addresses, its credentials and its dialect.
 
-The simulator is refereed by the official client and by Microsoft's specification.
+The official client and Microsoft's specification are the referees of the simulator.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from tests.support.world import KEY, NOW, Clock, NoSleep, job
 VERSION = "2024-10-21"
 SCHEMAS = yaml.safe_load((Path(__file__).parents[1] / "simulator" / "schemas.yaml").read_text())
 MOMENTS = (0.0, 25.0, 31.0, 36.5, 42.0, 46.0, 1000.0)
-"""Seconds after the jobs' creation: through all statuses."""
+"""Seconds after the jobs' creation that cover all statuses."""
 
 
 def job_id(number: int) -> str:
-    """An id as Azure writes them."""
+    """Return an id as Azure writes them."""
     return f"ftjob-{number:032x}"
 
 
 def azure_job(number: int, **changes: object) -> SimulatedJob:
-    """A short job."""
+    """Return a short job."""
     return job(job_id(number), "azure", **changes)
 
 
@@ -63,7 +63,7 @@ JOBS = (
 
 @pytest.fixture
 def simulator(clock: Clock) -> Iterator[Simulator]:
-    """A resource with one key."""
+    """Return a resource with one key."""
     with Simulator(jobs=JOBS, clock=clock, api_key=KEY) as running:
         yield running
 
@@ -81,7 +81,7 @@ def conforms(document: object, schema: str) -> None:
 def test_the_official_client_reads_everything(
     simulator: Simulator, clock: Clock, form: str, seconds: float
 ) -> None:
-    """At both addresses the client pages through jobs, checkpoints and events."""
+    """The official client pages through jobs, checkpoints and events at both addresses."""
     clock.now = NOW + seconds
     client: openai.OpenAI
     if form == "classic":
@@ -141,18 +141,18 @@ def test_replies_conform(simulator: Simulator, clock: Clock, seconds: float) -> 
 def test_errors_are_microsofts(
     simulator: Simulator, path: str, headers: dict[str, str], status: int
 ) -> None:
-    """Without version, key or job there is an error object with code and words."""
+    """A missing version, key or job gets an error object with code and message."""
     reply = httpx.get(simulator.azure_url + path, headers=headers)
     assert reply.status_code == status
     if status != 200:
         conforms(reply.json(), "azure_error")
 
 
-# Reading it
+# Reading
 
 
 def settings(uri: str, **provider: object) -> Settings:
-    """A configuration with one resource."""
+    """Write a configuration with one resource."""
     mine = {"name": "azure", "type": "azure", "api_key": KEY, **provider}
     return Settings.model_validate({"mlflow": {"tracking_uri": uri}, "providers": [mine]})
 
@@ -168,7 +168,7 @@ FORMS = {
 def test_jobs_are_followed_to_their_end(
     uri: str, simulator: Simulator, clock: Clock, form: str
 ) -> None:
-    """A pass while they train, one after the end, and one that writes nothing."""
+    """A pass follows a job while it trains and after its end, and the next writes nothing."""
     base, more = FORMS[form]
     configured = settings(uri, base_url=simulator.azure_url + base, **more)
     with assemble(configured, {}, threading.Event()) as bridge:
@@ -210,7 +210,7 @@ def test_jobs_are_followed_to_their_end(
 def test_hyperparameters_wait_until_they_are_chosen(
     uri: str, simulator: Simulator, clock: Clock
 ) -> None:
-    """-1 is no batch size; ``pending`` is a job that waits."""
+    """A batch size of -1 is not recorded, and ``pending`` means that the job waits."""
     clock.now = NOW + 5
     configured = settings(uri, base_url=f"{simulator.azure_url}/openai/v1")
     with assemble(configured, {}, threading.Event()) as bridge:
@@ -222,7 +222,7 @@ def test_hyperparameters_wait_until_they_are_chosen(
 
 
 def test_events_are_read_to_the_newest_though_they_come_oldest_first() -> None:
-    """What is logged on the first page does not hide what has come since on the last."""
+    """An event on the last page is read, even if a store has the events of the first page."""
     api = AzureApi()
     api.jobs = [api.row("a-job")]
     api.events = [api.event(step, train_loss=1.0) for step in range(1, 251)]
@@ -232,7 +232,7 @@ def test_events_are_read_to_the_newest_though_they_come_oldest_first() -> None:
 
 
 def row(number: int, moment: object) -> dict[str, object]:
-    """A row of a list."""
+    """Return a row of a list."""
     return {"id": f"row-{number}", "created_at": moment}
 
 
@@ -252,7 +252,7 @@ def row(number: int, moment: object) -> dict[str, object]:
 def test_a_list_is_turned_if_it_begins_with_the_oldest(
     times: Sequence[object], *, is_turned: bool
 ) -> None:
-    """The first page tells; a list that tells nothing is taken as it is."""
+    """The first page shows the order of a list, and a list without times stays as it is."""
     rows: list[object] = [row(number, moment) for number, moment in enumerate(times)]
     last: list[object] = [7, row(99, 1e9 + 50)]
     expected = [last[::-1], rows[::-1]] if is_turned else [rows, last]
@@ -260,14 +260,14 @@ def test_a_list_is_turned_if_it_begins_with_the_oldest(
 
 
 def test_of_a_list_in_the_usual_order_no_more_is_read_than_is_wanted() -> None:
-    """The next page is asked for when the first one is done."""
+    """The next page of a list in the usual order is requested only when needed."""
     pages: Iterator[list[object]] = iter([[row(2, 1e9 + 1), row(1, 1e9)], [row(0, 1e9 - 1)]])
     assert next(newest_first(pages)) == [row(2, 1e9 + 1), row(1, 1e9)]
     assert len(list(pages)) == 1
 
 
 def test_a_missing_list_costs_that_part_of_each_job() -> None:
-    """The run says that its checkpoints are missing; the rest of the job is recorded."""
+    """A missing list is named on the run, and the rest of the job is recorded."""
     api = AzureApi()
     api.jobs = [api.row(f"job-{number}", status="succeeded") for number in range(5)]
     api.checkpoints = None
@@ -293,7 +293,7 @@ def test_a_missing_list_costs_that_part_of_each_job() -> None:
     ],
 )
 def test_an_endpoint_may_be_written_in_any_form(endpoint: str) -> None:
-    """Portals show it with and without the path."""
+    """An endpoint is accepted with and without the path, as portals show both."""
     assert address(endpoint, has_version=False) == "https://res.openai.azure.com/openai/v1"
     assert address(endpoint, has_version=True) == "https://res.openai.azure.com/openai"
 
@@ -308,21 +308,21 @@ def test_an_endpoint_may_be_written_in_any_form(endpoint: str) -> None:
     ],
 )
 def test_the_older_form_needs_a_version(base_url: str, *, needed: bool) -> None:
-    """Without it every request would be answered with 404."""
+    """The older form of the address needs a version: without it every request gets a 404."""
     assert needs_version(base_url) == needed
 
 
-# Who asks
+# Credentials
 
 
 def provider(**changes: object) -> ProviderSettings:
-    """A provider's settings."""
+    """Return a provider's settings."""
     written = {"name": "mine", "type": "azure", "api_key": KEY, "base_url": "https://a.example"}
     return ProviderSettings.model_validate(written | changes)
 
 
 def test_the_key_goes_into_the_header_of_its_kind() -> None:
-    """Azure's key is bare, a token and everybody else's key is a bearer token."""
+    """Azure's key goes into its own header, while a token and all other keys are bearer tokens."""
     assert headers_of(provider()) == {"api-key": KEY}
     assert headers_of(provider(auth="token")) == {"Authorization": f"Bearer {KEY}"}
     assert headers_of(provider(type="openai")) == {"Authorization": f"Bearer {KEY}"}
@@ -335,7 +335,7 @@ TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZSJ9.c2lnbmF0dXJl"
 
 
 def test_a_token_is_asked_for_before_each_request() -> None:
-    """It expires within the hour: whoever gives it knows when."""
+    """Each request asks for the token, which expires within the hour: its source renews it."""
     tokens = iter(["first", "second"])
     seen: list[str] = []
 
@@ -357,7 +357,7 @@ def test_a_token_is_asked_for_before_each_request() -> None:
 
 
 def test_a_version_is_in_every_request() -> None:
-    """Beside whatever else is asked, also of a file."""
+    """Every request has the version besides its other parameters, even one for a file."""
     seen: list[dict[str, str]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -379,7 +379,7 @@ def test_a_version_is_in_every_request() -> None:
 
 
 def test_a_token_that_is_refused_is_not_shown() -> None:
-    """No configuration holds it, so it is known by its form."""
+    """A refused token is hidden by its form, because no configuration holds it."""
 
     def answer(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(401, json={"error": {"message": f"no use for {TOKEN}"}})
@@ -399,7 +399,7 @@ def test_a_token_that_is_refused_is_not_shown() -> None:
 
 
 def test_an_identity_that_gives_no_token_is_told() -> None:
-    """In one line, with what to do; the long list of what was tried is cut."""
+    """An identity without a token is reported in one line that says what to do."""
 
     def refuse() -> str:
         raise ClientAuthenticationError("nobody has signed in\n" + "tried this\n" * 500)
@@ -412,14 +412,14 @@ def test_an_identity_that_gives_no_token_is_told() -> None:
 
 
 def test_entra_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants it and has not installed it is told what to install."""
+    """Entra without its package names the package to install."""
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     with pytest.raises(errors.ConfigError, match="pip install azure-identity"), entra.signed_in():
         pytest.fail("there is no package")
 
 
 def test_entra_asks_nobody_before_the_first_request() -> None:
-    """To be ready costs no request."""
+    """Entra's credentials are prepared without a request."""
     with entra.signed_in() as bearer:
         assert isinstance(bearer, httpx.Auth)
 
@@ -427,7 +427,7 @@ def test_entra_asks_nobody_before_the_first_request() -> None:
 def test_a_missing_package_is_wrong_configuration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str
 ) -> None:
-    """Exit code 2, with what to install and no traceback."""
+    """A missing package ends with exit code 2, says what to install, and shows no traceback."""
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     path = tmp_path / "bridge.yaml"
     path.write_text(

@@ -1,4 +1,4 @@
-"""Bedrock's jobs and their files in S3: refereed by AWS's SDK, its service model and moto."""
+"""Bedrock's jobs and their files in S3: AWS's SDK, its service model and moto are the referees."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ MOMENTS = (0.0, 21.0, 35.0, 41.5, 44.9, 45.0, 1000.0)
 LATER = 400
 
 
-# The simulator, before AWS's own judges
+# The simulator against AWS's software
 
 
 def sdk(url: str) -> Any:  # noqa: ANN401 - botocore has no types
-    """AWS's own client of a control plane."""
+    """Return AWS's client of a control plane."""
     return botocore.session.Session().create_client(
         "bedrock",
         region_name="us-east-1",
@@ -62,7 +62,7 @@ def sdk(url: str) -> Any:  # noqa: ANN401 - botocore has no types
 
 @pytest.mark.parametrize("seconds", MOMENTS)
 def test_awss_client_reads_the_simulator(clock: Clock, seconds: float) -> None:
-    """All pages newest first, and each job by its ARN and by its name."""
+    """AWS's client reads all pages newest first, and each job by ARN and by name."""
     clock.now = NOW + seconds
     with Simulator(jobs=JOBS, clock=clock, api_key=KEY) as simulator:
         client = sdk(simulator.base_urls["bedrock"])
@@ -85,7 +85,7 @@ def test_awss_client_reads_the_simulator(clock: Clock, seconds: float) -> None:
 
 @pytest.mark.parametrize("seconds", MOMENTS)
 def test_the_simulator_s_replies_fit_the_service_model(clock: Clock, seconds: float) -> None:
-    """No member is missing, unknown or of another type, and every word is one of the model's."""
+    """The simulator's replies fit the service model: members, types and words."""
     clock.now = NOW + seconds
     model = botocore.session.Session().get_service_model("bedrock")
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -106,7 +106,7 @@ def conforms(body: object, shape: Any) -> None:  # noqa: ANN401 - botocore has n
 
 
 def words(body: Any, shape: Any) -> Iterator[tuple[str, list[str]]]:  # noqa: ANN401 - JSON
-    """Each text that is one of an enumeration's, with the enumeration."""
+    """Yield each text of an enumeration, with the enumeration."""
     if shape.type_name == "structure":
         for name, value in body.items():
             yield from words(value, shape.members[name])
@@ -121,7 +121,7 @@ def words(body: Any, shape: Any) -> Iterator[tuple[str, list[str]]]:  # noqa: AN
 
 
 def stages(training: str, validation: str = "Completed") -> dict[str, object]:
-    """The stages of a job."""
+    """Return the stages of a job."""
     return {
         "validationDetails": {"status": validation},
         "trainingDetails": {"status": training},
@@ -141,7 +141,7 @@ def stages(training: str, validation: str = "Completed") -> dict[str, object]:
 def test_a_job_that_waits_is_in_progress_with_training_not_started(
     details: object, expected: JobStatus
 ) -> None:
-    """There is no word for queued; the job's own word stays."""
+    """A job that waits is ``InProgress`` with training not started, and keeps this word."""
     api = BedrockApi()
     api.jobs = [api.row("abc", statusDetails=details)]
     (found,) = next(iter(api.provider().pages())).jobs
@@ -152,7 +152,7 @@ def test_a_job_that_waits_is_in_progress_with_training_not_started(
 
 
 def test_rows_lie_between_the_beginning_and_the_end_of_training() -> None:
-    """In ascending order; the losses of the job itself stand at the last step."""
+    """Rows lie between start and end of training, with the job's final losses at the last step."""
     api = BedrockApi()
     details = {
         "status": "Completed",
@@ -186,7 +186,7 @@ def test_rows_lie_between_the_beginning_and_the_end_of_training() -> None:
 
 @pytest.mark.parametrize("inner", ["", "validation/"])
 def test_files_are_found_in_either_layout(inner: str) -> None:
-    """The guide has one, four public projects another; rows of one step are averaged."""
+    """Files are found in the guide's layout and in that of four public projects."""
     api = BedrockApi()
     folder = "some/where/model-customization-job-abc"
     place = f"{folder}/validation_artifacts/post_fine_tuning_validation/{inner}"
@@ -221,7 +221,7 @@ def test_files_are_found_in_either_layout(inner: str) -> None:
     ],
 )
 def test_a_bucket_that_refuses_costs_the_curve(reply: httpx.Response) -> None:
-    """The job is recorded with the losses that it tells itself, and a sentence says what to do."""
+    """A bucket that refuses costs the curve: the final losses stay, and a sentence helps."""
     api = BedrockApi()
     api.jobs = [api.row("abc", status="Completed", trainingMetrics={"trainingLoss": 0.25})]
     api.checkpoints = [api.checkpoint(1, training_loss=0.5)]
@@ -239,7 +239,7 @@ def test_a_bucket_that_refuses_costs_the_curve(reply: httpx.Response) -> None:
 
 
 def test_a_place_that_is_none_of_s3s_is_not_asked() -> None:
-    """The output address is text that others wrote: it leads to a bucket or nowhere."""
+    """An output address leads to a bucket or is not requested: others wrote its text."""
     for place in ("https://evil.example/a", "s3://evil.example@host/a", "s3://", "file:///etc"):
         api = BedrockApi()
         api.jobs = [api.row("abc", outputDataConfig={"s3Uri": place})]
@@ -251,7 +251,7 @@ def test_a_place_that_is_none_of_s3s_is_not_asked() -> None:
 
 @pytest.fixture
 def moto() -> Iterator[str]:
-    """S3, as moto's server stands for it."""
+    """Return S3 as moto's server provides it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -260,7 +260,7 @@ def moto() -> Iterator[str]:
 
 
 def test_motos_s3_is_read(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bucket with more files than a page has, and names that have to be written with care."""
+    """A bucket with several pages and with names that need escaping is read from moto's S3."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-access-key")
     store = botocore.session.Session().create_client(
@@ -297,7 +297,7 @@ def test_motos_s3_is_read(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_history_is_recorded_once(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """All jobs with all their points; a second pass writes nothing, and is one request."""
+    """A history is recorded with all points, and a second pass is one request without a write."""
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         clock.now += LATER
         sync = make_sync(simulator, tracking, executor, clock, kind="bedrock", archive=True)
@@ -329,7 +329,7 @@ def test_a_history_is_recorded_once(
 def test_a_fifth_of_all_replies_broken_changes_no_row(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Of the control plane and of S3."""
+    """A fifth of all replies broken, of the control plane and of S3, changes no row."""
     faults = BrokenReplies(rate=0.2)
     with Simulator(jobs=JOBS, clock=clock, intercept=faults) as simulator:
         clock.now += LATER
@@ -347,7 +347,7 @@ def test_a_fifth_of_all_replies_broken_changes_no_row(
 def test_a_job_is_followed_while_it_trains(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Points come as the files grow, and time along the curve never runs backwards."""
+    """A job is followed while its files grow, and time along the curve never runs backwards."""
     one: SimulatedJob = replace(JOBS[0], seconds_per_step=2.0)
     with Simulator(jobs=[one], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="bedrock")
@@ -369,7 +369,7 @@ def test_a_job_is_followed_while_it_trains(
 
 
 def test_files_of_a_job_can_be_archived() -> None:
-    """By their addresses in S3."""
+    """The files of a job are archived by their addresses in S3."""
     api = BedrockApi()
     api.files = {"data/train.jsonl": b'{"a": 1}\n'}
     provider = api.provider()

@@ -1,4 +1,4 @@
-"""Bedrock's ``bedrock-mantle``: where it differs from OpenAI, whose jobs it speaks."""
+"""Bedrock's ``bedrock-mantle``: its differences from OpenAI's API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LATER = 400
 
 @pytest.mark.parametrize("seconds", [0.0, 25.0, 36.5, 44.9, 45.0, 1000.0])
 def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> None:
-    """It is the one that AWS's guide uses; checkpoints cannot be had before training begins."""
+    """OpenAI's client reads the simulator, with checkpoints only once training has begun."""
     clock.now = NOW + seconds
     url = "bedrock-mantle"
     with (
@@ -53,7 +53,7 @@ def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> Non
 
 
 def mantle_with(status: str, listed: Row) -> MantleApi:
-    """A job whose row in the list says something else than its own address."""
+    """Return a job whose row in the list differs from its own reply."""
 
     class Stale(MantleApi):
         def page(self, query: object) -> object:
@@ -70,7 +70,7 @@ def mantle_with(status: str, listed: Row) -> MantleApi:
     ("status", "listed"), [("succeeded", "running"), ("running", "succeeded"), ("queued", "failed")]
 )
 def test_what_a_job_says_itself_comes_before_the_list(status: str, listed: str) -> None:
-    """Rows of the list lie about status and end."""
+    """Status and end come from the job's own reply, because the rows of the list are stale."""
     api = mantle_with(status, {"status": listed, "finished_at": None})
     provider = api.provider()
     (row,) = next(iter(provider.pages())).jobs
@@ -80,7 +80,7 @@ def test_what_a_job_says_itself_comes_before_the_list(status: str, listed: str) 
 
 
 def test_checkpoints_that_are_refused_while_a_job_runs_are_not_there_yet() -> None:
-    """Nothing is said of it, and the rest is read; at the end they are asked for in earnest."""
+    """Refused checkpoints of a running job are not reported, and requested again at the end."""
     api = MantleApi()
     api.fill(5)
     api.checkpoints = None
@@ -104,7 +104,7 @@ def test_a_job_that_ended_before_training_lacks_no_checkpoints(status: str) -> N
 
 @pytest.mark.parametrize("status", [408, 500])
 def test_checkpoints_that_fail_while_a_job_runs_are_named(status: int) -> None:
-    """A failure does not pass for a job without checkpoints."""
+    """Checkpoints that fail while a job runs are named: a failure is not an empty list."""
     api = MantleApi()
     api.fill(5)
 
@@ -119,7 +119,7 @@ def test_checkpoints_that_fail_while_a_job_runs_are_named(status: int) -> None:
 
 
 def test_a_recorded_event_is_read() -> None:
-    """Its metrics under their own names, and the number of steps."""
+    """A recorded event is read with its metrics and the number of steps."""
     api = MantleApi()
     data: Row = {"step": 4, "total_steps": 67, REWARD: 0.5, "actor_entropy": 0.25}
     api.jobs = [api.row("a-job")]
@@ -134,7 +134,7 @@ def test_a_recorded_event_is_read() -> None:
 def test_a_history_is_recorded_once(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A fifth of all replies broken or not; then a pass is one request, whatever the list says."""
+    """A history is recorded once, with and without broken replies; then a pass is one request."""
     faults = BrokenReplies(rate=0.2)
     with Simulator(jobs=JOBS, clock=clock, intercept=faults) as simulator:
         clock.now += LATER
@@ -158,7 +158,7 @@ def test_a_history_is_recorded_once(
 def test_a_job_is_followed_while_it_trains(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Points as steps are done, checkpoints as they are saved."""
+    """A job is followed while it trains: points as steps end, checkpoints as they are saved."""
     with Simulator(jobs=JOBS[:1], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="bedrock-mantle")
         counts: list[int] = []

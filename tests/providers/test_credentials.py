@@ -1,4 +1,4 @@
-"""Credentials and training data in replies: they never leave a provider."""
+"""Credentials and training data in replies, which never leave a provider."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_credential_is_known_by_its_name(name: str) -> None:
-    """In any case, at any depth, whatever is in it."""
+    """A credential is recognized by its name, in any case, at any depth, whatever its value."""
     assert is_credential(name, SECRET)
     reply = {"a": [{"b": {name: SECRET}}], name: {"value": SECRET}, "c": {name: [SECRET]}}
     assert SECRET not in json.dumps(published(reply))
@@ -39,12 +39,12 @@ def test_a_credential_is_known_by_its_name(name: str) -> None:
     ],
 )
 def test_other_fields_stay(name: str, value: object) -> None:
-    """Counts, marks of a tokenizer, cursors, and what is empty."""
+    """Other fields stay: counts, tokenizer marks, cursors, and empty values."""
     assert published({name: value}) == {name: value}
 
 
 def test_rows_of_training_data_are_left_out() -> None:
-    """Messages about a job stay."""
+    """Rows of training data are left out, and messages about a job stay."""
     reply = {
         "tuningDataStats": {"count": 2, "userDatasetExamples": [{"parts": [{"text": TEXT}]}]},
         "dataset_examples": [{"messages": [{"content": TEXT}]}],
@@ -60,7 +60,7 @@ def test_rows_of_training_data_are_left_out() -> None:
 
 
 def test_documents_are_published() -> None:
-    """Each row of each list."""
+    """Documents are masked in each row of each list."""
     kept = documents({"token": SECRET}, [], events=[{"data": {"hf_token": SECRET}}, "x"])
     assert json.loads(kept["job.json"]) == {"token": "***"}
     assert kept["events.jsonl"].decode().splitlines() == ['{"data":{"hf_token":"***"}}', '"x"']
@@ -68,7 +68,7 @@ def test_documents_are_published() -> None:
 
 @every_kind
 def test_no_credential_of_a_reply_leaves_a_provider(kind: str) -> None:
-    """Neither in a value of the model nor in a document, wherever a server puts it."""
+    """No credential of a reply reaches a value or a document, wherever a server puts it."""
     foreign = {name: SECRET for name in NAMES if "Signed" not in name}
     api = WIRES[kind]()
     api.fill(3)

@@ -1,4 +1,4 @@
-"""Fireworks: its three collections as one list, its metrics files, and its simulator."""
+"""Fireworks: its three collections as one list, its metrics files and its other peculiarities."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.wire_server import CREATED, Row, over
 
 
 def test_ids_are_unique_over_all_collections() -> None:
-    """The same name may stand in each; the bridge's id says which one is meant."""
+    """Ids are unique over all collections, each of which can have the same name."""
     api = supervised()
     for collection in COLLECTIONS[1:]:
         api.others[collection] = [other(api, collection)]
@@ -45,7 +45,7 @@ def test_ids_are_unique_over_all_collections() -> None:
 
 @pytest.mark.parametrize("job_id", ["a-job", "", "/", "dpoJobs", "dpoJobs/", "models/a-job"])
 def test_an_id_without_its_collection_is_refused(job_id: str) -> None:
-    """Nothing is asked, and the sentence says how to write it."""
+    """An id without its collection is refused without a request, and a sentence helps."""
     api = supervised()
     with pytest.raises(errors.Refused, match="supervisedFineTuningJobs/ID"):
         api.provider().job(job_id)
@@ -53,7 +53,7 @@ def test_an_id_without_its_collection_is_refused(job_id: str) -> None:
 
 
 def test_a_page_has_one_of_each_list() -> None:
-    """A page without anything new says so of all three: later pages are older ones."""
+    """A page has rows of each list, and counts as old only if all three have nothing new."""
     api = FireworksApi()
     api.jobs = [api.row(f"s-{n}") for n in range(450)]
     api.others[PREFERENCE] = [other(api, PREFERENCE, f"p-{n}") for n in range(201)]
@@ -69,7 +69,7 @@ def test_a_page_has_one_of_each_list() -> None:
 @settings(max_examples=25)
 @given(lengths=st.tuples(*(st.integers(0, 650) for _ in COLLECTIONS)))
 def test_every_job_of_every_list_is_there_once(lengths: tuple[int, ...]) -> None:
-    """However uneven the lists are; each in its own order."""
+    """Every job of every list appears once, in the order of its list, however uneven they are."""
     api = FireworksApi()
     api.jobs = [api.row(f"{n}") for n in range(lengths[0])]
     for collection, length in zip(COLLECTIONS[1:], lengths[1:], strict=True):
@@ -82,7 +82,7 @@ def test_every_job_of_every_list_is_there_once(lengths: tuple[int, ...]) -> None
 
 
 def test_the_newest_jobs_come_first() -> None:
-    """Whoever wants the newest five wants them of all lists together."""
+    """The newest jobs of all lists together come first."""
     api = FireworksApi()
     api.jobs = [api.row(f"s-{n}", createTime=time(CREATED + n)) for n in (9, 5, 1)]
     rows = [other(api, PREFERENCE, f"p-{n}", createTime=time(CREATED + n)) for n in (8, 2)]
@@ -92,14 +92,14 @@ def test_the_newest_jobs_come_first() -> None:
 
 
 def test_lists_are_asked_for_by_time() -> None:
-    """Without being asked Fireworks sorts by name."""
+    """Lists are requested by time, because Fireworks sorts by name by default."""
     api = supervised()
     jobs_of(api.provider())
     assert {str(request.url.params["orderBy"]) for request in api.requests} == {"createTime desc"}
 
 
 def test_a_list_in_another_order_is_read_to_its_end_at_once() -> None:
-    """A page of old jobs would say that no new one follows, and that would not be true."""
+    """A list in another order is read to its end, because its first page can hide newer jobs."""
     api = FireworksApi()
     api.jobs = [api.row(f"s-{n}", createTime=time(CREATED + n % 7)) for n in range(450)]
     pages = jobs_of(api.provider())
@@ -107,7 +107,7 @@ def test_a_list_in_another_order_is_read_to_its_end_at_once() -> None:
 
 
 def refusing(api: FireworksApi, refused: str, status: int) -> Provider:
-    """An account whose key or plan lacks a collection."""
+    """Return an account whose key or plan lacks a collection."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         is_refused = request.url.path.endswith(refused)
@@ -119,7 +119,7 @@ def refusing(api: FireworksApi, refused: str, status: int) -> Provider:
 @pytest.mark.parametrize("collection", COLLECTIONS[1:])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 422, 500, 501])
 def test_a_collection_that_is_refused_costs_no_other_its_jobs(status: int, collection: str) -> None:
-    """One that is not there has no jobs; one that may not be read is told of."""
+    """A missing collection counts as empty, and a refused one is reported."""
     api = supervised()
     pages = list(refusing(api, collection, status).pages())
     assert [each.id for page in pages for each in page.jobs] == [JOB]
@@ -131,13 +131,13 @@ def test_a_collection_that_is_refused_costs_no_other_its_jobs(status: int, colle
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_service_without_supervised_jobs_is_none(status: int) -> None:
-    """It is no more, or base_url is wrong."""
+    """A service without supervised jobs has ended, or the base_url is wrong."""
     with pytest.raises(errors.Withdrawn):
         list(refusing(supervised(), SUPERVISED, status).pages())
 
 
 def test_every_state_of_the_sdk_is_known() -> None:
-    """The words of all three kinds of jobs."""
+    """Every state of the SDK is known, for all three kinds of jobs."""
     kinds = (SupervisedFineTuningJob, DpoJob, ReinforcementFineTuningJob)
     words = {word for kind in kinds for word in literals(kind.model_fields["state"].annotation)}
     assert words >= {"JOB_STATE_UNSPECIFIED", "JOB_STATE_PAUSED"}
@@ -145,14 +145,14 @@ def test_every_state_of_the_sdk_is_known() -> None:
 
 
 def literals(annotation: object) -> set[str]:
-    """The words that a type allows."""
+    """Return the words that a type allows."""
     parts = get_args(annotation)
     return {p for p in parts if isinstance(p, str)}.union(*map(literals, parts))
 
 
 @pytest.mark.parametrize("reply", [{"models": []}, {"code": 0}, {"totalSize": 0}])
 def test_an_object_without_the_list_is_a_bad_reply(reply: Row) -> None:
-    """But an object with nothing in it is how protocol buffers write an empty list."""
+    """An object without the list is a bad reply, except {}: protocol buffers omit an empty list."""
     transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=reply))
     with pytest.raises(errors.BadReply):
         jobs_of(over(transport, "fireworks"))
@@ -177,7 +177,7 @@ def test_an_object_without_the_list_is_a_bad_reply(reply: Row) -> None:
 def test_an_error_is_one_only_if_its_code_says_so(
     fields: dict[str, object], expected: str | None
 ) -> None:
-    """Healthy jobs have a status as well."""
+    """An error counts only if its code says so, because healthy jobs have a status as well."""
     assert only(supervised(state="JOB_STATE_FAILED", **fields)).error == expected
 
 
@@ -192,13 +192,13 @@ def test_an_error_is_one_only_if_its_code_says_so(
     ],
 )
 def test_a_model_is_there_once_the_job_has_succeeded(state: str, expected: str | None) -> None:
-    """Its name is reserved from the beginning."""
+    """A model is recorded only after success, although its name is reserved from the start."""
     assert only(supervised(state=state)).fine_tuned_model == expected
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_a_job_may_begin_with_another_jobs_model(collection: str) -> None:
-    """That one counts, as it is what links the two; an empty name is none."""
+    """A job that continues another job's model has it as its base, unless its name is empty."""
     api = FireworksApi()
     made = f"{ACCOUNT}/models/made"
     if collection == SUPERVISED:
@@ -212,7 +212,7 @@ def test_a_job_may_begin_with_another_jobs_model(collection: str) -> None:
 
 
 def test_params_are_what_is_set() -> None:
-    """A zero is how Fireworks writes that it chooses; names of other settings are left out."""
+    """Params are the settings that have a value: a zero means that Fireworks chooses."""
     assert only(supervised()).params == {
         "epochs": 3,
         "learningRate": 0.0001,
@@ -223,7 +223,7 @@ def test_params_are_what_is_set() -> None:
 
 
 def test_params_of_a_preference_job_are_one_level_below() -> None:
-    """With those of its loss."""
+    """The params of a preference job, including its loss, are read from one level deeper."""
     api = FireworksApi()
     loss = {"method": "ORPO", "klBeta": 0.1, "dpo": {"beta": 0.1}}
     api.others[PREFERENCE] = [other(api, PREFERENCE, lossConfig=loss)]
@@ -249,7 +249,7 @@ def test_params_of_a_preference_job_are_one_level_below() -> None:
     ],
 )
 def test_what_a_job_costs_is_an_estimate(cost: object, expected: str | None) -> None:
-    """Whole units come as text, the rest in billionths."""
+    """The cost of a job is an estimate, read as whole units in text and a rest in billionths."""
     found = only(supervised(estimatedCost=cost)).cost
     if expected is None and found is not None:
         assert found.isprintable()
@@ -262,7 +262,7 @@ def test_what_a_job_costs_is_an_estimate(cost: object, expected: str | None) -> 
 
 
 def test_a_metrics_file_is_the_curve() -> None:
-    """There are no checkpoints that a step could be put to."""
+    """A metrics file becomes the curve, because no checkpoint has a step."""
     api = supervised()
     api.checkpoints = [
         {"step": 1, "train/step": 1, "train/loss": 1.5, "train/epoch": 0},
@@ -278,14 +278,14 @@ def test_a_metrics_file_is_the_curve() -> None:
 
 
 def test_lines_may_tell_their_time() -> None:
-    """As the ones that have their metrics under ``data`` do."""
+    """The time of a line counts where it has one, as lines with ``data`` do."""
     api = supervised()
     api.checkpoints = [api.checkpoint(n, **{"train/loss": 0.5}) for n in (1, 2)]
     assert [point.created_at for point in read(api).curve] == [CREATED * 1000 + 100_500] * 2
 
 
 def test_lines_without_a_time_are_placed_between_known_moments() -> None:
-    """Between the job's creation and its end or, while it trains, its last change."""
+    """Lines without a time lie between the job's creation and its end or last change."""
     lines: list[object] = [{"step": n, "train/loss": 0.5} for n in (1, 2, 3, 4)]
     api = supervised(updateTime=time(CREATED + 40))
     api.checkpoints = lines
@@ -298,7 +298,7 @@ def test_lines_without_a_time_are_placed_between_known_moments() -> None:
 
 
 def test_the_key_does_not_go_to_the_storage() -> None:
-    """Nor does it see what the API sees."""
+    """The API's key is not sent to the storage."""
     api = supervised()
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     read(api)
@@ -309,7 +309,7 @@ def test_the_key_does_not_go_to_the_storage() -> None:
 
 
 def test_a_preference_jobs_file_is_asked_for() -> None:
-    """Its reply has no URL."""
+    """The file of a preference job is requested, because its reply lacks the URL."""
     api = FireworksApi()
     api.others[PREFERENCE] = [other(api, PREFERENCE)]
     api.checkpoints = [api.checkpoint(1, **{"train/dpo_loss": 0.5})]
@@ -319,7 +319,7 @@ def test_a_preference_jobs_file_is_asked_for() -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
 def test_a_preference_job_without_a_file_is_recorded(status: int) -> None:
-    """The endpoint may refuse to name what is not there."""
+    """A preference job without a file is recorded, even if the endpoint refuses to name it."""
     api = FireworksApi()
     api.others[PREFERENCE] = [other(api, PREFERENCE, state="JOB_STATE_FAILED")]
 
@@ -334,7 +334,7 @@ def test_a_preference_job_without_a_file_is_recorded(status: int) -> None:
 
 
 def test_a_reinforcement_job_has_no_file() -> None:
-    """Nothing that is documented tells its metrics; the rest is recorded."""
+    """A reinforcement job has no curve, because no documented reply has its metrics."""
     api = FireworksApi()
     api.others[REINFORCEMENT] = [other(api, REINFORCEMENT, state=api.succeeded)]
     snapshot = read(api, f"{REINFORCEMENT}/a-job", keep=True)
@@ -354,7 +354,7 @@ def test_a_reinforcement_job_has_no_file() -> None:
 def test_a_file_that_is_not_there_is_missed_after_a_success(
     state: str, said: tuple[str, ...]
 ) -> None:
-    """While a job trains it is still to come; a job that broke off may never have had one."""
+    """A missing file is reported only after a success: before, it may never have been written."""
     api = supervised(state=state)
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(404)
@@ -367,7 +367,7 @@ REFUSED = MissingPart("metrics file", f"{STORAGE} answered 403 to a signed URL",
 
 
 def test_a_file_that_is_refused_is_told() -> None:
-    """By its host: the URL is as good as a key."""
+    """A refused file is named by its host, because the URL is as good as a key."""
     api = supervised()
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(403)
@@ -375,14 +375,14 @@ def test_a_file_that_is_refused_is_told() -> None:
 
 
 def signed_at(moment: int) -> str:
-    """The URL that a reply of this moment has."""
+    """Return the URL that a reply of this moment has."""
     return f"https://{STORAGE}/metrics?Signature=s3cr3t-{moment}"
 
 
 @pytest.mark.parametrize("listed", [signed_at(1), None, "", 7])
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_url_that_has_expired_is_asked_for_anew(listed: object, status: int) -> None:
-    """Between the list and the look at a job hours may pass; and a list may tell no URL at all."""
+    """An expired or missing URL is requested again: hours can pass between a list and the read."""
     api = supervised(state=FireworksApi.succeeded, metricsFileSignedUrl=listed)
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     job = only(api)
@@ -400,7 +400,7 @@ def test_a_url_that_has_expired_is_asked_for_anew(listed: object, status: int) -
 
 
 def test_a_url_that_is_refused_anew_is_not_asked_for_a_third_time() -> None:
-    """The job is recorded without its curve, and that is told once."""
+    """A URL that is refused twice is not requested a third time, and the sentence comes once."""
     api = supervised(state=FireworksApi.succeeded, metricsFileSignedUrl=signed_at(1))
     job = only(api)
     api.jobs = [api.row("a-job", metricsFileSignedUrl=signed_at(2))]
@@ -411,7 +411,7 @@ def test_a_url_that_is_refused_anew_is_not_asked_for_a_third_time() -> None:
 
 
 def test_a_url_into_the_bridges_network_is_not_followed() -> None:
-    """Whatever a reply says, nothing but https goes out, and the job is recorded."""
+    """A URL into the bridge's network is not followed, and the job is recorded."""
     api = supervised(metricsFileSignedUrl="http://169.254.169.254/latest/meta-data")
     snapshot = read(api)
     (part,) = snapshot.missing
@@ -420,7 +420,7 @@ def test_a_url_into_the_bridges_network_is_not_followed() -> None:
 
 
 def test_a_storage_that_is_down_is_waited_for() -> None:
-    """The job is recorded, and not for good without its metrics."""
+    """A storage that is down keeps the run open, with the job recorded so far."""
     api = supervised(state=FireworksApi.succeeded)
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(503)
@@ -431,7 +431,7 @@ def test_a_storage_that_is_down_is_waited_for() -> None:
     "body", [b"<html>", b"[1, 2]", b'{"loss": 1}\n', b"PK\x03\x04", b"loss,accuracy\n1,2\n", b"1"]
 )
 def test_an_unknown_format_is_kept_and_reported(body: bytes) -> None:
-    """Nothing is guessed; whoever looks at the archive has it as it came."""
+    """An unknown format is reported and archived as it came, without guesses."""
     api = supervised(state=FireworksApi.succeeded)
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(200, content=body)
@@ -444,7 +444,7 @@ def test_an_unknown_format_is_kept_and_reported(body: bytes) -> None:
 
 
 def test_a_table_is_read_too() -> None:
-    """With a column for the step, and whatever others hold numbers."""
+    """A table is read too, with a column for the step and numbers in any other."""
     api = supervised()
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     body = b"step,train_loss,note\n1,1.5,a\n2,,b\n3,1.25,\n"
@@ -458,7 +458,7 @@ def test_a_table_is_read_too() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\n \n"])
 def test_an_empty_file_is_no_unknown_format(body: bytes) -> None:
-    """Training has only begun."""
+    """An empty file counts as known, because training has only begun."""
     api = supervised()
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     api.storage["/metrics"] = httpx.Response(200, content=body)
@@ -466,7 +466,7 @@ def test_an_empty_file_is_no_unknown_format(body: bytes) -> None:
 
 
 def test_without_curves_the_file_is_only_kept() -> None:
-    """It is not even asked for where nothing is kept."""
+    """Without curves the file is only archived, and not requested without an archive."""
     api = supervised()
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
     provider = api.provider(curves=False)
@@ -481,18 +481,18 @@ def test_without_curves_the_file_is_only_kept() -> None:
 
 
 def test_steps_of_a_success_are_counted() -> None:
-    """A job that broke off says nothing of how far it was to go."""
+    """The steps of a success are counted; a job that broke off does not show its length."""
     for state, expected in ((FireworksApi.succeeded, 3), ("JOB_STATE_FAILED", None)):
         api = supervised(state=state)
         api.checkpoints = [api.checkpoint(n, loss=0.5) for n in (1, 3)]
         assert read(api).job.total_steps == expected
 
 
-# What is kept
+# The archive
 
 
 def test_what_opens_other_files_is_not_kept() -> None:
-    """Signed URLs and keys would be readable to whoever may see the archive."""
+    """Signed URLs and keys are not archived: the archive's readers could use them."""
     secrets = {
         "metricsFileSignedUrl": f"https://{STORAGE}/metrics?Signature=s3cr3t",
         "trainerLogsSignedUrl": "https://logs.example/?s3cr3t",
@@ -509,7 +509,7 @@ def test_what_opens_other_files_is_not_kept() -> None:
 
 
 def test_checkpoints_are_kept_page_by_page() -> None:
-    """Oldest first, as they come; nobody can tell their steps."""
+    """Checkpoints are archived page by page, oldest first, without steps."""
     api = supervised(state=FireworksApi.succeeded)
     rows = [{"name": f"{JOB}/checkpoints/{n}"} for n in range(3)]
 
@@ -528,7 +528,7 @@ def test_checkpoints_are_kept_page_by_page() -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 404, 501])
 def test_a_job_is_kept_without_its_checkpoints(status: int) -> None:
-    """Where they cannot be listed that is said, and all else is there."""
+    """A job whose checkpoints cannot be listed is archived without them and says so."""
     api = supervised(state=FireworksApi.succeeded)
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -542,7 +542,7 @@ def test_a_job_is_kept_without_its_checkpoints(status: int) -> None:
 
 
 def test_a_dataset_of_several_files_is_all_of_them() -> None:
-    """One after the other, by their names; the full name of a dataset will do."""
+    """A dataset of several files is archived whole, in the order of their names."""
     api = supervised()
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -561,7 +561,7 @@ def test_a_dataset_of_several_files_is_all_of_them() -> None:
 
 @pytest.mark.parametrize("reply", [{}, {"filenameToSignedUrls": None}, {"filenameToSignedUrls": 7}])
 def test_a_dataset_without_files_is_not_found(reply: Row) -> None:
-    """As one is that is gone."""
+    """A dataset without files counts as not found, as a deleted one does."""
     provider = over(httpx.MockTransport(lambda _r: httpx.Response(200, json=reply)), "fireworks")
     with pytest.raises(errors.NotFound), provider.file("my-data"):
         pytest.fail("there is nothing to read")

@@ -1,4 +1,4 @@
-"""Files with the metrics of each step, in whatever state they come."""
+"""Files with the metrics of each step, in every state they can be in."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NAMES = st.text("abcdef_/", min_size=1, max_size=8)
 
 
 def lines(*values: object) -> bytes:
-    """JSON lines."""
+    """Return JSON lines."""
     return "".join(f"{json.dumps(value)}\n" for value in values).encode()
 
 
 def read(body: bytes) -> tuple[list[Row], list[str]]:
-    """The rows, and what is said of the rest."""
+    """Return the rows, and the sentences about the rest."""
     skipped: list[str] = []
     return rows(body, skipped), skipped
 
@@ -41,7 +41,7 @@ def read(body: bytes) -> tuple[list[Row], list[str]]:
     ],
 )
 def test_a_line_has_a_step_and_metrics(line: dict[str, object]) -> None:
-    """Steps, epochs and times say where a line lies; what is no number is passed over."""
+    """A line has a step and metrics; epochs and times are not metrics, nor are other values."""
     assert read(lines(line)) == ([Row(3, {"train/loss": 0.5}, None)], [])
 
 
@@ -58,14 +58,14 @@ NO_TIMES: list[object] = [None, "", "noon", [], {}, -1, 0, 1e300, math.nan, math
     ],
 )
 def test_a_line_may_tell_its_time(timestamp: object, expected: int | None) -> None:
-    """In seconds or as text; whatever else is there costs the time alone."""
+    """The time of a line is read from a number or from text, and a bad one costs only the time."""
     found, skipped = read(lines({"step": 1, "loss": 0.5, "timestamp": timestamp}))
     assert [row.at for row in found] == [expected]
     assert skipped == []
 
 
 def test_lines_come_by_step_and_then_as_they_were_written() -> None:
-    """A step may have several."""
+    """Lines come in the order of steps, and within a step in the order of the file."""
     body = lines({"step": 2, "a": 1}, {"step": 1, "a": 2}, {"step": 2, "b": 3}, {"step": 2, "a": 4})
     found, _ = read(body)
     assert [(row.step, dict(row.metrics)) for row in found] == [
@@ -74,7 +74,7 @@ def test_lines_come_by_step_and_then_as_they_were_written() -> None:
 
 
 def test_lines_that_cannot_be_read_are_counted() -> None:
-    """In one sentence, however many; the others are read."""
+    """Unreadable lines are counted in one sentence, and the others are read."""
     good = lines(*({"step": n, "a": n} for n in range(5)))
     bad = b'{"step": 7, "a"\n7\nnull\n{}\n{"step": "7"}\n{"step": 1.5}\n{"step": true}\n\n'
     found, skipped = read(good + bad)
@@ -83,7 +83,7 @@ def test_lines_that_cannot_be_read_are_counted() -> None:
 
 
 def test_numbers_that_are_not_finite_are_named() -> None:
-    """Bare NaN and Infinity are JSON to most writers."""
+    """Numbers that are not finite are named: to most writers bare NaN and Infinity are JSON."""
     found, skipped = read(b'{"step": 1, "a": NaN, "b": 0.5, "c": -Infinity}\n')
     assert [dict(row.metrics) for row in found] == [{"b": 0.5}]
     assert skipped == ["step 1: a is not a finite number", "step 1: c is not a finite number"]
@@ -92,7 +92,7 @@ def test_numbers_that_are_not_finite_are_named() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_a_table_has_a_column_for_the_step(end: str, mark: str) -> None:
-    """Cells without a number are passed over."""
+    """A table has a column for the step, and its cells without a number are skipped."""
     table = ["step,train_loss,note,epoch", "1,0.5,a,0", "2,,b,0", "3.0,0.25", '4,"1e-3",,1,9,9']
     body = (mark + end.join(table)).encode()
     assert form(body) == "csv"
@@ -105,7 +105,7 @@ def test_a_table_has_a_column_for_the_step(end: str, mark: str) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_step_counts_before_a_global_step(order: int) -> None:
-    """Where a line has both, in whichever order."""
+    """The step counts before the global step of a line, in whichever order they come."""
     line = dict([("step", 3), ("global_step", 12), ("loss", 0.5)][::order])
     (row,), _ = read(lines(line))
     assert row.step == 3
@@ -120,14 +120,14 @@ def test_a_step_counts_before_a_global_step(order: int) -> None:
     ],
 )
 def test_what_has_neither_form_has_no_rows(body: bytes) -> None:
-    """And nothing is guessed of it."""
+    """A file that has neither form gives no rows."""
     assert form(body) is None
     assert read(body) == ([], [])
 
 
 @given(body=st.binary(max_size=200) | st.text().map(lambda text: text.encode("utf-8", "replace")))
 def test_no_bytes_whatever_are_too_much(body: bytes) -> None:
-    """Whatever comes back from a storage is rows, sentences, or nothing."""
+    """Any bytes from a storage become rows, sentences, or nothing."""
     for start in (b"", b"step,loss\n", b'{"step": 1}\n'):
         read(start + body)
 
@@ -137,7 +137,7 @@ CELLS = st.floats() | st.integers() | st.text("0123456789.eE+-nafiNIF ,\n\"'", m
 
 @given(cells=st.lists(CELLS, min_size=1))
 def test_what_is_read_of_junk_is_finite(cells: list[float | str]) -> None:
-    """A line with a number gives its row, a line with anything else no value."""
+    """Junk gives finite values only: a number gives its row, anything else nothing."""
     table = ["step,loss", "0,0.5", *(f"{step},{cell}" for step, cell in enumerate(cells, 1))]
     found, skipped = read("\n".join(table).encode())
     assert (found[0].step, found[0].metrics["loss"]) == (0, 0.5)
@@ -147,7 +147,7 @@ def test_what_is_read_of_junk_is_finite(cells: list[float | str]) -> None:
 
 @given(table=st.lists(st.tuples(STEPS, st.dictionaries(NAMES, FINITE, max_size=3)), min_size=1))
 def test_what_was_written_is_read(table: list[tuple[int, dict[str, float]]]) -> None:
-    """Each number at its step, to the last digit, in either shape of a line."""
+    """Every written number is read at its step, to the last digit, in either form of a line."""
     flat, _ = read(lines(*({**row, "step": step} for step, row in table)))
     inside, _ = read(lines(*({"step": step, "data": row} for step, row in table)))
     assert flat == inside

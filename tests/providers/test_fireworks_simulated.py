@@ -1,4 +1,4 @@
-"""The simulator, refereed by the official SDK, and from it into MLflow."""
+"""Fireworks simulated: against the official SDK, and on into MLflow."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ DPO = job("dpo-000001", "fireworks", method="dpo", seed=4, suffix="preferred")
 
 
 MOMENTS = (0.0, 25.0, 30.5, 36.2, 42.0, 43.0, 44.9, 45.0, 1000.0)
-"""Seconds after the jobs' creation: through all of their states, and on their borders."""
+"""Seconds after the jobs' creation that cover all states, and their borders."""
 
 
 @pytest.fixture
 def simulator(clock: Clock) -> Iterator[Simulator]:
-    """An account with two jobs."""
+    """Return an account with two jobs."""
     with Simulator(jobs=[SFT, DPO], clock=clock, api_key=KEY) as started:
         yield started
 
 
 @pytest.fixture
 def sdk(simulator: Simulator) -> fireworks.Fireworks:
-    """Fireworks' own client; a reply that does not have its types is an error."""
+    """Return Fireworks' client, in which a reply of another type is an error."""
     return fireworks.Fireworks(
         api_key=KEY,
         account_id="acme",
@@ -66,7 +66,7 @@ def sdk(simulator: Simulator) -> fireworks.Fireworks:
 def test_the_sdk_reads_every_job_at_every_moment(
     sdk: fireworks.Fireworks, clock: Clock, seconds: float
 ) -> None:
-    """What the list and the job's own address say is the same, and has the documented types."""
+    """The SDK reads the same job from the list and from its own address, at every moment."""
     clock.now = NOW + seconds
     lists: tuple[Any, ...] = (sdk.supervised_fine_tuning_jobs, sdk.dpo_jobs)
     for resource, each in zip(lists, (SFT, DPO), strict=True):
@@ -82,7 +82,7 @@ def test_the_sdk_reads_every_job_at_every_moment(
 def test_the_sdk_pages_through_all_jobs(
     sdk: fireworks.Fireworks, simulator: Simulator, clock: Clock
 ) -> None:
-    """Newest first if asked for, else by name."""
+    """The SDK pages through all jobs, newest first on request, by name otherwise."""
     clock.now += 100
     for n in range(7):
         simulator.add(replace(SFT, id=f"more-{n}", created_at=NOW + 7 - n))
@@ -96,9 +96,9 @@ def test_the_sdk_pages_through_all_jobs(
 
 
 def test_the_sdk_lists_checkpoints(simulator: Simulator, clock: Clock) -> None:
-    """One for each epoch that is over, oldest first."""
+    """The SDK lists one checkpoint for each epoch that is over, oldest first."""
     clock.now = SFT.step_at(9)
-    headers = {"Authorization": f"Bearer {KEY}"}  # of itself it names the key otherwise
+    headers = {"Authorization": f"Bearer {KEY}"}  # the SDK's default name for the key differs
     client = FireworksClient(KEY, base_url=f"{simulator.url}/fireworks", additional_headers=headers)
     rows = client.list_training_job_checkpoints(f"{ACCOUNT}/{SUPERVISED}/{SFT.id}")
     assert [set(row) for row in rows] == [
@@ -108,7 +108,7 @@ def test_the_sdk_lists_checkpoints(simulator: Simulator, clock: Clock) -> None:
 
 
 def test_signed_urls_lead_to_the_files(sdk: fireworks.Fireworks, clock: Clock) -> None:
-    """Without a key and for an hour; with one the storage refuses, as real ones do."""
+    """Signed URLs work without a key for an hour, and refuse a key as real storages do."""
     clock.now = SFT.step_at(2)
     urls = [
         str(sdk.supervised_fine_tuning_jobs.get(SFT.id).metrics_file_signed_url),
@@ -129,7 +129,7 @@ def test_signed_urls_lead_to_the_files(sdk: fireworks.Fireworks, clock: Clock) -
 
 
 def test_the_sdk_is_told_what_is_wrong(sdk: fireworks.Fireworks, simulator: Simulator) -> None:
-    """Missing jobs, orders and keys have the codes that they should have."""
+    """The SDK gets the right codes for missing jobs, bad orders and bad keys."""
     with pytest.raises(fireworks.NotFoundError):
         sdk.supervised_fine_tuning_jobs.get(DPO.id)
     with pytest.raises(fireworks.BadRequestError):
@@ -143,7 +143,7 @@ def test_the_sdk_is_told_what_is_wrong(sdk: fireworks.Fireworks, simulator: Simu
 
 
 def test_a_server_on_this_machine_opens_no_other_one(clock: Clock) -> None:
-    """The API's own files are fetched; of a neighbour's nothing is asked, and that is told."""
+    """Files of the API's own server are fetched, those of its neighbours are reported instead."""
     clock.now += 1000
 
     def elsewhere(request: Request) -> Reply | None:
@@ -172,14 +172,14 @@ def test_a_server_on_this_machine_opens_no_other_one(clock: Clock) -> None:
 
 
 def without_time(run: RunRows) -> RunRows:
-    """The run, its points without their times."""
+    """Return the run and its points, without their times."""
     return replace(run, rows=tuple((*row[:3], 0) for row in run.rows))
 
 
 def test_a_history_is_recorded_once(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Jobs of two collections with all their points; a second pass writes nothing."""
+    """Jobs of two collections are recorded with all points, and a second pass writes nothing."""
     failed = job("sft-failed", "fireworks", outcome=Outcome.FAILED)
     further = job("sft-more", "fireworks", base_model=model_name(SFT), created_at=NOW + 1)
     with Simulator(jobs=[SFT, DPO, failed, further], clock=clock) as simulator:
@@ -214,7 +214,7 @@ def test_a_history_is_recorded_once(
 def test_a_job_is_finished_as_soon_as_its_metrics_are_there(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It has no checkpoints with steps, which could be late; but its file of metrics could."""
+    """A job is finished as soon as its metrics file is there: it has no late checkpoints."""
     is_late = True
 
     def late(request: Request) -> Reply | None:
@@ -244,7 +244,7 @@ def test_a_job_is_followed_while_it_trains(
     *,
     every: float,
 ) -> None:
-    """Points come as steps are done; in the end they are those of one look at the history."""
+    """A job is followed while it trains, and ends with the points of a single backfill."""
     other_uri = f"sqlite:///{shutil.copy(tmp_path / 'mlflow.db', tmp_path / 'other.db')}"
     with Simulator(jobs=[SFT, DPO], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="fireworks")
@@ -271,7 +271,7 @@ def test_a_job_is_followed_while_it_trains(
 
 
 def small_pages(jobs: list[SimulatedJob], clock: Clock) -> Callable[[Request], Reply | None]:
-    """A server whose pages have two jobs, whatever it is asked for."""
+    """Return a server whose pages have two jobs, whatever a request asks for."""
 
     def answer(request: Request) -> Reply | None:
         base = f"/fireworks/v1/{ACCOUNT}"
@@ -287,7 +287,7 @@ def small_pages(jobs: list[SimulatedJob], clock: Clock) -> Callable[[Request], R
 def test_a_settled_collection_hides_no_new_job_of_another(
     tracking: Tracking, uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """With nothing new a pass reads one page of each; a new job is found whichever has it."""
+    """A quiet pass reads one page of each collection, and finds a new job in any of them."""
     old = [
         *(job(f"sft-{n}", "fireworks", outcome=Outcome.FAILED) for n in range(7)),
         *(job(f"dpo-{n}", "fireworks", outcome=Outcome.FAILED, method="dpo") for n in range(3)),
@@ -319,7 +319,7 @@ def test_a_settled_collection_hides_no_new_job_of_another(
 def test_one_job_can_be_chosen_by_its_id(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """With its collection, as its run is tagged; without it the sentence says how."""
+    """A job can be chosen by the id of its run's tag; an id without the collection is explained."""
     with Simulator(jobs=[SFT, DPO], clock=clock) as simulator:
         clock.now += 60 + LATER
         sync = make_sync(simulator, tracking, executor, clock, kind="fireworks")
@@ -333,7 +333,7 @@ def test_one_job_can_be_chosen_by_its_id(
 def test_datasets_and_replies_are_archived(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Through signed URLs, which the simulator's storage takes from nobody with a key."""
+    """Datasets and replies are archived through signed URLs, which refuse any key."""
     with Simulator(jobs=[SFT], clock=clock) as simulator:
         clock.now += 60 + LATER
         sync = make_sync(

@@ -33,40 +33,40 @@ KEPT = [case for case in READS if "documents" in json.loads((case / "expected.js
 POLLS = [case for case in CASES if (case / "polls.json").exists()]
 
 PUBLIC_ADDRESS = "1.1.1.1"
-"""Of every host with signed URLs."""
+"""Host of signed URLs."""
 POLLED = "a-job-that-was-polled"
 NO_MORE = httpx.Response(200, json={"object": "list", "data": [], "has_more": False})
-"""The events beyond the pages that were recorded: the case ends there."""
+"""Ends a case at the events beyond the recorded pages."""
 GONE = httpx.Response(
     404, json={"error": {"message": "No such File object", "type": "", "code": ""}}
 )
 
 
 def named(case: Path) -> str:
-    """A case by its provider and folder."""
+    """Return a case, by provider and folder."""
     return f"{case.parent.name}/{case.name}"
 
 
 def load(path: Path) -> Json:
-    """A JSON file that holds an object."""
+    """Return a JSON file that holds an object."""
     document: Json = json.loads(path.read_text())
     return document
 
 
 def load_all(path: Path) -> list[Json]:
-    """A JSON file that holds a list of objects."""
+    """Return a JSON file that holds a list of objects."""
     documents: list[Json] = json.loads(path.read_text())
     return documents
 
 
 def base_url_of(case: Path) -> str:
-    """The public service's, or an example where each of its users has an address of their own."""
+    """Return the public service's address, or an example where each user has a separate one."""
     url = TYPES[case.parent.name].base_url
     return "https://provider.example/v1" if url.startswith("$") or "REGION" in url else url
 
 
 def provider(case: Path, transport: httpx.MockTransport) -> Provider:
-    """The provider class that the case is about, over recorded replies."""
+    """Return the provider of the case, over recorded replies."""
     kind = TYPES[case.parent.name]
     files = SignedUrlFetcher(
         Redactor(),
@@ -88,17 +88,17 @@ def provider(case: Path, transport: httpx.MockTransport) -> Provider:
 
 
 def read(source: Provider, job_id: str, *, keep: bool = False) -> Snapshot:
-    """A full look at one job, found by its id."""
+    """Read one job completely, found by its id."""
     return source.read(source.job(job_id), logged={}, keep=keep)
 
 
 def job_id_of(case: Path) -> str:
-    """The bridge's id of the job that the case is about."""
+    """Return the bridge's id of the case's job."""
     return str(load(case / "expected.json")["job"]["id"])
 
 
 def as_kept(job: Json) -> Json:
-    """A reply as it is kept: what would open other files is masked, training data left out."""
+    """Return a reply as the archive holds it: credentials masked, training data left out."""
     return {
         name: "***" if name.endswith("SignedUrl") and value else _without_examples(value)
         for name, value in job.items()
@@ -116,14 +116,14 @@ def _without_examples(value: object) -> object:
 
 
 def replies(case: Path) -> dict[str, bytes]:
-    """The case's replies by address below the base URL; of a page with the cursor that names it."""
+    """Return the case's replies by address below the base URL, and by cursor where there is one."""
     addresses = case / "addresses.json"
     known = load(addresses) if addresses.exists() else openai_addresses(case)
     return {address: (case / str(name)).read_bytes() for address, name in known.items()}
 
 
 def openai_addresses(case: Path) -> dict[str, str]:
-    """Where the replies belong that have an address of OpenAI's, and the names of their files."""
+    """Return the case's replies by OpenAI's addresses, with the names of their files."""
     jobs = "/fine_tuning/jobs"
     found = {jobs: "list.json"}
     if (case / "job.json").exists():
@@ -141,7 +141,7 @@ def openai_addresses(case: Path) -> dict[str, str]:
 
 
 def asked_for(request: httpx.Request, base_url: str, known: Iterable[str]) -> str:
-    """What a request asks for; of its query only what tells the known replies apart."""
+    """Return the key of a request, with the part of its query that tells the replies apart."""
     told = {name for address in known for name in httpx.URL(address).params} | {"after"}
     path = request.url.path.removeprefix(httpx.URL(base_url).path.rstrip("/"))
     query = [f"{name}={value}" for name, value in request.url.params.items() if name in told]
@@ -149,7 +149,7 @@ def asked_for(request: httpx.Request, base_url: str, known: Iterable[str]) -> st
 
 
 def serving(case: Path) -> httpx.MockTransport:
-    """A provider that answers with the case's replies and knows nothing else."""
+    """Return a provider that answers with the case's replies and with nothing else."""
     known = replies(case)
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -169,16 +169,16 @@ def serving(case: Path) -> httpx.MockTransport:
 
 
 def always(reply: Json) -> httpx.MockTransport:
-    """A provider with one answer to everything."""
+    """Return a provider with one answer to everything."""
     return httpx.MockTransport(lambda _request: httpx.Response(200, json=reply))
 
 
 def plain(value: Snapshot | Page) -> Json:
-    """A value of the model as JSON would carry it, without what the provider said."""
+    """Return a value of the model as JSON would carry it, without the provider's replies."""
     document = asdict(value)
     for job in document.get("jobs", [document.get("job")]):
         job.pop("reply", None)
-        del job["model_shutdown"]  # told elsewhere
+        del job["model_shutdown"]  # checked elsewhere
     document.pop("documents", None)
     for name in ("is_whole", "missing", "cut"):
         if not document.get(name):
@@ -188,7 +188,7 @@ def plain(value: Snapshot | Page) -> Json:
 
 
 def compare(snapshot: Snapshot, expected: Json) -> None:
-    """The snapshot is the expected one; of a long curve only the expected sample is compared."""
+    """Check a snapshot against the expected one, or a long curve against a sample of it."""
     found = plain(snapshot)
     expected = {name: value for name, value in expected.items() if name != "documents"}
     if "curve_sample" in expected:
@@ -203,7 +203,7 @@ def compare(snapshot: Snapshot, expected: Json) -> None:
 
 @pytest.mark.parametrize("case", READS, ids=named)
 def test_a_recorded_job_is_read_as_its_expectation_says(case: Path) -> None:
-    """Every field of the job, every checkpoint and every point of its curve is as expected."""
+    """A recorded job is read as expected: every field, every checkpoint and every point."""
     job_id = job_id_of(case)
     snapshot = read(provider(case, serving(case)), job_id)
     compare(snapshot, load(case / "expected.json"))
@@ -212,7 +212,7 @@ def test_a_recorded_job_is_read_as_its_expectation_says(case: Path) -> None:
 
 @pytest.mark.parametrize("case", READS, ids=named)
 def test_a_recorded_job_is_read_alike_if_its_replies_are_kept(case: Path) -> None:
-    """Keeping them changes nothing else, and the job's own reply is among them."""
+    """Keeping the replies changes nothing else of a recorded job, and includes its own reply."""
     job_id = job_id_of(case)
     snapshot = read(provider(case, serving(case)), job_id, keep=True)
     compare(snapshot, load(case / "expected.json"))
@@ -221,7 +221,7 @@ def test_a_recorded_job_is_read_alike_if_its_replies_are_kept(case: Path) -> Non
 
 @pytest.mark.parametrize("case", KEPT, ids=named)
 def test_the_replies_about_a_recorded_job_are_kept_as_they_came(case: Path) -> None:
-    """Each document has the expected name, size and digest, and there is no other."""
+    """The kept replies are exactly the expected documents, by name, size and digest."""
     job_id = job_id_of(case)
     documents = read(provider(case, serving(case)), job_id, keep=True).documents
     assert {
@@ -232,14 +232,14 @@ def test_the_replies_about_a_recorded_job_are_kept_as_they_came(case: Path) -> N
 
 @pytest.mark.parametrize("case", LISTS, ids=named)
 def test_a_recorded_list_is_read_as_its_expectation_says(case: Path) -> None:
-    """A job in a list has all that its own reply says but for what only that reply holds."""
+    """A recorded list gives each job without the fields that only its own reply has."""
     pages = [plain(page) for page in provider(case, serving(case)).pages()]
     assert pages == [load(case / "expected.json")]
 
 
 @pytest.mark.parametrize("case", POLLS, ids=named)
 def test_successive_polls_show_the_job_grow(case: Path) -> None:
-    """Each recorded poll of one job is read as expected; checkpoints only ever come on top."""
+    """Successive polls of one job are read as expected, and never lose a checkpoint."""
     steps: set[int] = set()
     polls = load_all(case / "polls.json")
     expected = load_all(case / "expected.json")
@@ -254,7 +254,7 @@ def test_successive_polls_show_the_job_grow(case: Path) -> None:
 
 @pytest.mark.parametrize("form", ["base64", "plain"])
 def test_the_form_of_a_result_file_makes_no_difference(form: str) -> None:
-    """A result file gives the same curve in base64 as in plain CSV, and exact events before it."""
+    """A result file gives the same curve in base64 as in plain CSV, after the exact events."""
     case = GOLDEN / "openai" / f"succeeded_{form}_result_file"
     other = GOLDEN / "openai" / "succeeded_with_validation"
     job_id = load(case / "job.json")["id"]
@@ -266,7 +266,7 @@ def test_the_form_of_a_result_file_makes_no_difference(form: str) -> None:
 
 
 def test_every_folder_is_a_case() -> None:
-    """No recording lies about unused: every folder has an expectation and something to read."""
+    """Every folder is a case, with an expectation and something to read."""
     assert sorted(path for path in GOLDEN.glob("*/*") if path.is_dir()) == CASES
     assert {case.parent.name for case in CASES} == set(WIRES)
     assert sorted(READS + LISTS + POLLS) == CASES

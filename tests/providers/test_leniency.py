@@ -1,4 +1,4 @@
-"""Values that a provider should not send, and what is left of a reply without them."""
+"""Impossible values in replies, and the reading of the rest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.wires import WIRES
 
 @every_kind
 def test_an_id_alone_makes_a_job(kind: str) -> None:
-    """Nothing but the id is required."""
+    """A job needs nothing but its id."""
     api = WIRES[kind]()
     api.jobs = [api.bare(JOB)]
     expected = Job(id=f"{api.id_prefix}{JOB}", status=JobStatus.UNKNOWN, provider_status="")
@@ -39,7 +39,7 @@ def test_an_id_alone_makes_a_job(kind: str) -> None:
 
 @every_kind
 def test_nulls_everywhere_are_as_good_as_missing_keys(kind: str) -> None:
-    """A null in the place of any value means that the provider did not say."""
+    """A null in the place of any value counts as a missing key."""
     api = WIRES[kind]()
     full = api.row(JOB)
     for key in full.keys() - {api.id_key}:
@@ -54,7 +54,7 @@ def test_nulls_everywhere_are_as_good_as_missing_keys(kind: str) -> None:
 
 @every_kind
 def test_nulls_in_a_checkpoint_leave_the_rest(kind: str) -> None:
-    """Of a checkpoint only the step is required; a metric that is null is absent, not zero."""
+    """A checkpoint needs only its step; a metric that is null is absent, not zero."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     whole = api.checkpoint(3, train_loss=0.5, valid_loss=None)
@@ -74,7 +74,7 @@ def test_nulls_in_a_checkpoint_leave_the_rest(kind: str) -> None:
 
 @every_kind
 def test_unknown_keys_change_nothing(kind: str) -> None:
-    """A provider may add to its replies without notice."""
+    """Unknown keys change nothing, because providers add keys without notice."""
     api = WIRES[kind]()
     news: dict[str, object] = {"shared_with": True, "usage": {"a": [1, {"b": None}]}, "": 1}
     api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
@@ -87,7 +87,7 @@ def test_unknown_keys_change_nothing(kind: str) -> None:
 
 
 def wrong_values() -> Iterator[tuple[str, str, object]]:
-    """Provider, key and a value that cannot be under that key."""
+    """Yield provider, key and a value of an impossible type for that key."""
     for kind, api in WIRES.items():
         for key, value in api.wrong.items():
             yield kind, key, value
@@ -95,7 +95,7 @@ def wrong_values() -> Iterator[tuple[str, str, object]]:
 
 @pytest.mark.parametrize(("kind", "key", "value"), list(wrong_values()))
 def test_a_value_of_the_wrong_type_is_left_out_alone(kind: str, key: str, value: object) -> None:
-    """The job is read as if the key were missing, and a sentence names the key."""
+    """A value of the wrong type counts as a missing key, and a sentence names the key."""
     api = WIRES[kind]()
     full = api.row(JOB)
     api.jobs = [{name: old for name, old in full.items() if name != key}]
@@ -109,7 +109,7 @@ def test_a_value_of_the_wrong_type_is_left_out_alone(kind: str, key: str, value:
 
 @every_kind
 def test_wrong_values_of_a_job_are_reported_with_its_snapshot(kind: str) -> None:
-    """What was left out of the job itself is in the snapshot, once."""
+    """The snapshot of a job reports its wrong values once."""
     api = WIRES[kind]()
     key = next(key for key in api.wrong if "model" in key.lower())
     api.jobs = [api.row(JOB, **{key: api.wrong[key]})]
@@ -122,7 +122,7 @@ def test_wrong_values_of_a_job_are_reported_with_its_snapshot(kind: str) -> None
 
 @every_kind
 def test_all_values_wrong_at_once_leave_the_id(kind: str) -> None:
-    """A job of which nothing else can be read is still a job."""
+    """A job in which every value but the id is wrong is still a job."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB, **api.wrong)]
     job = only(api)
@@ -133,7 +133,7 @@ def test_all_values_wrong_at_once_leave_the_id(kind: str) -> None:
 
 @every_kind
 def test_wrong_values_deep_inside_are_left_out_alone(kind: str) -> None:
-    """Of a checkpoint's metrics only those that are no numbers are left out, and each is named."""
+    """Wrong values among a checkpoint's metrics are left out one by one, and each is named."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [
@@ -150,7 +150,7 @@ def test_wrong_values_deep_inside_are_left_out_alone(kind: str) -> None:
     ]
     assert {name for c in found for name in c.metrics} == {"train_loss"}
     if not api.measures_checkpoints:
-        return  # As of every curve, what is no number is passed over.
+        return  # As in every curve, values that are not numbers are skipped.
     assert snapshot.checkpoints[3].created_at is None
     said = "\n".join(snapshot.skipped)
     assert all(name in said for name in ("text", "truth", "metrics", "created_at")), said
@@ -158,7 +158,7 @@ def test_wrong_values_deep_inside_are_left_out_alone(kind: str) -> None:
 
 @every_kind
 def test_a_value_wrong_in_every_checkpoint_is_left_out_of_every_checkpoint(kind: str) -> None:
-    """A provider that sends one metric as text at each of 200 steps loses that metric alone."""
+    """A metric that is text at each of 200 steps is left out, and the other metrics stay."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [api.checkpoint(n, train_loss=0.5, odd="x") for n in range(1, 201)]
@@ -183,13 +183,13 @@ NO_JOBS: list[object] = [
     UNSENDABLE,
 ]
 BY_CURSOR = frozenset({"bedrock-mantle", "openai", "azure", "nebius"})
-"""Those whose next page is asked for by the id of the last row."""
+"""Providers that name the last row's id to get the next page."""
 
 
 @every_kind
 @pytest.mark.parametrize("row", NO_JOBS, ids=lambda row: repr(row)[:20])
 def test_a_row_without_a_usable_id_is_unreadable(kind: str, row: object) -> None:
-    """It becomes one sentence, and the rows around it become jobs."""
+    """A row without a usable id becomes one sentence, and the rows around it become jobs."""
     api = WIRES[kind]()
     if isinstance(row, dict):
         row = {api.id_key if key == "id" else key: value for key, value in row.items()}
@@ -202,7 +202,7 @@ def test_a_row_without_a_usable_id_is_unreadable(kind: str, row: object) -> None
 
 @every_kind
 def test_an_unreadable_row_at_the_end_of_a_page_hides_no_job(kind: str) -> None:
-    """Jobs on later pages are listed, or the bridge says that it could not go on."""
+    """Behind an unreadable row, later pages are listed, or a sentence says that the list is cut."""
     api = WIRES[kind]()
     for row in NO_JOBS:
         good = [api.row(f"job-{n}") for n in range(150)]
@@ -218,7 +218,7 @@ def test_an_unreadable_row_at_the_end_of_a_page_hides_no_job(kind: str) -> None:
 @every_kind
 @pytest.mark.parametrize("job_id", ODD_IDS)
 def test_an_odd_id_is_one_segment_of_the_path(kind: str, job_id: str) -> None:
-    """Whatever characters an id holds, the request goes below the jobs and nowhere else."""
+    """A request for an odd id goes to one segment of the path below the jobs."""
     api = WIRES[kind]()
     job_id = job_id[: api.longest_id]
     if "/" in job_id and not api.ids_have_slashes:
@@ -243,7 +243,7 @@ def test_an_odd_id_is_one_segment_of_the_path(kind: str, job_id: str) -> None:
 @every_kind
 @pytest.mark.parametrize("job_id", ["a\u202eb", "a\x9bb", "\u200ea", "a\u2066b"])
 def test_an_id_that_text_cleaning_would_change_names_no_job(kind: str, job_id: str) -> None:
-    """A run is found by its id: one that could not be written as it is would be lost each time."""
+    """An id that cleaning would change is refused: the next pass could not find its run."""
     api = WIRES[kind]()
     api.jobs = [api.row(job_id), api.row("good")]
     jobs = listed(api.provider())
@@ -254,7 +254,7 @@ def test_an_id_that_text_cleaning_would_change_names_no_job(kind: str, job_id: s
 @every_kind
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400, -(10**400)])
 def test_a_number_that_is_not_finite_is_left_out(kind: str, value: float) -> None:
-    """Bare NaN and Infinity are JSON to most writers; the metric is left out, and named."""
+    """A metric that is not finite is left out and named: to most writers bare NaN is JSON."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [
@@ -273,7 +273,7 @@ def test_a_number_that_is_not_finite_is_left_out(kind: str, value: float) -> Non
     "value", [math.nan, math.inf, 1e300, 1e306, 1.7e308, 10**400, -5, 0, "soon", [], {}, True]
 )
 def test_a_time_that_is_no_time_stops_nothing(kind: str, value: object) -> None:
-    """The job and its checkpoints are read, whatever their time is said to be."""
+    """An impossible time costs only the time of a job or checkpoint."""
     api = WIRES[kind]()
     times = {key: value for key in api.row(JOB) if key.endswith(("_at", "Time"))}
     api.jobs = [api.row(JOB, **times), api.row("good")]
@@ -288,7 +288,7 @@ def test_a_time_that_is_no_time_stops_nothing(kind: str, value: object) -> None:
 @every_kind
 @pytest.mark.parametrize("digits", [400, 4000])
 def test_a_huge_whole_number_stops_nothing(kind: str, digits: int) -> None:
-    """Numbers beyond any machine's are read or left out."""
+    """A number beyond any machine's is read or left out."""
     api = WIRES[kind]()
     huge = 10**digits
     api.jobs = [api.row(JOB, trained_tokens=huge, seed=huge, hyperparameters={"n": huge})]
@@ -302,7 +302,7 @@ def test_a_huge_whole_number_stops_nothing(kind: str, digits: int) -> None:
     ("step", "expected"), [(3.0, 3), (-4, -4), (0, 0), (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63))]
 )
 def test_a_whole_step_is_a_step(kind: str, step: object, expected: int) -> None:
-    """A step may be written as 3.0, and any that a tracking store can hold is taken."""
+    """A step can be written as 3.0, and every step that a tracking store can hold is accepted."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [api.checkpoint(step, train_loss=0.5)]
@@ -314,7 +314,7 @@ def test_a_whole_step_is_a_step(kind: str, step: object, expected: int) -> None:
     "step", [1.5, 2**63, -(2**63) - 1, 10**400, 1e300, math.nan, None, "last", [], {}]
 )
 def test_a_checkpoint_whose_step_is_none_is_left_out(kind: str, step: object) -> None:
-    """The other checkpoints are read, and a sentence says that one was not."""
+    """A checkpoint with an impossible step is left out and named, and the others are read."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [
@@ -329,7 +329,7 @@ def test_a_checkpoint_whose_step_is_none_is_left_out(kind: str, step: object) ->
 
 @every_kind
 def test_checkpoints_come_by_ascending_step(kind: str) -> None:
-    """In whatever order the provider lists them, and a step that it repeats comes once."""
+    """Checkpoints come by ascending step, without repetitions, in any order of the list."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [api.checkpoint(n, train_loss=n / 16) for n in (5, 40, 1, 7, 40, 3)]
@@ -341,7 +341,7 @@ def test_checkpoints_come_by_ascending_step(kind: str) -> None:
 @every_kind
 @pytest.mark.parametrize("curves", [True, False])
 def test_checkpoints_do_not_depend_on_curves(kind: str, *, curves: bool) -> None:
-    """Without curves the checkpoints are the same, and there is nothing beside them."""
+    """Without curves the checkpoints are the same, and no points come with them."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB, **{api.status_key: api.succeeded})]
     api.checkpoints = [api.checkpoint(n, train_loss=n / 16) for n in (1, 2)]

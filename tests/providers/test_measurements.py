@@ -43,15 +43,15 @@ DONE = {"status": "succeeded", "result_files": ["file-r"], "finished_at": 1_760_
 def test_what_was_not_measured_is_left_out(
     values: dict[str, object], method: str | None, expected: dict[str, float] | None
 ) -> None:
-    """-1 where no loss can be negative, and pairs of zeros; ``None``: all of it stays."""
+    """A placeholder of -1 or a pair of zeros is left out, and everything else is kept."""
     assert measurements(values, method) == (values if expected is None else expected, [])
 
 
 @pytest.mark.parametrize("kind", sorted(WIRES.keys() - {"prime", "vertex"}))
 def test_no_provider_logs_what_was_not_measured(kind: str) -> None:
-    """Of a checkpoint, or of a step where only steps are measured.
+    """No provider logs a placeholder, in checkpoints or in steps.
 
-    Prime's runs are all of reinforcement, and Vertex's metrics are apart from each other.
+    Prime has only reinforcement runs, and Vertex measures each metric separately.
     """
     api = WIRES[kind]()
     api.jobs = [api.row(JOB, method=None)]
@@ -73,7 +73,7 @@ def test_no_provider_logs_what_was_not_measured(kind: str) -> None:
 
 @pytest.mark.parametrize("encoded", [True, False])
 def test_result_files_of_any_year_leave_out_what_was_not_measured(*, encoded: bool) -> None:
-    """Those of the first API too, with its names of columns and a quoted header."""
+    """Result files of any year lose their placeholders, even with the first API's column names."""
     api = openai_with_steps(0, **DONE, method=None)
     table = (
         b'"step","elapsed_tokens","training_loss","validation_loss","validation_token_accuracy"\n'
@@ -87,7 +87,7 @@ def test_result_files_of_any_year_leave_out_what_was_not_measured(*, encoded: bo
 
 
 def test_an_event_of_a_preference_may_have_a_negative_loss() -> None:
-    """And one of a supervised job may not."""
+    """A preference job's event can have a negative loss, and a supervised job's cannot."""
     for method, expected in (("dpo", {1: -1.0, 2: 0.5}), ("supervised", {2: 0.5})):
         api = OpenAIApi()
         api.jobs = [api.row(JOB, method={"type": method})]
@@ -99,7 +99,7 @@ def test_an_event_of_a_preference_may_have_a_negative_loss() -> None:
     "files", [["file-r"], [{"id": "file-r", "filename": "results.csv", "object": "file"}]]
 )
 def test_a_result_file_is_an_id_or_a_file(files: object) -> None:
-    """As the first API sent it."""
+    """A result file is an id, or a file object as the first API sent it."""
     api = openai_with_steps(0, **DONE | {"result_files": files})
     api.result = b"step,train_loss\n1,2.0\n2,1.0\n"
     assert points(read(api.provider()).curve) == {1: 2.0, 2: 1.0}

@@ -1,4 +1,4 @@
-"""Mistral's own ways."""
+"""Mistral's peculiarities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.wire_server import (
 
 
 def test_mistral_counts_jobs_not_pages() -> None:
-    """A server whose pages are smaller than asked for loses no job."""
+    """No job is lost if the server's pages are smaller than requested: Mistral counts jobs."""
     api = MistralApi(largest_page=50)
     ids = [f"job-{n}" for n in range(130)]
     api.jobs = [api.row(job_id) for job_id in ids]
@@ -33,7 +33,7 @@ def test_mistral_counts_jobs_not_pages() -> None:
 
 @pytest.mark.parametrize("total", [None, "130", [], 10**9, 1e9])
 def test_mistral_ends_without_a_usable_total(total: object) -> None:
-    """Where the number of jobs is missing or wrong the list ends with an empty page."""
+    """A list without a usable total ends with its first empty page."""
     api = MistralApi(total=total)
     ids = [f"job-{n}" for n in range(130)]
     api.jobs = [api.row(job_id) for job_id in ids]
@@ -41,7 +41,7 @@ def test_mistral_ends_without_a_usable_total(total: object) -> None:
 
 
 def test_mistral_list_may_lack_its_data() -> None:
-    """The specification allows a list without ``data``: there are no jobs."""
+    """A list without ``data``, which the specification allows, has no jobs."""
     transport = httpx.MockTransport(lambda _request: sent({"object": "list", "total": 0}))
     assert listed(over(transport, "mistral")) == []
 
@@ -66,7 +66,7 @@ def test_mistral_list_may_lack_its_data() -> None:
 def test_mistral_zeros_are_placeholders_only_as_a_pair(
     metrics: dict[str, object], expected: dict[str, float]
 ) -> None:
-    """A step without validation has two exact zeros; a perplexity above 1 is kept as it is."""
+    """Two exact zeros mark a step without validation; a perplexity above 1 is kept."""
     api = MistralApi()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [api.checkpoint(1, train_loss=0.5, **metrics)]
@@ -76,7 +76,7 @@ def test_mistral_zeros_are_placeholders_only_as_a_pair(
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_mistral_job_ends_with_its_last_event(order: int) -> None:
-    """There is no field for the end, and events come newest or oldest first."""
+    """A job ends with its last event, in any order, because it has no field for the end."""
     api = MistralApi()
     events = [{"name": "status-updated", "created_at": CREATED + n} for n in (0, 5, 90)]
     api.jobs = [api.row(JOB, status="SUCCESS", events=events[::order])]
@@ -84,7 +84,7 @@ def test_mistral_job_ends_with_its_last_event(order: int) -> None:
 
 
 def test_mistral_job_that_runs_has_no_end() -> None:
-    """Its last event is the last so far."""
+    """A running job has no end, although it has a last event."""
     api = MistralApi()
     api.jobs = [api.row(JOB, events=[{"created_at": CREATED + 5}])]
     assert read(api.provider()).job.finished_at is None
@@ -103,14 +103,14 @@ def test_mistral_job_that_runs_has_no_end() -> None:
 def test_mistral_failure_is_what_its_events_say(
     status: str, data: object, expected: str | None
 ) -> None:
-    """The job has no field for an error; an event may tell."""
+    """The error of a job is that of its event, because the job has no field for it."""
     api = MistralApi()
     api.jobs = [api.row(JOB, status=status, events=[{"created_at": CREATED, "data": data}])]
     assert read(api.provider()).job.error == expected
 
 
 def test_mistral_listed_job_is_read_for_its_checkpoints() -> None:
-    """A list has no checkpoints: they are in the job's own reply alone."""
+    """A listed job is read for its checkpoints, which only its own reply has."""
     api = MistralApi()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
@@ -123,7 +123,7 @@ def test_mistral_listed_job_is_read_for_its_checkpoints() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_mistral_training_begins_when_it_is_first_said_to_run(order: int) -> None:
-    """Events come newest or oldest first, and only the job's own reply has them."""
+    """Training starts with the first event that says so, in whichever order events come."""
     api = MistralApi()
     words = ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "SUCCESS"]
     events = [
@@ -145,7 +145,7 @@ def test_mistral_training_begins_when_it_is_first_said_to_run(order: int) -> Non
     ],
 )
 def test_mistral_start_that_no_event_tells_is_unknown(event: object) -> None:
-    """Recordings have events without data."""
+    """Events without data, as recordings have them, leave the start unknown."""
     api = MistralApi()
     api.jobs = [api.row(JOB, events=[event])]
     assert read(api.provider()).job.started_at is None
@@ -159,7 +159,7 @@ def test_mistral_start_that_no_event_tells_is_unknown(event: object) -> None:
     ],
 )
 def test_mistral_steps_are_a_hyperparameter(steps: object, expected: int | None) -> None:
-    """Known before the job begins."""
+    """The number of steps is a param, and known before the job begins."""
     api = MistralApi()
     api.jobs = [api.row(JOB, hyperparameters={"training_steps": steps})]
     assert only(api).total_steps == expected
@@ -187,7 +187,7 @@ def test_mistral_steps_are_a_hyperparameter(steps: object, expected: int | None)
     ],
 )
 def test_mistral_tells_what_a_job_costs(metadata: object, expected: str | None) -> None:
-    """To the cent, with the currency; what else is under ``metadata`` is not its owner's."""
+    """The cost is read to the cent with its currency, and kept out of the owner's notes."""
     api = MistralApi()
     api.jobs = [api.row(JOB, metadata=metadata)]
     job = only(api)
@@ -197,7 +197,7 @@ def test_mistral_tells_what_a_job_costs(metadata: object, expected: str | None) 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_mistrals_newest_event_says_why(order: int) -> None:
-    """Of several texts, in whichever order the events come."""
+    """The newest event gives the error, in whichever order events come."""
     api = MistralApi()
     events = [{"created_at": CREATED + n, "data": {"error": f"at {n}"}} for n in (1, 2, 3)]
     api.jobs = [api.row(JOB, status="FAILED", events=events[::order])]
@@ -208,7 +208,7 @@ def test_mistrals_newest_event_says_why(order: int) -> None:
 def test_mistral_reply_without_all_its_parts_is_not_asked_for_again(
     parts: dict[str, object],
 ) -> None:
-    """Recorded replies lack the list of checkpoints as long as it is empty."""
+    """A reply without its empty list of checkpoints is complete, and not requested again."""
     row = MistralApi().row(JOB) | parts
     asked: list[str] = []
 
@@ -222,7 +222,7 @@ def test_mistral_reply_without_all_its_parts_is_not_asked_for_again(
 
 
 def test_mistral_keeps_checkpoints_and_events_beside_the_job() -> None:
-    """They are parts of its reply, and so is everything else."""
+    """Checkpoints and events are archived beside the job: they are parts of its reply."""
     api = MistralApi()
     events = [{"name": "status-updated", "created_at": CREATED}]
     api.jobs = [api.row(JOB, status="SUCCESS", events=events)]

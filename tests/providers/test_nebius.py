@@ -1,4 +1,4 @@
-"""Nebius Token Factory: where it differs from OpenAI, whose jobs it speaks."""
+"""Nebius Token Factory: its differences from OpenAI's API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JOBS = (
 
 
 def test_its_result_files_hold_weights_and_are_not_read() -> None:
-    """Neither a job's nor a checkpoint's."""
+    """Result files are not read, because they hold weights."""
     api = NebiusApi()
     api.jobs = [api.row("a-job", status="succeeded", result_files=["file-weights"])]
     api.checkpoints = [api.checkpoint(30, train_loss=0.5)]
@@ -43,7 +43,7 @@ def test_its_result_files_hold_weights_and_are_not_read() -> None:
     [(30, 30), (30.0, 30), (0, None), (-1, None), (None, None), ("30", None), (True, None)],
 )
 def test_the_job_tells_its_steps(told: object, expected: int | None) -> None:
-    """Before any event does, and a running job too."""
+    """The number of steps comes from the job itself, even while it runs."""
     api = NebiusApi()
     api.jobs = [api.row("a-job", total_steps=told)]
     provider = api.provider()
@@ -54,7 +54,7 @@ def test_the_job_tells_its_steps(told: object, expected: int | None) -> None:
 
 
 def test_what_events_tell_of_steps_comes_first() -> None:
-    """They are of the training itself."""
+    """The number of steps in an event counts before that in the job."""
     api = NebiusApi()
     api.jobs = [api.row("a-job", total_steps=30)]
     api.events = [api.event(1, train_loss=0.5)]
@@ -64,7 +64,7 @@ def test_what_events_tell_of_steps_comes_first() -> None:
 
 
 def test_its_hyperparameters_are_params() -> None:
-    """With their meaning, where others have the same."""
+    """Hyperparameters become params, with the meaning that other providers' have."""
     api = NebiusApi()
     api.jobs = [api.row("a-job")]
     params = api.provider().job("a-job").params
@@ -73,7 +73,7 @@ def test_its_hyperparameters_are_params() -> None:
 
 
 def test_its_errors_are_told() -> None:
-    """As FastAPI words them."""
+    """FastAPI's form of an error is understood."""
     body = {"detail": [{"type": "missing", "loc": ["query", "a"], "msg": "Field required"}]}
     transport = httpx.MockTransport(lambda _request: httpx.Response(422, json=body))
     with pytest.raises(errors.Refused, match="Field required"):
@@ -82,7 +82,7 @@ def test_its_errors_are_told() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 25.0, 36.5, 44.9, 45.0, 1000.0])
 def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> None:
-    """It is the one that Nebius' documentation uses; the keys are those of its documents."""
+    """OpenAI's client reads the simulator, whose keys are those of Nebius' documentation."""
     clock.now = NOW + seconds
     with (
         Simulator(jobs=JOBS, clock=clock, api_key=KEY) as simulator,
@@ -106,12 +106,12 @@ def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> Non
 
 
 def documented(name: str) -> Any:  # noqa: ANN401 - JSON
-    """A document made from the specification."""
+    """Return a document made from the specification."""
     return json.loads((DOCUMENTED / f"{name}.json").read_text())
 
 
 def test_the_simulator_s_errors_are_its_own() -> None:
-    """As FastAPI words them, for what is not there and for who has no key."""
+    """The simulator answers in FastAPI's form for a missing job and a missing key."""
     with Simulator(jobs=JOBS, api_key=KEY) as simulator:
         url = f"{simulator.base_urls['nebius']}/fine_tuning/jobs"
         headers = {"Authorization": f"Bearer {KEY}"}

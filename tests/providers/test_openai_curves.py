@@ -52,7 +52,7 @@ def test_openai_ends_where_a_cursor_repeats() -> None:
 
 @pytest.mark.parametrize("last", [{"status": "running"}, None, {"id": None}, {"id": 7}])
 def test_openai_says_that_it_cannot_go_on_without_a_cursor(last: object) -> None:
-    """More is promised, but the last row has no id to go on from."""
+    """A page that promises more, but has no id to continue from, is reported."""
     reply = {"data": [{"id": "a"}, last], "has_more": True}
     *_, page = over(httpx.MockTransport(lambda _request: sent(reply)), "openai").pages()
     assert page.cut is not None
@@ -62,7 +62,7 @@ def test_openai_says_that_it_cannot_go_on_without_a_cursor(last: object) -> None
 @pytest.mark.parametrize("kind", ["openai", "fireworks", "mistral"])
 @pytest.mark.parametrize("status", [404, 410, 422])
 def test_a_later_page_that_is_refused_does_not_end_the_service(kind: str, status: int) -> None:
-    """The job at a cursor may be gone by now: the list ends with a word, and is no farewell."""
+    """A refused later page ends the list with a sentence; the service is not withdrawn."""
     api = WIRES[kind]()
     api.jobs = [api.row(f"job-{n}") for n in range(250)]
 
@@ -81,7 +81,7 @@ def test_a_later_page_that_is_refused_does_not_end_the_service(kind: str, status
 
 
 def test_openai_goes_on_where_has_more_is_missing() -> None:
-    """Without ``has_more`` the list ends with the first empty page."""
+    """A list without ``has_more`` ends with its first empty page."""
     api = OpenAIApi()
     api.jobs = [api.row(f"job-{n}") for n in range(150)]
 
@@ -95,7 +95,7 @@ def test_openai_goes_on_where_has_more_is_missing() -> None:
 
 
 def test_openai_cursors_may_hold_any_character() -> None:
-    """The id of a page's last job is sent back as it was."""
+    """A cursor is sent back unchanged, whatever characters it has."""
     api = OpenAIApi()
     ids = [f"job {n}/?&=+%#'🦙" for n in range(150)]
     api.jobs = [api.row(job_id) for job_id in ids]
@@ -103,14 +103,14 @@ def test_openai_cursors_may_hold_any_character() -> None:
 
 
 def test_openai_checkpoints_are_read_to_the_last_page() -> None:
-    """A job with more checkpoints than a page holds has all of them."""
+    """Checkpoints are read to the last page."""
     api = openai_with_steps(0)
     api.checkpoints = [api.checkpoint(n, train_loss=0.5) for n in range(250, 0, -1)]
     assert [c.step for c in read(api.provider()).checkpoints] == list(range(1, 251))
 
 
 def test_openai_checkpoint_has_its_model_and_time() -> None:
-    """The name to run a checkpoint with comes from the provider, and so does its time."""
+    """A checkpoint has the model name and the time that the provider gives."""
     api = openai_with_steps(0)
     api.checkpoints = [api.checkpoint(7, train_loss=0.5)]
     assert read(api.provider()).checkpoints == (
@@ -125,14 +125,14 @@ def test_openai_checkpoint_has_its_model_and_time() -> None:
 
 
 def test_openai_running_job_has_all_its_events() -> None:
-    """While a job trains its curve is its events, however many pages they fill."""
+    """A running job has the curve of all its events, however many pages they fill."""
     api = openai_with_steps(350)
     assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
     assert not api.asked("/content")
 
 
 def test_openai_reads_no_further_than_to_what_is_logged() -> None:
-    """The page of events that holds a logged point is the last one."""
+    """Events are read back to the page that holds a logged point."""
     api = openai_with_steps(350)
     provider = api.provider()
     snapshot = provider.read(provider.job(JOB), logged=up_to(340))
@@ -141,7 +141,7 @@ def test_openai_reads_no_further_than_to_what_is_logged() -> None:
 
 
 def test_openai_finished_job_has_its_newest_events_and_its_result_file() -> None:
-    """The newest page is exact; the steps before it come from the file, in one request."""
+    """A finished job has exact values from its newest events, and the rest from the result file."""
     api = openai_with_steps(350, **DONE)
     curve = points(read(api.provider()).curve)
     assert len(api.asked("/events")) == len(api.asked("/content")) == 1
@@ -150,7 +150,7 @@ def test_openai_finished_job_has_its_newest_events_and_its_result_file() -> None
 
 
 def test_openai_job_with_validation_is_read_from_its_events() -> None:
-    """The result file has nothing of the whole validation set: the events have, and exactly."""
+    """A job with validation is read from its events: the result file lacks the full validation."""
     api = openai_with_steps(350, **DONE | {"validation_file": "file-v"})
     assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
     assert not api.asked("/content")
@@ -160,14 +160,14 @@ def test_openai_job_with_validation_is_read_from_its_events() -> None:
 def test_openai_result_file_with_holes_does_not_take_the_events_place(
     rows: Sequence[int],
 ) -> None:
-    """A file that lacks steps is no reason to leave them out."""
+    """A result file that lacks steps does not replace the events."""
     api = openai_with_steps(350, **DONE)
     api.result = "\n".join(["step,train_loss", *(f"{n},0.5" for n in rows)]).encode()
     assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
 
 
 def test_openai_result_file_fills_in_for_events_that_are_gone() -> None:
-    """Where events no longer reach back to the first step, the file has the rest."""
+    """A result file fills in for events that no longer reach back to the first step."""
     api = openai_with_steps(20, **DONE | {"validation_file": "file-v"})
     assert isinstance(api.events, list)
     api.events = api.events[:13]  # eight messages, then the steps 20 to 16
@@ -176,7 +176,7 @@ def test_openai_result_file_fills_in_for_events_that_are_gone() -> None:
 
 
 def test_openai_short_job_needs_no_result_file() -> None:
-    """Where one page of events reaches back to the first step the file has nothing to add."""
+    """A result file is not requested if one page of events reaches back to the first step."""
     api = openai_with_steps(50, **DONE)
     assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 51)}
     assert not api.asked("/content")
@@ -184,7 +184,7 @@ def test_openai_short_job_needs_no_result_file() -> None:
 
 
 def test_openai_finished_job_without_result_file_has_all_its_events() -> None:
-    """A job that was cancelled has no file: its events are read to the first one."""
+    """A finished job without a result file, such as a cancelled one, has all its events."""
     api = openai_with_steps(350, status="cancelled", result_files=[])
     assert points(read(api.provider()).curve) == {n: float(n) for n in range(1, 351)}
 
@@ -206,7 +206,7 @@ def test_openai_finished_job_without_result_file_has_all_its_events() -> None:
     ids=lambda body: repr(body)[:24],
 )
 def test_openai_falls_back_on_events_where_the_result_file_is_useless(body: bytes | None) -> None:
-    """A file that is gone or garbage costs requests, not points, and is named once."""
+    """A missing or useless result file costs no points, and is named once."""
     api = openai_with_steps(350, **DONE)
     api.result = body
     snapshot = read(api.provider())
@@ -216,7 +216,7 @@ def test_openai_falls_back_on_events_where_the_result_file_is_useless(body: byte
 
 
 def test_openai_asks_once_for_a_result_file_that_is_gone() -> None:
-    """Each further page of events does not ask for the file again."""
+    """A missing result file is requested only once, however many pages of events follow."""
     api = openai_with_steps(900, **DONE)
     api.result = None
     assert len(points(read(api.provider()).curve)) == 900
@@ -225,7 +225,7 @@ def test_openai_asks_once_for_a_result_file_that_is_gone() -> None:
 
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_openai_job_is_complete_without_access_to_its_result_file(status: int) -> None:
-    """A key that may read fine-tuning but no files, and a file that expired, cost no points."""
+    """A refused or expired result file costs no points."""
     api = openai_with_steps(350, **DONE)
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -236,14 +236,14 @@ def test_openai_job_is_complete_without_access_to_its_result_file(status: int) -
 
 
 def test_openai_result_file_may_be_labelled_as_json() -> None:
-    """Some servers label every reply as JSON; the file is known by its content."""
+    """A result file is recognized by its content, not by its label, which can be JSON."""
     api = openai_with_steps(350, **DONE)
     api.result_type = "application/json"
     assert len(points(read(api.provider()).curve)) == 350
 
 
 def test_openai_result_file_id_is_one_segment_of_the_path() -> None:
-    """The id of a file is a provider's text as well."""
+    """A result file's id fills one segment of the path: it is untrusted text."""
     api = openai_with_steps(350, **DONE | {"result_files": ["../../admin"]})
     read(api.provider())
     (request,) = api.asked("/content")
@@ -251,7 +251,7 @@ def test_openai_result_file_id_is_one_segment_of_the_path() -> None:
 
 
 def test_openai_without_curves_reads_checkpoints_alone() -> None:
-    """Neither events nor the result file are asked for."""
+    """Without curves neither events nor the result file are requested."""
     api = openai_with_steps(350, **DONE)
     api.checkpoints = [api.checkpoint(350, train_loss=0.5)]
     snapshot = read(api.provider(curves=False))
@@ -263,7 +263,7 @@ def test_openai_without_curves_reads_checkpoints_alone() -> None:
 
 @pytest.mark.parametrize("cut", [1, 100, 257, 258, 259, 260, 300, 349, 350])
 def test_openai_finished_job_is_resumed_to_the_same_points(cut: int) -> None:
-    """Also where the rest comes from the result file."""
+    """An interrupted write of a finished job is resumed to the same points."""
     api = openai_with_steps(350, **DONE)
     full = points_of(read(api.provider()))
     assert resumed(api.provider(), full[:cut]) == full
@@ -271,7 +271,7 @@ def test_openai_finished_job_is_resumed_to_the_same_points(cut: int) -> None:
 
 @pytest.mark.parametrize("cut", [1, 300, 520, 600, 650, 690])
 def test_openai_columns_of_the_result_file_alone_survive_an_interruption(cut: int) -> None:
-    """A metric that only the file has is resumed to the same points as well."""
+    """A metric that only the result file has survives an interrupted write."""
     api = openai_with_steps(350, **DONE)
     lines = [f"{n},{n}.5,{n}.25" for n in range(1, 351)]
     api.result = "\n".join(["step,train_loss,entropy_loss_sum", *lines]).encode()
@@ -280,7 +280,7 @@ def test_openai_columns_of_the_result_file_alone_survive_an_interruption(cut: in
 
 
 def test_openai_step_may_be_a_whole_float() -> None:
-    """An event's step may be written as 3.0."""
+    """An event's step can be written as 3.0."""
     api = OpenAIApi(events=[])
     api.jobs = [api.row(JOB)]
     api.events = [api.event(3.0, train_loss=0.5)]
@@ -291,7 +291,7 @@ def test_openai_step_may_be_a_whole_float() -> None:
 
 @pytest.mark.parametrize("step", [2**63, -(2**63) - 1, 1e300])
 def test_openai_event_at_a_step_that_no_store_can_hold_is_left_out(step: object) -> None:
-    """It is reported, and the job's other events are kept."""
+    """An event at a step that no store can hold is reported, and the others are kept."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB)]
     api.events = [api.event(step, train_loss=0.5), api.event(2, train_loss=0.25)]
@@ -302,7 +302,7 @@ def test_openai_event_at_a_step_that_no_store_can_hold_is_left_out(step: object)
 
 @pytest.mark.parametrize("step", ["7", "last", 1.5, True, []])
 def test_openai_metrics_at_a_step_that_is_none_are_reported(step: object) -> None:
-    """An event with metrics that cannot be placed is not dropped without a word."""
+    """An event with metrics but an impossible step is reported."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB)]
     api.events = [api.event(step, train_loss=0.5), api.event(2, train_loss=0.25)]
@@ -313,7 +313,7 @@ def test_openai_metrics_at_a_step_that_is_none_are_reported(step: object) -> Non
 
 @pytest.mark.parametrize("step", [2**63, 10**30, "1e300"])
 def test_openai_result_row_at_a_step_that_no_store_can_hold_is_left_out(step: object) -> None:
-    """The file's other rows are kept."""
+    """A result row at a step that no store can hold is left out, and the others are kept."""
     api = openai_with_steps(350, **DONE)
     rows = [f"{n},0.5" for n in range(1, 300)]
     api.result = "\n".join(["step,train_loss", *rows, f"{step},0.25"]).encode()
@@ -323,7 +323,7 @@ def test_openai_result_row_at_a_step_that_no_store_can_hold_is_left_out(step: ob
 
 
 def test_openai_messages_are_no_points() -> None:
-    """Events without metrics, in all their forms, are passed over without a word."""
+    """Events without metrics are skipped in silence, in all their forms."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB)]
     api.events = [
@@ -340,7 +340,7 @@ def test_openai_messages_are_no_points() -> None:
 
 
 def test_openai_nested_numbers_of_an_event_are_flattened() -> None:
-    """Reinforcement fine-tuning nests its scores; text and lists of text are no metrics."""
+    """Nested scores of reinforcement fine-tuning become metrics, and text does not."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB)]
     api.events = [
@@ -359,7 +359,7 @@ def test_openai_nested_numbers_of_an_event_are_flattened() -> None:
 
 
 def test_openai_numbers_of_an_event_that_are_not_finite_are_reported() -> None:
-    """The event's other numbers are kept."""
+    """A number that is not finite is reported, and the event's other numbers are kept."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB)]
     api.events = [api.event(4, train_loss=math.nan, accuracy=0.5)]

@@ -1,4 +1,4 @@
-"""A job, as OpenAI has it."""
+"""A job in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ from tests.support.wire_server import (
 def test_openai_params_are_the_hyperparameters_that_are_resolved(
     fields: dict[str, object], expected: dict[str, object]
 ) -> None:
-    """``auto``, -1 and nulls are left out; a value that is resolved in one place is kept."""
+    """Params are the resolved hyperparameters: ``auto``, -1 and nulls are left out."""
     api = OpenAIApi()
     api.jobs = [{"id": JOB, **fields}]
     assert only(api).params == expected
@@ -83,14 +83,14 @@ def test_openai_params_are_the_hyperparameters_that_are_resolved(
     ],
 )
 def test_openai_error_is_one_only_if_it_says_something(error: object, expected: str | None) -> None:
-    """Healthy jobs carry an error object full of nulls."""
+    """An error object full of nulls, as healthy jobs have, counts as no error."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB, error=error)]
     assert only(api).error == expected
 
 
 def test_openai_suffix_has_two_names() -> None:
-    """Older and newer servers call the suffix differently."""
+    """The suffix is read under its older and its newer name."""
     api = OpenAIApi()
     api.jobs = [{"id": "old", "suffix": "a"}, {"id": "new", "user_provided_suffix": "b"}]
     assert [job.suffix for job in listed(api.provider())] == ["a", "b"]
@@ -98,7 +98,7 @@ def test_openai_suffix_has_two_names() -> None:
 
 @pytest.mark.parametrize("message", [STARTED, "Job started."])
 def test_openai_training_begins_when_an_event_says_so(message: str) -> None:
-    """The job itself does not tell; of two such events the first counts."""
+    """Training starts at the first event that says so, because the job has no field for it."""
     api = openai_with_steps(5)
     assert isinstance(api.events, list)
     api.events += [told(api, message, 60, 91), told(api, message, 30, 90)]
@@ -117,7 +117,7 @@ def test_openai_training_begins_when_an_event_says_so(message: str) -> None:
     ],
 )
 def test_openai_start_that_no_event_tells_is_unknown(event: dict[str, object]) -> None:
-    """And nothing is said of it."""
+    """Without such an event the start is unknown, and nothing is reported."""
     api = openai_with_steps(5)
     assert isinstance(api.events, list)
     api.events.append(api.message(90) | event)
@@ -127,7 +127,7 @@ def test_openai_start_that_no_event_tells_is_unknown(event: dict[str, object]) -
 
 
 def test_openai_start_is_unknown_until_its_event_is_read() -> None:
-    """The newest events alone do not tell; who keeps the replies reads them all."""
+    """The start is unknown until its event is read, which the newest events may not include."""
     api = openai_with_steps(350)
     assert isinstance(api.events, list)
     api.events.append(told(api, STARTED, 30))
@@ -143,7 +143,7 @@ def test_openai_start_is_unknown_until_its_event_is_read() -> None:
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_openai_events_tell_how_many_steps_there_will_be(*, keep: bool) -> None:
-    """While the job trains, from its first step on; in whatever order, the most that was said."""
+    """The total number of steps is the highest that any event gives, while the job trains."""
     api = openai_with_steps(2)
     assert read(api.provider(), keep=keep).job.total_steps == 1000
     for totals in ((1000, 1200), (1200, 1000)):
@@ -171,7 +171,7 @@ def test_openai_events_tell_how_many_steps_there_will_be(*, keep: bool) -> None:
 def test_openai_total_that_is_no_number_of_steps_is_unknown(
     total: object, expected: int | None
 ) -> None:
-    """The curve is read all the same."""
+    """An impossible total leaves the number of steps unknown, and the curve is read."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB)]
     api.events = [api.event(3, total_steps=total, train_loss=0.5)]
@@ -184,7 +184,7 @@ def test_openai_total_that_is_no_number_of_steps_is_unknown(
     ("status", "expected"), [("succeeded", 240), ("failed", None), ("running", None)]
 )
 def test_openai_highest_step_of_a_success_is_its_last(status: str, expected: int | None) -> None:
-    """Where no event tells; a job that broke off says nothing of how far it was to go."""
+    """Without a total the highest step of a successful job is its last."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB, status=status)]
     api.checkpoints = [api.checkpoint(n, train_loss=0.5) for n in (240, 160, 80)]
@@ -193,14 +193,14 @@ def test_openai_highest_step_of_a_success_is_its_last(status: str, expected: int
 
 
 def test_openai_result_file_tells_how_many_steps_there_were() -> None:
-    """Where events and checkpoints are gone."""
+    """The result file gives the number of steps once events and checkpoints are gone."""
     api = openai_with_steps(350, **DONE)
     api.events = []
     assert read(api.provider()).job.total_steps == 350
 
 
 def test_openai_result_file_is_kept_decoded() -> None:
-    """The file is one request, whether the points need it or not."""
+    """The result file is archived decoded, after a single request."""
     for steps, validation in ((350, None), (350, "file-v"), (50, None)):
         for curves in (True, False):
             api = openai_with_steps(steps, **DONE | {"validation_file": validation})
@@ -228,7 +228,7 @@ def test_openai_result_file_is_kept_decoded() -> None:
 def test_openai_keeping_replies_does_not_change_where_points_come_from(
     steps: int, gone: int, rows: int, fields: dict[str, object]
 ) -> None:
-    """All events are read to be kept, and the result file still counts where it would have."""
+    """Keeping the replies reads all events, and leaves the source of each point unchanged."""
     api = openai_with_steps(steps, **DONE | fields)
     assert isinstance(api.events, list)
     api.events = [
@@ -247,7 +247,7 @@ def test_openai_keeping_replies_does_not_change_where_points_come_from(
 
 @pytest.mark.parametrize("status", ["running", "paused"])
 def test_openai_result_file_of_a_job_that_goes_on_is_not_kept(status: str) -> None:
-    """It may be written anew."""
+    """The result file of a job that continues is not archived, because it can change."""
     api = openai_with_steps(20, **DONE | {"status": status})
     documents = read(api.provider(), keep=True).documents
     assert set(documents) == {"job.json", "events.jsonl"}
@@ -260,7 +260,7 @@ def test_openai_result_file_of_a_job_that_goes_on_is_not_kept(status: str) -> No
 def test_openai_result_file_that_cannot_be_kept_is_named(
     body: bytes | None, steps: int, *, curves: bool
 ) -> None:
-    """Once, and no document promises to be a table."""
+    """A result file that cannot be archived is named once, and no document is a table."""
     api = openai_with_steps(steps, **DONE)
     api.result = body
     snapshot = read(api.provider(curves=curves), keep=True)
@@ -285,7 +285,7 @@ def test_openai_result_file_that_cannot_be_kept_is_named(
 def test_openai_metadata_is_what_its_owner_noted(
     metadata: object, expected: dict[str, str]
 ) -> None:
-    """Text under text; whatever else a server sends there is no note."""
+    """The owner's metadata is text under text, and anything else is ignored."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB, metadata=metadata)]
     job = only(api)
@@ -294,7 +294,7 @@ def test_openai_metadata_is_what_its_owner_noted(
 
 
 def test_openai_metadata_is_bounded() -> None:
-    """By the limits that OpenAI documents, whatever a server sends."""
+    """The metadata is bounded by the limits that OpenAI documents."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB, metadata={f"{n}{'k' * 999}": "v" * 9999 for n in range(99)})]
     found = only(api).metadata

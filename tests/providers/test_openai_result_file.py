@@ -1,4 +1,4 @@
-"""The result file: known by its content, and placed in time."""
+"""The result file: recognized by its content, and placed in time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BASE64 = base64.b64encode(PLAIN)
 
 
 def folded(text: bytes, width: int = 76) -> bytes:
-    """Base64 on lines, as some writers have it."""
+    """Encode as base64 in lines, as some writers do."""
     return b"\r\n".join(text[n : n + width] for n in range(0, len(text), width)) + b"\r\n"
 
 
@@ -63,13 +63,13 @@ FORMS = {
 
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
 def test_every_form_of_the_file_is_the_same_table(body: bytes) -> None:
-    """Plain or base64, with or without a byte order mark: the rows are the same."""
+    """A file in plain text or base64, with or without a byte order mark, gives the same rows."""
     assert rows(body) == TABLE
 
 
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
 def test_every_form_of_the_file_is_a_csv_for_people(body: bytes) -> None:
-    """Decoded if it is base64, and else to the byte as it came."""
+    """Every form becomes a readable CSV: base64 is decoded, anything else stays unchanged."""
     table = as_csv(body)
     assert table is not None
     assert rows(table) == TABLE
@@ -78,7 +78,7 @@ def test_every_form_of_the_file_is_a_csv_for_people(body: bytes) -> None:
 
 @given(number=st.integers(0, 60))
 def test_plain_is_never_taken_for_base64(number: int) -> None:
-    """A lenient base64 decoder reads a plain file of some lengths as garbage."""
+    """A plain file is never taken for base64, which a lenient decoder would accept."""
     body = b"step,train_loss\n" + b"".join(b"%d,0.5\n" % n for n in range(number))
     assert rows(body) == [(n, {"train_loss": 0.5}) for n in range(number)]
     assert rows(base64.b64encode(body)) == rows(body)
@@ -104,14 +104,14 @@ GARBAGE = {
 
 @pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
 def test_what_is_no_result_file_is_none(body: bytes) -> None:
-    """The caller is told to look elsewhere."""
+    """Anything else gives ``None``, so that the caller reads the events instead."""
     assert rows(body) is None
     assert as_csv(body) is None
 
 
 @given(body=st.binary(max_size=200) | st.binary(max_size=200).map(lambda b: b"step," + b))
 def test_any_bytes_are_a_table_or_none(body: bytes) -> None:
-    """No file makes the reader fail."""
+    """Any bytes give a table or ``None``."""
     found = rows(body)
     assert found is None or [step for step, _ in found] == sorted({step for step, _ in found})
 
@@ -127,23 +127,23 @@ MALFORMED = {
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_table_is_none(body: bytes) -> None:
-    """Python's own reader raises at these, and half a table would pass for a whole one."""
+    """A malformed table gives ``None``: half a table would pass for a whole one."""
     assert rows(body) is None
 
 
 def test_a_file_with_a_header_alone_is_an_empty_table() -> None:
-    """It is a result file, of a job without steps."""
+    """A file with only a header is an empty table, of a job without steps."""
     assert rows(b"step,train_loss\n") == []
 
 
 @pytest.mark.parametrize("cell", ["", " ", "N/A", "n/a", "null", "None", "-", "nan", "inf", "-inf"])
 def test_a_cell_without_a_number_is_no_metric(cell: str) -> None:
-    """Absent is not zero: the row's other metrics are kept."""
+    """A cell without a number is absent, and the row's other metrics are kept."""
     assert rows(f"step,a,b\n1,{cell},0.5\n".encode()) == [(1, {"b": 0.5})]
 
 
 def test_zero_and_minus_one_are_numbers() -> None:
-    """Only what is no finite number is left out."""
+    """Zero and -1 are kept: only numbers that are not finite are left out."""
     assert rows(b"step,a,b\n1,0.0,-1.0\n") == [(1, {"a": 0.0, "b": -1.0})]
 
 
@@ -159,28 +159,28 @@ def test_zero_and_minus_one_are_numbers() -> None:
     ],
 )
 def test_columns_have_the_names_of_the_events(column: str, name: str) -> None:
-    """A metric has one name wherever it comes from; unknown columns keep theirs."""
+    """Columns get the names that events use, and unknown columns keep theirs."""
     assert rows(f"step,{column}\n1,0.5\n".encode()) == [(1, {name: 0.5})]
 
 
 @pytest.mark.parametrize("step", ["", "x", "1.5", "nan", "inf", "9223372036854775808", "1e300"])
 def test_a_row_whose_step_is_none_is_left_out(step: str) -> None:
-    """Neither text, nor half a step, nor one that no tracking store can hold."""
+    """A row is left out if its step is text, a fraction, or beyond any tracking store."""
     assert rows(f"step,a\n{step},0.5\n2,0.25\n".encode()) == [(2, {"a": 0.25})]
 
 
 def test_steps_may_come_in_any_order_and_form() -> None:
-    """They are sorted, and 10.0 is 10."""
+    """Steps are sorted, and 10.0 is read as 10."""
     assert rows(b"step,a\n10.0,0.5\n 2 ,0.25\n") == [(2, {"a": 0.25}), (10, {"a": 0.5})]
 
 
 def test_a_step_counts_once() -> None:
-    """Of two rows with one step the first counts."""
+    """The first of two rows with one step counts."""
     assert rows(b"step,a\n1,0.5\n1,0.25\n") == [(1, {"a": 0.5})]
 
 
 def test_ragged_rows_are_read_as_far_as_they_go() -> None:
-    """Too few cells are empty ones, and cells beyond the header have no name."""
+    """Missing cells of a ragged row count as empty, and surplus cells are ignored."""
     assert rows(b"step,a,b\n1,0.5\n2,0.5,0.25,7,8\n") == [
         (1, {"a": 0.5}),
         (2, {"a": 0.5, "b": 0.25}),
@@ -193,30 +193,30 @@ START = 1_760_000_000_000
 
 
 def job(**fields: int | None) -> Job:
-    """A job that is done."""
+    """Return a job that has ended."""
     return Job(id="j", status=JobStatus.SUCCEEDED, provider_status="succeeded", **fields)  # type: ignore[arg-type] # times alone
 
 
 def at(timeline: Timeline, *steps: int) -> list[int | None]:
-    """The moments of some steps, in seconds from the start."""
+    """Return the times of some steps, in seconds from the start."""
     moments = [timeline.at(step) for step in steps]
     return [None if moment is None else (moment - START) // 1000 for moment in moments]
 
 
 def test_steps_lie_between_known_moments_in_proportion() -> None:
-    """From the job's creation, which counts as step 0, to the newest moment that is known."""
+    """Steps lie in proportion between the job's creation, as step 0, and the newest known time."""
     timeline = Timeline(job(created_at=START), [(10, START + 100_000), (30, START + 160_000)])
     assert at(timeline, 0, 1, 5, 10, 20, 30) == [0, 10, 50, 100, 130, 160]
 
 
 def test_steps_beyond_what_is_known_stay_at_its_edge() -> None:
-    """Nothing is guessed before the first moment or after the last one."""
+    """Steps beyond the known times get the first or the last of them."""
     timeline = Timeline(job(), [(10, START + 100_000), (30, START + 160_000)])
     assert at(timeline, -5, 1, 9, 31, 1000) == [100, 100, 100, 160, 160]
 
 
 def test_the_end_of_the_job_is_the_moment_of_its_last_step() -> None:
-    """If nothing nearer is known."""
+    """The end of the job is the time of its last step if no closer time is known."""
     done = job(created_at=START, finished_at=START + 200_000)
     table = [(n, {"a": float(n)}) for n in (50, 100)]
     assert points(table, Timeline(done, [])) == [
@@ -228,26 +228,26 @@ def test_the_end_of_the_job_is_the_moment_of_its_last_step() -> None:
 
 
 def test_without_any_moment_there_is_no_time() -> None:
-    """A point without time is still a point."""
+    """A point without a time is still a point."""
     assert points([(1, {"a": 0.5})], Timeline(job(), [(1, None)])) == [
         CurvePoint("a", 1, 0.5, None)
     ]
 
 
 def test_moments_that_are_missing_are_passed_over() -> None:
-    """A checkpoint without time leaves its neighbours to tell."""
+    """A checkpoint without a time is skipped in favour of its neighbours."""
     timeline = Timeline(job(created_at=START), [(10, None), (20, START + 40_000)])
     assert at(timeline, 10) == [20]
 
 
 def test_the_first_of_two_moments_of_a_step_counts() -> None:
-    """A checkpoint is told before the events, and is the exact one."""
+    """The first of two times of a step counts: the checkpoint's, which is exact."""
     timeline = Timeline(job(), [(10, START + 1000), (10, START + 9000)])
     assert timeline.at(10) == START + 1000
 
 
 def test_an_empty_table_has_no_points() -> None:
-    """Nor does it need a time."""
+    """An empty table has no points and needs no time."""
     assert points([], Timeline(job(finished_at=START), [])) == []
 
 
@@ -263,7 +263,7 @@ known_moments = st.lists(
         )
     ]
 )
-"""Moments as providers tell them: a later step is not earlier."""
+"""Times as providers give them: a later step is never earlier."""
 asked_steps = st.lists(st.integers(0, 1100), min_size=2, max_size=20)
 
 
@@ -271,7 +271,7 @@ asked_steps = st.lists(st.integers(0, 1100), min_size=2, max_size=20)
 def test_time_never_runs_backwards(
     moments: list[tuple[int, int]], steps: list[int], length: int | None
 ) -> None:
-    """A later step is not earlier, and no step lies outside of what is known."""
+    """Time never runs backwards along the steps, nor beyond the known times."""
     latest = max((moment for _, moment in moments), default=START)
     finished = None if length is None else latest + length * 1000
     timeline = Timeline(job(created_at=START, finished_at=finished), moments)
@@ -287,7 +287,7 @@ def test_time_never_runs_backwards(
 def test_time_depends_on_what_is_known_alone(
     moments: list[tuple[int, int]], steps: list[int], data: st.DataObject
 ) -> None:
-    """In whatever order the moments are told, a step has one time, and again the same."""
+    """A step's time depends only on the known times, not on their order."""
     shuffled = data.draw(st.permutations(moments))
     first = Timeline(job(created_at=START), moments)
     second = Timeline(job(created_at=START), shuffled)
@@ -299,7 +299,7 @@ def test_time_depends_on_what_is_known_alone(
 
 @given(moments=st.lists(st.tuples(st.integers(), st.none() | st.integers(0, 2**50)), max_size=6))
 def test_any_moments_give_a_time_or_none(moments: list[tuple[int, int | None]]) -> None:
-    """Also those that contradict each other."""
+    """Any times, even contradictory ones, give each step a time or none."""
     timeline = Timeline(job(created_at=START, finished_at=1), moments).ending_at(10**6)
     assert all(isinstance(timeline.at(step), int) for step in (-(10**9), -1, 0, 1, 7, 10**9))
 
@@ -308,30 +308,30 @@ def test_any_moments_give_a_time_or_none(moments: list[tuple[int, int | None]]) 
 
 
 class Shelf:
-    """Files by id; notes what is asked for."""
+    """Serves files by id, and records the requests."""
 
     def __init__(self, **files: bytes) -> None:
         self.files = files
         self.asked: list[str] = []
 
     def __call__(self, file_id: str) -> bytes | None:
-        """A file's content."""
+        """Return a file's content."""
         self.asked.append(file_id)
         return self.files.get(file_id)
 
 
 def nothing_missing() -> Parts:
-    """The parts of a job, of which none is missing yet."""
+    """Return the parts of a job, none of them missing yet."""
     return Parts(lambda: None)
 
 
 def done(status: JobStatus = JobStatus.SUCCEEDED, *files: str) -> Job:
-    """A job that has ended."""
+    """Return a job that has ended."""
     return Job(id="a", status=status, provider_status="", result_files=files or ("first", "second"))
 
 
 def test_a_result_file_is_asked_for_when_it_is_wanted_and_once() -> None:
-    """Whether there should be one is known without a request."""
+    """A result file is requested once, when it is needed; its existence is known before."""
     shelf = Shelf(first=BASE64)
     file = ResultFile(done(), "", shelf, nothing_missing())
     assert file.exists
@@ -350,7 +350,7 @@ def test_a_result_file_is_asked_for_when_it_is_wanted_and_once() -> None:
     ids=["not done", "has none"],
 )
 def test_a_job_without_a_result_file_is_not_asked_for_one(job: Job) -> None:
-    """It is written at the end, and not always; nothing is said of that."""
+    """A job without a result file causes no request and no sentence."""
     shelf = Shelf(first=BASE64)
     parts = nothing_missing()
     file = ResultFile(job, "", shelf, parts)
@@ -360,7 +360,7 @@ def test_a_job_without_a_result_file_is_not_asked_for_one(job: Job) -> None:
 
 @pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
 def test_a_result_file_that_is_none_is_said_to_be_none(body: bytes) -> None:
-    """Once, however often it is wanted; what came is kept under a name that promises nothing."""
+    """A file that is something else is reported once, and archived under a neutral name."""
     parts = nothing_missing()
     file = ResultFile(done(), "", Shelf(first=body), parts)
     assert file.document == ({"result-file": body} if body else {})
@@ -371,7 +371,7 @@ def test_a_result_file_that_is_none_is_said_to_be_none(body: bytes) -> None:
 
 
 def test_a_result_file_that_is_gone_is_said_to_be_gone() -> None:
-    """There is nothing to keep of it."""
+    """A deleted result file is reported, and nothing is archived."""
     shelf = Shelf()
     parts = nothing_missing()
     file = ResultFile(done(), "", shelf, parts)
@@ -383,7 +383,7 @@ def test_a_result_file_that_is_gone_is_said_to_be_gone() -> None:
 
 
 def test_files_of_several_jobs_are_fetched_side_by_side() -> None:
-    """No job waits for another one's file."""
+    """Files of several jobs are fetched at the same time."""
     both = threading.Barrier(2, timeout=60)
 
     def fetch(_file_id: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The parts of a job: each is read for itself, as far as the server lets it be read."""
+"""The parts of a job, each read separately as far as the server allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REVOKED = errors.Unauthorized("no such key")
 
 
 def failing(error: errors.BridgeError) -> Callable[[], object]:
-    """A request that fails."""
+    """Return a request that fails."""
 
     def ask() -> object:
         raise error
@@ -42,7 +42,7 @@ def failing(error: errors.BridgeError) -> Callable[[], object]:
     ],
 )
 def test_a_part_that_fails_is_noted(error: errors.ProviderError, *, is_lasting: bool) -> None:
-    """With what happened, and whether it may pass."""
+    """A failing part is noted with its reason, and with whether another attempt can succeed."""
     parts = Parts(dict)
     assert parts.one("events", failing(error)) is None
     assert parts.missing == (MissingPart("events", error.sentence, is_lasting=is_lasting),)
@@ -53,7 +53,7 @@ def test_a_part_that_fails_is_noted(error: errors.ProviderError, *, is_lasting: 
 def test_a_service_that_refuses_everything_is_not_a_part_s_fault(
     error: errors.ProviderError,
 ) -> None:
-    """Its list is asked for before a refusal is believed; once for a job."""
+    """A refusal counts for the service only if its list is refused too, checked once per job."""
     parts = Parts(failing(REVOKED))
     with pytest.raises(errors.Unauthorized):
         parts.one("events", failing(error))
@@ -65,7 +65,7 @@ def test_a_service_that_refuses_everything_is_not_a_part_s_fault(
 
 
 def test_what_is_read_of_a_list_before_it_fails_is_kept() -> None:
-    """And a list without which nothing is known fails if it has no first page."""
+    """The rows before a failing page are kept; a required list without a first page fails."""
 
     def pages(number: int) -> Iterator[list[object]]:
         for n in range(number):
@@ -81,24 +81,24 @@ def test_what_is_read_of_a_list_before_it_fails_is_kept() -> None:
 
 
 def test_a_defect_is_not_a_missing_part() -> None:
-    """Neither is a request to stop."""
+    """A defect or a request to stop is raised, and does not count as a missing part."""
     for error in (errors.Stopped("Asked to stop"), errors.BridgeError("a defect")):
         with pytest.raises(type(error)):
             Parts(dict).one("events", failing(error))
 
 
-# Servers that speak OpenAI's API in their own way
+# Servers that speak variants of OpenAI's API
 
 
 def in_front_of(
     api: OpenAIApi, change: Callable[[httpx.Request], httpx.Response | None]
 ) -> Handler:
-    """A server that answers some requests in its own way."""
+    """Return a server that answers some requests differently."""
     return lambda request: change(request) or api(request)
 
 
 def events_of(api: OpenAIApi, change: Callable[[httpx.Request, httpx.Response], object]) -> Handler:
-    """A server that changes its pages of events."""
+    """Return a server that changes its pages of events."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         reply = api(request)
@@ -115,7 +115,7 @@ DONE = {"status": "succeeded", "finished_at": 1_760_000_800, "validation_file": 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
 def test_a_cursor_that_is_refused_costs_the_rest(status: int) -> None:
-    """The newest page is there, and the part is named."""
+    """A refused cursor costs the older events: the newest page is kept and the part is named."""
     api = openai_with_steps(350, **DONE)
 
     def change(request: httpx.Request, reply: httpx.Response) -> object:
@@ -128,7 +128,7 @@ def test_a_cursor_that_is_refused_costs_the_rest(status: int) -> None:
 
 @pytest.mark.parametrize("more", [True, None])
 def test_new_ids_at_each_call_do_not_go_on_for_ever(more: bool | None) -> None:  # noqa: FBT001 - a value of the reply
-    """The rows are the same: nothing new comes, whatever the server says of more."""
+    """A server that invents new ids for the same rows does not keep the bridge paging for ever."""
     api = openai_with_steps(5, **DONE)
     ids = itertools.count()
 
@@ -148,7 +148,7 @@ def test_new_ids_at_each_call_do_not_go_on_for_ever(more: bool | None) -> None: 
 
 
 def test_a_short_list_without_has_more_whose_cursor_is_refused_is_whole() -> None:
-    """A server that does not page has sent all that it has."""
+    """A short list without ``has_more`` is whole, even if the server refuses its cursor."""
     api = openai_with_steps(5, **DONE)
 
     def change(request: httpx.Request, reply: httpx.Response) -> object:
@@ -167,7 +167,7 @@ def test_a_short_list_without_has_more_whose_cursor_is_refused_is_whole() -> Non
 def test_a_server_that_is_not_ready_yet_costs_a_part_for_the_moment(
     status: int, *, is_lasting: bool
 ) -> None:
-    """A request that came too early, or took too long, may be answered in the next pass."""
+    """A request that is too early, or takes too long, leaves its part to the next pass."""
     api = openai_with_steps(5, **DONE)
     refused = events_of(api, lambda _request, _reply: httpx.Response(status, json={}))
     snapshot = read(over(httpx.MockTransport(refused), "openai"))
@@ -176,7 +176,7 @@ def test_a_server_that_is_not_ready_yet_costs_a_part_for_the_moment(
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_rounded_points_do_not_take_the_places_of_exact_ones_that_may_come(status: int) -> None:
-    """The result file stands in for events that are refused, not for those that fail for now."""
+    """Rounded points replace refused events, but not events that fail only for now."""
     api = openai_with_steps(20, **DONE, result_files=["file-r"])
 
     def change(_request: httpx.Request, _reply: httpx.Response) -> object:
@@ -188,7 +188,7 @@ def test_rounded_points_do_not_take_the_places_of_exact_ones_that_may_come(statu
 
 
 def test_the_list_is_enough() -> None:
-    """A server that offers nothing else: the job is recorded from its row."""
+    """A server that offers only a list gives jobs from its rows."""
     api = OpenAIApi()
     api.jobs = [api.row("other"), api.row(JOB, status="succeeded")]
 
@@ -209,7 +209,7 @@ def test_the_list_is_enough() -> None:
 
 @every_kind
 def test_a_job_without_an_address_is_found_in_the_list(kind: str) -> None:
-    """Unless the server has shown another job at its address: then it is gone."""
+    """A job without an address is found in the list, unless other jobs have an address there."""
     api = WIRES[kind]()
     api.jobs = [api.row("other"), api.row(JOB)]
 
@@ -229,7 +229,7 @@ def test_a_job_without_an_address_is_found_in_the_list(kind: str) -> None:
 def test_a_later_page_that_fails_for_the_moment_ends_the_list_for_now(
     kind: str, status: int
 ) -> None:
-    """What was listed before is known, and the pass learns that more follows."""
+    """A later page that fails for now ends the list, and the pass learns that more follows."""
     api = WIRES[kind]()
     if api.page_size is None:
         return  # its list has one page

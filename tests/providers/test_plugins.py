@@ -1,4 +1,4 @@
-"""Providers that other packages bring: an entry point, a name in the configuration, no more."""
+"""Providers from other packages, which need an entry point and a name in the configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Acme(OpenAI):
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """An installed package that brings the provider type ``acme``."""
+    """Install a package that brings the provider type ``acme``."""
     folder = tmp_path / "site"
     info = folder / "acme_ftbridge-1.0.dist-info"
     info.mkdir(parents=True)
@@ -41,7 +41,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def configured(folder: Path, kind: str, url: str, uri: str = "") -> Path:
-    """A configuration with one provider."""
+    """Write a configuration with one provider."""
     path = folder / f"{kind}.yaml"
     path.write_text(
         f"mlflow: {{tracking_uri: '{uri or f'sqlite:///{folder}/mlflow.db'}'}}\n"
@@ -51,7 +51,7 @@ def configured(folder: Path, kind: str, url: str, uri: str = "") -> Path:
 
 
 def test_a_package_may_bring_a_provider(package: Path, tmp_path: Path) -> None:
-    """Named in the configuration it is loaded and works; unnamed it is not even imported."""
+    """A package's provider works once the configuration names it, and is not imported before."""
     environment = {"PYTHONPATH": str(package)}
     with Simulator(jobs=demo_jobs(NOW), clock=Clock()) as simulator:
         config = configured(tmp_path, "openai", simulator.openai_url)
@@ -79,7 +79,7 @@ def test_a_package_may_bring_a_provider(package: Path, tmp_path: Path) -> None:
 def test_a_package_that_is_broken_is_a_sentence(
     package: Path, tmp_path: Path, source: str, why: str
 ) -> None:
-    """It is said where to look, and no traceback is shown."""
+    """A broken package gives a sentence that says where to look, without a traceback."""
     (package / "acme_ftbridge.py").write_text(source)
     config = configured(tmp_path, "acme", "http://127.0.0.1:9/v1")
     done = run("check", "--config", config, env={"PYTHONPATH": str(package)}, fresh=True)
@@ -90,7 +90,7 @@ def test_a_package_that_is_broken_is_a_sentence(
 
 
 def test_a_type_that_nobody_brings_is_a_sentence(tmp_path: Path) -> None:
-    """With the types that there are."""
+    """An unknown type gives a sentence with the known types."""
     # A new interpreter: a fork would have the plug-in of the tests on its path.
     config = configured(tmp_path, "acme", "http://127.0.0.1:9/v1")
     done = run("check", "--config", config, fresh=True)
@@ -106,7 +106,7 @@ PACKAGE = ROOT / "tests" / "plugin"
 
 
 def serving(api: AcmeApi) -> Simulator:
-    """The scripted service, on a port of this machine."""
+    """Run the scripted service on a port of this machine."""
 
     def answer(request: Request) -> Reply:
         url = httpx.URL("http://acme.example").copy_with(path=request.path, params=request.query)
@@ -117,7 +117,7 @@ def serving(api: AcmeApi) -> Simulator:
 
 
 def test_a_package_with_a_wire_format_of_its_own_is_recorded(uri: str, tmp_path: Path) -> None:
-    """Its words select, its key has its own header, and its job is recorded whole."""
+    """A job of a package's wire format is recorded whole, with its own words and key header."""
     api = AcmeApi()
     api.fill(30)
     api.jobs = [api.row("a-job", phase="graduated", ended_at=iso(CREATED + 90))]
@@ -137,12 +137,12 @@ def test_a_package_with_a_wire_format_of_its_own_is_recorded(uri: str, tmp_path:
 
 
 def lines(path: Path) -> int:
-    """How many lines a file has."""
+    """Return the number of lines of a file."""
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
 def test_the_readme_counts_what_a_provider_takes() -> None:
-    """Compare the figures in bridge/README.md with the files that they count."""
+    """The figures in bridge/README.md match the files that they count."""
     text = (ROOT / "bridge" / "README.md").read_text(encoding="utf-8")
     (section,) = re.findall(r"^## Add a provider$(.*?)(?:^## |\Z)", text, re.DOTALL | re.MULTILINE)
     said = " ".join(section.split())
@@ -156,7 +156,7 @@ def test_the_readme_counts_what_a_provider_takes() -> None:
 
 
 def test_a_provider_is_named_in_its_own_files_alone() -> None:
-    """No list has to be kept: neither the bridge nor its tests know of Acme, but this file does."""
+    """Acme is named only in its own files: no list in the bridge or its tests mentions it."""
     knowing = {
         str(path.relative_to(ROOT))
         for folder in ("bridge", "tests")

@@ -1,4 +1,4 @@
-"""Prime Intellect: what its API says at the wire, and from the simulator on into MLflow."""
+"""Prime Intellect: its API at the wire, and from the simulator on into MLflow."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ REWARD = "reward/all/mean"
 
 
 def rows(*steps: int) -> list[object]:
-    """Rows of metrics."""
+    """Return rows of metrics."""
     return [PrimeApi().checkpoint(step, **{REWARD: step / 16}) for step in steps]
 
 
 def queries(api: PrimeApi, part: str) -> list[dict[str, str]]:
-    """What was asked of one address."""
+    """Return the requests to one address."""
     return [dict(request.url.params) for request in api.asked(part)]
 
 
 def test_runs_of_a_team_are_asked_for() -> None:
-    """On every page."""
+    """The team is sent with every page."""
     api = PrimeApi()
     api.jobs = [api.row(f"run-{n}") for n in range(45)]
     http = connect(
@@ -60,7 +60,7 @@ def test_runs_of_a_team_are_asked_for() -> None:
 
 
 def test_a_server_without_pages_sends_all_at_once() -> None:
-    """It ignores what is asked and does not count."""
+    """A server that ignores pages and counts is read in one reply."""
     api = PrimeApi()
     transport = httpx.MockTransport(
         lambda _request: sent({"runs": [api.row(f"run-{n}") for n in range(45)]})
@@ -70,7 +70,7 @@ def test_a_server_without_pages_sends_all_at_once() -> None:
 
 
 def test_runs_come_newest_first_whatever_their_order() -> None:
-    """The oldest first means that the newest is on the last page."""
+    """Runs come newest first, even if the newest is on the last page."""
     api = PrimeApi()
     api.jobs = [api.row(f"run-{n}", createdAt=iso(CREATED + n)) for n in range(45)]
     (page,) = api.provider().pages()
@@ -82,7 +82,7 @@ def test_runs_come_newest_first_whatever_their_order() -> None:
 def test_all_steps_are_found_however_many_come_at_once(
     most: int | None, *, newest_first: bool
 ) -> None:
-    """The first ones, or the last."""
+    """All steps are found, whether the first or the last ones come first."""
     api = PrimeApi(most_rows=most, newest_rows_first=newest_first)
     api.jobs = [api.row(JOB)]
     api.checkpoints = rows(*range(1, 101))
@@ -90,12 +90,12 @@ def test_all_steps_are_found_however_many_come_at_once(
 
 
 def look(provider: Provider, *, keep: bool = False) -> Snapshot:
-    """A look at the run."""
+    """Read the run once."""
     return provider.read(by_id(provider), logged={}, keep=keep)
 
 
 def test_an_open_run_is_asked_from_its_newest_step_on() -> None:
-    """That one may still be written to; what is known stays known."""
+    """An open run is requested from its newest step on, and known points stay known."""
     api = PrimeApi()
     api.jobs = [api.row(JOB)]
     api.checkpoints = rows(1, 2)
@@ -114,7 +114,7 @@ def test_an_open_run_is_asked_from_its_newest_step_on() -> None:
 
 
 def test_nested_numbers_are_metrics_and_times_are_not() -> None:
-    """Names are joined with dots; a row's own time counts, in seconds, milliseconds or as text."""
+    """Nested numbers become metrics with dotted names, and a row's time in any form is its time."""
     api = PrimeApi()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [
@@ -131,7 +131,7 @@ def test_nested_numbers_are_metrics_and_times_are_not() -> None:
 
 
 def test_rows_without_times_lie_between_the_known_moments() -> None:
-    """The start, the checkpoints, and the end or the last change."""
+    """Rows without times lie between the start, the checkpoints, and the end or last change."""
     api = PrimeApi()
     api.jobs = [api.row(JOB, updatedAt=iso(CREATED + 130))]
     api.saved = [{"id": "c", "step": 2, "status": "READY", "createdAt": iso(CREATED + 50)}]
@@ -144,7 +144,7 @@ def test_rows_without_times_lie_between_the_known_moments() -> None:
 
 
 def test_only_checkpoints_that_are_there_count() -> None:
-    """With their step and id; a signature that lets everybody fetch them is not archived."""
+    """Only ready checkpoints count, by step and id, and their signed addresses are not archived."""
     api = PrimeApi()
     api.jobs = [api.row(JOB, status="COMPLETED")]
     api.saved = [
@@ -157,7 +157,7 @@ def test_only_checkpoints_that_are_there_count() -> None:
 
 
 def test_what_a_run_cost_is_asked_once_it_has_ended() -> None:
-    """A key that may not see the bill, or a server without one, costs nothing else."""
+    """The bill is requested once, after the end; a refusal or a missing bill costs nothing else."""
     api = PrimeApi(usage={"training": {"tokens": 5000}, "total_cost_usd": 1.5})
     api.jobs = [api.row(JOB, status="RUNNING")]
     assert read(api.provider()).job.cost is None
@@ -171,7 +171,7 @@ def test_what_a_run_cost_is_asked_once_it_has_ended() -> None:
 
 
 def test_a_run_tells_its_environments_and_its_end() -> None:
-    """In whatever way they are named."""
+    """A run names its environments, in all spellings, and its end."""
     api = PrimeApi()
     told = [{"name": "a/b"}, {"id": "c"}, "d", {"args": {}}, 7, {"slug": "a/b"}]
     api.jobs = [api.row(JOB, environments=told, status="FAILED", errorMessage="no GPU")]
@@ -196,7 +196,7 @@ END = NOW + 1000
 
 
 def without_times(runs: dict[str, RunRows]) -> dict[str, list[tuple[str, int, float]]]:
-    """Rows as the service tells them: it does not say when a step was measured."""
+    """Return rows without the times, which the service does not give."""
     return {
         job_id: sorted((name, step, value) for name, step, value, _ in run.rows)
         for job_id, run in runs.items()
@@ -206,7 +206,7 @@ def without_times(runs: dict[str, RunRows]) -> dict[str, list[tuple[str, int, fl
 def test_a_backfill_records_every_run_and_a_second_one_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Status, tags, params and each row of metrics."""
+    """A backfill records status, tags, params and every row, and a second one writes nothing."""
     clock.now = END
     with Simulator(jobs=ALL, clock=clock) as simulator:
         report = make_sync(simulator, tracking, executor, clock, kind="prime").run()
@@ -241,7 +241,7 @@ def test_runs_that_are_followed_have_the_rows_of_those_that_are_backfilled(
     restarts: bool,
     rate: float,
 ) -> None:
-    """Whatever is restarted, and with a fifth of all replies broken."""
+    """Followed runs get the rows of a backfill, despite restarts and a fifth of replies broken."""
     with Simulator(jobs=ALL, clock=clock, intercept=BrokenReplies(rate)) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="prime")
         while clock.now < NOW + 110:
@@ -258,7 +258,7 @@ def test_runs_that_are_followed_have_the_rows_of_those_that_are_backfilled(
 
 
 def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor) -> None:
-    """One request where all is settled; of an open run two more."""
+    """A settled pass costs one request, and an open run two more."""
     live = replace(PLAIN, id="run-live", created_at=NOW + 2000)
     with Simulator(jobs=[PLAIN, live], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="prime")
@@ -281,7 +281,7 @@ def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoo
 def test_the_environment_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, code: int
 ) -> None:
-    """A key, with the address as Prime's own command line has it; a wrong key is not shown."""
+    """A key in the environment is enough, with the address of Prime's CLI, and stays hidden."""
     monkeypatch.chdir(tmp_path)
     with Simulator(jobs=ALL, clock=Clock(END), api_key=KEY) as simulator:
         for name, value in {

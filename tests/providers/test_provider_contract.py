@@ -1,4 +1,4 @@
-"""What every provider promises, whatever its wire format: see ``tests.support.wires``."""
+"""Promises of every provider, whatever its wire format: see ``tests.support.wires``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.support.wires import WIRES
 
 
 def test_every_provider_has_a_wire_format_here() -> None:
-    """No provider goes without the tests of this file, not even one that a package brings."""
+    """Every provider, even one from a package, has a wire format for the tests of this file."""
     brought = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
     assert set(WIRES) == set(TYPES) | brought
 
@@ -63,7 +63,7 @@ def test_pages_go_to_the_last_one(kind: str, number: int) -> None:
 
 @every_kind
 def test_pages_are_asked_for_as_they_are_wanted(kind: str) -> None:
-    """Who stops after the first page causes one request."""
+    """Pages are requested on demand: a reader that stops after the first causes one request."""
     api = WIRES[kind]()
     api.jobs = [api.row(f"job-{n}") for n in range(250)]
     page = next(iter(api.provider().pages()))
@@ -73,7 +73,7 @@ def test_pages_are_asked_for_as_they_are_wanted(kind: str) -> None:
 
 @every_kind
 def test_jobs_that_appear_between_pages_push_none_out(kind: str) -> None:
-    """A job that is created while pages are read shifts others; all that were there are listed."""
+    """Jobs that are created between two pages push none of the existing ones out of the list."""
     api = WIRES[kind]()
     ids = [f"job-{n}" for n in range(250)]
     api.jobs = [api.row(job_id) for job_id in ids]
@@ -88,7 +88,7 @@ def test_jobs_that_appear_between_pages_push_none_out(kind: str) -> None:
 @every_kind
 @pytest.mark.parametrize("reply", [{}, {"object": "list"}, {"data": 7}, {"detail": "no"}, []])
 def test_a_reply_without_a_list_is_a_bad_reply(kind: str, reply: object) -> None:
-    """Some other service's JSON is not mistaken for an account without jobs."""
+    """A reply without a list is a bad reply, not an account without jobs."""
     provider = over(httpx.MockTransport(lambda _request: sent(reply)), kind)
     if reply == {} and WIRES[kind].omits_empty_lists:
         assert listed(provider) == []
@@ -99,14 +99,14 @@ def test_a_reply_without_a_list_is_a_bad_reply(kind: str, reply: object) -> None
 
 @every_kind
 def test_a_list_that_is_null_is_empty(kind: str) -> None:
-    """A null for a list means no jobs."""
+    """A null in place of a list means no jobs."""
     transport = httpx.MockTransport(lambda _request: sent(WIRES[kind].null_list))
     assert listed(over(transport, kind)) == []
 
 
 @every_kind
 def test_a_server_that_repeats_its_page_for_ever_is_left(kind: str) -> None:
-    """A server that ignores which page is asked for does not hold the bridge for ever."""
+    """A server that ignores the requested page does not keep the bridge paging for ever."""
     api = WIRES[kind]()
     rows: list[object] = [api.row(f"job-{n}") for n in range(100)]
     asked: list[httpx.Request] = []
@@ -129,7 +129,7 @@ def test_a_server_that_repeats_its_page_for_ever_is_left(kind: str) -> None:
 
 @every_kind
 def test_a_server_that_repeats_its_page_and_does_not_count_is_left(kind: str) -> None:
-    """The same, where the server says neither how many jobs there are nor whether more follow."""
+    """A server that repeats its page, and gives neither count nor end, does not either."""
     api = WIRES[kind]()
     rows: list[object] = [api.row(f"job-{n}") for n in range(100)]
     asked: list[httpx.Request] = []
@@ -140,7 +140,7 @@ def test_a_server_that_repeats_its_page_and_does_not_count_is_left(kind: str) ->
         return sent(api.list_of(rows, has_more=None))
 
     provider = over(httpx.MockTransport(answer), kind)
-    if kind == "mistral":  # its pages are numbered: the same one twice is an error of the server
+    if kind == "mistral":  # its pages have numbers: the same one twice is an error of the server
         *_, last = provider.pages()
         assert last.cut is not None
         assert "repeat" in last.cut.reason
@@ -164,7 +164,7 @@ def test_every_word_for_a_status_is_known(kind: str) -> None:
 @every_kind
 @pytest.mark.parametrize("word", ["", "melting", "  ", "Running!", "完了", "x" * 5000, None])
 def test_an_unknown_word_counts_as_still_running(kind: str, word: str | None) -> None:
-    """A status that nobody knows yet is kept as a word, is not final, and is looked into."""
+    """An unknown word is kept, is not final, and has the job read again."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB, **{api.status_key: word})]
     api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
@@ -177,7 +177,7 @@ def test_an_unknown_word_counts_as_still_running(kind: str, word: str | None) ->
 
 @every_kind
 def test_every_word_of_the_specification_is_known(kind: str) -> None:
-    """None of them is left to count as running by accident."""
+    """Every word of the specification is known, so that none counts as running by accident."""
     api = WIRES[kind]
     assert api.words <= TYPES[kind].statuses.keys()
     assert {api.running, api.succeeded} <= api.words
@@ -185,13 +185,13 @@ def test_every_word_of_the_specification_is_known(kind: str) -> None:
 
 @every_kind
 def test_final_words_are_final(kind: str) -> None:
-    """Success, failure and cancellation each have a word, and end the job."""
+    """Success, failure and cancellation each have a word that ends the job."""
     ends = {status for status in TYPES[kind].statuses.values() if status.is_final}
     assert ends == {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
 
 
 def test_a_paused_job_is_not_over() -> None:
-    """OpenAI's ``paused`` is no member of its own enumeration; the job may resume."""
+    """A paused job can resume: ``paused`` is missing from OpenAI's own enumeration."""
     api = OpenAIApi()
     api.jobs = [{"object": "fine_tuning.job", "id": JOB, "status": "paused"}]
     api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
@@ -203,7 +203,7 @@ def test_a_paused_job_is_not_over() -> None:
 
 @every_kind
 def test_a_listed_job_that_waits_costs_no_request(kind: str) -> None:
-    """Before a job has started there is nothing to read beyond the list."""
+    """A listed job that waits costs no request, because the list has everything."""
     api = WIRES[kind]()
     waiting = next(w for w, s in TYPES[kind].statuses.items() if s is JobStatus.QUEUED)
     api.jobs = [api.row(JOB, **{api.status_key: waiting})]
@@ -211,7 +211,7 @@ def test_a_listed_job_that_waits_costs_no_request(kind: str) -> None:
     (job,) = listed(provider)
     before = len(api.requests)
     assert read(provider, job=job) == Snapshot(job=job, skipped=job.skipped)
-    # Where the list may lie, the job itself has to say that it waits.
+    # Where the list can be stale, the job itself has to say that it waits.
     assert len(api.requests) == before + (not api.trusts_list)
 
 
@@ -220,14 +220,14 @@ def test_a_listed_job_that_waits_costs_no_request(kind: str) -> None:
 
 @every_kind
 def test_a_job_that_is_gone_is_not_found(kind: str) -> None:
-    """404 for one job says that this job is gone, and nothing of the others."""
+    """A 404 for one job means that this job is gone, and says nothing of the others."""
     with pytest.raises(errors.NotFound):
         read(WIRES[kind]().provider())
 
 
 @every_kind
 def test_a_service_that_has_ended_is_withdrawn(kind: str) -> None:
-    """410 for the list ends the pass with a sentence that says what becomes of the runs."""
+    """A 410 for the list ends the pass with a sentence about what happens to the runs."""
     transport = httpx.MockTransport(lambda _request: httpx.Response(410, json={}))
     with pytest.raises(errors.Withdrawn, match="MLflow"):
         listed(over(transport, kind))
@@ -238,7 +238,7 @@ def test_a_service_that_has_ended_is_withdrawn(kind: str) -> None:
 def test_no_json_whatever_makes_a_provider_fail_without_a_name(
     kind: str, replies: list[object]
 ) -> None:
-    """Any reply becomes values of the model or an error that has a sentence."""
+    """Any reply becomes values of the model, or an error that has a sentence."""
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -272,7 +272,7 @@ def test_no_json_whatever_makes_a_provider_fail_without_a_name(
 @every_kind
 @pytest.mark.parametrize("depth", [100, 400, 900])
 def test_deeply_nested_values_stop_no_other_job(kind: str, depth: int) -> None:
-    """However deep one job's values go, the job beside it is listed."""
+    """A deeply nested value costs no other job its place in the list."""
     api = WIRES[kind]()
     deep = nested(depth)
     odd = {api.status_key: 5, "news": deep, "hyperparameters": deep}
@@ -282,18 +282,18 @@ def test_deeply_nested_values_stop_no_other_job(kind: str, depth: int) -> None:
 
 @every_kind
 def test_json_that_is_nested_beyond_reason_is_a_bad_reply(kind: str) -> None:
-    """A hundred thousand brackets are an error with a name."""
+    """A hundred thousand brackets are a bad reply."""
     reply = httpx.Response(200, headers={"Content-Type": "application/json"}, content=b"[" * 10**5)
     with pytest.raises(errors.BadReply):
         listed(over(httpx.MockTransport(lambda _request: reply), kind))
 
 
-# What a request brings is not asked for twice
+# No request is made twice
 
 
 @every_kind
 def test_a_job_by_its_id_costs_one_request(kind: str) -> None:
-    """It is the job that the list has, and whatever its own reply says beyond."""
+    """Reading a job by its id costs one request, and gives at least the list's fields."""
     api = WIRES[kind]()
     api.jobs = [api.row("another"), api.row(JOB)]
     api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
@@ -307,7 +307,7 @@ def test_a_job_by_its_id_costs_one_request(kind: str) -> None:
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("found", ["listed", "by its id"])
 def test_no_request_is_made_twice(kind: str, found: str, *, keep: bool) -> None:
-    """Whoever has a job reads it without asking for any of it again."""
+    """A job that was already read is completed without a repeated request."""
     api = WIRES[kind]()
     api.fill(150)
     provider = api.provider()
@@ -319,7 +319,7 @@ def test_no_request_is_made_twice(kind: str, found: str, *, keep: bool) -> None:
 
 @every_kind
 def test_a_job_is_read_anew_each_time(kind: str) -> None:
-    """What was read once does not stand in for what has come since."""
+    """A second read of a job requests it again, and sees the changes."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     provider = api.provider()
@@ -331,7 +331,7 @@ def test_a_job_is_read_anew_each_time(kind: str) -> None:
 
 @every_kind
 def test_a_job_has_the_reply_that_it_was_made_of(kind: str) -> None:
-    """As it came: with what nobody knows, and with what could not be read."""
+    """A job carries its reply as it came, including unknown and unreadable parts."""
     api = WIRES[kind]()
     row = api.row(JOB, **{api.status_key: 7}, news={"a": [1, None]})
     api.jobs = [row]
@@ -341,12 +341,12 @@ def test_a_job_has_the_reply_that_it_was_made_of(kind: str) -> None:
     assert row.items() <= reply_of(by_id(api.provider())).items()
 
 
-# What else is known of a job
+# Other facts about a job
 
 
 @every_kind
 def test_every_meaning_is_of_a_name_that_the_provider_uses(kind: str) -> None:
-    """No two names of a provider mean the same; epochs are known everywhere."""
+    """No two names of a provider mean the same, and epochs have a name if jobs have them."""
     meanings = TYPES[kind].meanings
     api = WIRES[kind]()
     together = [what for name, what in meanings.items() if name not in api.of_some_jobs]
@@ -384,7 +384,7 @@ def test_every_meaning_is_of_a_name_that_the_provider_uses(kind: str) -> None:
 def test_epochs_are_known_once_they_are_resolved(
     kind: str, chosen: object, expected: float | None
 ) -> None:
-    """As a number, or not at all."""
+    """The number of epochs is a number once it is resolved, and absent before."""
     api = WIRES[kind]()
     api.jobs = [{"id": JOB, "hyperparameters": chosen}]
     assert only(api).epochs == expected
@@ -392,12 +392,12 @@ def test_epochs_are_known_once_they_are_resolved(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_is_where_the_public_service_shows_it(kind: str) -> None:
-    """Some have an address for each job; a server of one's own, and Mistral, have none."""
+    """A page exists where the public service shows jobs; other servers and Mistral have none."""
     api = WIRES[kind]()
     api.jobs = [api.row("job/1")]
     assert only(api).page is None
     if "$" in TYPES[kind].base_url and not api.public_page:
-        return  # Each of its users has an address of their own.
+        return  # Each user has a separate address.
     http = connect(
         TYPES[kind].base_url,
         headers={},
@@ -408,13 +408,13 @@ def test_a_page_is_where_the_public_service_shows_it(kind: str) -> None:
     assert job.page == (api.public_page and api.public_page.format("job%2F1"))
 
 
-# What is logged is not read again
+# Logged points are not read again
 
 
 @every_kind
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 180, 181, 400, 599, 600, 601])
 def test_an_interrupted_read_is_resumed_to_the_same_points(kind: str, cut: int) -> None:
-    """What was written before a kill and what is read after it are together what one read gives."""
+    """The points before and after a kill together equal those of one uninterrupted read."""
     api = WIRES[kind]()
     api.fill(300)
     full = points_of(read(api.provider()))

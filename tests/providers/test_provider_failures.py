@@ -1,4 +1,4 @@
-"""What every provider makes of failing, broken and growing replies, whatever its wire format."""
+"""Failing, broken and growing replies, as every provider handles them in any wire format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATUSES = [400, 401, 403, 404, 405, 410, 422, 429, 500, 503]
 
 
 def finished(kind: str, steps: int = 30) -> Api:
-    """An API whose only job has ended, with something measured at each step."""
+    """Return an API whose only job has ended, with a measurement at each step."""
     api = WIRES[kind]()
     api.fill(steps)
     (job,) = api.jobs
@@ -35,18 +35,18 @@ def finished(kind: str, steps: int = 30) -> Api:
 
 
 def whole(provider: Provider) -> Snapshot:
-    """The job as it is listed, read to the end of everything."""
+    """Read the listed job completely."""
     (job,) = (job for page in provider.pages() for job in page.jobs)
     return provider.read(job, logged={}, keep=True)
 
 
 def address_of(request: httpx.Request) -> str:
-    """Where a request goes; with a signature in it, to the host of a file."""
+    """Return the address of a request, or the host of a file if it has a signature."""
     return str(request.url)
 
 
 def below_the_list(kind: str) -> list[str]:
-    """Every address that is asked for after the list of jobs."""
+    """Return every address that is requested after the list of jobs."""
     asked: list[str] = []
     api = finished(kind)
 
@@ -63,12 +63,12 @@ def below_the_list(kind: str) -> list[str]:
 
 
 def is_hint(address: str) -> bool:
-    """Whether it is no loss to go without: the dates of models, and bills."""
+    """Return whether an address is optional: dates of models, and bills."""
     return address.endswith("/models") or "/billing/" in address
 
 
 def at(kind: str, address: str, fault: Handler, *, times: int = 10**6) -> Provider:
-    """A provider whose replies at one address are ``fault``'s, the first times it is asked for."""
+    """Return a provider whose first replies at one address are those of ``fault``."""
     api = finished(kind)
     left = [times]
 
@@ -102,7 +102,7 @@ LISTED: list[tuple[int, type[errors.ProviderError]]] = [
 def test_a_list_that_fails_says_why(
     kind: str, status: int, error: type[errors.ProviderError]
 ) -> None:
-    """Of the service as a whole: nothing is recorded, and nothing is taken for an empty list."""
+    """A list that fails records nothing, says why, and does not count as empty."""
     transport = httpx.MockTransport(lambda _request: httpx.Response(status, json={}))
     with pytest.raises(errors.ProviderError) as caught:
         list(over(transport, kind).pages())
@@ -111,7 +111,7 @@ def test_a_list_that_fails_says_why(
 
 
 def outcome(provider: Provider) -> tuple[Snapshot | None, errors.ProviderError | None]:
-    """What comes of a job: one of the two."""
+    """Return the snapshot of the job, or the error that it raises."""
     try:
         return whole(provider), None
     except errors.ProviderError as error:
@@ -119,14 +119,14 @@ def outcome(provider: Provider) -> tuple[Snapshot | None, errors.ProviderError |
 
 
 def parts_of(kind: str) -> list[str]:
-    """Every address below the list without which something is missing."""
+    """Return every address below the list that something depends on."""
     return [address for address in below_the_list(kind) if not is_hint(address)]
 
 
 @every_kind
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_part_that_fails_costs_that_part(kind: str, status: int) -> None:
-    """The job is recorded, the part is named, and whether it is worth another attempt is known."""
+    """A failing part is named, with whether it may pass, and the rest is recorded."""
     expected = whole(finished(kind).provider())
     for address in parts_of(kind):
         found = whole(at(kind, address, lambda _request: httpx.Response(status, json={})))
@@ -136,7 +136,7 @@ def test_a_part_that_fails_costs_that_part(kind: str, status: int) -> None:
         (part, *others) = found.missing
         assert not others, address
         assert part.is_lasting == (status not in {429, 500, 503}), address
-        # A step's time may come from another part.
+        # The time of a step can come from another part.
         assert {p[:3] for p in points_of(found)} <= {p[:3] for p in points_of(expected)}
         assert part.name.isprintable()
         assert part.reason
@@ -145,7 +145,7 @@ def test_a_part_that_fails_costs_that_part(kind: str, status: int) -> None:
 @every_kind
 @pytest.mark.parametrize("status", STATUSES)
 def test_what_fails_everywhere_is_no_part_s_fault(kind: str, status: int) -> None:
-    """A key that is revoked, or a service that ends, between the list and the rest of a pass."""
+    """A revoked key or an ended service, met in mid-pass, does not count as a missing part."""
     api = finished(kind)
     is_over = [False]
 
@@ -180,11 +180,11 @@ OTHER_REPLIES = {
 @every_kind
 @pytest.mark.parametrize("reply", OTHER_REPLIES.values(), ids=OTHER_REPLIES)
 def test_a_part_that_is_something_else_is_missing(kind: str, reply: httpx.Response) -> None:
-    """Streams, web pages and other JSON: the part is named, and all else is recorded."""
+    """A part that is a stream, a web page or other JSON is named, and the rest is recorded."""
     expected = whole(finished(kind).provider())
     for address in parts_of(kind):
         if any(mark in address for mark in ("Signature", S3_HOST)) or address.endswith("a-job"):
-            continue  # whatever a file holds is a file; a job may be short of anything
+            continue  # any content makes a file; a job may lack anything
         found = whole(at(kind, address, lambda _request: reply))
         assert [part.is_lasting for part in found.missing] == [True], address
         assert found.job.status is expected.job.status
@@ -193,7 +193,7 @@ def test_a_part_that_is_something_else_is_missing(kind: str, reply: httpx.Respon
 @every_kind
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_part_that_answers_again_is_whole(kind: str, status: int) -> None:
-    """One pass misses it, the next has all that there is."""
+    """A part that answers again is complete in the next pass."""
     expected = whole(finished(kind).provider())
     for address in parts_of(kind):
         provider = at(
@@ -208,20 +208,20 @@ def test_a_part_that_answers_again_is_whole(kind: str, status: int) -> None:
 
 
 class Broken(httpx.SyncByteStream):
-    """The beginning of a body, and then none of the rest."""
+    """A body that breaks off in the middle."""
 
     def __init__(self, body: bytes, error: type[httpx.RequestError]) -> None:
         self._body = body
         self._error = error
 
     def __iter__(self) -> Iterator[bytes]:
-        """Half of the body."""
+        """Yield half of the body."""
         yield self._body[: len(self._body) // 2]
         raise self._error("no more comes")
 
 
 def breaking(kind: str, error: type[httpx.RequestError] | None) -> Handler:
-    """Replies that break off; without an error they seem to be complete."""
+    """Return replies that break off, some of which seem complete without an error."""
     api = finished(kind)
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -242,7 +242,7 @@ BREAKS = [httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.ReadError, None]
 def test_a_body_that_breaks_off_once_makes_no_difference(
     kind: str, error: type[httpx.RequestError] | None
 ) -> None:
-    """It is asked for again: too slow, cut off, or JSON without its end."""
+    """A body that is too slow, cut off or unfinished JSON is requested again."""
     expected = whole(finished(kind).provider())
     for address in below_the_list(kind):
         if error is not None or not {"Signature", S3_HOST} & {*re.split(r"[?/=]", address)}:
@@ -256,7 +256,7 @@ def test_a_body_that_breaks_off_once_makes_no_difference(
 def test_a_body_that_always_breaks_off_is_waited_for(
     kind: str, error: type[httpx.RequestError]
 ) -> None:
-    """The part is read again in the next pass."""
+    """A part whose body always breaks off is left to the next pass."""
     for address in parts_of(kind):
         found = whole(at(kind, address, breaking(kind, error)))
         assert [part.is_lasting for part in found.missing] == [False], address
@@ -266,7 +266,7 @@ def test_a_body_that_always_breaks_off_is_waited_for(
 
 
 def told(error: BaseException | None) -> Iterator[str]:
-    """All that an error and those behind it say."""
+    """Return every text of an error and of its causes."""
     while error is not None:
         yield from (str(error), repr(error), getattr(error, "remedy", ""))
         error = error.__cause__ or error.__context__
@@ -275,7 +275,7 @@ def told(error: BaseException | None) -> Iterator[str]:
 @every_kind
 @pytest.mark.parametrize("status", [200, *STATUSES])
 def test_no_message_and_no_value_shows_the_key(kind: str, status: int) -> None:
-    """Also where the service sends it back: in an error, a header, or a job."""
+    """No message and no value shows the key, even if the service sends it back."""
     api = finished(kind)
     said: list[str] = []
     for address in [None, *below_the_list(kind)]:
@@ -302,7 +302,7 @@ def test_no_message_and_no_value_shows_the_key(kind: str, status: int) -> None:
 @every_kind
 @pytest.mark.parametrize("curves", [True, False])
 def test_many_looks_find_what_one_does(kind: str, *, curves: bool) -> None:
-    """A job that is followed from its first step on has at each look the points of one alone."""
+    """A job that is followed has at each pass the points of a single read."""
     api = WIRES[kind]()
     followed = over(httpx.MockTransport(api), kind, curves=curves)
     found: dict[tuple[str, int], float] = {}
@@ -324,7 +324,7 @@ def test_many_looks_find_what_one_does(kind: str, *, curves: bool) -> None:
 def new_points(
     provider: Provider, logged: dict[tuple[str, int], float]
 ) -> dict[tuple[str, int], float]:
-    """What a look finds that is not logged, by name and step."""
+    """Return the points of a read that are not logged, by name and step."""
     (job,) = (job for page in provider.pages() for job in page.jobs)
     snapshot = provider.read(job, logged=logged_at(logged))
     points = {(p.name, p.step): p.value for p in snapshot.curve}

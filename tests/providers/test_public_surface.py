@@ -1,4 +1,4 @@
-"""What a package that brings a provider may import: one module, and all of it is meant."""
+"""The public surface for packages that bring a provider: exactly one module."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bridge.providers import base
 
 PLUGIN = Path(__file__).parents[1] / "plugin" / "acme_ftbridge.py"
 FOR_OTHERS = {"AnnouncesShutdowns", "Provider", "shutdowns_of"}
-"""The interface itself: a class need not name it to have it."""
+"""The interface itself, which a class can implement without naming it."""
 
 
 def imported() -> dict[str, set[str]]:
-    """The bridge's modules that the sample imports, with the names."""
+    """Return the bridge's modules that the sample imports, with the names."""
     found: dict[str, set[str]] = {}
     for node in ast.walk(ast.parse(PLUGIN.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bridge"):
@@ -22,12 +22,12 @@ def imported() -> dict[str, set[str]]:
 
 
 def test_the_sample_imports_one_module_of_the_bridge() -> None:
-    """With no more than that a provider can be written."""
+    """The sample provider imports only this one module of the bridge."""
     assert imported().keys() == {"bridge.providers.base"}
 
 
 def test_everything_that_is_offered_is_there_and_of_use() -> None:
-    """``__all__`` has no name that does not exist, and none that nobody needs."""
+    """Every name in ``__all__`` exists once, and the sample provider needs it."""
     offered = set(base.__all__)
     assert len(offered) == len(base.__all__)
     assert all(hasattr(base, name) for name in offered)
@@ -35,7 +35,7 @@ def test_everything_that_is_offered_is_there_and_of_use() -> None:
 
 
 def test_nothing_public_is_left_out() -> None:
-    """What the module defines itself is offered."""
+    """Every public definition of the module is in ``__all__``."""
     defined = {name for name, value in vars(base).items() if _is_own(name, value)}
     assert defined <= set(base.__all__)
 

@@ -1,4 +1,4 @@
-"""Reading wire objects: only what is wrong is left out."""
+"""Reading wire objects: only wrong values are left out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bridge.text import clean
 
 
 class Part(Record):
-    """A part that needs its size."""
+    """A part that requires its size."""
 
     size: int = Field(ge=0, lt=100)
     label: str | None = None
@@ -68,7 +68,7 @@ json_values = st.recursive(
 
 
 def without(*path: str | int) -> Whole:
-    """What is right, without the value at ``path``."""
+    """Return a right record without the value at ``path``."""
     data: object = copy.deepcopy(RIGHT)
     inner = data
     for key in path[:-1]:
@@ -78,7 +78,7 @@ def without(*path: str | int) -> Whole:
 
 
 def with_value(value: object, *path: str | int) -> dict[str, object]:
-    """What is right, with another value at ``path``."""
+    """Return a right record with another value at ``path``."""
     data = copy.deepcopy(RIGHT)
     inner: object = data
     for key in path[:-1]:
@@ -88,7 +88,7 @@ def with_value(value: object, *path: str | int) -> dict[str, object]:
 
 
 def test_what_is_right_is_read_whole() -> None:
-    """Nothing is left out of a record without a fault."""
+    """A record without a fault is read whole."""
     assert read_record(Whole, RIGHT) == (WHOLE, ())
 
 
@@ -114,7 +114,7 @@ def test_what_is_right_is_read_whole() -> None:
     ],
 )
 def test_a_wrong_value_is_left_out_alone(value: object, path: tuple[str | int, ...]) -> None:
-    """However deep it lies, all around it is kept, and a sentence names where it was."""
+    """A wrong value at any depth is left out and named, and everything around it is kept."""
     record, skipped = read_record(Whole, with_value(value, *path))
     assert record == without(*path)
     (sentence,) = skipped
@@ -123,14 +123,14 @@ def test_a_wrong_value_is_left_out_alone(value: object, path: tuple[str | int, .
 
 @pytest.mark.parametrize("size", ["big", None, -1, 100, 1.5, 10**400, math.nan])
 def test_a_part_whose_core_is_wrong_is_left_out_whole(size: object) -> None:
-    """A part without its size is none; the other parts are kept."""
+    """A part with a wrong size is left out whole, and the other parts are kept."""
     record, skipped = read_record(Whole, with_value(size, "parts", 0, "size"))
     assert record == without("parts", 0)
     assert skipped
 
 
 def test_a_part_whose_core_is_missing_is_left_out_whole() -> None:
-    """A missing core counts as a wrong one."""
+    """A part without its size is left out whole, as one with a wrong size is."""
     record, skipped = read_record(Whole, with_value({"label": "q"}, "parts", 0))
     assert record == without("parts", 0)
     (sentence,) = skipped
@@ -143,7 +143,7 @@ def test_a_part_whose_core_is_missing_is_left_out_whole() -> None:
     )
 )
 def test_any_number_of_wrong_values_leaves_the_right_ones(names: set[str]) -> None:
-    """As many sentences as wrong values, and every other value as it was sent."""
+    """Any number of wrong values gives as many sentences, and keeps every right value."""
     wrong = dict.fromkeys(names, 1j)
     record, skipped = read_record(Whole, RIGHT | wrong)
     assert len(skipped) == len(names)
@@ -152,7 +152,7 @@ def test_any_number_of_wrong_values_leaves_the_right_ones(names: set[str]) -> No
 
 
 def test_a_name_that_is_no_unicode_costs_its_table_alone() -> None:
-    """JSON can hold half a surrogate pair, which pydantic reports by another name."""
+    """Half a surrogate pair in a name costs its table, although pydantic reports it differently."""
     for table in ({"x": 1.0, "\ud800": False}, dict.fromkeys(("\ud800", "\udfff"), False)):
         record, skipped = read_record(Whole, RIGHT | {"table": table})
         assert record == without("table")
@@ -162,7 +162,7 @@ def test_a_name_that_is_no_unicode_costs_its_table_alone() -> None:
 @given(data=json_values)
 @example(data={"id": "a", "table": {"\ud800": False}})
 def test_any_json_is_a_record_or_a_bad_reply(data: object) -> None:
-    """No reply makes the reader fail in any other way, and every sentence about it is plain."""
+    """Any JSON gives a record or a bad reply, with plain sentences."""
     before = repr(data)
     records, unreadable = read_rows(Whole, [data])
     assert len(records) + len(unreadable) == 1
@@ -173,7 +173,7 @@ def test_any_json_is_a_record_or_a_bad_reply(data: object) -> None:
 
 
 def test_what_was_given_is_not_changed() -> None:
-    """The reader works on a copy of its own."""
+    """The reader works on a copy and leaves its input unchanged."""
     data = with_value(5, "parts", 0, "label")
     before = json.dumps(data)
     assert read_record(Whole, data)[1]
@@ -182,14 +182,14 @@ def test_what_was_given_is_not_changed() -> None:
 
 @pytest.mark.parametrize("data", [None, [], "text", 7, {}, {"id": None}, {"id": 5}, [RIGHT]])
 def test_without_its_core_there_is_no_record(data: object) -> None:
-    """A record without an id is none, and the sentence says what it was to be."""
+    """A record without an id is refused, with a sentence that names the kind of record."""
     with pytest.raises(BadReply, match=r"^A whole cannot be read"):
         read_record(Whole, data)
 
 
 @pytest.mark.parametrize("number", [1, 49, 50, 51, 500])
 def test_a_list_full_of_wrong_parts_is_left_out_part_by_part(number: int) -> None:
-    """The number of wrong values is no reason to lose the right ones."""
+    """A list with many wrong parts loses only these."""
     parts = [{"size": n % 100, "label": n} for n in range(number)]
     record, skipped = read_record(Whole, {"id": "a", "word": "kept", "parts": parts})
     assert (record.id, record.word) == ("a", "kept")
@@ -198,7 +198,7 @@ def test_a_list_full_of_wrong_parts_is_left_out_part_by_part(number: int) -> Non
 
 
 def test_rows_are_read_one_by_one() -> None:
-    """Each row is a record or a sentence, in their order."""
+    """Each row is a record or a sentence, in order."""
     records, unreadable = read_rows(
         Whole, [{"id": "a"}, None, {"id": "b", "word": 5}, {"id": ""}, {"id": "c"}]
     )
@@ -211,7 +211,7 @@ def test_rows_are_read_one_by_one() -> None:
 
 
 def nested(depth: int) -> dict[str, object]:
-    """Objects within objects."""
+    """Return objects within objects."""
     value: dict[str, object] = {}
     for _ in range(depth):
         value = {"a": value}
@@ -220,7 +220,7 @@ def nested(depth: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("depth", [10, 300, 900])
 def test_depth_is_no_way_to_break_the_reader(depth: int) -> None:
-    """A row that is nested too deep is at worst unreadable; the rows around it are read."""
+    """A row that is nested too deep is at worst unreadable, and the rows around it are read."""
     deep = {"id": "deep", "word": 5, "news": nested(depth)}
     records, unreadable = read_rows(Whole, [{"id": "a"}, deep, {"id": "b"}])
     ids = [record.id for record, _ in records]
@@ -229,7 +229,7 @@ def test_depth_is_no_way_to_break_the_reader(depth: int) -> None:
 
 
 def test_a_sentence_about_a_strange_key_is_plain() -> None:
-    """Keys are a provider's text as well: they are cut and without control characters."""
+    """A sentence cuts and cleans a strange key, which is a provider's text as well."""
     table = {"\x1b[31m\u202e\n" + "k" * 5000: "wrong"}
     _, (sentence,) = read_record(Whole, {"id": "a", "table": table})
     assert sentence.isprintable()
@@ -240,13 +240,13 @@ def test_a_sentence_about_a_strange_key_is_plain() -> None:
 
 
 class Named(BaseModel):
-    """Something with an id."""
+    """A row with an id."""
 
     id: Identifier
 
 
 def is_identifier(text: str) -> bool:
-    """Whether a text can be an id."""
+    """Return whether a text can be an id."""
     try:
         Named(id=text)
     except ValidationError:
@@ -269,7 +269,7 @@ def is_identifier(text: str) -> bool:
     ],
 )
 def test_ids_may_hold_what_a_person_can_read(text: str) -> None:
-    """Providers differ; all that can be written into a tag and read back is an id."""
+    """Every readable text that a tag can hold unchanged is an id."""
     assert is_identifier(text)
 
 
@@ -278,18 +278,18 @@ def test_ids_may_hold_what_a_person_can_read(text: str) -> None:
     ["", "x" * 251, "a\n", "\na", "a\tb", "a\r", "a\x00", "\x7f", "\x1b[0m", "half \ud800"],
 )
 def test_ids_do_not_hold_what_would_be_changed(text: str) -> None:
-    """An id is taken as it is or not at all."""
+    """A text that would be changed is refused as an id."""
     assert not is_identifier(text)
 
 
 @given(text=st.text(st.characters(), max_size=20))
 def test_an_id_stays_what_it_is_when_it_is_written(text: str) -> None:
-    """The tag that finds a run holds the very id: cleaning leaves every accepted id alone."""
+    """Cleaning leaves every accepted id unchanged, so that the tag that finds a run holds it."""
     if is_identifier(text):
         assert clean(text, 5000) == text
 
 
 @pytest.mark.parametrize("character", ["\x80", "\x85", "\x9b", "\u200e", "\u202e", "\u2067"])
 def test_ids_do_not_hold_what_cleaning_takes_out(character: str) -> None:
-    """C1 controls and bidirectional overrides would be lost in the tag, and the run with them."""
+    """C1 controls and bidirectional overrides are refused in an id: a tag would lose them."""
     assert not is_identifier(f"a{character}b")

@@ -1,4 +1,4 @@
-"""The replies as they came, and files: what the archive is made of."""
+"""The replies as they came, and files: the content of the archive."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.wires import WIRES
 @every_kind
 @pytest.mark.parametrize("curves", [True, False])
 def test_no_documents_are_kept_unasked(kind: str, *, curves: bool) -> None:
-    """They cost memory."""
+    """Documents are kept only on request, because they cost memory."""
     api = WIRES[kind]()
     api.fill(3)
     assert read(api.provider(curves=curves)).documents == {}
@@ -47,7 +47,7 @@ def test_no_documents_are_kept_unasked(kind: str, *, curves: bool) -> None:
 @every_kind
 @pytest.mark.parametrize("curves", [True, False])
 def test_kept_documents_are_the_replies(kind: str, *, curves: bool) -> None:
-    """All rows of all pages, in the provider's order, one on a line, also if nothing wants them."""
+    """Kept documents have all rows of all pages in the provider's order, one per line."""
     api = WIRES[kind]()
     api.fill(350)
     events = [{"name": "status-updated", "created_at": CREATED + n} for n in range(3)]
@@ -72,7 +72,7 @@ def test_kept_documents_are_the_replies(kind: str, *, curves: bool) -> None:
 
 @every_kind
 def test_keeping_documents_changes_nothing_else(kind: str) -> None:
-    """Points, checkpoints and sentences are those of a fresh job."""
+    """Keeping documents leaves points, checkpoints and sentences as they are."""
     api = WIRES[kind]()
     api.fill(350)
     plain, kept = read(api.provider()), read(api.provider(), keep=True)
@@ -81,7 +81,7 @@ def test_keeping_documents_changes_nothing_else(kind: str) -> None:
 
 @every_kind
 def test_documents_are_complete_whatever_is_logged(kind: str) -> None:
-    """A job that was followed to its end has all of its replies, not the last few."""
+    """A job that was followed to its end has all of its replies, not only the last few."""
     api = WIRES[kind]()
     api.fill(350)
     provider = api.provider()
@@ -92,7 +92,7 @@ def test_documents_are_complete_whatever_is_logged(kind: str) -> None:
 
 @every_kind
 def test_an_empty_list_is_no_document(kind: str) -> None:
-    """There is always the job itself."""
+    """An empty list gives no document, and the job itself always gives one."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     assert set(read(api.provider(), keep=True).documents) == {"job.json"}
@@ -100,7 +100,7 @@ def test_an_empty_list_is_no_document(kind: str) -> None:
 
 @every_kind
 def test_of_a_job_that_waits_its_own_reply_is_kept(kind: str) -> None:
-    """It costs no request."""
+    """A job that waits has its own reply kept, without a request."""
     api = WIRES[kind]()
     waiting = next(w for w, s in TYPES[kind].statuses.items() if s is JobStatus.QUEUED)
     api.jobs = [api.row(JOB, **{api.status_key: waiting}, suffix="größe")]
@@ -115,7 +115,7 @@ def test_of_a_job_that_waits_its_own_reply_is_kept(kind: str) -> None:
 
 @every_kind
 def test_any_text_and_number_is_kept_as_it_is(kind: str) -> None:
-    """Line ends, halves of characters, numbers beyond reason: a row stays one line of JSON."""
+    """Any text and number is kept as it came, and a row stays one line of JSON."""
     api = WIRES[kind]()
     odd = {"text": "a\r\n\u2028\x85\x00 \ud800 日本 \u202e", "huge": 10**400, "inf": math.inf}
     api.jobs = [api.row(JOB, odd=odd)]
@@ -133,7 +133,7 @@ def test_any_text_and_number_is_kept_as_it_is(kind: str) -> None:
 @every_kind
 @pytest.mark.parametrize("depth", [100, 400, 900])
 def test_deeply_nested_values_are_kept_or_named(kind: str, depth: int) -> None:
-    """The job is read, and the other documents are kept."""
+    """Deeply nested values are kept or named, and the other documents are kept."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB, news=nested(depth))]
     api.checkpoints = [api.checkpoint(1, train_loss=0.5)]
@@ -144,7 +144,7 @@ def test_deeply_nested_values_are_kept_or_named(kind: str, depth: int) -> None:
 
 
 def test_what_is_nested_too_deep_to_be_kept_is_named() -> None:
-    """A document that cannot be written is missing as a whole; the others are there."""
+    """A document that is nested too deep to be written is named, and the others are kept."""
     skipped: list[str] = []
     kept = documents({"id": "a"}, skipped, events=[{"id": 1}, nested(10**5)], checkpoints=[1, 2])
     assert set(kept) == {"job.json", "checkpoints.jsonl"}
@@ -154,12 +154,12 @@ def test_what_is_nested_too_deep_to_be_kept_is_named() -> None:
 with_files = pytest.mark.parametrize(
     "kind", [kind for kind, api in sorted(WIRES.items()) if api.file_address and kind != "bedrock"]
 )
-"""Those that serve files at their own address; Bedrock's are in S3."""
+"""Providers that serve files at their own address; Bedrock's are in S3."""
 
 
 @with_files
 def test_a_file_is_streamed(kind: str) -> None:
-    """A training file's content is as it was uploaded; nothing is asked before it is wanted."""
+    """A training file is streamed as it was uploaded, on demand."""
     api = WIRES[kind]()
     api.files = {"file-t": b'{"messages": []}\n' * 9999}
     file = api.provider().file("file-t")
@@ -172,7 +172,7 @@ def test_a_file_is_streamed(kind: str) -> None:
 
 @with_files
 def test_a_file_that_is_gone_is_not_found(kind: str) -> None:
-    """Providers forget files before jobs."""
+    """A deleted file is not found: providers forget files before jobs."""
     with pytest.raises(errors.NotFound), WIRES[kind]().provider().file("file-t"):
         pytest.fail("there is nothing to read")
 
@@ -180,7 +180,7 @@ def test_a_file_that_is_gone_is_not_found(kind: str) -> None:
 @with_files
 @pytest.mark.parametrize("file_id", ODD_IDS)
 def test_an_odd_file_id_is_one_segment_of_the_path(kind: str, file_id: str) -> None:
-    """Whatever characters it holds, the request goes to the files and nowhere else."""
+    """An odd file id fills one segment of the path below the files."""
     api = WIRES[kind]()
     api.files = {file_id: b"a"}
     with api.provider().file(file_id) as pieces:
@@ -199,7 +199,7 @@ def test_an_odd_file_id_is_one_segment_of_the_path(kind: str, file_id: str) -> N
 
 @every_kind
 def test_files_of_a_job_are_told(kind: str) -> None:
-    """Those it trains on and those it validates on, by the provider's ids."""
+    """The training and validation files of a job are listed by the provider's ids."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     job = only(api)
@@ -217,7 +217,7 @@ def test_files_of_a_job_are_told(kind: str) -> None:
 
 
 def _without(value: object, file_id: str) -> object:
-    """A value of a row that does not name a file."""
+    """Return a value of a row that does not name a file."""
     if value == {"validators": [{"s3Uri": file_id}]}:
         return None
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The words for a job's status: of the field, of a provider, and of a configuration."""
+"""The words for a job's status: common ones, a provider's, and a configuration's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIELD = {
     ("word", "status"), [(word, status) for status in FIELD for word in FIELD[status].split()]
 )
 def test_servers_that_speak_openai_s_api_are_understood(word: str, status: JobStatus) -> None:
-    """Whatever they call it."""
+    """The words of servers that speak OpenAI's API are understood."""
     for kind in ("openai", "azure", "nebius"):
         api = WIRES[kind]()
         api.jobs = [api.row(JOB, status=word)]
@@ -38,14 +38,14 @@ def test_servers_that_speak_openai_s_api_are_understood(word: str, status: JobSt
 
 @every_kind
 def test_letter_case_and_separators_do_not_matter(kind: str) -> None:
-    """Of any word that a provider has."""
+    """Letter case and separators of a word do not matter."""
     for word, status in TYPES[kind].statuses.items():
         for other in (word.upper(), word.lower(), word.replace("_", "-"), word.replace("_", " ")):
             assert TYPES[kind].statuses[other] is status
 
 
 def test_a_provider_s_word_comes_before_the_field_s() -> None:
-    """What Mistral calls STARTED trains; elsewhere it may mean something else."""
+    """A provider's word comes before the common one: Mistral's STARTED means that a job trains."""
     words = Words({"READY": JobStatus.QUEUED})
     assert (words["ready"], COMMON["ready"]) == (JobStatus.QUEUED, JobStatus.SUCCEEDED)
     assert words["completed"] is JobStatus.SUCCEEDED
@@ -54,7 +54,7 @@ def test_a_provider_s_word_comes_before_the_field_s() -> None:
 
 
 def test_a_configuration_s_word_comes_before_both() -> None:
-    """In any spelling."""
+    """A configuration's word comes before both, in any spelling."""
     words = extended(TYPES["mistral"].statuses, {"In_Pieces": JobStatus.FAILED})
     assert words["in-pieces"] is JobStatus.FAILED
     assert extended(words, {"started": JobStatus.QUEUED})["STARTED"] is JobStatus.QUEUED
@@ -63,7 +63,7 @@ def test_a_configuration_s_word_comes_before_both() -> None:
 
 @every_kind
 def test_words_can_be_added_to_every_provider(kind: str) -> None:
-    """They count for the list, the job's own reply, and the plan of a job that is gone."""
+    """Every provider accepts more words, for the list, the job's own reply and a deleted job."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB, **{api.status_key: "melting"})]
     provider = api.provider(statuses={"Melting": JobStatus.PAUSED})
@@ -74,7 +74,7 @@ def test_words_can_be_added_to_every_provider(kind: str) -> None:
 
 
 def ended(api: Api, *, model: bool, error: bool) -> dict[str, object]:
-    """What a job says that ended in a way that nobody knows."""
+    """Return a job that ended with an unknown word."""
     fields: dict[str, object] = {api.status_key: "melted", api.ended_key: api.ended_value}
     if not model:
         fields |= dict.fromkeys(api.model_key.split())
@@ -98,7 +98,7 @@ ENDS = [
 def test_an_unknown_word_with_an_end_has_ended(
     kind: str, status: JobStatus, *, model: bool, error: bool
 ) -> None:
-    """By its error and its model it failed or succeeded; it is never polled for ever."""
+    """An unknown word with an end is final: the error and the model tell failure from success."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB, **ended(api, model=model, error=error))]
     for job in (only(api), read(api.provider()).job):
@@ -110,7 +110,7 @@ def test_an_unknown_word_with_an_end_has_ended(
 
 @every_kind
 def test_a_model_counts_once_its_job_has_succeeded(kind: str) -> None:
-    """Some servers name it from the beginning, and never make it."""
+    """A model counts only after success: some servers name it early, and never make it."""
     for word, status in TYPES[kind].statuses.items():
         api = WIRES[kind]()
         api.jobs = [api.row(JOB, **{api.status_key: word})]
@@ -126,7 +126,7 @@ def test_a_model_counts_once_its_job_has_succeeded(kind: str) -> None:
     ],
 )
 def test_the_end_of_a_job_has_many_names(key: str) -> None:
-    """The first of them that is not null."""
+    """The end of a job is the first of several fields that is not null."""
     api = OpenAIApi()
     row = api.row(JOB, status="failed")
     del row["finished_at"]
@@ -135,7 +135,7 @@ def test_the_end_of_a_job_has_many_names(key: str) -> None:
 
 
 def test_without_an_end_the_last_event_is_the_end() -> None:
-    """Of a job that has ended."""
+    """A job that has ended without an end gets that of its last event."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB, status="failed")]
     api.events = [api.message(1) | {"created_at": 1_760_000_900}, api.event(3, train_loss=0.5)]
@@ -145,7 +145,7 @@ def test_without_an_end_the_last_event_is_the_end() -> None:
 
 
 def test_status_of_leaves_a_known_word_alone() -> None:
-    """An end, a model and an error change nothing then."""
+    """An end, a model and an error do not change the meaning of a known word."""
     given = {"has_ended": True, "has_failed": True, "has_model": True}
     assert status_of("paused", COMMON, **given) is JobStatus.PAUSED
     assert status_of(None, COMMON, has_ended=False, has_failed=True, has_model=True) is (

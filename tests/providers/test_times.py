@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bridge.providers.times import known_moment, moment
 
 AT: int = 1_760_000_000_123
-"""Unix milliseconds."""
+"""Expected time in Unix milliseconds."""
 SECONDS: int = 1_760_000_000_000
 
 
@@ -40,13 +40,13 @@ SECONDS: int = 1_760_000_000_000
     ],
 )
 def test_a_time_is_read_as_what_it_must_be(value: object, expected: int) -> None:
-    """Seconds, milliseconds and finer as numbers or digits, and ISO 8601 with or without a zone."""
+    """A time is read from seconds, milliseconds or finer units, and from ISO 8601."""
     assert moment(value) == known_moment(value) == expected
 
 
 @pytest.mark.parametrize("value", [None, "", 0, 0.0, -5, "0001-01-01T00:00:00Z", -62_135_596_800])
 def test_some_times_say_that_nothing_has_happened(value: object) -> None:
-    """Zero, an empty text, and the year 1."""
+    """Zero, an empty text and the year 1 mean that nothing has happened."""
     assert moment(value) is None
 
 
@@ -58,7 +58,7 @@ def test_some_times_say_that_nothing_has_happened(value: object) -> None:
     ],
 )
 def test_a_doubtful_time_is_not_guessed(value: object) -> None:
-    """A number between two units, or what is not a time at all."""
+    """A number between two units is not guessed, nor is any other text."""
     with pytest.raises(ValueError, match=r"time|isoformat|range|format"):
         moment(value)
     assert known_moment(value) is None
@@ -66,13 +66,13 @@ def test_a_doubtful_time_is_not_guessed(value: object) -> None:
 
 @given(st.integers(10**8, 10**10 - 1), st.sampled_from([1, 10**3, 10**6, 10**9]))
 def test_every_unit_gives_the_same_moment(seconds: int, unit: int) -> None:
-    """From 1973 to 2286 there is one reading."""
+    """Every unit gives the same moment: from 1973 to 2286 there is one reading."""
     assert moment(seconds * unit) == seconds * 1000
     assert moment(str(seconds * unit)) == seconds * 1000
 
 
 @given(st.none() | st.floats() | st.integers() | st.text())
 def test_nothing_breaks_the_reader(value: object) -> None:
-    """It is a time or it is none."""
+    """Any value gives a time or none."""
     found = known_moment(value)
     assert found is None or 0 < found < 2**53

@@ -1,4 +1,4 @@
-"""Together AI's own ways; what it shares with the others is in ``test_provider_contract``."""
+"""Together AI's peculiarities; ``test_provider_contract`` has what all providers share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOB = "ft-1"
 
 
 def train(step: object, loss: object, **more: object) -> Row:
-    """A row of a training step."""
+    """Return a row of a training step."""
     at = CREATED + step if isinstance(step, int) else CREATED
     return {
         "timestamp": at * 10**9 + 123_456,
@@ -35,13 +35,13 @@ def train(step: object, loss: object, **more: object) -> Row:
 
 
 def evaluation(step: int, loss: object) -> Row:
-    """A row of an evaluation, half a minute after its training step."""
+    """Return a row of an evaluation, half a minute after its training step."""
     at = (CREATED + step + 30) * 10**9
     return {"timestamp": at, "train/global_step": step, "eval/loss": loss}
 
 
 def event(kind: str, at: float, **more: object) -> Row:
-    """Something that happened so many seconds after the creation."""
+    """Return an event this many seconds after the creation."""
     return {
         "object": "fine-tune-event",
         "created_at": iso(CREATED + at),
@@ -55,21 +55,21 @@ def event(kind: str, at: float, **more: object) -> Row:
 
 
 def api_of(status: str = "running", **fields: object) -> TogetherApi:
-    """An API with one job."""
+    """Return an API with one job."""
     api = TogetherApi()
     api.jobs = [api.row(JOB, status=status, **fields)]
     return api
 
 
 def up_to(step: int) -> LoggedSteps:
-    """All that has been measured until a step is logged."""
+    """Return everything measured up to a step, as logged."""
     return {"train/loss": frozenset(range(step + 1))}
 
 
 def look(
     source: TogetherApi | Provider, logged: LoggedSteps | None = None, **how: bool
 ) -> Snapshot:
-    """A look at the one job, as it is listed."""
+    """Read the one job, as it is listed."""
     provider = source.provider() if isinstance(source, TogetherApi) else source
     (page,) = provider.pages()
     (job,) = page.jobs
@@ -77,17 +77,17 @@ def look(
 
 
 def listed(api: TogetherApi) -> list[Job]:
-    """All jobs."""
+    """Return all jobs."""
     return [job for page in api.provider().pages() for job in page.jobs]
 
 
 def asked_from(api: TogetherApi) -> list[str | None]:
-    """From which step on metrics were asked for, in the order of the requests."""
+    """Return the first steps of the requests for metrics, in order."""
     return [request.url.params.get("global_step_from") for request in api.asked("/metrics")]
 
 
 def test_every_word_for_a_status_means_what_it_says() -> None:
-    """The specification's words, and one more that the official client knows."""
+    """Every word of the specification is known, and one more that the official client has."""
     words = {
         "queued": ("pending", "queued"),
         "running": ("running", "compressing", "uploading", "cancel_requested"),
@@ -103,7 +103,7 @@ def test_every_word_for_a_status_means_what_it_says() -> None:
 
 
 def test_the_newest_job_comes_first() -> None:
-    """In whatever order they are listed; one that tells no time is before all others."""
+    """The newest job comes first in any order of the list, and jobs without a time precede it."""
     api = TogetherApi()
     times = {"old": iso(1), "new": iso(3), "middle": iso(2), "unknown": None}
     api.jobs = [api.row(job_id, created_at=time) for job_id, time in times.items()]
@@ -111,7 +111,7 @@ def test_the_newest_job_comes_first() -> None:
 
 
 def test_a_job_has_what_its_row_and_its_own_reply_say() -> None:
-    """The row alone has the suffix, the reply alone the warm-up; it is asked for once."""
+    """A job combines its row, which has the suffix, with its own reply, requested once."""
     row: Row = {"id": JOB, "status": "running", "suffix": "mine", "warmup_ratio": None}
     reply: Row = {"id": JOB, "status": "running", "suffix": None, "warmup_ratio": 0.1}
     asked: list[str] = []
@@ -128,14 +128,14 @@ def test_a_job_has_what_its_row_and_its_own_reply_say() -> None:
 
 
 def test_a_row_that_lacks_nothing_is_not_asked_for_again() -> None:
-    """Some servers list jobs with all of their keys."""
+    """A complete row, as some servers list it, is not requested again."""
     api = api_of(eval_steps=4)
     assert look(api).job.params["eval_steps"] == 4
     assert not api.asked(f"/{JOB}")
 
 
 def test_a_job_keeps_the_status_that_it_was_listed_with() -> None:
-    """One that ends between two requests is final in the next look: what is kept depends on it."""
+    """A job keeps the status of the list: one that ends meanwhile is final in the next pass."""
     api = api_of()
     provider = api.provider()
     (page,) = provider.pages()
@@ -160,16 +160,16 @@ def test_a_job_keeps_the_status_that_it_was_listed_with() -> None:
     ],
 )
 def test_times_are_text(times: str | None, expected: int | None) -> None:
-    """With and without an offset; the year 1 is never."""
+    """Times are read as text with and without an offset, and the year 1 means never."""
     (job,) = listed(api_of("completed", created_at=times, updated_at=times))
     assert (job.created_at, job.finished_at, job.skipped) == (expected, expected, ())
 
 
-# What is known of a job
+# Other facts about a job
 
 
 def test_params_have_their_innermost_names() -> None:
-    """Method, kind of training and schedule are named by themselves; what is unset is left out."""
+    """Method, kind of training and schedule become params of these names, if they are set."""
     (job,) = listed(api_of())
     assert job.params == {
         "n_epochs": 3,
@@ -212,7 +212,7 @@ def test_params_have_their_innermost_names() -> None:
     ],
 )
 def test_params_are_values_that_are_resolved(fields: Row, expected: Row) -> None:
-    """What the provider chooses is none until it has; what has parts is none either."""
+    """A param has a resolved value without parts; anything else is left out."""
     api = TogetherApi()
     api.jobs = [{"id": JOB, **fields}]
     (job,) = listed(api)
@@ -223,7 +223,7 @@ def test_params_are_values_that_are_resolved(fields: Row, expected: Row) -> None
     ("epochs", "expected"), [(3, 3.0), (3.0, 3.0), (None, None), (10**400, None), (2.5, None)]
 )
 def test_epochs_are_a_number(epochs: object, expected: float | None) -> None:
-    """Or they are not known."""
+    """The number of epochs is a number or unknown."""
     assert listed(api_of(n_epochs=epochs))[0].epochs == expected
 
 
@@ -242,7 +242,7 @@ def test_epochs_are_a_number(epochs: object, expected: float | None) -> None:
     ],
 )
 def test_a_price_is_in_billionths_of_a_dollar(price: object, expected: str | None) -> None:
-    """As the official client converts it; before the data is counted it is zero."""
+    """The price is read in billionths of a dollar, as the official client does; zero is unknown."""
     assert listed(api_of(total_price=price))[0].cost == expected
 
 
@@ -259,7 +259,7 @@ def test_a_price_is_in_billionths_of_a_dollar(price: object, expected: str | Non
 def test_what_a_job_makes_is_there_once_it_has_succeeded(
     status: str, made: str | None, tokens: int | None
 ) -> None:
-    """Its model has a name from the beginning, and its count of tokens grows."""
+    """The model and the count of tokens appear only after success."""
     (job,) = listed(api_of(status, model_output_name="acme/m:1"))
     assert (job.fine_tuned_model, job.trained_tokens) == (made, tokens)
 
@@ -280,7 +280,7 @@ def test_what_a_job_makes_is_there_once_it_has_succeeded(
 def test_a_job_that_goes_on_has_the_other_ones_model_as_its_base(
     origin: str | None, expected: str
 ) -> None:
-    """Named by the job or by its model; then what the other one began with is a param."""
+    """A continued job has the other job's model as its base, and the original base as a param."""
     api = TogetherApi()
     parent = api.row("ft-parent", model_output_name="acme/made-by-parent")
     api.jobs = [api.row(JOB, model="meta/base", from_checkpoint=origin), parent]
@@ -291,7 +291,7 @@ def test_a_job_that_goes_on_has_the_other_ones_model_as_its_base(
 
 
 def test_other_jobs_are_listed_only_to_find_where_one_goes_on_from() -> None:
-    """A job by its id costs one request, unless another one's id is to be looked up."""
+    """Other jobs are listed only to find the one that a job continues."""
     for origin, requests in (("", 1), ("acme/model", 1), ("ft-other", 2)):
         api = api_of(from_checkpoint=origin)
         api.provider().job(JOB)
@@ -302,7 +302,7 @@ def test_other_jobs_are_listed_only_to_find_where_one_goes_on_from() -> None:
 
 
 def test_events_tell_what_the_job_does_not() -> None:
-    """When training began first, when it ended, how long it is, and why it failed."""
+    """Events give the start of training, its end, its length and the reason of a failure."""
     api = api_of("error")
     api.events = [
         event("job_error", 500, message="Out of memory", level="error"),
@@ -322,7 +322,7 @@ def test_events_tell_what_the_job_does_not() -> None:
 
 @pytest.mark.parametrize("kind", ["job_complete", "job_error", "job_stopped"])
 def test_the_last_change_stands_in_for_an_end_that_no_event_tells(kind: str) -> None:
-    """A job that goes on has no end, whatever happened to it."""
+    """The last change is the end if no event has it, unless the job continues."""
     for status, expected in (("cancelled", CREATED + 60), ("running", None)):
         job = look(api_of(status)).job
         assert job.finished_at == (expected and expected * 1000)
@@ -333,14 +333,14 @@ def test_the_last_change_stands_in_for_an_end_that_no_event_tells(kind: str) -> 
 
 @pytest.mark.parametrize("status", ["completed", "running", "cancelled"])
 def test_an_error_that_was_overcome_is_none(status: str) -> None:
-    """Jobs are restarted."""
+    """An error before a restart does not count."""
     api = api_of(status)
     api.events = [event("job_error", 40, message="Node lost")]
     assert look(api).job.error is None
 
 
 def test_events_that_cannot_be_read_are_named() -> None:
-    """Whatever else they are; times and counts that are none are passed over."""
+    """Unreadable events are named, and impossible times and counts are skipped."""
     api = api_of("error")
     odd = {"created_at": "soon", "total_steps": 2**70, "message": 5, "type": None}
     api.events = [7, event("training_start", 30) | odd, event("job_error", 40, message=None)]
@@ -352,7 +352,7 @@ def test_events_that_cannot_be_read_are_named() -> None:
 
 @pytest.mark.parametrize(("status", "expected"), [("completed", 12), ("error", None)])
 def test_the_last_step_of_a_success_is_its_length(status: str, expected: int | None) -> None:
-    """Where no event tells."""
+    """The last step of a success is its length if no event gives it."""
     api = api_of(status)
     api.metrics = [train(n, 0.5) for n in range(1, 13)]
     assert look(api).job.total_steps == expected
@@ -362,7 +362,7 @@ def test_the_last_step_of_a_success_is_its_length(status: str, expected: int | N
 
 
 def test_training_and_evaluation_of_a_step_belong_together() -> None:
-    """They are rows of their own; both have the time of the first, and axes are no metrics."""
+    """Training and evaluation rows of a step become one, at the first time, without the axes."""
     api = api_of()
     api.metrics = [
         train(1, 2.0, **{"train/learning_rate": 1e-5, "eval/some_step": 7, "epoch": 1}),
@@ -380,7 +380,7 @@ def test_training_and_evaluation_of_a_step_belong_together() -> None:
 
 
 def test_a_checkpoint_has_the_metrics_of_its_step() -> None:
-    """They are measured before it is saved, and are not in the curve again."""
+    """A checkpoint has the metrics of its step, which are not repeated in the curve."""
     api = api_of()
     api.checkpoints = [api.checkpoint(2) | {"object_id": "ml_1"}, api.checkpoint(4)]
     api.metrics = [*(train(n, 0.5) for n in (1, 2, 3)), evaluation(2, 0.75)]
@@ -399,7 +399,7 @@ def test_a_checkpoint_has_the_metrics_of_its_step() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_adapter_is_no_checkpoint_of_its_own(order: int) -> None:
-    """A step has a row for the model and one for the adapter: the model's counts."""
+    """The model's row counts for a step, not the adapter's."""
     api = api_of()
     rows = [
         api.checkpoint(2) | {"checkpoint": part, "object_id": f"ml_{part}"}
@@ -425,14 +425,14 @@ def test_an_adapter_is_no_checkpoint_of_its_own(order: int) -> None:
 def test_only_the_result_can_be_called(
     status: str, label: str | None, step: int, expected: dict[int, str | None]
 ) -> None:
-    """Other checkpoints have names in a registry alone. Old servers give the result step 0."""
+    """Only the result of a success can be called; old servers give it step 0, which is left out."""
     api = api_of(status, model_output_name="acme/m")
     api.checkpoints = [api.checkpoint(step) | {"checkpoint_type": label}]
     assert {each.step: each.model for each in look(api).checkpoints} == expected
 
 
 def test_numbers_that_are_not_finite_are_named() -> None:
-    """Diverged jobs have bare NaNs; the row's other values are kept."""
+    """Numbers that are not finite are named, and the row's other values are kept."""
     api = api_of()
     api.metrics = [train(3, math.nan, **{"train/grad_norm": math.inf, "train/x": 1.0})]
     snapshot = look(api)
@@ -445,7 +445,7 @@ def test_numbers_that_are_not_finite_are_named() -> None:
 
 @pytest.mark.parametrize("step", [None, 1.5, "last", [], 2**63, math.nan])
 def test_a_row_without_a_step_is_named(step: object) -> None:
-    """The others are read."""
+    """A row without a step is named, and the others are read."""
     api = api_of()
     api.metrics = [train(step, 0.5), train(2, 0.25), 7, None]
     snapshot = look(api)
@@ -469,7 +469,7 @@ def test_a_row_without_a_step_is_named(step: object) -> None:
     ],
 )
 def test_rows_count_nanoseconds(timestamp: object, expected: int | None) -> None:
-    """To the millisecond; the value is kept if its time is none."""
+    """Nanoseconds are read to the millisecond, and a bad time leaves the value."""
     api = api_of()
     api.metrics = [train(1, 0.5) | {"timestamp": timestamp}]
     (point,) = look(api).curve
@@ -478,7 +478,7 @@ def test_rows_count_nanoseconds(timestamp: object, expected: int | None) -> None
 
 @pytest.mark.parametrize("metrics", [None, []])
 def test_a_job_may_have_no_metrics_yet(metrics: object) -> None:
-    """The list is optional."""
+    """A job without its optional list of metrics is complete."""
     api = api_of()
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -491,7 +491,7 @@ def test_a_job_may_have_no_metrics_yet(metrics: object) -> None:
 
 @pytest.mark.parametrize("reply", [{"data": []}, {"error": "later"}, {"metrics": "none"}, []])
 def test_a_reply_without_metrics_is_not_taken_for_none(reply: object) -> None:
-    """A finished job is not recorded as one that had no curve."""
+    """A reply without metrics is an error, so that a finished job does not lose its curve."""
     api = api_of("completed")
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -501,14 +501,14 @@ def test_a_reply_without_metrics_is_not_taken_for_none(reply: object) -> None:
     assert [(part.name, part.is_lasting) for part in snapshot.missing] == [("metrics", True)]
 
 
-# Lists that a job has not
+# Lists that a job lacks
 
 
 PARTS = ("events", "checkpoints", "metrics")
 
 
 def without(api: TogetherApi, parts: Iterable[str], status: int = 404) -> Provider:
-    """A server that has no such lists of any job."""
+    """Return a server that lacks these lists for any job."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         is_missing = request.url.path.endswith(tuple(f"/{part}" for part in parts))
@@ -520,7 +520,7 @@ def without(api: TogetherApi, parts: Iterable[str], status: int = 404) -> Provid
 @pytest.mark.parametrize("status", [404, 405, 410, 501])
 @pytest.mark.parametrize("parts", [*((part,) for part in PARTS), PARTS])
 def test_an_old_job_is_recorded_with_what_there_is(parts: tuple[str, ...], status: int) -> None:
-    """A list that is gone costs its points, not the job; each is named."""
+    """A list that is gone costs its points and is named, and the job is recorded."""
     api = api_of("completed")
     api.checkpoints = [api.checkpoint(2, **{"train/loss": 0.5})]
     api.metrics = [train(1, 0.75)]
@@ -536,7 +536,7 @@ def test_an_old_job_is_recorded_with_what_there_is(parts: tuple[str, ...], statu
 
 
 def test_a_job_that_no_address_shows_is_recorded_from_the_list() -> None:
-    """The list had it a moment ago; whatever lies below it is missing."""
+    """A job that only the list has is recorded from its row, and everything below it is missing."""
     api = api_of("completed")
     provider = api.provider()
     (page,) = provider.pages()
@@ -546,11 +546,11 @@ def test_a_job_that_no_address_shows_is_recorded_from_the_list() -> None:
     assert [part.name for part in snapshot.missing] == ["details", *PARTS]
 
 
-# What is logged is not asked for again
+# Logged points are not requested again
 
 
 def test_metrics_are_asked_for_from_the_last_step_that_is_logged() -> None:
-    """That one again: its evaluation may not have been there yet."""
+    """Metrics are requested from the last logged step on, whose evaluation may have been late."""
     api = api_of()
     api.metrics = [train(n, 0.5) for n in range(1, 41)]
     provider = api.provider()
@@ -575,14 +575,14 @@ def test_rows_may_be_far_apart() -> None:
 
 
 def test_every_look_shows_all_checkpoints_with_their_metrics() -> None:
-    """Also those that a look before has read; what is not known is asked for once."""
+    """Every read has all checkpoints with their metrics, and requests only unknown ones."""
     api = api_of()
     api.metrics = [train(n, n / 64) for n in range(1, 41)]
     api.checkpoints = [api.checkpoint(10), api.checkpoint(20)]
     provider = api.provider()
     full = look(provider)
     assert look(provider, up_to(40)).checkpoints == full.checkpoints
-    # One more, saved after its metrics were read; and a new process.
+    # One more, saved after its metrics were read, and a new process.
     api.checkpoints.append(api.checkpoint(30))
     assert [c.metrics for c in look(provider, up_to(40)).checkpoints] == [
         {"train/loss": step / 64} for step in (10, 20, 30)
@@ -592,7 +592,7 @@ def test_every_look_shows_all_checkpoints_with_their_metrics() -> None:
 
 
 def test_a_checkpoint_gets_an_evaluation_that_was_late() -> None:
-    """What is remembered of it does not stand before what is told anew."""
+    """A late evaluation reaches its checkpoint: new values replace the remembered ones."""
     api = api_of()
     api.metrics = [train(40, 0.5)]
     api.checkpoints = [api.checkpoint(40)]
@@ -604,7 +604,7 @@ def test_a_checkpoint_gets_an_evaluation_that_was_late() -> None:
 
 
 def test_without_curves_metrics_are_asked_for_at_checkpoints_alone() -> None:
-    """Once for each; and the last look reads them all."""
+    """Without curves, metrics are requested once per checkpoint, and all of them at the end."""
     api = api_of()
     api.metrics = [train(n, n / 64) for n in range(1, 41)]
     provider = api.provider(curves=False)
@@ -622,7 +622,7 @@ def test_without_curves_metrics_are_asked_for_at_checkpoints_alone() -> None:
 
 @pytest.mark.parametrize("status", ["completed", "error", "cancelled"])
 def test_the_last_look_reads_everything(status: str) -> None:
-    """An evaluation that was late, and steps that were logged without curves, are made up for."""
+    """The last read requests everything, and so adds late evaluations and steps without curves."""
     api = api_of()
     api.metrics = [train(n, 0.5) for n in range(1, 41)]
     api.checkpoints = [api.checkpoint(10)]
@@ -637,7 +637,7 @@ def test_the_last_look_reads_everything(status: str) -> None:
 
 
 def test_whatever_is_kept_is_whole() -> None:
-    """All rows of metrics, also if most of them are logged."""
+    """An archived document has all rows of metrics, even if most of them are logged."""
     api = api_of("completed")
     api.metrics = [train(n, 0.5) for n in range(1, 41)]
     documents = look(api, up_to(40), keep=True).documents
@@ -649,7 +649,7 @@ Logged = dict[tuple[int, str], tuple[float, int | None]]
 
 
 def logged_by(snapshot: Snapshot) -> Logged:
-    """All points of a look, checkpoints first."""
+    """Return all points of a read, checkpoints first."""
     found: Logged = {}
     for checkpoint in snapshot.checkpoints:
         for name, value in checkpoint.metrics.items():
@@ -669,7 +669,7 @@ def logged_by(snapshot: Snapshot) -> Logged:
 def test_many_looks_find_what_one_does(
     every: int, saves: list[int], looks: list[int], restarts: set[int], late: int
 ) -> None:
-    """However a job is followed, with restarts and late checkpoints, all ends up the same."""
+    """Many reads find the points of one, despite restarts and late checkpoints."""
     api = api_of()
     rows = [
         row
@@ -696,7 +696,7 @@ def test_many_looks_find_what_one_does(
 
 
 def test_jobs_are_read_side_by_side() -> None:
-    """What is remembered of one is not the other's."""
+    """Jobs are read at the same time, without sharing what is remembered."""
     api = TogetherApi()
     api.jobs = [api.row("a"), api.row("b")]
     api.checkpoints = [api.checkpoint(1, **{"train/loss": 0.5})]

@@ -34,7 +34,7 @@ Json = dict[str, Any]
 START = NOW
 STEPS = 30
 MOMENTS = (0.0, 4.0, 7.0, 12.0, 15.0, 15.5, 22.3, 30.0, 31.0, 33.0, 1000.0)
-"""Seconds after START: through all statuses of the jobs below, and on their borders."""
+"""Seconds after START that cover all statuses of the jobs below, and their borders."""
 SCHEMAS = yaml.safe_load((Path(__file__).parents[1] / "simulator" / "schemas.yaml").read_text())
 
 PLAIN = SimulatedJob(
@@ -69,7 +69,7 @@ JOBS = tuple(
 
 @dataclass(frozen=True)
 class World:
-    """A running simulator and what to ask it with."""
+    """A running simulator with a client."""
 
     clock: Clock
     simulator: Simulator
@@ -77,14 +77,14 @@ class World:
     sdk: together.Together
 
     def get(self, path: str, **query: str | int) -> Json:
-        """A reply."""
+        """Return a reply."""
         url = self.simulator.together_url + path
         return cast("Json", self.http.get(url, params=query).raise_for_status().json())
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A simulator of all jobs, long after they have ended."""
+    """Run a simulator of all jobs, long after they have ended."""
     clock = Clock(START + 1000)
     with (
         Simulator(jobs=JOBS, clock=clock) as simulator,
@@ -107,7 +107,7 @@ def conforms(document: object, schema: str) -> None:
 
 @pytest.mark.parametrize("seconds", MOMENTS)
 def test_the_official_client_reads_everything(world: World, seconds: float) -> None:
-    """Jobs, events, checkpoints, metrics and files, at any time of the jobs' lives."""
+    """The official client reads jobs, events, checkpoints, metrics and files at any time."""
     world.clock.now = START + seconds
     api = world.sdk.fine_tuning
     rows = api.list().data
@@ -129,7 +129,7 @@ def test_the_official_client_reads_everything(world: World, seconds: float) -> N
 
 @pytest.mark.parametrize("seconds", MOMENTS)
 def test_replies_conform(world: World, seconds: float) -> None:
-    """To the specification, and to the official client's types where these are stricter."""
+    """Replies fit the specification, and the official client's types where these are stricter."""
     world.clock.now = START + seconds
     listed = world.get("/fine-tunes")
     conforms(listed, "together_list")
@@ -189,12 +189,12 @@ def test_each_life_takes_its_course(world: World, simulated: SimulatedJob, statu
 
 
 def steps_of(metrics: Sequence[Mapping[str, float]] | None, name: str = "train/loss") -> list[int]:
-    """The steps of the rows that have a metric."""
+    """Return the steps of the rows that have a metric."""
     return [int(row["train/global_step"]) for row in metrics or () if name in row]
 
 
 def test_the_client_filters_metrics(world: World) -> None:
-    """By step and time, both ends included; a resolution thins the rows of training alone."""
+    """Metrics are filtered by step and time, and a resolution thins only training rows."""
     read = world.sdk.fine_tuning.list_metrics
     job_id = JOBS[0].id
     everything = read(job_id).metrics
@@ -212,7 +212,7 @@ def test_the_client_filters_metrics(world: World) -> None:
 
 
 def test_checkpoints_come_while_the_job_trains(world: World) -> None:
-    """One after each epoch, but the last: that is there with the job's end."""
+    """A checkpoint comes after each epoch, the last one with the job's end."""
     read = world.sdk.fine_tuning.list_checkpoints
     world.clock.now = START + 30
     assert {row.step for row in read(JOBS[0].id).data} == {6, 12, 18, 24}
@@ -223,7 +223,7 @@ def test_checkpoints_come_while_the_job_trains(world: World) -> None:
 
 
 def test_a_job_that_goes_on_says_from_where(world: World) -> None:
-    """It has the model that all training began with, and the other job's."""
+    """A job that continues names the other job and the original base model."""
     found = world.sdk.fine_tuning.retrieve(JOBS[-1].id)
     assert found.from_checkpoint == model_name(PLAIN)
     assert found.model == PLAIN.base_model.removeprefix("meta-llama/")
@@ -232,7 +232,7 @@ def test_a_job_that_goes_on_says_from_where(world: World) -> None:
 
 
 def test_errors_are_the_client_s(world: World) -> None:
-    """What is not there, and who has no key."""
+    """A missing job and a missing key get the errors that the client knows."""
     with pytest.raises(together.NotFoundError, match="Fine-tune job not found"):
         world.sdk.fine_tuning.retrieve("ft-none")
     with pytest.raises(together.NotFoundError):
@@ -247,7 +247,7 @@ def test_errors_are_the_client_s(world: World) -> None:
 
 @pytest.mark.parametrize("changes", [{"outcome": Outcome.PAUSED}, {"metadata": {"a": "b"}}])
 def test_what_together_does_not_have_is_not_simulated(changes: Mapping[str, Any]) -> None:
-    """Neither a pause nor an owner's notes."""
+    """Pauses and owners' notes are refused, because Together has neither."""
     with pytest.raises(ValueError, match="Together"):
         replace(PLAIN, **changes)
 
@@ -266,7 +266,7 @@ END = NOW + 400
 
 
 def comparable(runs: dict[str, RunRows]) -> dict[str, RunRows]:
-    """Without the links to other runs, which differ with the runs' ids."""
+    """Return tags without the links to other runs, which differ with the runs' ids."""
     linked = {"fine_tuned_from_run", "fine_tuned_into_runs"}
     return {
         job_id: replace(run, tags={k: v for k, v in run.tags.items() if k not in linked})
@@ -277,7 +277,7 @@ def comparable(runs: dict[str, RunRows]) -> dict[str, RunRows]:
 def test_a_backfill_records_every_job(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Status, tags, params and each row of metrics; a second pass writes nothing."""
+    """A backfill records status, tags, params and every row, and a second pass writes nothing."""
     clock.now = END
     with Simulator(jobs=ALL, clock=clock) as simulator:
         report = make_sync(simulator, tracking, executor, clock, kind="together").run()
@@ -328,7 +328,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
     *,
     restarts: bool,
 ) -> None:
-    """Each pass adds what is new, asking for new metrics alone; the end is that of one pass."""
+    """Followed jobs end up as backfilled ones, while each pass requests only new metrics."""
     with Simulator(jobs=ALL, clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="together")
         while clock.now < END:
@@ -348,7 +348,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
         make_sync(simulator, Tracking(other), executor, clock, kind="together").run()
     followed, backfilled = comparable(recorded(uri)), comparable(recorded(other))
     assert followed == backfilled
-    # Only the first look and the last one ask for everything.
+    # Only the first and the last pass request everything.
     assert (asked[0], asked[-1]) == (None, None)
     middle = [int(step or 0) for step in asked[1:-1]]
     assert middle == sorted(middle) or restarts
@@ -358,7 +358,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
 def test_a_quiet_pass_writes_nothing_while_jobs_train(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """In the midst of training, with checkpoints in between, also in a new process."""
+    """A quiet pass writes nothing in mid-training, even in a new process."""
     clock.now = FIRST.step_at(25)
     with Simulator(jobs=ALL, clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="together")
@@ -373,7 +373,7 @@ def test_a_quiet_pass_writes_nothing_while_jobs_train(
 def test_a_job_that_goes_on_from_another_is_linked_with_it(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Both runs point at each other."""
+    """A job that continues another is linked with it, in both runs."""
     clock.now = END
     with Simulator(jobs=ALL, clock=clock) as simulator:
         make_sync(simulator, tracking, executor, clock, kind="together").run()
@@ -386,7 +386,7 @@ def test_a_job_that_goes_on_from_another_is_linked_with_it(
 def test_local_names_share_charts(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Losses and the epoch as transformers names them."""
+    """Losses and the epoch get the names that transformers uses."""
     clock.now = END
     with Simulator(jobs=[FIRST], clock=clock) as simulator:
         make_sync(
@@ -403,7 +403,7 @@ def test_local_names_share_charts(
 def test_what_together_said_is_archived_with_the_files(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Once the job has ended, also if it was followed before: the whole of its metrics."""
+    """The replies are archived whole at the end of a job, even after it was followed."""
     with Simulator(jobs=[FIRST], clock=clock) as simulator:
         sync = make_sync(
             simulator,

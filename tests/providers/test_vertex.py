@@ -1,4 +1,4 @@
-"""Vertex AI, read: what its jobs and its TensorBoards say, at the wire."""
+"""Vertex AI at the wire: its jobs and its TensorBoards."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ LOSS = "train_total_loss"
 
 @dataclass
 class GrowingApi(VertexApi):
-    """Series that say how far they go by the steps that they have."""
+    """Serves series that show their length by their last steps."""
 
     def series(self) -> dict[str, dict[str, object]]:
-        """Each with its own last step."""
+        """Return series, each with a different last step."""
         return {
             name: row | {"metadata": {"maxStep": str(len(self.values(name)))}}
             for name, row in super().series().items()
@@ -38,17 +38,17 @@ class GrowingApi(VertexApi):
 
 
 def measured(*steps: int, name: str = LOSS) -> list[object]:
-    """Steps that measure one metric."""
+    """Return steps that measure one metric."""
     return [VertexApi().checkpoint(step, **{name: step / 16}) for step in steps]
 
 
 def saved(step: object, **fields: object) -> dict[str, object]:
-    """A checkpoint of the model."""
+    """Return a checkpoint of the model."""
     return {"checkpointId": "1", "epoch": "1", "step": step, **fields}
 
 
 def tuned(*checkpoints: object, **fields: object) -> dict[str, object]:
-    """What a job makes."""
+    """Return the results of a job."""
     return {"model": f"{PLACE}/models/77@1", "checkpoints": list(checkpoints), **fields}
 
 
@@ -61,12 +61,12 @@ def tuned(*checkpoints: object, **fields: object) -> dict[str, object]:
     ],
 )
 def test_each_location_has_its_address(location: str, url: str) -> None:
-    """One of a region, one of a group of regions, and one of all."""
+    """A region, a group of regions and the global location each have an address."""
     assert address(location) == url
 
 
 def test_jobs_are_asked_of_the_version_that_has_all_kinds() -> None:
-    """v1 has no reinforcement tuning; the list names a page size."""
+    """Jobs are requested from v1beta1, because v1 lacks reinforcement tuning."""
     api = VertexApi()
     assert listed(api.provider()) == []
     (request,) = api.requests
@@ -76,7 +76,7 @@ def test_jobs_are_asked_of_the_version_that_has_all_kinds() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_jobs_come_newest_first_whatever_the_order_of_the_lists(order: int) -> None:
-    """A list that does not descend is read to its end: its newest job may be on any page."""
+    """Jobs come newest first: a list that does not descend is read to its end."""
     api = VertexApi()
     rows = [api.row(f"{n:03}", createTime=time(CREATED + n)) for n in range(150)][::order]
     api.jobs = list(rows)
@@ -101,7 +101,7 @@ def test_jobs_come_newest_first_whatever_the_order_of_the_lists(order: int) -> N
 def test_each_kind_of_job_tells_its_params(
     spec: str, method: str | None, params: dict[str, object]
 ) -> None:
-    """Under their own names; rewards and datasets are no hyperparameters."""
+    """Each kind of job has its params under their own names, without rewards and datasets."""
     api = VertexApi()
     row = api.row(JOB)
     del row["supervisedTuningSpec"]
@@ -114,7 +114,7 @@ def test_each_kind_of_job_tells_its_params(
 
 
 def test_open_models_and_models_that_go_on() -> None:
-    """What training began with is the model that another job made, if one did."""
+    """The base model is the model of the job that this one continues, if there is one."""
     api = VertexApi()
     going_on = {"tunedModelName": f"{PLACE}/models/5@1", "checkpointId": "3", "baseModel": "m"}
     row = api.row(JOB) | {"baseModel": None, "preTunedModel": going_on}
@@ -131,7 +131,7 @@ def test_open_models_and_models_that_go_on() -> None:
 
 @pytest.mark.parametrize("word", sorted(VertexApi.words - {"JOB_STATE_UNSPECIFIED"}))
 def test_a_result_counts_after_success_alone(word: str) -> None:
-    """While a job trains, and where it has failed, the model that it names answers 404."""
+    """A result counts only after success: before, and after a failure, its model answers 404."""
     api = VertexApi()
     api.jobs = [api.row(JOB, state=word, endTime=time(CREATED + 90))]
     job = only(api)
@@ -142,7 +142,7 @@ def test_a_result_counts_after_success_alone(word: str) -> None:
 
 
 def test_a_failure_tells_code_and_sentence() -> None:
-    """Google's codes are numbers; a new one stays a number."""
+    """A failure has code and sentence; an unknown code stays a number."""
     api = VertexApi()
     for code, said in ((8, "RESOURCE_EXHAUSTED: no quota"), (99, "99: no quota")):
         error = {"code": code, "message": "no quota", "details": []}
@@ -151,7 +151,7 @@ def test_a_failure_tells_code_and_sentence() -> None:
 
 
 def test_checkpoints_have_the_metrics_and_the_time_of_their_steps() -> None:
-    """An endpoint names one; without any, the model and the checkpoint's id once that is there."""
+    """A checkpoint has the metrics and the time of its step, and a name as soon as there is one."""
     api = VertexApi()
     checkpoints = (saved("4", endpoint=f"{PLACE}/endpoints/9"), saved("8", checkpointId="2"))
     api.checkpoints = measured(2, 4, 8)
@@ -171,7 +171,7 @@ def test_checkpoints_have_the_metrics_and_the_time_of_their_steps() -> None:
 
 
 def test_checkpoints_do_without_a_curve() -> None:
-    """A TensorBoard that is not there costs their metrics; without curves they have theirs."""
+    """Checkpoints lose their metrics with a missing TensorBoard, but not without curves."""
     api = VertexApi()
     api.jobs = [api.row(JOB, tunedModel=tuned(saved("4")), experiment=None)]
     (found,) = read(api.provider()).checkpoints
@@ -183,7 +183,7 @@ def test_checkpoints_do_without_a_curve() -> None:
 
 
 def test_only_series_that_have_grown_are_read_again() -> None:
-    """A pass over an open job that did not move costs two requests; the points stay known."""
+    """A pass over an unchanged open job costs two requests, and its points stay known."""
     api = GrowingApi()
     api.jobs = [api.row(JOB)]
     api.checkpoints = [*measured(1, 2), *measured(2, name="eval_total_loss")]
@@ -208,14 +208,14 @@ def test_only_series_that_have_grown_are_read_again() -> None:
 
 @dataclass
 class LostApi(VertexApi):
-    """A TensorBoard of which some addresses answer otherwise."""
+    """Serves a TensorBoard of which some addresses answer differently."""
 
     status: int = 404
     lost: str = EXPERIMENT
     said: Mapping[str, object] = field(default_factory=dict)
 
     def answer(self, path: list[str], query: Mapping[str, str]) -> httpx.Response | None:
-        """The answer."""
+        """Return the answer."""
         if "/".join(path[1:]) == self.lost:
             return httpx.Response(self.status, json=self.said)
         return super().answer(path, query)
@@ -224,7 +224,7 @@ class LostApi(VertexApi):
 @pytest.mark.parametrize("status", [403, 404])
 @pytest.mark.parametrize("lost", [EXPERIMENT, RUN.rpartition("/")[0], f"{RUN}/timeSeries"])
 def test_a_lost_tensorboard_costs_the_curve_and_not_the_job(status: int, lost: str) -> None:
-    """It is gone, or may not be read: the job and its checkpoints are there."""
+    """A deleted or refused TensorBoard costs the curve, and the checkpoints are read."""
     error = {"error": {"code": status, "message": "no", "status": "ERROR"}}
     api = LostApi(lost=lost, status=status, said=error)
     api.jobs = [api.row(JOB, state="JOB_STATE_SUCCEEDED", tunedModel=tuned(saved("4")))]
@@ -235,7 +235,7 @@ def test_a_lost_tensorboard_costs_the_curve_and_not_the_job(status: int, lost: s
 
 
 def test_a_context_without_a_tensorboard_is_not_there_yet() -> None:
-    """While a job trains nothing is missing."""
+    """A context without a TensorBoard is complete while a job trains."""
     api = LostApi(status=200, said={"name": EXPERIMENT})
     api.jobs = [api.row(JOB)]
     assert read(api.provider()).skipped == ()
@@ -267,7 +267,7 @@ def test_a_job_without_an_experiment_lacks_no_curve() -> None:
 
 
 def test_zeros_and_odd_numbers_of_protocol_buffers() -> None:
-    """A step and a value that are not written are zero; words are not numbers."""
+    """Omitted steps and values of protocol buffers are zero, and words are not numbers."""
     data = {
         "values": [
             {"wallTime": time(CREATED), "scalar": {}},
@@ -287,7 +287,7 @@ def test_zeros_and_odd_numbers_of_protocol_buffers() -> None:
 
 @pytest.mark.parametrize("name", ["../../secrets", "https://elsewhere.example/a", "a\nb", 7, ""])
 def test_a_name_that_is_none_leads_nowhere(name: object) -> None:
-    """A reply sends nobody to another address."""
+    """A reply with an impossible resource name sends the bridge to no other address."""
     api = VertexApi()
     api.jobs = [api.row(JOB) | {"experiment": name}]
     job = only(api)
@@ -297,7 +297,7 @@ def test_a_name_that_is_none_leads_nowhere(name: object) -> None:
 
 
 def test_no_text_of_the_training_data_is_kept() -> None:
-    """However deep a reply shows samples of it; the numbers about the data are."""
+    """No sample of the training data is kept, at any depth; the numbers about it are."""
     sample = [{"role": "user", "parts": [{"text": "secret"}]}]
     stats = {
         "distillationDataStats": {
@@ -323,7 +323,7 @@ def test_no_text_of_the_training_data_is_kept() -> None:
 
 
 def test_losses_share_charts_and_rewards_are_maximised() -> None:
-    """A supervised and a preference job have the loss of local trainers; a reward is best high."""
+    """Losses get the names of local trainers, and a reward counts as best when high."""
     names = MetricNames.of("huggingface", Vertex.meanings)
     for own in (LOSS, "preference_optimization_train_loss"):
         assert names.metric(own) == "loss"
@@ -340,7 +340,7 @@ def test_losses_share_charts_and_rewards_are_maximised() -> None:
 
 
 def google_error(code: int, status: str, message: str, **detail: object) -> httpx.Response:
-    """An error as Google writes them."""
+    """Return an error as Google writes them."""
     error: dict[str, object] = {"code": code, "message": message, "status": status}
     return httpx.Response(code, json={"error": error | ({"details": [detail]} if detail else {})})
 
@@ -396,7 +396,7 @@ def google_error(code: int, status: str, message: str, **detail: object) -> http
 def test_a_refusal_says_what_to_do_in_google_clouds_words(
     reply: httpx.Response, kind: type[errors.ProviderError], remedy: str
 ) -> None:
-    """The role, the API, the quota project, the location or the token."""
+    """A refusal names the remedy: role, API, quota project, location or token."""
     with pytest.raises(kind) as caught:
         listed(over(httpx.MockTransport(lambda _request: reply), "vertex", key="ya29.a-token"))
     assert remedy in caught.value.remedy
@@ -404,7 +404,7 @@ def test_a_refusal_says_what_to_do_in_google_clouds_words(
 
 
 def test_another_services_403_keeps_its_words() -> None:
-    """The words of Google Cloud are for its errors."""
+    """Another service's 403 keeps its words: Google Cloud's remedies are for its errors."""
     reply = httpx.Response(403, json={"error": {"message": "no", "code": "forbidden"}})
     with pytest.raises(errors.Forbidden) as caught:
         listed(over(httpx.MockTransport(lambda _request: reply), "openai"))
@@ -412,7 +412,7 @@ def test_another_services_403_keeps_its_words() -> None:
 
 
 def test_the_page_of_a_job_is_in_its_location() -> None:
-    """And in its project."""
+    """The page of a job is in its location and its project."""
     http = connect(
         address("europe-west4"),
         headers={},
@@ -429,6 +429,6 @@ def test_the_page_of_a_job_is_in_its_location() -> None:
 
 
 def test_a_dataset_stays_where_it_is() -> None:
-    """The bridge does not read other people's buckets."""
+    """A dataset stays where it is: the bridge does not read other people's buckets."""
     with pytest.raises(errors.NotFound, match="gs://bucket/train"):
         VertexApi().provider().file("gs://bucket/train.jsonl")

@@ -43,18 +43,18 @@ ALL = (
 FAILED, PAUSED, WAITING, NEXT, REWARDED = ALL[2], ALL[4], ALL[5], ALL[6], ALL[7]
 END = NOW + 1000
 MOMENTS = (0.0, 25.0, 31.0, 45.5, 71.0, 80.0, 1000.0)
-"""Seconds after NOW: through all states of the jobs."""
+"""Seconds after NOW that cover all states of the jobs."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A running simulator and what to ask it with."""
+    """A running simulator with a client."""
 
     clock: Clock
     simulator: Simulator
 
     def get(self, path: str, **query: str | int) -> Json:
-        """A reply."""
+        """Return a reply."""
         reply = httpx.get(
             self.simulator.vertex_url + path,
             params=query,
@@ -65,14 +65,14 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A simulator of all jobs, long after they have ended."""
+    """Run a simulator of all jobs, long after they have ended."""
     clock = Clock(END)
     with Simulator(jobs=ALL, clock=clock, api_key=KEY) as simulator:
         yield World(clock, simulator)
 
 
 def sdk_of(simulator: Simulator, token: str = KEY) -> Any:  # noqa: ANN401 - of an optional package
-    """Google's own client."""
+    """Return Google's client."""
     genai = pytest.importorskip("google.genai", reason="pip install google-genai")
     from google.oauth2.credentials import Credentials  # noqa: PLC0415 - with the client alone
 
@@ -87,7 +87,7 @@ def sdk_of(simulator: Simulator, token: str = KEY) -> Any:  # noqa: ANN401 - of 
 
 @pytest.mark.parametrize("seconds", MOMENTS)
 def test_googles_client_reads_every_job(world: World, seconds: float) -> None:
-    """In lists of any length and one by one, at any time of the jobs' lives."""
+    """Google's client reads every job, in lists of any length and one by one, at any time."""
     world.clock.now = NOW + seconds
     sdk = sdk_of(world.simulator)
     listed = list(sdk.tunings.list(config={"page_size": 3}))
@@ -102,7 +102,7 @@ def test_googles_client_reads_every_job(world: World, seconds: float) -> None:
 
 
 def test_googles_client_is_refused_as_by_google(world: World) -> None:
-    """What is not there, and who has another token."""
+    """Google's client gets Google's refusals for a missing job and a wrong token."""
     errors = pytest.importorskip("google.genai.errors")
     known, stranger = sdk_of(world.simulator), sdk_of(world.simulator, "wrong")
     with pytest.raises(errors.ClientError, match="NOT_FOUND"):
@@ -113,7 +113,7 @@ def test_googles_client_is_refused_as_by_google(world: World) -> None:
 
 @pytest.mark.long  # its packages are in the extra "referees", which make soak installs
 def test_googles_types_parse_the_tensorboard(world: World) -> None:
-    """Strictly: an unknown field, or a number of the wrong kind, would be an error."""
+    """Google's strict types parse the TensorBoard: an unknown field would be an error."""
     types = pytest.importorskip("google.cloud.aiplatform_v1.types", reason="extra: referees")
     experiment = world.get(f"/v1beta1/projects/p/locations/l/tuningJobs/{PLAIN.id}")["experiment"]
     context = types.Context.from_json(json.dumps(world.get(f"/v1/{experiment}")))
@@ -133,7 +133,7 @@ def test_googles_types_parse_the_tensorboard(world: World) -> None:
 
 
 def test_a_long_series_comes_as_a_sample_unless_all_is_asked_for() -> None:
-    """The trap of the service, which the bridge does not walk into."""
+    """A long series comes as a sample by default, a trap that the bridge avoids."""
     long = replace(PLAIN, total_steps=1200, seconds_per_step=0.1)
     with Simulator(jobs=[long], clock=Clock(END)) as simulator:
         world = World(Clock(END), simulator)
@@ -152,7 +152,7 @@ def test_a_long_series_comes_as_a_sample_unless_all_is_asked_for() -> None:
 
 
 def comparable(runs: dict[str, RunRows]) -> dict[str, RunRows]:
-    """Without the links to other runs, which differ with the runs' ids."""
+    """Return tags without the links to other runs, which differ with the runs' ids."""
     linked = {"fine_tuned_from_run", "fine_tuned_into_runs"}
     return {
         job_id: replace(run, tags={k: v for k, v in run.tags.items() if k not in linked})
@@ -163,7 +163,7 @@ def comparable(runs: dict[str, RunRows]) -> dict[str, RunRows]:
 def test_a_backfill_records_every_job_and_a_second_one_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Status, tags, params and each row of metrics."""
+    """A backfill records status, tags, params and every row, and a second one writes nothing."""
     clock.now = END
     with Simulator(jobs=ALL, clock=clock) as simulator:
         report = make_sync(simulator, tracking, executor, clock, kind="vertex").run()
@@ -198,7 +198,7 @@ def test_a_backfill_records_every_job_and_a_second_one_nothing(
 def test_the_best_checkpoint_of_a_reward_is_the_highest(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Its accuracy grows to the end, so that the last is best; the least loss is elsewhere."""
+    """The best checkpoint of a reinforcement job is the one with the highest reward."""
     clock.now = END
     with Simulator(jobs=[REWARDED], clock=clock) as simulator:
         make_sync(simulator, tracking, executor, clock, kind="vertex").run()
@@ -234,7 +234,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
     restarts: bool,
     rate: float,
 ) -> None:
-    """Whatever is restarted, and with a fifth of all replies broken."""
+    """Followed jobs end up as backfilled ones, despite restarts and a fifth of replies broken."""
     with Simulator(jobs=ALL, clock=clock, intercept=BrokenReplies(rate)) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="vertex")
         while clock.now < NOW + 110:
@@ -251,7 +251,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
 
 
 def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor) -> None:
-    """One request where all is settled; of an open job two more, and one for each that grew."""
+    """A settled pass costs one request, an open job two more, and each grown series one."""
     live = replace(PLAIN, id="9" * 19, created_at=NOW + 2000)
     with Simulator(jobs=[PLAIN, REWARDED, live], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="vertex")
@@ -277,7 +277,7 @@ def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoo
 def test_what_google_said_is_archived_without_training_data(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    """The job, and the series with their values."""
+    """The job and its series are archived with their values, without training data."""
     clock.now = END
     with Simulator(jobs=[PLAIN], clock=clock) as simulator:
         make_sync(simulator, tracking, executor, clock, kind="vertex", archive=True).run()
@@ -293,7 +293,7 @@ def test_what_google_said_is_archived_without_training_data(
 def test_local_names_share_charts(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Losses and the epoch as transformers names them."""
+    """Losses and the epoch get the names that transformers uses."""
     clock.now = END
     with Simulator(jobs=[PLAIN], clock=clock) as simulator:
         make_sync(
@@ -313,7 +313,7 @@ def test_the_environment_is_enough(
     token: str,
     code: int,
 ) -> None:
-    """A project, and a token or a login; a wrong one is refused without being shown."""
+    """A project and a token or login are enough; a wrong token is refused and stays hidden."""
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "GOOGLE_CLOUD_PROJECT": "acme",
