@@ -11,6 +11,6 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty working folder: the default path is looked up in it."""
+    """Enter an empty working folder, where the default path is looked up."""
     with contextlib.chdir(tmp_path):
         yield tmp_path

@@ -1,4 +1,4 @@
-"""The page on configuration: it lists the keys that exist, and its files and links are there."""
+"""The page on configuration: the keys, files and links that it names exist."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def anchors(text: str) -> set[str]:
 
 
 def test_every_key_is_listed_once() -> None:
-    """The table and the schema have the same keys."""
+    """The table and the schema have the same keys, each once."""
     assert {*Settings.model_fields} == SHORT | {"mlflow", "poll"}
     assert sorted(rows("Keys")) == sorted([*keys(), *SHORT])
 
@@ -71,7 +71,7 @@ def test_every_type_is_listed() -> None:
 
 
 def test_the_configuration_loads(tmp_path: Path) -> None:
-    """The page's example is a configuration that the bridge accepts."""
+    """The bridge accepts the page's example."""
     (block,) = re.findall(r"```yaml\n(.*?)```", part("Configuration"), re.DOTALL)
     key = tmp_path / "key"
     key.write_text("research-key")
@@ -83,7 +83,7 @@ def test_the_configuration_loads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name: str) -> None:
-    """Files that a page links to exist, and so do the headings."""
+    """The files and headings that a page links to exist."""
     links = re.findall(r"\]\((?!https?:)([^)]+)\)", page(name))
     assert links
     for link in links:

@@ -1,4 +1,4 @@
-"""What is configured of the daemon's own address, and of those that it calls."""
+"""The settings of the daemon's address, and of the addresses that it notifies."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ HOOK = "https://hooks.example/services/T000/B000/very-secret-token"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the configuration is."""
+    """Return the path of the configuration."""
     return tmp_path / "bridge.yaml"
 
 
 def loaded(path: Path, text: str, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of a file with this text."""
+    """Return the settings of a file with this text."""
     path.write_text(text + PROVIDERS, encoding="utf-8")
     return load(path, environ or {})
 
 
 def problem(path: Path, text: str) -> str:
-    """What is wrong with it."""
+    """Return the problems of a file with this text."""
     with pytest.raises(ConfigError) as caught:
         loaded(path, text)
     (found,) = caught.value.problems
@@ -38,7 +38,7 @@ def problem(path: Path, text: str) -> str:
 
 
 def test_by_default_nobody_is_listened_to_or_called(path: Path) -> None:
-    """Nor where the keys are written without a value."""
+    """The daemon neither listens nor notifies by default, nor with keys without a value."""
     for text in ("", "listen:\nheartbeat: null\nnotify:\n"):
         settings = loaded(path, text)
         assert (settings.listen, settings.heartbeat, settings.notify) == (None, None, None)
@@ -54,7 +54,7 @@ def test_by_default_nobody_is_listened_to_or_called(path: Path) -> None:
     ],
 )
 def test_where_to_listen_is_host_and_port(path: Path, written: str, address: Address) -> None:
-    """Also in IPv6."""
+    """The address to listen on is a host and a port, also in IPv6."""
     assert loaded(path, f"listen: {written}\n").listen == address
 
 
@@ -62,13 +62,13 @@ def test_where_to_listen_is_host_and_port(path: Path, written: str, address: Add
     "written", ["9187", "127.0.0.1", ":9187", "localhost:70000", "http://a:1", '"::1:9187"', "[1]"]
 )
 def test_another_form_is_refused(path: Path, written: str) -> None:
-    """With the form that is wanted."""
+    """Another form of address is refused with the expected form."""
     found = problem(path, f"listen: {written}\n")
     assert found == 'listen: must be HOST:PORT, such as 127.0.0.1:9187 or "[::1]:9187"'
 
 
 def test_whom_to_call(path: Path) -> None:
-    """`on` is a name, though YAML takes it for a truth."""
+    """The addresses to notify are read; ``on`` is a key, though a truth value to YAML."""
     environ = {"HOOK": HOOK}
     text = "heartbeat: ${HOOK}\nnotify: {webhook: '${HOOK}', on: [failed, outage]}\n"
     settings = loaded(path, text, environ)
@@ -85,14 +85,14 @@ def test_whom_to_call(path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["hooks.example", "ftp://a.example/x", "https://", "https://a b/"])
 def test_what_is_no_address_is_refused_and_not_shown(path: Path, url: str) -> None:
-    """It may be a secret."""
+    """An invalid address is refused without being shown, because it may be a secret."""
     for text in (f"heartbeat: '{url}'\n", f"notify: {{webhook: '{url}'}}\n"):
         found = problem(path, text)
         assert found.endswith(": must be an address that begins with https:// or http://")
 
 
 def test_http_is_for_this_machine(path: Path) -> None:
-    """Unless its user says that nobody is on the way."""
+    """An address with http is refused beyond this machine, unless the user allows it."""
     assert loaded(path, "heartbeat: http://localhost:8000/ping\n").heartbeat
     assert "allow_http: true" in problem(path, "heartbeat: http://a.example/ping\n")
     assert "allow_http: true" in problem(path, "notify: {webhook: http://a.example/x}\n")
@@ -110,12 +110,12 @@ def test_http_is_for_this_machine(path: Path) -> None:
     ],
 )
 def test_mistakes_are_told_with_their_place(path: Path, text: str, key: str) -> None:
-    """As everywhere."""
+    """Mistakes are reported with their place."""
     assert problem(path, text).startswith(f"{key}: ")
 
 
 def test_a_service_is_an_address_of_apprise(path: Path) -> None:
-    """Beside a webhook, in its place, or by itself."""
+    """An address of apprise is accepted beside a webhook, instead of it, or by itself."""
     pytest.importorskip("apprise")
     mail = "mailto://user:pass@example.com"
     for text in (
@@ -133,7 +133,7 @@ def test_a_service_is_an_address_of_apprise(path: Path) -> None:
 def test_an_address_that_apprise_does_not_know_is_refused(
     path: Path, url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With the form that is wanted, and not shown."""
+    """An address that apprise does not know is refused with the expected form, and not shown."""
     pytest.importorskip("apprise")
     found = problem(path, f"notify: '{url}'\n")
     assert found.startswith("notify.url: must be an apprise address, such as mailto:")
@@ -142,7 +142,7 @@ def test_an_address_that_apprise_does_not_know_is_refused(
 
 
 def test_a_service_without_apprise_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the command that installs it; a webhook does without."""
+    """An address of apprise without apprise is refused with the command that installs it."""
     monkeypatch.setitem(sys.modules, "apprise", None)
     found = problem(path, "notify: 'mailto://user:pass@example.com'\n")
     assert "pip install 'mlflow-finetune-bridge[notify]'" in found
@@ -150,7 +150,7 @@ def test_a_service_without_apprise_is_refused(path: Path, monkeypatch: pytest.Mo
 
 
 def test_tokens_of_a_service_are_secrets(path: Path) -> None:
-    """They stand in the place of the host and of the user as well."""
+    """Tokens in the place of a host or a user are secrets."""
     pytest.importorskip("apprise")
     url = "slack://T1JJ3T3L2xxx/A1BRTD4JDxxx/TIiajkdnlazkcOXrIdevi7FQ/#general"
     settings = loaded(path, f"notify: '{url}'\n")
@@ -163,7 +163,7 @@ def test_tokens_of_a_service_are_secrets(path: Path) -> None:
 
 
 def test_called_addresses_are_secrets(path: Path) -> None:
-    """In whole and in the parts that could be used; words in them are none."""
+    """Notified addresses are secrets as a whole and in their usable parts, but not in words."""
     settings = loaded(path, f"heartbeat: {HOOK}\nnotify: {{webhook: 'https://b.example/health'}}\n")
     secrets = set(settings.secrets({}))
     assert {HOOK, "/services/T000/B000/very-secret-token", "very-secret-token"} <= secrets

@@ -12,7 +12,7 @@ from tests.support.configuration import KEY, ONE_PROVIDER, OPENAI, key_of, loade
 
 
 def test_providers_are_found_by_their_keys() -> None:
-    """With no file each key in the environment is a provider under its usual name and address."""
+    """Without a file each key in the environment is a provider under its usual name and address."""
     found = load(None, OPENAI | {"MISTRAL_API_KEY": "key-of-mistral"})
     assert [(p.name, p.type, p.base_url, key_of(p)) for p in found.providers] == [
         ("openai", "openai", "https://api.openai.com/v1", KEY),
@@ -21,7 +21,7 @@ def test_providers_are_found_by_their_keys() -> None:
 
 
 def test_openais_own_variables_are_followed() -> None:
-    """The address, organisation and project that OpenAI's SDK would use are used."""
+    """The address, organization and project in OpenAI's variables are used."""
     (provider,) = load(
         None,
         OPENAI
@@ -37,13 +37,13 @@ def test_openais_own_variables_are_followed() -> None:
 
 
 def test_an_empty_key_is_no_provider() -> None:
-    """A variable that is set to nothing is as good as unset."""
+    """A variable that is set to nothing counts as unset."""
     found = load(None, {"OPENAI_API_KEY": "", "MISTRAL_API_KEY": "key-of-mistral"})
     assert [provider.name for provider in found.providers] == ["mistral"]
 
 
 def test_no_provider_at_all_is_a_problem_with_ways_out() -> None:
-    """Without a file and without keys, both ways to name a provider are said."""
+    """Without a file and without keys, the problem names both ways to configure a provider."""
     with pytest.raises(ConfigError) as caught:
         load(None, {})
     (problem,) = caught.value.problems
@@ -53,13 +53,13 @@ def test_no_provider_at_all_is_a_problem_with_ways_out() -> None:
 
 
 def test_a_key_may_stay_in_the_environment() -> None:
-    """A provider in the file takes its key from the variable that its SDK uses."""
+    """A provider in the file takes its key from the variable of its SDK."""
     (provider,) = loaded("providers: [{name: team, type: openai}]", OPENAI).providers
     assert key_of(provider) == KEY
 
 
 def test_a_missing_key_is_named_with_its_variable() -> None:
-    """A provider without key says which variable to export."""
+    """A provider without a key names the variable to export."""
     found = problems("providers: [{name: mistral}, {name: team, type: openai}]")
     assert "MISTRAL_API_KEY" in found["providers[0].api_key"]
     assert "OPENAI_API_KEY" in found["providers[1].api_key"]
@@ -93,7 +93,7 @@ AZURE = {
 def test_azure_is_found_as_its_sdk_finds_it(
     environ: Mapping[str, str], base_url: str, version: str | None, auth: str
 ) -> None:
-    """A version selects the older form of address, and a token comes before a key."""
+    """A version selects Azure's older form of address, and a token comes before a key."""
     (provider,) = load(None, {**AZURE, **environ}).providers
     assert (provider.name, provider.type) == ("azure", "azure")
     assert (provider.base_url, provider.api_version, provider.auth) == (base_url, version, auth)
@@ -114,20 +114,20 @@ def test_azure_is_found_as_its_sdk_finds_it(
 def test_a_key_without_its_address_is_for_something_else(
     environ: Mapping[str, str], found: list[str]
 ) -> None:
-    """Who only calls models has such a key: it does not break what is configured."""
+    """An Azure key without an address, as callers of models have it, breaks no configuration."""
     names = [provider.name for provider in load(None, {**OPENAI, **environ}).providers]
     assert names == ["openai", *found]
 
 
 def test_an_account_is_part_of_the_address() -> None:
-    """From the environment, in a file too."""
+    """An account in the environment is part of the address, also for a provider in a file."""
     account = {"FIREWORKS_API_KEY": KEY, "FIREWORKS_ACCOUNT_ID": "acme"}
     for found in (load(None, account), loaded("providers: [{name: fireworks}]", account)):
         assert found.providers[0].base_url == "https://api.fireworks.ai/v1/accounts/acme"
 
 
 def test_an_azure_resource_in_a_file() -> None:
-    """What the file says comes before the environment, key by key."""
+    """The file comes before the environment, key by key."""
     (provider,) = loaded(
         "providers: [{name: east, type: azure, api_key: own-key,"
         " base_url: 'https://east.openai.azure.com/openai', api_version: 2025-04-01-preview}]",
@@ -139,7 +139,7 @@ def test_an_azure_resource_in_a_file() -> None:
 
 
 def test_a_version_in_the_environment_is_for_the_form_that_needs_one() -> None:
-    """An address that ends in /openai/v1 is asked without."""
+    """A version in the environment is ignored for an address that ends in /openai/v1."""
     for base, version in (("/openai", "2024-10-21"), ("/openai/v1", None)):
         (provider,) = loaded(
             f"providers: [{{name: azure, base_url: 'https://res.openai.azure.com{base}'}}]",
@@ -150,7 +150,7 @@ def test_a_version_in_the_environment_is_for_the_form_that_needs_one() -> None:
 
 @pytest.mark.parametrize("written", ["2024-10-21", "'2024-10-21'", '"2024-10-21"'])
 def test_a_version_that_is_a_date_needs_no_quotes(written: str) -> None:
-    """To YAML it is a date, to everybody else it is what stands there."""
+    """A version needs no quotes, although YAML reads it as a date."""
     (provider,) = loaded(
         "providers: [{name: azure, api_key: some-key, base_url: 'https://a.example/openai',"
         f" api_version: {written}}}]"
@@ -159,7 +159,7 @@ def test_a_version_that_is_a_date_needs_no_quotes(written: str) -> None:
 
 
 def test_entra_needs_no_key() -> None:
-    """And takes none from the environment."""
+    """Entra needs no key, and takes none from the environment."""
     (provider,) = loaded("providers: [{name: azure, auth: entra}]", AZURE).providers
     assert (provider.auth, provider.api_key) == ("entra", None)
     assert list(load(None, AZURE).secrets({}))
@@ -188,14 +188,14 @@ def test_entra_needs_no_key() -> None:
     ],
 )
 def test_what_a_kind_of_provider_needs_is_said(written: str, path: str, hint: str) -> None:
-    """With the variable to export and the key to write."""
+    """A missing setting is reported with the variable to export and the key to write."""
     found = problems(f"providers: [{{name: mine, {written}}}]")
     assert hint in found.pop(f"providers[0].{path}")
     assert not set(found) - {"providers[0].api_key"}
 
 
 def test_ways_in_are_told_for_every_kind() -> None:
-    """With no provider at all."""
+    """Without any provider the ways to configure each type are listed."""
     with pytest.raises(ConfigError) as caught:
         load(None, {})
     (problem,) = caught.value.problems
@@ -204,7 +204,7 @@ def test_ways_in_are_told_for_every_kind() -> None:
 
 
 def test_variables_expand_wherever_there_is_text() -> None:
-    """``${VAR}`` is replaced, also within a text, more than once, and in headers and lists."""
+    """``${VAR}`` is replaced anywhere in a text, more than once, and in headers and lists."""
     (provider,) = loaded(
         "providers: [{name: '${NAME}', type: openai, api_key: '${K}',"
         " base_url: 'https://${HOST}/${PATH_PART}/v1', headers: {X: 'a-${NAME}'}}]",
@@ -228,14 +228,14 @@ def test_a_default_counts_where_a_variable_is_unset(
 
 
 def test_an_expanded_value_is_not_expanded_again() -> None:
-    """A value from the environment is taken as it is, whatever signs it holds."""
+    """A value from the environment is used unchanged, whatever signs it holds."""
     text = "providers: [{name: openai, api_key: '${K}'}]"
     assert key_of(loaded(text, {"K": "a${B}c"}).providers[0]) == "a${B}c"
 
 
 @pytest.mark.parametrize("environ", [{}, {"A": "", "B": ""}])
 def test_every_unset_variable_is_named_at_its_key(environ: Mapping[str, str]) -> None:
-    """Unset and empty variables are told all at once, each where it stands, with the remedy."""
+    """Unset and empty variables are reported together, each at its key, with the remedy."""
     found = problems(
         ONE_PROVIDER + "mlflow: {tracking_uri: '${A}', experiment: 'x-${B}'}\npoll: {workers: 0}",
         environ,
@@ -247,14 +247,14 @@ def test_every_unset_variable_is_named_at_its_key(environ: Mapping[str, str]) ->
 
 
 def test_two_unset_variables_in_one_value_are_both_named() -> None:
-    """Nobody has to run the command again to learn of the second variable."""
+    """Two unset variables in one value are both named in the first report."""
     found = problems(ONE_PROVIDER + "mlflow: {tracking_uri: 'http://${THE_HOST}:${THE_PORT}'}")
     assert "THE_HOST" in found["mlflow.tracking_uri"]
     assert "THE_PORT" in found["mlflow.tracking_uri"]
 
 
 def test_an_unset_variable_has_no_consequences_of_its_own() -> None:
-    """A name that cannot be expanded is one problem: the type that it implies is no second one."""
+    """An unset variable is one problem, and the type that it implies is not a second one."""
     found = problems("providers: [{name: '${NAME}', api_key: some-key}]")
     assert found.keys() == {"providers[0].name"}
 
@@ -289,7 +289,7 @@ GOOGLE = {"GOOGLE_CLOUD_PROJECT": "acme"}
 def test_vertex_is_found_as_googles_tools_find_it(
     environ: Mapping[str, str], location: str, base_url: str, auth: str
 ) -> None:
-    """By its project; a token that is set comes before who is signed in."""
+    """Vertex is found by its project, and a token comes before the signed-in user."""
     (provider,) = load(None, {**GOOGLE, **environ}).providers
     assert (provider.name, provider.type, provider.project) == ("vertex", "vertex", "acme")
     assert (provider.location, provider.base_url, provider.auth) == (location, base_url, auth)
@@ -297,7 +297,7 @@ def test_vertex_is_found_as_googles_tools_find_it(
 
 
 def test_a_project_beside_other_keys_counts_if_more_is_said() -> None:
-    """It is set for many things."""
+    """A project alongside other keys counts only if more is set, because other tools use it too."""
     for environ, found in (
         (OPENAI | GOOGLE, ["openai"]),
         (OPENAI | GOOGLE | {"GOOGLE_CLOUD_LOCATION": "us-central1"}, ["openai", "vertex"]),
@@ -307,7 +307,7 @@ def test_a_project_beside_other_keys_counts_if_more_is_said() -> None:
 
 
 def test_prime_is_found_with_its_team() -> None:
-    """Its own address ends before the version."""
+    """Prime is found with its team and with an address that ends before the version."""
     environ = {"PRIME_API_KEY": KEY, "PRIME_TEAM_ID": "team-1"}
     (provider,) = load(None, environ).providers
     assert (provider.base_url, provider.options) == (
@@ -336,6 +336,6 @@ def test_prime_is_found_with_its_team() -> None:
     ],
 )
 def test_what_a_type_needs_and_what_is_for_another(entry: str, key: str, said: str) -> None:
-    """A sentence for each, with the way out."""
+    """A missing setting and a setting of another type are each reported with the remedy."""
     found = problems(f"providers: [{{name: a, {entry}}}]")
     assert said in found[f"providers[0].{key}"]

@@ -1,4 +1,4 @@
-"""Files that are meant to harm, and whatever anybody writes."""
+"""Files that are meant to harm, and arbitrary input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.configuration import ONE_PROVIDER, loaded
 
 
 def test_an_alias_may_be_used_as_usual() -> None:
-    """Defaults for several providers, say."""
+    """An alias can share defaults between several providers."""
     found = loaded(
         "providers:\n"
         "  - &all {name: openai, type: openai, api_key: a-key}\n"
@@ -32,7 +32,7 @@ def test_an_alias_may_be_used_as_usual() -> None:
     ["!!python/object/apply:os.mkdir [made]", "!!python/name:os.system", "!!python/module:os"],
 )
 def test_nothing_in_a_file_is_run(folder: Path, tag: str) -> None:
-    """YAML's tags for objects are no YAML here."""
+    """YAML's tags for objects are refused, and nothing in a file is executed."""
     with pytest.raises(ConfigError, match="not valid YAML"):
         loaded(f"mlflow: {tag}\n{ONE_PROVIDER}")
     assert not (folder / "made").exists()
@@ -95,7 +95,7 @@ _FILES = _ANYTHING | st.fixed_dictionaries(
 
 
 def outcome(text: str) -> Settings | ConfigError:
-    """The settings, or the problems that are there instead."""
+    """Return the settings, or the problems instead."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "any.yaml"
         path.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""The configuration: where it comes from, what it may hold, and how its problems are told."""
+"""The configuration: its sources, its values, and the reports of its problems."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bridge.providers.registry import TYPES
 from bridge.settings.load import STARTER, load
 from tests.support.configuration import KEY, ONE_PROVIDER, OPENAI, key_of, loaded, problems
 
-# Where it comes from
+# Sources
 
 
 def test_a_file_with_one_provider_gets_the_defaults() -> None:
-    """What a file leaves out is as the documentation says."""
+    """A file with one provider gets the documented defaults."""
     found = loaded("providers: [{name: openai, api_key: some-key}]")
     assert found.mlflow.tracking_uri == "sqlite:///mlflow.db"
     assert found.mlflow.experiment == "hosted-fine-tunes"
@@ -38,7 +38,7 @@ def test_a_file_with_one_provider_gets_the_defaults() -> None:
 
 
 def test_everything_in_a_file_is_taken() -> None:
-    """Each documented key says what the bridge does."""
+    """Each documented key takes effect."""
     found = loaded(
         """
         mlflow:
@@ -92,7 +92,7 @@ def test_everything_in_a_file_is_taken() -> None:
 
 
 def test_a_named_path_comes_before_all_others(folder: Path) -> None:
-    """The path on the command line, then the variable, then the default file, then nothing."""
+    """The path on the command line comes first, then the variable, then the default file."""
     (folder / "config").mkdir()
     for name in ("option", "variable", "config/bridge"):
         (folder / f"{name}.yaml").write_text(f"mlflow: {{experiment: by-{name}}}")
@@ -107,19 +107,19 @@ def test_a_named_path_comes_before_all_others(folder: Path) -> None:
 
 @pytest.mark.parametrize("by_variable", [True, False])
 def test_a_file_that_was_asked_for_has_to_exist(*, by_variable: bool) -> None:
-    """A path that is named but missing is a problem; the environment does not take its place."""
+    """A path that is named but missing is a problem, and the environment does not replace it."""
     environ = OPENAI | ({"FTBRIDGE_CONFIG": "missing.yaml"} if by_variable else {})
     with pytest.raises(ConfigError, match=r"missing\.yaml.*ftbridge init missing\.yaml"):
         load(None if by_variable else Path("missing.yaml"), environ)
 
 
 def test_an_empty_variable_names_no_file() -> None:
-    """An empty $FTBRIDGE_CONFIG is as good as none."""
+    """An empty $FTBRIDGE_CONFIG counts as unset."""
     assert load(None, OPENAI | {"FTBRIDGE_CONFIG": ""}).providers[0].name == "openai"
 
 
 def test_the_file_comes_before_the_environment() -> None:
-    """MLflow's variables count only where the file is silent."""
+    """MLflow's variables count only where the file has no value."""
     environ = {"MLFLOW_TRACKING_URI": "http://from-environment", "MLFLOW_EXPERIMENT_NAME": "env"}
     found = loaded(ONE_PROVIDER + "mlflow: {experiment: from-file}", environ)
     assert found.mlflow.tracking_uri == "http://from-environment"
@@ -128,18 +128,18 @@ def test_the_file_comes_before_the_environment() -> None:
 
 @pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "mlflow:\nproviders:\npoll:\n"])
 def test_a_file_may_leave_everything_to_the_environment(text: str) -> None:
-    """An empty file, or one whose sections are empty, is as good as no file."""
+    """An empty file, or one whose sections are empty, counts as no file."""
     assert loaded(text, OPENAI) == load(None, OPENAI)
 
 
 def test_the_starter_file_loads_as_it_is() -> None:
-    """What ``ftbridge init`` writes needs a key in the environment and nothing else."""
+    """The file that ``ftbridge init`` writes loads with nothing but a key in the environment."""
     found = load(STARTER, OPENAI)
     assert found == loaded(ONE_PROVIDER)
 
 
 def test_the_starter_file_says_which_key_is_missing() -> None:
-    """Without a key the starter file has one problem, and it names the variable."""
+    """Without a key the starter file has one problem, which names the variable."""
     with pytest.raises(ConfigError) as caught:
         load(STARTER, {})
     (problem,) = caught.value.problems
@@ -151,7 +151,7 @@ def test_the_starter_file_says_which_key_is_missing() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """One run tells everything that is wrong, each with the key's path."""
+    """One run reports every problem, each with the key's path."""
     found = problems(
         """
         mlfow: {}
@@ -207,12 +207,12 @@ def test_all_problems_are_told_at_once() -> None:
     ],
 )
 def test_an_unknown_key_comes_with_the_known_ones(text: str, path: str, hint: str) -> None:
-    """A misspelt key is an error that suggests the right one, or lists what there is."""
+    """A misspelt key is an error that suggests the right one, or lists the known ones."""
     assert hint in problems(text, OPENAI)[path]
 
 
 def test_two_providers_cannot_share_a_name() -> None:
-    """The name is a tag's value, so it has to tell the providers apart."""
+    """Two providers cannot share a name, because the tag with the name tells them apart."""
     found = problems(
         "providers: [{name: openai, api_key: some-key}, {name: openai, api_key: other-key}]"
     )
@@ -220,14 +220,14 @@ def test_two_providers_cannot_share_a_name() -> None:
 
 
 def test_a_key_cannot_be_written_twice() -> None:
-    """YAML would drop the first section without a word, and with it a provider."""
+    """A key cannot be written twice: YAML would silently drop the first section."""
     found = problems(ONE_PROVIDER + "providers: [{name: mistral, api_key: other-key}]")
     assert any("providers" in f"{path} {what}" for path, what in found.items())
     assert any("duplicate key" in f"{path} {what}" for path, what in found.items())
 
 
 def test_what_is_merged_may_be_written_again_and_merged_twice() -> None:
-    """A key that stands here comes before the one that is merged."""
+    """A key that is written comes before a merged one, and a section can be merged twice."""
     found = loaded(
         "providers:\n"
         "  - &key {name: openai, type: openai, api_key: a-key, interval: 10s}\n"
@@ -245,14 +245,14 @@ def test_what_is_merged_may_be_written_again_and_merged_twice() -> None:
     + [(word, False) for word in ("false", "no", "NO", "off", "Off")],
 )
 def test_yes_and_no_have_many_words(word: str, *, expected: bool) -> None:
-    """Those of YAML, although ``on`` is a key as well."""
+    """All of YAML's words for yes and no are accepted, although ``on`` is a key as well."""
     found = loaded(f"mlflow: {{curves: {word}, register: {word}}}\n{ONE_PROVIDER}").mlflow
     assert found.curves is expected
     assert found.register_as == ("{provider}-{suffix}" if expected else None)
 
 
 def test_on_is_a_key() -> None:
-    """YAML would take it for a truth."""
+    """``on`` is a key, although YAML takes it for a truth value."""
     text = "notify: {webhook: 'https://hook.example/a', on: [outage]}\n"
     found = loaded(text + ONE_PROVIDER)
     assert found.notify
@@ -260,14 +260,14 @@ def test_on_is_a_key() -> None:
 
 
 def test_a_key_that_is_a_number_is_text() -> None:
-    """It is an unknown key like any other, or a name."""
+    """A key that is a number is an unknown key like any other, or a name."""
     found = loaded("providers: [{name: openai, api_key: some-key, headers: {5: x}}]")
     assert found.providers[0].headers.keys() == {"5"}
     assert "7" in problems(f"7: x\n{ONE_PROVIDER}")
 
 
 def test_an_empty_variable_is_not_set() -> None:
-    """Container files list variables without a value."""
+    """An empty variable counts as unset: container files list variables without a value."""
     empty = {"MLFLOW_TRACKING_URI": "", "MLFLOW_EXPERIMENT_NAME": ""}
     assert loaded(ONE_PROVIDER, OPENAI | empty).mlflow == loaded(ONE_PROVIDER, OPENAI).mlflow
 
@@ -298,7 +298,7 @@ def test_an_empty_variable_is_not_set() -> None:
     ],
 )
 def test_a_file_that_is_no_configuration_is_told_by_its_name(text: str) -> None:
-    """Broken YAML, YAML of another shape and values that no program can hold are one sentence."""
+    """Broken YAML, other YAML and impossible values are reported in one sentence with the file."""
     with pytest.raises(ConfigError) as caught:
         loaded(text, OPENAI)
     assert caught.value.problems
@@ -306,21 +306,21 @@ def test_a_file_that_is_no_configuration_is_told_by_its_name(text: str) -> None:
 
 
 def test_broken_yaml_is_told_with_its_line() -> None:
-    """The line saves the search."""
+    """Broken YAML is reported with its line."""
     with pytest.raises(ConfigError, match=r"written\.yaml .*line 3"):
         loaded("mlflow:\n  experiment: x\n  curves: yes: no\npoll: {}\n")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00\x01", b"\x89PNG\r\n\x1a\n\x00", b"a: \xe9"])
 def test_a_binary_file_is_no_configuration(folder: Path, content: bytes) -> None:
-    """A file that is not text is told by its name."""
+    """A file that is not text is reported by its name."""
     (folder / "binary.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=r"binary\.yaml"):
         load(Path("binary.yaml"), OPENAI)
 
 
 def test_a_folder_is_no_configuration(folder: Path) -> None:
-    """A path to a folder is told by its name."""
+    """A path to a folder is reported by its name."""
     (folder / "folder.yaml").mkdir()
     with pytest.raises(ConfigError, match=r"folder\.yaml"):
         load(Path("folder.yaml"), OPENAI)
@@ -344,7 +344,7 @@ def test_a_folder_is_no_configuration(folder: Path) -> None:
     ],
 )
 def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
-    """The interval is a number of seconds, or a number with its unit."""
+    """An interval is a number of seconds, or a number with a unit."""
     assert loaded(ONE_PROVIDER + f"poll: {{interval: {text}}}").poll.interval == seconds
 
 
@@ -353,7 +353,7 @@ def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> No
     ["soon", "''", "60x", "s", "-5s", "0s", "500ms", "2d", "1e3s", "[60]", "null", ".nan", ".inf"],
 )
 def test_no_other_interval_is_taken(text: str) -> None:
-    """A duration that cannot be read, or is beyond reason, is a problem of its key."""
+    """An unreadable or unreasonable interval is a problem of its key."""
     assert problems(ONE_PROVIDER + f"poll: {{interval: {text}}}").keys() == {"poll.interval"}
 
 
@@ -374,7 +374,7 @@ def test_no_other_interval_is_taken(text: str) -> None:
 def test_a_provider_may_have_intervals_of_its_own(
     poll: str, provider: str, expected: tuple[float, float]
 ) -> None:
-    """What it says comes first; without a word the second is five times the first, to 10 min."""
+    """A provider's intervals come first, and its second is five times the first by default."""
     own = f", {provider}" if provider else ""
     found = loaded(f"poll: {{{poll}}}\nproviders: [{{name: openai, api_key: {KEY}{own}}}]")
     assert found.intervals_of(found.providers[0]) == expected
@@ -382,7 +382,7 @@ def test_a_provider_may_have_intervals_of_its_own(
 
 @pytest.mark.parametrize("text", ["0", "0.09", "-1", "1001", "many", "1/s"])
 def test_a_pace_is_a_number_of_requests(text: str) -> None:
-    """As many a second; less than one in ten seconds would take longer than a request may wait."""
+    """A pace is a number of requests per second, and at least one in ten seconds."""
     entry = f"{{name: openai, api_key: {KEY}, requests_per_second: {text}}}"
     assert "providers[0].requests_per_second" in problems(f"providers: [{entry}]")
 
@@ -397,7 +397,7 @@ def test_workers_are_a_small_number(text: str) -> None:
     "address", ["auto", "threads", "processes", "dask://scheduler:8786", "dask+tls://[::1]:1"]
 )
 def test_jobs_are_done_in_threads_or_on_a_cluster(address: str) -> None:
-    """A cluster is named by its scheduler."""
+    """Jobs run in threads or on a cluster, which is named by its scheduler."""
     text = f"mlflow: {{tracking_uri: 'http://mlflow:5000'}}\npoll: {{executor: '{address}'}}"
     assert loaded(ONE_PROVIDER + text.replace("http:", "https:")).poll.executor == address
 
@@ -410,7 +410,7 @@ def test_jobs_are_done_in_threads_or_on_a_cluster(address: str) -> None:
     ],
 )
 def test_no_other_executor_is_taken(text: str) -> None:
-    """What is no address of a scheduler is told at once, not by the first pass."""
+    """Another executor is refused when the file is read, not by the first pass."""
     assert problems(ONE_PROVIDER + f"poll: {{executor: {text}}}").keys() == {"poll.executor"}
 
 
@@ -418,7 +418,7 @@ def test_no_other_executor_is_taken(text: str) -> None:
     "uri", ["sqlite:///mlflow.db", "sqlite:////data/mlflow.db", "mlruns", "file:///data/mlruns"]
 )
 def test_a_cluster_does_not_write_to_a_file(uri: str) -> None:
-    """Each of its machines would make a database of its own."""
+    """A cluster cannot write to a file, because each of its machines would create a database."""
     found = problems(
         f"mlflow: {{tracking_uri: '{uri}'}}\npoll: {{executor: 'dask://h:1'}}\n{ONE_PROVIDER}"
     )
@@ -431,21 +431,21 @@ def test_a_cluster_does_not_write_to_a_file(uri: str) -> None:
     ["api.openai.com/v1", "ftp://host/v1", "https://", "'https://[bad/v1'", "''", "5", "[x]"],
 )
 def test_an_address_has_to_be_one(address: str) -> None:
-    """What no client could open is told here, not by a traceback later."""
+    """An address that no client can open is a problem, not a later traceback."""
     text = f"providers: [{{name: openai, api_key: some-key, base_url: {address}}}]"
     assert problems(text).keys() == {"providers[0].base_url"}
 
 
 @pytest.mark.parametrize("key", ["sk-abc…", "sk-äbc", "sk-one\\nsk-two"])
 def test_a_key_that_no_header_can_carry_is_a_problem(key: str) -> None:
-    """A key that was pasted with a stray character is told of before it is sent."""
+    """A key with a stray character, which no header can carry, is reported before it is sent."""
     found = problems(f'providers: [{{name: openai, api_key: "{key}"}}]')
     assert found.keys() == {"providers[0].api_key"}
 
 
 @pytest.mark.parametrize("uri", ["'http://[bad'", "'postgresql://user:pass[word@host/db'"])
 def test_a_tracking_uri_with_a_bracket_can_be_worked_with(uri: str) -> None:
-    """A bracket, as a password may hold, is refused as a problem or its secrets are known."""
+    """A tracking URI with a bracket, as in a password, is refused or its secrets are known."""
     try:
         found = loaded(ONE_PROVIDER + f"mlflow: {{tracking_uri: {uri}}}")
     except ConfigError as error:
@@ -456,27 +456,27 @@ def test_a_tracking_uri_with_a_bracket_can_be_worked_with(uri: str) -> None:
 
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_each_preset_of_metric_names_is_taken(preset: str) -> None:
-    """The names that the metric_names has can be configured."""
+    """Each preset of ``metric_names`` is accepted."""
     found = loaded(ONE_PROVIDER + f"mlflow: {{metric_names: {preset}}}")
     assert found.mlflow.metric_names == preset
 
 
 def test_metric_names_may_be_a_mapping() -> None:
-    """A user's own names are taken as they are."""
+    """A mapping of metric names is accepted unchanged."""
     found = loaded(ONE_PROVIDER + "mlflow: {metric_names: {train_loss: loss, a.b: x/y z}}")
     assert found.mlflow.metric_names == {"train_loss": "loss", "a.b": "x/y z"}
 
 
 @pytest.mark.parametrize("name", ["''", "'a,b'", "'../x'", "'/x'", "'x//y'", "x" * 251])
 def test_a_metric_name_that_mlflow_refuses_is_refused_at_once(name: str) -> None:
-    """A name that MLflow would not take is a problem before anything is written."""
+    """A name that MLflow would refuse is a problem before anything is written."""
     found = problems(ONE_PROVIDER + f"mlflow: {{metric_names: {{train_loss: {name}}}}}")
     assert found.keys() == {"mlflow.metric_names"}
 
 
 @pytest.mark.parametrize("value", ["5", "[loss]", "true", "2026-01-31"])
 def test_metric_names_of_a_wrong_type_are_one_problem(value: str) -> None:
-    """The path is the key that was written, and the sentence says what may stand there."""
+    """A wrong type of metric names is one problem, at its key and with the possible values."""
     found = problems(ONE_PROVIDER + f"mlflow: {{metric_names: {value}}}")
     assert found.keys() == {"mlflow.metric_names"}
     assert "huggingface" in found["mlflow.metric_names"]
@@ -493,7 +493,7 @@ def test_metric_names_of_a_wrong_type_are_one_problem(value: str) -> None:
     ],
 )
 def test_a_registered_model_may_be_named_by_a_template(written: str, template: str | None) -> None:
-    """``true`` is the job's suffix; a name may be made of what is known of each job."""
+    """A registered model is named by the job's suffix, or by a template with the job's values."""
     found = loaded(ONE_PROVIDER + f"mlflow: {{register: {written}}}")
     assert found.mlflow.register_as == template
 
@@ -502,7 +502,7 @@ def test_a_registered_model_may_be_named_by_a_template(written: str, template: s
     "written", ["'{job}'", "'{suffix'", "'{}'", "'{0}'", "'{suffix:>9}'", "'{suffix!r}'", "' '"]
 )
 def test_a_template_that_no_job_can_fill_is_a_problem(written: str) -> None:
-    """It is said before anything is written, with what a template may hold."""
+    """An invalid template is a problem, with the values that a template can hold."""
     found = problems(ONE_PROVIDER + f"mlflow: {{register: {written}}}")
     assert found.keys() == {"mlflow.register"}
     assert "{suffix}" in found["mlflow.register"]
@@ -527,12 +527,12 @@ def test_a_template_that_no_job_can_fill_is_a_problem(written: str) -> None:
     ],
 )
 def test_a_wrong_value_is_told_at_its_place(text: str, path: str) -> None:
-    """One problem for each, at the very entry that is wrong."""
+    """Each wrong value is one problem at the exact entry."""
     assert problems(ONE_PROVIDER + f"mlflow: {{{text}}}").keys() == {path}
 
 
 def test_nothing_may_be_open_to_jobs() -> None:
-    """An empty list closes every experiment but those that the configuration names itself."""
+    """An empty list closes every experiment except those that the configuration names."""
     assert loaded(ONE_PROVIDER + "mlflow: {open_to_jobs: []}").mlflow.open_to_jobs == ()
 
 
@@ -540,12 +540,12 @@ def test_nothing_may_be_open_to_jobs() -> None:
     "key", ["archive", "archive_datasets", "register", "routes", "open_to_jobs"]
 )
 def test_an_empty_value_is_the_default(key: str) -> None:
-    """A key without a value is as good as none."""
+    """A key without a value counts as unset."""
     assert loaded(ONE_PROVIDER + f"mlflow: {{{key}: }}") == loaded(ONE_PROVIDER)
 
 
 def test_variables_expand_in_routes() -> None:
-    """As everywhere else, and an unset one is named at its place."""
+    """Variables expand in routes, and an unset one is named at its place."""
     text = ONE_PROVIDER + "mlflow: {routes: [{experiment: '${TEAM}-support', suffix: s}]}"
     assert loaded(text, {"TEAM": "a"}).mlflow.routes[0].experiment == "a-support"
     assert problems(text).keys() == {"mlflow.routes[0].experiment"}
@@ -554,7 +554,7 @@ def test_variables_expand_in_routes() -> None:
 @pytest.mark.parametrize("section", ["mlflow", "poll", "providers"])
 @pytest.mark.parametrize("value", ["text", "5", "true", "false", "0", "[1]"])
 def test_a_section_of_a_wrong_type_is_a_problem(section: str, value: str) -> None:
-    """A section is what it should be, or empty; anything else is not passed over."""
+    """A section of a wrong type is a problem, unless it is empty."""
     other = "" if section == "providers" else ONE_PROVIDER
     found = problems(f"{other}{section}: {value}", OPENAI)
     assert all(path.startswith(section) for path in found), found
@@ -574,7 +574,7 @@ def test_a_section_of_a_wrong_type_is_a_problem(section: str, value: str) -> Non
 def test_a_mapping_that_mixes_two_curves_is_refused(
     tmp_path: Path, mapping: dict[str, str], said: str
 ) -> None:
-    """Two names of one provider onto one; names of two providers may meet, as may a param's."""
+    """A mapping cannot give two names of one provider the same new name, but of two it can."""
     path = tmp_path / "bridge.yaml"
     entry = {"name": "openai", "api_key": "a-key"}
     path.write_text(json.dumps({"mlflow": {"metric_names": mapping}, "providers": [entry]}))

@@ -1,4 +1,4 @@
-"""Moments as people write them."""
+"""Times as people write them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOW = datetime(2026, 3, 10, 15, 30, tzinfo=UTC)
     ],
 )
 def test_a_moment_is_understood(text: str, expected: datetime) -> None:
-    """Dates, times, durations and days; without a zone it is UTC."""
+    """Dates, times, durations and days are understood, in UTC if they have no zone."""
     assert moment(text, NOW) == int(expected.timestamp() * 1000)
 
 
@@ -42,6 +42,6 @@ def test_a_moment_is_understood(text: str, expected: datetime) -> None:
     "text", ["", "30", "soon", "2 fortnights", "-1d", "9" * 400 + "y", "31.1."]
 )
 def test_what_is_no_moment_is_answered_with_what_is(text: str) -> None:
-    """The units are named, with an example of each form."""
+    """Any other text is refused with the units and an example of each form."""
     with pytest.raises(ValueError, match=r"how long ago \(12h, 30d, 2w\), today or yesterday"):
         moment(text, NOW)

@@ -1,4 +1,4 @@
-"""The configuration's JSON Schema: it takes what the bridge takes, and finds what it can."""
+"""The configuration's JSON Schema: it accepts what the bridge does, and finds most mistakes."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def validator() -> Draft202012Validator:
 
 
 def wrong(text: str) -> list[str]:
-    """The places in a file that the schema complains of."""
-    # YAML's dates are text to an editor.
+    """Return the places in a file that the schema rejects."""
+    # To an editor YAML's dates are text.
     data = json.loads(json.dumps(yaml.safe_load(text), default=str))
     return [error.json_path for error in validator().iter_errors(data)]
 
 
 def written_in(path: Path) -> list[str]:
-    """The configurations in a page of documentation."""
+    """Return the configurations in a page of documentation."""
     blocks = re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
     return [block for block in blocks if "providers:" in block]
 
 
 def test_the_starter_is_valid() -> None:
-    """As it is, and with all providers that are only commented out."""
+    """The starter is valid as it is, and with all commented-out providers."""
     text = STARTER.read_text(encoding="utf-8")
     assert wrong(text) == []
     before, providers, after = text.partition("\nproviders:\n")
@@ -59,7 +59,7 @@ def test_the_starter_is_valid() -> None:
 
 
 def test_the_documentation_is_valid() -> None:
-    """Each configuration that a page shows."""
+    """Each configuration on a page is valid."""
     folders = (ROOT / name for name in ("bridge", "config", "tests"))
     pages = [ROOT / "README.md", *(path for folder in folders for path in folder.rglob("*.md"))]
     blocks = [block for path in pages for block in written_in(path)]
@@ -68,7 +68,7 @@ def test_the_documentation_is_valid() -> None:
 
 
 def test_the_simulators_configuration_is_valid() -> None:
-    """As `ftbridge simulate` prints it."""
+    """The configuration that `ftbridge simulate` prints is valid."""
     with Simulator() as simulator:
         lines = [
             f"  - {{name: {name}, api_key: any-key, base_url: {url}}}\n"
@@ -97,7 +97,7 @@ def test_the_simulators_configuration_is_valid() -> None:
     ],
 )
 def test_what_the_bridge_takes_is_valid(text: str) -> None:
-    """Durations with units, variables in any place, keys without a value, nothing at all."""
+    """Durations with units, variables, empty keys and empty files are valid."""
     assert wrong(text) == []
 
 
@@ -124,12 +124,12 @@ def test_what_the_bridge_takes_is_valid(text: str) -> None:
     ],
 )
 def test_what_is_wrong_is_found_at_its_place(text: str, place: str) -> None:
-    """Keys and values that the bridge would refuse."""
+    """Keys and values that the bridge refuses are rejected at their place."""
     assert wrong(text) == [place]
 
 
 def test_every_key_is_described() -> None:
-    """An editor shows what a key is for."""
+    """Every key has a description, which editors show."""
     drawn = schema()
     parts = [drawn, *drawn["$defs"].values()]
     lacking = [
@@ -142,7 +142,7 @@ def test_every_key_is_described() -> None:
 
 
 def test_types_of_installed_packages_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their names: no package is loaded for it."""
+    """Types of installed packages are known by name, without loading the packages."""
 
     def installed(group: str) -> list[EntryPoint]:
         return [EntryPoint("umbrella", "no_such_package:Umbrella", group)]

@@ -1,4 +1,4 @@
-"""Keys in files of their own, named by ``NAME_FILE`` or ``api_key_file``."""
+"""Keys in separate files, which ``NAME_FILE`` or ``api_key_file`` names."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ KEY = "sk-that-must-not-show"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder."""
+    """Enter an empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def key_file(folder: Path) -> str:
-    """A file with a key, as an editor leaves it, for its owner alone."""
+    """Write a file with a key as an editor does, readable only by its owner."""
     return written(folder / "key", f"{KEY}\n".encode())
 
 
 def written(path: Path, content: bytes, mode: int = 0o600) -> str:
-    """The name of a file with this content."""
+    """Return the name of a file with this content."""
     path.write_bytes(content)
     path.chmod(mode)
     return str(path)
 
 
 def loaded(text: str | None, environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """The settings of a file, or of the environment alone, and what was warned of."""
+    """Return the settings and the warnings, of a file or only of the environment."""
     path = None
     if text is not None:
         path = Path("written.yaml")
@@ -49,7 +49,7 @@ def loaded(text: str | None, environ: Mapping[str, str]) -> tuple[Settings, list
 
 
 def key_of(settings: Settings) -> str:
-    """The key of the only provider."""
+    """Return the key of the only provider."""
     (provider,) = settings.providers
     assert provider.api_key is not None
     return provider.api_key.get_secret_value()
@@ -57,7 +57,7 @@ def key_of(settings: Settings) -> str:
 
 @pytest.mark.parametrize("kind", [*TYPES])
 def test_a_variable_may_name_a_file_with_the_key(key_file: str, kind: str) -> None:
-    """Any type is found by it, without a configuration, as by the key itself."""
+    """A variable can name a file with the key, and makes any type a provider."""
     environ = {
         f"{TYPES[kind].key_variable}_FILE": key_file,
         "AZURE_OPENAI_ENDPOINT": "https://resource.example",
@@ -67,7 +67,7 @@ def test_a_variable_may_name_a_file_with_the_key(key_file: str, kind: str) -> No
     if kind == "vertex":
         environ["GOOGLE_CLOUD_PROJECT"] = "a-project"
     settings, warnings = loaded(None, environ)
-    # A key of Amazon Bedrock's opens both of its APIs.
+    # One key of Amazon Bedrock opens both of its APIs.
     found = ["bedrock", "bedrock-mantle"] if kind.startswith("bedrock") else [kind]
     assert [provider.type for provider in settings.providers] == found
     assert {
@@ -78,14 +78,14 @@ def test_a_variable_may_name_a_file_with_the_key(key_file: str, kind: str) -> No
 
 
 def test_what_is_set_comes_before_a_file(key_file: str) -> None:
-    """The variable itself says more than the file that another one names."""
+    """The variable itself comes before a file that another one names."""
     environ = {"OPENAI_API_KEY": "sk-set", "OPENAI_API_KEY_FILE": key_file}
     assert key_of(loaded(None, environ)[0]) == "sk-set"
     assert key_of(loaded(None, environ | {"OPENAI_API_KEY": ""})[0]) == KEY
 
 
 def test_a_configuration_names_a_file(key_file: str) -> None:
-    """``api_key_file`` stands in the place of ``api_key``, and before the environment."""
+    """``api_key_file`` replaces ``api_key``, and comes before the environment."""
     text = f"providers: [{{name: openai, api_key_file: {key_file}}}]"
     assert key_of(loaded(text, {"OPENAI_API_KEY": "sk-other"})[0]) == KEY
     text = "providers: [{name: openai, api_key_file: '${SECRETS}/key'}]"
@@ -93,7 +93,7 @@ def test_a_configuration_names_a_file(key_file: str) -> None:
 
 
 def test_any_variable_of_a_configuration_may_be_in_a_file(key_file: str) -> None:
-    """A password in an address too, and a header."""
+    """Any variable of a configuration can be in a file, in an address and in a header too."""
     text = (
         "mlflow: {tracking_uri: 'https://me:${PASS}@mlflow.example'}\n"
         "providers: [{name: openai, api_key: k, headers: {X-Team: '${PASS:-none}'}}]"
@@ -117,7 +117,7 @@ def test_any_variable_of_a_configuration_may_be_in_a_file(key_file: str) -> None
 def test_a_file_without_a_key_is_one_sentence(
     folder: Path, content: bytes | None, says: str
 ) -> None:
-    """It names the variable or the setting, once, and not the file: that may be the key itself."""
+    """A file without a key is one sentence that names the variable, and not the file."""
     name = str(folder / KEY) if content is None else written(folder / KEY, content)
     for text, environ, where in (
         (None, {"OPENAI_API_KEY_FILE": name}, "OPENAI_API_KEY_FILE"),
@@ -132,7 +132,7 @@ def test_a_file_without_a_key_is_one_sentence(
 
 
 def test_a_folder_and_a_name_that_is_none_are_no_files(folder: Path) -> None:
-    """Whatever a variable holds, it is read or a sentence."""
+    """A folder or an impossible name in a variable gives a sentence."""
     for path in (str(folder), "a\0b", "x" * 5000):
         files = KeyFiles({"KEY_FILE": path})
         files["KEY"]
@@ -140,7 +140,7 @@ def test_a_folder_and_a_name_that_is_none_are_no_files(folder: Path) -> None:
 
 
 def test_a_key_and_a_file_with_one_are_one_too_many(key_file: str) -> None:
-    """Which of the two was meant is not guessed."""
+    """A key together with a file is refused, because either can be meant."""
     text = f"providers: [{{name: openai, api_key: k, api_key_file: {key_file}}}]"
     with pytest.raises(ConfigError) as caught:
         loaded(text, {})
@@ -153,7 +153,7 @@ def test_a_key_and_a_file_with_one_are_one_too_many(key_file: str) -> None:
 def test_a_file_that_everybody_can_read_is_warned_of(
     folder: Path, mode: int, *, warned: bool
 ) -> None:
-    """Once, with what to do; the key is used all the same."""
+    """A file that everybody can read is reported once, with the remedy, and its key is used."""
     environ = {"OPENAI_API_KEY_FILE": written(folder / "key", KEY.encode(), mode)}
     settings, warnings = loaded(None, environ)
     assert key_of(settings) == KEY
@@ -162,7 +162,7 @@ def test_a_file_that_everybody_can_read_is_warned_of(
 
 
 def test_a_command_shows_the_warning(folder: Path) -> None:
-    """On stderr, whatever the command: stdout is for results."""
+    """Every command shows the warning on stderr, because stdout is for results."""
     environ = {
         "OPENAI_API_KEY_FILE": written(folder / "key", KEY.encode(), 0o644),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",

@@ -1,4 +1,4 @@
-"""No command gives a secret away, whatever a server makes of what it is sent."""
+"""No command reveals a secret, however a server repeats its requests."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.support.recorded import active_runs
 from tests.support.world import job
 
 MARK = "hush"
-"""A part of every secret, and of nothing else."""
+"""Part of every secret, and of nothing else."""
 ECHO = b"ECHO"
-"""Where replies repeat the secrets of the request that they answer."""
+"""Places of a reply that repeat the secrets of its request."""
 PROVIDERS: tuple[Provider, ...] = (
     "openai",
     "azure",
@@ -38,16 +38,16 @@ PROVIDERS: tuple[Provider, ...] = (
     "vertex",
     "prime",
 )
-"""That have simulators; Nebius reads OpenAI's."""
+"""Types with simulators; Nebius reads OpenAI's."""
 
 
 def secret(name: str) -> str:
-    """One that looks different in every writing."""
+    """Return a secret that looks different in every encoding."""
     return f"sk-{MARK}/{name}+{MARK}=="
 
 
 def writings(text: str) -> Iterator[str]:
-    """How servers write what they repeat."""
+    """Return a text in the encodings in which servers repeat it."""
     yield text
     yield quote(text, safe="")
     yield "".join(f"\\u{ord(char):04x}" for char in text)
@@ -57,7 +57,7 @@ def writings(text: str) -> Iterator[str]:
 
 
 def sent(request: Request) -> list[str]:
-    """The secrets of a request, also those that are packed."""
+    """Return the secrets of a request, including packed ones."""
     found = [request.headers.get(name, "") for name in ("api-key", "x-team")]
     for name in ("authorization", "proxy-authorization"):
         scheme, _, value = request.headers.get(name, "").partition(" ")
@@ -66,20 +66,20 @@ def sent(request: Request) -> list[str]:
 
 
 def echoed(request: Request) -> bytes:
-    """The secrets of a request in every writing, as a part of a text in JSON."""
+    """Return the secrets of a request in every encoding, as a part of a text in JSON."""
     return " ".join(each for text in sent(request) for each in writings(text)).encode()
 
 
 @dataclass(slots=True)
 class Front:
-    """Stands before a simulator; every reply, good or bad, repeats the secrets of its request."""
+    """Wraps a simulator so that every reply, good or bad, repeats the secrets of its request."""
 
     behind: str
     refusal: Reply | None = None
     seen: set[str] = field(default_factory=set)
 
     def __call__(self, request: Request) -> Reply:
-        """Pass a request on, and make its reply an echo."""
+        """Forward a request, and make its reply an echo."""
         self.seen.update(sent(request))
         echo = echoed(request)
         reply = self.refusal or self._passed_on(request)
@@ -115,7 +115,7 @@ REFUSALS = [
 
 
 def leaks(content: bytes) -> list[str]:
-    """The places of ``content`` that show a secret, in whatever writing."""
+    """Return the places of ``content`` that show a secret in any encoding."""
     text = content.decode("utf-8", "replace")
     plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
     plain = html.unescape(unquote(plain.replace("\\/", "/")))
@@ -133,7 +133,7 @@ def leaks(content: bytes) -> list[str]:
 
 
 def written(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """All files that commands have left."""
+    """Yield all files that commands have left."""
     for path in folder.rglob("*"):
         if path.is_file():
             yield path, path.read_bytes()
@@ -141,7 +141,7 @@ def written(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 @pytest.fixture
 def everything_logged() -> Iterator[io.StringIO]:
-    """What all libraries log, as if somebody wanted every line of it."""
+    """Collect the records of all libraries at every level."""
     lines = io.StringIO()
     handler = logging.StreamHandler(lines)
     root = logging.getLogger()
@@ -155,7 +155,7 @@ def everything_logged() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
-    """A secret wherever there can be one; commands write below ``work``."""
+    """Set a secret in every possible place, for commands that write below ``work``."""
     (tmp_path / "key").write_text(secret("file"), encoding="utf-8")
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "work").mkdir()
@@ -179,12 +179,12 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str
 
 
 def store_below(folder: Path) -> str:
-    """The tracking store in the folder where commands write."""
+    """Return the tracking store in the folder where commands write."""
     return f"sqlite:///{folder / 'work' / 'mlflow.db'}"
 
 
 def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
-    """A configuration with all types of providers."""
+    """Return a configuration with all types of providers."""
     urls: dict[str, str] = {name: getattr(front, f"{name}_url") for name in PROVIDERS}
     urls["azure"] = urls["azure"].replace("//", "//me:${PASSWORD}@") + "/openai/v1"
     urls["nebius"] = urls["openai"]
@@ -194,7 +194,7 @@ def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
     ]
     providers[0]["headers"] = {"X-Team": "${HEADER}"}
     document = {
-        # MLflow keeps the store of an address for the process: a relative one would be another's.
+        # MLflow keeps the store of an address for the process: tests would share a relative one.
         "mlflow": {"tracking_uri": store_below(path.parent), "register": True, **mlflow},
         "poll": {"interval": "1s"},
         "providers": providers,
@@ -204,7 +204,7 @@ def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
 
 
 def watched(path: Path, front: Simulator) -> None:
-    """Add to a configuration that a daemon is watched, and that it calls addresses in vain."""
+    """Add status pages and unreachable notified addresses to a configuration."""
     document = json.loads(path.read_text(encoding="utf-8"))
     hook = f"{front.url}/{quote(secret('hook'), safe='')}"
     document |= {
@@ -217,9 +217,9 @@ def watched(path: Path, front: Simulator) -> None:
 
 @pytest.mark.usefixtures("environ")
 def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.StringIO) -> None:
-    """Neither in what it prints and logs, nor in the database, nor in the archive.
+    """No command reveals a secret in its output, its log, the database or the archive.
 
-    Every reply, of success and of failure, repeats the key in many writings.
+    Every reply, of success and of failure, repeats the key in many encodings.
     """
     jobs = [job(f"ftjob-{name}", name, suffix="ECHO") for name in PROVIDERS]
     jobs.append(job("ftjob-lost", outcome=Outcome.FAILED, suffix="ECHO"))
@@ -277,7 +277,7 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
 def test_no_command_gives_mlflows_login_away(
     tmp_path: Path, everything_logged: io.StringIO, status: int
 ) -> None:
-    """Of a server that repeats it, also one that sends clients on: the other host gets none."""
+    """A server that repeats MLflow's login, or redirects to another host, reveals nothing."""
     front = Front("")
     front.refusal = Reply(
         status=status,
@@ -311,7 +311,7 @@ def test_a_proxy_that_repeats_its_password_does_not_show_it(
     everything_logged: io.StringIO,
     refusal: Reply,
 ) -> None:
-    """It stands between, and may answer in the place of the provider."""
+    """A proxy that repeats its password, in place of the provider, does not reveal it."""
     front = Front("", refusal)
     config = tmp_path / "bridge.yaml"
     config.write_text(
@@ -334,7 +334,7 @@ def test_a_proxy_that_repeats_its_password_does_not_show_it(
 def test_no_command_gives_a_proxys_password_away(
     tmp_path: Path, environ: Mapping[str, str], scheme: str
 ) -> None:
-    """Whether nobody listens there or it cannot be used at all."""
+    """A proxy's password stays hidden if the proxy is down or unusable."""
     proxy = environ["HTTPS_PROXY"].replace("http:", f"{scheme}:")
     config = tmp_path / "bridge.yaml"
     config.write_text("providers: [{name: openai, base_url: 'https://provider.invalid/v1'}]")
@@ -347,6 +347,6 @@ def test_no_command_gives_a_proxys_password_away(
 
 @pytest.mark.parametrize("writing", [*writings(secret("x"))])
 def test_leaks_are_found(writing: str) -> None:
-    """The search of these tests finds what it is to find, within other text."""
+    """The search of these tests finds a leak within other text."""
     assert leaks(f'{{"a": "b {writing}, c"}}'.encode())
     assert leaks(b"nothing of the kind: sk-***, aHVoaHVoaHVo") == []

@@ -1,4 +1,4 @@
-"""Secrets, and addresses that others can read."""
+"""Secrets in settings, and addresses that others can read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.configuration import KEY, ONE_PROVIDER, OPENAI, loaded, probl
 
 
 def test_all_secrets_are_known() -> None:
-    """Keys, header values, passwords in addresses, and MLflow's own credentials can be masked."""
+    """Keys, header values, passwords in addresses, and MLflow's credentials can be masked."""
     found = loaded(
         """
         mlflow: {tracking_uri: 'postgresql://user:database-password@host/db'}
@@ -55,7 +55,7 @@ def test_all_secrets_are_known() -> None:
 
 
 def test_a_password_in_an_addresss_query_is_a_secret_too() -> None:
-    """PostgreSQL's drivers take the password as a parameter as well."""
+    """A password in the query of an address is a secret: PostgreSQL's drivers accept it there."""
     found = loaded(
         ONE_PROVIDER + "mlflow: {tracking_uri: 'postgresql://host/db?user=u&password=hunter2-pw'}"
     )
@@ -64,7 +64,7 @@ def test_a_password_in_an_addresss_query_is_a_secret_too() -> None:
 
 @pytest.mark.parametrize("name", ["key", "api_key", "access-token", "clientSecret", "sig"])
 def test_a_key_in_the_query_of_a_providers_address_is_a_secret(name: str) -> None:
-    """What a gateway takes as a key is masked; a parameter that names a route is not."""
+    """A key in the query of a provider's address is masked, and the name of a route is not."""
     url = f"https://gateway/v1?custom_llm_provider=openai&{name}=a-key-of-it"
     found = set(loaded(f"providers: [{{name: openai, api_key: k, base_url: '{url}'}}]").secrets({}))
     assert "a-key-of-it" in found
@@ -72,7 +72,7 @@ def test_a_key_in_the_query_of_a_providers_address_is_a_secret(name: str) -> Non
 
 
 def test_settings_do_not_show_keys() -> None:
-    """Keys and header values are in no representation of the settings."""
+    """No representation of the settings has keys or header values."""
     found = loaded("providers: [{name: openai, api_key: the-key-itself, headers: {X: the-header}}]")
     for shown in (repr(found), str(found), str(found.model_dump()), found.model_dump_json()):
         assert "the-key-itself" not in shown
@@ -80,7 +80,7 @@ def test_settings_do_not_show_keys() -> None:
 
 
 def test_settings_do_not_show_passwords_in_addresses() -> None:
-    """An address may carry a password; it is in no representation of the settings."""
+    """No representation of the settings has passwords in addresses."""
     found = loaded(
         "mlflow: {tracking_uri: 'postgresql://u:database-password@h/db'}\n"
         "providers: [{name: openai, api_key: k, base_url: 'https://u:proxy-password@h/v1'}]"
@@ -128,7 +128,7 @@ PLACES = [
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("form", ["'{}'", "'a, {}'", "['{}']", "{{a: '{}'}}"])
 def test_no_problem_shows_a_value(place: str, form: str) -> None:
-    """A value may be a key in the wrong place: no problem repeats it."""
+    """No problem repeats a value, which may be a key in the wrong place."""
     text = place.format(form.format(KEY)) + "\nnonsense: 1"
     with pytest.raises(ConfigError) as caught:
         loaded(text)
@@ -139,7 +139,7 @@ def test_no_problem_shows_a_value(place: str, form: str) -> None:
 
 @pytest.mark.parametrize("value", ["*{}", "!{}", "&a &{}", "'{}", '"\\q{}"', "@{}", "[{}"])
 def test_no_complaint_about_yaml_shows_a_value(value: str) -> None:
-    """A key that happens to begin with a sign of YAML's is not repeated either."""
+    """A key that begins with a sign of YAML's is not repeated in a complaint."""
     with pytest.raises(ConfigError) as caught:
         loaded(f"providers:\n  - name: openai\n    api_key: {value.format(KEY)}\nnonsense: 1")
     assert KEY not in f"{caught.value.problems} {caught.value} {caught.value!r}"
@@ -153,7 +153,7 @@ REMOTE = ["10.0.0.1", "gateway", "0.0.0.0", "localhost.example", "127.1", "[::2]
 
 @pytest.mark.parametrize("host", LOCAL + REMOTE)
 def test_a_key_is_sent_unencrypted_on_this_machine_alone(host: str) -> None:
-    """Over http:// to another one it takes a word of the user's; https:// needs none."""
+    """A key goes over http:// only to this machine, unless the user allows it."""
     text = "providers: [{{name: openai, api_key: k, base_url: {}, allow_http: {}}}]"
     plain, encrypted = f"'http://{host}:4000/v1'", f"'https://{host}:4000/v1'"
     assert loaded(text.format(encrypted, "false"))
@@ -167,7 +167,7 @@ def test_a_key_is_sent_unencrypted_on_this_machine_alone(host: str) -> None:
 
 
 def test_an_address_of_the_environment_is_held_to_the_same() -> None:
-    """There nobody can allow it: it takes a configuration."""
+    """An address in the environment follows the same rule, which only a configuration can lift."""
     with pytest.raises(ConfigError, match="allow_http"):
         load(None, OPENAI | {"OPENAI_BASE_URL": "http://gateway/v1"})
 
@@ -186,7 +186,7 @@ def test_an_address_of_the_environment_is_held_to_the_same() -> None:
 def test_a_login_of_mlflow_is_held_to_the_same(
     host: str, user: str, environ: Mapping[str, str]
 ) -> None:
-    """A server without one may be anywhere."""
+    """A login of MLflow follows the same rule, and a server without a login can be anywhere."""
 
     def text(scheme: str, allowed: str) -> str:
         uri = f"{scheme}://{user}{host}:5000"

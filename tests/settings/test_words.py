@@ -1,4 +1,4 @@
-"""What a configuration adds to a provider: parameters of addresses, words for statuses, prices."""
+"""Additions to a provider: parameters of each address, words for statuses, and prices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _in_a_folder(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_words_of_a_server_become_statuses() -> None:
-    """All have a word there, but for the one that says that nobody knows it."""
+    """A configured word can mean any status except the unknown one."""
     assert {*get_args(Status), "unknown"} == {status.value for status in JobStatus}
     found = loaded(ONE % "statuses: {finalizing: running, Done: succeeded}").providers[0]
     assert statuses_of(found) == {"finalizing": JobStatus.RUNNING, "Done": JobStatus.SUCCEEDED}
@@ -35,14 +35,14 @@ def test_words_of_a_server_become_statuses() -> None:
     ],
 )
 def test_a_status_that_is_none_is_refused(word: str, said: str) -> None:
-    """With the one that was meant."""
+    """An invalid status is refused with the closest valid one."""
     ((path, what),) = problems(ONE % f"statuses: {{done: {word}}}").items()
     assert "statuses" in path
     assert said in what
 
 
 def test_parameters_go_with_each_address() -> None:
-    """As text, also where YAML reads a number or a date; a version joins them."""
+    """Parameters go with each address, as text even where YAML reads a number or a date."""
     found = loaded(ONE % "query: {custom_llm_provider: openai, v: 1, on: 2024-10-21}").providers[0]
     assert query_of(found) == {"custom_llm_provider": "openai", "v": "1", "on": "2024-10-21"}
     assert "openai" not in repr(found).partition("query")[2]
@@ -54,7 +54,7 @@ def test_parameters_go_with_each_address() -> None:
 
 
 def test_prices_are_amounts_with_currencies() -> None:
-    """They reach the plan by the names of base models."""
+    """Prices are amounts with a currency, by model."""
     settings = loaded(ONE % "prices: {gpt-4.1: 25 USD, gpt-4.1-mini: 0.5 EUR}")
     prices = recording_options_of(settings, settings.providers[0]).prices
     assert {model: str(price) for model, price in prices.items()} == {
@@ -65,14 +65,14 @@ def test_prices_are_amounts_with_currencies() -> None:
 
 @pytest.mark.parametrize("written", ["5", "5 usd", "USD 5", "-5 USD", "1e9 USD", "5  USD", "''"])
 def test_a_price_that_is_none_is_refused(written: str) -> None:
-    """With one that would do."""
+    """An invalid price is refused with a valid one."""
     ((path, what),) = problems(ONE % f"prices: {{gpt-4.1: {written}}}").items()
     assert "prices" in path
     assert "5 USD" in what or "string" in what
 
 
 def test_a_key_among_the_parameters_is_a_secret() -> None:
-    """By its name; other values are words that anybody may read."""
+    """A key among the parameters is a secret by its name, and other values are not."""
     settings = loaded(ONE % "query: {api_key: a-very-secret-key, region: somewhere}")
     secrets = set(settings.secrets({}))
     assert "a-very-secret-key" in secrets

@@ -22,7 +22,7 @@ from tests.support.simulated import (
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A simulator of all jobs, long after they have ended."""
+    """Return a simulator of all jobs, long after they have ended."""
     clock = Clock()
     headers = {"Authorization": "Bearer any"}
     with (
@@ -34,14 +34,14 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def openai_sdk(world: World) -> Iterator[openai.OpenAI]:
-    """OpenAI's client, set on the simulator."""
+    """Return OpenAI's client for the simulator."""
     with openai.OpenAI(base_url=world.simulator.openai_url, api_key="any", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
 def mistral_sdk(world: World) -> Iterator[Mistral]:
-    """Mistral's client, set on the simulator."""
-    url = world.simulator.mistral_url.removesuffix("/v1")  # this client appends it
+    """Return Mistral's client for the simulator."""
+    url = world.simulator.mistral_url.removesuffix("/v1")  # this client appends the version
     with Mistral(server_url=url, api_key="any") as client:
         yield client

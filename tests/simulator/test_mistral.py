@@ -1,4 +1,4 @@
-"""Mistral, simulated: refereed by its SDK and its specification."""
+"""Mistral, simulated: its SDK and its specification are the referees."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.simulated import (
 def test_the_mistral_client_reads_everything(
     world: World, mistral_sdk: Mistral, seconds: float
 ) -> None:
-    """The last official client that knew fine-tuning reads all jobs; so does the specification."""
+    """The last official client with fine-tuning and the specification accept all jobs."""
     world.clock.now = START + seconds
     conforms(world.mistral("/fine_tuning/jobs"), "mistral_page")
 
@@ -53,7 +53,7 @@ def test_the_mistral_client_reads_everything(
 
 
 def test_a_mistral_model_can_be_trained_further(world: World) -> None:
-    """The same at Mistral."""
+    """A Mistral model can be trained further."""
     first = MISTRAL_JOBS[0]
     shown = world.mistral(f"/fine_tuning/jobs/{first.id}")
     base = mistral_api.model_name(first)
@@ -68,7 +68,7 @@ def test_a_mistral_model_can_be_trained_further(world: World) -> None:
 
 
 def test_mistral_checkpoints_grow_with_placeholders(world: World) -> None:
-    """One row per step, newest first; zeros stand for no validation; accuracy is 2 to the loss."""
+    """Checkpoints grow newest first, one per step, with zeros where nothing was validated."""
     job = MISTRAL_JOBS[0]
     world.clock.now = STARTED + 0.5 * 10
     before = world.checkpoints(job)
@@ -89,7 +89,7 @@ def test_mistral_checkpoints_grow_with_placeholders(world: World) -> None:
 
 
 def test_mistral_job_object(world: World) -> None:
-    """Dates, the model's name and the events follow the status; oldest event first."""
+    """Dates, the model's name and the events, oldest first, follow the status."""
     detail = world.mistral(f"/fine_tuning/jobs/{MISTRAL_JOBS[0].id}")
     date = datetime.fromtimestamp(START, UTC).strftime("%Y%m%d")
     name = f"ft:open-mistral-7b:simulated:{date}:support-bot:00000000"
@@ -141,7 +141,7 @@ def test_mistral_filters(world: World, query: dict[str, str], found: int) -> Non
     ],
 )
 def test_mistral_errors(world: World, mistral_sdk: Mistral, path: str, status: int) -> None:
-    """What is not there or malformed is refused, which the client takes for an error."""
+    """A missing or malformed id is refused with an error that the client recognizes."""
     reply = world.http.get(world.simulator.mistral_url + path)
     assert reply.status_code == status
     if status == 422:

@@ -1,4 +1,4 @@
-"""OpenAI, simulated: refereed by its SDK and its specification."""
+"""OpenAI, simulated: its SDK and its specification are the referees."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_openai_client_reads_everything(
 
 @pytest.mark.parametrize("seconds", MOMENTS)
 def test_openai_replies_conform(world: World, seconds: float) -> None:
-    """Each reply fits the specification and, where that allows it, the client's own types."""
+    """Each reply fits the specification and, where that allows it, the client's types."""
     world.clock.now = START + seconds
     page = world.openai("/fine_tuning/jobs")
     conforms(page, "openai_page")
@@ -93,7 +93,7 @@ def test_openai_replies_conform(world: World, seconds: float) -> None:
 
 
 def test_openai_checkpoints_come_in_one_batch_at_the_end(world: World) -> None:
-    """None while the job runs; then the last three epochs at once, dated to their steps."""
+    """Checkpoints of the last three epochs come together at the end, dated to their steps."""
     job = OPENAI_JOBS[0]
     world.clock.now = SETTLED - 0.01
     assert world.checkpoints(job) == []
@@ -101,7 +101,7 @@ def test_openai_checkpoints_come_in_one_batch_at_the_end(world: World) -> None:
     page = world.openai(f"/fine_tuning/jobs/{job.id}/checkpoints")
     rows = page["data"]
     assert [row["step_number"] for row in rows] == [30, 24, 18]
-    # A little before the events of the same steps, as recorded.
+    # Slightly before the events of the same steps, as recorded.
     assert [row["created_at"] for row in rows] == [int(STARTED + s / 2 - 2) for s in (30, 24, 18)]
     assert (page["first_id"], page["last_id"]) == (rows[0]["id"], rows[-1]["id"])
     names = [row["fine_tuned_model_checkpoint"] for row in rows]
@@ -116,7 +116,7 @@ def test_openai_checkpoints_come_in_one_batch_at_the_end(world: World) -> None:
 
 
 def test_openai_checkpoints_can_be_late(world: World) -> None:
-    """The closing messages and checkpoints may show up a while after the job has succeeded."""
+    """The closing messages and checkpoints can appear some time after the job has succeeded."""
     late = replace(OPENAI, late_seconds=5)
     world.simulator.add(late)
     world.clock.now = SETTLED + 4.9
@@ -130,7 +130,7 @@ def test_openai_checkpoints_can_be_late(world: World) -> None:
 
 
 def test_openai_job_object_at_its_start_and_end(world: World) -> None:
-    """Unknowns are auto or null until the job runs or ends; a healthy job's error is all nulls."""
+    """Unknown values are auto or null until the job runs or ends, and its error is all nulls."""
     path = f"/fine_tuning/jobs/{OPENAI_JOBS[0].id}"
     world.clock.now = STARTED - 0.1
     early = world.openai(path)
@@ -153,7 +153,7 @@ def test_openai_job_object_at_its_start_and_end(world: World) -> None:
 
 
 def test_an_old_openai_job_has_just_the_recorded_keys(world: World) -> None:
-    """A job of 2024 has the keys of the recorded one, in its order."""
+    """A job of 2024 has exactly the keys of the recorded one, in order."""
     assert list(world.openai(f"/fine_tuning/jobs/{OPENAI_JOBS[9].id}")) == [
         "object",
         "id",
@@ -177,7 +177,7 @@ def test_an_old_openai_job_has_just_the_recorded_keys(world: World) -> None:
 
 
 def test_a_failed_openai_job_says_why(world: World) -> None:
-    """The reason is in the job and in an event; such a job never gets a finishing time."""
+    """A failed job has its reason in the job and in an event, and never a finishing time."""
     job = world.openai(f"/fine_tuning/jobs/{OPENAI_JOBS[2].id}")
     assert job["error"] == {
         "code": "invalid_training_file",
@@ -230,7 +230,7 @@ def test_openai_evaluates_now_and_then(world: World) -> None:
 
 
 def test_curves_look_like_learning(world: World) -> None:
-    """The loss falls, the accuracy rises within its bounds, and each seed has its own curve."""
+    """The loss falls, the accuracy rises within its bounds, and each seed gives another curve."""
     beginnings: set[float] = set()
     for seed in range(20):
         job = replace(OPENAI, id=f"ftjob-s{seed:023}", total_steps=100, n_epochs=1, seed=seed)
@@ -247,7 +247,7 @@ def test_curves_look_like_learning(world: World) -> None:
 
 @pytest.mark.parametrize("job", [OPENAI_JOBS[0], OPENAI_JOBS[1], OPENAI_JOBS[9]])
 def test_the_result_file_has_the_metrics_of_the_events(world: World, job: SimulatedJob) -> None:
-    """It is base64 (bare CSV for old jobs), rounds to five decimals and leaves cells empty."""
+    """The result file is base64 (plain CSV for old jobs), rounds to five decimals, and has gaps."""
     file_id = world.openai(f"/fine_tuning/jobs/{job.id}")["result_files"][0]
     url = f"{world.simulator.openai_url}/files/{file_id}"
     content = world.http.get(f"{url}/content").content
@@ -269,7 +269,7 @@ def test_the_result_file_has_the_metrics_of_the_events(world: World, job: Simula
 
 
 def test_the_result_file_is_there_at_the_end_only(world: World) -> None:
-    """Its id leads nowhere before the job has succeeded."""
+    """The id of the result file leads nowhere before the job has succeeded."""
     job = world.openai(f"/fine_tuning/jobs/{OPENAI_JOBS[0].id}")
     world.clock.now = SETTLED - 0.1
     reply = world.http.get(f"{world.simulator.openai_url}/files/{job['result_files'][0]}")
@@ -279,7 +279,7 @@ def test_the_result_file_is_there_at_the_end_only(world: World) -> None:
 
 @pytest.mark.parametrize("job", [OPENAI_JOBS[0], OPENAI_JOBS[1], OPENAI_JOBS[8], MISTRAL_JOBS[0]])
 def test_the_training_file_has_examples(world: World, job: SimulatedJob) -> None:
-    """Lines of JSON that say they are simulated: conversations, or pairs of answers for DPO."""
+    """Training files are lines of JSON that say they are simulated: conversations, or DPO pairs."""
     if job.provider == "openai":
         shown = world.openai(f"/fine_tuning/jobs/{job.id}")
         url, files = world.simulator.openai_url, [shown["training_file"], shown["validation_file"]]
@@ -305,7 +305,7 @@ def test_the_training_file_has_examples(world: World, job: SimulatedJob) -> None
 
 
 def test_files_of_different_jobs_differ(world: World) -> None:
-    """Each job has a file of its own, under an id of its own, which is there from the start."""
+    """Each job has a separate file with a separate id from the start."""
     world.clock.now = START
     jobs = world.openai("/fine_tuning/jobs")["data"]
     ids_of_files = [job["training_file"] for job in jobs]
@@ -315,7 +315,7 @@ def test_files_of_different_jobs_differ(world: World) -> None:
 
 
 def test_openai_metadata_is_shown(world: World) -> None:
-    """Null where the owner noted nothing."""
+    """Metadata is null if the owner noted nothing."""
     assert world.openai(f"/fine_tuning/jobs/{OPENAI_JOBS[0].id}")["metadata"] is None
     noted = world.openai(f"/fine_tuning/jobs/{OPENAI_JOBS[8].id}")["metadata"]
     assert noted == {"team": "search", "ticket": ""}
@@ -334,18 +334,18 @@ def test_openai_metadata_is_shown(world: World) -> None:
     ],
 )
 def test_openai_metadata_filters_the_list(world: World, query: dict[str, str], found: int) -> None:
-    """All conditions must hold."""
+    """A list filtered by metadata has the jobs that meet all conditions."""
     assert len(world.openai("/fine_tuning/jobs", **query)["data"]) == found
 
 
 def test_the_openai_client_filters_by_metadata(openai_sdk: openai.OpenAI) -> None:
-    """It writes the query as the specification has it."""
+    """The official client writes the metadata query as the specification has it."""
     found = list(openai_sdk.fine_tuning.jobs.list(metadata={"team": "search"}))
     assert [job.id for job in found] == [OPENAI_JOBS[8].id]
 
 
 def test_a_model_can_be_trained_further(world: World, openai_sdk: openai.OpenAI) -> None:
-    """A job starts from another one's model; what it makes is named after the original one."""
+    """A job can start from another one's model, and its result is named after the original one."""
     first = OPENAI_JOBS[0]
     for n, step in enumerate((first.total_steps, first.epoch_ends[-2])):
         base = openai_objects.model_name(first, step)
@@ -374,7 +374,7 @@ def test_a_model_can_be_trained_further(world: World, openai_sdk: openai.OpenAI)
     ],
 )
 def test_openai_errors(world: World, path: str, status: int) -> None:
-    """What is not there is refused with OpenAI's error object."""
+    """A missing job or file is refused with OpenAI's error object."""
     reply = world.http.get(world.simulator.openai_url + path)
     assert reply.status_code == status
     conforms(reply.json(), "openai_error")

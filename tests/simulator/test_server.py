@@ -1,4 +1,4 @@
-"""The simulator as a server: keys, errors, broken replies."""
+"""The simulator as a server: keys, errors and broken replies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.simulated import (
 
 
 def test_a_key_is_needed() -> None:
-    """Without a key, or with a wrong one, each provider refuses in its own words."""
+    """Each provider refuses a missing or wrong key in its specific form."""
     with Simulator(jobs=[OPENAI, MISTRAL], api_key="sk-the-right-one") as simulator:
         openai_jobs = f"{simulator.openai_url}/fine_tuning/jobs"
         mistral_jobs = f"{simulator.mistral_url}/fine_tuning/jobs"
@@ -62,7 +62,7 @@ def test_a_key_is_needed() -> None:
 
 
 def test_any_key_will_do_by_default_but_none(world: World) -> None:
-    """A simulator without a key of its own still refuses requests without any."""
+    """A simulator that accepts any key still refuses requests without one."""
     assert httpx.get(f"{world.simulator.openai_url}/fine_tuning/jobs").status_code == 401
     assert world.mistral("/fine_tuning/jobs")["total"] == len(MISTRAL_JOBS)
 
@@ -76,7 +76,7 @@ def test_it_can_only_be_read(world: World) -> None:
 
 
 def test_it_says_that_it_is_simulated(world: World) -> None:
-    """The front page, the server's name and all models say so; it listens on this machine only."""
+    """The front page, the server's name and all models say that everything is simulated."""
     page = httpx.get(world.simulator.url)
     assert "simulated" in page.text
     assert page.headers["Content-Type"].startswith("text/plain")
@@ -86,7 +86,7 @@ def test_it_says_that_it_is_simulated(world: World) -> None:
 
 
 def test_an_intercepted_request_can_get_any_reply(world: World) -> None:
-    """The hook sees each request before the key is checked, and may let it pass."""
+    """The hook sees each request before the key is checked, and can let it pass."""
 
     def busy_once(request: Request) -> Reply | None:
         if len(simulator.requests) > 1:
@@ -108,7 +108,7 @@ def test_an_intercepted_request_can_get_any_reply(world: World) -> None:
 
 
 def test_a_truncated_reply_breaks_off() -> None:
-    """The client is promised the whole body and gets the beginning."""
+    """A truncated reply promises the whole body and delivers its beginning."""
     with (
         intercepted(Reply(body=b"0123456789", truncate_at=4)) as simulator,
         pytest.raises(httpx.RemoteProtocolError, match="received 4 bytes, expected 10"),
@@ -117,7 +117,7 @@ def test_a_truncated_reply_breaks_off() -> None:
 
 
 def test_a_reset_connection_is_reset() -> None:
-    """The client sees the connection reset, not an orderly end."""
+    """A reset connection ends in a reset, not in an orderly close."""
     with intercepted(Reply(reset=True)) as simulator:
         with pytest.raises(httpx.ReadError) as failure:
             httpx.get(simulator.url)
@@ -126,7 +126,7 @@ def test_a_reset_connection_is_reset() -> None:
 
 
 def test_connections_are_kept_alive_until_the_end(world: World) -> None:
-    """A stopped simulator hangs up on its clients; started again, it is where it was."""
+    """A stopped simulator closes its connections, and continues where it was when restarted."""
     simulator = Simulator(jobs=[OPENAI], clock=Clock())
     peers: set[tuple[str, int]] = set()
     with httpx.Client() as client:
@@ -153,13 +153,13 @@ def test_connections_are_kept_alive_until_the_end(world: World) -> None:
     ],
 )
 def test_impossible_jobs_are_refused(nonsense: Mapping[str, Any]) -> None:
-    """A job that no provider could have is an error at once."""
+    """A job that no provider can have is an error at once."""
     with pytest.raises(ValueError, match=r"start at 1|takes time|does not pause|no metadata"):
         replace(OPENAI, **nonsense)
 
 
 def test_the_demo_has_a_history_and_a_present() -> None:
-    """Both providers, all outcomes; some jobs run now and end soon; each demo's jobs are new."""
+    """The demo has both providers, all outcomes, and jobs that run now and end soon."""
     jobs = demo_jobs(START)
     end = all_end_by(jobs)
     live = [job for job in jobs if job.created_at >= START]
@@ -180,7 +180,7 @@ def test_the_demo_has_a_history_and_a_present() -> None:
 
 
 def test_the_simulator_alone_has_jobs_of_all_providers() -> None:
-    """Each has a job that has succeeded and one that ends within a minute and a half."""
+    """Each provider has a job that has succeeded and one that ends within a minute and a half."""
     jobs = all_jobs(START)
     assert len(set(ids(jobs))) == len(jobs)
     for provider in get_args(Provider):
@@ -190,6 +190,6 @@ def test_the_simulator_alone_has_jobs_of_all_providers() -> None:
 
 
 def test_nothing_to_wait_for() -> None:
-    """Jobs that wait for ever do not count when it comes to the end."""
+    """Jobs that wait for ever do not count when the end of all jobs is computed."""
     assert all_end_by([replace(OPENAI, outcome=Outcome.WAITING)]) == 0.0
     assert all_end_by([OPENAI, replace(OPENAI, outcome=Outcome.WAITING)]) == SETTLED

@@ -66,7 +66,7 @@ def test_each_life_takes_its_course(world: World, job: SimulatedJob, statuses: s
 
 
 def test_a_job_shows_up_when_its_time_has_come(world: World) -> None:
-    """A job that is created later is neither listed nor found before; newest jobs come first."""
+    """A job that is created later cannot be listed or found before, and the newest come first."""
     late = replace(OPENAI, created_at=START + 50)
     world.simulator.add(late)
     world.clock.now = START + 49
@@ -80,7 +80,7 @@ def test_a_job_shows_up_when_its_time_has_come(world: World) -> None:
 
 @pytest.mark.parametrize("limit", [1, 7, 100])
 def test_cursor_paging_has_no_gaps_or_doubles(world: World, limit: int) -> None:
-    """Even if the job goes on between two pages, all that was there at the first page is read."""
+    """Pages have no gaps or repetitions, even if a job continues between two of them."""
     job = OPENAI_JOBS[0]
     path = f"/fine_tuning/jobs/{job.id}/events"
     world.clock.now = START + 25
@@ -98,7 +98,7 @@ def test_cursor_paging_has_no_gaps_or_doubles(world: World, limit: int) -> None:
 
 
 def test_page_sizes(world: World) -> None:
-    """Jobs and events come by 20, checkpoints by 10; a limit is held within 1 and 100."""
+    """Jobs and events come in pages of 20, checkpoints in pages of 10, and a limit is 1 to 100."""
     many = [replace(OPENAI, id=f"ftjob-x{n:023}", created_at=START + 1 + n) for n in range(130)]
     long = replace(OPENAI, created_at=START - 1, total_steps=200)
     for job in (*many, long):
@@ -133,7 +133,7 @@ def test_the_past_never_changes(
     waits: tuple[float, float, float, float],
     moments: tuple[float, float],
 ) -> None:
-    """Whatever was told at one time is told in the same words, last, at any later time."""
+    """Everything that a reply contains at one time is in later replies in the same words, last."""
     job = replace(
         OPENAI if provider == "openai" else MISTRAL,
         outcome=outcome,
@@ -151,7 +151,7 @@ def test_the_past_never_changes(
 
 
 def test_the_same_time_gives_the_same_bytes(world: World) -> None:
-    """Replies depend on the jobs and the time alone, not on what was asked before."""
+    """Replies depend only on the jobs and the time, not on earlier requests."""
     for path in ("/fine_tuning/jobs", f"/fine_tuning/jobs/{OPENAI_JOBS[0].id}/events"):
         url = world.simulator.openai_url + path
         first = world.http.get(url).content
