@@ -1,4 +1,4 @@
-"""The command line: what it loads, what it prints where, and its exit codes."""
+"""The command line: its imports, its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.world import job
 
 KEY = "sk-that-must-not-show"
 DEADLINE = 120.0
-"""Seconds after which a program that should have answered counts as hung."""
+"""Seconds without an answer after which a program counts as hung."""
 
 COMMANDS = [
     str(command.name or getattr(command.callback, "__name__", ""))
@@ -36,7 +36,7 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty working folder."""
+    """Enter an empty working folder."""
     (tmp_path / "work").mkdir()
     with contextlib.chdir(tmp_path / "work"):
         yield tmp_path / "work"
@@ -58,14 +58,14 @@ def ftbridge(
 
 
 def closed_port() -> int:
-    """A port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environ_of(simulator: Simulator, uri: str) -> dict[str, str]:
-    """An environment with a simulated provider and a tracking store."""
+    """Return an environment with a simulated provider and a tracking store."""
     return {"OPENAI_BASE_URL": simulator.openai_url, "MLFLOW_TRACKING_URI": uri}
 
 
@@ -73,7 +73,7 @@ def environ_of(simulator: Simulator, uri: str) -> dict[str, str]:
 
 
 def test_the_documented_commands_are_there() -> None:
-    """These names are what documents and scripts rely on."""
+    """The commands that documents and scripts rely on exist."""
     assert set(COMMANDS) == {
         *("demo", "run", "backfill", "doctor", "check", "status", "init", "simulate"),
         *("jobs", "show", "open"),
@@ -81,7 +81,7 @@ def test_the_documented_commands_are_there() -> None:
 
 
 def test_help_waits_for_nothing_heavy() -> None:
-    """``--help`` neither imports MLflow nor anything that comes with it, nor an HTTP client."""
+    """``--help`` imports neither MLflow, nor its dependencies, nor an HTTP client."""
     script = (
         "import sys\n"
         "from bridge.cli import main\n"
@@ -131,7 +131,7 @@ def test_the_documented_options_are_there(command: str, options: list[str]) -> N
 
 
 def test_the_version_is_told() -> None:
-    """``--version`` prints name and version and ends."""
+    """``--version`` prints name and version."""
     result = invoke("--version")
     assert (result.exit_code, result.stdout) == (0, f"ftbridge {__version__}\n")
 
@@ -167,7 +167,7 @@ def test_the_version_is_told() -> None:
     ids=" ".join,
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
-    """What the command line or the configuration gets wrong is told on stderr."""
+    """An error in the command line or the configuration is reported on stderr, with exit code 2."""
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert result.stderr or not arguments
@@ -177,7 +177,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("port", ["70000", "-1"])
 def test_a_demo_on_a_port_that_cannot_be_is_exit_code_2(port: str) -> None:
-    """A number that is no port is told before anything starts."""
+    """An impossible port of the demo is reported before anything starts."""
     done = ftbridge("demo", "--once", "--port", port)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -185,7 +185,7 @@ def test_a_demo_on_a_port_that_cannot_be_is_exit_code_2(port: str) -> None:
 
 
 def test_everything_wrong_on_the_command_line_is_told_at_once(folder: Path) -> None:
-    """All values that do not hold are listed together, and nothing is done."""
+    """All wrong values on the command line are listed together, and nothing is done."""
     result = invoke(
         *("backfill", "--since", "soon", "--until", "later", "--status", "odd"),
         *("--status", "odder", "--provider", "nobody", "--provider", "no-one"),
@@ -200,13 +200,13 @@ def test_everything_wrong_on_the_command_line_is_told_at_once(folder: Path) -> N
 
 
 def test_a_value_is_repeated_as_it_was_written() -> None:
-    """A sentence about a value shows the value, not an escaped form of it."""
+    """A sentence about a value shows it as it was written, without escapes."""
     assert "--since [soon]:" in invoke("backfill", "--since", "[soon]").stderr
 
 
 @pytest.mark.parametrize("command", ["run", "backfill", "check", "status"])
 def test_all_problems_of_the_configuration_are_sentences(command: str, folder: Path) -> None:
-    """Each problem is a line on stderr that begins with the program's name; exit code 2."""
+    """Each problem of the configuration is a line on stderr that begins with the program's name."""
     (folder / "wrong.yaml").write_text(
         "mlfow: {}\npoll: {interval: soon}\nproviders: [{name: openai, type: opnai}]\n"
     )
@@ -221,7 +221,7 @@ def test_all_problems_of_the_configuration_are_sentences(command: str, folder: P
 
 @pytest.mark.parametrize("command", ["run", "backfill", "check", "status"])
 def test_no_provider_is_a_sentence(command: str) -> None:
-    """Without any configuration a user learns what to do."""
+    """A sentence says what to do if no provider is configured."""
     result = invoke(command, environ={"OPENAI_API_KEY": ""})
     assert result.exit_code == 2
     assert "OPENAI_API_KEY" in result.stderr
@@ -238,7 +238,9 @@ def test_no_provider_is_a_sentence(command: str) -> None:
         {"OPENAI_BASE_URL": "http://host:port/v1"},
         {"OPENAI_BASE_URL": "api.openai.com"},
         {"MLFLOW_TRACKING_URI": "http://[bad"},
-        {"MLFLOW_TRACKING_URI": "mssql://user:pass[word@127.0.0.1/db"},  # no driver: no waiting
+        {
+            "MLFLOW_TRACKING_URI": "mssql://user:pass[word@127.0.0.1/db"
+        },  # an unknown driver, to avoid waiting
         {"MLFLOW_TRACKING_URI": "postgresql://user:pw@host:port/db"},
         {"MLFLOW_TRACKING_URI": "sqlite:////no/such/folder/mlflow.db"},
         {"MLFLOW_TRACKING_URI": "nonsense://x"},
@@ -247,7 +249,7 @@ def test_no_provider_is_a_sentence(command: str) -> None:
     ids=lambda environ: " ".join(f"{k}={v!r}" for k, v in environ.items()),
 )
 def test_an_environment_that_does_not_hold_is_no_traceback(environ: Mapping[str, str]) -> None:
-    """What a user can mistype ends in an exit code and a sentence."""
+    """Every mistyped variable of the environment ends in an exit code and a sentence."""
     usable = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{closed_port()}/v1",
         "MLFLOW_TRACKING_URI": "sqlite:///none.db",
@@ -262,7 +264,7 @@ def test_an_environment_that_does_not_hold_is_no_traceback(environ: Mapping[str,
 
 
 def test_init_writes_the_starter(folder: Path) -> None:
-    """The commented configuration is written to the default path, which the others read."""
+    """``init`` writes the commented configuration to the default path."""
     result = invoke("init")
     assert result.exit_code == 0
     written = folder / "config" / "bridge.yaml"
@@ -273,18 +275,18 @@ def test_init_writes_the_starter(folder: Path) -> None:
 
 
 def test_init_creates_folders(folder: Path) -> None:
-    """Folders on the way to the file are made."""
+    """``init`` creates the folders of its path."""
     assert invoke("init", "a/b/c.yaml").exit_code == 0
     assert (folder / "a/b/c.yaml").read_text() == STARTER.read_text()
 
 
 def test_init_says_how_to_use_a_path_of_ones_own() -> None:
-    """A file that no command would find by itself is named in the next command."""
+    """The next command that ``init`` suggests names a file outside the default path."""
     assert "--config mine.yaml" in invoke("init", "mine.yaml").stdout
 
 
 def test_init_overwrites_nothing(folder: Path) -> None:
-    """A file that is there stays as it is."""
+    """``init`` leaves an existing file as it is."""
     (folder / "mine.yaml").write_text("mine")
     result = invoke("init", "mine.yaml")
     assert result.exit_code == 2
@@ -294,7 +296,7 @@ def test_init_overwrites_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", ["file/bridge.yaml", "file/a/bridge.yaml", "/proc/none/b.yaml"])
 def test_init_says_where_it_cannot_write(folder: Path, path: str) -> None:
-    """A path below a file, or in a folder that takes none, is told as such."""
+    """``init`` reports a path below a file, or in a folder that it cannot write to."""
     (folder / "file").write_text("")
     result = invoke("init", path)
     assert result.exit_code == 2
@@ -302,24 +304,24 @@ def test_init_says_where_it_cannot_write(folder: Path, path: str) -> None:
 
 
 def test_init_does_not_write_over_a_folder() -> None:
-    """A folder in the file's place is refused."""
+    """``init`` refuses a folder in the file's place."""
     result = invoke("init", ".")
     assert result.exit_code == 2
     assert result.stderr.startswith("ftbridge: . ")
 
 
-# What goes where
+# Streams
 
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    """A provider with two finished jobs."""
+    """Return an environment with a provider that has two finished jobs."""
     with Simulator(jobs=[job("ftjob-a"), job("ftjob-b")]) as running:
         yield running
 
 
 def test_a_backfill_as_json_prints_one_document(simulator: Simulator, uri: str) -> None:
-    """Stdout holds the document alone; the log is on stderr; a second one finds nothing new."""
+    """Stdout holds only the document, stderr the log, and a second backfill finds nothing new."""
     done = ftbridge("backfill", "--json", environ=environ_of(simulator, uri))
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -331,7 +333,7 @@ def test_a_backfill_as_json_prints_one_document(simulator: Simulator, uri: str) 
 
 
 def test_a_dry_run_as_json_prints_its_plans(simulator: Simulator, uri: str) -> None:
-    """The plans are in the document, and nothing is written."""
+    """The document of a dry run has the plans, and nothing is written."""
     result = invoke("backfill", "--dry-run", "--json", environ=environ_of(simulator, uri))
     assert result.exit_code == 0
     document = json.loads(result.stdout)
@@ -348,7 +350,7 @@ def test_a_status_as_json_prints_one_document(simulator: Simulator, uri: str) ->
 
 
 def test_a_job_that_is_lost_is_exit_code_1(uri: str) -> None:
-    """One job fails, the other is recorded, and the exit code says that not all is well."""
+    """A job that fails gives exit code 1, and the other job is recorded."""
     with Simulator(jobs=[job("ftjob-a")]) as simulator:
         asked = ("--job", "ftjob-a", "--job", "ftjob-b")
         result = invoke("backfill", *asked, environ=environ_of(simulator, uri))
@@ -358,7 +360,7 @@ def test_a_job_that_is_lost_is_exit_code_1(uri: str) -> None:
 
 
 def test_a_provider_that_is_down_is_exit_code_1(uri: str) -> None:
-    """Nothing could be read: a sentence says why, and no traceback."""
+    """A provider that is down gives exit code 1 and a sentence without a traceback."""
     url = f"http://127.0.0.1:{closed_port()}/v1"
     environ = {"OPENAI_BASE_URL": url, "MLFLOW_TRACKING_URI": uri}
     result = invoke("backfill", environ=environ)
@@ -367,7 +369,7 @@ def test_a_provider_that_is_down_is_exit_code_1(uri: str) -> None:
 
 
 def test_one_provider_alone_can_be_chosen(simulator: Simulator, uri: str) -> None:
-    """``--provider`` leaves the others alone: here one that could not be reached."""
+    """``--provider`` chooses one provider, and an unreachable other one does not matter."""
     environ = environ_of(simulator, uri) | {"MISTRAL_API_KEY": "k" * 12}
     environ["MISTRAL_BASE_URL"] = f"http://127.0.0.1:{closed_port()}/v1"
     result = invoke("backfill", "--provider", "openai", "--json", environ=environ)
@@ -379,7 +381,7 @@ def test_one_provider_alone_can_be_chosen(simulator: Simulator, uri: str) -> Non
     "arguments", [["--help"], ["--version"], ["init"], ["status"], ["status", "--json"]]
 )
 def test_a_reader_that_leaves_is_no_traceback(arguments: list[str], folder: Path) -> None:
-    """Where ``| head`` has read enough, the command ends in silence."""
+    """A command ends in silence when its reader, such as ``head``, has read enough."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bridge", *arguments],
         cwd=folder,
@@ -398,7 +400,7 @@ def test_a_reader_that_leaves_is_no_traceback(arguments: list[str], folder: Path
 
 
 def test_a_terminal_without_unicode_is_no_traceback(simulator: Simulator, uri: str) -> None:
-    """Where the output can hold only ASCII, signs are replaced and the work is done."""
+    """A terminal that can show only ASCII gets replacements for other signs."""
     environ = environ_of(simulator, uri) | {"PYTHONIOENCODING": "ascii"}
     done = ftbridge("check", environ=environ, fresh=True)
     assert "Traceback" not in done.stderr
@@ -409,7 +411,7 @@ def test_a_terminal_without_unicode_is_no_traceback(simulator: Simulator, uri: s
 
 
 def test_simulate_prints_what_copies_every_provider(folder: Path, uri: str) -> None:
-    """Its configuration copies jobs of every provider; SIGTERM is an orderly end."""
+    """``simulate`` prints a configuration that copies every provider, and ends with SIGTERM."""
     with started("simulate", "--port", "0") as process:
         process.wait_for("Ctrl-C")
         lines = process.said.splitlines()
@@ -426,7 +428,7 @@ def test_simulate_prints_what_copies_every_provider(folder: Path, uri: str) -> N
 
 
 def test_simulate_ends_with_ctrl_c() -> None:
-    """In order, without a traceback."""
+    """Ctrl-C ends ``simulate`` in order, without a traceback."""
     with started("simulate", "--port", "0") as process:
         process.wait_for("Ctrl-C")
         process.send(signal.SIGINT)
@@ -435,7 +437,7 @@ def test_simulate_ends_with_ctrl_c() -> None:
 
 
 def test_simulate_says_that_a_port_is_taken() -> None:
-    """A port in use is a sentence that names it, and exit code 2."""
+    """A port in use is a sentence that names it, with exit code 2."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

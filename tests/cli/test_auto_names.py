@@ -1,4 +1,4 @@
-"""``metric_names: auto``: hosted curves lie on the charts of local runs by themselves."""
+"""``metric_names: auto``, which puts hosted curves on the charts of local runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Place:
         return invoke(command, "--config", self.config, *options)
 
     def local_run(self, experiment: str, *metrics: str) -> str:
-        """Log a local run; return its experiment's id."""
+        """Log a local run, and return its experiment's id."""
         found = self.client.get_experiment_by_name(experiment)
         where = found.experiment_id if found else self.client.create_experiment(experiment)
         run = self.client.create_run(where)
@@ -42,21 +42,21 @@ class Place:
         return str(where)
 
     def metrics(self, experiment: str = "hosted-fine-tunes") -> set[str]:
-        """The names of all metrics of the hosted runs."""
+        """Return the names of all metrics of the hosted runs."""
         (where,) = self.client.search_experiments(filter_string=f"name = {experiment!r}")
         runs = self.client.search_runs([where.experiment_id], f"tags.{TAG} != ''")
         assert runs
         return {name for run in runs for name in run.data.metrics}
 
     def tags(self, experiment: str = "hosted-fine-tunes") -> dict[str, str]:
-        """An experiment's tags."""
+        """Return an experiment's tags."""
         (where,) = self.client.search_experiments(filter_string=f"name = {experiment!r}")
         return dict(where.tags)
 
 
 @pytest.fixture
 def place(uri: str, tmp_path: Path) -> Iterator[Place]:
-    """Two jobs that have ended; nothing is said of names."""
+    """Return two ended jobs and a configuration without metric names."""
     config = tmp_path / "bridge.yaml"
     with Simulator(jobs=JOBS, clock=Clock(all_end_by(JOBS) + 1)) as simulator:
         entry = {"name": "openai", "api_key": "a-key", "base_url": simulator.openai_url}
@@ -77,7 +77,7 @@ def place(uri: str, tmp_path: Path) -> Iterator[Place]:
 def test_local_runs_decide(
     place: Place, local: tuple[str, ...], shared: set[str], label: str
 ) -> None:
-    """What they log is what hosted runs are logged as, and the views show it."""
+    """The names of local runs become those of hosted runs, and the views show them."""
     if local:
         place.local_run("hosted-fine-tunes", *local)
     done = place.run("backfill")
@@ -93,7 +93,7 @@ def test_local_runs_decide(
 
 
 def test_it_is_decided_once(place: Place) -> None:
-    """Local runs that come later change nothing; the command says what would."""
+    """Names are chosen once: later local runs change nothing, and the command says how to."""
     assert place.run("backfill").exit_code == 0
     before = place.metrics()
     place.local_run("hosted-fine-tunes", "loss", "eval_loss")
@@ -113,7 +113,7 @@ def test_it_is_decided_once(place: Place) -> None:
 
 
 def test_a_dry_run_decides_nothing(place: Place) -> None:
-    """It says what would be written under the names that a pass would choose."""
+    """A dry run stores no names, but prints what a pass would write under the chosen ones."""
     place.local_run("hosted-fine-tunes", "loss")
     done = place.run("backfill", "--dry-run", "--json")
     (provider,) = json.loads(done.stdout)["providers"]
@@ -122,7 +122,7 @@ def test_a_dry_run_decides_nothing(place: Place) -> None:
 
 
 def test_the_command_line_says_where_and_how(place: Place) -> None:
-    """An experiment of local runs is one option away."""
+    """An option of the command names the experiment of local runs."""
     place.local_run("my-sft", "loss", "eval_loss")
     done = place.run("backfill", "--experiment", "my-sft")
     assert done.exit_code == 0, done.output
@@ -136,14 +136,14 @@ def test_the_command_line_says_where_and_how(place: Place) -> None:
 
 
 def test_the_environment_says_it_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable in the place of the option."""
+    """A variable replaces the option."""
     monkeypatch.setenv("FTBRIDGE_METRIC_NAMES", "lightning")
     assert place.run("backfill").exit_code == 0
     assert "val_loss" in place.metrics()
 
 
 def test_check_finds_local_runs_in_other_experiments(place: Place) -> None:
-    """The headline is one setting away, and the command says which."""
+    """``check`` names the setting that puts hosted jobs beside local runs of another experiment."""
     place.local_run("other", "accuracy")
     place.local_run("my-sft", "loss", "eval_loss")
     done = place.run("check")

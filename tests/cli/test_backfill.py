@@ -1,6 +1,6 @@
 """``ftbridge backfill`` from the command line to the rows in MLflow.
 
-The provider is ``tests.support.static_server``: canned jobs, and what should become of them.
+The provider is ``tests.support.static_server``: fixed jobs, with their expected runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class History:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    """One backfill, in a process of its own, into a database that does not exist yet."""
+    """Run one backfill in a separate process, into a database that does not exist yet."""
     folder = tmp_path_factory.mktemp("history")
     database = folder / "mlflow.db"
     with StaticServer(CASES, largest_page=20) as server:
@@ -61,18 +61,18 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 
 
 def write_config(folder: Path, text: str) -> Path:
-    """A configuration file."""
+    """Return the path of a configuration file."""
     path = folder / "bridge.yaml"
     path.write_text(text)
     return path
 
 
 def path_of(uri: str) -> Path:
-    """The database file."""
+    """Return the path of the database file."""
     return Path(uri.removeprefix("sqlite:///"))
 
 
-# Everything is there, once
+# Complete histories
 
 
 def test_one_backfill_records_every_job(history: History) -> None:
@@ -82,14 +82,14 @@ def test_one_backfill_records_every_job(history: History) -> None:
 
 
 def test_each_job_has_one_run(history: History) -> None:
-    """A backfill creates one run for each job and throws none away."""
+    """A backfill creates one run for each job and deletes none."""
     uri = f"sqlite:///{history.database}"
     assert len(active_runs(uri)) == len(CASES)
     assert deleted_runs(uri) == []
 
 
 def test_a_second_backfill_changes_nothing(history: History, tmp_path: Path) -> None:
-    """A second backfill, of a new process, leaves the database's content as it is."""
+    """A second backfill, in a new process, leaves the database's content as it is."""
     database = tmp_path / "mlflow.db"
     copy_database(history.database, database)
     before = dump(database)
@@ -100,7 +100,7 @@ def test_a_second_backfill_changes_nothing(history: History, tmp_path: Path) -> 
 
 
 def test_a_broken_network_changes_no_row(uri: str, tmp_path: Path) -> None:
-    """With a fifth of all replies broken, the rows are the same as without."""
+    """A fifth of all replies broken changes no row."""
     with StaticServer(CASES, largest_page=20, faults=4) as server:
         done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
         assert server.broken > 20
@@ -109,7 +109,7 @@ def test_a_broken_network_changes_no_row(uri: str, tmp_path: Path) -> None:
 
 
 def test_large_pages_change_no_row(uri: str, tmp_path: Path) -> None:
-    """Where the provider gives as long pages as it is asked for, the rows are the same."""
+    """Pages as long as the bridge requests them change no row."""
     with StaticServer(CASES, largest_page=10_000) as server:
         done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
     assert done.exit_code == 0, done.output
@@ -131,7 +131,7 @@ def test_without_curves_there_are_the_checkpoints_alone(uri: str, tmp_path: Path
 
 
 def test_metric_names_can_be_those_of_a_local_trainer(uri: str, tmp_path: Path) -> None:
-    """With ``metric_names: huggingface`` hosted and local losses have one name and no other."""
+    """With ``metric_names: huggingface`` hosted and local losses share one name."""
     case = openai_case(1, "succeeded", steps=20)
     with StaticServer([case]) as server:
         config = server.config(uri, mlflow={"metric_names": "huggingface"}, providers=["openai"])
@@ -179,7 +179,7 @@ def test_a_dry_run_creates_no_database(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_leaves_a_database_as_it_is(uri: str, tmp_path: Path) -> None:
-    """``--dry-run --json`` tells the plan of each job and touches nothing in the database."""
+    """``--dry-run --json`` prints the plan of each job and changes nothing in the database."""
     with StaticServer(CASES) as server:
         config = write_config(tmp_path, server.config(uri))
         assert invoke("backfill", "--config", config, "--limit", "3").exit_code == 0
@@ -203,7 +203,7 @@ def test_a_dry_run_leaves_a_database_as_it_is(uri: str, tmp_path: Path) -> None:
 
 
 def test_a_provider_can_be_chosen(uri: str, tmp_path: Path) -> None:
-    """``--provider`` copies that provider's jobs alone and asks the other one nothing."""
+    """``--provider`` copies only that provider's jobs and sends the other one no request."""
     with StaticServer(CASES) as server:
         config = write_config(tmp_path, server.config(uri))
         done = invoke("backfill", "--config", config, "--provider", "mistral")
@@ -213,15 +213,15 @@ def test_a_provider_can_be_chosen(uri: str, tmp_path: Path) -> None:
 
 
 def test_jobs_can_be_chosen(uri: str, tmp_path: Path) -> None:
-    """``--job`` copies these jobs alone; that one provider lacks the other's job is no failure."""
+    """``--job`` copies only these jobs, and no provider fails for lack of the other's job."""
     wanted = [CASES[18], CASES[33], CASES[52]]
     with StaticServer(CASES) as server:
         config = write_config(tmp_path, server.config(uri))
         options = [part for case in wanted for part in ("--job", case.id)]
         done = invoke("backfill", "--config", config, *options)
         assert done.exit_code == 0, done.output
-        # A provider without such a job may be one that has no address for single jobs: its list
-        # is asked, once for each of them at most.
+        # A provider without an address for single jobs is asked for its list, once per missing job
+        # at most.
         lists = [asked for asked in server.asked if asked.path.endswith("/fine_tuning/jobs")]
         assert len(lists) <= len(wanted)
     assert differences(expected(wanted), recorded(uri)) == []
@@ -268,7 +268,7 @@ def test_the_list_can_be_filtered(
 
 
 def test_a_limit_takes_the_newest_jobs(uri: str, tmp_path: Path) -> None:
-    """``--limit 4`` copies the four newest jobs of each provider, not more."""
+    """``--limit 4`` copies the four newest jobs of each provider."""
     newest = openai_cases()[:4] + mistral_cases()[:4]
     with StaticServer(CASES, largest_page=3) as server:
         config = write_config(tmp_path, server.config(uri))
@@ -283,7 +283,7 @@ def test_a_limit_takes_the_newest_jobs(uri: str, tmp_path: Path) -> None:
 
 
 def test_wrong_filters_are_told_together(uri: str, tmp_path: Path) -> None:
-    """Everything that is wrong on the command line is said at once, with 2 and no traceback."""
+    """Everything wrong on the command line is reported at once, with 2 and no traceback."""
     with StaticServer() as server:
         config = write_config(tmp_path, server.config(uri))
         done = invoke(
@@ -296,7 +296,7 @@ def test_wrong_filters_are_told_together(uri: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
-# For programs
+# Output for programs
 
 
 def test_json_is_one_document(uri: str, tmp_path: Path) -> None:
@@ -315,12 +315,12 @@ def test_json_is_one_document(uri: str, tmp_path: Path) -> None:
 
 
 def test_json_tells_of_a_failure(uri: str, tmp_path: Path) -> None:
-    """With ``--json`` a failure is in the document, which is still the only thing on stdout."""
+    """With ``--json`` a failure is in the document, which is still the only text on stdout."""
     with StaticServer(CASES[:3], hook=gone(CASES[2].id)) as server:
         config = write_config(tmp_path, server.config(uri))
         done = invoke("backfill", "--config", config, "--json")
     document = json.loads(done.stdout)
-    assert done.exit_code == 0  # the list has the job, and what is gone is gone for good
+    assert done.exit_code == 0  # the list has the job, and only its parts are gone
     assert document["ok"] is True
     left_out = [each for provider in document["providers"] for each in provider["left_out"]]
     assert {each["job"] for each in left_out} == {CASES[2].id}
@@ -330,7 +330,7 @@ def test_json_tells_of_a_failure(uri: str, tmp_path: Path) -> None:
 
 
 def gone(job_id: str) -> Callable[[Asked], Answer | None]:
-    """A hook: everything about one job answers 404."""
+    """Return a hook that answers everything about one job with 404."""
 
     def hook(asked: Asked) -> Answer | None:
         if f"/fine_tuning/jobs/{job_id}" in asked.path:
@@ -341,7 +341,7 @@ def gone(job_id: str) -> Callable[[Asked], Answer | None]:
 
 
 def test_a_job_that_is_gone_loses_only_itself(uri: str, tmp_path: Path) -> None:
-    """A job whose data answers 404 is recorded from the list; what is missing of it is named."""
+    """A job whose data answers 404 is recorded from the list, and its missing parts are named."""
     lost = CASES[18]
     with StaticServer(FEW, hook=gone(lost.id)) as server:
         done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
@@ -355,7 +355,7 @@ def test_a_job_that_is_gone_loses_only_itself(uri: str, tmp_path: Path) -> None:
 
 
 def test_html_for_a_job_loses_only_that_job(uri: str, tmp_path: Path) -> None:
-    """A proxy's page in place of one job's data costs that data, and is said as what it is."""
+    """A proxy's page in place of one job's data costs that data, and is reported as a page."""
     lost = CASES[50]
     page = Answer(body=b"<html><body>Welcome to the hotel WLAN</body></html>", kind="text/html")
 
@@ -407,13 +407,13 @@ WRONG_TYPES: list[Json] = [
 
 
 def with_changes(case: Case, changes: Json) -> Case:
-    """``case`` with other values in its job."""
+    """Return ``case`` with other values in its job."""
     case.job |= changes
     return case
 
 
 def test_wrong_types_do_not_lose_a_job(uri: str, tmp_path: Path) -> None:
-    """A value of any wrong type in a job costs that value; every job still has its run."""
+    """A value of a wrong type costs only that value, and every job has its run."""
     odd = [
         with_changes(openai_case(number, "queued"), changes)
         for number, changes in enumerate(WRONG_TYPES, start=1)
@@ -464,7 +464,7 @@ def test_wrong_types_deep_in_a_job_leave_its_good_points(
 
 
 def test_rows_that_are_no_jobs_are_told(uri: str, tmp_path: Path) -> None:
-    """Rows of the list without an id, or that are no objects, end with 1; all jobs are copied."""
+    """A row of the list that cannot be a job gives exit code 1, and all jobs are copied."""
     good = CASES[:8]
     rows: list[object] = [
         None,
@@ -496,7 +496,7 @@ def test_rows_that_are_no_jobs_are_told(uri: str, tmp_path: Path) -> None:
 
 
 def test_a_withdrawn_service_does_not_stop_the_other(uri: str, tmp_path: Path) -> None:
-    """A provider that answers 410 is told of once, and the other one's jobs are copied."""
+    """A provider that answers 410 is reported once, and the other one's jobs are copied."""
 
     def hook(asked: Asked) -> Answer | None:
         return json_answer({"detail": "Gone"}, 410) if "/mistral/" in asked.path else None
@@ -510,7 +510,7 @@ def test_a_withdrawn_service_does_not_stop_the_other(uri: str, tmp_path: Path) -
 
 
 def test_keys_appear_nowhere(tmp_path: Path) -> None:
-    """A key shows in no output and in no row, not even where the provider sends it back."""
+    """A key shows in no output and in no row, even if the provider sends it back."""
     echo = openai_case(1, "failed", error={"code": None, "message": f"Bad key {KEY} given"})
     name = openai_case(2, "succeeded", steps=5, user_provided_suffix=f"my {KEY}", metadata={KEY: 1})
     name.checkpoints[0]["metrics"][KEY] = 1.5
@@ -546,7 +546,7 @@ def test_keys_appear_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", [30])
 def test_ctrl_c_ends_in_order(uri: str, tmp_path: Path, moment: int) -> None:
-    """Ctrl-C in the middle says how to go on, without traceback; the next backfill completes."""
+    """Ctrl-C shows how to continue, without a traceback, and the next backfill completes."""
 
     def hook(asked: Asked) -> Answer | None:
         if asked.serial == moment:
@@ -584,11 +584,11 @@ def test_many_providers_share_one_database(uri: str, tmp_path: Path) -> None:
         assert recorded(uri, f"team {n}").keys() == {case.id for case in cases}
 
 
-# Where the documents leave room
+# Freedom of the documented API
 
 
 def test_a_provider_may_give_shorter_mistral_pages(uri: str, tmp_path: Path) -> None:
-    """All jobs are found where Mistral's pages are shorter than what was asked for."""
+    """All jobs are found if Mistral's pages are shorter than requested."""
     with StaticServer(mistral_cases(), largest_page=5) as server:
         config = write_config(tmp_path, server.config(uri, providers=["mistral"]))
         done = invoke("backfill", "--config", config)
@@ -607,7 +607,7 @@ def test_many_mistral_pages_are_read(tmp_path: Path) -> None:
 
 
 def test_events_of_one_second_may_come_in_any_order(uri: str, tmp_path: Path) -> None:
-    """The curve is whole where events that share a second are listed in any order."""
+    """Events of one second give the whole curve, in whichever order they are listed."""
     case = openai_case(1, "running", steps=130, done=108, seconds_per_step=0.1)
     # The first page of 100 ends with step 1: steps 2 to 9, of the same second, are on the next.
     case.events.sort(
@@ -622,7 +622,7 @@ def test_events_of_one_second_may_come_in_any_order(uri: str, tmp_path: Path) ->
 
 
 def test_whole_validation_of_early_epochs_is_kept(uri: str, tmp_path: Path) -> None:
-    """A value that events alone tell, long before the end, is not lost to the result file."""
+    """The result file does not replace an early value that only events have."""
     case = openai_case(1, "succeeded", steps=300, epochs=6, result="base64")
     with StaticServer([case]) as server:
         config = write_config(tmp_path, server.config(uri, providers=["openai"]))
@@ -650,7 +650,7 @@ def test_a_curve_that_begins_at_step_0_is_whole(uri: str, tmp_path: Path) -> Non
     ids=["mark", "control", "surrogate", "blanks"],
 )
 def test_an_odd_id_has_one_run(uri: str, tmp_path: Path, job_id: str) -> None:
-    """A job is found again whatever characters its id holds: two backfills make one run at most."""
+    """Two backfills make at most one run of a job, whatever characters its id holds."""
     case = openai_case(1, "queued", id=job_id)
     with StaticServer([case]) as server:
         config = write_config(tmp_path, server.config(uri, providers=["openai"]))

@@ -1,4 +1,4 @@
-"""What a person sees in MLflow, in a real browser."""
+"""MLflow as a person sees it, in a real browser."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ pytestmark = [
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Started]:
-    """A running demo that has told its links."""
+    """Run a demo, and return once it has printed its links."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -59,21 +59,21 @@ def demo(tmp_path: Path) -> Iterator[Started]:
 
 
 def link(said: str, name: str) -> str:
-    """The link that the demo prints under a name."""
+    """Return the link that the demo prints under a name."""
     found = re.search(rf"^\s*{name}\s+(http\S+)$", said, re.MULTILINE)
     assert found, said
     return found[1]
 
 
 def drawn(chart: Locator) -> dict[str, int]:
-    """The lines of a chart: run names with the number of their points."""
+    """Return the lines of a chart: run names with the number of their points."""
     plot = chart.locator(".js-plotly-plot")
     found = plot.evaluate("plot => plot.data.map(line => [line.name, line.x.length])")
     return {str(name): int(points) for name, points in found}
 
 
 def seen(page: Page, what: Locator) -> None:
-    """Wait for ``what``; a run that begins after the page was loaded shows when it is reloaded."""
+    """Wait for ``what``; reloading shows a run that began after the page was loaded."""
     for _ in range(RELOADS):
         with contextlib.suppress(sync_api.TimeoutError):
             what.wait_for(timeout=8_000)
@@ -83,20 +83,20 @@ def seen(page: Page, what: Locator) -> None:
 
 
 def named(name: str) -> re.Pattern[str]:
-    """A run's name: behind the suffix is the end of the job's id."""
+    """Return a run's name: the suffix, then the end of the job's id."""
     return re.compile(rf"^{name}(-\w{{6}})?$")
 
 
 def points_of(lines: dict[str, int], name: str) -> int:
-    """How many points a run has on a chart."""
+    """Return how many points a run has on a chart."""
     return max((count for line, count in lines.items() if named(name).match(line)), default=0)
 
 
 def test_a_newcomer_sees_hosted_beside_local(demo: Started, tmp_path: Path) -> None:
-    """The printed links show both providers' and the local run, and their losses in one chart.
+    """The printed links show both providers' and the local run, with the losses in one chart.
 
-    The two charts of losses are the first ones, on the first screen, with all runs on them; what
-    else is logged is folded below.
+    The two charts of losses come first, on the first screen, with all runs on them; other metrics
+    are folded below.
     """
     with browsing(width=1440, height=900) as page:
         page.goto(link(demo.said, "table"))
@@ -108,7 +108,7 @@ def test_a_newcomer_sees_hosted_beside_local(demo: Started, tmp_path: Path) -> N
         page.screenshot(path=tmp_path / "table.png")
 
         page.goto(link(demo.said, "charts"))
-        page.reload()  # the address differs behind the # alone
+        page.reload()  # only the part of the address after # differs
         cards = page.get_by_test_id("experiment-view-compare-runs-card")
         for _ in range(RELOADS):
             seen(page, cards.nth(1).locator(".scatterlayer .trace").first)
@@ -136,7 +136,7 @@ def test_a_newcomer_sees_hosted_beside_local(demo: Started, tmp_path: Path) -> N
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-# What is recorded of two jobs, the second of which trains the first one's model further
+# Two recorded jobs, the second of which trains the first one's model further
 
 PARENT = job("ftjob-parent", suffix="greeter")
 CHILD = job(
@@ -149,16 +149,16 @@ END = all_end_by((PARENT, CHILD)) + 1
 
 
 class Family(NamedTuple):
-    """Where MLflow's UI shows them."""
+    """Address of MLflow's UI."""
 
     run: str
-    """The second job's."""
+    """Id of the second job's run."""
     models: str
 
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
-    """Both jobs in an MLflow server."""
+    """Record both jobs in an MLflow server."""
     folder = tmp_path_factory.mktemp("family")
     clock = Clock(END)
     with (
@@ -182,7 +182,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
 
 @contextlib.contextmanager
 def kept(page: Page, path: Path) -> Iterator[None]:
-    """A picture of what there was to see when an expectation failed."""
+    """Save a picture of the page when an expectation fails."""
     try:
         yield
     except AssertionError:
@@ -191,7 +191,7 @@ def kept(page: Page, path: Path) -> Iterator[None]:
 
 
 def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_path: Path) -> None:
-    """Note, data, models and version are there; the lineage is in sight, and leads both ways."""
+    """A run's page shows note, data, models and version, and lineage links lead both ways."""
     expect = sync_api.expect
     with browsing() as page, kept(page, tmp_path / "run.png"):
         page.goto(family.run)
@@ -224,9 +224,9 @@ def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_pa
 def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
     family: Family, tmp_path: Path
 ) -> None:
-    """Each checkpoint of each job is one row, with the losses that the provider tells of it."""
+    """The models tab has a row for each checkpoint of each job, with its losses."""
     expect = sync_api.expect
-    # So wide that all columns are drawn.
+    # Wide enough for all columns to be drawn.
     with browsing(width=3200) as page, kept(page, tmp_path / "models.png"):
         page.goto(family.models)
         for one in (PARENT, CHILD):
@@ -234,7 +234,7 @@ def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
                 step = int(str(checkpoint["step_number"]))
                 name = page.get_by_role("link", name=f"{one.suffix}-step-{step:06}", exact=True)
                 expect(name).to_have_count(1, timeout=PATIENCE)
-                # The table draws the names and the rest of a row apart.
+                # The table draws the names separately from the rest of a row.
                 row = page.locator(".ag-row", has=name).get_attribute("row-index")
                 cells = page.locator(f".ag-row[row-index='{row}']")
                 metrics = checkpoint["metrics"]
@@ -245,7 +245,7 @@ def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
 
 
 def rgb(color: str) -> str:
-    """A color in the words of a browser."""
+    """Return a color in the browser's notation."""
     return f"rgb({', '.join(str(int(color[place : place + 2], 16)) for place in (1, 3, 5))})"
 
 
@@ -253,9 +253,9 @@ def rgb(color: str) -> str:
 def test_the_description_leads_from_mlflows_home_to_the_charts(
     family: Family, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
-    """MLflow opens an experiment on traces; the links are there, on the page that it opens.
+    """The links are on the page that MLflow opens first, and each run has a distinct color.
 
-    The experiment was not created by the bridge. Each run has a color of its own.
+    MLflow opens an experiment that the bridge did not create on its traces.
     """
     expect = sync_api.expect
     home, _, path = family.run.partition("#")
@@ -277,12 +277,12 @@ def test_the_description_leads_from_mlflows_home_to_the_charts(
         assert set(colors) == {rgb(color_of("openai", one.id)) for one in (PARENT, CHILD)}
 
 
-# What a daemon shows of itself
+# The daemon's page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
-    """By day and by night and on a telephone; the browser has nothing to refuse in it."""
+    """The daemon's page can be read by day, by night and on a telephone, without browser errors."""
     picture = DaemonStatus(["openai", "mistral"], Redactor(), lambda: NOW)
     picture(PassEnded(Report(provider="openai"), 1.0))
     stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")

@@ -1,4 +1,4 @@
-"""``ftbridge check``: what is wrong, and what to do about it. It writes nothing."""
+"""``ftbridge check``: it finds troubles, names the remedies, and writes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HTML = Reply(headers={"Content-Type": "text/html"}, body=b"<html><body>Welcome</
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty working folder."""
+    """Enter an empty working folder."""
     (tmp_path / "work").mkdir()
     with contextlib.chdir(tmp_path / "work"):
         yield tmp_path / "work"
@@ -34,13 +34,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    """A provider with one job and one key."""
+    """Return a provider with one job and one key."""
     with Simulator(jobs=[job("ftjob-a")], api_key=KEY) as running:
         yield running
 
 
 def answering(reply: Reply) -> Simulator:
-    """A server that gives one reply to everything."""
+    """Return a server that gives one reply to everything."""
 
     def answer(request: Request) -> Reply:
         del request
@@ -50,25 +50,25 @@ def answering(reply: Reply) -> Simulator:
 
 
 def closed_port() -> int:
-    """A port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environ(base_url: str, uri: str, **more: str) -> dict[str, str]:
-    """An environment with one provider and one tracking store."""
+    """Return an environment with one provider and one tracking store."""
     return {
         "OPENAI_API_KEY": KEY,
         "OPENAI_BASE_URL": base_url,
         "MLFLOW_TRACKING_URI": uri,
-        # What a test provokes stays as it is: no use in asking again.
+        # The troubles of a test are permanent, so that retries are pointless.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     } | more
 
 
 def check(variables: Mapping[str, str], *options: str) -> tuple[int, str]:
-    """Exit code and everything that ``ftbridge check`` says; it never ends in a traceback."""
+    """Return exit code and output of ``ftbridge check``, which never ends in a traceback."""
     result = CliRunner().invoke(app, ["check", *options], env=dict(variables))
     assert isinstance(result.exception, SystemExit | None), repr(result.exception)
     assert "Traceback" not in result.output
@@ -76,11 +76,11 @@ def check(variables: Mapping[str, str], *options: str) -> tuple[int, str]:
 
 
 PROVIDER_NAMES = {"FTBRIDGE_METRIC_NAMES": "provider"}
-"""What is asked for in so many words is argued with; auto finds the names by itself."""
+"""Explicit names get advice; ``auto`` finds them by itself."""
 
 
 def line_of(subject: str, text: str) -> str:
-    """The line on one subject."""
+    """Return the line on one subject."""
     (line,) = [line for line in text.splitlines() if line[2:].startswith(f"{subject}: ")]
     return line
 
@@ -129,7 +129,7 @@ def test_every_provider_is_checked(simulator: Simulator, uri: str) -> None:
 
 
 def provider_finding(base_url: str, uri: str, **more: str) -> str:
-    """What ``check`` says of a provider that is not well; the JSON document says the same."""
+    """Return the finding about an unhealthy provider; the JSON document has the same."""
     variables = environ(base_url, uri, **more)
     code, text = check(variables)
     assert code == 1
@@ -147,7 +147,7 @@ def provider_finding(base_url: str, uri: str, **more: str) -> str:
 
 
 def test_a_wrong_key(simulator: Simulator, uri: str) -> None:
-    """A refused key is told as one, and is not shown."""
+    """A refused key is reported as one, and is not shown."""
     line = provider_finding(simulator.openai_url, uri, OPENAI_API_KEY="sk-mistyped-key")
     assert "refused the API key (401)" in line
     assert "Check api_key" in line
@@ -155,7 +155,7 @@ def test_a_wrong_key(simulator: Simulator, uri: str) -> None:
 
 
 def test_a_key_without_permission(uri: str) -> None:
-    """A key that may not read jobs is not a wrong key."""
+    """A key without the permission to read jobs differs from a wrong key."""
     reply = json_reply({"error": {"message": "Missing scopes: api.fine_tuning.jobs.read"}}, 403)
     with answering(reply) as server:
         line = provider_finding(server.openai_url, uri)
@@ -173,14 +173,14 @@ def test_a_closed_port(uri: str) -> None:
 
 
 def test_a_name_that_does_not_resolve(uri: str) -> None:
-    """A host without address cannot be reached either."""
+    """A host without an address cannot be reached."""
     line = provider_finding("https://no-such-host.invalid/v1", uri)
     assert "https://no-such-host.invalid/v1 cannot be reached" in line
     assert "Check base_url" in line
 
 
 def test_a_wrong_path(simulator: Simulator, uri: str) -> None:
-    """A 404 says that the base URL is wrong, and what it is all of."""
+    """A 404 means that the base URL is wrong, and the finding says how a base URL ends."""
     wrong = f"{simulator.url}/openai"
     line = provider_finding(wrong, uri)
     assert "404" in line
@@ -203,7 +203,7 @@ def test_a_wrong_path(simulator: Simulator, uri: str) -> None:
     ids=["html", "text", "nothing", "list", "empty", "other", "no list", "redirect"],
 )
 def test_a_server_that_is_no_provider(reply: Reply, uri: str) -> None:
-    """A page that answers, but not as the API does, points at the base URL."""
+    """A page that answers, but not as the API does, points to the base URL."""
     with answering(reply) as server:
         line = provider_finding(server.openai_url, uri)
     assert "base_url" in line
@@ -219,7 +219,7 @@ def test_a_reply_beyond_reason(uri: str) -> None:
 
 
 def test_a_service_that_has_ended(uri: str) -> None:
-    """A withdrawn API is told as one."""
+    """A withdrawn API is reported as one."""
     with answering(json_reply({"message": "Gone"}, 410)) as server:
         assert "withdrawn" in provider_finding(server.openai_url, uri)
 
@@ -234,7 +234,7 @@ def test_a_service_that_has_ended(uri: str) -> None:
 def test_a_service_that_is_not_for_this_account_any_more(
     uri: str, status: int, body: object
 ) -> None:
-    """The finding says what happened and what stays."""
+    """An account that lost the service learns what happened and what stays."""
     with answering(json_reply(body, status)) as server:
         line = provider_finding(server.openai_url, uri)
     assert "no longer offers" in line
@@ -242,7 +242,7 @@ def test_a_service_that_is_not_for_this_account_any_more(
 
 
 def test_an_empty_account(uri: str) -> None:
-    """An exhausted quota is told as one, at once."""
+    """An exhausted quota is reported at once."""
     body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
     with answering(json_reply(body, 429)) as server:
         line = provider_finding(server.openai_url, uri)
@@ -251,7 +251,7 @@ def test_an_empty_account(uri: str) -> None:
 
 
 def test_a_server_that_fails(uri: str) -> None:
-    """A 500 is the provider's own trouble; a person is not kept waiting for eight attempts."""
+    """A 500 is the provider's trouble, reported without eight attempts."""
     with answering(json_reply({}, 500)) as server:
         line = provider_finding(server.openai_url, uri)
         assert len(server.requests) == 4
@@ -260,15 +260,15 @@ def test_a_server_that_fails(uri: str) -> None:
 
 @pytest.mark.parametrize("key", ["sk-a-secret-key\n", "sk-a-secret-\x01key", "sk-a-secret-kéy…"])
 def test_a_key_that_cannot_be_sent_is_not_shown(simulator: Simulator, uri: str, key: str) -> None:
-    """A key with a stray line break or sign, as from a file, is a finding that does not show it."""
+    """A key with a stray line break or sign is a finding that does not show it."""
     code, text = check(environ(simulator.openai_url, uri, OPENAI_API_KEY=key))
-    # A configuration that takes the key and strips it is as good.
+    # A configuration that accepts the key and strips it is as good.
     assert code in {1, 2}
     assert "a-secret" not in text
 
 
 def test_a_password_in_the_base_url_is_not_shown(uri: str) -> None:
-    """However short it is, and wherever the address is repeated."""
+    """A password in the base URL is never shown, however short it is."""
     for password in ("pw1", "a-longer-password"):
         url = f"http://user:{password}@127.0.0.1:{closed_port()}/v1"
         assert f":{password}@" not in provider_finding(url, uri)
@@ -295,7 +295,7 @@ def test_a_providers_words_are_harmless(uri: str) -> None:
 
 
 def mlflow_finding(simulator: Simulator, uri: str, **more: str) -> str:
-    """What ``check`` says of an MLflow that is not well."""
+    """Return the finding about an unhealthy MLflow."""
     code, text = check(environ(simulator.openai_url, uri, **more))
     assert code == 1
     assert line_of("openai", text).startswith("✓")
@@ -305,7 +305,7 @@ def mlflow_finding(simulator: Simulator, uri: str, **more: str) -> str:
 
 
 def test_no_mlflow_there(simulator: Simulator) -> None:
-    """A closed port is an MLflow to start, or an address to correct."""
+    """A closed port means an MLflow to start, or an address to correct."""
     url = f"http://127.0.0.1:{closed_port()}"
     line = mlflow_finding(simulator, url)
     assert f"MLflow at {url} cannot be reached" in line
@@ -313,7 +313,7 @@ def test_no_mlflow_there(simulator: Simulator) -> None:
 
 
 def test_an_mlflow_that_wants_a_login(simulator: Simulator) -> None:
-    """A 401 says which variables carry the credentials."""
+    """A 401 names the variables for the credentials."""
     with answering(json_reply({"error_code": "UNAUTHENTICATED", "message": "?"}, 401)) as server:
         json_line = mlflow_finding(simulator, server.url)
     page = Reply(status=401, headers={"WWW-Authenticate": "Basic"}, body=b"Not authenticated")
@@ -343,7 +343,7 @@ def test_an_mlflow_that_refuses(simulator: Simulator) -> None:
     ids=["page", "no page", "another API"],
 )
 def test_a_server_that_is_no_mlflow(simulator: Simulator, reply: Reply) -> None:
-    """A server that is something else is told as such."""
+    """A server that is something other than MLflow is reported as such."""
     with answering(reply) as server:
         line = mlflow_finding(simulator, server.url)
         assert f"{server.url} is not an MLflow server" in line
@@ -355,7 +355,7 @@ def test_a_server_that_is_no_mlflow(simulator: Simulator, reply: Reply) -> None:
     ["ftp://host/mlflow", "mongodb://host/db", "http://", "postgresql://user:pw@host:port/db"],
 )
 def test_an_address_that_is_no_tracking_store(simulator: Simulator, uri: str) -> None:
-    """A scheme that MLflow does not know comes with those that it does."""
+    """An unknown scheme is reported with the schemes that MLflow knows."""
     line = mlflow_finding(simulator, uri)
     assert "mlflow.tracking_uri" in line
     assert ":pw@" not in line
@@ -369,7 +369,7 @@ def test_an_address_that_nobody_can_read(simulator: Simulator) -> None:
 
 
 def test_a_password_in_mlflows_address_is_not_shown(simulator: Simulator) -> None:
-    """However short it is, and wherever MLflow's own message repeats the address."""
+    """A password in MLflow's address is never shown, even in MLflow's own message."""
     for password in ("pw1", "a-longer-password"):
         url = f"http://user:{password}@127.0.0.1:{closed_port()}"
         line = mlflow_finding(simulator, url)
@@ -394,7 +394,7 @@ def test_an_mlflow_that_repeats_the_token_does_not_show_it(simulator: Simulator)
     ],
 )
 def test_a_database_that_does_not_listen(folder: Path, address: str) -> None:
-    """A PostgreSQL that is down is told within a person's patience, without its password."""
+    """A PostgreSQL that is down is reported within seconds, without its password."""
     port = closed_port()
     with answering(json_reply({"data": [], "has_more": False})) as server:
         variables = environ(server.openai_url, address.format(port))
@@ -409,7 +409,7 @@ def test_a_database_that_does_not_listen(folder: Path, address: str) -> None:
 
 
 def test_a_deleted_experiment(simulator: Simulator, uri: str) -> None:
-    """An experiment in the trash says how to restore it."""
+    """A deleted experiment is reported with the way to restore it."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment_id = client.create_experiment("hosted-fine-tunes")
     client.delete_experiment(experiment_id)
@@ -419,13 +419,13 @@ def test_a_deleted_experiment(simulator: Simulator, uri: str) -> None:
 
 
 def test_a_database_in_a_folder_that_does_not_exist(simulator: Simulator, folder: Path) -> None:
-    """A file that could not be created later is told now."""
+    """A database that could not be created later is reported now."""
     line = mlflow_finding(simulator, f"sqlite:///{folder}/no/such/folder/mlflow.db")
     assert "no/such/folder" in line
 
 
 def test_a_file_that_is_no_database(simulator: Simulator, folder: Path) -> None:
-    """Another file in the database's place is told, and left as it is."""
+    """Another file in the database's place is reported, and left as it is."""
     path = folder / "mlflow.db"
     path.write_text("these are notes, not a database\n" * 100)
     before = path.read_bytes()
@@ -442,7 +442,7 @@ LIGHTNING = ("train_loss", "val_loss")
 def train_locally(
     uri: str, *metrics: str, experiment: str = "hosted-fine-tunes", **tags: str
 ) -> None:
-    """A run with these metrics, as a trainer would have logged them."""
+    """Log a run with these metrics, as a trainer would."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     found = client.get_experiment_by_name(experiment)
     experiment_id = found.experiment_id if found else client.create_experiment(experiment)
@@ -452,7 +452,7 @@ def train_locally(
 
 
 def configured(folder: Path, base_url: str, uri: str, mlflow: str) -> dict[str, str]:
-    """An environment with a configuration file; ``mlflow`` is more of its section."""
+    """Return an environment with a configuration file; ``mlflow`` is more of its section."""
     path = folder.parent / "bridge.yaml"
     path.write_text(
         f"mlflow: {{tracking_uri: '{uri}', {mlflow}}}\n"
@@ -462,7 +462,7 @@ def configured(folder: Path, base_url: str, uri: str, mlflow: str) -> dict[str, 
 
 
 def test_local_runs_with_other_names(simulator: Simulator, uri: str) -> None:
-    """Advice is not an error: a mark of its own, what is there, what to set, exit code 0."""
+    """Advice on names has a separate mark, the setting to use, and exit code 0."""
     train_locally(uri, *TRANSFORMERS)
     code, text = check(environ(simulator.openai_url, uri) | PROVIDER_NAMES)
     assert code == 0
@@ -475,7 +475,7 @@ def test_local_runs_with_other_names(simulator: Simulator, uri: str) -> None:
 
 
 def test_advice_as_json(simulator: Simulator, uri: str) -> None:
-    """A finding that is well, and advice."""
+    """Advice in the document is a healthy finding with the advice."""
     train_locally(uri, *LIGHTNING)
     code, text = check(environ(simulator.openai_url, uri) | PROVIDER_NAMES, "--json")
     assert code == 0
@@ -492,7 +492,7 @@ def test_advice_as_json(simulator: Simulator, uri: str) -> None:
 
 
 def test_advice_hides_no_trouble(uri: str) -> None:
-    """A provider that is not well decides the exit code."""
+    """A provider in trouble decides the exit code in spite of advice."""
     train_locally(uri, *TRANSFORMERS)
     code, text = check(environ(f"http://127.0.0.1:{closed_port()}/v1", uri) | PROVIDER_NAMES)
     assert code == 1
@@ -513,7 +513,7 @@ def test_advice_hides_no_trouble(uri: str) -> None:
 def test_names_that_are_right_already(
     simulator: Simulator, uri: str, folder: Path, names: str, *, is_advised: bool
 ) -> None:
-    """Names that share as many charts as the best preset are not argued with."""
+    """Names that share as many charts as the best preset get no advice."""
     train_locally(uri, *TRANSFORMERS)
     variables = configured(folder, simulator.openai_url, uri, f"metric_names: {names}")
     code, text = check(variables)
@@ -523,7 +523,7 @@ def test_names_that_are_right_already(
 
 
 def test_no_local_runs(simulator: Simulator, uri: str) -> None:
-    """Hosted jobs, runs without metrics and other experiments' runs are no local neighbours."""
+    """Hosted jobs, runs without metrics and other experiments' runs do not count as local runs."""
     train_locally(uri, *TRANSFORMERS, fine_tuning_provider="other", fine_tuning_job_id="ftjob-b")
     train_locally(uri)
     train_locally(uri, *TRANSFORMERS, experiment="elsewhere")
@@ -533,7 +533,7 @@ def test_no_local_runs(simulator: Simulator, uri: str) -> None:
 
 
 def test_an_experiments_name_is_harmless(simulator: Simulator, uri: str, folder: Path) -> None:
-    """Markup and control characters in it are shown, not obeyed."""
+    """Markup and control characters in an experiment's name are shown, not obeyed."""
     name = "[red]x[/] \x1b[2J"
     train_locally(uri, *TRANSFORMERS, experiment=name)
     mlflow = f"experiment: {json.dumps(name)}"
@@ -543,11 +543,11 @@ def test_an_experiments_name_is_harmless(simulator: Simulator, uri: str, folder:
     assert "\x1b" not in text
 
 
-# Writes nothing
+# No writes
 
 
 def test_a_missing_database_is_fine_and_stays_missing(simulator: Simulator, folder: Path) -> None:
-    """The first write would create it; ``check`` says so and does not."""
+    """A missing database is healthy and stays missing: the first write would create it."""
     code, text = check(environ(simulator.openai_url, f"sqlite:///{folder}/mlflow.db"))
     assert code == 0
     assert "will be created" in line_of("mlflow", text)
@@ -555,7 +555,7 @@ def test_a_missing_database_is_fine_and_stays_missing(simulator: Simulator, fold
 
 
 def test_nothing_is_written(simulator: Simulator, uri: str, folder: Path) -> None:
-    """Neither a run nor an experiment is created, nor anything beside the database."""
+    """Neither a run nor an experiment is created, nor a file beside the database."""
     code, text = check(environ(simulator.openai_url, uri))
     assert code == 0
     assert "will be created" in line_of("mlflow", text)
@@ -568,7 +568,7 @@ def test_nothing_is_written(simulator: Simulator, uri: str, folder: Path) -> Non
 def test_a_database_with_parameters_is_found(
     simulator: Simulator, uri: str, parameters: str
 ) -> None:
-    """What stands behind the file's name does not hide the file."""
+    """Parameters after the file's name do not hide the database."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.create_experiment("hosted-fine-tunes")
     code, text = check(environ(simulator.openai_url, uri + parameters))
@@ -614,7 +614,7 @@ def test_trouble_everywhere_is_one_document(folder: Path) -> None:
 
 
 def refused_by_s3(request: Request) -> Reply | None:
-    """Everything but the jobs: a bucket that its owner alone may read."""
+    """Refuse everything but the jobs: a bucket that only its owner can read."""
     body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
     is_job = "/model-customization-jobs" in request.path
     return None if is_job else Reply(status=403, body=body)
@@ -624,7 +624,7 @@ def refused_by_s3(request: Request) -> Reply | None:
 def test_files_that_are_refused_are_named_with_the_policy_to_add(
     folder: Path, uri: str, intercept: Intercept | None
 ) -> None:
-    """The newest job is read as a pass reads it: jobs may be listed and their files refused."""
+    """Refused files of the newest job are reported with the policy to add."""
     path = folder.parent / "bridge.yaml"
     with Simulator(jobs=[job("abcdefghijkl", "bedrock")], intercept=intercept) as simulator:
         provider = {

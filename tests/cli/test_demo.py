@@ -1,4 +1,4 @@
-"""``ftbridge demo``: all of it on this machine, and nothing of it left behind."""
+"""``ftbridge demo``: everything runs on this machine, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARK = "FTBRIDGE_TEST_MARK"
 
 
 def left_behind(mark: str) -> list[str]:
-    """The command lines of living processes that have inherited ``mark``."""
+    """Yield the command lines of living processes that have inherited ``mark``."""
     if not Path("/proc/self/environ").exists():
         pytest.skip("no /proc to look for processes in")
     found = []
@@ -66,14 +66,14 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     ("signals", "codes"),
     [
         ([signal.SIGINT], {0}),
-        # As ``timeout`` and impatient people send them.
+        # Signals as ``timeout`` and impatient people send them.
         ([signal.SIGTERM, signal.SIGINT], {128 + signal.SIGTERM, 128 + signal.SIGINT}),
     ],
 )
 def test_signals_while_it_starts_leave_nothing(
     tmp_path: Path, signals: list[signal.Signals], codes: set[int]
 ) -> None:
-    """One, or two at once: stopped while MLflow starts, the demo ends and takes MLflow with it."""
+    """One signal or two while MLflow starts end the demo and MLflow with it."""
     mark = uuid.uuid4().hex
     with started("demo", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(tmp_path)}) as process:
         process.wait_for("Starting MLflow")

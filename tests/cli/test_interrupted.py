@@ -19,7 +19,7 @@ from tests.support.world import KEY, Clock, job
 def test_a_silent_provider_does_not_hold_up_the_end(
     uri: str, tmp_path: Path, clock: Clock, arguments: list[str]
 ) -> None:
-    """What is under way is cut off after a while; what was recorded stays, the rest comes later."""
+    """SIGTERM cuts a silent request off after a while; records stay, and the rest comes later."""
     one, other = job("ftjob-one"), job("ftjob-other")
     clock.now = all_end_by([one, other]) + 1000
     with (

@@ -1,4 +1,4 @@
-"""``ftbridge jobs``, ``show`` and ``open``: what a person looks at every day."""
+"""``ftbridge jobs``, ``show`` and ``open``: the commands for every day."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ JOBS = [
     job("ftjob-runs", suffix="live", created_at=NOW + 30, seconds_per_step=500.0),
 ]
 MOMENT = NOW + 2500.0
-"""Three have ended, one trains."""
+"""Jobs of which three have ended and one trains."""
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A configuration whose MLflow has the jobs."""
+    """Return a configuration whose MLflow has the jobs."""
     folder = tmp_path_factory.mktemp("jobs")
     path = folder / "bridge.yaml"
     with Simulator(jobs=JOBS, clock=Clock(MOMENT)) as simulator:
@@ -46,14 +46,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def run(command: str, config: Path, *options: str) -> Result:
-    """Run the command line, which succeeds."""
+    """Run the command line, and expect success."""
     done = invoke(command, "--config", config, *options)
     assert done.exit_code == 0, done.output
     return done
 
 
 def listed(config: Path, *options: str) -> list[dict[str, object]]:
-    """The jobs of ``ftbridge jobs --json``."""
+    """Return the jobs of ``ftbridge jobs --json``."""
     found: list[dict[str, object]] = json.loads(run("jobs", config, "--json", *options).stdout)[
         "jobs"
     ]
@@ -61,7 +61,7 @@ def listed(config: Path, *options: str) -> list[dict[str, object]]:
 
 
 def test_jobs_are_listed_from_the_newest_on(config: Path) -> None:
-    """Each with its state, its steps, its losses and the way to its run."""
+    """Jobs are listed newest first, with state, steps, losses and a link to the run."""
     jobs = listed(config)
     assert [each["job"] for each in jobs] == [
         *("ftjob-runs", "ftjob-fails", "ftjob-done-2", "ftjob-done-1"),
@@ -91,12 +91,12 @@ def test_jobs_are_listed_from_the_newest_on(config: Path) -> None:
     ],
 )
 def test_jobs_can_be_chosen(config: Path, options: list[str], wanted: list[str]) -> None:
-    """By a part of the name or of the id, by state, by provider, by number."""
+    """Jobs can be chosen by a part of the name or id, by state, by provider, and by number."""
     assert [each["job"] for each in listed(config, *options)] == wanted
 
 
 def test_nothing_to_list_is_said(config: Path, tmp_path: Path) -> None:
-    """With the way on."""
+    """An empty list says how to continue."""
     assert "No job in MLflow matches" in run("jobs", config, "nobody").output
     wrong = invoke("jobs", "--config", config, "--status", "succeded")
     assert wrong.exit_code == 2
@@ -110,7 +110,7 @@ def test_nothing_to_list_is_said(config: Path, tmp_path: Path) -> None:
 
 
 def test_one_job_is_drawn(config: Path) -> None:
-    """The curve, the checkpoints with the best one, the facts."""
+    """One job is shown with its curve, its checkpoints with the best one, and its facts."""
     said = run("show", config, "ftjob-done-1").output
     assert "· train_loss   ● full_valid_loss" in said
     assert "┤" in said
@@ -125,7 +125,7 @@ def test_one_job_is_drawn(config: Path) -> None:
 
 
 def test_one_job_for_programs(config: Path) -> None:
-    """The same as values."""
+    """The document about one job has the same values."""
     found = json.loads(run("show", config, "ftjob-done-1", "--json").stdout)
     assert [step for step, _ in found["curves"]["train_loss"]] == [*range(1, 13)]
     assert [each["step"] for each in found["checkpoints"]] == [4, 8, 12]
@@ -136,7 +136,7 @@ def test_one_job_for_programs(config: Path) -> None:
 
 
 def test_a_backfill_has_run_ids_for_programs(config: Path, tmp_path: Path) -> None:
-    """A script need not search for what it has just written."""
+    """The document of a backfill has the ids of the runs, so that scripts need no search."""
     document = json.loads(config.read_text())
     document["mlflow"]["tracking_uri"] = f"sqlite:///{tmp_path / 'new.db'}"
     path = tmp_path / "bridge.yaml"
@@ -152,7 +152,7 @@ def test_a_backfill_has_run_ids_for_programs(config: Path, tmp_path: Path) -> No
 
 
 def test_open_leads_to_the_charts_of_a_server(config: Path, tmp_path: Path) -> None:
-    """A server shows itself; the browser gets the page with the view."""
+    """``open`` sends the browser to the experiment's page with the view of a server."""
     document = json.loads(config.read_text())
     path = tmp_path / "bridge.yaml"
     visited: list[str] = []
@@ -169,5 +169,5 @@ def test_open_leads_to_the_charts_of_a_server(config: Path, tmp_path: Path) -> N
     ("milliseconds", "expected"), [(0, "0 s"), (119_000, "119 s"), (120_000, "2 min")]
 )
 def test_an_age_has_a_unit(milliseconds: int, expected: str) -> None:
-    """The one that a person would use."""
+    """An age has the unit that a person would use."""
     assert age(milliseconds) == expected

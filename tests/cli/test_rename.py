@@ -1,4 +1,4 @@
-"""``backfill --rename``: what is logged already, under the names that are configured now."""
+"""``backfill --rename``, which logs recorded curves again under the configured names."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LABEL = "fine_tuning_metric_names"
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """Histories under the provider's names and, of the same jobs, under those of Hugging Face."""
+    """Histories of the same jobs under the provider's names and under Hugging Face's."""
 
     provider: Path
     huggingface: Path
@@ -53,7 +53,7 @@ class Logged:
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Logged:
-    """Two backfills, made once."""
+    """Make two backfills once."""
     folder = tmp_path_factory.mktemp("logged")
     found = {}
     with StaticServer(CASES) as server:
@@ -69,7 +69,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Lo
 def write_config(
     folder: Path, server: StaticServer, database: Path, mlflow: Mapping[str, object]
 ) -> Path:
-    """A configuration file."""
+    """Return the path of a configuration file."""
     path = folder / "bridge.yaml"
     path.write_text(server.config(f"sqlite:///{database}", mlflow=mlflow))
     return path
@@ -77,24 +77,24 @@ def write_config(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A history under the provider's names, of providers that nobody reaches any more."""
+    """A history under the provider's names, whose providers are out of reach."""
 
     database: Path
     config: Path
 
     @property
     def uri(self) -> str:
-        """The tracking URI."""
+        """Return the tracking URI."""
         return f"sqlite:///{self.database}"
 
     def rename(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of the command."""
+        """Return exit code and output of the command."""
         done = invoke("backfill", "--config", self.config, "--rename", *arguments)
         assert "Traceback" not in done.output
         return done.exit_code, done.stdout
 
     def run_id(self, job_id: str) -> str:
-        """The id of a job's run."""
+        """Return the id of a job's run."""
         (found,) = (
             run.info.run_id
             for run in active_runs(self.uri)
@@ -105,7 +105,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, logged: Logged) -> Place:
-    """A copy that this test may change, and a configuration that asks for other names."""
+    """Return a copy that this test may change, with a configuration for other names."""
     database = Path(shutil.copy(logged.provider, tmp_path / "mlflow.db"))
     with StaticServer() as server:
         mlflow = {"metric_names": "huggingface", "archive": False}
@@ -114,7 +114,7 @@ def place(tmp_path: Path, logged: Logged) -> Place:
 
 
 def models(uri: str) -> dict[str, dict[tuple[str, int], float]]:
-    """The measurements of each LoggedModel by its full name."""
+    """Return the measurements of each LoggedModel by its full name."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     return {
@@ -126,30 +126,30 @@ def models(uri: str) -> dict[str, dict[tuple[str, int], float]]:
 
 
 def names_of(run: RunRows) -> dict[str, str]:
-    """From old to new names of a run's metrics."""
+    """Return the new name of each old name of a run's metrics."""
     return METRICS[run.tags["fine_tuning_provider"]]
 
 
 def without_epochs(rows: Iterable[Row]) -> list[Row]:
-    """The measurements among a run's rows."""
+    """Return the measurements among a run's rows."""
     return [row for row in rows if row[0] != "epoch"]
 
 
 def epochs(rows: Iterable[Row]) -> dict[int, float]:
-    """The epoch of each step. Its time is that of a row of the step, and not always the same."""
+    """Return the epoch of each step. Its time is that of some row of the step."""
     return {step: value for name, step, value, _ in rows if name == "epoch"}
 
 
 def facts(run: RunRows) -> dict[str, str]:
-    """A run's tags but for its note: that tells when and as what the metrics were first logged."""
+    """Return a run's tags without the digest of its note, which changes with the names."""
     return {name: value for name, value in run.tags.items() if name != "mlflow.ftbridge.noteDigest"}
 
 
-# What it writes
+# Writes
 
 
 def test_all_curves_are_there_under_both_names(place: Place) -> None:
-    """Each row once more under its new name, with value, step and time; the old ones untouched."""
+    """Each row appears again under its new name, with value, step and time, beside the old."""
     before = recorded(place.uri)
     assert place.rename()[0] == 0
     after = recorded(place.uri)
@@ -173,7 +173,7 @@ def test_all_curves_are_there_under_both_names(place: Place) -> None:
 
 
 def test_it_is_as_if_it_had_been_logged_so(place: Place, logged: Logged) -> None:
-    """Rows, params and the models' measurements are those of a backfill under the new names."""
+    """Rows, params and the models' measurements equal those of a backfill under the new names."""
     assert place.rename()[0] == 0
     direct = f"sqlite:///{logged.huggingface}"
     found = recorded(place.uri)
@@ -193,7 +193,7 @@ def test_it_is_as_if_it_had_been_logged_so(place: Place, logged: Logged) -> None
 
 
 def test_the_models_keep_their_old_measurements(place: Place) -> None:
-    """A search by either name finds the same models."""
+    """A search for models by the old or the new name finds the same ones."""
     before = models(place.uri)
     place.rename()
     after = models(place.uri)
@@ -206,7 +206,7 @@ def test_the_models_keep_their_old_measurements(place: Place) -> None:
 
 
 def test_a_second_time_writes_nothing(place: Place) -> None:
-    """It says so, too."""
+    """A second rename writes nothing and says so."""
     place.rename()
     before = dump(place.database)
     code, said = place.rename("--json")
@@ -219,7 +219,7 @@ def test_a_second_time_writes_nothing(place: Place) -> None:
 
 
 def test_a_backfill_afterwards_writes_nothing(place: Place) -> None:
-    """Jobs that are done and jobs that are not: all is there under the names that it looks for."""
+    """A later backfill writes nothing, for finished and for open jobs."""
     place.rename()
     before = dump(place.database)
     with StaticServer(CASES) as server:
@@ -233,7 +233,7 @@ def test_a_backfill_afterwards_writes_nothing(place: Place) -> None:
 
 
 def test_back_again_writes_no_row(place: Place) -> None:
-    """The old names are still there: only the tag that says which are in use changes."""
+    """A rename back to the old names writes no row, only the tag with the names in use."""
     place.rename()
     before = {job_id: run.rows for job_id, run in recorded(place.uri).items()}
     with StaticServer() as server:
@@ -244,11 +244,11 @@ def test_back_again_writes_no_row(place: Place) -> None:
     assert {run.tags[LABEL] for run in recorded(place.uri).values()} == {"provider"}
 
 
-# What it is asked for
+# Options
 
 
 def test_a_dry_run_writes_nothing_and_counts_the_same(place: Place) -> None:
-    """``--dry-run`` tells what would be written, also to a program."""
+    """``--dry-run`` counts the future writes, in the document too, without writing."""
     before = dump(place.database)
     code, said = place.rename("--dry-run", "--json")
     assert code == 0
@@ -265,7 +265,7 @@ def test_a_dry_run_writes_nothing_and_counts_the_same(place: Place) -> None:
 
 
 def test_a_person_is_told_what_was_done(place: Place) -> None:
-    """A line for each provider, and that the old names stay."""
+    """The output has a line per provider, and says that the old names stay."""
     code, said = place.rename()
     assert code == 0
     assert "openai" in said
@@ -275,7 +275,7 @@ def test_a_person_is_told_what_was_done(place: Place) -> None:
 
 
 def test_a_provider_can_be_chosen(place: Place) -> None:
-    """``--provider`` leaves the runs of the others as they are."""
+    """``--provider`` leaves the runs of the other providers as they are."""
     before = recorded(place.uri)
     code, said = place.rename("--provider", "mistral", "--json")
     assert code == 0
@@ -285,7 +285,7 @@ def test_a_provider_can_be_chosen(place: Place) -> None:
 
 
 def test_jobs_can_be_chosen(place: Place) -> None:
-    """``--job`` leaves all others as they are, whichever provider has it."""
+    """``--job`` leaves all other runs as they are, whichever provider has the job."""
     before = recorded(place.uri)
     assert place.rename("--job", VALIDATED.id, "--job", MISTRAL.id)[0] == 0
     after = recorded(place.uri)
@@ -296,7 +296,7 @@ def test_jobs_can_be_chosen(place: Place) -> None:
 
 
 def test_a_job_that_no_run_carries_is_told(place: Place) -> None:
-    """A mistyped id is no success; the job that was meant too is renamed."""
+    """A mistyped id is a failure, and the right one beside it is renamed."""
     code, said = place.rename("--job", MISTRAL.id, "--job", "ftjob-mistyped", "--json")
     assert code == 1
     assert json.loads(said)["unknown_jobs"] == ["ftjob-mistyped"]
@@ -309,7 +309,7 @@ def test_a_job_that_no_run_carries_is_told(place: Place) -> None:
 
 @pytest.mark.parametrize("option", [["--since", "30d"], ["--limit", "3"], ["--status", "failed"]])
 def test_what_only_a_provider_could_tell_cannot_be_chosen(place: Place, option: list[str]) -> None:
-    """Nothing is renamed, and the exit code is that of wrong usage."""
+    """Options that need a provider are wrong usage, and nothing is renamed."""
     before = dump(place.database)
     done = invoke("backfill", "--config", place.config, "--rename", *option)
     assert done.exit_code == 2
@@ -318,7 +318,7 @@ def test_what_only_a_provider_could_tell_cannot_be_chosen(place: Place, option: 
 
 
 def test_without_mlflow_it_says_so(tmp_path: Path) -> None:
-    """One sentence, exit code 1, no traceback."""
+    """Without MLflow there is one sentence, exit code 1, and no traceback."""
     config = tmp_path / "bridge.yaml"
     with StaticServer() as server:
         config.write_text(server.config("http://127.0.0.1:9", mlflow={"metric_names": "torchtune"}))
@@ -328,13 +328,13 @@ def test_without_mlflow_it_says_so(tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
-# What it cannot do
+# Conflicts
 
 
 def test_a_name_that_is_taken_is_a_conflict(place: Place) -> None:
-    """A curve of the user's own is not mixed with another; all other curves are renamed.
+    """A curve of the user's is not mixed with another, and all other curves are renamed.
 
-    The run is taken up again each time, until somebody has removed the obstacle.
+    The run is tried again each time, until somebody has removed the obstacle.
     """
     client = MlflowClient(tracking_uri=place.uri)
     run_id = place.run_id(VALIDATED.id)
@@ -357,7 +357,7 @@ def test_a_name_that_is_taken_is_a_conflict(place: Place) -> None:
 
 
 def test_a_tag_that_says_nothing_is_a_conflict(place: Place) -> None:
-    """Without it nobody knows what the run's metrics are: that run is left alone, and told."""
+    """A run whose tag does not say what its metrics are is left as it is, and reported."""
     client = MlflowClient(tracking_uri=place.uri)
     client.set_tag(place.run_id(FAILED.id), LABEL, "{broken")
     before = recorded(place.uri)[FAILED.id]
@@ -370,7 +370,7 @@ def test_a_tag_that_says_nothing_is_a_conflict(place: Place) -> None:
 
 
 def test_deleted_runs_stay_as_they_are(place: Place) -> None:
-    """What its user has thrown away is neither renamed nor a failure."""
+    """A deleted run is neither renamed nor a failure."""
     client = MlflowClient(tracking_uri=place.uri)
     run_id = place.run_id(HOSTED.id)
     client.delete_run(run_id)
@@ -382,7 +382,7 @@ def test_deleted_runs_stay_as_they_are(place: Place) -> None:
 
 
 def test_runs_without_the_tag_have_the_providers_names(place: Place) -> None:
-    """They were logged before there was such a tag."""
+    """Runs from before the tag have the provider's names."""
     client = MlflowClient(tracking_uri=place.uri)
     client.delete_tag(place.run_id(MISTRAL.id), LABEL)
     assert place.rename()[0] == 0

@@ -23,7 +23,7 @@ JOBS = [
 
 
 def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
-    """A configuration that archives no datasets."""
+    """Return a configuration that archives no datasets."""
     path = folder / "bridge.yaml"
     provider = {"name": "openai", "api_key": "any-key", "base_url": simulator.openai_url}
     path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": [provider]}))
@@ -33,7 +33,7 @@ def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
 def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Jobs, files and bytes are summed up as they are in MLflow; a second time nothing is new."""
+    """``--rescue`` archives all jobs, even copied ones, and sums up jobs, files and bytes."""
     monkeypatch.chdir(tmp_path)
     clock = Clock(NOW + 1000)
     with Simulator(jobs=JOBS, clock=clock) as simulator:
@@ -59,7 +59,7 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
 
 
 def archived(uri: str) -> dict[str, int]:
-    """The size of each archived file, by run and path."""
+    """Return the size of each archived file, by run and path."""
     client = mlflow.MlflowClient(uri)
     found: dict[str, int] = {}
     for experiment in client.search_experiments():
@@ -78,7 +78,7 @@ def archived(uri: str) -> dict[str, int]:
 def test_a_rescue_leaves_nothing_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: list[str]
 ) -> None:
-    """What would select jobs does not go with it."""
+    """Options that select jobs cannot be combined with ``--rescue``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "any-key")
     refused = invoke("backfill", "--rescue", *option)
@@ -97,12 +97,12 @@ def test_a_rescue_leaves_nothing_out(
     ],
 )
 def test_models_that_end_are_known(model: str, end: date | None) -> None:
-    """Those made of the models that OpenAI ends; Azure's are its own."""
+    """Models made from those that OpenAI ends have a last day; Azure's have other days."""
     assert end_of(model) == end
 
 
 def test_the_dates_are_told_before_and_after_they_have_come() -> None:
-    """In the present, whatever day it is."""
+    """Every date is stated in the present, before and after it has come."""
     assert "from 2027-01-06 on takes no" in notice(date(2026, 11, 27))
     assert "OpenAI takes no fine-tuning jobs" in notice(date(2027, 1, 6))
     assert "ended on 2027-01-14" in notice(date(2027, 1, 14))
@@ -111,7 +111,7 @@ def test_the_dates_are_told_before_and_after_they_have_come() -> None:
 def test_status_tells_which_models_stop_when(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the one command that rescues all of it."""
+    """``status`` lists the models that stop, with the one command that rescues everything."""
     monkeypatch.chdir(tmp_path)
     with Simulator(jobs=JOBS[:1], clock=Clock(NOW + 1000)) as simulator:
         config = configured(tmp_path, uri, simulator)

@@ -1,4 +1,4 @@
-"""``ftbridge status``: what is tracked, as MLflow knows it."""
+"""``ftbridge status``: the tracked jobs, as MLflow has them."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ from tests.support.world import NOW, Clock, job, make_sync
 
 KEY = "sk-that-must-not-show"
 LARGE = b'{"now": 1, "providers": {}}' + b" " * 2**21
-"""What a daemon could say, but would not."""
+"""A daemon's answer that is too large to be read."""
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty working folder."""
+    """Enter an empty working folder."""
     (tmp_path / "work").mkdir()
     with contextlib.chdir(tmp_path / "work"):
         yield tmp_path / "work"
 
 
 def closed_port() -> int:
-    """A port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environ(uri: str, **more: str) -> dict[str, str]:
-    """An environment with one provider that nobody is to ask."""
+    """Return an environment with one provider that must not get a request."""
     return {
         "OPENAI_API_KEY": KEY,
         "OPENAI_BASE_URL": f"http://127.0.0.1:{closed_port()}/v1",
@@ -76,20 +76,20 @@ def environ(uri: str, **more: str) -> dict[str, str]:
 
 
 def status(variables: Mapping[str, str], *options: str) -> str:
-    """What ``ftbridge status`` prints where all is well."""
+    """Return the output of a healthy ``ftbridge status``."""
     result = CliRunner().invoke(app, ["status", *options], env=dict(variables))
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def document(uri: str) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the JSON document of a healthy ``ftbridge status``."""
     found: dict[str, Any] = json.loads(status(environ(uri), "--json"))
     return found
 
 
 class TrackingClient:
-    """Runs as the bridge writes them, without the passes that would write them."""
+    """Writes runs as the bridge does, without passes."""
 
     def __init__(self, uri: str) -> None:
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -107,7 +107,7 @@ class TrackingClient:
         at: int | None = None,
         checkpoint: str | None = None,
     ) -> str:
-        """A run of ``provider``, with one metric at ``at``."""
+        """Create a run of ``provider``, with one metric at ``at``."""
         self._jobs += 1
         tags = {"fine_tuning_provider": provider, "fine_tuning_job_id": f"ftjob-{self._jobs}"}
         if checkpoint is not None:
@@ -120,23 +120,23 @@ class TrackingClient:
         return run_id
 
     def delete(self, run_id: str) -> None:
-        """Move a run to the trash."""
+        """Delete a run."""
         self._client.delete_run(run_id)
 
     def add_local(self) -> None:
-        """A local training run in the same experiment."""
+        """Create a local training run in the same experiment."""
         run = self._client.create_run(self._experiment)
         self._client.log_batch(run.info.run_id, tags=[RunTag("trainer", "local")])
 
 
 @pytest.fixture
 def store(uri: str) -> TrackingClient:
-    """The tracking store, to be filled."""
+    """Return the tracking store, to be filled."""
     return TrackingClient(uri)
 
 
 def row_of(provider: str, text: str) -> list[str]:
-    """The cells of a provider's row: name, five counts, newest point, lag."""
+    """Return the cells of a provider's row: name, five counts, newest point, lag."""
     (line,) = [line for line in text.splitlines() if line.strip().startswith(f"{provider} ")]
     return re.split(r"\s{2,}|(?<=[\d·]) (?=[\d·])", line.strip())
 
@@ -146,7 +146,7 @@ def row_of(provider: str, text: str) -> list[str]:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_nothing_tracked_is_said(uri: str, folder: Path, *, there: bool) -> None:
-    """An empty store, or a database that does not exist yet, says how to begin; nothing is made."""
+    """An empty or missing store says how to begin, and nothing is created."""
     address = uri if there else f"sqlite:///{folder}/none.db"
     text = status(environ(address))
     assert "Nothing is tracked yet" in text
@@ -159,13 +159,13 @@ def test_nothing_tracked_as_json(uri: str) -> None:
     assert document(uri) == {"providers": {}, "links": {}, "daemon": None, "left_out": []}
 
 
-# What is tracked
+# Tracked jobs
 
 
 def test_jobs_are_counted_by_provider_and_state(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Each provider has a row with its jobs by state, and nobody but MLflow is asked."""
+    """Each provider has a row with its jobs by state, which comes only from MLflow."""
     jobs = [
         job("ftjob-waits", outcome=Outcome.WAITING),
         job("ftjob-runs", total_steps=100_000),
@@ -202,7 +202,7 @@ def test_jobs_are_counted_by_provider_and_state(
 
 
 def test_deleted_and_local_runs_are_not_counted(uri: str, store: TrackingClient) -> None:
-    """A run in the trash is no longer tracked, and a run without job never was."""
+    """Neither deleted runs nor runs without a job are counted."""
     store.add("openai", "FINISHED")
     store.delete(store.add("openai", "FINISHED"))
     store.delete(store.add("gone", "FINISHED"))
@@ -214,7 +214,7 @@ def test_deleted_and_local_runs_are_not_counted(uri: str, store: TrackingClient)
 
 
 def test_every_configured_experiment_is_read(uri: str, store: TrackingClient, folder: Path) -> None:
-    """A provider with an experiment of its own is counted from there."""
+    """A provider with a separate experiment is counted from there."""
     store.add("openai", "FINISHED")
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     other = client.create_experiment("of-mistral")
@@ -230,7 +230,7 @@ def test_every_configured_experiment_is_read(uri: str, store: TrackingClient, fo
 
 
 def test_the_newest_checkpoint_is_shown(uri: str, store: TrackingClient) -> None:
-    """Of all checkpoints of a provider programs get the newest; for people there is ``jobs``."""
+    """The document has the newest checkpoint of a provider; people have ``jobs`` for it."""
     day = 86_400_000
     store.add(
         "openai", "FINISHED", at=int(NOW * 1000) - 2 * day, checkpoint="ft:gpt:acme:x8:ckpt-step-80"
@@ -245,13 +245,13 @@ def test_the_newest_checkpoint_is_shown(uri: str, store: TrackingClient) -> None
 
 
 def test_a_checkpoint_without_metrics_is_shown(uri: str, store: TrackingClient) -> None:
-    """A checkpoint counts though the provider measured nothing at it."""
+    """A checkpoint counts even if the provider measured nothing at it."""
     store.add("openai", "FINISHED", checkpoint="ft:only:ckpt-step-1")
     assert document(uri)["providers"]["openai"]["newest_checkpoint"] == "ft:only:ckpt-step-1"
 
 
 def test_models_that_end_soon_are_warned_of(uri: str, folder: Path) -> None:
-    """With the day and the first of their names; programs get all of them."""
+    """Models that end soon are shown with the day and the first names; the document has all."""
     day = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.create_experiment("hosted-fine-tunes")
@@ -271,7 +271,7 @@ def test_models_that_end_soon_are_warned_of(uri: str, folder: Path) -> None:
 
 
 def test_nothing_that_ends_is_no_warning(uri: str, store: TrackingClient) -> None:
-    """Most models have no such day."""
+    """Models without an end give no warning."""
     store.add("openai", "FINISHED", checkpoint="ft:m:ckpt-step-1")
     assert "shuts down" not in status(environ(uri))
     assert document(uri)["providers"]["openai"]["shutdowns"] == []
@@ -283,7 +283,7 @@ def test_nothing_that_ends_is_no_warning(uri: str, store: TrackingClient) -> Non
 def state(
     job_id: str = "ftjob-a", *, run_status: str = "RUNNING", at: int | None = None
 ) -> RecordedRun:
-    """A run as a search shows it."""
+    """Return a run as a search shows it."""
     return RecordedRun(
         run_id="r1",
         experiment_id="1",
@@ -301,7 +301,7 @@ def state(
 
 
 def test_the_lag_is_that_of_the_newest_point_of_a_running_job() -> None:
-    """Jobs that have ended do not lag, however old their last point is."""
+    """The lag is that of the newest point of a running job, however old other jobs are."""
     tracked = tally(
         [
             state(at=1_000),
@@ -316,7 +316,7 @@ def test_the_lag_is_that_of_the_newest_point_of_a_running_job() -> None:
 
 
 def test_without_a_running_job_there_is_no_lag(uri: str, store: TrackingClient) -> None:
-    """Where nothing trains nothing can lag."""
+    """Nothing lags while no job runs."""
     store.add("openai", "FINISHED", at=1_000)
     store.add("openai", "SCHEDULED")
     assert document(uri)["providers"]["openai"]["lag_seconds"] is None
@@ -345,15 +345,15 @@ def test_a_running_job_has_a_lag(uri: str, store: TrackingClient) -> None:
     ],
 )
 def test_an_age_is_in_a_persons_unit(milliseconds: int, text: str) -> None:
-    """Seconds while they are few, then minutes, hours and days."""
+    """An age is in seconds while they are few, then in minutes, hours and days."""
     assert age(milliseconds) == text
 
 
-# Where MLflow is not well
+# MLflow in trouble
 
 
 def test_an_mlflow_that_is_down_is_one_sentence() -> None:
-    """Without MLflow there is nothing to show: exit code 1 and what to do."""
+    """Without MLflow there is one sentence with the remedy, and exit code 1."""
     url = f"http://127.0.0.1:{closed_port()}"
     variables = environ(url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     result = CliRunner().invoke(app, ["status"], env=variables)
@@ -365,7 +365,7 @@ def test_an_mlflow_that_is_down_is_one_sentence() -> None:
 
 
 def test_a_link_has_no_password() -> None:
-    """The address that is printed to be opened does not carry the store's password."""
+    """The printed address does not carry the store's password."""
     for password in ("pw1", "a-longer-password"):
         for uri in (f"http://user:{password}@host:5000", f"postgresql://user:{password}@host/db"):
             tracking = Tracking(uri)
@@ -375,12 +375,12 @@ def test_a_link_has_no_password() -> None:
 
 
 def test_a_database_with_parameters_is_read(uri: str, store: TrackingClient) -> None:
-    """What stands behind the file's name does not make the store look empty."""
+    """Parameters after the file's name do not make the store look empty."""
     store.add("openai", "FINISHED")
     assert set(document(f"{uri}?timeout=30")["providers"]) == {"openai"}
 
 
-# What others wrote
+# Other people's text
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_a_database_with_parameters_is_read(uri: str, store: TrackingClient) -> 
 def test_markup_and_escapes_are_shown_not_obeyed(
     uri: str, store: TrackingClient, text: str
 ) -> None:
-    """Names in MLflow can be anybody's: what would steer a terminal is taken out or printed."""
+    """Markup in a name is printed, and an escape that would steer the terminal is removed."""
     store.add(f"P{text}", "FINISHED", at=1_000, checkpoint=f"C{text}")
     shown = status(environ(uri))
     assert not {"\x1b", "\x07", "\u202e", "\t"} & set(shown)
@@ -415,7 +415,7 @@ def test_markup_and_escapes_are_shown_not_obeyed(
 
 
 def on_terminal(variables: Mapping[str, str], folder: Path, columns: int) -> str:
-    """What a person sees on a terminal of so many columns, without its colours."""
+    """Return the text on a terminal of this many columns, without colors."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES", "NO_COLOR"}}
@@ -430,7 +430,7 @@ def on_terminal(variables: Mapping[str, str], folder: Path, columns: int) -> str
     os.close(theirs)
     seen = b""
     try:
-        # Silence for a minute is no answer.
+        # Silence for a minute counts as a failure.
         while select.select([ours], [], [], 60)[0]:
             try:
                 chunk = os.read(ours, 65536)
@@ -450,7 +450,7 @@ def on_terminal(variables: Mapping[str, str], folder: Path, columns: int) -> str
 def test_the_table_fits_a_terminal_of_80_columns(
     uri: str, store: TrackingClient, folder: Path
 ) -> None:
-    """Names of the usual length leave every line of the table whole."""
+    """Names of the usual length leave every line of the table whole in 80 columns."""
     for provider in ("openai", "mistral", "azure-sweden"):
         for run_status in ("SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"):
             store.add(provider, run_status, at=int(NOW * 1000))
@@ -461,12 +461,12 @@ def test_the_table_fits_a_terminal_of_80_columns(
         assert row_of(provider, text)[:6] == [provider, *"11111"], text
 
 
-# What a running daemon says
+# A running daemon
 
 
 @pytest.fixture
 def daemon(uri: str) -> Iterator[dict[str, str]]:
-    """The environment of a daemon that listens: one provider is well, the other is not."""
+    """Return the environment of a listening daemon with a healthy and an unhealthy provider."""
     clock = Clock(1_760_000_100.0)
     picture = DaemonStatus(["openai", "mistral"], Redactor(), clock)
     for name, stopped in (("openai", None), ("mistral", errors.Unreachable("No [b]way[/b]"))):
@@ -484,7 +484,7 @@ def daemon(uri: str) -> Iterator[dict[str, str]]:
 
 
 def test_a_running_daemon_is_asked(daemon: Mapping[str, str]) -> None:
-    """When it looked last and will look next, and what is wrong now."""
+    """A running daemon gives its last and next pass and its present troubles."""
     text = status(daemon)
     assert "daemon: openai: last pass 5 s ago, next in 54 s" in text
     assert "! mistral: No [b]way[/b]" in text
@@ -493,14 +493,14 @@ def test_a_running_daemon_is_asked(daemon: Mapping[str, str]) -> None:
 
 
 def test_a_running_daemon_is_part_of_the_document(daemon: Mapping[str, str]) -> None:
-    """As it says it."""
+    """The document contains the running daemon's answer."""
     found = json.loads(status(daemon, "--json"))
     assert found["daemon"]["providers"]["openai"]["failing_jobs"] == 22
 
 
 @pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"now": 1}', b"[" * 100_000, LARGE])
 def test_what_is_no_daemon_is_none(uri: str, body: bytes) -> None:
-    """Something else may have its port, or nothing: all else is shown all the same."""
+    """A port with another program, or with none, leaves the rest of the output as it is."""
     with listening(Address("127.0.0.1", 0), HTMLResponse(body)) as at:
         path = Path("bridge.yaml")
         path.write_text(f"listen: {at}\n")
@@ -515,7 +515,7 @@ def test_watching_shows_what_is_new(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a terminal, every two seconds, also after an outage of MLflow, until Ctrl-C: that is 0."""
+    """``--watch`` shows news every two seconds, even after an outage of MLflow, until Ctrl-C."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     settings = load(None, environ(uri))
     pauses: list[float] = []
@@ -536,7 +536,7 @@ def test_watching_shows_what_is_new(
 def test_watching_goes_on_without_mlflow(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what is wrong, and looks again."""
+    """``--watch`` reports that MLflow is down, and tries again."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     variables = environ(f"http://127.0.0.1:{closed_port()}")
@@ -549,5 +549,5 @@ def test_watching_goes_on_without_mlflow(
 
 
 def test_watching_without_a_terminal_shows_it_once(uri: str) -> None:
-    """As it is without."""
+    """``--watch`` without a terminal prints the status once."""
     assert status(environ(uri), "--watch") == status(environ(uri))

@@ -1,4 +1,4 @@
-"""Of several backfills into one MLflow one works at a time."""
+"""Several backfills into one MLflow, which take turns."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bridge.cli.terminal.turn import turn
 
 @pytest.fixture(autouse=True)
 def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks go to a folder of the test's."""
+    """Keep locks in a folder of the test's."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 def test_the_second_waits_and_says_so() -> None:
-    """It goes on when the first has ended."""
+    """The second backfill says that it waits, and continues when the first has ended."""
     said, waited = threading.Event(), threading.Event()
     order: list[str] = []
 
@@ -43,7 +43,7 @@ def test_the_second_waits_and_says_so() -> None:
 
 
 def test_another_store_is_in_nobodys_way() -> None:
-    """Two databases have two turns."""
+    """Backfills into two databases do not wait for each other."""
     said: list[str] = []
     with (
         turn("sqlite:///a.db", waiting=lambda: said.append("a"), pause=lambda _: True),
@@ -53,7 +53,7 @@ def test_another_store_is_in_nobodys_way() -> None:
 
 
 def test_a_process_that_dies_leaves_its_turn(tmp_path: Path) -> None:
-    """The lock is the process's: there is nothing to clean up."""
+    """A process that dies releases its lock, and nothing needs cleaning up."""
     code = (
         "import os, tempfile; tempfile.tempdir = os.environ['FOLDER'];"
         "from bridge.cli.terminal.turn import turn;"
@@ -70,7 +70,7 @@ def test_a_process_that_dies_leaves_its_turn(tmp_path: Path) -> None:
 
 
 def test_asked_to_stop_it_does_not_wait_for_ever() -> None:
-    """Ctrl-C ends the wait; the passes then see that they are to stop."""
+    """A request to stop ends the wait, so that the passes see it."""
     with turn("sqlite:///a.db", waiting=lambda: None, pause=lambda _: True):
         said: list[str] = []
         with turn("sqlite:///a.db", waiting=lambda: said.append("wait"), pause=lambda _: True):
@@ -80,7 +80,7 @@ def test_asked_to_stop_it_does_not_wait_for_ever() -> None:
 def test_without_a_folder_for_locks_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that cannot lock is no worse off than before."""
+    """A backfill continues on a machine that cannot lock."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     with turn("sqlite:///a.db", waiting=lambda: pytest.fail("waits"), pause=lambda _: True):
         pass
