@@ -149,10 +149,10 @@ END = all_end_by((PARENT, CHILD)) + 1
 
 
 class Family(NamedTuple):
-    """Address of MLflow's UI."""
+    """Pages of MLflow's UI that show the jobs."""
 
     run: str
-    """Id of the second job's run."""
+    """Page of the second job's run."""
     models: str
 
 

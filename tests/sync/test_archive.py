@@ -1,4 +1,4 @@
-"""A job's record among its run's artifacts: as the provider gave it, whole, and no further."""
+"""A job's record among its run's artifacts: complete, unchanged and bounded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.support.world import KEY, Clock, job, make_sync
 def fetching(
     files: dict[str, Iterable[bytes]], error: errors.BridgeError | None = None
 ) -> Callable[[str], AbstractContextManager[Iterator[bytes]]]:
-    """Opens files by id; any other id is an error."""
+    """Return a function that opens files by id, and fails at any other id."""
 
     @contextlib.contextmanager
     def fetch(file_id: str) -> Iterator[Iterator[bytes]]:
@@ -53,7 +53,7 @@ def fetching(
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    """Contents by path."""
+    """Return contents by path."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -62,7 +62,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def test_everything_is_there_with_its_checksum_and_gone_afterwards() -> None:
-    """Documents lie as they are; the manifest says of each file whose it is and what it is."""
+    """Documents are stored unchanged, and the manifest names owner and kind of each file."""
     fetch = fetching({"file-a": [b"one\n", b"two\n"], "file-b": []})
     with laid_out({"job.json": b"{}\n"}, ["file-a", "file-b"], fetch) as archive:
         found = files_below(archive.folder)
@@ -89,7 +89,7 @@ def test_everything_is_there_with_its_checksum_and_gone_afterwards() -> None:
 
 
 def test_a_file_without_end_is_left_out() -> None:
-    """No more is read than the limit: neither memory nor disk could hold an endless reply."""
+    """A file without end is read up to the limit, which memory and disk can hold."""
     taken = 0
 
     def endless() -> Iterator[bytes]:
@@ -113,7 +113,7 @@ def test_a_file_without_end_is_left_out() -> None:
     "error", [errors.NotFound, errors.Forbidden, errors.Refused, errors.Withdrawn]
 )
 def test_a_file_that_cannot_be_had_is_a_sentence(error: type[errors.BridgeError]) -> None:
-    """What is gone for good keeps nothing else out."""
+    """A file that is gone for good gives a sentence, and the others are stored."""
     fetch = fetching({"file-b": [b"b"]}, error("It is gone"))
     with laid_out({"job.json": b"{}"}, ["file-a", "file-b"], fetch) as archive:
         assert archive.missing == ["file file-a is not archived: It is gone"]
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_had_is_a_sentence(error: type[errors.BridgeError]
 
 @pytest.mark.parametrize("error", [errors.NoAnswer, errors.ServerFailed, errors.Throttled])
 def test_a_file_that_may_be_had_later_is_an_error(error: type[errors.BridgeError]) -> None:
-    """What breaks off now is asked for again in the next pass, and no half of it is kept."""
+    """A file that breaks off is left to the next pass, and no half of it is stored."""
 
     def broken() -> Iterator[bytes]:
         yield b"the beginning"
@@ -159,7 +159,7 @@ HOSTILE = [
 
 @given(st.lists(st.text() | st.sampled_from(HOSTILE), max_size=6))
 def test_no_id_leads_out_of_the_folder(file_ids: list[str]) -> None:
-    """Whatever a provider calls its files, each lies in the one folder under a plain name."""
+    """Every file lies in the one folder under a plain name, whatever its provider calls it."""
     contents = [f"content {n}".encode() for n in range(len(file_ids))]
     replies = iter(contents)
 
@@ -178,18 +178,18 @@ def test_no_id_leads_out_of_the_folder(file_ids: list[str]) -> None:
     assert [found[entry["name"]] for entry in manifest] == contents
 
 
-# What is stored
+# Stored files
 
 
 def write_config(folder: Path, text: str) -> Path:
-    """A configuration file."""
+    """Return the path of a configuration file."""
     path = folder / "bridge.yaml"
     path.write_text(text)
     return path
 
 
 def rows(lines: bytes) -> list[object]:
-    """The documents in a JSON Lines file."""
+    """Return the documents in a JSON Lines file."""
     assert lines.endswith(b"\n")
     return [json.loads(line) for line in lines.splitlines()]
 
@@ -197,7 +197,7 @@ def rows(lines: bytes) -> list[object]:
 def test_without_being_asked_a_backfill_archives_what_the_provider_said(
     uri: str, tmp_path: Path
 ) -> None:
-    """Of jobs that have ended, the job, its checkpoints and events, and the result file."""
+    """A backfill archives an ended job with its checkpoints, its events and its result file."""
     base64, plain = (
         openai_case(1, "succeeded", steps=130, result="base64"),
         openai_case(2, "succeeded", steps=130, result="plain"),
@@ -216,7 +216,7 @@ def test_without_being_asked_a_backfill_archives_what_the_provider_said(
         if case.checkpoints:
             assert rows(found.pop("checkpoints.jsonl")) == case.checkpoints
         if case.files:
-            # Both kinds are the same table in the end.
+            # Both kinds give the same table.
             lines = found.pop("result-file.csv").decode().splitlines()
             assert lines[0].startswith("step,train_loss")
             assert len(lines) == 131
@@ -225,7 +225,7 @@ def test_without_being_asked_a_backfill_archives_what_the_provider_said(
 
 
 def test_it_can_be_switched_off(uri: str, tmp_path: Path) -> None:
-    """With ``archive: false`` no artifact is written, also not of datasets, and no file read."""
+    """With ``archive: false`` no artifact is written, no dataset included, and no file is read."""
     case = openai_case(1, "succeeded", steps=30, result="base64")
     with StaticServer([case]) as server:
         off = {"archive": False, "archive_datasets": True}
@@ -239,9 +239,9 @@ def test_it_can_be_switched_off(uri: str, tmp_path: Path) -> None:
 def test_the_archive_of_a_short_job_costs_three_requests(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Checkpoints, events, result file: none is asked for twice, and never again afterwards.
+    """The archive of a short job costs three requests: checkpoints, events and result file.
 
-    When models are shut down is asked for once for all jobs.
+    The end dates of models cost one request for all jobs.
     """
     with Simulator(jobs=[job("ftjob-a"), job("ftjob-b")], clock=clock) as simulator:
         clock.now += 1000
@@ -255,16 +255,16 @@ def test_the_archive_of_a_short_job_costs_three_requests(
         sync.run()
         make_sync(simulator, tracking, executor, clock, archive=True).run()
         later = simulator.requests[8:]
-        # A new process asks for them once more.
+        # A new process requests them once more.
         assert [request.path.rsplit("/", 1)[1] for request in later] == ["jobs", "models", "jobs"]
 
 
 def test_a_job_that_was_followed_live_is_archived_whole(
     uri: str, clock: Clock, executor: ThreadPoolExecutor, empty_database: Path, tmp_path: Path
 ) -> None:
-    """All events are there, though the passes before have read no further than what was new.
+    """A job that was followed has all events in its archive, although each pass read only new ones.
 
-    It is the archive that a backfill of the same job makes.
+    Its archive equals that of a backfill of the same job.
     """
     one = job("ftjob-live", total_steps=330, validation=True, late_seconds=30.0)
     with Simulator(jobs=[one], clock=clock) as simulator:
@@ -287,7 +287,7 @@ def test_a_job_that_was_followed_live_is_archived_whole(
 def test_a_job_that_ends_while_it_is_looked_at_is_archived(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Mistral's list still calls it running; its own reply, which has ended, is what is kept."""
+    """A job that ends during a pass is archived with its own reply, which has ended."""
     hosted = job("11111111-2222-3333-4444-555555555555", "mistral")
 
     def ends(request: Request) -> Reply | None:
@@ -309,7 +309,7 @@ def test_a_job_that_ends_while_it_is_looked_at_is_archived(
 def test_datasets_are_archived_where_that_is_asked_for(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Training and validation file are there byte for byte, for both providers."""
+    """Training and validation files are stored byte for byte if datasets are archived."""
     jobs = [job("ftjob-a"), job("11111111-2222-3333-4444-555555555555", "mistral")]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 1000
@@ -342,7 +342,7 @@ def test_datasets_are_archived_where_that_is_asked_for(
 def test_a_dataset_that_is_gone_is_a_sentence(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Its owner has deleted it: the job is recorded, finished, and the rest is archived."""
+    """A dataset that its owner deleted gives a sentence, and the rest is archived."""
     one = job("ftjob-a")
 
     def without_training_file(request: Request) -> Reply | None:
@@ -352,7 +352,7 @@ def test_a_dataset_that_is_gone_is_a_sentence(
     ids = ["unknown yet"]
     with Simulator(jobs=[one], clock=clock, intercept=without_training_file) as simulator:
         clock.now += 1000
-        # The dry run tells which files would be asked for.
+        # The dry run names the files that a pass would request.
         archiving = partial(make_sync, archive=True, archive_datasets=True)
         dry = archiving(simulator, tracking, executor, clock).run(dry_run=True)
         ids[0] = dry.plans[0].files[0]
@@ -369,7 +369,7 @@ def test_a_dataset_that_is_gone_is_a_sentence(
 
 
 def test_hostile_file_ids_stay_in_the_archive(uri: str, tmp_path: Path) -> None:
-    """A provider that calls its files as it likes reaches no other place, here or in MLflow."""
+    """Files with hostile ids reach no place outside the archive, here or in MLflow."""
     evil, dots = "../../../../evil", ".."
     case = openai_case(1, "succeeded", steps=5, training_file=evil, validation_file=dots)
     case.files |= {evil: b"evil content", dots: b"more of it"}
@@ -390,7 +390,7 @@ def test_hostile_file_ids_stay_in_the_archive(uri: str, tmp_path: Path) -> None:
 def test_no_key_is_in_the_archive(
     uri: str, tmp_path: Path, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Where a provider repeats the key, in whatever reply, the archive has it masked."""
+    """A key that the provider repeats is masked in the archive, whatever the reply."""
     asked = threading.Event()
 
     def echo(request: Request) -> Reply | None:
@@ -411,12 +411,12 @@ def test_no_key_is_in_the_archive(
     assert not any(KEY.encode() in content for content in everything)
 
 
-# An artifact store that takes nothing
+# An unusable artifact store
 
 
 @pytest.fixture
 def blocked(tmp_path: Path) -> Path:
-    """A file where the artifacts' folder should be; the store works again without it."""
+    """Put a file in the place of the artifacts' folder; the store works again without it."""
     path = tmp_path / "mlruns"
     path.write_text("in the way")
     return path
@@ -425,9 +425,9 @@ def blocked(tmp_path: Path) -> Path:
 def test_a_store_that_is_down_delays_the_final_status_and_nothing_else(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor, blocked: Path
 ) -> None:
-    """All but the archive is written, and told once; when it is back the next pass completes.
+    """A store that is down delays only the archive and the final status, and is reported once.
 
-    No dataset is read in vain meanwhile.
+    No dataset is read in vain meanwhile, and the next pass completes the jobs.
     """
     jobs = [job(f"ftjob-{n}", created_at=clock.now + 100 * n) for n in range(4)]
     jobs.append(job("ftjob-child", base_model=model_name(jobs[0], 12), created_at=clock.now + 500))
@@ -469,7 +469,7 @@ def test_a_store_that_is_down_delays_the_final_status_and_nothing_else(
 
 
 def count_of_ready_models(uri: str) -> int:
-    """How many LoggedModels are complete."""
+    """Return how many LoggedModels are complete."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     return sum(model.status.value == "READY" for model in client.search_logged_models(ids))
@@ -477,7 +477,7 @@ def count_of_ready_models(uri: str) -> int:
 
 @pytest.mark.usefixtures("blocked")
 def test_a_backfill_tells_of_a_store_that_is_down_in_one_line(uri: str, tmp_path: Path) -> None:
-    """However many jobs it concerns, and what to do; the exit code is 1."""
+    """A backfill reports a store that is down in one line for all jobs, with exit code 1."""
     cases = [openai_case(n, "succeeded", steps=3) for n in range(1, 9)]
     with StaticServer(cases) as server:
         done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
@@ -489,7 +489,7 @@ def test_a_backfill_tells_of_a_store_that_is_down_in_one_line(uri: str, tmp_path
 
 
 def test_an_archive_over_a_server(uri: str, server: str, clock: Clock) -> None:
-    """Through MLflow's artifact proxy the same files arrive, and can be read back."""
+    """The files go through MLflow's artifact proxy unchanged, and can be read back."""
     one = job("ftjob-a")
     place = "an archive over a server"
     router = Router(provider="openai", experiment=place)

@@ -1,4 +1,4 @@
-"""Backfills that are killed: in the end MLflow shows the same rows.
+"""Backfills that are killed, after which MLflow still gets the same rows.
 
 A first start at forty moments: ``SOAK=1 pytest tests/sync/test_crash.py``.
 """
@@ -46,7 +46,7 @@ WANTED = expected(CASES)
 def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> dict[str, RunRows]:
-    """What one backfill that nobody disturbs records."""
+    """Return the rows that an undisturbed backfill records."""
     folder = tmp_path_factory.mktemp("undisturbed")
     database = folder / "mlflow.db"
     shutil.copy(empty_database, database)
@@ -59,21 +59,21 @@ def undisturbed(
 
 
 def write_config(folder: Path, server: StaticServer, uri: str) -> Path:
-    """A configuration file."""
+    """Return the path of a configuration file."""
     path = folder / "bridge.yaml"
     path.write_text(server.config(uri))
     return path
 
 
 def count(database: Path, table: str) -> int:
-    """Rows of a table, while others write to it."""
+    """Return the rows of a table, while others write to it."""
     with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
         (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - our own names
     return int(number)
 
 
 def killed_at(server: StaticServer, config: Path, serial: int) -> None:
-    """A backfill that is killed as soon as the provider sees its request of this number."""
+    """Kill a backfill as soon as the provider sees its request of this number."""
     base = len(server.asked)
 
     def hook(asked: Asked) -> Answer | None:
@@ -89,7 +89,7 @@ def killed_at(server: StaticServer, config: Path, serial: int) -> None:
 
 
 def killed_when(is_so: Callable[[], bool], config: Path) -> bool:
-    """A backfill that is killed as soon as something is so; whether it was not faster."""
+    """Kill a backfill as soon as ``is_so`` holds; return whether it was still running."""
     with started("backfill", "--config", config) as process:
         while process.exit_code is None and not is_so():
             pass
@@ -101,7 +101,7 @@ def killed_when(is_so: Callable[[], bool], config: Path) -> bool:
 def test_killed_at_a_request(
     uri: str, tmp_path: Path, undisturbed: dict[str, RunRows], serial: int
 ) -> None:
-    """After ``kill -9`` at any request the next backfill makes the rows that were to be."""
+    """The backfill after a ``kill -9`` at any request completes the expected rows."""
     with StaticServer(CASES) as server:
         config = write_config(tmp_path, server, uri)
         killed_at(server, config, serial)
@@ -112,7 +112,7 @@ def test_killed_at_a_request(
 
 
 def test_killed_again_and_again(uri: str, tmp_path: Path, undisturbed: dict[str, RunRows]) -> None:
-    """A backfill that is killed at each attempt still gets further, and then completes."""
+    """A backfill that is killed at each attempt still progresses, and then completes."""
     database = Path(uri.removeprefix("sqlite:///"))
     total = sum(len(run.rows) for run in undisturbed.values())
     with StaticServer(CASES) as server:
@@ -128,7 +128,7 @@ def test_killed_again_and_again(uri: str, tmp_path: Path, undisturbed: dict[str,
 # A first start
 
 STATEMENTS = 1_600
-"""Sent to a database while MLflow makes its tables, or a few more."""
+"""Statements while MLflow creates its tables, and a few more."""
 MOMENTS = (
     [1, *range(STATEMENTS // 39, STATEMENTS, STATEMENTS // 39)]
     if os.environ.get("SOAK")
@@ -141,7 +141,7 @@ MOMENTS = (
 def test_killed_while_the_database_is_made(
     tmp_path: Path, undisturbed: dict[str, RunRows], moment: int
 ) -> None:
-    """A new database comes into being whole or not at all: the next backfill is complete."""
+    """A new database appears whole or not at all, and the next backfill is complete."""
     database = tmp_path / "home" / "mlflow.db"
     database.parent.mkdir()
     with StaticServer(CASES) as server:
@@ -159,7 +159,7 @@ def test_killed_while_the_database_is_made(
 
 
 def test_a_new_database_can_be_read_while_it_is_written(tmp_path: Path) -> None:
-    """A reader in the middle of a transaction keeps no writer waiting."""
+    """A reader in the middle of a transaction does not block writers."""
     database = tmp_path / "mlflow.db"
     experiment = Tracking(f"sqlite:///{database}").experiment("first", create=True)
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as reader:
@@ -171,7 +171,7 @@ def test_a_new_database_can_be_read_while_it_is_written(tmp_path: Path) -> None:
 
 
 def test_two_first_starts_at_once(tmp_path: Path) -> None:
-    """One of them makes the database, and both write to it."""
+    """One of two first starts creates the database, and both write to it."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with ThreadPoolExecutor(2) as threads:
         found = list(

@@ -1,4 +1,4 @@
-"""Runs whose job another run owns: deleted for a reason, in one place, and never many at once."""
+"""Duplicates, which are deleted for a reason, in one place, and never many at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.world import Clock, job, make_sync
 
 
 def double(uri: str, number: int) -> None:
-    """Create what other processes would have left of so many jobs: a second run of each."""
+    """Create a second run of this many jobs, as other processes do."""
     client = client_of(uri)
     for run in active_runs(uri)[:number]:
         twin = client.create_run(
@@ -30,7 +30,7 @@ def double(uri: str, number: int) -> None:
 def finished(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> Iterator[Simulator]:
-    """Twelve finished jobs, each recorded once."""
+    """Record twelve finished jobs, each once."""
     jobs = [job(f"ftjob-{number}", total_steps=2) for number in range(12)]
     clock.now += 1000
     with Simulator(jobs=jobs, clock=clock) as simulator:
@@ -42,7 +42,7 @@ def finished(
 def test_a_dry_run_lists_what_would_be_deleted(
     uri: str, finished: Simulator, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Each with the run that stays, and nothing is deleted."""
+    """A dry run lists each duplicate with the run that stays, and deletes nothing."""
     double(uri, 2)
     report = make_sync(finished, Tracking(uri), executor, clock).run(dry_run=True)
     assert len(report.deleted) == 2
@@ -53,7 +53,7 @@ def test_a_dry_run_lists_what_would_be_deleted(
 def test_a_pass_deletes_what_it_finds_from_earlier(
     uri: str, finished: Simulator, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Up to ten: reported, an event each, and one run a job is left."""
+    """A pass deletes and reports up to ten older duplicates, and each job keeps one run."""
     events: list[Event] = []
     double(uri, MOST_DELETIONS)
     report = make_sync(finished, Tracking(uri), executor, clock).run(handler=events.append)
@@ -70,12 +70,12 @@ def test_a_pass_deletes_what_it_finds_from_earlier(
 def test_a_pass_that_finds_many_deletes_none(
     uri: str, finished: Simulator, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A mistake must not empty an experiment: a person decides, by ``doctor --fix``."""
+    """A pass that finds many duplicates deletes none, and refers to ``doctor --fix``."""
     double(uri, MOST_DELETIONS + 1)
     sync = make_sync(finished, Tracking(uri), executor, clock)
     report = sync.run()
     assert not deleted_runs(uri)
     assert report.deleted == []
     assert len(report.withheld) == MOST_DELETIONS + 1
-    # It is said once, and later passes cost nothing for it.
+    # It is reported once, and costs later passes nothing.
     assert sync.run().withheld == []

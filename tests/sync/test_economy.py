@@ -1,4 +1,4 @@
-"""What a pass asks of the providers and of MLflow: no more than it needs, and nothing twice."""
+"""The requests of a pass to the providers and to MLflow: few, and none twice."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tests.support.history import multiply
 from tests.support.models import client_of
 from tests.support.world import NOW, Clock, job, make_sync
 
-# What is read of MLflow
+# Reads of MLflow
 
 
 class Reader(Tracking):
-    """A tracking store that counts the runs that are read in searches."""
+    """A tracking store that counts the runs that searches read."""
 
     read = 0
 
     def runs(self, *args: object, **kwargs: object) -> Iterator[RecordedRun]:
-        """Count what comes."""
+        """Count the runs."""
         yield from self._counted(super().runs(*args, **kwargs))  # type: ignore[arg-type] # as it came
 
     def others(
         self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
     ) -> Iterator[RecordedRun]:
-        """Count what comes."""
+        """Count the runs."""
         yield from self._counted(super().others(experiment_ids, provider, own))
 
     def _counted(self, found: Iterator[RecordedRun]) -> Iterator[RecordedRun]:
@@ -46,7 +46,7 @@ class Reader(Tracking):
 def test_new_runs_are_recorded_without_reading_the_old_ones_again(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Whether another process was there too is asked of the time of the new jobs alone."""
+    """New runs are recorded without reading old ones again, by a search over their time."""
     day = 86_400.0
     jobs = [job(f"ftjob-old-{n:02}", outcome=Outcome.FAILED) for n in range(30)]
     new = [
@@ -67,7 +67,7 @@ def test_new_runs_are_recorded_without_reading_the_old_ones_again(
 def test_each_run_is_read_once_while_others_are_created(
     apart: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A page begins where the last one ends, also where all runs begin in the same moment."""
+    """A page begins where the last one ends, even if all runs begin at the same moment."""
     with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
         clock.now += 1000
         make_sync(simulator, Tracking(uri), executor, clock).run()
@@ -85,11 +85,11 @@ def test_each_run_is_read_once_while_others_are_created(
     assert sorted(found) == sorted(["ftjob-a", *copies])
 
 
-# What is asked of the providers
+# Requests to the providers
 
 
 def asked(simulator: Simulator, sync: ProviderSync) -> list[str]:
-    """The requests of one pass, which goes well; none is made twice."""
+    """Return the requests of one successful pass, and fail if any is repeated."""
     before = len(simulator.requests)
     report = sync.run()
     assert report.is_well, report
@@ -103,7 +103,7 @@ def asked(simulator: Simulator, sync: ProviderSync) -> list[str]:
 def test_a_settled_history_costs_one_request_whatever_its_size(
     size: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The newest page says that nothing is new."""
+    """A settled history of any size costs one request, for the newest page."""
     jobs = [
         job(f"ftjob-{n:06}", outcome=Outcome.FAILED, created_at=NOW + n / 1000) for n in range(size)
     ]
@@ -123,7 +123,7 @@ def test_a_settled_history_costs_one_request_whatever_its_size(
 def test_an_active_job_costs_few_requests_a_pass(
     kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """OpenAI: its checkpoints and its newest events. Mistral: all in one reply."""
+    """OpenAI's open job costs its checkpoints and newest events, Mistral's a single reply."""
     jobs = [job(f"ftjob-{n}", kind, total_steps=1000) for n in range(5)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind=kind)
@@ -136,7 +136,7 @@ def test_an_active_job_costs_few_requests_a_pass(
 def test_a_finished_job_costs_few_requests(
     kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """With all that is archived; besides one for the list and one for the models' end dates."""
+    """A finished job costs few requests, besides those for the list and the models' end dates."""
     jobs = [job(f"ftjob-{n}", kind, total_steps=90) for n in range(5)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 1000
@@ -148,7 +148,7 @@ def test_a_finished_job_costs_few_requests(
 def test_no_request_is_made_twice_in_a_pass(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Whatever happens to jobs while they are followed, also in long ones and on other pages."""
+    """A pass makes no request twice, even with long jobs, changing jobs and several pages."""
     jobs = [
         job("ftjob-long", total_steps=450),
         job("ftjob-plain", total_steps=150, validation=False),

@@ -1,4 +1,4 @@
-"""Backfills into a database that are killed at any commit, or before any file of the archive.
+"""Backfills that are killed at any database commit, or before any file of the archive.
 
 All of them: ``EVERY_BOUNDARY=1 pytest tests/sync/test_every_commit.py``.
 """
@@ -28,7 +28,7 @@ TRIAL = "trial"
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Simulator]:
-    """A provider whose jobs have ended long ago."""
+    """Run a provider whose jobs ended long ago."""
     with Simulator(jobs=JOBS) as simulator:
         yield simulator
 
@@ -37,7 +37,7 @@ def provider() -> Iterator[Simulator]:
 def undisturbed(
     provider: Simulator, tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> tuple[dict[str, dict[str, object]], list[Write]]:
-    """What one backfill that nobody disturbs leaves, and all that it writes, in its order."""
+    """Return the rows and all writes, in order, of an undisturbed backfill."""
     folder = tmp_path_factory.mktemp("undisturbed")
     uri, config = store(folder, empty_database, provider)
     with Forked("backfill", "--config", config, output=folder / "said") as process:
@@ -51,16 +51,16 @@ def undisturbed(
 def store(
     folder: Path, empty_database: Path, provider: Simulator, *, archive: bool = True
 ) -> tuple[str, Path]:
-    """A database without runs, and a configuration for it."""
+    """Return an empty database and a configuration for it."""
     folder.mkdir(exist_ok=True)
     shutil.copy(empty_database, folder / "mlflow.db")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    # Of one provider: then what is written has an order.
+    # With one provider the writes have an order.
     return uri, write_config(folder, provider, uri, TRIAL, kinds=("openai",), archive=archive)
 
 
 def boundaries(writes: list[Write], share: int) -> list[Write]:
-    """Where to kill: one of a spread, or, if all are wanted, every fourth."""
+    """Return the writes to kill at: a sample, or, on request, every fourth."""
     if os.environ.get("EVERY_BOUNDARY"):
         return writes[share::SHARES]
     return [writes[(2 * share + 1) * len(writes) // (2 * SHARES)]]
@@ -74,7 +74,7 @@ def test_killed_at_a_commit(
     undisturbed: tuple[dict[str, dict[str, object]], list[Write]],
     share: int,
 ) -> None:
-    """After ``kill -9`` before or after any commit the next backfill leaves what was to be."""
+    """A ``kill -9`` before or after any commit leaves the expected rows to the next backfill."""
     wanted, writes = undisturbed
     for at in boundaries(writes, share):
         folder = tmp_path / f"{at.number}-{at.is_done}"
@@ -93,7 +93,7 @@ def test_killed_at_a_commit(
 def test_killed_between_the_points_and_the_tags_of_a_batch(
     empty_database: Path, tmp_path: Path, clock: Clock
 ) -> None:
-    """When training began is told by what only a first look reads: no later one would know."""
+    """A batch that lost its tags is completed, though only the first read shows the start."""
     started = "fine_tuning_started_at"
     one = job("ftjob-one", total_steps=300)  # more events than a page has
     with Simulator(jobs=[one], clock=clock) as simulator:

@@ -1,4 +1,4 @@
-"""Backfills killed at any write to MLflow, and backfills that meet: everything is there once.
+"""Backfills that are killed at any write to MLflow or meet each other: every row appears once.
 
 The full list of writes takes minutes: ``EVERY_BOUNDARY=1 pytest tests/sync/test_every_write.py``.
 """
@@ -31,14 +31,14 @@ FEW = 4 if EVERY else 1
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Simulator]:
-    """A provider whose jobs have ended long ago."""
+    """Run a provider whose jobs ended long ago."""
     with Simulator(jobs=JOBS) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def proxy(server: str) -> Iterator[WriteProxy]:
-    """What the bridge takes for the server over sqlite."""
+    """Return the proxy before a server over sqlite, which the bridge uses."""
     with WriteProxy(server) as between:
         yield between
 
@@ -47,7 +47,7 @@ def proxy(server: str) -> Iterator[WriteProxy]:
 def undisturbed(
     server: str, provider: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, dict[str, object]], int]:
-    """What one backfill that nobody disturbs leaves, and how many writes it takes."""
+    """Return the rows and the number of writes of an undisturbed backfill."""
     with WriteProxy(server) as proxy:
         config = write_config(tmp_path_factory.mktemp("undisturbed"), provider, proxy.url, "alone")
         done = invoke("backfill", "--config", config)
@@ -59,7 +59,7 @@ def undisturbed(
 
 
 def boundaries(writes: int, share: int, shares: int) -> list[Write]:
-    """Where to kill: one of a spread, or, if all are wanted, all of a share."""
+    """Return the writes to kill at: a sample, or, on request, a whole share."""
     every = [Write(n, is_done) for n in range(1, writes + 1) for is_done in (False, True)]
     if EVERY:
         return every[share::shares]
@@ -74,7 +74,7 @@ def test_killed_at_a_write(
     undisturbed: tuple[dict[str, dict[str, object]], int],
     share: int,
 ) -> None:
-    """After ``kill -9`` before or after any write the next backfill leaves what was to be."""
+    """A ``kill -9`` before or after any write leaves the expected rows to the next backfill."""
     kill_and_repeat(server, provider, tmp_path, undisturbed, (share, SHARES))
 
 
@@ -86,7 +86,7 @@ def test_killed_at_a_write_to_postgres(
     undisturbed: tuple[dict[str, dict[str, object]], int],
     share: int,
 ) -> None:
-    """The same over a server that has several connections to its database."""
+    """The same holds for a server with several connections to PostgreSQL."""
     kill_and_repeat(postgres_server, provider, tmp_path, undisturbed, (share, FEW))
 
 
@@ -97,7 +97,7 @@ def kill_and_repeat(
     undisturbed: tuple[dict[str, dict[str, object]], int],
     part: tuple[int, int],
 ) -> None:
-    """Kill at each write of a share, of so many, in turn."""
+    """Kill at each write of a share, one after the other."""
     wanted, writes = undisturbed
     for at in boundaries(writes, *part):
         trial = f"trial-{at.number}-{'after' if at.is_done else 'before'}"
@@ -113,7 +113,7 @@ def kill_and_repeat(
 
 
 def kill_at(proxy: WriteProxy, at: Write, config: Path) -> None:
-    """A backfill that is killed at a write, before the server sees it or before its reply."""
+    """Kill a backfill at a write, before the server sees it or before its reply."""
 
     def hook(write: Write) -> bool:
         if write == at:
@@ -136,7 +136,7 @@ def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
     undisturbed: tuple[dict[str, dict[str, object]], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """MLflow's client sends some writes again, also where that makes a run or a version twice."""
+    """A write that MLflow's client sends again, even of a run or a version, leaves one of each."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     lost: set[str] = set()
@@ -163,7 +163,7 @@ def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
 def test_two_backfills_at_once(
     uri: str, tmp_path: Path, undisturbed: tuple[dict[str, dict[str, object]], int]
 ) -> None:
-    """Into one file: one run a job, one model a checkpoint, one version a result."""
+    """Two backfills into one file leave one run per job, and one model per checkpoint."""
     gate = threading.Barrier(4, timeout=60)  # two providers each
     arrived: list[str] = []
 
@@ -176,7 +176,7 @@ def test_two_backfills_at_once(
 
     with Simulator(jobs=JOBS, intercept=meet) as simulator:
         config = write_config(tmp_path, simulator, uri, "two", workers=4)
-        # By another name of the same file neither waits for the other, as on two machines.
+        # Under another name of the same file neither waits for the other, as on two machines.
         folder = tmp_path / "elsewhere"
         folder.mkdir()
         same = uri.replace(str(tmp_path), str(folder / ".."))

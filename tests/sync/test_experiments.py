@@ -1,4 +1,4 @@
-"""The experiments that jobs go to: created or not, and how their runs are named."""
+"""The experiments of jobs: their creation, and the metric names of their runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ HOME = "hosted-fine-tunes"
 
 
 def experiments(tracking: Tracking, *, is_auto: bool = True) -> Experiments:
-    """The experiments of a provider, as a new process has them."""
+    """Return the experiments of a provider, as a new process has them."""
     router = Router(provider="openai", experiment=HOME)
     return Experiments(tracking=tracking, router=router, options=replace(OPTIONS, is_auto=is_auto))
 
 
 def local_runs(tracking: Tracking, *names: str) -> str:
-    """An experiment with a local run that has logged these metrics."""
+    """Create an experiment with a local run that has logged these metrics."""
     with tracking.asked() as client:
         found = str(client.create_experiment(HOME))
         run = client.create_run(found)
@@ -37,7 +37,7 @@ def local_runs(tracking: Tracking, *names: str) -> str:
 
 
 def tag_of(tracking: Tracking, experiment_id: str) -> str | None:
-    """The names that an experiment remembers."""
+    """Return the names that an experiment remembers."""
     with tracking.asked() as client:
         return client.get_experiment(experiment_id).tags.get(TAG)
 
@@ -46,7 +46,7 @@ def tag_of(tracking: Tracking, experiment_id: str) -> str | None:
 def test_an_experiment_is_created_once_and_not_in_a_dry_run(
     tracking: Tracking, *, is_auto: bool
 ) -> None:
-    """Nor where it is only looked for."""
+    """An experiment is created once, and neither by a dry run nor by a lookup."""
     found = experiments(tracking, is_auto=is_auto)
     assert found.open(HOME, create=True, is_dry=True) is None
     assert found.open(HOME, create=False, is_dry=False) is None
@@ -58,7 +58,7 @@ def test_an_experiment_is_created_once_and_not_in_a_dry_run(
 
 
 def test_an_experiment_is_named_as_its_local_runs_are(tracking: Tracking) -> None:
-    """It remembers that, unless nothing is to be written."""
+    """An experiment gets the names of its local runs and remembers them, except in a dry run."""
     place = local_runs(tracking, "loss", "eval_loss", "train_runtime", "grad_norm")
     dry = experiments(tracking)
     assert dry.open(HOME, create=True, is_dry=True) == place
@@ -71,7 +71,7 @@ def test_an_experiment_is_named_as_its_local_runs_are(tracking: Tracking) -> Non
 
 
 def test_a_known_name_is_not_asked_for_again(tracking: Tracking) -> None:
-    """What a process has found out holds until its end."""
+    """A process looks a name up once."""
     place = local_runs(tracking, "other")
     found = experiments(tracking)
     assert found.options_in(place, remember=True).metric_names.label == "provider"
@@ -84,7 +84,7 @@ def test_a_known_name_is_not_asked_for_again(tracking: Tracking) -> None:
 
 
 def test_without_auto_all_are_named_as_configured(tracking: Tracking) -> None:
-    """Whatever local runs log; and a new experiment as well."""
+    """Without ``auto`` every experiment gets the configured names."""
     place = local_runs(tracking, "loss", "eval_loss", "train_runtime")
     found = experiments(tracking, is_auto=False)
     assert found.options_in(place, remember=True) == found.options
@@ -105,7 +105,7 @@ def test_without_auto_all_are_named_as_configured(tracking: Tracking) -> None:
 def test_a_run_keeps_its_names(
     tracking: Tracking, label: str | None, expected: str, *, is_auto: bool
 ) -> None:
-    """One that has none gets those of its experiment."""
+    """A run keeps its names, and one without names gets those of its experiment."""
     run = run_state("a")
     found = experiments(tracking, is_auto=is_auto)
     found.labels[run.experiment_id] = "lightning"

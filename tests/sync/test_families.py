@@ -1,4 +1,4 @@
-"""Which run gets a child, and which a maker: decided at the end of a pass, in a real MLflow."""
+"""Lineage between runs, decided at the end of a pass, in a real MLflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.plans import plan
 
 
 class Family:
-    """Three runs: one made a model, one started from it, and a rival of either."""
+    """Three runs: a model's maker, a run that starts from the model, and a rival."""
 
     def __init__(self, tracking: Tracking, **maker: str) -> None:
         self._tracking = tracking
@@ -44,7 +44,7 @@ class Family:
         )
 
     def links(self) -> dict[str, tuple[str | None, str | None]]:
-        """Which run each starts from, and which start from it."""
+        """Return the runs that each starts from, and those that start from it."""
         self.lineage.write(self.places)
         found = {}
         for name in ("maker", "child", "rival"):
@@ -58,7 +58,7 @@ NOBODY = (None, None)
 
 
 def test_a_maker_and_a_child_of_one_pass(tracking: Tracking) -> None:
-    """In either order; a run does not start from itself."""
+    """A maker and a child of one pass are linked in either order, and never a run with itself."""
     family = Family(tracking)
     family.records(family.child, base_model="ft:1")
     family.records(family.maker, "ft:1", base_model="ft:1")
@@ -71,7 +71,7 @@ def test_a_maker_and_a_child_of_one_pass(tracking: Tracking) -> None:
 
 @pytest.mark.parametrize("loser", ["maker", "child"])
 def test_the_run_that_owns_a_job_has_its_family(tracking: Tracking, loser: str) -> None:
-    """Not the one that this pass created in vain."""
+    """Lineage belongs to the run that owns a job, not to one that lost a race."""
     family = Family(tracking)
     family.records(family.child, base_model="ft:1")
     family.records(family.maker, "ft:1")
@@ -88,14 +88,14 @@ def test_the_run_that_owns_a_job_has_its_family(tracking: Tracking, loser: str) 
 
 @pytest.mark.parametrize("tag", [*tags.MADE_MODELS])
 def test_a_maker_of_an_earlier_process_is_asked_for(tracking: Tracking, tag: str) -> None:
-    """By any of the names that its run's tags have."""
+    """A maker from an earlier process is found by any of the names in its run's tags."""
     family = Family(tracking, **{tag: "ft:1"})
     family.records(family.child, base_model="ft:1")
     assert family.links()["child"] == (family.maker, None)
 
 
 def test_a_maker_that_comes_later_finds_its_child(tracking: Tracking) -> None:
-    """The child's base model is remembered while nobody has made it."""
+    """A later maker finds its child, whose base model is remembered until then."""
     family = Family(tracking)
     with tracking.asked() as client:
         client.set_tag(family.child, tags.BASE_MODEL, "ft:1")

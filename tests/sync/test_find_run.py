@@ -1,4 +1,4 @@
-"""Where the run of one job is, and when it gets another."""
+"""The lookup of one job's run, and the reasons for another run."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ HOME = "hosted-fine-tunes"
 
 
 def finder(tracking: Tracking) -> RunFinder:
-    """One whose jobs may name nothing beyond the configuration."""
+    """Return a finder for jobs that may name nothing beyond the configuration."""
     return RunFinder(tracking=tracking, router=Router(provider="openai", experiment=HOME))
 
 
 def named_run(uri: str) -> str:
-    """A user's run in the experiment that the configuration names."""
+    """Create a user's run in the configured experiment."""
     client = MlflowClient(uri)
     return str(client.create_run(client.create_experiment(HOME)).info.run_id)
 
 
 def test_every_wish_that_is_refused_is_told(tracking: Tracking) -> None:
-    """A refused experiment is not forgotten where the named run is refused as well."""
+    """A refused experiment is reported even if the named run is refused as well."""
     wishes = {EXPERIMENT_KEY: "elsewhere", RUN_KEY: "0" * 32}
     found = finder(tracking).find(told_job("ftjob-a", metadata=wishes))
     assert isinstance(found, Missing)
@@ -44,7 +44,7 @@ def test_every_wish_that_is_refused_is_told(tracking: Tracking) -> None:
 
 
 class Unreadable(Tracking):
-    """A store that does not tell the name of an experiment."""
+    """A store that cannot read the name of an experiment."""
 
     def experiment_name(self, experiment_id: str) -> str:
         """Fail for this one job."""
@@ -52,7 +52,7 @@ class Unreadable(Tracking):
 
 
 def test_a_named_run_in_an_unreadable_experiment_costs_the_job_nothing(uri: str) -> None:
-    """It gets another run, and is told why."""
+    """A job that names a run in an unreadable experiment gets another run, and a reason."""
     wish = {RUN_KEY: named_run(uri)}
     assert isinstance(finder(Tracking(uri)).find(told_job("ftjob-a", metadata=wish)), Existing)
     found = finder(Unreadable(uri)).find(told_job("ftjob-a", metadata=wish))
@@ -64,7 +64,7 @@ def test_a_named_run_in_an_unreadable_experiment_costs_the_job_nothing(uri: str)
 def test_a_run_that_its_user_deleted_where_only_its_job_points_is_not_made_again(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The first pass of a new process does not know that place before it reads the job."""
+    """A run that its user deleted is not created again, even where only its job names the place."""
     one = job("ftjob-a", metadata={EXPERIMENT_KEY: "elsewhere"})
     with Simulator(jobs=[one], clock=clock) as simulator:
         clock.now += 10_000
@@ -77,7 +77,7 @@ def test_a_run_that_its_user_deleted_where_only_its_job_points_is_not_made_again
 
 
 class DownElsewhere(Tracking):
-    """A store that goes down when a place is looked up that only a job names."""
+    """A store that goes down at the lookup of a place that only a job names."""
 
     def experiment(
         self,
@@ -87,7 +87,7 @@ class DownElsewhere(Tracking):
         losses: Losses | None = None,
         one_job: bool = False,
     ) -> str | None:
-        """Answer for the configured one."""
+        """Answer for the configured experiment."""
         if name == "elsewhere":
             raise TrackingDown("MLflow is down")
         return super().experiment(name, create=create, losses=losses, one_job=one_job)
@@ -96,7 +96,7 @@ class DownElsewhere(Tracking):
 def test_mlflow_that_goes_down_while_a_place_is_looked_up_ends_the_pass(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It is no fault of the job."""
+    """An MLflow that goes down at a lookup ends the pass, and the job is not at fault."""
     one = job("ftjob-a", metadata={EXPERIMENT_KEY: "elsewhere"})
     with Simulator(jobs=[one], clock=clock) as simulator:
         report = make_sync(simulator, DownElsewhere(uri), executor, clock).run()
@@ -108,16 +108,16 @@ class Confused(Told):
     """A provider that answers with another job."""
 
     def job(self, job_id: str) -> Job:
-        """Return the other one."""
+        """Return the other job."""
         del job_id
         return told_job("ftjob-other")
 
 
 class ConfusedReading(Told):
-    """A provider that lists a job, and then reads another."""
+    """A provider that lists one job, and then reads another."""
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return the other one."""
+        """Return the other job."""
         del job, logged, keep
         return told("ftjob-other", 0.5)
 
@@ -125,7 +125,7 @@ class ConfusedReading(Told):
 def test_another_jobs_data_are_not_recorded_under_a_job(
     uri: str, executor: ThreadPoolExecutor
 ) -> None:
-    """A reply to the wrong question is an error of that job."""
+    """A reply about another job is an error, and is not recorded."""
     confused = Confused().sync(Tracking(uri), executor)
     reports = [
         confused.run(Selection(job_ids=("ftjob-a",))),
@@ -139,19 +139,19 @@ def test_another_jobs_data_are_not_recorded_under_a_job(
 
 
 class InOrder(Tracking):
-    """Notes what is done last."""
+    """Records the order of the last writes."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self.done: list[str] = []
 
     def register(self, written: Written, plan: Plan) -> None:
-        """Note it."""
+        """Record the call."""
         self.done.append("register")
         super().register(written, plan)
 
     def finish(self, written: Written, plan: Plan) -> None:
-        """Note it."""
+        """Record the call."""
         self.done.append("finish")
         super().finish(written, plan)
 
@@ -159,7 +159,7 @@ class InOrder(Tracking):
 def test_a_version_is_registered_before_its_run_is_final(
     uri: str, executor: ThreadPoolExecutor
 ) -> None:
-    """A process that dies in between is completed, because the run is still open."""
+    """A version is registered before its run is final, so that a process can die in between."""
     tracking = InOrder(uri)
     assert Told(told("ftjob-a", 0.5)).sync(tracking, executor, register="model").run().is_well
     assert tracking.done == ["register", "finish"]

@@ -1,4 +1,4 @@
-"""A history of many pages: what its first ones show is recorded while older ones are read."""
+"""A history of many pages, whose first jobs are recorded while later pages are read."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.support.run_states import run_state
 from tests.support.world import NOW, Clock, job, make_sync
 
 APART = 3 * 86_400.0
-"""Seconds between two jobs: more than what clocks may differ by."""
+"""Seconds between two jobs, more than clocks can differ by."""
 JOBS = [job(f"ftjob-{n}", total_steps=2, created_at=NOW + n * APART) for n in range(8)]
 SIZES = [1000, 2]
 
 
 def later(jobs: list[SimulatedJob]) -> Clock:
-    """Return a clock that shows a moment when all jobs have long ended."""
+    """Return a clock at a moment when all jobs have long ended."""
     return Clock(now=max(each.settled_at for each in jobs) + 1000)
 
 
@@ -64,13 +64,13 @@ class Held(Tracking):
             yield page
 
     def finish(self, written: Written, plan: Plan) -> None:
-        """Note it."""
+        """Note that a job is recorded."""
         super().finish(written, plan)
         self.recorded.set()
 
 
 def test_a_new_job_does_not_wait_for_the_history(uri: str, executor: ThreadPoolExecutor) -> None:
-    """It is recorded and reported before the last runs are read, and nothing else is written."""
+    """A new job is recorded and reported before the last runs are read."""
     new = job("ftjob-new", total_steps=2, created_at=NOW + len(JOBS) * APART)
     clock = later([*JOBS, new])
     events: list[Event] = []
@@ -93,7 +93,7 @@ def test_a_new_job_does_not_wait_for_the_history(uri: str, executor: ThreadPoolE
 def test_a_run_on_an_unread_page_stays_the_only_one(
     uri: str, executor: ThreadPoolExecutor, page_size: int, *, has_ended: bool
 ) -> None:
-    """The newest job's run is the last one that is read: it is found all the same."""
+    """A job's only run is found on the last page, and no second one is created."""
     newest = job("ftjob-newest", total_steps=90, created_at=NOW + len(JOBS) * APART)
     clock = later(JOBS)
     clock.now = newest.settled_at + 1000 if has_ended else newest.step_at(30)
@@ -107,7 +107,7 @@ def test_a_run_on_an_unread_page_stays_the_only_one(
     assert report.is_well, report
     assert report.jobs[Result.NEW] == 0
     assert report.jobs.total() == len(JOBS) + 1
-    found = recorded(uri)  # which has one run a job
+    found = recorded(uri)  # a history with one run per job
     assert found.keys() == {each.id for each in [*JOBS, newest]}
     assert {each.status for each in found.values()} == {"FINISHED"}
     assert max(step for _, step, *_ in found[newest.id].rows) == 90
@@ -117,7 +117,7 @@ def test_a_run_on_an_unread_page_stays_the_only_one(
 def test_an_owner_on_an_unread_page_is_completed(
     uri: str, executor: ThreadPoolExecutor, page_size: int
 ) -> None:
-    """Another process's run of each job is read last: where its id is smaller it is the owner."""
+    """Another process's run on the last page is completed if its smaller id makes it the owner."""
     clock = later(JOBS)
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
@@ -138,7 +138,7 @@ def test_an_owner_on_an_unread_page_is_completed(
 
 
 def history_of(*starts: int) -> tuple[History, list[Ownership]]:
-    """Return a history of one run a page, final ones, and what it tells in the end."""
+    """Return a history of one final run per page, and the ownership that it reports."""
     runs = [
         replace(
             run_state(f"job-{start}", "FINISHED"),
@@ -158,7 +158,7 @@ DAYS = [day * DAY for day in (9, 7, 5, 3)]
 
 
 def listed(start: int) -> Job:
-    """Return the job that began at this moment, as it is listed."""
+    """Return the job that began at this moment, as the list shows it."""
     return Job(
         id=f"job-{start}",
         status=JobStatus.SUCCEEDED,
@@ -168,7 +168,7 @@ def listed(start: int) -> Job:
 
 
 def test_jobs_are_decided_as_their_runs_are_read() -> None:
-    """No page is read before it is needed; the owners are passed on once, at the end."""
+    """Jobs are decided as pages are read, and the owners are reported once, at the end."""
     history, told = history_of(*DAYS)
     history.read_page()
     parts = history.parts([listed(start) for start in (DAYS[0] + 2 * DAY, *DAYS)])
@@ -187,7 +187,7 @@ def test_jobs_are_decided_as_their_runs_are_read() -> None:
 
 
 def test_a_job_without_a_time_waits_for_all_runs() -> None:
-    """Its run may be anywhere."""
+    """A job without a time waits for all runs, because any page can hold its run."""
     history, _ = history_of(*DAYS)
     jobs = [replace(listed(DAYS[0]), created_at=None)]
     assert next(history.parts(jobs)) == jobs
@@ -195,7 +195,7 @@ def test_a_job_without_a_time_waits_for_all_runs() -> None:
 
 
 def test_what_workers_have_found_out_is_newer_than_what_is_read() -> None:
-    """A job that a worker has is settled by its outcome, not by an older run."""
+    """The outcome of a worker counts before an older run of the same job."""
     history, _ = history_of(*DAYS)
     history.taken.add(f"job-{DAYS[3]}")
     while not history.is_read:

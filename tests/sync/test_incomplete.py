@@ -1,4 +1,4 @@
-"""Parts of a job that cannot be read: what MLflow gets without them, and when they are retried."""
+"""Jobs with unreadable parts: their rows in MLflow, and the retries."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ JOB = "ftjob-a"
 
 @dataclass(slots=True)
 class Faults:
-    """What a simulated provider refuses."""
+    """Refusals of a simulated provider."""
 
     status: int = 0
     endings: tuple[str, ...] = ("/events",)
     pages: int = 0
-    """How many pages of the list are answered before."""
+    """Number of list pages answered before the failure."""
     seen: list[str] = field(default_factory=list)
 
     def __call__(self, request: Request) -> Reply | None:
-        """A reply that is not the simulator's."""
+        """Return a reply that differs from the simulator's."""
         if not self.status or not request.path.endswith(self.endings):
             return None
         self.seen.append(request.path)
@@ -59,21 +59,21 @@ class World:
 
     @property
     def run(self) -> RunRows:
-        """The job's run."""
+        """Return the job's run."""
         return recorded(self.uri)[JOB]
 
     def since(self) -> str | None:
-        """When a part of it was first awaited."""
+        """Return when the bridge first waited for a part of the job."""
         return run_of(self.uri, JOB).data.tags.get(INCOMPLETE_SINCE)
 
     def steps(self, name: str = "train_loss") -> set[int]:
-        """The steps at which a metric is logged."""
+        """Return the steps at which a metric is logged."""
         return {step for metric, step, *_ in self.run.rows if metric == name}
 
 
 @pytest.fixture
 def faults() -> Faults:
-    """Nothing fails yet."""
+    """Stop all failures."""
     return Faults()
 
 
@@ -81,7 +81,7 @@ def faults() -> Faults:
 def world(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor, faults: Faults
 ) -> World:
-    """A provider whose job has ended a quarter of an hour ago."""
+    """Run a provider whose job ended a quarter of an hour ago."""
     jobs = [job(JOB, total_steps=130)]
     simulator = Simulator(jobs=jobs, clock=clock, intercept=faults)
     clock.now += 1000
@@ -99,7 +99,7 @@ def _serving(world: World) -> object:
 
 
 def test_a_part_that_is_refused_is_named_and_the_run_is_final(world: World) -> None:
-    """The result file stands in for events; the report says it once, no pass reads it again."""
+    """A refused part is reported once and never read again, with the result file for its events."""
     world.faults.status = 404
     process = world.new_process()
     report = world.look(process)
@@ -119,7 +119,7 @@ def test_a_part_that_is_refused_is_named_and_the_run_is_final(world: World) -> N
 
 
 def test_a_part_that_fails_for_the_moment_keeps_the_run_open(world: World) -> None:
-    """What was read is recorded at once, and the next pass has the rest."""
+    """A part that fails for now keeps the run open, with everything read so far."""
     world.faults.status = 503
     process = world.new_process()
     report = world.look(process)
@@ -141,7 +141,7 @@ def test_a_part_that_fails_for_the_moment_keeps_the_run_open(world: World) -> No
 
 
 def test_a_list_that_breaks_off_leaves_no_hole(world: World) -> None:
-    """The newest page is recorded; the older ones follow, in another process too."""
+    """A list that breaks off has its newest page recorded; the rest follows, in any process."""
     world.faults.status, world.faults.pages = 503, 1
     assert not world.look().is_well
     first = world.steps()
@@ -154,7 +154,7 @@ def test_a_list_that_breaks_off_leaves_no_hole(world: World) -> None:
 
 
 def test_after_a_day_of_failures_the_part_is_missing_for_good(world: World) -> None:
-    """The daemon does not ask for ever, nor does a process that was started in between."""
+    """A part that fails for a day is missing for good, even after restarts in between."""
     world.faults.status = 500
     assert not world.look().is_well
     since = world.since()
@@ -178,7 +178,7 @@ def test_after_a_day_of_failures_the_part_is_missing_for_good(world: World) -> N
 
 
 def test_a_job_that_ended_long_ago_is_not_shown_as_running(world: World) -> None:
-    """Its run is final at once, and read again all the same until a day has passed."""
+    """A job that ended long ago has a final run at once, and is read again for a day."""
     world.clock.now += 10 * DAY
     world.faults.status = 500
     process = world.new_process()
@@ -199,7 +199,7 @@ def test_a_job_that_ended_long_ago_is_not_shown_as_running(world: World) -> None
 
 @pytest.mark.parametrize("status", [404, 500])
 def test_nothing_but_the_job_is_enough(world: World, status: int) -> None:
-    """Whatever lies below it."""
+    """Nothing but the job itself is necessary."""
     world.faults.status = status
     world.faults.endings = ("/events", "/checkpoints", "/content", f"/{JOB}")
     world.clock.now += 10 * DAY
@@ -212,7 +212,7 @@ def test_nothing_but_the_job_is_enough(world: World, status: int) -> None:
 
 
 def test_the_doctor_tries_again(world: World) -> None:
-    """A run that lacks a part for good gets it once the server has it."""
+    """``doctor`` completes a run that lacks a part for good, once the server has it."""
     world.faults.status, world.faults.endings = 404, ("/events", "/content")
     process = world.new_process()
     world.look(process)
@@ -235,7 +235,7 @@ def test_the_doctor_tries_again(world: World) -> None:
 def test_the_description_names_what_is_missing(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """With the reason, and a failed job too."""
+    """The description names the missing part and the reason, for a failed job too."""
     jobs = [job(JOB, outcome=Outcome.FAILED)]
     faults = Faults(status=403, endings=("/checkpoints",))
     with Simulator(jobs=jobs, clock=clock, intercept=faults) as simulator:

@@ -1,4 +1,4 @@
-"""The sync of one job: what is read of it, what need not be, and what a task says already."""
+"""The sync of one job: its reads, the reads that it spares, and the plan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.told import START, Told, told, told_job
 
 
 class Asked(Told):
-    """Notes how jobs are read, and lists them page by page."""
+    """A provider that records how jobs are read, and lists them page by page."""
 
     def __init__(self, *snapshots: Snapshot) -> None:
         super().__init__(*snapshots)
@@ -32,13 +32,13 @@ class Asked(Told):
         self.taken = 0
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """What was told of it."""
+        """Record the call, and return the job."""
         self.keeps.append(keep)
         self.logged.append(logged)
         return super().read(job, logged=logged, keep=keep)
 
     def pages(self) -> Iterator[Page]:
-        """The pages that a test wants."""
+        """Return the pages that a test gave."""
         for page in self.listed if self.listed is not None else super().pages():
             self.taken += 1
             yield page
@@ -47,13 +47,13 @@ class Asked(Told):
 def job_sync(
     provider: Told, tracking: Tracking, executor: ThreadPoolExecutor, *, archive: bool = False
 ) -> JobSync:
-    """The sync of its jobs."""
+    """Return the sync of its jobs."""
     found = provider.sync(tracking, executor).job_sync
     return replace(found, options=replace(found.options, archive=archive))
 
 
 def task(job_id: str = "a", **facts: object) -> Task:
-    """A job to read of which nothing is known."""
+    """Return a task for a job without any knowledge of it."""
     fields: dict[str, object] = {
         "provider": "openai",
         "job_id": job_id,
@@ -63,7 +63,7 @@ def task(job_id: str = "a", **facts: object) -> Task:
     return Task(**(fields | facts))  # type: ignore[arg-type] # as the test says
 
 
-# What is read
+# Reads
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_replies_are_kept_for_the_archive(
     is_dry: bool,
     keep: bool | None,
 ) -> None:
-    """Of a job that has ended, where there is one and something is written."""
+    """Replies are kept only for an ended job, with an archive, and outside a dry run."""
     provider = Asked(told("a", 0.5, status=status))
     sync = job_sync(provider, tracking, executor, archive=archive)
     sync.read(provider.job("a"), None, task(is_dry=is_dry), keep=keep)
@@ -100,7 +100,7 @@ def test_replies_are_kept_for_the_archive(
 def test_a_job_that_ends_meanwhile_is_read_again(
     tracking: Tracking, executor: ThreadPoolExecutor, expected: list[bool], *, archive: bool
 ) -> None:
-    """Where its replies are wanted."""
+    """A job that ends between two reads is read again for its replies."""
     provider = Asked(told("a", 0.5))
     listed = told_job("a", status=JobStatus.RUNNING)
     job_sync(provider, tracking, executor, archive=archive).read(listed, None, task())
@@ -125,7 +125,7 @@ def test_a_model_has_the_end_that_its_provider_announces(
     shutdowns: dict[str, int] | None,
     expected: int | None,
 ) -> None:
-    """As the pass knows it, else as the provider says; one without a list says nothing."""
+    """A model's end date comes from the pass, or else from the provider, or is unknown."""
     provider = Asked(told("a", **facts))
     sync = job_sync(provider, tracking, executor)
     snapshot = sync.read(provider.job("a"), None, task(shutdowns=shutdowns))
@@ -133,7 +133,7 @@ def test_a_model_has_the_end_that_its_provider_announces(
 
 
 def test_what_a_run_has_is_not_read_again(tracking: Tracking, executor: ThreadPoolExecutor) -> None:
-    """By the provider's own names; a run with gaps is read as a whole."""
+    """Recorded metrics are not read again by the provider's names, unless a run has gaps."""
     running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
     provider = Asked(told("a", 0.9, 0.4, **running))
     assert provider.sync(tracking, executor).run().is_well
@@ -147,7 +147,7 @@ def test_what_a_run_has_is_not_read_again(tracking: Tracking, executor: ThreadPo
 def test_models_of_a_job_that_runs_are_written_once(
     tracking: Tracking, uri: str, executor: ThreadPoolExecutor
 ) -> None:
-    """Also by another process, and before there is a result."""
+    """Models of an open job are written once, even by another process."""
     running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
     provider = Told(told("a", 0.9, 0.4, **running))
     for expected in (Result.NEW, Result.UNCHANGED):
@@ -155,13 +155,13 @@ def test_models_of_a_job_that_runs_are_written_once(
         assert len(models(uri)) == 1
 
 
-# What a task says
+# Tasks
 
 
 def test_what_is_known_of_a_run_is_not_asked_for(
     tracking: Tracking, uri: str, executor: ThreadPoolExecutor
 ) -> None:
-    """The pass has read it already."""
+    """A run that the pass has read already is not read again."""
     sync = job_sync(Told(told("a", 0.5)), tracking, executor)
     outcome = sync(task(found=Settled(run_id="r", has_duplicates=True)))
     assert outcome == Untouched(provider="openai", job_id="a", has_duplicates=True)
@@ -181,7 +181,7 @@ def test_what_is_known_of_a_run_is_not_asked_for(
 
 
 def test_duplicates_are_passed_on(tracking: Tracking, executor: ThreadPoolExecutor) -> None:
-    """The end of the pass deletes them."""
+    """Duplicates are passed on to the end of the pass."""
     provider = Told(told("a", 0.5, status=JobStatus.RUNNING))
     assert provider.sync(tracking, executor).run().is_well
     sync = job_sync(provider, tracking, executor)
@@ -200,7 +200,7 @@ def test_duplicates_are_passed_on(tracking: Tracking, executor: ThreadPoolExecut
 def test_a_job_that_cannot_be_had_is_lost(
     tracking: Tracking, executor: ThreadPoolExecutor, job_id: str, kind: type[errors.BridgeError]
 ) -> None:
-    """Its provider has it no more, or returns another one."""
+    """A job that its provider lacks, or answers with another one, is lost."""
     provider = Told(told("a", 0.5))
     provider.snapshots["other"] = provider.snapshots["a"]
     outcome = job_sync(provider, tracking, executor)(task(job_id))
@@ -211,7 +211,7 @@ def test_a_job_that_cannot_be_had_is_lost(
 def test_only_what_the_store_takes_is_possible(
     tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """An sqlite database takes all of it."""
+    """A plan contains only writes that the store supports, which for sqlite are all."""
     sync = job_sync(Told(), tracking, executor)
     assert isinstance(sync.possible, RecordingOptions)
     assert sync.possible == sync.options
@@ -221,7 +221,7 @@ def test_only_what_the_store_takes_is_possible(
 
 
 def paged(*pages: str, cut: bool = False, unreadable: tuple[str, ...] = ()) -> Asked:
-    """A provider with a job for each letter, listed in these pages."""
+    """Return a provider with a job for each letter, listed in these pages."""
     provider = Asked(*(told(letter) for letter in sorted({*"".join(pages)})))
     provider.listed = [
         Page(tuple(provider.job(letter) for letter in page), unreadable=unreadable)
@@ -236,7 +236,7 @@ def paged(*pages: str, cut: bool = False, unreadable: tuple[str, ...] = ()) -> A
 def test_a_later_pass_stops_at_a_settled_page(
     tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """Unless the list was cut short: behind the cut there may be others."""
+    """A later pass stops at a settled page, unless the list was cut short before."""
     for cut, taken in ((False, 1), (True, 3)):
         provider = paged("ab", "bc", "de", cut=cut)
         sync = provider.sync(tracking, executor)
@@ -250,7 +250,7 @@ def test_a_later_pass_stops_at_a_settled_page(
 def test_a_limit_counts_over_pages(
     tracking: Tracking, executor: ThreadPoolExecutor, limit: int, jobs: int, taken: int
 ) -> None:
-    """And no page is read beyond it."""
+    """A limit counts over all pages, and none beyond it is read."""
     provider = paged("ab", "cd", "e")
     report = provider.sync(tracking, executor).run(Selection(limit=limit))
     assert (report.jobs.total(), provider.taken) == (jobs, taken)
@@ -259,7 +259,7 @@ def test_a_limit_counts_over_pages(
 def test_rows_that_cannot_be_read_are_said(
     tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """The jobs beside them are recorded."""
+    """Unreadable rows are reported, and the jobs beside them are recorded."""
     report = paged("a", unreadable=("a row is odd",)).sync(tracking, executor).run()
     assert [(job_id, error.sentence) for job_id, error in report.failures] == [("", "a row is odd")]
     assert +report.jobs == {Result.NEW: 1}
@@ -268,7 +268,7 @@ def test_rows_that_cannot_be_read_are_said(
 def test_chosen_jobs_are_read_without_a_list(
     tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """Each by its id."""
+    """Chosen jobs are read by id, without a list."""
     provider = paged("ab", "c")
     report = provider.sync(tracking, executor).run(Selection(job_ids=("c", "a")))
     assert (report.jobs, provider.taken) == ({Result.NEW: 2}, 0)

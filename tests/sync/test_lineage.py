@@ -1,4 +1,4 @@
-"""Jobs that train another job's model further: their runs point at each other, in a real MLflow."""
+"""Jobs that train another job's model further: their runs link to each other, in a real MLflow."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MADE_BY = {
 
 
 def links(uri: str, family: Sequence[Snapshot] = FAMILY) -> set[tuple[str, str]]:
-    """Pairs of child and parent, as each child and each parent tells it."""
+    """Return pairs of child and parent, as recorded by each side."""
     runs = {snapshot.job.id: run_of(uri, snapshot.job.id) for snapshot in family}
     job_ids = {run.info.run_id: job_id for job_id, run in runs.items()}
 
@@ -61,12 +61,12 @@ def links(uri: str, family: Sequence[Snapshot] = FAMILY) -> set[tuple[str, str]]
 
 
 def linked(run: Run, words: str, other: str) -> bool:
-    """Whether a run's note has a link to another run in a sentence that begins so."""
+    """Return whether a sentence of a run's note that begins so links to another run."""
     return re.search(rf"{words} [^.]*\(#/runs/{other}\)", run.data.tags[NOTE]) is not None
 
 
 def test_all_in_one_pass(uri: str, tracking: Tracking, executor: ThreadPoolExecutor) -> None:
-    """A result and a checkpoint are trained further, and a result of that again."""
+    """One pass links jobs that continue a result, a checkpoint, and a result of that."""
     provider = Told(*reversed(FAMILY))  # newest first, as lists are
     provider.sync(tracking, executor).run()
     assert links(uri) == set(MADE_BY.items())
@@ -82,7 +82,7 @@ def test_in_any_order(
     *,
     is_new_process: bool,
 ) -> None:
-    """Recorded one by one, by one process or by one each, in either order."""
+    """Jobs recorded one by one are linked in either order, by one process or by several."""
     provider = Told()
     sync = provider.sync(tracking, executor)
     for snapshot in order:
@@ -98,7 +98,7 @@ def test_in_any_order(
 
 
 def test_without_logged_models(uri: str, executor: ThreadPoolExecutor) -> None:
-    """With ``models: false`` the tags tell which run made a result, or the best checkpoint."""
+    """With ``models: false`` tags identify the run that made a result or the best checkpoint."""
     family = (PARENT, CHILD, told("ftjob-other", 0.3, base_model="ft:ftjob-parent:2"), GRANDCHILD)
     provider = Told()
     for snapshot in family:
@@ -110,7 +110,7 @@ def test_without_logged_models(uri: str, executor: ThreadPoolExecutor) -> None:
 def test_a_note_that_its_user_changed_is_left_alone(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """Edited or removed, before or after it told of a lineage; the tags say it all the same."""
+    """A note that its user edited or removed stays as it is, and the tags have the lineage."""
     provider = Told(PARENT, OF_CHECKPOINT)
     sync = provider.sync(tracking, executor)
     sync.run()
@@ -132,7 +132,7 @@ def test_a_note_that_its_user_changed_is_left_alone(
 
 
 class Dying(Tracking):
-    """A bridge whose store is gone after so many calls."""
+    """A bridge whose store is gone after this many calls."""
 
     def __init__(self, uri: str, calls: int) -> None:
         super().__init__(uri)
@@ -151,7 +151,7 @@ class Dying(Tracking):
 def test_interrupted_at_any_call(
     uri: str, tmp_path: Path, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """A bridge that ends while it tells of a lineage leaves nothing that the next cannot mend."""
+    """A bridge that dies while it records a lineage leaves a state that the next one completes."""
     provider = Told(CHILD, GRANDCHILD)
     provider.sync(tracking, executor).run()
     provider.tell(PARENT)
@@ -191,7 +191,7 @@ class Overtaken:
 def test_bridges_that_meet_leave_one_family(
     tmp_path: Path, empty_database: Path, executor: ThreadPoolExecutor
 ) -> None:
-    """Whichever of the two runs of each job stays: models, versions and links are those of it."""
+    """Bridges that race leave models, versions and links of whichever run stays."""
     provider = Told(*FAMILY)
     for trial in range(2):  # chance decides which run stays
         database = tmp_path / f"{trial}.db"
@@ -215,7 +215,7 @@ def test_bridges_that_meet_leave_one_family(
 def test_a_strange_base_model(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor, name: str
 ) -> None:
-    """Whatever a base model is called, the pass comes to its end; most are found all the same."""
+    """A pass ends well with any name of a base model, and finds most of them."""
     provider = Told(told("ftjob-b", 0.5, base_model=name))
     sync = provider.sync(tracking, executor)
     assert sync.run().is_well

@@ -1,6 +1,6 @@
 """LiteLLM's proxy before the simulator, by its pass-through addresses and by its functions.
 
-Only in ``make soak``, which installs LiteLLM below ``.compat``.
+This runs only in ``make soak``, which installs LiteLLM below ``.compat``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PASSED = {
 
 @pytest.fixture(scope="module")
 def litellm() -> Path:
-    """The folder of LiteLLM's programs."""
+    """Return the folder of LiteLLM's programs, or skip the test."""
     try:
         return environment(CACHE / "litellm", LITELLM).parent
     except subprocess.CalledProcessError:
@@ -55,14 +55,14 @@ def litellm() -> Path:
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    """Jobs that have ended."""
+    """Run a simulator of ended jobs."""
     with Simulator(jobs=JOBS, clock=Clock(all_end_by(JOBS) + 1000)) as running:
         yield running
 
 
 @contextmanager
 def served(command: list[str | Path], port: int, alive: str, log: Path) -> Iterator[str]:
-    """A program while it runs: the address at which it answers."""
+    """Run a program, and return the address at which it answers."""
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -81,7 +81,7 @@ def served(command: list[str | Path], port: int, alive: str, log: Path) -> Itera
 
 
 def free_port() -> int:
-    """A port that nothing listens at."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -91,7 +91,7 @@ def free_port() -> int:
 def proxy(
     litellm: Path, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The proxy itself, without a licence."""
+    """Run the proxy itself, without a licence."""
     folder = tmp_path_factory.mktemp("litellm")
     config = folder / "config.yaml"
     azure = simulator.base_urls["azure"].removesuffix("/openai/v1")
@@ -122,7 +122,7 @@ def proxy(
 
 
 def configured(folder: Path, name: str, kind: str, url: str) -> Path:
-    """A configuration of one provider, with a database beside it."""
+    """Return a configuration of one provider, with a database beside it."""
     config = folder / f"{name}.yaml"
     entry = {"name": "p", "type": kind, "base_url": url, "api_key": KEY}
     tracking = {"tracking_uri": f"sqlite:///{folder / name}.db"}
@@ -134,7 +134,7 @@ def configured(folder: Path, name: str, kind: str, url: str) -> Path:
 def test_the_pass_through_address_is_as_good_as_the_provider(
     proxy: str, simulator: Simulator, tmp_path: Path, kind: str, path: str
 ) -> None:
-    """The same runs with every row, whichever is asked."""
+    """The pass-through address gives the same runs with every row as the provider itself."""
     urls = {"direct": simulator.base_urls[kind], "passed": proxy + path}  # type: ignore[index] # a type
     for name, url in urls.items():
         done = invoke("backfill", "--config", configured(tmp_path, name, kind, url))
@@ -145,7 +145,7 @@ def test_the_pass_through_address_is_as_good_as_the_provider(
 
 
 def test_the_own_address_needs_a_licence(proxy: str, tmp_path: Path) -> None:
-    """The proxy's words for that are shown."""
+    """The proxy's message about its licence is shown."""
     url = f"{proxy}/v1?custom_llm_provider=openai"
     done = invoke("check", "--config", configured(tmp_path, "p", "openai", url))
     assert done.exit_code == 1
@@ -160,7 +160,7 @@ def test_its_own_functions_know_jobs_and_nothing_below(
     tmp_path: Path,
     kind: str,
 ) -> None:
-    """Jobs are recorded at once; their parts are awaited for a day, and then named."""
+    """LiteLLM's functions give jobs at once; their parts are awaited for a day, and then named."""
     uri, port = f"sqlite:///{tmp_path / 'followed.db'}", free_port()
     azure = simulator.base_urls["azure"].removesuffix("/openai/v1")
     functions = ROOT / "tests" / "support" / "litellm_jobs.py"

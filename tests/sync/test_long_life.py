@@ -1,4 +1,4 @@
-"""A daemon's long life in virtual time: what it holds on to, and what it says.
+"""A daemon's long life in virtual time: its memory, its files and its log.
 
 Four hours of passes, a minute apart; thirty days with ``make soak``.
 """
@@ -30,15 +30,15 @@ PASSES: Final = 43_200 if os.environ.get("SOAK") else 240
 EARLY: Final = 4320 if os.environ.get("SOAK") else 120
 """Passes after which libraries have filled most of their caches."""
 FASTER: Final = 1 if os.environ.get("SOAK") else 3
-"""How much faster things happen in a short life."""
+"""Factor by which events come faster in a short life."""
 MINUTE: Final = 60.0
 OUTCOMES: Final = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED)
 JUMPS: Final = (0.0, 7200.0, -7200.0, 400 * 86_400.0, -72_000.0)
-"""Seconds by which this machine's clock is off, one after the other."""
+"""Successive errors of this machine's clock in seconds."""
 
 
 class Forgetful(Simulator):
-    """Keeps no requests: what is measured is the bridge's memory."""
+    """Keeps no requests, because the test measures the bridge's memory."""
 
     def _answer(self, request: Request) -> Reply:
         reply = super()._answer(request)
@@ -48,21 +48,21 @@ class Forgetful(Simulator):
 
 
 class Weather:
-    """Some replies are broken; every six hours, or two, the provider is down for ten minutes."""
+    """Breaks some replies, and is down for ten minutes every six hours, or every two."""
 
     def __init__(self, world: Clock) -> None:
         self._world = world
         self._broken = BrokenReplies(rate=0.02)
 
     def __call__(self, request: Request) -> Reply | None:
-        """What becomes of a request."""
+        """Return the fault of a request, if any."""
         if (self._world.now - NOW) % (21_600 / FASTER) > 21_600 / FASTER - 600:
             return json_reply({"error": {"message": "Not now"}}, 503)
         return self._broken(request)
 
 
 def kept() -> int:
-    """Bytes that were allocated since tracing began and are still held.
+    """Return the bytes allocated since tracing began and still held.
 
     Those of the simulator and the tests do not count.
     """
@@ -82,7 +82,7 @@ def open_files() -> int:
 
 @contextmanager
 def counted_lines() -> Iterator[list[int]]:
-    """The number of lines that are logged without ``--verbose``, which are not kept."""
+    """Count the lines of the normal log, without keeping them."""
     lines = [0]
 
     def count(_logger: object, name: str, _event: MutableMapping[str, Any]) -> str:
@@ -98,7 +98,7 @@ def counted_lines() -> Iterator[list[int]]:
 
 
 def new_job(number: int, now: float) -> SimulatedJob:
-    """Half an hour of training."""
+    """Return half an hour of training."""
     return job(
         f"ftjob-{number:05d}",
         created_at=now,
@@ -113,14 +113,14 @@ def new_job(number: int, now: float) -> SimulatedJob:
 def live(
     sync: ProviderSync, simulator: Simulator, world: Clock, here: Clock
 ) -> tuple[list[SimulatedJob], int]:
-    """All passes, while jobs come and go; how many files were open early in this life."""
+    """Make all passes while jobs come and go; return how many files were open early on."""
     jobs: list[SimulatedJob] = []
     news = TroubleLog()
     files = 0
     for number in range(PASSES):
         if number == EARLY:
             files = open_files()
-            tracemalloc.start()  # not earlier: it makes a pass four times as slow
+            tracemalloc.start()  # not earlier, because tracing makes a pass four times as slow
         if number % (97 // FASTER) == 0 and number < PASSES - 60:
             jobs.append(new_job(len(jobs), world.now))
             simulator.add(jobs[-1])
@@ -151,7 +151,7 @@ def test_a_long_life(uri: str, request: pytest.FixtureRequest) -> None:
         finally:
             tracemalloc.stop()
         assert open_files() <= files + 4
-    # Libraries fill caches of their own for a while: a leak of four kilobytes in each pass is more.
+    # Libraries fill their caches for a while: a leak of four kilobytes in each pass is more.
     assert memory < 384 * 2**10 + 4096 * len(jobs)
     outages = PASSES * FASTER // 360 + 1
     assert lines[0] <= 4 * len(jobs) + 2 * outages
@@ -162,7 +162,7 @@ def test_a_long_life(uri: str, request: pytest.FixtureRequest) -> None:
 
 
 def assert_whole(simulated: SimulatedJob, run: RunRows) -> None:
-    """Every value at its step, and at its time or that of the checkpoint a little earlier."""
+    """Check every value at its step, and at its time or that of the slightly earlier checkpoint."""
     ends = {Outcome.SUCCEEDED: "FINISHED", Outcome.FAILED: "FAILED", Outcome.CANCELLED: "KILLED"}
     assert run.status == ends[simulated.outcome]
     told = measured(simulated)

@@ -1,4 +1,4 @@
-"""Which jobs of a page are read, and what a process remembers of the passes."""
+"""The choice of jobs on a page, and the memory of a process between passes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.support.run_states import run_state
 
 
 def job(job_id: str, created_at: int = 1, word: str = "running") -> Job:
-    """A job that is listed."""
+    """Return a listed job."""
     return Job(id=job_id, status=JobStatus.RUNNING, provider_status=word, created_at=created_at)
 
 
 PAGE = [job("c", 3), job("b", 2), job("a", 1)]
-"""Newest first, as providers list jobs."""
+"""Jobs, newest first, as providers list them."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A page, what is remembered and selected, and what is to be read."""
+    """A page, the memory, a selection, and the jobs expected to be read."""
 
     settled: set[str] = field(default_factory=set)
     has_listed_all: bool = False
@@ -92,7 +92,7 @@ GONE = errors.JobVanished("404")
     ],
 )
 def test_an_outcome_is_remembered(outcome: Outcome, where: str) -> None:
-    """A job is settled once nothing is left to do; a vanished one is not asked for again."""
+    """A job is settled once nothing is left to do, and a vanished one is not requested again."""
     memory = Memory(open={"a"}, logged={"a": Logged()})
     memory.learn(outcome)
     found = {name for name in ("settled", "open", "vanished") if "a" in getattr(memory, name)}
@@ -102,7 +102,7 @@ def test_an_outcome_is_remembered(outcome: Outcome, where: str) -> None:
 
 
 def test_a_job_with_duplicates_is_remembered_until_they_are_deleted() -> None:
-    """The end of the pass reads them again."""
+    """A job with duplicates is remembered until the end of the pass deletes them."""
     memory = Memory()
     memory.learn(Untouched(provider="p", job_id="a", has_duplicates=True))
     memory.learn(Untouched(provider="p", job_id="b"))
@@ -110,13 +110,13 @@ def test_a_job_with_duplicates_is_remembered_until_they_are_deleted() -> None:
 
 
 def run(run_id: str, job_id: str, status: str = "RUNNING") -> RecordedRun:
-    """A run of the bridge's."""
+    """Return a run that the bridge created."""
     found = run_state(job_id, status)
     return dataclasses.replace(found, run_id=run_id, tags={tags.BRIDGE: tags.OWNED})
 
 
 def test_what_mlflow_has_is_remembered() -> None:
-    """Settled jobs and open ones; one that is open again is no longer settled."""
+    """Settled and open jobs are remembered, and a job that opens again is no longer settled."""
     memory = Memory(settled={"old", "again"}, open={"gone"}, vanished={"lost"})
     memory.learn_runs(
         resolve([run("1", "a"), run("2", "b", "FINISHED"), run("3", "again"), run("4", "lost")])
@@ -129,7 +129,7 @@ def test_what_mlflow_has_is_remembered() -> None:
 
 
 def test_duplicates_are_due_once_nothing_waits_for_them() -> None:
-    """Those that go are due at once, the others when the owner is final or its job is lost."""
+    """Duplicates are due at once, or when the owner is final, or when its job is lost."""
     memory = Memory()
     memory.learn_runs(
         resolve(
@@ -146,7 +146,7 @@ def test_duplicates_are_due_once_nothing_waits_for_them() -> None:
 
 
 def test_a_duplicate_that_still_waits_is_not_forgotten() -> None:
-    """Unless the provider no longer has its job."""
+    """A duplicate that waits is not forgotten, unless the provider no longer has its job."""
     waits = resolve([run("1", "a"), run("2", "a", "FINISHED")])
     memory = Memory(waiting={"a"})
     memory.forget_duplicates({"a"}, waits)
@@ -157,7 +157,7 @@ def test_a_duplicate_that_still_waits_is_not_forgotten() -> None:
 
 
 def test_experiments_are_those_of_the_configuration_and_of_single_jobs() -> None:
-    """Each once, those of the configuration first."""
+    """Each experiment appears once, those of the configuration before those of single jobs."""
     memory = Memory(places={"hosted": "7", "other": "3"})
     for experiment_id in ("9", "3", "8", None):
         synced = Synced(
@@ -168,7 +168,7 @@ def test_experiments_are_those_of_the_configuration_and_of_single_jobs() -> None
 
 
 def test_a_failed_job_has_no_known_duplicates() -> None:
-    """One that was compared may have some."""
+    """A failed job has no known duplicates, which only a comparison finds."""
     memory = Memory()
     memory.learn(Failed(provider="p", job_id="a", error=DOWN))
     memory.learn(Synced(provider="p", job_id="b", plan=plan("b"), has_duplicates=True))
@@ -176,7 +176,7 @@ def test_a_failed_job_has_no_known_duplicates() -> None:
 
 
 def test_a_page_says_what_it_leaves_out() -> None:
-    """Settled jobs, and those that are not selected."""
+    """A page reports the settled and the unselected jobs that it leaves out."""
     memory = Memory(settled={"b", "a"})
     chosen = choose(PAGE, memory, Selection(since=2))
     assert ([each.id for each in chosen.due], chosen.settled) == (["c"], ("b",))

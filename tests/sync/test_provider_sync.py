@@ -25,7 +25,7 @@ from tests.support.world import Clock, job, make_sync
 def test_a_second_pass_writes_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Whatever a first pass recorded, a second one, also of a new process, finds unchanged."""
+    """A second pass, even of a new process, finds nothing to write."""
     jobs = [job("ftjob-a"), job("ftjob-b", total_steps=300)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
@@ -40,7 +40,7 @@ def test_a_second_pass_writes_nothing(
 def test_a_run_is_not_finished_before_its_late_checkpoints_are_there(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """OpenAI publishes the checkpoints of a job some seconds after its success."""
+    """A run stays open until OpenAI publishes the late checkpoints of its job."""
     late = job("ftjob-a", late_seconds=20.0)
     with Simulator(jobs=[late], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock)
@@ -58,7 +58,7 @@ def test_a_run_is_not_finished_before_its_late_checkpoints_are_there(
 def test_an_open_job_beyond_the_first_page_is_read_by_itself(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Later passes do not page through history to find a job that they know."""
+    """A later pass reads a known open job by id instead of paging through the history."""
     old = job("ftjob-old", total_steps=500)
     with Simulator(jobs=[old], clock=clock, page_limit=10) as simulator:
         sync = make_sync(simulator, tracking, executor, clock)
@@ -80,7 +80,7 @@ def test_an_open_job_beyond_the_first_page_is_read_by_itself(
 def test_a_list_that_is_gone_does_not_make_its_job_vanish(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The job itself still answers by its id: it is completed without the list."""
+    """A job is completed by its id even if the list is gone."""
     broken: set[str] = set()
     old = job("ftjob-old", total_steps=500)
 
@@ -105,7 +105,7 @@ def test_a_list_that_is_gone_does_not_make_its_job_vanish(
 def test_a_job_that_its_provider_has_deleted_is_asked_for_once(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """An open job that neither the list nor its own address has is told of, and then left."""
+    """A deleted open job is requested once, reported, and then left."""
     gone: set[str] = set()
 
     def without(request: Request) -> Reply | None:
@@ -130,7 +130,7 @@ def test_a_job_that_its_provider_has_deleted_is_asked_for_once(
 def test_two_bridges_at_once_leave_one_run_a_job(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Both look, both find nothing, both create: afterwards one run carries each job, whole."""
+    """Two bridges that both find nothing and both create leave one whole run per job."""
     jobs = [job(f"ftjob-{n}", total_steps=20) for n in range(6)]
     both_have_listed = threading.Barrier(2, timeout=60)
     with Simulator(jobs=jobs, clock=clock) as simulator, ThreadPoolExecutor(2) as pool:
@@ -161,7 +161,7 @@ def test_two_bridges_at_once_leave_one_run_a_job(
 
 
 class Raced(Tracking):
-    """Another process has begun a run of the same job, one with a smaller id, and died."""
+    """Another process has begun a run of the same job with a smaller id, and died."""
 
     def __init__(self, uri: str, afterwards: Callable[[], None]) -> None:
         super().__init__(uri)
@@ -169,13 +169,13 @@ class Raced(Tracking):
         self.other = ""
 
     def finish(self, written: Written, plan: Plan) -> None:
-        """Its run shows once this process has finished its own."""
+        """Show its run once this process has finished another."""
         super().finish(written, plan)
         if self.other:
             return
         mlflow = MlflowClient(tracking_uri=self.uri)
         self.other = written.run_id
-        while self.other >= written.run_id:  # MLflow makes ids up
+        while self.other >= written.run_id:  # MLflow generates the ids
             if self.other != written.run_id:
                 mlflow.delete_run(self.other)
             run = mlflow.create_run(written.run.experiment_id, start_time=plan.start_time)
@@ -188,7 +188,7 @@ class Raced(Tracking):
 def test_a_lost_race_is_no_loss_where_the_winner_has_died(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The run that counts is completed first; only then does the finished one go."""
+    """After a lost race the dead winner's run is completed before the finished one is deleted."""
     with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
         clock.now += 200
         tracking = Raced(uri, lambda: None)
@@ -207,7 +207,7 @@ def test_a_lost_race_is_no_loss_where_the_winner_has_died(
 def test_a_lost_race_is_no_loss_where_the_provider_forgets_the_job(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The run that counts can no longer be completed: then the finished one stays."""
+    """After a lost race the finished run stays if the provider forgets the job."""
     with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
         clock.now += 200
         tracking = Raced(uri, lambda: simulator.remove("ftjob-a"))
@@ -223,7 +223,7 @@ def test_a_lost_race_is_no_loss_where_the_provider_forgets_the_job(
 def test_a_run_that_its_user_deleted_stays_deleted(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Neither the process that knew it nor a new one creates it again."""
+    """A run that its user deleted is not created again, by this process or by a new one."""
     with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
         clock.now += 35
         sync = make_sync(simulator, tracking, executor, clock)
@@ -238,7 +238,7 @@ def test_a_run_that_its_user_deleted_stays_deleted(
 def test_a_dry_run_plans_what_a_pass_then_writes(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It writes nothing, and counts the same jobs and points."""
+    """A dry run writes nothing, and counts the same jobs and points as the pass after it."""
     jobs = [job("ftjob-a"), job("ftjob-b", outcome=Outcome.FAILED)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
@@ -254,7 +254,7 @@ def test_a_dry_run_plans_what_a_pass_then_writes(
 def test_a_selection_reads_only_what_it_selects(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """By id without the list; by status and number from the list, newest first."""
+    """A selection by id skips the list, and one by status or number reads it newest first."""
     jobs = [job(f"ftjob-{n}", created_at=clock.now + n) for n in range(4)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 200
@@ -273,7 +273,7 @@ def test_a_selection_reads_only_what_it_selects(
 def test_metrics_get_the_names_of_the_vocabulary(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A later look under the same metric_names knows what is logged under the new names."""
+    """A later pass under the same ``metric_names`` recognizes the rows under their new names."""
     with Simulator(jobs=[job("ftjob-a", total_steps=300)], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, metric_names="huggingface")
         clock.now += 250
@@ -302,7 +302,7 @@ def test_metrics_get_the_names_of_the_vocabulary(
 def test_an_unexpected_error_in_one_job_stops_no_other(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A defect of the bridge's own is reported as such, and the next job is recorded."""
+    """A defect of the bridge is reported as one, and the next job is recorded."""
     jobs = [job("ftjob-a"), job("ftjob-b")]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 100
@@ -315,7 +315,7 @@ def test_an_unexpected_error_in_one_job_stops_no_other(
 
 
 class Explosive(MetricNames):
-    """A metric_names with a defect that shows once."""
+    """Metric names with a defect that shows once."""
 
     _fuse = itertools.count()
 

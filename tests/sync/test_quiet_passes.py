@@ -1,4 +1,4 @@
-"""What a pass does not ask or write, and when it gives up."""
+"""Passes that make no request or write, and passes that give up."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Searched(Tracking):
     searches = 0
 
     def runs(self, *args: Any, **more: Any) -> Iterator[RecordedRun]:  # noqa: ANN401 - as its own
-        """Count it."""
+        """Count the search."""
         self.searches += 1
         return super().runs(*args, **more)
 
     def pages(self, *args: Any) -> Iterator[tuple[Iterator[RecordedRun], bool]]:  # noqa: ANN401 - as above
-        """Count it."""
+        """Count the search."""
         self.searches += 1
         return super().pages(*args)
 
@@ -34,7 +34,7 @@ class Searched(Tracking):
 def test_mlflow_is_not_searched_again_where_nothing_is_open(
     uri: str, executor: ThreadPoolExecutor
 ) -> None:
-    """The first pass has read all runs, and has completed what it found."""
+    """With no open job MLflow is searched once, in the first pass of a process."""
     tracking = Searched(uri)
     sync = Told(told("ftjob-a", 0.5)).sync(tracking, executor)
     assert sync.run().is_well
@@ -45,19 +45,19 @@ def test_mlflow_is_not_searched_again_where_nothing_is_open(
 
 
 class Contested(Tracking):
-    """A store in which somebody else always comes first."""
+    """A store in which another client always comes first."""
 
     attempts = 0
 
     def record(self, experiment_id: str, plan: Plan, run: RecordedRun | None) -> Written:
-        """Fail as where a run has been changed meanwhile."""
+        """Fail as if a run had changed meanwhile."""
         del experiment_id, plan, run
         self.attempts += 1
         raise RunChanged("The run was deleted while it was written")
 
 
 def test_a_plan_without_news_makes_no_request(uri: str, executor: ThreadPoolExecutor) -> None:
-    """Idle passes over open jobs cost MLflow nothing."""
+    """An idle pass over open jobs sends MLflow no request."""
     tracking = Contested(uri)
     job_sync = Told().sync(tracking, executor).job_sync
     empty = plan("ftjob-a")
@@ -69,7 +69,7 @@ def test_a_plan_without_news_makes_no_request(uri: str, executor: ThreadPoolExec
 def test_a_run_that_others_keep_changing_is_given_up_for_this_pass(
     uri: str, executor: ThreadPoolExecutor
 ) -> None:
-    """After a few rounds, with a sentence that says so."""
+    """A run that others keep changing is left to the next pass, with a sentence."""
     tracking = Contested(uri)
     report = Told(told("ftjob-a", 0.5)).sync(tracking, executor).run()
     ((job_id, error),) = report.failures

@@ -1,4 +1,4 @@
-"""Which jobs a pass selects, and how it counts what it did."""
+"""The selection of jobs, and the counts of a pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POINT = MetricPoint("loss", 1, 0.5, 1)
 
 
 def job(created_at: int | None = 5, word: str = "Queued") -> Job:
-    """A job that waits."""
+    """Return a job that waits."""
     return Job(id="a", status=JobStatus.QUEUED, provider_status=word, created_at=created_at)
 
 
@@ -38,7 +38,7 @@ def job(created_at: int | None = 5, word: str = "Queued") -> Job:
 def test_a_selection_is_bounded_by_moments(
     selection: Selection, created_at: int | None, *, is_wanted: bool
 ) -> None:
-    """From the first one on, and before the last; a job without a moment is the oldest."""
+    """A selection includes its first moment and excludes its last; a job without time is oldest."""
     assert selection.wants(job(created_at)) is is_wanted
 
 
@@ -56,7 +56,7 @@ def test_a_selection_is_bounded_by_moments(
 def test_a_status_is_the_providers_word_or_the_bridges(
     statuses: tuple[str, ...], *, is_wanted: bool
 ) -> None:
-    """In lower case."""
+    """A status is selected by the provider's or the bridge's word, in lower case."""
     assert Selection(statuses=frozenset(statuses)).wants(job(word="WAITS")) is is_wanted
 
 
@@ -68,13 +68,13 @@ def test_a_status_is_the_providers_word_or_the_bridges(
     ],
 )
 def test_any_wish_leaves_something_out(selection: Selection) -> None:
-    """Without one it is everything."""
+    """Every option leaves something out, and without options everything is selected."""
     assert Selection().is_everything
     assert not selection.is_everything
 
 
 def synced(*, error: errors.BridgeError | None = None, **facts: object) -> Synced:
-    """A job that was compared with its run."""
+    """Return a job that was compared with its run."""
     return Synced(provider="openai", job_id="a", plan=plan("a", **facts), error=error)
 
 
@@ -90,7 +90,7 @@ def synced(*, error: errors.BridgeError | None = None, **facts: object) -> Synce
     ],
 )
 def test_an_outcome_counts_once(outcome: Outcome, result: Result) -> None:
-    """By how the sync ended; a failure is kept with its job."""
+    """An outcome counts once, by the end of its sync, and a failure is kept with its job."""
     report = Report(provider="openai")
     report.add(outcome)
     assert report.jobs == {result: 1}
@@ -99,7 +99,7 @@ def test_an_outcome_counts_once(outcome: Outcome, result: Result) -> None:
 
 
 def test_what_was_written_adds_up() -> None:
-    """Points, jobs that settle and sentences; an untouched job adds none."""
+    """Points, settled jobs and sentences add up, and an untouched job adds none."""
     report = Report(provider="openai")
     report.add(synced(points=(POINT, POINT), is_settling=True, skipped=("one", "two")))
     report.add(synced(points=(POINT,), skipped=("three",)))
@@ -110,7 +110,7 @@ def test_what_was_written_adds_up() -> None:
 
 
 def test_a_dry_run_keeps_the_plans_that_write() -> None:
-    """The others have nothing to show."""
+    """A dry run keeps only the plans that would write."""
     report = Report(provider="openai", is_dry=True)
     report.add(synced())
     report.add(synced(points=(POINT,)))
@@ -118,7 +118,7 @@ def test_a_dry_run_keeps_the_plans_that_write() -> None:
 
 
 def test_a_list_that_is_cut_short_is_said() -> None:
-    """As a failure, unless no later pass reads further."""
+    """A list that is cut short is a failure, unless a later pass reads further."""
     for is_lasting in (True, False):
         report = Report(provider="openai")
         report.add_cut(MissingPart("job list", "it has no end", is_lasting))
@@ -129,6 +129,6 @@ def test_a_list_that_is_cut_short_is_said() -> None:
 
 
 def test_a_pass_that_was_stopped_is_not_well() -> None:
-    """Though it lost no job."""
+    """A pass that was stopped is not well, although it lost no job."""
     assert Report(provider="openai").is_well
     assert not Report(provider="openai", stopped=BROKEN).is_well

@@ -1,4 +1,4 @@
-"""When models end: read from a provider's list of models, tagged, and warned of."""
+"""The end dates of models: read from a provider's list, tagged, and shown in warnings."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ DAY = 86_400_000
 
 
 def midnight(day: str) -> int:
-    """Unix milliseconds."""
+    """Return a date in Unix milliseconds."""
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 @dataclass
 class Models:
-    """A list of models, and how often it was asked for."""
+    """A list of models that counts its requests."""
 
     reply: object
     status: int = 200
@@ -50,7 +50,7 @@ class Models:
         return sent(self.reply) if self.status == 200 else httpx.Response(self.status)
 
     def dates(self) -> Mapping[str, int]:
-        """What is read of it."""
+        """Return the dates of the list."""
         transport = httpx.MockTransport(self)
         http = connect(
             BASE_URL, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport
@@ -58,12 +58,12 @@ class Models:
         return read_shutdowns(http) or {}
 
     def date(self, made: str = MADE, base: str | None = BASE) -> int | None:
-        """When the model that a job has made ends."""
+        """Return the end of the model that a job has made."""
         return shutdown_of(self.dates(), made, base)
 
 
 def listing(*rows: object) -> Models:
-    """A server with these models."""
+    """Return a server with these models."""
     return Models({"object": "list", "data": list(rows)})
 
 
@@ -81,7 +81,7 @@ def listing(*rows: object) -> Models:
     ],
 )
 def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> None:
-    """OpenAI's day, Azure's time for inference, Mistral's time."""
+    """A date is read from OpenAI's day, Azure's time for inference and Mistral's time."""
     assert listing({"id": MADE, **told}).date() == midnight("2027-01-14")
 
 
@@ -102,7 +102,7 @@ def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> No
     ],
 )
 def test_what_is_no_date_is_none(told: Mapping[str, object]) -> None:
-    """A model without date is not said to end, and hides no other model's date."""
+    """An impossible date counts as none, and hides no other model's date."""
     models = listing({"id": MADE, **told}, 7, {"id": BASE, "shutdown_date": "2027-01-14"})
     assert models.date() == midnight("2027-01-14")
     assert listing({"id": MADE, **told}).date() is None
@@ -121,7 +121,7 @@ def test_what_is_no_date_is_none(told: Mapping[str, object]) -> None:
 def test_a_model_ends_with_the_one_that_it_comes_from(
     made: str, base: str | None, listed: str
 ) -> None:
-    """Its own date counts, else that of the model that training began with."""
+    """A model ends on its own date, or else with the model that its training began with."""
     models = listing({"id": listed, "shutdown_date": "2027-01-14"})
     assert models.date(made, base) == midnight("2027-01-14")
     other = listing({"id": "another", "shutdown_date": "2027-01-14"})
@@ -129,7 +129,7 @@ def test_a_model_ends_with_the_one_that_it_comes_from(
 
 
 def test_a_models_own_date_comes_first() -> None:
-    """A provider may keep fine-tuned models longer than the base model."""
+    """A fine-tuned model's own date comes first, even if it is later than the base model's."""
     models = listing(
         {"id": BASE, "shutdown_date": "2026-10-23"}, {"id": MADE, "shutdown_date": "2027-01-14"}
     )
@@ -138,7 +138,7 @@ def test_a_models_own_date_comes_first() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500])
 def test_a_server_without_such_a_list_costs_nothing(status: int) -> None:
-    """Nothing is known then."""
+    """A server without a list of models leaves the dates unknown."""
     assert Models(None, status).dates() == {}
 
 
@@ -154,7 +154,7 @@ def test_a_server_without_such_a_list_costs_nothing(status: int) -> None:
     )
 )
 def test_no_list_whatever_breaks_anything(reply: object) -> None:
-    """Whatever a server says of its models, there is a date or none."""
+    """Any reply about models gives a date or none."""
     for told in (reply, {"data": reply}, {"data": [reply]}, {"data": [{"id": MADE, "a": reply}]}):
         found = Models(told).date()
         assert found is None or isinstance(found, int)
@@ -165,7 +165,7 @@ def test_no_list_whatever_breaks_anything(reply: object) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_who_tells_dates(kind: str) -> None:
-    """OpenAI, what speaks as it does, and Mistral; of the others nothing is even asked."""
+    """OpenAI's API and Mistral's have dates, and other providers get no request for them."""
     models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
     http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=httpx.MockTransport(models))
     told = shutdowns_of(TYPES[kind](http, curves=True))
@@ -174,7 +174,7 @@ def test_who_tells_dates(kind: str) -> None:
     assert len(models.asked) == tells
 
 
-# The tag
+# Tags
 
 
 class Announcements:
@@ -182,9 +182,9 @@ class Announcements:
 
     def __init__(self) -> None:
         self.day: str | None = None
-        """When the models are shut down."""
+        """Shutdown of the models."""
         self.asked = 0
-        """How often the list was asked for."""
+        """Number of requests for the list."""
 
     def __call__(self, request: Request) -> Reply | None:
         """Answer in the simulator's place."""
@@ -197,7 +197,7 @@ class Announcements:
 def test_a_run_is_tagged_with_the_day(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """As ISO 8601 has it; a run whose model stays has no such tag."""
+    """A run is tagged with its model's last day in ISO 8601, if there is one."""
     jobs = [
         job("ftjob-ends"),
         job("ftjob-stays", base_model="gpt-5-2025-08-07"),
@@ -207,7 +207,7 @@ def test_a_run_is_tagged_with_the_day(
     with Simulator(jobs=jobs, clock=clock, intercept=announced) as simulator:
         sync = make_sync(simulator, tracking, executor, clock)
         assert sync.run().is_well
-        assert announced.asked == 0  # while a job trains there is no model that could end
+        assert announced.asked == 0  # no model can end while its job trains
         clock.now += 10_000
         assert sync.run().is_well
     assert announced.asked == 1
@@ -225,7 +225,7 @@ def test_a_date_that_is_announced_later_reaches_the_run(
     *,
     is_new_process: bool,
 ) -> None:
-    """On the next day, or with the next start; then nothing is written or asked for a day."""
+    """A date that is announced later reaches the run within a day, or at the next start."""
     announced = Announcements()
     with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=announced) as simulator:
         clock.now += 10_000
@@ -255,7 +255,7 @@ def test_a_date_that_is_announced_later_reaches_the_run(
 def test_a_clock_that_is_set_back_is_no_reason_to_stop_asking(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Dates are asked for again after a day by either direction of the clock."""
+    """A clock that is set back does not stop the daily request for dates."""
     announced = Announcements()
     with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=announced) as simulator:
         clock.now += 10_000
@@ -269,7 +269,7 @@ def test_a_clock_that_is_set_back_is_no_reason_to_stop_asking(
 def test_a_dry_run_and_a_deleted_run(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A dry run tags nothing, and nobody tags a run that its user deleted."""
+    """A dry run tags nothing, and a deleted run is not tagged."""
     announced = Announcements()
     jobs = [job("ftjob-a"), job("ftjob-b")]
     with Simulator(jobs=jobs, clock=clock, intercept=announced) as simulator:
@@ -290,11 +290,11 @@ def test_a_dry_run_and_a_deleted_run(
     assert "fine_tuned_model_shutdown" not in MlflowClient(uri).get_run(deleted).data.tags
 
 
-# The warning
+# Warnings
 
 
 def run_with(end: str, model: str = MADE) -> RecordedRun:
-    """A finished run whose model ends."""
+    """Return a finished run whose model ends."""
     return RecordedRun(
         run_id=model,
         experiment_id="1",
@@ -323,20 +323,20 @@ def run_with(end: str, model: str = MADE) -> RecordedRun:
     ],
 )
 def test_an_end_is_warned_of_in_time(end: str, *, is_warned_of: bool) -> None:
-    """Sixty days before and on the day; not once it is over."""
+    """An end is in the warnings from sixty days before until the day itself."""
     tracked = tally([run_with(end)])["openai"]
     now = midnight("2026-11-22") + DAY // 2
     assert list(tracked.ending(now)) == ([(end, [MADE])] if is_warned_of else [])
 
 
 def test_an_end_that_openai_has_announced_is_warned_of_without_a_date_in_its_list() -> None:
-    """Its page on deprecations has the day; the list of models says nothing of it yet."""
+    """An end on OpenAI's page of deprecations is in the warnings without a date in the list."""
     tracked = tally([run_with("")])["openai"]
     assert list(tracked.ending(midnight("2026-11-22"))) == [("2027-01-14", [MADE])]
 
 
 def test_models_that_end_together_are_told_together() -> None:
-    """By day, each model once."""
+    """Models that end on the same day are named together, each once."""
     runs = [
         run_with("2027-01-14", "b"),
         run_with("2026-12-01", "c"),

@@ -1,7 +1,7 @@
-"""All providers, one configuration, one experiment: copied from history, then followed live.
+"""All providers in one configuration and one experiment, backfilled and then followed.
 
-The commands are the real ones, in processes of their own; the simulator is in this one, so that the
-test turns the providers' clock. What should be in MLflow is read off the simulator's own replies.
+The commands are real ones in separate processes. The simulator runs in this process, so that the
+test turns the providers' clock. The expected content of MLflow comes from the simulator's replies.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Shown = tuple[str, list[Point]]
 
 PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
 AXES: Final = {"step", "total_steps", "timestamp", "train/epoch", "train/step"}
-"""Numbers of a row that say where it lies."""
+"""Numbers of a row that give its position."""
 STATUS: Final = {
     Outcome.SUCCEEDED: "FINISHED",
     Outcome.FAILED: "FAILED",
@@ -47,7 +47,7 @@ YESTERDAY: Final = NOW - 86_400
 
 
 def history(provider: Provider) -> list[SimulatedJob]:
-    """Jobs of all endings, and one that learned from preferences where there are such."""
+    """Return jobs of all endings, one of them trained on preferences if the provider has these."""
     jobs = [
         job(f"{provider}-old", provider, suffix="old", created_at=YESTERDAY, seed=1),
         job(
@@ -83,7 +83,7 @@ def history(provider: Provider) -> list[SimulatedJob]:
 
 
 def live(provider: Provider) -> list[SimulatedJob]:
-    """Jobs of today, one of which does not get to its last step."""
+    """Return jobs of today, one of which ends before its last step."""
     return [
         job(f"{provider}-live", provider, suffix="live", created_at=NOW + 60, seed=3),
         job(
@@ -103,7 +103,7 @@ LIVE: Final = [each for provider in PROVIDERS for each in live(provider)]
 
 
 def held(simulator: Simulator, job: SimulatedJob) -> list[Point]:
-    """Every point that the simulator tells of a job by now, sorted."""
+    """Return every point of a job in the simulator's replies so far, sorted."""
     return sorted(
         (name, int(row["step"]), float(value))
         for row in rows_of(simulator, job)
@@ -113,7 +113,7 @@ def held(simulator: Simulator, job: SimulatedJob) -> list[Point]:
 
 
 def bedrock_rows(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, Any]]:
-    """The rows of the files in the bucket, and the losses that the job itself tells."""
+    """Return the rows of the files in the bucket, and the losses in the job itself."""
     signed = {"Authorization": "AWS4-HMAC-SHA256 anybody"}
     bucket = f"{simulator.s3_url}/{BUCKET}"
     query = {"list-type": "2", "prefix": f"output/model-customization-job-{job.id}/"}
@@ -131,7 +131,7 @@ def bedrock_rows(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[st
 
 
 def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, Any]]:
-    """The rows of metrics, each with its step, as the job's provider serves them."""
+    """Return the rows of metrics, each with its step, as the job's provider serves them."""
     headers = {"Authorization": f"Bearer {KEY}"}
     base_url = simulator.base_urls[job.provider]
 
@@ -147,7 +147,7 @@ def rows_of(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[str, An
             return list(bedrock_rows(simulator, job))
         case "mistral":
             return [
-                # Zeros stand for what was not measured.
+                # A pair of zeros stands for an unmeasured value.
                 {"step": row["step_number"]} | {k: v for k, v in row["metrics"].items() if v}
                 for row in ask(f"/fine_tuning/jobs/{job.id}")["checkpoints"]
             ]
@@ -183,14 +183,14 @@ def _in_tensorboard(ask: Callable[[str], Any], job: SimulatedJob) -> Iterator[Ma
 
 
 def name_of(job: SimulatedJob) -> str:
-    """A job's run, without the end of the job's id."""
+    """Return the name of a job's run, without the end of the job's id."""
     if job.provider == "bedrock-mantle":
         return f"{job.provider}/{job.id}"  # it has no suffix
     return f"{job.provider}/{job.suffix}"
 
 
 def runs_in(uri: str) -> dict[str, RunRows]:
-    """The runs of the one experiment by their names, without the end of the job's id."""
+    """Return the runs of the experiment by name, without the end of the job's id."""
     runs = recorded(uri)
     assert len({run.name for run in runs.values()}) == len(runs)
     return {_without_end(run.name, job_id): run for job_id, run in runs.items()}
@@ -203,30 +203,30 @@ def _without_end(name: str, job_id: str) -> str:
 
 
 def points(run: RunRows) -> list[Point]:
-    """A run's rows without their times; a doubled one shows."""
+    """Return a run's rows without times, sorted to show duplicates."""
     return sorted((name, step, value) for name, step, value, _ in run.rows)
 
 
 def told(
     simulator: Simulator, jobs: Iterable[SimulatedJob], status: str | None = None
 ) -> dict[str, Shown]:
-    """What MLflow should show of jobs that have this status, or the one that they end with."""
+    """Return the expected runs of jobs that have this status, or end with it."""
     return {name_of(each): (status or STATUS[each.outcome], held(simulator, each)) for each in jobs}
 
 
 def shown(uri: str, names: Iterable[str]) -> dict[str, Shown]:
-    """What MLflow shows of those of these runs that there are."""
+    """Return the content of MLflow for those of these runs that exist."""
     runs = runs_in(uri)
     return {name: (runs[name].status, points(runs[name])) for name in names if name in runs}
 
 
 def shows(uri: str, wanted: Mapping[str, Shown]) -> bool:
-    """Whether MLflow shows just this of these runs."""
+    """Return whether MLflow has exactly these runs."""
     return shown(uri, wanted) == wanted
 
 
 def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
-    """One configuration of every provider."""
+    """Return one configuration of every provider."""
     path = folder / "bridge.yaml"
     path.write_text(
         json.dumps(
@@ -247,9 +247,9 @@ def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
 def test_all_providers_are_copied_and_followed_in_one_experiment(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are exactly the simulator's: of history, in mid-training, at the end; then no more."""
+    """One experiment has exactly the simulator's rows, in mid-training and at the end."""
     assert {*PROVIDERS} == {*TYPES}
-    # S3 takes signatures alone.
+    # S3 accepts only signatures.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-access-key")
     clock = Clock()

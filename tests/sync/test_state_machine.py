@@ -1,7 +1,7 @@
 """A whole world, driven by Hypothesis: jobs live, replies and stores fail, users act.
 
-However it went, once the world stands still and everything answers again, MLflow holds exactly what
-an undisturbed pass puts into an empty one. A longer look: ``make soak``.
+Once the world stands still and everything answers again, MLflow holds exactly the content that an
+undisturbed pass puts into an empty one. A longer run: ``make soak``.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ RUN_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A process, as far as others can tell."""
+    """A process, as others see it."""
 
     tracking: FailingTracking
     syncs: tuple[ProviderSync, ...]
 
     def run(self, selection: Selection | None = None) -> list[Report]:
-        """One pass over each provider."""
+        """Make one pass over each provider."""
         return [sync.run(selection) for sync in self.syncs]
 
 
@@ -73,7 +73,7 @@ class World(RuleBasedStateMachine):
 
     @initialize(archive=st.booleans(), page_size=st.sampled_from([1000, 2]))
     def begin(self, *, archive: bool, page_size: int) -> None:
-        """An empty MLflow, providers with a job each, two bridges that read runs page by page."""
+        """Start with an empty MLflow, a job per provider, and two bridges with small pages."""
         self.page_size = page_size
         self.folder = tempfile.TemporaryDirectory()
         self.archive = archive
@@ -93,7 +93,7 @@ class World(RuleBasedStateMachine):
         self.a_job_is_created("mistral", Outcome.SUCCEEDED, 7, 0, 0.0)
 
     def teardown(self) -> None:
-        """Let the world settle, look at it, and close it."""
+        """Let the world settle, check it, and close it."""
         if hasattr(self, "simulator"):
             try:
                 self._settle()
@@ -102,7 +102,7 @@ class World(RuleBasedStateMachine):
                 self.executor.shutdown()
                 self.folder.cleanup()
 
-    # What happens at the providers
+    # At the providers
 
     @rule(
         kind=st.sampled_from(["openai", "mistral"]),
@@ -114,7 +114,7 @@ class World(RuleBasedStateMachine):
     def a_job_is_created(
         self, kind: str, outcome: Outcome, total_steps: int, last: int, late: float
     ) -> None:
-        """Its whole life is fixed now, but shows only as time goes by."""
+        """Create a job, whose whole life is fixed now but shows only as time passes."""
         number = len(self.jobs)
         created = job(
             f"ftjob-{number}" if kind == "openai" else str(UUID(int=number, version=4)),
@@ -131,12 +131,12 @@ class World(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 15.0, 40.0, 200.0]))
     def time_goes_by(self, seconds: float) -> None:
-        """Jobs train, finish, fail."""
+        """Let jobs train, finish or fail."""
         self.clock.now += seconds
 
     @rule(data=st.data(), after=st.sampled_from([-3.0, 0.0, 3.0, 25.0]))
     def a_job_comes_to_its_end(self, data: st.DataObject, after: float) -> None:
-        """The moments around an end are where things go wrong."""
+        """Go to the moments around an end, where defects are likely."""
         ends = [each.settled_at + after for each in self.jobs.values()]
         ahead = [end for end in ends if end > self.clock.now]
         if ahead:
@@ -144,7 +144,7 @@ class World(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_job_is_corrected(self, data: st.DataObject) -> None:
-        """Its provider takes back every value that it told of it, and tells others."""
+        """Let a provider replace every value of a job with another."""
         if there := sorted(self.jobs.keys() - self.vanished.keys()):
             job_id = data.draw(st.sampled_from(there))
             before = self.jobs[job_id]
@@ -156,7 +156,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: len(self.jobs) > len(self.vanished) + 2)
     @rule(data=st.data())
     def a_job_vanishes(self, data: st.DataObject) -> None:
-        """Its provider no longer knows it; what is recorded is all that there will ever be."""
+        """Let a provider forget a job, whose records stay as they are."""
         job_id = data.draw(st.sampled_from(sorted(self.jobs.keys() - self.vanished.keys())))
         self.simulator.remove(job_id)
         self.vanished[job_id] = ()
@@ -165,14 +165,14 @@ class World(RuleBasedStateMachine):
 
     @rule(rate=st.sampled_from([0.0, 0.0, 0.3, 1.0]))
     def replies_turn(self, rate: float) -> None:
-        """From now on so many replies fail."""
+        """Make this many of the next replies fail."""
         self.replies.rate = rate
 
-    # What bridges do
+    # At the bridges
 
     @rule(which=st.integers(0, 1))
     def a_bridge_makes_a_pass(self, which: int) -> None:
-        """Over both providers; whatever fails is a report, not an exception."""
+        """Make a pass over both providers; a failure is a report, not an exception."""
         self._look(self.bridges[which].run())
 
     @rule(
@@ -185,7 +185,7 @@ class World(RuleBasedStateMachine):
     def mlflow_fails_at_a_write(
         self, which: int, at: int, trouble: Trouble, later: float, *, is_killed: bool
     ) -> None:
-        """Or the bridge dies there, which is the same to the store."""
+        """Fail a write, or let the bridge die there, which is the same to the store."""
         self.clock.now += later  # most is written where jobs have ended
         failing = self.bridges[which].tracking.failing
         failing.at, failing.trouble = at, trouble
@@ -200,7 +200,7 @@ class World(RuleBasedStateMachine):
         trouble=st.sampled_from(Trouble),
     )
     def two_bridges_at_once(self, beside: Selection | None, at: int, trouble: Trouble) -> None:
-        """Two daemons, or a daemon and a backfill; for one of them MLflow may fail meanwhile."""
+        """Run two bridges at once, one of which may lose MLflow meanwhile."""
         other = self._bridge() if beside else self.bridges[1]
         other.tracking.failing.at, other.tracking.failing.trouble = at, trouble
         with ThreadPoolExecutor(2) as threads:
@@ -212,14 +212,14 @@ class World(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     def a_bridge_is_restarted(self, which: int) -> None:
-        """All that it kept in memory is gone."""
+        """Restart a bridge, which loses its memory."""
         self.bridges[which] = self._bridge()
 
-    # What users do
+    # At the users
 
     @rule(which=st.integers(0, 9))
     def a_user_deletes_a_run(self, which: int) -> None:
-        """And wants it to stay deleted."""
+        """Delete a run, which has to stay deleted."""
         if run := self._run(which):
             self.deleted.add(run.data.tags[JOB])
             for each in active_runs(self.uri):
@@ -228,7 +228,7 @@ class World(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 9))
     def a_user_edits_a_run(self, which: int) -> None:
-        """And finds its name, a tag and the description that way later."""
+        """Rename, tag and describe a run, which has to keep all three."""
         if run := self._run(which):
             client = client_of(self.uri)
             client.update_run(run.info.run_id, name="renamed")
@@ -238,7 +238,7 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def a_user_deletes_the_experiment(self) -> None:
-        """With everything in it; or restores it, and with it all runs, as MLflow does."""
+        """Delete an experiment with everything in it, or restore it with all its runs."""
         client = client_of(self.uri)
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is None:
@@ -250,19 +250,19 @@ class World(RuleBasedStateMachine):
             client.delete_experiment(found.experiment_id)
         self.is_experiment_deleted = not self.is_experiment_deleted
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def a_metric_has_one_row_a_step(self) -> None:
-        """At no time does a chart show a step twice."""
+        """Check that no chart shows a step twice."""
         for run in active_runs(self.uri) if hasattr(self, "uri") else ():
             points = Counter((name, step) for name, step, _, _ in rows_of(self.uri, run))
             assert set(points.values()) <= {1}, (run.data.tags[JOB], points)
 
-    # What holds in the end
+    # At the end
 
     def _settle(self) -> None:
-        """Everything answers, time has passed: two passes, and nothing is left to do."""
+        """Let everything answer and time pass: after two passes nothing is left to do."""
         self.replies.rate = 0.0
         self.clock.now += 1000.0
         if self.is_experiment_deleted:
@@ -285,7 +285,7 @@ class World(RuleBasedStateMachine):
         self._compare(active)
 
     def _look_at(self, job_id: str, run: Run) -> None:
-        """One run, beside what its provider measured and its users did."""
+        """Compare a run with its provider's measurements and its users' changes."""
         rows = rows_of(self.uri, run)
         if job_id in self.vanished:
             assert rows == self.vanished[job_id]
@@ -301,7 +301,7 @@ class World(RuleBasedStateMachine):
         assert (EDITS.items() <= run.data.tags.items()) is is_edited
 
     def _compare(self, active: dict[str, Run]) -> None:
-        """Everything else, with what one pass puts into an MLflow of its own."""
+        """Compare everything else with a single pass into an empty MLflow."""
         uri = self._database("undisturbed")
         assert all(report.is_well for report in self._bridge(uri).run())
         wanted, found = recorded(uri), recorded(self.uri)
@@ -312,7 +312,7 @@ class World(RuleBasedStateMachine):
             if run.info.run_id in self.edited:
                 edits = {"mine": seen.tags["mine"]}
                 aim = replace(aim, name=seen.name, tags=aim.tags | edits)
-            # A checkpoint is a little older than its step's event: the first to be seen counts.
+            # A checkpoint is slightly older than its step's event: the first to be read counts.
             for row, other in zip(seen.rows, aim.rows, strict=True):
                 assert row == other or row == (*other[:3], self._told_at(job_id, row[1]))
             assert replace(seen, rows=()) == replace(aim, rows=())
@@ -320,7 +320,7 @@ class World(RuleBasedStateMachine):
             assert datasets(run) == datasets(twin)
             assert artifacts(self.uri, run) == artifacts(uri, twin)
 
-    # How
+    # Support
 
     def _bridge(self, uri: str | None = None) -> Bridge:
         tracking = FailingTracking(uri or self.uri, page_size=self.page_size)
@@ -338,7 +338,7 @@ class World(RuleBasedStateMachine):
         return Bridge(tracking, tuple(syncs))
 
     def _look(self, reports: Iterable[Report]) -> None:
-        """Nothing is lost where nothing fails."""
+        """Check that nothing is lost if nothing fails."""
         if self.replies.rate or self.is_experiment_deleted:
             return
         for report in reports:
@@ -346,13 +346,13 @@ class World(RuleBasedStateMachine):
             assert all(isinstance(error, JobVanished) for _, error in report.failures), report
 
     def _told_at(self, job_id: str, step: int) -> int:
-        """Unix milliseconds of a step's event."""
+        """Return the Unix milliseconds of a step's event."""
         return int(self.jobs[job_id].step_at(step)) * 1000
 
     def _carriers(self) -> dict[str, Run]:
-        """Of all runs of a job, those in the trash too, the one that all bridges agree on.
+        """Return the run of a job that all bridges choose as the owner, deleted runs included.
 
-        Where its job has vanished that is one that is finished, if there is any.
+        If its job has vanished, that is a finished run, if there is any.
         """
         runs = {run.info.run_id: run for run in deleted_runs(self.uri)}
         active = {run.info.run_id: run for run in active_runs(self.uri)}
@@ -370,8 +370,8 @@ class World(RuleBasedStateMachine):
         return carriers
 
     def _run(self, number: int) -> Run | None:
-        # Not drawn from those that are there: which are may differ where bridges race, and what is
-        # drawn must not.
+        # Not drawn from the existing runs: races decide which exist, and the draw must not depend
+        # on them.
         runs = {run.data.tags[JOB]: run for run in active_runs(self.uri)}
         return runs[sorted(runs)[number % len(runs)]] if runs else None
 
@@ -383,7 +383,7 @@ class World(RuleBasedStateMachine):
 
 
 def test_the_world_always_ends_in_order(empty_database: Path) -> None:
-    """Whatever happens meanwhile, nothing is lost, doubled or resurrected."""
+    """The world always ends in order: nothing is lost, doubled or resurrected."""
     World.template = empty_database
     run_state_machine_as_test(
         World,
@@ -397,7 +397,7 @@ def test_the_world_always_ends_in_order(empty_database: Path) -> None:
 
 @pytest.mark.parametrize("trouble", Trouble)
 def test_a_store_that_fails_at_any_write(empty_database: Path, trouble: Trouble) -> None:
-    """Two finished jobs, and each write of theirs in turn goes wrong in each way."""
+    """Each write of two finished jobs fails in each way, and the next pass completes them."""
     World.template = empty_database
     share = [*Trouble].index(trouble)
     for at in range(1, 27) if SOAK else range(1 + share, 27, 4 * len(Trouble)):

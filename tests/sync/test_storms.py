@@ -1,4 +1,4 @@
-"""Storms at a provider, in virtual time: what they cost it, and what is left of them after."""
+"""Storms at a provider, in virtual time: their cost in requests, and the rows after them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ BEGIN = NOW + 300
 LIST = "/openai/v1/fine_tuning/jobs"
 
 Weather = Callable[[float], Reply | None]
-"""What is answered so many seconds after the storm's begin; nothing: as always."""
+"""Answer to a request this many seconds into the storm; ``None``: the normal one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """An hour of bad replies, and what a pass through it may cost."""
+    """An hour of bad replies, and the budget of a pass through it."""
 
     weather: Weather
     most: int
-    """Requests of a pass that finds nothing but the storm."""
+    """Requests of a pass that gets nothing but the storm."""
     stops_with: type[Exception]
 
 
 def refusal(status: int, code: str = "", **headers: str) -> Reply:
-    """A reply with these headers; underscores in their names are dashes."""
+    """Return a reply with these headers; underscores in their names become dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = json_reply({"error": {"message": "Not now", "code": code}}, status)
     return Reply(status=status, headers={**body.headers, **named}, body=body.body)
 
 
 def in_half_a_minute(after: float) -> Reply:
-    """Asks to wait, by a date of the provider's clock."""
+    """Ask for a wait, by a date of the provider's clock."""
     now = BEGIN + after
     return refusal(
         429, Retry_After=formatdate(now + 30, usegmt=True), Date=formatdate(now, usegmt=True)
@@ -64,7 +64,7 @@ STORMS = {
 
 
 def jobs() -> list[SimulatedJob]:
-    """One that has ended before the storm, one that trains through it, one that begins in it."""
+    """Return jobs that end before the storm, train through it, and begin in it."""
     return [
         job("ftjob-before", created_at=NOW - 9000),
         job("ftjob-through", total_steps=200, seconds_per_step=30.0),
@@ -73,7 +73,7 @@ def jobs() -> list[SimulatedJob]:
 
 
 class Sky:
-    """A provider's clear sky, but for an hour."""
+    """A provider with one hour of storm."""
 
     def __init__(self, clock: Clock, weather: Weather, *, spares_lists: bool = False) -> None:
         self._clock = clock
@@ -81,14 +81,14 @@ class Sky:
         self._spares_lists = spares_lists
 
     def __call__(self, request: Request) -> Reply | None:
-        """What the weather makes of a request."""
+        """Return the storm's answer to a request."""
         after = self._clock.now - BEGIN
         is_spared = self._spares_lists and request.path == LIST
         return self._weather(after) if 0 <= after < HOUR and not is_spared else None
 
 
 def minutes(sync: ProviderSync, simulator: Simulator, clock: Clock) -> list[tuple[int, object]]:
-    """A daemon's passes until the storm is over: requests, and what ended each."""
+    """Make a daemon's passes until the storm is over; return the requests and end of each."""
     costs: list[tuple[int, object]] = []
     while clock.now < BEGIN + HOUR:
         begun, before = clock.now, len(simulator.requests)
@@ -100,7 +100,7 @@ def minutes(sync: ProviderSync, simulator: Simulator, clock: Clock) -> list[tupl
 
 
 def undisturbed(folder: Path, template: Path, clock: Clock) -> str:
-    """An MLflow with what one pass puts there in good weather."""
+    """Return the MLflow after one pass in good weather."""
     shutil.copy(template, folder / "undisturbed.db")
     uri = f"sqlite:///{folder / 'undisturbed.db'}"
     with Simulator(jobs=jobs(), clock=clock) as simulator, ThreadPoolExecutor(1) as worker:
@@ -109,7 +109,7 @@ def undisturbed(folder: Path, template: Path, clock: Clock) -> str:
 
 
 def assert_same(uri: str, wanted: str) -> None:
-    """Every row, at its time but for those that a checkpoint tells a little earlier."""
+    """Return every row with its time, or the slightly earlier one of a checkpoint."""
     found, right = recorded(uri), recorded(wanted)
     assert found.keys() == right.keys()
     for job_id, run in found.items():
@@ -140,7 +140,7 @@ def test_an_hour_of_storm(uri: str, tmp_path: Path, empty_database: Path, storm:
 
 
 def test_a_storm_that_spares_the_list(uri: str, tmp_path: Path, empty_database: Path) -> None:
-    """Then each part of an open job, its checkpoints and its events, costs eight attempts."""
+    """In a storm that spares the list each part of an open job costs eight attempts."""
     clock = Clock()
     sky = Sky(clock, lambda _: refusal(503), spares_lists=True)
     with (
@@ -157,7 +157,7 @@ def test_a_storm_that_spares_the_list(uri: str, tmp_path: Path, empty_database: 
 
 @pytest.mark.parametrize("turn", [7.0, 420.0])
 def test_flapping(uri: str, tmp_path: Path, empty_database: Path, turn: float) -> None:
-    """A provider that comes and goes is read to the end, for no more than eight times the cost."""
+    """A provider that comes and goes is read to the end, at up to eight times the cost."""
     clock = Clock()
 
     def weather(after: float) -> Reply | None:
@@ -178,7 +178,7 @@ def test_flapping(uri: str, tmp_path: Path, empty_database: Path, turn: float) -
 
 
 def _calm(simulator: Simulator, sync: ProviderSync, clock: Clock) -> list[tuple[Request, ...]]:
-    """The requests of some passes before the storm."""
+    """Return the requests of some passes before the storm."""
     asked = []
     while clock.now < BEGIN - 60:
         before = len(simulator.requests)

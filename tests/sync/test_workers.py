@@ -1,4 +1,4 @@
-"""Many jobs at a time, and how it ends early."""
+"""Several jobs at a time, and the early end of their work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def task(number: int) -> Task:
-    """A job by its number."""
+    """Return a job by its number."""
     return Task(
         provider="openai", job_id=str(number), listed=None, found=None, logged=None, is_dry=False
     )
@@ -42,7 +42,7 @@ class Work:
     error: Exception | None = None
 
     def __call__(self, task: Task) -> Outcome:
-        """Do one."""
+        """Do one job."""
         if int(task.job_id) != self.bad:
             return Untouched(provider=task.provider, job_id=task.job_id)
         if isinstance(self.error, BridgeError):
@@ -52,7 +52,7 @@ class Work:
 
 
 def collected(pool: WorkerPool, tasks: Iterator[Task]) -> tuple[list[str], BridgeError | None]:
-    """The ids of the outcomes, and what ended them."""
+    """Return the ids of the outcomes, and the error that ended them."""
     found: list[str] = []
     try:
         for each in pool.outcomes(tasks):
@@ -63,7 +63,7 @@ def collected(pool: WorkerPool, tasks: Iterator[Task]) -> tuple[list[str], Bridg
 
 
 def test_every_task_has_its_outcome(executor: ThreadPoolExecutor) -> None:
-    """One job's failure is its own."""
+    """Every task has an outcome, and one job's failure affects no other."""
     pool = WorkerPool(executor, Work(7, ServerFailed("500")))
     found, error = collected(pool, map(task, range(200)))
     assert sorted(found, key=int) == [str(n) for n in range(200)]
@@ -71,7 +71,7 @@ def test_every_task_has_its_outcome(executor: ThreadPoolExecutor) -> None:
 
 
 def test_a_list_that_breaks_off_costs_no_job_before_it(executor: ThreadPoolExecutor) -> None:
-    """What was listed is done before the error is raised."""
+    """Listed jobs are done before the error of a list that breaks off is raised."""
 
     def tasks() -> Iterator[Task]:
         yield from map(task, range(20))
@@ -85,10 +85,10 @@ def test_a_list_that_breaks_off_costs_no_job_before_it(executor: ThreadPoolExecu
 
 
 class AtOnce(Executor):
-    """Does its work while it is sent."""
+    """An executor that works while it accepts."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Do it."""
+        """Run the work at once."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -98,13 +98,13 @@ class AtOnce(Executor):
 
 
 class Held(Executor):
-    """Begins the first task only, and does none of them."""
+    """An executor that begins only the first task, and completes none."""
 
     def __init__(self) -> None:
         self.futures: list[Future[Any]] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Take one more."""
+        """Accept one more task."""
         del fn, args, kwargs
         future: Future[T] = Future()
         if not self.futures:
@@ -118,7 +118,7 @@ class Held(Executor):
 def test_where_no_other_job_would_fare_better_no_further_one_is_taken(
     bad: int, kind: type[BridgeError]
 ) -> None:
-    """Not even listed: a list is read as far as its jobs are taken."""
+    """A failure of the whole provider ends the list: no further job is read from it."""
     pool = WorkerPool(AtOnce(), Work(bad, kind("down")))
     numbers = iter(range(100))
     found, error = collected(pool, map(task, numbers))
@@ -130,7 +130,7 @@ def test_where_no_other_job_would_fare_better_no_further_one_is_taken(
 
 @pytest.mark.parametrize("error", [ProviderDown("down"), Stopped("Asked to stop")])
 def test_work_that_waits_is_left_where_the_list_ends_it_all(error: BridgeError) -> None:
-    """What has begun is finished."""
+    """Work that has begun is finished, and work that waits is dropped with the list."""
     held = Held()
     pool = WorkerPool(held, Work())
 
@@ -149,7 +149,7 @@ def test_work_that_waits_is_left_where_the_list_ends_it_all(error: BridgeError) 
 
 
 def test_a_cluster_that_is_lost_is_no_lost_worker() -> None:
-    """What an executor raises with a name of ours keeps it, and ends the pass."""
+    """A lost cluster is raised under the executor's own name, and ends the pass."""
     held = Held()
     pool = WorkerPool(held, Work())
 
@@ -165,7 +165,7 @@ def test_a_cluster_that_is_lost_is_no_lost_worker() -> None:
 
 
 def test_a_worker_that_dies_costs_its_job_alone(executor: ThreadPoolExecutor) -> None:
-    """That job is told of by its id, and not as a defect: the next pass does it again."""
+    """A worker that dies costs its job, which is named and done again in the next pass."""
     pool = WorkerPool(executor, Work(7, OSError("the worker has gone")))
     outcomes = {each.job_id: each for each in pool.outcomes(map(task, range(20)))}
     assert len(outcomes) == 20
