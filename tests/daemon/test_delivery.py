@@ -1,4 +1,4 @@
-"""How messages are delivered, and that this holds nothing up."""
+"""The delivery of messages, which delays nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAILED = Message(
 
 @dataclass
 class Wire(httpx.BaseTransport):
-    """Answers as told, and the last way for ever after."""
+    """Gives its answers in order, and repeats the last one."""
 
     answers: list[int | Exception]
     requests: list[httpx.Request] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Wire(httpx.BaseTransport):
 
 
 def test_a_webhook_is_posted_to_and_a_heartbeat_asked_for() -> None:
-    """At the address as it is written; in the text nothing is a mention or a link by accident."""
+    """A webhook is posted to and a heartbeat fetched, at the exact address and without mentions."""
     wire = Wire([200])
     delivery = Delivery("webhook", URL, to_webhook(URL, wire))
     delivery.send(FAILED)
@@ -64,7 +64,7 @@ def test_a_webhook_is_posted_to_and_a_heartbeat_asked_for() -> None:
 
 @pytest.mark.parametrize("trouble", [302, 404, 503, httpx.ConnectError(f"at {URL}")])
 def test_what_is_not_delivered_is_logged_once(trouble: int | Exception) -> None:
-    """After some attempts, without the address; so is that it goes again. No redirect is taken."""
+    """A failed delivery and its recovery are logged once each, without the address."""
     wire, pauses = Wire([trouble]), list[float]()
     with capture_logs() as lines:
         delivery = Delivery("webhook", URL, to_webhook(URL, wire), pause=pauses.append)
@@ -83,7 +83,7 @@ def test_what_is_not_delivered_is_logged_once(trouble: int | Exception) -> None:
 
 
 def test_a_server_that_hangs_holds_nobody() -> None:
-    """Messages beyond some are dropped, sending returns at once, and so does the end."""
+    """A server that hangs delays nobody: surplus messages are dropped and the end comes at once."""
     release, asked = threading.Event(), count()
 
     def hang(_: Message | None) -> None:
@@ -103,7 +103,7 @@ def test_a_server_that_hangs_holds_nobody() -> None:
 
 
 def test_the_end_cuts_a_wait_short() -> None:
-    """A message that is to be tried again is dropped."""
+    """The end drops a message that waits for another attempt."""
     wire = Wire([503])
     delivery = Delivery("a delivery by itself", URL, to_webhook(URL, wire))
     delivery.send(FAILED)
@@ -115,7 +115,7 @@ def test_the_end_cuts_a_wait_short() -> None:
 
 @dataclass
 class Service:
-    """A service that is notified: keeps what it is sent, and answers as told."""
+    """A notified service that keeps its messages and gives set answers."""
 
     answers: list[int]
     heard: list[dict[str, object]] = field(default_factory=list)
@@ -127,7 +127,7 @@ class Service:
 
 
 def test_a_service_is_notified_by_apprise(capfd: pytest.CaptureFixture[str]) -> None:
-    """In this thread, and with the message as it is: apprise escapes it for each service."""
+    """A service is notified by apprise in this thread, with the message that apprise escapes."""
     pytest.importorskip("apprise")
     service = Service([200, 500])
     threads = set(threading.enumerate())
@@ -147,7 +147,7 @@ def test_a_service_is_notified_by_apprise(capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_kind_of_a_service_is_all_that_is_shown_of_it() -> None:
-    """In the place of the host there may be a token."""
+    """Only the kind of a service is shown, because its host can be a token."""
     with capture_logs() as lines:
         url = "slack://very-secret-token/B/C"
         delivery = Delivery("notify", url, lambda _: "refused", pause=lambda _: None)
@@ -173,12 +173,12 @@ def test_the_kind_of_a_service_is_all_that_is_shown_of_it() -> None:
     ],
 )
 def test_a_messages_details_are_a_line_each(facts: dict[str, str], details: str) -> None:
-    """A missing one has no line."""
+    """Each detail of a message is a line, except missing ones."""
     assert Message("failed", "title", facts).details == details
 
 
 def test_a_message_without_details_is_its_title() -> None:
-    """No empty line follows."""
+    """A message without details is its title, without an empty line."""
     wire = Wire([200])
     assert to_webhook(URL, wire)(Message("recovered", "openai: recovered", {})) is None
     assert json.loads(wire.requests[0].content) == {
@@ -202,7 +202,7 @@ def test_a_message_without_details_is_its_title() -> None:
     ],
 )
 def test_an_attempt_says_what_went_wrong(answer: int | Exception, trouble: str | None) -> None:
-    """In words without the address."""
+    """A failed attempt is described without the address."""
     assert to_webhook(URL, Wire([answer]))(FAILED) == trouble
 
 
@@ -213,7 +213,7 @@ def test_an_attempt_says_what_went_wrong(answer: int | Exception, trouble: str |
 def test_a_message_has_three_attempts(
     answers: list[int | Exception], attempts: int, *, is_told: bool
 ) -> None:
-    """One that goes well is enough."""
+    """A message has three attempts, and none after a success."""
     wire = Wire(answers)
     with capture_logs() as lines:
         delivery = Delivery("webhook", URL, to_webhook(URL, wire), pause=lambda _: None)
@@ -226,7 +226,7 @@ def test_a_message_has_three_attempts(
 
 
 def test_a_hundred_messages_wait() -> None:
-    """Beside the one that is under way; the next one is dropped, and logged."""
+    """A hundred messages can wait, and the next one is dropped and logged."""
     release, begun = threading.Event(), threading.Event()
 
     def hang(_: Message | None) -> None:
@@ -256,7 +256,7 @@ def test_a_hundred_messages_wait() -> None:
     ],
 )
 def test_a_service_is_told_how_bad_it_is(event: str, kind: str) -> None:
-    """It may show that in a color; without details it gets the title twice, as it wants a body."""
+    """The service is sent the severity, and the title as the body if there are no details."""
     pytest.importorskip("apprise")
     service = Service([200])
     with listening(Address("127.0.0.1", 0), service) as at:
@@ -278,12 +278,12 @@ def test_a_service_is_told_how_bad_it_is(event: str, kind: str) -> None:
     ],
 )
 def test_little_of_an_address_is_shown(url: str, shown: str) -> None:
-    """The host of a webhook, the kind of a service."""
+    """An address is shown as the host of a webhook or the kind of a service."""
     assert host_of(url) == shown
 
 
 def test_a_webhook_is_asked_over_the_network() -> None:
-    """Without a wire of a test."""
+    """A webhook is posted to over the real network."""
     service = Service([200])
     with listening(Address("127.0.0.1", 0), service) as at:
         assert to_webhook(f"http://{at}/hook")(FAILED) is None

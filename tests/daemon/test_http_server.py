@@ -1,4 +1,4 @@
-"""The daemon's HTTP server: what it answers, to whom, and that nobody can hold it."""
+"""The daemon's HTTP server: its answers, its limits and its clients."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ HERE = Address("127.0.0.1", 0)
 
 @pytest.fixture
 def at() -> Iterator[Address]:
-    """A daemon's pages."""
+    """Serve a daemon's pages, and return their address."""
     view = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0).view
     with listening(HERE, application(view, Metrics(["openai"], view))) as address:
         yield address
 
 
 def get(at: Address, path: str, method: str = "GET", **headers: str) -> httpx.Response:
-    """The answer to a request."""
+    """Return the answer to a request."""
     with httpx.Client(trust_env=False) as client:
         return client.request(method, f"http://{at}{path}", headers=headers)
 
@@ -50,7 +50,7 @@ def get(at: Address, path: str, method: str = "GET", **headers: str) -> httpx.Re
     ],
 )
 def test_pages_are_answered(at: Address, path: str, status: int, kind: str) -> None:
-    """With their types, and with headers that let a browser do no more than show them."""
+    """Pages have their types, and headers that let a browser do nothing but show them."""
     reply = get(at, path)
     assert (reply.status_code, reply.headers["content-type"]) == (status, kind)
     assert reply.headers["x-content-type-options"] == "nosniff"
@@ -60,13 +60,13 @@ def test_pages_are_answered(at: Address, path: str, status: int, kind: str) -> N
 
 
 def test_the_page_is_json_for_those_who_ask(at: Address) -> None:
-    """As they do who send that they accept it."""
+    """A client that accepts JSON gets the page as JSON."""
     reply = get(at, "/", accept="application/json")
     assert reply.json()["providers"]["openai"]["up"] is None
 
 
 def test_head_has_no_body(at: Address) -> None:
-    """But the same headers. Clients drop a body on their own: the socket shows what was sent."""
+    """HEAD has the same headers and no body, as the raw socket shows."""
     with socket.create_connection((at.host, at.port)) as connection:
         connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
         with connection.makefile("rb") as stream:
@@ -81,14 +81,14 @@ def test_head_has_no_body(at: Address) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
 def test_other_methods_are_refused(at: Address, method: str) -> None:
-    """It is there to be read."""
+    """Other methods are refused, because the pages can only be read."""
     reply = get(at, "/", method)
     assert reply.status_code == HTTPStatus.METHOD_NOT_ALLOWED
     assert method not in reply.text
 
 
 def test_rubbish_is_refused(at: Address) -> None:
-    """And is not repeated."""
+    """A malformed request is refused and not repeated."""
     with socket.create_connection(at) as connection:
         connection.sendall(b"<script>alert(1)</script>\r\n\r\n")
         said = connection.makefile("rb").read()
@@ -97,11 +97,11 @@ def test_rubbish_is_refused(at: Address) -> None:
 
 
 WELL = PlainTextResponse("well\n")
-"""Answers the same to all."""
+"""Gives all requests the same answer."""
 
 
 def is_cut_off(connection: socket.socket) -> bool:
-    """Whether a client that sends one more byte from time to time is hung up on."""
+    """Return whether a client that sends a byte from time to time is disconnected."""
     connection.settimeout(0.05)
     for _ in range(1000):
         try:
@@ -115,7 +115,7 @@ def is_cut_off(connection: socket.socket) -> bool:
 
 
 def test_clients_that_dawdle_are_hung_up_on() -> None:
-    """However busy they look; meanwhile, and afterwards, others are served."""
+    """A slow client is disconnected, however busy it looks, and others are served meanwhile."""
     with listening(HERE, WELL, longest=0.5) as at:
         dawdling = [socket.create_connection(at) for _ in range(MOST - 1)]
         for connection in dawdling:
@@ -128,7 +128,7 @@ def test_clients_that_dawdle_are_hung_up_on() -> None:
 
 
 def test_too_many_at_once_are_refused() -> None:
-    """The next one is served when one of them has gone."""
+    """Surplus connections are refused until one of the others has ended."""
     with listening(HERE, WELL, longest=600.0) as at:
         first, *others = [socket.create_connection(at) for _ in range(MOST)]
         with pytest.raises(httpx.TransportError):
@@ -141,7 +141,7 @@ def test_too_many_at_once_are_refused() -> None:
 
 
 def test_it_ends_with_its_context() -> None:
-    """Nobody is answered any more, and clients that hang do not hold the end up."""
+    """Nobody is answered after the context, whose end waits for no hanging client."""
     with listening(HERE, WELL) as at:
         hanging = socket.create_connection(at)
         hanging.sendall(b"GET / HT")
@@ -154,7 +154,7 @@ def test_it_ends_with_its_context() -> None:
 
 
 def test_a_port_that_is_taken_is_told() -> None:
-    """In a sentence with the way out."""
+    """A port in use is reported with the remedy."""
     with (
         listening(HERE, WELL) as at,
         pytest.raises(ConfigError, match=f"^listen: {at} cannot be listened on"),
@@ -165,7 +165,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
 def test_ipv6_is_listened_on() -> None:
-    """As it is written in addresses."""
+    """An IPv6 address is accepted in brackets."""
     with listening(Address("::1", 0), WELL) as at:
         assert str(at).startswith("[::1]:")
         assert get(at, "/").text == "well\n"

@@ -1,4 +1,4 @@
-"""What the log says: each trouble once, its end once, and no secret ever."""
+"""The log: each trouble once, its end once, and no secret."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Line = dict[str, object]
 
 
 def told(news: TroubleLog, *reports: Report) -> list[Line]:
-    """What is logged of some passes."""
+    """Return the log of some passes."""
     with capture_logs() as lines:
         for report in reports:
             news.of(report)
@@ -37,13 +37,13 @@ def told(news: TroubleLog, *reports: Report) -> list[Line]:
 
 
 def failed(job_id: str, sentence: str = "It broke", provider: str = "openai") -> Report:
-    """A pass in which one job was lost."""
+    """Return a pass in which one job was lost."""
     error = errors.ServerFailed(sentence, "Try again later")
     return Report(provider=provider, failures=[(job_id, error)])
 
 
 def stopped(error: errors.BridgeError | None, provider: str = "openai") -> Report:
-    """A pass that ended early; without an error one that did not."""
+    """Return a pass that ended early, or without an error one that did not."""
     return Report(provider=provider, stopped=error)
 
 
@@ -75,20 +75,20 @@ def test_a_lost_job_is_told_once() -> None:
     ids=["job", "trouble", "provider"],
 )
 def test_another_trouble_is_told(other: Report) -> None:
-    """Another job, another trouble and another provider each are news."""
+    """Another job, another trouble and another provider are each logged."""
     news = TroubleLog()
     assert len(told(news, failed("ftjob-a"), other)) == 2
 
 
 def test_an_error_without_remedy_has_none_in_its_line() -> None:
-    """A line does not end in an empty field."""
+    """A line about an error without a remedy does not end in an empty field."""
     report = Report(provider="openai", failures=[("ftjob-a", errors.NotFound("It is gone"))])
     (line,) = told(TroubleLog(), report)
     assert "remedy" not in line
 
 
 def test_a_value_that_was_left_out_is_told_once() -> None:
-    """What could not be recorded of a job is a warning, once."""
+    """A value that could not be recorded is a warning, once."""
     news = TroubleLog()
     report = Report(provider="openai", skipped=[("ftjob-a", "step 3: loss is not finite")])
     (line,) = told(news, report, report)
@@ -97,7 +97,7 @@ def test_a_value_that_was_left_out_is_told_once() -> None:
 
 
 def test_the_memory_of_troubles_is_bounded() -> None:
-    """After very many other troubles the oldest one is forgotten, and news once more."""
+    """The memory of troubles is bounded: the oldest is forgotten, and can be logged again."""
     news = TroubleLog()
     assert told(news, failed("ftjob-first"))
     many = Report(
@@ -113,7 +113,7 @@ def test_the_memory_of_troubles_is_bounded() -> None:
 def test_a_lasting_trouble_is_told_once_whatever_the_requests_are_called(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Each reply has another request id; a job that fails in every pass is one line."""
+    """A job that fails in every pass is one line, although each reply has another request id."""
     numbers = count()
 
     def broken(request: Request) -> Reply | None:
@@ -135,7 +135,7 @@ def test_a_lasting_trouble_is_told_once_whatever_the_requests_are_called(
 
 
 def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
-    """Passes without connection are one line, and the first good one after them another."""
+    """An outage is one line at its beginning and one at the first good pass."""
     news = TroubleLog()
     assert told(news, stopped(None)) == []
     assert told(news, stopped(DOWN), stopped(DOWN), stopped(DOWN)) == [
@@ -155,26 +155,26 @@ def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
 
 
 def test_an_outage_that_only_words_itself_differently_is_no_news() -> None:
-    """The kind of an outage counts, not the words of the day."""
+    """An outage with other words of the same kind is not logged again."""
     again = errors.Unreachable("No connection (timed out)", "Check the network")
     assert len(told(TroubleLog(), stopped(DOWN), stopped(again))) == 1
 
 
 def test_an_outage_of_another_kind_is_told() -> None:
-    """A host that is back but refuses the key needs somebody else's help."""
+    """An outage of another kind is logged, because it needs another person's help."""
     refused = errors.Unauthorized("The key is refused", "Check api_key")
     lines = told(TroubleLog(), stopped(DOWN), stopped(refused), stopped(None))
     assert [line["event"] for line in lines] == ["outage", "outage", "recovered"]
 
 
 def test_an_outage_says_whose_it_is() -> None:
-    """MLflow's outage is not blamed on the provider."""
+    """An outage of MLflow is not blamed on the provider."""
     (line,) = told(TroubleLog(), stopped(errors.TrackingDown("MLflow is down", "Start it")))
     assert (line["provider"], line["of"]) == ("openai", "mlflow")
 
 
 def test_each_provider_has_outages_of_its_own() -> None:
-    """One provider's good pass does not end another's outage."""
+    """A good pass of one provider does not end another's outage."""
     lines = told(
         TroubleLog(),
         stopped(DOWN),
@@ -190,7 +190,7 @@ def test_each_provider_has_outages_of_its_own() -> None:
 
 
 def test_a_request_to_stop_is_neither_outage_nor_recovery() -> None:
-    """Who presses Ctrl-C knows it."""
+    """A request to stop, which the user knows of, is neither an outage nor a recovery."""
     news = TroubleLog()
     end = stopped(errors.Stopped("Asked to stop"))
     assert told(news, end) == []
@@ -220,7 +220,7 @@ WELL = stopped(None)
     ],
 )
 def test_a_service_that_has_ended_is_asked_rarely(reports: list[Report], paces: list[int]) -> None:
-    """Once it has said so three times in a row, until it gives an answer again."""
+    """A service that has ended three times in a row gets few requests until it answers again."""
     pace = Pace(60, steps=[3600])
     before = pace.seconds
     for report, expected in zip(reports, paces, strict=True):
@@ -231,7 +231,7 @@ def test_a_service_that_has_ended_is_asked_rarely(reports: list[Report], paces: 
 
 
 def left(jobs: int) -> Report:
-    """A pass that leaves so many jobs open."""
+    """Return a pass that leaves this many jobs open."""
     return Report(provider="openai", open=jobs)
 
 
@@ -247,7 +247,7 @@ def left(jobs: int) -> Report:
 def test_a_provider_without_open_jobs_is_asked_less_often(
     reports: list[Report], paces: list[int]
 ) -> None:
-    """What a pass leaves open says when the next one is made."""
+    """A provider without open jobs gets fewer requests, and its next pass is logged."""
     pace = Pace(60, 300, [3600])
     assert pace.seconds == 60
     before = 60
@@ -263,7 +263,7 @@ def test_a_provider_without_open_jobs_is_asked_less_often(
 def outcome(
     result: Result = Result.UPDATED, *, run_id: str | None = "r1", status: str | None
 ) -> Outcome:
-    """A job that was recorded with one point, or with nothing new."""
+    """Return a job that was recorded with one point, or with nothing new."""
     is_new, is_unchanged = result is Result.NEW, result is Result.UNCHANGED
     plan = Plan(
         provider="openai",
@@ -285,7 +285,7 @@ def outcome(
 
 
 def said(teller: JobLog, what: Outcome) -> list[Line]:
-    """What is logged of an outcome without ``--verbose``."""
+    """Return the log of an outcome without ``--verbose``."""
     with capture_logs() as lines:
         teller(JobsChosen("openai", 1))
         teller(JobDone(what))
@@ -293,7 +293,7 @@ def said(teller: JobLog, what: Outcome) -> list[Line]:
 
 
 def test_a_new_job_is_told_with_its_run() -> None:
-    """The line has what one needs to find the run."""
+    """The line on a new job has everything that is needed to find its run."""
     for only_turns in (True, False):
         (line,) = said(JobLog(only_turns=only_turns), outcome(Result.NEW, status="FINISHED"))
         assert line == {
@@ -309,20 +309,20 @@ def test_a_new_job_is_told_with_its_run() -> None:
 
 
 def test_more_points_of_a_known_job_are_told_only_where_all_is() -> None:
-    """The daemon would drown its log in points; a backfill shows all that it does."""
+    """New points of a known job are logged by a backfill, and not by the daemon."""
     assert said(JobLog(only_turns=True), outcome(status=None)) == []
     (line,) = said(JobLog(only_turns=False), outcome(status=None))
     assert "status" not in line
 
 
 def test_a_new_status_of_a_known_job_is_told() -> None:
-    """The turns of a job's life are news for the daemon too."""
+    """A new status of a known job is logged by the daemon too."""
     (line,) = said(JobLog(only_turns=True), outcome(status="FINISHED"))
     assert line["status"] == "FINISHED"
 
 
 def test_what_was_not_written_is_not_told_as_recorded() -> None:
-    """Unchanged and failed jobs are no records."""
+    """Unchanged and failed jobs are not logged as recorded."""
     for only_turns in (True, False):
         teller = JobLog(only_turns=only_turns)
         assert said(teller, outcome(Result.UNCHANGED, status="FINISHED")) == []
@@ -335,14 +335,14 @@ def test_what_was_not_written_is_not_told_as_recorded() -> None:
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    """Standard error while the log is set up as in the commands."""
+    """Return standard error while the log is set up as in the commands."""
     log.set_up(Redactor(["a-secret-key", "a-secret-key-and-more"]))
     yield capsys
     structlog.reset_defaults()
 
 
 def test_no_line_has_a_secret(lines: pytest.CaptureFixture[str]) -> None:
-    """Secrets are masked in the event and in every field; the longer one leaves no tail."""
+    """Secrets are masked in the event and in every field, longer ones before shorter ones."""
     structlog.get_logger().error(
         "refused a-secret-key", error="got a-secret-key-and-more!", url="http://u:a-secret-key@h"
     )
@@ -354,7 +354,7 @@ def test_no_line_has_a_secret(lines: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_event_is_one_line_of_harmless_characters(lines: pytest.CaptureFixture[str]) -> None:
-    """What a provider sends can neither forge a line nor steer the terminal."""
+    """A provider's text can neither forge a line nor steer the terminal."""
     structlog.get_logger().error("x", error="one\ntwo\r\x1b[2Jthree\x9b31m\u202efour", job="a\nb")
     text = lines.readouterr().err
     assert text.count("\n") == 1
@@ -363,13 +363,13 @@ def test_an_event_is_one_line_of_harmless_characters(lines: pytest.CaptureFixtur
 
 
 def test_a_long_text_is_cut(lines: pytest.CaptureFixture[str]) -> None:
-    """A megabyte in an error message is no megabyte in the log."""
+    """A megabyte in an error message is cut in the log."""
     structlog.get_logger().error("x", error="y" * 1_000_000)
     assert len(lines.readouterr().err) < 2_000
 
 
 def test_a_line_has_time_level_event_and_facts(lines: pytest.CaptureFixture[str]) -> None:
-    """A line says when, how bad, what, and of whom."""
+    """A line has a time, a level, an event and the facts."""
     structlog.get_logger().warning("value left out", provider="openai", points=3)
     text = lines.readouterr().err
     for part in ("Z ", "warning", "value left out", "provider=openai", "points=3"):
@@ -377,7 +377,7 @@ def test_a_line_has_time_level_event_and_facts(lines: pytest.CaptureFixture[str]
 
 
 def test_debugging_is_not_logged(lines: pytest.CaptureFixture[str]) -> None:
-    """Libraries that log through structlog do not fill the log."""
+    """Debug messages of libraries that log through structlog are dropped."""
     structlog.get_logger().debug("noise")
     structlog.get_logger().info("news")
     text = lines.readouterr().err
@@ -386,7 +386,7 @@ def test_debugging_is_not_logged(lines: pytest.CaptureFixture[str]) -> None:
 
 
 def test_programs_get_one_json_object_a_line(lines: pytest.CaptureFixture[str]) -> None:
-    """Facts are fields, with nothing in them that text would not have either."""
+    """Programs get one JSON object per line, with the masked facts as fields."""
     log.set_up(Redactor(["a-secret-key"]), as_json=True)
     hostile = 'x"}\n{"a": 1}\x1b[2J a-secret-key'
     structlog.get_logger().error("outage", error=hostile, points=3)
@@ -400,7 +400,7 @@ def test_programs_get_one_json_object_a_line(lines: pytest.CaptureFixture[str]) 
 
 
 def test_a_verbose_pass_names_each_job_that_it_leaves_untouched() -> None:
-    """With the reason; a job that turned out to have everything is one of them."""
+    """``--verbose`` names each untouched job with the reason, even one that a worker read."""
     teller = JobLog(only_turns=True)
     with capture_logs() as lines:
         teller(JobsChosen("openai", 1, settled=("a",), unselected=("b",)))
@@ -413,7 +413,7 @@ def test_a_verbose_pass_names_each_job_that_it_leaves_untouched() -> None:
 
 
 def test_a_dry_run_decides_and_records_nothing() -> None:
-    """With ``--verbose`` it logs its decisions, and no run as recorded."""
+    """A dry run logs its decisions with ``--verbose``, and no run as recorded."""
     teller = JobLog(only_turns=False, is_dry=True)
     with capture_logs() as lines:
         teller(JobDone(outcome(Result.NEW, status="FINISHED")))
@@ -424,7 +424,7 @@ def test_a_dry_run_decides_and_records_nothing() -> None:
 
 
 def every_line(handle: JobLog, *events: Event) -> list[Line]:
-    """All that is logged of some events."""
+    """Return the whole log of some events."""
     with capture_logs() as lines:
         for event in events:
             handle(event)
@@ -432,7 +432,7 @@ def every_line(handle: JobLog, *events: Event) -> list[Line]:
 
 
 def test_a_decision_is_logged_with_its_reason() -> None:
-    """Also where nothing is written."""
+    """A decision is logged with its reason, even without a write."""
     for what, writes in (
         (outcome(status=None), "1 point of 1 metric"),
         (outcome(Result.UNCHANGED, status=None), "nothing"),
@@ -449,7 +449,7 @@ def test_a_decision_is_logged_with_its_reason() -> None:
 
 
 def test_a_deletion_is_logged_with_its_reason() -> None:
-    """Whatever else is left out."""
+    """A deletion is logged with its reason, even without ``--verbose``."""
     deletion = Deletion("r2", "ftjob-a", "run r1 owns its job")
     (line,) = every_line(JobLog(only_turns=True), RunDeleted("openai", deletion))
     assert line == {
@@ -463,7 +463,7 @@ def test_a_deletion_is_logged_with_its_reason() -> None:
 
 
 def test_duplicates_that_stay_are_told_once() -> None:
-    """With their number and the command that deletes them."""
+    """Duplicates that stay are logged once, with their number and the command that deletes them."""
     deletions = [Deletion(str(number), "a", "") for number in range(11)]
     report = Report(provider="openai", withheld=deletions)
     (line,) = told(TroubleLog(), report, report)
@@ -472,7 +472,7 @@ def test_duplicates_that_stay_are_told_once() -> None:
 
 
 def test_a_store_that_takes_no_archive_is_told_once() -> None:
-    """Not for each job; another trouble of each job is."""
+    """A store without an archive is logged once, and other troubles of each job are too."""
     full = errors.ArchiveFailed("The store is full")
     reports = [Report(provider="openai", failures=[(name, full)]) for name in ("a", "b")]
     (line,) = told(TroubleLog(), *reports)
@@ -488,7 +488,7 @@ def test_a_store_that_takes_no_archive_is_told_once() -> None:
     ],
 )
 def test_an_outage_is_somebodys(error: errors.BridgeError, whose: str) -> None:
-    """The provider's, MLflow's or the cluster's."""
+    """An outage belongs to the provider, to MLflow, or to the cluster."""
     (line,) = told(TroubleLog(), stopped(error))
     assert (line["of"], line["error"]) == (whose, error.sentence)
 
@@ -501,14 +501,14 @@ def test_an_outage_is_somebodys(error: errors.BridgeError, whose: str) -> None:
     ],
 )
 def test_a_passing_outage_may_look_different_each_time(error: errors.BridgeError) -> None:
-    """A server in trouble answers with this now and with that then."""
+    """A passing outage is one line, although a server in trouble varies its answers."""
     assert len(told(TroubleLog(), stopped(DOWN), stopped(error))) == 1
     refused = errors.Unauthorized("The key is refused")
     assert len(told(TroubleLog(), stopped(refused), stopped(error))) == 2
 
 
 def test_a_pass_is_logged_by_its_turns_and_its_end() -> None:
-    """As the daemon does it."""
+    """The daemon's log shows the turns of jobs and the end of a pass."""
     lines = every_line(
         PassLog(),
         JobDone(outcome(status=None)),
@@ -523,14 +523,14 @@ def test_a_pass_is_logged_by_its_turns_and_its_end() -> None:
 
 
 def test_a_new_job_is_a_turn_of_its_own_life() -> None:
-    """Also where its run has the status already that MLflow gives a new one."""
+    """A new job is logged even if its run has the status that MLflow gives a new one."""
     (line,) = said(JobLog(only_turns=True), outcome(Result.NEW, status=None))
     assert (line["event"], line["kind"]) == ("job recorded", "new")
     assert "status" not in line
 
 
 def test_a_dry_run_records_nothing() -> None:
-    """Its decisions are logged all the same."""
+    """A dry run logs decisions and no records."""
     handle = JobLog(only_turns=False, is_dry=True)
     assert said(handle, outcome(Result.NEW, status="FINISHED")) == []
     (line,) = every_line(handle, JobDone(outcome(Result.NEW, status="FINISHED")))
@@ -538,7 +538,7 @@ def test_a_dry_run_records_nothing() -> None:
 
 
 def test_jobs_that_are_left_untouched_are_logged_with_the_reason() -> None:
-    """Those of a page, and those that a worker found settled."""
+    """Jobs left untouched, by the page or by a worker, are logged with the reason."""
     chosen = JobsChosen("openai", 0, settled=("a",), unselected=("b",))
     untouched = JobDone(Untouched(provider="openai", job_id="c"))
     lines = every_line(JobLog(only_turns=True), chosen, untouched)

@@ -24,7 +24,7 @@ NAMES = ("openai", "mistral")
 
 
 class Followed:
-    """The passes of a daemon over two providers, and the metrics of them."""
+    """The passes of a daemon over two providers, and their metrics."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -33,7 +33,7 @@ class Followed:
         self._handlers = (status, self.metrics)
 
     def passes(self, event: Event) -> None:
-        """Let something happen in a pass."""
+        """Send an event of a pass."""
         for handler in self._handlers:
             handler(event)
 
@@ -54,7 +54,7 @@ def followed() -> Followed:
 
 
 def test_metrics_say_what_passes_do(followed: Followed) -> None:
-    """Each value is where its name says."""
+    """Each metric shows the value that its name states."""
     passes = followed.passes
     passes(PassBegan("openai"))
     passes(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
@@ -91,7 +91,7 @@ def test_metrics_say_what_passes_do(followed: Followed) -> None:
 
 
 def test_counters_begin_at_zero_and_gauges_when_they_are_known(followed: Followed) -> None:
-    """A rate needs the zero that it rises from; a state that nobody knows is not down."""
+    """A counter begins at zero, which rates need, and an unknown gauge is absent."""
     found = followed.samples()
     assert found["ftbridge_points_written_total", ("mistral",)] == 0
     assert found["ftbridge_requests_total", ("mistral", "2xx")] == 0
@@ -102,7 +102,7 @@ def test_counters_begin_at_zero_and_gauges_when_they_are_known(followed: Followe
 
 
 def test_a_lag_goes_with_the_job_that_had_it(followed: Followed) -> None:
-    """It grows between two scrapes, and is absent again when nothing runs."""
+    """A lag grows between two scrapes, and is absent again when no job runs."""
     running = run_state("a", at=int(NOW) - 60)
     followed.passes(RunsRead("openai", Ownership(open={"a": running})))
     lag = "ftbridge_lag_seconds", ("openai",)
@@ -114,7 +114,7 @@ def test_a_lag_goes_with_the_job_that_had_it(followed: Followed) -> None:
 
 
 def test_other_providers_and_stopped_passes_count_nowhere(followed: Followed) -> None:
-    """Labels are the configured names; a pass that was asked to stop is not a pass."""
+    """Only configured names become labels, and a pass that was asked to stop does not count."""
     before = followed.samples()
     followed.metrics.requested("stranger", "2xx", 2)
     followed.passes(PassEnded(Report(provider="stranger"), 1.0))
@@ -127,7 +127,7 @@ def test_other_providers_and_stopped_passes_count_nowhere(followed: Followed) ->
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool here")
 def test_prometheus_own_tool_finds_no_fault(followed: Followed) -> None:
-    """Names, units and help are as Prometheus wants them."""
+    """Prometheus' own checker accepts names, units and help."""
     followed.passes(RunsRead("openai", Ownership()))
     followed.passes(PassEnded(Report(provider="openai"), 1.0))
     checked = subprocess.run(
@@ -140,7 +140,7 @@ def test_prometheus_own_tool_finds_no_fault(followed: Followed) -> None:
 
 
 def test_every_metric_is_there_from_the_start(followed: Followed) -> None:
-    """With its labels; those that nobody knows yet are not."""
+    """Every metric exists from the start with its labels, except unknown ones."""
     names = {name for name, labels in followed.samples() if name.startswith("ftbridge")}
     assert names == {
         "ftbridge_build_info",
@@ -161,7 +161,7 @@ def test_every_metric_is_there_from_the_start(followed: Followed) -> None:
 
 
 def test_passes_are_counted_by_their_seconds(followed: Followed) -> None:
-    """From a tenth of a second to an hour: dashboards and alerts name these bounds."""
+    """Passes are counted in buckets from a tenth of a second to an hour, which dashboards name."""
     found = followed.samples()
     bounds = {
         labels[0] for name, labels in found if name == "ftbridge_pass_duration_seconds_bucket"
@@ -173,7 +173,7 @@ def test_passes_are_counted_by_their_seconds(followed: Followed) -> None:
 
 
 def test_an_interval_begins_with_the_last_pass(followed: Followed) -> None:
-    """It is known with the first that has begun, and never negative."""
+    """An interval is known from the first pass on, and never negative."""
     interval = "ftbridge_interval_seconds", ("openai",)
     followed.passes(NextPass("openai", NOW + 30))
     assert interval not in followed.samples()
@@ -185,7 +185,7 @@ def test_an_interval_begins_with_the_last_pass(followed: Followed) -> None:
 
 
 def test_only_further_attempts_are_retries(followed: Followed) -> None:
-    """The first one of a request is none."""
+    """The first attempt of a request does not count as a retry."""
     for attempt in (1, 2, 3, 1):
         followed.metrics.requested("openai", "5xx", attempt)
     found = followed.samples()
@@ -194,7 +194,7 @@ def test_only_further_attempts_are_retries(followed: Followed) -> None:
 
 
 def test_mlflow_is_up_or_down_once_it_was_asked(followed: Followed) -> None:
-    """Beside the others, as it has no label."""
+    """MLflow is up or down after the first request, in a metric without a label."""
     up = "ftbridge_mlflow_up", ()
     followed.passes(RunsRead("openai", Ownership()))
     assert followed.samples()[up] == 1

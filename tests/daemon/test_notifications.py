@@ -1,4 +1,4 @@
-"""What others are notified of, and what they are not."""
+"""Notifications: the events that cause one, and those that do not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ended(
     error: errors.BridgeError | None = None,
     **tags: str,
 ) -> Outcome:
-    """A job that was recorded with its end."""
+    """Return a job that was recorded with its end."""
     return outcome(
         job_id, status, is_final=is_final, is_settling=is_settling, error=error, tags=tags
     )
@@ -44,7 +44,7 @@ def ended(
 
 @dataclass
 class Told:
-    """A notifier and what it sends."""
+    """A notifier and its messages."""
 
     wanted: Sequence[Event] = ALL
     sent: list[Message | None] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Told:
     def pass_over(
         self, *outcomes: Outcome, stopped: errors.BridgeError | None = None, of: str = "openai"
     ) -> list[str]:
-        """Make a pass; returns the events that it brings."""
+        """Make a pass, and return the messages that it causes."""
         before = len(self.sent)
         for each in outcomes:
             self.notifier(JobDone(each))
@@ -64,14 +64,14 @@ class Told:
 
 
 def test_a_history_is_no_news() -> None:
-    """However a job of it ended; what ends afterwards is, for each provider on its own."""
+    """The history causes no message, and later ends do, for each provider separately."""
     told = Told()
     assert told.pass_over(*(ended(f"job-{number}") for number in range(5000))) == []
     assert told.pass_over(ended("new")) == ["failed"]
 
 
 def test_a_history_that_takes_several_passes_is_none_either() -> None:
-    """An outage in the middle of it does not make news of the rest."""
+    """A history that takes several passes causes no message, even after an outage in its middle."""
     told = Told(wanted=("failed",))
     told.pass_over(ended("one"), stopped=DOWN)
     assert told.pass_over(ended("two")) == []
@@ -86,14 +86,14 @@ def test_a_history_that_takes_several_passes_is_none_either() -> None:
     ],
 )
 def test_a_job_of_the_history_that_comes_late_is_none(late: Outcome) -> None:
-    """One that could not be recorded at first, or whose last data was still to come."""
+    """A late job of the history causes no message."""
     told = Told()
     told.pass_over(late)
     assert told.pass_over(ended("late")) == []
 
 
 def test_only_ends_are_told_and_only_once_they_are_recorded() -> None:
-    """Not each point, nor an end whose archive is still missing."""
+    """An end causes one message once it is recorded completely, and a point causes none."""
     told = Told()
     told.pass_over()
     assert told.pass_over(ended(status=None, is_final=False)) == []
@@ -103,7 +103,7 @@ def test_only_ends_are_told_and_only_once_they_are_recorded() -> None:
 
 
 def test_only_what_is_wanted_is_told() -> None:
-    """By default failures alone."""
+    """By default only failures cause messages."""
     told = Told(wanted=("failed",))
     told.pass_over()
     ends = [ended(status="FINISHED"), ended(status="FAILED"), ended(status="KILLED")]
@@ -112,7 +112,7 @@ def test_only_what_is_wanted_is_told() -> None:
 
 
 def test_an_outage_and_its_end_are_told_once() -> None:
-    """Each provider's on its own, and MLflow's once, however many passes it ends."""
+    """An outage and its end cause one message each: per provider, but once for MLflow."""
     told = Told()
     assert told.pass_over(stopped=DOWN) == ["outage"]
     assert told.pass_over(stopped=DOWN) == []
@@ -125,7 +125,7 @@ def test_an_outage_and_its_end_are_told_once() -> None:
 
 
 def test_a_message_says_what_happened() -> None:
-    """In a title, with the facts for programs; nothing is long, and no secret is in it."""
+    """A message has a title and facts for programs, bounded and without secrets."""
     told = Told()
     told.pass_over()
     told.pass_over(ended(fine_tuned_model="ft:a", fine_tuning_error=f"b {SECRET} " + "x" * 10_000))
@@ -146,7 +146,7 @@ def test_a_message_says_what_happened() -> None:
 
 
 def test_a_heartbeat_wants_all_providers_well() -> None:
-    """After a pass of any, once a minute at most, and not while one is down."""
+    """A heartbeat comes after a pass, once a minute, and only while all providers are up."""
     sent: list[Message | None] = []
     clock = Clock()
     picture = DaemonStatus(["openai", "mistral"], Redactor(), clock)
@@ -170,7 +170,7 @@ def test_a_heartbeat_wants_all_providers_well() -> None:
 
 
 def test_a_message_has_what_is_known_and_nothing_else() -> None:
-    """A link where the run was there before; what is empty is left out."""
+    """A message has the known facts and, for an existing run, a link."""
     sent: list[Message | None] = []
     links = []
 
@@ -204,7 +204,7 @@ def test_a_message_has_what_is_known_and_nothing_else() -> None:
 
 
 def test_an_outage_is_a_message_too() -> None:
-    """With its reason; MLflow's has its name, and its end is one for each that comes back."""
+    """An outage's message has the reason, and its end a message per provider that returns."""
     told = Told()
     told.pass_over(stopped=AWAY)
     told.pass_over(stopped=DOWN)
@@ -219,7 +219,7 @@ def test_an_outage_is_a_message_too() -> None:
 
 
 def test_a_late_job_of_the_history_is_news_the_next_time() -> None:
-    """It was let pass once: another end, after a resumption, is news."""
+    """A late job of the history causes a message at its next end, after a resumption."""
     told = Told()
     told.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
     assert told.pass_over(ended("late", "RUNNING", is_final=False)) == []
@@ -228,14 +228,14 @@ def test_a_late_job_of_the_history_is_news_the_next_time() -> None:
 
 
 def test_a_job_of_the_history_that_goes_on_is_news_when_it_ends() -> None:
-    """It was recorded as it was, and its end is new."""
+    """An open job of the history causes a message when it ends."""
     told = Told()
     told.pass_over(ended("open", "RUNNING", is_final=False))
     assert told.pass_over(ended("open")) == ["failed"]
 
 
 def test_a_sign_of_life_comes_after_passes_only() -> None:
-    """Once a minute, counted to the second."""
+    """A heartbeat comes only after passes, once a minute to the second."""
     sent: list[Message | None] = []
     clock = Clock()
     picture = DaemonStatus(["openai"], Redactor(), clock)
@@ -251,7 +251,7 @@ def test_a_sign_of_life_comes_after_passes_only() -> None:
 
 
 def test_jobs_of_two_providers_may_have_one_id() -> None:
-    """What is old of the one is news of the other."""
+    """A job of one provider's history is new for another provider with the same id."""
     told = Told()
     told.pass_over(of="mistral")
     told.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))

@@ -1,4 +1,4 @@
-"""``ftbridge run`` as a service manager lives with it: started, watched, reloaded, stopped."""
+"""``ftbridge run`` under a service manager: start, watchdog, reload and stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.world import Clock, job
 
 
 def write(folder: Path, uri: str, *providers: dict[str, Any], **more: object) -> Path:
-    """A configuration of these providers, with the key in a file."""
+    """Write a configuration of these providers, with the key in a file."""
     path = folder / "bridge.yaml"
     entries = [
         {"type": "openai", "api_key_file": str(folder / "key"), **each} for each in providers
@@ -37,11 +37,11 @@ def write(folder: Path, uri: str, *providers: dict[str, Any], **more: object) ->
 
 
 def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> None:
-    """READY, signs of life, reloads of which two are refused, and the end, in that order.
+    """The service manager gets READY, watchdog messages, three reloads, and the end, in order.
 
-    A refused configuration is told with all its problems, also with what shows only when it is put
-    together, and the old one stays in force. One that holds is followed from then on, with the key
-    that is in its file by now.
+    A refused configuration is reported with all its problems, including those of the assembled
+    whole, and the old one stays in force. An accepted one takes effect with the present content of
+    its key file.
     """
     (tmp_path / "key").write_text("the-first-key")
     (tmp_path / "key").chmod(0o600)
@@ -88,7 +88,7 @@ def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> 
             assert process.count("configuration reloaded") == 1, process.said
 
             process.send(signal.SIGTERM)
-            # The socket holds few messages that nobody has heard.
+            # The socket holds few messages that nobody has received.
             wait_until(lambda: "STOPPING=1" in manager.states(), "STOPPING", process)
             assert process.end() == 0, process.said
         reloads = ["RELOADING=1", "READY=1"] * 3
@@ -104,7 +104,7 @@ def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> 
 def test_work_in_hand_is_finished_before_a_new_configuration_holds(
     uri: str, tmp_path: Path
 ) -> None:
-    """A reload waits for a request that is under way, longer than an end would."""
+    """A reload waits for a request in progress, longer than an end would."""
     asked, release = threading.Event(), threading.Event()
 
     def hang(_: Request) -> Reply | None:
@@ -122,7 +122,7 @@ def test_work_in_hand_is_finished_before_a_new_configuration_holds(
                 wait_until(asked.is_set, "request", process)
                 process.send(signal.SIGHUP)
                 process.wait_for("] stopping ")
-                # Nothing is said of a daemon that waits.
+                # A daemon that waits logs nothing.
                 write(tmp_path, uri, provider, {**provider, "name": "another"})
                 process.send(signal.SIGHUP)
                 wait_until(lambda: process.count("reloaded") == 2, "another reload", process)
@@ -149,7 +149,7 @@ with reload_on_hangup(reloading):
 
 
 def hearing(*before: str, terminal: int | None = None) -> subprocess.Popen[str]:
-    """A process that hears SIGHUP as the daemon does, once it is ready."""
+    """Run a process that handles SIGHUP as the daemon does, once it is ready."""
     process = subprocess.Popen(
         [*before, sys.executable, "-c", HEARS],
         stdin=subprocess.DEVNULL if terminal is None else terminal,
@@ -163,14 +163,14 @@ def hearing(*before: str, terminal: int | None = None) -> subprocess.Popen[str]:
 
 
 def hears(process: subprocess.Popen[str]) -> bool:
-    """Whether a SIGHUP is a wish to reload."""
+    """Return whether a SIGHUP is a request to reload."""
     process.send_signal(signal.SIGHUP)
     assert process.stdout
     return process.stdout.readline() == "reload\n"
 
 
 def test_a_hangup_without_a_terminal_is_a_wish_to_reload() -> None:
-    """A service has none: no SIGHUP ends it."""
+    """A SIGHUP without a terminal, as in a service, reloads instead of ending the process."""
     with hearing() as process:
         assert hears(process)
         assert hears(process)
@@ -178,9 +178,9 @@ def test_a_hangup_without_a_terminal_is_a_wish_to_reload() -> None:
 
 
 def test_a_process_ends_with_its_own_terminal() -> None:
-    """While the terminal is there SIGHUP is a wish; when it is gone, the end, as it always was."""
+    """A SIGHUP reloads while the terminal exists, and ends the process once it is gone."""
     master, slave = pty.openpty()
-    # Whoever runs the tests may have been started with nohup.
+    # The tests may run under nohup.
     starter = ("setsid", "--ctty", "env", "--default-signal=HUP")
     with hearing(*starter, terminal=slave) as process:
         os.close(slave)
@@ -202,7 +202,7 @@ def test_nohup_holds() -> None:
 
 
 def test_a_port_in_force_is_kept_over_a_reload(uri: str, tmp_path: Path) -> None:
-    """It is not taken by itself, and the metrics there count the passes of either life."""
+    """A reload keeps the port if it stays the same, and the metrics count passes of both lives."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
     (tmp_path / "key").write_text("a-key")

@@ -1,6 +1,7 @@
-"""``ftbridge run``: passes that go on, through outages, until a signal.
+"""``ftbridge run``: passes that continue, through outages, until a signal.
 
-The simulator is in this process, so a test turns the providers' clock and sees their requests.
+The simulator runs in this process, so that a test turns the providers' clock and sees their
+requests.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from tests.support.world import KEY, NOW, Clock, job, make_sync
 def started_daemon(
     folder: Path, uri: str, *simulators: tuple[str, Simulator], interval: str = "1s"
 ) -> Iterator[Started]:
-    """A daemon over providers with these names."""
+    """Run a daemon over providers with these names."""
     path = folder / "bridge.yaml"
     providers = [
         {"name": name, "type": "openai", "api_key": KEY, "base_url": simulator.openai_url}
@@ -62,7 +63,7 @@ def started_daemon(
 
 
 def steps(uri: str, job_id: str, metric: str = "train_loss") -> list[int]:
-    """The steps of a metric that MLflow has of a job."""
+    """Return the steps of a metric that MLflow has for a job."""
     run = recorded(uri).get(job_id)
     return [step for name, step, _, _ in run.rows if name == metric] if run else []
 
@@ -71,7 +72,7 @@ def steps(uri: str, job_id: str, metric: str = "train_loss") -> list[int]:
 
 
 def paces_after(pace: daemon.Pace, *ends: errors.BridgeError | None) -> list[float]:
-    """The seconds to the next pass after each of these passes."""
+    """Return the seconds to the next pass after each of these passes."""
     found = []
     for stopped in ends:
         pace.changes(Report(provider="openai", stopped=stopped, open=1))
@@ -80,7 +81,7 @@ def paces_after(pace: daemon.Pace, *ends: errors.BridgeError | None) -> list[flo
 
 
 def test_a_wrong_path_is_asked_less_and_less_often() -> None:
-    """A gateway that loses its route for some minutes is back within minutes, not within a day."""
+    """A wrong path is requested less and less often, but again within minutes of a recovery."""
     gone = errors.NoService("There is nothing")
     pace = daemon.Pace(60.0)
     assert paces_after(pace, *[gone] * 8) == [60, 60, 300, 3600, 21600, 86400, 86400, 86400]
@@ -91,7 +92,7 @@ def test_a_wrong_path_is_asked_less_and_less_often() -> None:
 
 
 def test_steps_appear_while_a_job_trains(uri: str, tmp_path: Path) -> None:
-    """Each new step is in MLflow after the next pass, and the end of the job too."""
+    """Each new step is in MLflow after the next pass, and so is the end of the job."""
     clock = Clock()
     one = job("ftjob-live", created_at=NOW, validating_seconds=1, queued_seconds=1)
     with (
@@ -114,7 +115,7 @@ def test_steps_appear_while_a_job_trains(uri: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM and SIGINT end the daemon with 0, a word, and no traceback."""
+    """SIGTERM and SIGINT end the daemon with 0, one line, and no traceback."""
     with (
         Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator,
         started_daemon(tmp_path, uri, ("openai", simulator), interval="1h") as process,
@@ -127,7 +128,7 @@ def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Sign
 
 
 def test_a_second_signal_ends_it_at_once(uri: str, tmp_path: Path) -> None:
-    """While work in hand is waited for, a second signal ends the daemon, and its code tells."""
+    """A second signal ends the daemon at once, with an exit code that shows it."""
     asked, release = threading.Event(), threading.Event()
 
     def hang(_: Request) -> Reply | None:
@@ -150,7 +151,7 @@ def test_a_second_signal_ends_it_at_once(uri: str, tmp_path: Path) -> None:
 
 
 def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
-    """An outage and its end are one line each, and the other provider's jobs go on meanwhile."""
+    """An outage and its end are one line each, and the other provider's jobs continue meanwhile."""
     clock = Clock()
     there, away = job("ftjob-there"), job("ftjob-away", total_steps=40)
     with (
@@ -167,7 +168,7 @@ def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
         process.wait_for("] outage ")
         clock.now = there.step_at(3)
         wait_until(lambda: steps(uri, there.id) == [1, 2, 3], "steps of the other", process)
-        # Some more passes fail; they have nothing new to say.
+        # Some more passes fail, and have nothing new to report.
         passes = len(steady.requests)
         wait_until(lambda: len(steady.requests) > passes + 10, "passes", process)
         fragile.__enter__()
@@ -181,7 +182,7 @@ def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
 
 
 class Service:
-    """A provider that may end its service, and begin it again."""
+    """A provider that can end its service, and begin it again."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -196,7 +197,7 @@ class Service:
 def test_a_service_that_has_ended_is_asked_less_often(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """After three such replies; others go on at their pace, and so does it once it answers."""
+    """A service that has ended is requested rarely after three passes, until it answers again."""
     ended, other, stopping = Service(), Service(), threading.Event()
     ended.is_open = False
     with (
@@ -223,7 +224,7 @@ def test_a_service_that_has_ended_is_asked_less_often(
 def test_a_provider_without_open_jobs_is_asked_less_often(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """With a job that trains one is asked at its pace, with none but once in a long time."""
+    """A provider is requested at its pace with an open job, and rarely without one."""
     busy, idle, stopping = Service(), Service(), threading.Event()
     slow = job("ftjob-slow", seconds_per_step=1000.0)
     with (
@@ -248,7 +249,7 @@ def test_a_provider_without_open_jobs_is_asked_less_often(
 def test_a_clock_that_is_set_back_delays_no_pass(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The scheduler's next moment is a day further away then: the pass is made at once instead."""
+    """A clock that is set back a day causes an immediate pass instead of a day's delay."""
     service, stopping = Service(), threading.Event()
     with Simulator(clock=clock, intercept=service) as simulator, ThreadPoolExecutor(1) as thread:
         sync = make_sync(simulator, tracking, executor, clock)
@@ -270,7 +271,7 @@ def test_a_clock_that_is_set_back_delays_no_pass(
 
 
 class Heard:
-    """Writes down the events that it gets."""
+    """Records the events that it gets."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -278,7 +279,7 @@ class Heard:
         self.moments: list[float] = []
 
     def __call__(self, event: Event) -> None:
-        """Note an event."""
+        """Record an event."""
         match event:
             case RunsRead(provider=provider, owned=owned):
                 self.told.append(f"{provider} has {len(owned.open)} open, {owned.is_complete=}")
@@ -297,8 +298,8 @@ class Heard:
 def test_handlers_get_the_events_of_every_pass(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """In order: it begins, what MLflow has, each job, its end with its duration, the next one."""
-    # So small that hundreds of readings do not look like a clock of the machine that was set back.
+    """Handlers get the events of a pass in order, from its beginning to the next one's time."""
+    # So small that hundreds of readings do not look like a clock that was set back.
     tick = 1 / 1024
     heard, stopping, ticks = Heard(), threading.Event(), count(0.0, tick)
     with (
@@ -327,7 +328,7 @@ def test_handlers_get_the_events_of_every_pass(
         "openai ended",
         "openai is due",
     ]
-    # The main thread asks for the time as well.
+    # The main thread reads the clock as well.
     assert heard.seconds[0] >= tick
     assert heard.seconds[0] % tick == 0.0
     assert begun + 3000 < heard.moments[0] < time.time() + 4200
@@ -336,7 +337,7 @@ def test_handlers_get_the_events_of_every_pass(
 def test_patience_may_end_while_a_pass_is_waited_for(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A reload waits as long as it takes; asked to end meanwhile, the process does not."""
+    """A reload waits for a pass without a limit, and ends its wait when asked to stop."""
     asked, release, stopping = threading.Event(), threading.Event(), threading.Event()
     patience = [math.inf]
     codes: list[int] = []
@@ -374,7 +375,7 @@ def test_patience_may_end_while_a_pass_is_waited_for(
 def test_a_pass_under_way_ends_in_order(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It is finished when the daemon is to stop, tells its observers, and nothing is cut off."""
+    """A pass in progress is finished at the end of the daemon, and reported."""
     asked, release, stopping = threading.Event(), threading.Event(), threading.Event()
     heard, codes, beats = Heard(), list[int](), list[bool]()
 
@@ -419,7 +420,7 @@ def test_a_pass_under_way_ends_in_order(
 def passes(
     simulator: Simulator, uri: str, executor: ThreadPoolExecutor, clock: Clock
 ) -> Iterator[tuple[Report, list[str]]]:
-    """Passes of one daemon, each with the paths that it asked for."""
+    """Return passes of one daemon, each with the paths that it requested."""
     sync = make_sync(simulator, Tracking(uri), executor, clock)
     while True:
         before = len(simulator.requests)
@@ -429,7 +430,7 @@ def passes(
 
 
 def writes(uri: str) -> int:
-    """The database's own count of transactions that wrote: one that changes nothing counts too."""
+    """Return the database's count of writing transactions, including those that change nothing."""
     header = Path(uri.removeprefix("sqlite:///")).read_bytes()[:28]
     return int.from_bytes(header[24:28], "big")
 
@@ -438,7 +439,7 @@ LIST = "/openai/v1/fine_tuning/jobs"
 
 
 def old_jobs(number: int) -> list[SimulatedJob]:
-    """Jobs that have ended, newest first."""
+    """Return jobs that have ended, newest first."""
     return [
         job(f"ftjob-old{n:03d}", created_at=NOW - 10_000 - n * 100, outcome=Outcome.CANCELLED)
         for n in range(number)
@@ -448,7 +449,7 @@ def old_jobs(number: int) -> list[SimulatedJob]:
 def test_an_idle_pass_costs_one_request(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """With nothing active a pass is one request to the provider and no write to MLflow."""
+    """An idle pass is one request to the provider and no write to MLflow."""
     with Simulator(jobs=old_jobs(5), clock=clock) as simulator:
         turns = passes(simulator, uri, executor, clock)
         next(turns)
@@ -479,7 +480,7 @@ def test_a_running_job_without_news_is_not_written(
 def test_later_passes_stop_at_a_settled_page(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The first pass reads all pages; later ones stop where a page holds nothing unsettled."""
+    """The first pass reads all pages, and later ones stop at a page of settled jobs."""
     with Simulator(jobs=old_jobs(15), clock=clock, page_limit=10) as simulator:
         turns = passes(simulator, uri, executor, clock)
         _, paths = next(turns)
@@ -518,14 +519,14 @@ def test_an_active_job_beyond_the_first_page_is_followed(
 
 
 def late_job() -> SimulatedJob:
-    """A job whose checkpoints show half a minute after its success."""
+    """Return a job whose checkpoints appear half a minute after its success."""
     return job("ftjob-late", late_seconds=30.0, validation=True)
 
 
 def test_late_checkpoints_come_before_the_final_status(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Back-dated checkpoints that show up after the success are recorded before the run ends."""
+    """Back-dated checkpoints that appear after the success are recorded before the run ends."""
     one = late_job()
     with Simulator(jobs=[one], clock=clock) as simulator:
         turns = passes(simulator, uri, executor, clock)
@@ -565,7 +566,7 @@ def test_late_checkpoints_are_awaited_on_clocks_that_differ(
 def test_a_pass_survives_anything_in_the_list(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Whatever a provider's list holds, a pass ends with a report and the good jobs recorded."""
+    """Any content of a list leaves a pass with a report, and the good jobs recorded."""
     odd = {"id": "ftjob-odd", "object": "fine_tuning.job", "status": "queued", "created_at": 1e307}
     good = {"id": "ftjob-good", "object": "fine_tuning.job", "status": "queued", "created_at": NOW}
 
@@ -582,7 +583,7 @@ def test_a_pass_survives_anything_in_the_list(
 
 
 def test_a_pass_that_breaks_unexpectedly_is_told(uri: str, tmp_path: Path) -> None:
-    """A daemon never fails in silence: a pass that cannot be made at all leaves a line."""
+    """A pass that cannot be made at all is logged."""
     odd = {"id": "ftjob-odd", "object": "fine_tuning.job", "status": "queued", "created_at": 1e307}
 
     def intercept(_: Request) -> Reply | None:

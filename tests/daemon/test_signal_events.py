@@ -1,4 +1,4 @@
-"""Signals as events: which are set, and who handles signals before and afterwards."""
+"""Signals as events, and the handlers before and afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.daemon.signals import reload_on_hangup, stop_on_signals
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_sets_every_event(number: signal.Signals) -> None:
-    """And its handler is the former one afterwards."""
+    """A signal sets every event, and the former handler is restored afterwards."""
     before = signal.getsignal(number)
     stopping, other, third = threading.Event(), threading.Event(), threading.Event()
     with stop_on_signals(stopping, other, third):
@@ -25,7 +25,7 @@ def test_a_signal_sets_every_event(number: signal.Signals) -> None:
 
 
 def test_a_life_within_another_hears_signals_too() -> None:
-    """The inner one's events are set while it lasts, and the outer one's after it."""
+    """A signal sets the inner events during a nested life, and the outer ones after it."""
     outer, inner = threading.Event(), threading.Event()
     with stop_on_signals(outer):
         with stop_on_signals(inner):
@@ -37,7 +37,7 @@ def test_a_life_within_another_hears_signals_too() -> None:
 
 
 def test_a_hangup_asks_for_the_configuration() -> None:
-    """As often as it comes; without a terminal it is nothing else."""
+    """A hangup asks for the configuration each time, and does nothing else without a terminal."""
     before = signal.getsignal(signal.SIGHUP)
     reloading = threading.Event()
     with reload_on_hangup(reloading):

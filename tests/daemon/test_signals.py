@@ -1,4 +1,4 @@
-"""SIGTERM in each phase of a pass: what is under way is finished, and the rest is for the next.
+"""SIGTERM in each phase of a pass: work in progress is finished, the rest left to the next.
 
 Each phase of both commands: ``EVERY_BOUNDARY=1 pytest tests/daemon/test_signals.py``.
 """
@@ -24,14 +24,14 @@ from tests.support.write_proxy import Write
 
 TRIAL = "trial"
 COMMANDS = {"run": 0, "backfill": 1}
-"""Each with its exit code if it is interrupted."""
+"""Commands with their exit codes after an interruption."""
 pytestmark = pytest.mark.long
 ASKING: Mapping[str, tuple[str, Reply | None, set[str]]] = {
     "listing": ("/fine_tuning/jobs", None, set()),
     "reading": ("/checkpoints", None, {CHILD.id}),
     "waiting": ("/checkpoints", json_reply({"error": {"message": "Not now"}}, 503), set()),
 }
-"""Which request is under way, how it is answered, and which jobs are finished then."""
+"""The request in progress, its answer, and the jobs finished by then."""
 WRITING = {
     "creating": "INSERT runs",
     "recording": "INSERT metrics",
@@ -39,11 +39,11 @@ WRITING = {
     "registering": "INSERT model_versions",
     "finishing": "UPDATE runs",
 }
-"""What is about to be written."""
+"""The next write."""
 
 
 def cases(phases: Iterable[str]) -> list[tuple[str, str]]:
-    """Each phase of each command, if all are wanted, or of one or the other."""
+    """Return each phase of each command, or else each phase with one of the commands."""
     if os.environ.get("EVERY_BOUNDARY"):
         return [*product(phases, COMMANDS)]
     return [*zip(phases, cycle(COMMANDS), strict=False)]
@@ -51,13 +51,13 @@ def cases(phases: Iterable[str]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """What one backfill that nobody interrupts leaves, and what it writes in which order."""
+    """Rows and ordered writes of an uninterrupted backfill."""
 
     whole: dict[str, dict[str, object]]
     writes: dict[Write, str]
 
     def before(self, what: str) -> Write:
-        """The first time that a table, or a file, is written to."""
+        """Return the first write to a table, or of a file."""
         return next(write for write, name in self.writes.items() if what in name)
 
 
@@ -68,31 +68,31 @@ class Place:
     folder: Path
     simulator: Simulator = field(init=False)
     hook: Callable[[Request], Reply | None] = lambda _request: None
-    """May answer in place of the simulator."""
+    """Hook that can answer in place of the simulator."""
 
     def asked(self, request: Request) -> Reply | None:
-        """What the hook answers."""
+        """Return the hook's answer."""
         return self.hook(request)
 
     @property
     def uri(self) -> str:
-        """Of the database."""
+        """Return the tracking URI of the database."""
         return f"sqlite:///{self.folder / 'mlflow.db'}"
 
     @property
     def config(self) -> Path:
-        """For one provider: then what is written has an order."""
+        """Write a configuration with one provider, so that the writes have an order."""
         return write_config(self.folder, self.simulator, self.uri, TRIAL, kinds=("openai",))
 
     def forked(self, command: str, stop: Stop | None = None) -> Forked:
-        """A command in a process of its own."""
+        """Start a command in a separate process."""
         said = self.folder / "said"
         return Forked(command, "--config", self.config, output=said, stop=stop)
 
 
 @pytest.fixture
 def place(tmp_path: Path, empty_database: Path) -> Iterator[Place]:
-    """A database without runs, beside a provider whose jobs have ended long ago."""
+    """Return an empty database, beside a provider whose jobs ended long ago."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     found = Place(tmp_path)
     with Simulator(jobs=JOBS, intercept=found.asked) as found.simulator:
@@ -101,7 +101,7 @@ def place(tmp_path: Path, empty_database: Path) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Undisturbed:
-    """Without any signal."""
+    """Make a backfill without any signal."""
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copy(empty_database, folder / "mlflow.db")
     place = Place(folder)
@@ -113,7 +113,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
 
 
 def finished(place: Place) -> set[str]:
-    """The jobs whose runs say that everything is there."""
+    """Return the jobs whose runs are marked as complete."""
     found = recorded(place.uri, f"{TRIAL}-openai")
     return {job_id for job_id, run in found.items() if run.status == "FINISHED"}
 
@@ -121,7 +121,7 @@ def finished(place: Place) -> set[str]:
 def assert_in_order(
     place: Place, undisturbed: Undisturbed, process: Forked, wanted: set[str]
 ) -> None:
-    """What counts as finished has everything of its own, and the next pass makes the rest."""
+    """Check that every job marked as complete is, and that the next pass completes the rest."""
     found = everything(place.uri, TRIAL)
     done = finished(place)
     for job_id in done:
@@ -136,7 +136,7 @@ def assert_in_order(
 
 
 def assert_ended_well(process: Forked, command: str) -> None:
-    """It says that it was interrupted, and how it ends depends on the command."""
+    """Check that the command reports the interruption and ends with its exit code."""
     assert process.end() == COMMANDS[command], process.said
     assert "Traceback" not in process.said
     assert ("stopping" if command == "run" else "Interrupted") in process.said
@@ -146,7 +146,7 @@ def assert_ended_well(process: Forked, command: str) -> None:
 def test_while_the_provider_is_asked(
     place: Place, undisturbed: Undisturbed, phase: str, command: str
 ) -> None:
-    """The job in hand is finished if its provider answers; no other is begun."""
+    """A signal during a provider's request lets this job finish, and no other begins."""
     path, reply, done = ASKING[phase]
     asked: list[str] = []
 
@@ -168,7 +168,7 @@ def test_while_the_provider_is_asked(
 def test_while_mlflow_is_written_to(
     place: Place, undisturbed: Undisturbed, phase: str, command: str
 ) -> None:
-    """The job in hand is finished; no other is begun."""
+    """A signal during a write to MLflow lets this job finish, and no other begins."""
     at = undisturbed.before(WRITING[phase])
     with place.forked(command, Stop(at, signal.SIGTERM)) as process:
         assert_ended_well(process, command)
@@ -176,7 +176,7 @@ def test_while_mlflow_is_written_to(
 
 
 def test_between_two_passes(place: Place, undisturbed: Undisturbed) -> None:
-    """Nothing is under way, and nothing is left to do."""
+    """A signal between two passes finds nothing in progress and leaves nothing to do."""
     with place.forked("run") as process:
         process.wait_for_write(list(undisturbed.writes)[-1])
         process.stop()

@@ -1,4 +1,4 @@
-"""What a daemon knows of itself: told by passes and requests, shown to Prometheus and people."""
+"""A daemon's status, which passes and requests feed and Prometheus and people read."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ AWAY = errors.TrackingDown("MLflow is down", "Start it")
 
 @pytest.fixture
 def clock() -> Clock:
-    """Turned by hand."""
+    """Return a clock that is turned by hand."""
     return Clock()
 
 
 @pytest.fixture
 def picture(clock: Clock) -> DaemonStatus:
-    """Of two providers."""
+    """Return the status of two providers."""
     return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock, clock)
 
 
@@ -42,22 +42,22 @@ def ended(
     provider: str = "openai",
     seconds: float = 2.0,
 ) -> ProviderView:
-    """What shows of a provider after a pass."""
+    """Return a provider's status after a pass."""
     picture(PassEnded(Report(provider=provider, stopped=stopped, failures=[*failures]), seconds))
     return picture.view().providers[provider]
 
 
 def jobs(picture: DaemonStatus) -> dict[str, int]:
-    """The states that jobs are in."""
+    """Return the states of jobs."""
     found = picture.view().providers["openai"].jobs
     return {state: number for state, number in found.items() if number}
 
 
-# What it counts
+# Counts
 
 
 def test_jobs_are_counted_by_state(picture: DaemonStatus) -> None:
-    """Those of earlier days once, as MLflow has them; each that moves leaves where it was."""
+    """Earlier jobs count once by MLflow's state, and a job that changes state moves its count."""
     running = run_state("a")
     ledger = Ownership(is_complete=True, open={"a": running}, ends=Counter(FINISHED=5, KILLED=1))
     picture(RunsRead("openai", ledger))
@@ -71,14 +71,14 @@ def test_jobs_are_counted_by_state(picture: DaemonStatus) -> None:
 
 
 def test_a_run_without_its_archive_has_not_ended(picture: DaemonStatus) -> None:
-    """It keeps its status until the archive is stored, and counts as it shows."""
+    """A run without its archive keeps its status, and counts under it."""
     error = errors.ArchiveFailed("The store is full")
     picture(JobDone(outcome("a", "FINISHED", is_final=True, error=error)))
     assert jobs(picture) == {"running": 1}
 
 
 def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: DaemonStatus) -> None:
-    """As one does whose first run turns out to be another process's."""
+    """A job that ends twice in a pass counts once, as one that lost a race does."""
     for _ in range(2):
         picture(JobDone(outcome("a", "FINISHED", is_final=True)))
     assert jobs(picture) == {"succeeded": 1}
@@ -87,7 +87,7 @@ def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: DaemonStatus) -> N
 
 
 def test_a_job_that_its_provider_has_lost_is_not_waited_for(picture: DaemonStatus) -> None:
-    """Its run stays open in MLflow, and would have a lag for ever."""
+    """A job that its provider has lost has no lag, although its run stays open in MLflow."""
     ledger = Ownership(open={"a": run_state("a", at=int(NOW))})
     picture(RunsRead("openai", ledger))
     lost = errors.JobVanished("It is gone")
@@ -97,7 +97,7 @@ def test_a_job_that_its_provider_has_lost_is_not_waited_for(picture: DaemonStatu
 
 
 def test_memory_does_not_grow_with_settled_jobs(picture: DaemonStatus) -> None:
-    """After a pass nothing is kept of a job that has ended but its count."""
+    """Only the number of settled jobs is kept after a pass."""
     tracemalloc.start()
     try:
         for number in range(1000):
@@ -108,14 +108,14 @@ def test_memory_does_not_grow_with_settled_jobs(picture: DaemonStatus) -> None:
     finally:
         tracemalloc.stop()
     assert jobs(picture) == {"succeeded": 1000}
-    assert most > 1_000_000  # while the pass goes on all of them are known
+    assert most > 1_000_000  # during the pass all of them are known
     assert held < 100_000
 
 
 def test_lag_is_that_of_the_newest_point_of_running_jobs(
     picture: DaemonStatus, clock: Clock
 ) -> None:
-    """At the time of asking; a job that only waits or has ended has none."""
+    """The lag is that of the newest point of running jobs, at the moment of the request."""
     now = int(clock.now)
     view = picture.view().providers["openai"]
     assert view.lag(clock.now) is None
@@ -134,7 +134,7 @@ def test_lag_is_that_of_the_newest_point_of_running_jobs(
 
 
 def test_a_stopped_pass_is_no_success(picture: DaemonStatus, clock: Clock) -> None:
-    """The provider is down until a pass goes through; the last success stays known."""
+    """A pass that stopped does not count as a success, and the last success stays known."""
     assert picture.view().providers["openai"].is_up is None
     assert not picture.view().is_ready
     view = ended(picture)
@@ -149,7 +149,7 @@ def test_a_stopped_pass_is_no_success(picture: DaemonStatus, clock: Clock) -> No
 
 
 def test_mlflows_outage_is_not_the_providers(picture: DaemonStatus) -> None:
-    """MLflow is down and the provider as it was; MLflow is up as soon as it answers any pass."""
+    """An outage of MLflow leaves the provider as it was, and ends with an answer in any pass."""
     assert ended(picture).is_up is True
     view = ended(picture, AWAY)
     assert view.is_up is True
@@ -162,13 +162,13 @@ def test_mlflows_outage_is_not_the_providers(picture: DaemonStatus) -> None:
 
 
 def test_a_pass_that_was_asked_to_stop_says_nothing(picture: DaemonStatus) -> None:
-    """Who ends the daemon knows why."""
+    """A pass that was asked to stop changes nothing, because its user knows."""
     before = ended(picture)
     assert ended(picture, errors.Stopped("Asked to stop")) == before
 
 
 def test_failures_are_those_of_the_last_pass(picture: DaemonStatus) -> None:
-    """Masked, bounded in number, and gone when they are."""
+    """Failures are those of the last pass, masked and bounded in number."""
     many = [(f"job-{number}", errors.NotFound(f"No {SECRET}")) for number in range(50)]
     view = ended(picture, None, *many)
     assert view.failures[0] == "job-0: No ***"
@@ -178,7 +178,7 @@ def test_failures_are_those_of_the_last_pass(picture: DaemonStatus) -> None:
 
 
 def test_other_providers_are_no_part_of_it(picture: DaemonStatus) -> None:
-    """What is told of one that is not configured is not shown."""
+    """Events of a provider outside the configuration are not shown."""
     picture(PassBegan("azure"))
     picture(NextPass("azure", 1.0))
     ended_elsewhere = Report(provider="azure")
@@ -193,7 +193,7 @@ def test_other_providers_are_no_part_of_it(picture: DaemonStatus) -> None:
     ("now", "is_late"), [(NOW, False), (NOW + 90, False), (NOW + 90.5, True), (NOW - 1, False)]
 )
 def test_a_pass_is_late_once_its_patience_is_over(now: float, *, is_late: bool) -> None:
-    """Not while it is under way, nor before its first is planned; one that hangs is."""
+    """A pass is late after its patience, unless it is in progress or not planned yet."""
     due = ProviderView(due=NOW + 30)
     assert due.is_late(now, 60) is is_late
     assert not ProviderView(due=NOW, is_busy=True).is_late(NOW + 1000, 60)
@@ -202,13 +202,13 @@ def test_a_pass_is_late_once_its_patience_is_over(now: float, *, is_late: bool) 
 
 
 def test_a_lag_is_never_less_than_none() -> None:
-    """The provider's clock may be ahead."""
+    """A lag is never negative, although the provider's clock can be ahead."""
     assert ProviderView(newest_point=NOW + 5).lag(NOW) == 0.0
     assert ProviderView(newest_point=NOW - 5).lag(NOW) == 5.0
 
 
 def test_a_pass_hangs_after_two_silent_hours(picture: DaemonStatus, clock: Clock) -> None:
-    """A page or a job is a sign of life."""
+    """A pass hangs after two hours without a page or a job."""
     picture(PassBegan("openai"))
     for sign in (JobsChosen("openai", 1), JobDone(outcome("a"))):
         clock.now += 7200
@@ -220,7 +220,7 @@ def test_a_pass_hangs_after_two_silent_hours(picture: DaemonStatus, clock: Clock
 
 
 def test_a_pass_shows_while_it_is_under_way(picture: DaemonStatus, clock: Clock) -> None:
-    """With its beginning, and afterwards its end, its duration and the next one's beginning."""
+    """A pass is shown with its beginning, and afterwards with its end and the next one's time."""
     clock.now += 5
     picture(PassBegan("openai"))
     view = picture.view().providers["openai"]
@@ -235,7 +235,7 @@ def test_a_pass_shows_while_it_is_under_way(picture: DaemonStatus, clock: Clock)
 
 
 def test_points_are_counted_since_the_start(picture: DaemonStatus) -> None:
-    """Those of all jobs and passes together."""
+    """Points are counted since the start, over all jobs and passes."""
     picture(JobDone(outcome("a", at=5)))
     ended(picture)
     picture(JobDone(outcome("b", at=5)))
@@ -245,7 +245,7 @@ def test_points_are_counted_since_the_start(picture: DaemonStatus) -> None:
 
 
 def test_the_newest_point_never_gets_older(picture: DaemonStatus, clock: Clock) -> None:
-    """A later write may bring points of earlier steps."""
+    """The newest point never gets older, even after a later write of earlier steps."""
     now = int(clock.now)
     running = run_state("a", at=now - 10)
     picture(RunsRead("openai", Ownership(open={"a": running})))
@@ -257,7 +257,7 @@ def test_the_newest_point_never_gets_older(picture: DaemonStatus, clock: Clock) 
 
 
 def test_a_history_is_counted_once_it_is_whole(picture: DaemonStatus) -> None:
-    """The runs of a later pass are those that are open, and say nothing of the others."""
+    """The whole history is counted once, and a later pass reads only open runs."""
     picture(RunsRead("openai", Ownership(ends=Counter(FINISHED=3))))
     assert jobs(picture) == {}
     picture(RunsRead("openai", Ownership(is_complete=True, ends=Counter(FINISHED=3))))
@@ -265,7 +265,7 @@ def test_a_history_is_counted_once_it_is_whole(picture: DaemonStatus) -> None:
 
 
 def test_a_job_that_failed_stays_as_it_was(picture: DaemonStatus) -> None:
-    """It is open until the provider no longer has it."""
+    """A job that failed stays open until the provider no longer has it."""
     picture(RunsRead("openai", Ownership(open={"a": run_state("a", "SCHEDULED")})))
     broken = errors.ServerFailed("It broke")
     picture(JobDone(Failed(provider="openai", job_id="a", error=broken)))
@@ -273,13 +273,13 @@ def test_a_job_that_failed_stays_as_it_was(picture: DaemonStatus) -> None:
 
 
 def test_a_failure_without_a_job_is_a_sentence(picture: DaemonStatus) -> None:
-    """An unreadable row of the list has no id."""
+    """A failure without a job, such as an unreadable row, is a sentence without an id."""
     view = ended(picture, None, ("", errors.BadReply("A row is odd", "Look at it")))
     assert view.failures == ("A row is odd. Look at it",)
 
 
 def test_nothing_is_ready_before_a_pass_has_gone_through(picture: DaemonStatus) -> None:
-    """One of any provider is enough."""
+    """A daemon is ready once a pass of any provider has succeeded."""
     ended(picture, DOWN)
     assert not picture.view().is_ready
     ended(picture, provider="mistral")

@@ -20,14 +20,14 @@ MOST = 2**20
 
 
 def document_of() -> dict[str, object]:
-    """The status of a daemon that has made no pass yet."""
+    """Return the status of a daemon that has made no pass yet."""
     return document(DaemonStatus(["openai"], Redactor(), lambda: NOW).view())
 
 
 def answered(
     reply: Callable[[httpx.Request], httpx.Response], at: Address = HERE
 ) -> tuple[str, bool]:
-    """The address that is asked, and whether there is a daemon."""
+    """Return the requested address, and whether a daemon answers there."""
     asked = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -39,7 +39,7 @@ def answered(
 
 
 def test_a_daemon_says_how_it_is() -> None:
-    """For the command, and as it was sent for programs."""
+    """A daemon's answer is read for the command, and passed on unchanged for programs."""
     sent = document_of()
     found = ask(HERE, httpx.MockTransport(lambda _: httpx.Response(200, json=sent)))
     assert found is not None
@@ -61,7 +61,7 @@ def test_a_daemon_says_how_it_is() -> None:
     ],
 )
 def test_who_listens_everywhere_is_asked_here(host: str, url: str) -> None:
-    """The wildcard is an address to listen on only."""
+    """A daemon that listens on the wildcard address is asked on this machine."""
     reply = httpx.Response(200, json=document_of())
     assert answered(lambda _: reply, Address(host, 9187)) == (url, True)
 
@@ -71,13 +71,13 @@ def test_who_listens_everywhere_is_asked_here(host: str, url: str) -> None:
     [b"", b"<html>", b"[]", b"{}", b'{"now": 1}', b"[" * 60_000, b"\xff"],
 )
 def test_another_program_is_no_daemon(body: bytes) -> None:
-    """Whatever answers at that port."""
+    """Any other answer at the port means that no daemon runs."""
     assert not answered(lambda _: httpx.Response(200, content=body))[1]
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(MOST, True), (MOST + 1, False)])
 def test_an_answer_is_bounded(size: int, *, is_read: bool) -> None:
-    """A megabyte is more than any daemon has to say."""
+    """An answer is read up to a megabyte."""
     text = json.dumps(document_of())
     body = text + " " * (size - len(text))
     assert answered(lambda _: httpx.Response(200, text=body))[1] is is_read
@@ -85,7 +85,7 @@ def test_an_answer_is_bounded(size: int, *, is_read: bool) -> None:
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("x"), httpx.ReadTimeout("x")])
 def test_silence_is_no_daemon(error: Exception) -> None:
-    """Nobody listens, or nobody answers."""
+    """A port without an answer means that no daemon runs."""
 
     def fails(_request: httpx.Request) -> httpx.Response:
         raise error

@@ -28,13 +28,13 @@ AWAY = errors.TrackingDown("MLflow is down", "Start it")
 
 @pytest.fixture
 def clock() -> Clock:
-    """Turned by hand."""
+    """Return a clock that is turned by hand."""
     return Clock()
 
 
 @pytest.fixture
 def status(clock: Clock) -> DaemonStatus:
-    """Of two providers."""
+    """Return the status of two providers."""
     return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock, clock)
 
 
@@ -44,7 +44,7 @@ def ended(
     *failures: tuple[str, errors.BridgeError],
     provider: str = "openai",
 ) -> None:
-    """Let a pass be over."""
+    """End a pass."""
     status(PassEnded(Report(provider=provider, stopped=stopped, failures=[*failures]), 2.0))
 
 
@@ -63,7 +63,7 @@ def answered(status: DaemonStatus, path: str) -> int:
 
 
 def test_a_pass_that_does_not_begin_is_late(status: DaemonStatus, clock: Clock) -> None:
-    """The scheduler has died, then. One that takes long is not late until it seems to hang."""
+    """A pass that does not begin is late, and a long one only once it seems to hang."""
     for name in ("openai", "mistral"):
         status(PassBegan(name))
         ended(status, provider=name)
@@ -81,7 +81,7 @@ def test_a_pass_that_does_not_begin_is_late(status: DaemonStatus, clock: Clock) 
 
 
 def test_readiness_says_what_it_waits_for(status: DaemonStatus) -> None:
-    """For each provider, until one pass has gone through."""
+    """Readiness names each provider that it waits for, until one pass has succeeded."""
     ended(status, DOWN)
     assert readiness(status.view()) == {
         "ready": False,
@@ -96,11 +96,11 @@ def test_readiness_says_what_it_waits_for(status: DaemonStatus) -> None:
     assert answered(status, "/readyz") == 200
 
 
-# For programs
+# The document
 
 
 def test_the_document_has_what_the_page_has(status: DaemonStatus) -> None:
-    """Moments are numbers."""
+    """The document has the facts of the page, with times as numbers."""
     ended(status, DOWN)
     found = document(status.view())
     assert found["ready"] is False
@@ -110,11 +110,11 @@ def test_the_document_has_what_the_page_has(status: DaemonStatus) -> None:
     assert providers["mistral"]["up"] is None
 
 
-# For people
+# The page
 
 
 def test_the_page_says_who_is_up_and_what_to_do(status: DaemonStatus) -> None:
-    """Text of others is escaped, and there is neither a script nor anything from elsewhere."""
+    """The page escapes other people's text, and has neither scripts nor external content."""
     ended(status, None, ("<b>job</b>", errors.NotFound("<script>alert(1)</script>")))
     ended(status, DOWN, provider="mistral")
     shown = html(status.view(), "https://mlflow.example/?a&b")
@@ -128,14 +128,14 @@ def test_the_page_says_who_is_up_and_what_to_do(status: DaemonStatus) -> None:
 
 
 def test_mlflows_outage_is_shown_once(status: DaemonStatus) -> None:
-    """It ends the pass of every provider."""
+    """MLflow's outage is shown once, although it ends the pass of every provider."""
     for name in ("openai", "mistral"):
         ended(status, AWAY, provider=name)
     assert html(status.view()).count("MLflow is down. Start it") == 1
 
 
 def test_jobs_beyond_those_that_are_shown_are_counted(status: DaemonStatus) -> None:
-    """A page of a thousand sentences helps nobody."""
+    """A page shows some lost jobs and counts the others."""
     lost = [(f"job-{number}", errors.NotFound("It is gone")) for number in range(50)]
     ended(status, None, *lost)
     shown = html(status.view())
@@ -144,7 +144,7 @@ def test_jobs_beyond_those_that_are_shown_are_counted(status: DaemonStatus) -> N
 
 
 def test_the_title_says_what_is_wrong(status: DaemonStatus, clock: Clock) -> None:
-    """What keeps most from working comes first; where all is well it is the name."""
+    """The title names the worst trouble, or the program if all is well."""
     assert "<title>ftbridge</title>" in html(status.view())
     ended(status, None, ("job-1", errors.NotFound("It is gone")))
     assert headline(status.view()) == "1 job not recorded"
@@ -159,7 +159,7 @@ def test_the_title_says_what_is_wrong(status: DaemonStatus, clock: Clock) -> Non
 
 
 def test_what_is_zero_is_left_out(status: DaemonStatus) -> None:
-    """The eye finds what there is."""
+    """Counts of zero are left out."""
     status(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
     shown = html(status.view())
     assert "1 running</span>" in shown
@@ -168,7 +168,7 @@ def test_what_is_zero_is_left_out(status: DaemonStatus) -> None:
 
 
 def test_a_view_of_nothing_can_be_shown() -> None:
-    """Before anything is known the page is whole all the same."""
+    """A page without any facts is complete."""
     view = View(now=NOW, started=NOW, providers={"openai": ProviderView()})
     assert "not asked yet" in html(view)
 
@@ -188,12 +188,12 @@ def test_a_view_of_nothing_can_be_shown() -> None:
     ],
 )
 def test_an_age_is_told_in_the_unit_of_a_person(seconds: float, shown: str) -> None:
-    """Two of it at least."""
+    """An age has two units that a person would use."""
     assert age(seconds) == shown
 
 
 def test_a_document_has_everything(status: DaemonStatus, clock: Clock) -> None:
-    """For a provider that has made a pass, and one that has not."""
+    """The document has all facts, for providers with and without a pass."""
     status(PassBegan("openai"))
     status(RunsRead("openai", Ownership(open={"a": run_state("a", at=int(NOW) - 60)})))
     status(JobDone(outcome("b", "FAILED", at=5, is_final=True)))
@@ -240,7 +240,7 @@ def test_a_document_has_everything(status: DaemonStatus, clock: Clock) -> None:
 
 
 def test_many_lost_jobs_are_counted_with_a_comma(status: DaemonStatus) -> None:
-    """In the title and below the sentences."""
+    """Many lost jobs are counted with a thousands separator, in the title and in the text."""
     lost = [(f"job-{number}", errors.NotFound("It is gone")) for number in range(1021)]
     ended(status, None, *lost)
     assert headline(status.view()) == "1,021 jobs not recorded"
@@ -250,5 +250,5 @@ def test_many_lost_jobs_are_counted_with_a_comma(status: DaemonStatus) -> None:
 
 
 def test_the_page_says_since_when_it_runs(status: DaemonStatus) -> None:
-    """In one time zone for everybody."""
+    """The page has the time of the start in UTC."""
     assert "2025-10-09 08:53 UTC" in html(status.view())

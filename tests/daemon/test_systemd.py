@@ -1,4 +1,4 @@
-"""What systemd is told, and when it is told no more."""
+"""The messages to systemd, and the reasons for their absence."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from tests.support.world import KEY, Clock
 
 @pytest.fixture(params=["path", "@"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotifySocket]:
-    """Both forms of addresses."""
+    """Return a socket at an address of either form."""
     address = f"@ftbridge-{uuid.uuid4()}" if request.param == "@" else str(tmp_path / "notify")
     with notify_socket(address) as bound:
         yield bound
 
 
 def status(clock: Clock, *secrets: str) -> DaemonStatus:
-    """What a daemon over two providers knows of itself."""
+    """Return the status of a daemon over two providers."""
     return DaemonStatus(["openai", "mistral"], Redactor(secrets), clock, clock)
 
 
 def well(clock: Clock) -> View:
-    """A daemon that makes no pass yet."""
+    """Return a daemon that makes no pass yet."""
     return status(clock).view()
 
 
 def systemd(manager: NotifySocket, clock: Clock, **more: str) -> Systemd:
-    """The bridge's side, with what systemd sets besides."""
+    """Return the bridge's side, with the variables that systemd sets."""
     return Systemd({"NOTIFY_SOCKET": manager.address} | more, clock)
 
 
 def test_each_state_is_told_once(manager: NotifySocket, clock: Clock) -> None:
-    """However often it is entered; a reload comes with its moment, as systemd wants it."""
+    """Each state is sent once, and a reload with its time."""
     told = systemd(manager, clock)
     for state in (told.ready, told.ready, told.reloading, told.ready, told.stopping, told.stopping):
         state()
@@ -56,7 +56,7 @@ def test_each_state_is_told_once(manager: NotifySocket, clock: Clock) -> None:
 
 
 def test_signs_of_life_come_twice_as_often_as_needed(manager: NotifySocket, clock: Clock) -> None:
-    """One at once, and then each time that half of what is allowed has gone by."""
+    """A sign of life comes at once, then after each half of the allowed time."""
     told = systemd(manager, clock, WATCHDOG_USEC="20000000", WATCHDOG_PID=str(os.getpid()))
     counts = []
     for _ in range(5):
@@ -78,21 +78,21 @@ def test_signs_of_life_come_twice_as_often_as_needed(manager: NotifySocket, cloc
 def test_nobody_waits_for_signs_of_life(
     manager: NotifySocket, clock: Clock, more: dict[str, str]
 ) -> None:
-    """Where none are asked for, or of another process."""
+    """No sign of life is sent without a request, or on behalf of another process."""
     told = systemd(manager, clock, **more)
     told.beat(well(clock), is_alive=True)
     assert manager.listen() == ["STATUS=starting"]
 
 
 def test_a_dead_scheduler_gives_no_sign_of_life(manager: NotifySocket, clock: Clock) -> None:
-    """So that systemd starts the daemon anew."""
+    """A dead scheduler sends no sign of life, so that systemd restarts the daemon."""
     told = systemd(manager, clock, WATCHDOG_USEC="2000000")
     told.beat(well(clock), is_alive=False)
     assert "WATCHDOG=1" not in manager.listen()
 
 
 def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
-    """A pass may be long, but not without a page or a job for hours; between passes all is well."""
+    """A pass without a page or a job for hours sends no sign of life."""
     progress = status(clock)
     hangs = []
     signs: list[Callable[[], None]] = [
@@ -100,7 +100,7 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
         lambda: progress(JobsChosen("openai", 3)),
         lambda: progress(JobDone(outcome())),
         lambda: None,
-        lambda: progress(PassBegan("mistral")),  # another's pass is no excuse
+        lambda: progress(PassBegan("mistral")),  # a pass of another provider does not excuse it
         lambda: progress(PassEnded(Report(provider="openai"), 1.0)),
         lambda: progress(PassEnded(Report(provider="mistral"), 1.0)),
         lambda: None,
@@ -114,7 +114,7 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
 
 
 def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> None:
-    """Each provider with its open jobs or its trouble, on one line, told when it changes."""
+    """The status has each provider's open jobs or trouble on one line, sent on each change."""
     progress, told = status(clock, KEY), systemd(manager, clock)
     down = errors.Unreachable(f"No connection\nREADY=1 {KEY}", "Check the network")
     progress(PassBegan("openai"))
@@ -139,7 +139,7 @@ def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> No
     "address", ["", "relative", "vsock:2:1", "/nowhere/at/all", "@" + "x" * 300]
 )
 def test_an_address_that_nobody_listens_at_is_no_matter(address: str, clock: Clock) -> None:
-    """The daemon goes on as it does where there is no systemd."""
+    """An address without a listener leaves the daemon as it is without systemd."""
     told = Systemd({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}, clock)
     told.ready()
     told.beat(well(clock), is_alive=True)
@@ -150,7 +150,7 @@ def test_an_address_that_nobody_listens_at_is_no_matter(address: str, clock: Clo
 def test_a_sign_of_life_comes_at_half_the_time(
     manager: NotifySocket, clock: Clock, seconds: float, signs: int
 ) -> None:
-    """To the moment; without a number of a process it is meant for this one."""
+    """A sign of life comes after exactly half the time, for this process if no other is named."""
     told = systemd(manager, clock, WATCHDOG_USEC="20000000")
     for _ in range(2):
         told.beat(well(clock), is_alive=True)
@@ -159,7 +159,7 @@ def test_a_sign_of_life_comes_at_half_the_time(
 
 
 def test_a_reload_ends_with_ready(manager: NotifySocket, clock: Clock) -> None:
-    """Each state is sent again after another."""
+    """A reload ends with READY, and each state is sent again after another."""
     told = systemd(manager, clock)
     told.ready()
     told.stopping()
@@ -168,7 +168,7 @@ def test_a_reload_ends_with_ready(manager: NotifySocket, clock: Clock) -> None:
 
 
 def test_a_summary_has_each_provider(clock: Clock) -> None:
-    """In order; one that has not begun is left out."""
+    """The summary has each provider in order, except those that have not begun."""
     progress = status(clock)
     assert summary(progress.view()) == "starting"
     progress(PassBegan("openai"))

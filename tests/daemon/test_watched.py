@@ -1,4 +1,4 @@
-"""A daemon in trouble, as those see it who watch it: Prometheus, probes, people, programs."""
+"""A daemon in trouble, as Prometheus, probes, people and programs see it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENVIRON = {
 
 
 class Watched:
-    """A running daemon's pages."""
+    """Pages of a running daemon."""
 
     def __init__(self, process: Started) -> None:
         process.wait_for('"listening"')
@@ -35,11 +35,11 @@ class Watched:
         self._client = httpx.Client(trust_env=False, timeout=30)
 
     def get(self, path: str) -> httpx.Response:
-        """A page."""
+        """Return a page."""
         return self._client.get(self._url + path)
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Of a metric; ``None`` where it is absent."""
+        """Return the value of a metric, or ``None`` if it is absent."""
         for family in text_string_to_metric_families(self.get("metrics").text):
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
@@ -52,7 +52,7 @@ class Watched:
 
     @property
     def events(self) -> list[str]:
-        """What has been logged of troubles."""
+        """Return the logged troubles."""
         lines = [json.loads(line) for line in self.process.said.splitlines()]
         return [
             f"{line['event']} of {line.get('of', line['provider'])}"
@@ -62,7 +62,7 @@ class Watched:
 
 
 def configured(folder: Path, uri: str, provider: Simulator, hook: Simulator) -> Path:
-    """A configuration of a daemon that is watched in all ways."""
+    """Write the configuration of a daemon that is watched in every way."""
     path = folder / "bridge.yaml"
     one = {"name": "openai", "type": "openai", "api_key": KEY, "base_url": provider.openai_url}
     document = {
@@ -79,7 +79,7 @@ def configured(folder: Path, uri: str, provider: Simulator, hook: Simulator) -> 
 
 @pytest.mark.soak
 def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
-    """The provider's outage, MLflow's, their ends, and a job that fails; all of them the same."""
+    """All watchers see the same outages of provider and MLflow, their ends, and a failed job."""
     clock = Clock()
     old = job("ftjob-old", created_at=clock.now - 9000, outcome=Outcome.FAILED, ends_at_step=2)
     live = job("ftjob-live", outcome=Outcome.FAILED, ends_at_step=9)

@@ -1,4 +1,4 @@
-"""``ftbridge doctor``: damage of each kind is found, told, repaired, and not found again."""
+"""``ftbridge doctor``: each kind of damage is found, reported, repaired, and not found again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.recorded import RunRows, active_runs, deleted_runs, recorded
 from tests.support.world import KEY, Clock, job
 
 Whole = list[tuple[str, str]]
-"""What a store holds, by what it is."""
+"""Content of a store, by kind."""
 JOB = "ftjob-a"
 OTHER = "ftjob-b"
 ENDED = 1000
@@ -49,10 +49,10 @@ class Provided:
     simulator: Simulator = field(init=False)
     lost: set[str] = field(default_factory=set)
     reply: Reply | None = None
-    """To every request, if it is set."""
+    """Reply to every request, if it is set."""
 
     def intercept(self, request: Request) -> Reply | None:
-        """A reply that is not the simulator's."""
+        """Return a reply that differs from the simulator's."""
         if any(request.path.endswith(f"/jobs/{job_id}") for job_id in self.lost):
             return json_reply({"error": {"message": "No such job"}}, 404)
         if self.lost and request.path.endswith("/fine_tuning/jobs"):
@@ -73,11 +73,11 @@ class Place:
 
     @property
     def database(self) -> Path:
-        """The file."""
+        """Return the database file."""
         return Path(self.uri.removeprefix("sqlite:///"))
 
     def call(self, *arguments: str, **changes: object) -> tuple[int, str]:
-        """Exit code and stdout of a command."""
+        """Return exit code and stdout of a command."""
         path = self.database.with_suffix(".yaml")
         simulator = self.provided.simulator
         providers = [
@@ -104,21 +104,21 @@ class Place:
         assert code == 0, said
 
     def doctor(self, *arguments: str, **changes: object) -> Doctor:
-        """What the command says."""
+        """Return the output of the command."""
         code, said = self.call("doctor", "--json", *arguments, **changes)
         return Doctor(code, json.loads(said))
 
     def run(self, job_id: str = JOB) -> Run:
-        """The active run of a job."""
+        """Return the active run of a job."""
         return run_of(self.uri, job_id)
 
     def run_id(self, job_id: str = JOB) -> str:
-        """Its id."""
+        """Return the id of a job's active run."""
         return str(self.run(job_id).info.run_id)
 
     @property
     def whole(self) -> Whole:
-        """Everything that can be compared with another store."""
+        """Return everything that can be compared with another store."""
         runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(self.uri)}
         found = recorded(self.uri)
         return sorted(
@@ -140,37 +140,37 @@ class Place:
 
 
 def written(rows: RunRows | ModelRows) -> str:
-    """The same text for the same rows."""
+    """Return the same text for the same rows."""
     return json.dumps(asdict(rows), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Doctor:
-    """What was found."""
+    """Exit code and document of the command."""
 
     code: int
     document: Mapping[str, Any]
 
     @property
     def chart(self) -> Mapping[str, Any]:
-        """Of the only provider."""
+        """Return the document's entry for the only provider."""
         (chart,) = self.document["providers"]
         return dict(chart)
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """Of the only provider."""
+        """Return the failures of the only provider."""
         return list(self.chart["findings"])
 
     @property
     def said(self) -> list[str]:
-        """What they are."""
+        """Return the kinds of the findings."""
         return [str(finding["what"]) for finding in self.findings]
 
 
 @pytest.fixture
 def provided(clock: Clock) -> Iterator[Provided]:
-    """A provider of a job that succeeds and one that fails."""
+    """Run a provider of a job that succeeds and one that fails."""
     jobs = [job(JOB, suffix="bot"), job(OTHER, outcome=Outcome.FAILED, ends_at_step=5)]
     found = Provided(clock)
     with Simulator(jobs=jobs, clock=clock, intercept=found.intercept) as simulator:
@@ -180,13 +180,13 @@ def provided(clock: Clock) -> Iterator[Provided]:
 
 @pytest.fixture
 def place(uri: str, provided: Provided) -> Place:
-    """A store with nothing in it yet, beside that provider."""
+    """Return an empty store, beside that provider."""
     return Place(uri, provided)
 
 
 @pytest.fixture
 def healthy(place: Place) -> Place:
-    """A store in which everything is recorded, of jobs that have ended."""
+    """Return a store in which all jobs are recorded and ended."""
     place.provided.clock.now += ENDED
     place.backfill()
     return place
@@ -194,7 +194,7 @@ def healthy(place: Place) -> Place:
 
 @pytest.fixture
 def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], Whole]:
-    """What a store holds that nothing happened to."""
+    """Return the content of an undamaged store."""
 
     def hold() -> Whole:
         folder = tmp_path / "undisturbed"
@@ -207,7 +207,7 @@ def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], Whole]:
 
 
 def repaired(place: Place, *arguments: str, **changes: object) -> Doctor:
-    """What was found; that it is only told at first, then repaired, then gone, is checked."""
+    """Return the findings, which are reported, then repaired, then gone."""
     before = dump(place.database)
     told = place.doctor(*arguments, **changes)
     assert told.code == 1
@@ -222,12 +222,12 @@ def repaired(place: Place, *arguments: str, **changes: object) -> Doctor:
     return told
 
 
-# Nothing is wrong
+# Healthy stores
 
 
 @pytest.mark.parametrize("kind", get_args(Provider))
 def test_in_a_healthy_world_nothing_is_found(uri: str, clock: Clock, kind: Provider) -> None:
-    """Neither of ended jobs nor of one that trains; and nothing is written, also with ``--fix``."""
+    """A healthy store has no findings for ended and open jobs, and ``--fix`` writes nothing."""
     ids = [f"{n}1111111-2222-3333-4444-555555555555" for n in range(3)]
     jobs = [
         job(ids[0], kind),
@@ -243,7 +243,7 @@ def test_in_a_healthy_world_nothing_is_found(uri: str, clock: Clock, kind: Provi
             place.call("backfill")
         clock.now += 100
         place.backfill()
-        # What a pass has not seen yet of a job that goes on is no damage.
+        # Rows of an open job that no pass has seen yet do not count as damage.
         clock.now += 10
         before = dump(place.database)
         for arguments in ((), ("--fix",)):
@@ -254,14 +254,14 @@ def test_in_a_healthy_world_nothing_is_found(uri: str, clock: Clock, kind: Provi
 
 
 def test_a_person_is_told_that_all_is_well(healthy: Place) -> None:
-    """In one line a provider."""
+    """A healthy store is reported in one line per provider."""
     code, said = healthy.call("doctor")
     assert code == 0
     assert said.splitlines() == ["openai: 2 jobs compared, no findings"]
 
 
 def test_nothing_recorded_is_nothing_wrong(place: Place, provided: Provided) -> None:
-    """Jobs that have no run are for a backfill; not even an experiment is made."""
+    """Jobs without runs are left to a backfill, and not even an experiment is created."""
     provided.clock.now += ENDED
     for arguments in ((), ("--fix",)):
         found = place.doctor(*arguments)
@@ -272,7 +272,7 @@ def test_nothing_recorded_is_nothing_wrong(place: Place, provided: Provided) -> 
 
 
 def test_each_job_is_read_once(healthy: Place, provided: Provided) -> None:
-    """Its checkpoints and its events are asked for one time, whether it is repaired or not."""
+    """Checkpoints and events of a job are requested once, with or without a repair."""
     client_of(healthy.uri).delete_tag(healthy.run_id(), "base_model")
     for arguments in ((), ("--fix",)):
         before = len(provided.simulator.requests)
@@ -282,7 +282,7 @@ def test_each_job_is_read_once(healthy: Place, provided: Provided) -> None:
             assert sum(path.endswith(f"{JOB}/{part}") for path in paths) == 1
 
 
-# Doubles
+# Duplicates
 
 
 def twin(
@@ -292,7 +292,7 @@ def twin(
     *,
     is_first: bool = False,
 ) -> str:
-    """A second run of the job, created like the first one, which carries on with it or does not."""
+    """Create a second run of the job like the first, with or without its data."""
     client, run = client_of(place.uri), place.run()
     found = client.get_experiment_by_name(experiment)
     where = found.experiment_id if found else client.create_experiment(experiment)
@@ -300,14 +300,14 @@ def twin(
     tags = {name: run.data.tags[name] for name in names} | dict(changes or {})
     while True:
         run_id = str(client.create_run(where, tags=tags).info.run_id)
-        # The smallest id carries the job, and MLflow makes ids up.
+        # The smallest id carries the job, and MLflow generates the ids.
         if (run_id < run.info.run_id) == is_first:
             return run_id
         client.delete_run(run_id)
 
 
 def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
-    """The one with the smallest id, as every pass has it; the other goes to the trash."""
+    """The run of a job with the smallest id stays, and the other is deleted."""
     first, second = healthy.run_id(), twin(healthy)
     (finding,) = repaired(healthy).findings
     assert (finding["job"], finding["run"]) == (JOB, second)
@@ -322,7 +322,7 @@ def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[]
 def test_of_two_runs_of_a_job_the_finished_one_stays(
     healthy: Place, provided: Provided, *, is_gone: bool
 ) -> None:
-    """Also where the other has the smallest id, and whether or not it could be completed."""
+    """The finished run of a job stays, even if it has the larger id and its job is gone."""
     finished, other = healthy.run_id(), twin(healthy, is_first=True)
     if is_gone:
         provided.lost.add(JOB)
@@ -342,7 +342,7 @@ def test_of_two_runs_of_a_job_the_finished_one_stays(
 def test_other_runs_of_a_job_are_told(
     healthy: Place, experiment: str, changes: dict[str, str], words: str
 ) -> None:
-    """Another experiment's may be there on purpose, and a user's own is never deleted."""
+    """A run in another experiment and a user's run are reported, and never deleted."""
     rival = twin(healthy, experiment, changes)
     before = dump(healthy.database)
     for arguments in ((), ("--fix",)):
@@ -357,7 +357,7 @@ def test_other_runs_of_a_job_are_told(
 
 
 def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
-    """The first of them stays, with its measurements; a user's own model of that name too."""
+    """Doubled models are deleted except the first, and a user's model of that name stays."""
     # Another run's models lie in time between the first and the others.
     healthy.provided.simulator.add(job("ftjob-c"))
     healthy.backfill()
@@ -377,7 +377,7 @@ def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> 
 
 
 def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
-    """The first of them stays, with the alias."""
+    """Doubled versions are deleted except the first, which keeps the alias."""
     client, (first,) = client_of(healthy.uri), versions(healthy.uri, "openai-bot")
     double = client.create_model_version(
         first.name, str(first.source), first.run_id, tags=dict(first.tags), model_id=first.model_id
@@ -393,7 +393,7 @@ def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -
 
 
 def test_what_a_deleted_run_has_left_goes(healthy: Place) -> None:
-    """Its models and its version; the run stays deleted."""
+    """Models and a version of a deleted run are deleted, and the run stays deleted."""
     client_of(healthy.uri).delete_run(healthy.run_id())
     found = repaired(healthy)
     assert sorted(what.split()[0] for what in found.said) == ["model", "model", "model", "version"]
@@ -403,7 +403,7 @@ def test_what_a_deleted_run_has_left_goes(healthy: Place) -> None:
 
 
 def test_a_version_that_its_user_has_named_is_told(healthy: Place) -> None:
-    """Somebody may call it by that name; without it, it goes."""
+    """A version with a user's alias is reported, and deleted once the alias is gone."""
     client = client_of(healthy.uri)
     client.delete_run(healthy.run_id())
     client.set_registered_model_alias("openai-bot", "champion", "1")
@@ -418,7 +418,7 @@ def test_a_version_that_its_user_has_named_is_told(healthy: Place) -> None:
 
 
 def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
-    """It belongs to the version of the job that ended last."""
+    """A misplaced alias returns to the version of the job that ended last."""
     client = client_of(healthy.uri)
     client.delete_registered_model_alias("openai-bot", "newest")
     assert repaired(healthy).said == ["the alias newest of openai-bot is at none"]
@@ -431,7 +431,7 @@ def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
 def test_a_run_without_its_final_status_gets_it(
     healthy: Place, undisturbed: Callable[[], Whole]
 ) -> None:
-    """Its job has ended."""
+    """A run without its final status gets it once its job has ended."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
     (what,) = repaired(healthy).said
     assert what.startswith("it is RUNNING although its job has ended")
@@ -444,7 +444,7 @@ def test_a_run_without_its_final_status_gets_it(
 def test_the_run_of_a_job_that_is_gone_ends(
     place: Place, provided: Provided, word: str, status: str
 ) -> None:
-    """As the job did, if it had ended when it was last seen; its end is the last that is known."""
+    """The run of a lost job gets the last known status and end of the job."""
     provided.clock.now += 35
     place.backfill()
     client, run_id = client_of(place.uri), place.run_id()
@@ -464,9 +464,9 @@ def test_the_run_of_a_job_that_is_gone_ends(
 def test_the_key_of_another_account_ends_no_run(
     place: Place, provided: Provided, others: tuple[str, ...]
 ) -> None:
-    """To it every job is gone; that none is listed which MLflow knows tells the one from the other.
+    """A key of another account, with or without jobs, ends no run.
 
-    Whether that account has jobs or none.
+    Its list has none of the jobs that MLflow knows, which distinguishes it from a key to lost jobs.
     """
     provided.clock.now += 35
     place.backfill()
@@ -485,7 +485,7 @@ def test_the_key_of_another_account_ends_no_run(
 
 
 def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> None:
-    """That its provider no longer has it is nothing to repair."""
+    """A complete run of a lost job needs no repair."""
     provided.lost |= {JOB, OTHER}
     before = dump(healthy.database)
     assert healthy.doctor("--fix").code == 0
@@ -497,7 +497,7 @@ def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> 
 def test_a_run_that_was_ended_too_early_gets_the_rest(
     place: Place, provided: Provided, undisturbed: Callable[[], Whole], status: str
 ) -> None:
-    """Its curve, models, datasets, version and archive, and the time at which the job ended."""
+    """A run that was ended too early gets its curve, models, datasets, version, archive and end."""
     provided.clock.now += 35
     place.backfill()
     client_of(place.uri).set_terminated(place.run_id(), status)
@@ -515,7 +515,7 @@ def test_a_run_that_was_ended_too_early_gets_the_rest(
 def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
     place: Place, provided: Provided
 ) -> None:
-    """From then on passes follow it again."""
+    """A run that was ended while its job continues is opened, so that passes follow it again."""
     provided.clock.now += 35
     place.backfill()
     client_of(place.uri).set_terminated(place.run_id(), "FINISHED")
@@ -529,11 +529,11 @@ def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
 
 
 def without_times(whole: Whole) -> Whole:
-    """The facts that a followed job has in common with one that is recorded at its end."""
+    """Return the facts that a followed job shares with one that is recorded at its end."""
     return [(what, re.sub(r"\b17600\d{8}\b", "TIME", str(content))) for what, content in whole]
 
 
-# What is missing
+# Missing parts
 
 
 @pytest.mark.parametrize(
@@ -554,7 +554,7 @@ def test_what_a_complete_run_lacks_is_added(
     without: dict[str, object],
     words: str,
 ) -> None:
-    """As a backfill would have written it: here it was switched off at that time."""
+    """A complete run gets the parts that were switched off when it was written."""
     place.mlflow = {"register": "{provider}-{suffix}", "archive_datasets": True}
     provided.clock.now += ENDED
     place.backfill(**without)
@@ -563,14 +563,14 @@ def test_what_a_complete_run_lacks_is_added(
     expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
     expected.backfill()
     if "curves" in without:
-        # What MLflow has stays: points that were logged at their checkpoints' times.
+        # Existing points stay, with the times of their checkpoints.
         assert without_times(place.whole) == without_times(expected.whole)
     else:
         assert place.whole == expected.whole
 
 
 def test_holes_in_a_curve_are_filled(place: Place, provided: Provided) -> None:
-    """A pass reads a curve back to what is logged; here what is before that is missing."""
+    """A hole in a curve is filled, although a pass reads only back to logged points."""
     long = job("ftjob-long", total_steps=250)
     provided.simulator.add(long)
     provided.clock.now += ENDED
@@ -585,7 +585,7 @@ def test_holes_in_a_curve_are_filled(place: Place, provided: Provided) -> None:
 
 
 def test_a_removed_tag_is_written_again_and_an_edited_one_stays(healthy: Place) -> None:
-    """Edited tags, names and descriptions are their user's, also while others are repaired."""
+    """A removed tag is written again, and a user's edits stay, even during other repairs."""
     client, run_id = client_of(healthy.uri), healthy.run_id()
     client.delete_tag(run_id, "trained_tokens")
     edits = {"base_model": "mine", "mlflow.note.content": "my words", "mlflow.runName": "my run"}
@@ -598,7 +598,7 @@ def test_a_removed_tag_is_written_again_and_an_edited_one_stays(healthy: Place) 
 
 
 def test_what_is_only_edited_is_not_found(healthy: Place) -> None:
-    """A final status too is its user's to change afterwards."""
+    """An edit does not count as damage, not even of a final status."""
     client, run_id = client_of(healthy.uri), healthy.run_id()
     client.set_tag(run_id, "base_model", "mine")
     client.set_tag(run_id, "mlflow.note.content", "my words")
@@ -607,11 +607,11 @@ def test_what_is_only_edited_is_not_found(healthy: Place) -> None:
     assert healthy.run().info.status == "FAILED"
 
 
-# What its user does not want
+# Users' decisions
 
 
 def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
-    """A run, a LoggedModel, a registered version: none is made again, nor is it told."""
+    """A deleted run, model or version is neither created again nor reported."""
     client = client_of(healthy.uri)
     client.delete_run(healthy.run_id(OTHER))
     client.delete_model_version("openai-bot", "1")
@@ -624,7 +624,7 @@ def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
         found = healthy.doctor(*arguments)
         assert (found.code, found.findings) == (0, [])
     assert dump(healthy.database) == before
-    # Nor is it when something else is repaired.
+    # The same holds when something else is repaired.
     client.delete_tag(healthy.run_id(), "trained_tokens")
     assert repaired(healthy).said == ["lacks 1 tag"]
     assert deleted not in models(healthy.uri)
@@ -636,7 +636,7 @@ def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
 def test_a_users_run_gets_only_what_every_adopted_run_gets(
     place: Place, provided: Provided, experiment: str, arguments: tuple[str, ...]
 ) -> None:
-    """It keeps its name, its status and its own data; other runs of the user's stay as they are."""
+    """A user's run keeps its name, status and data, and gets the data of an adopted run."""
     client = client_of(place.uri)
     where = client.create_experiment(
         experiment, artifact_location=(place.database.parent / "theirs").as_uri()
@@ -662,7 +662,7 @@ def test_a_users_run_gets_only_what_every_adopted_run_gets(
 
 
 def test_other_metric_names_are_no_damage(healthy: Place) -> None:
-    """A run is compared under the names that it is logged under; to rename is another command."""
+    """A run is compared under the names that it has, because renaming is another command."""
     found = healthy.doctor(metric_names="huggingface")
     assert (found.code, found.findings) == (0, [])
     client_of(healthy.uri).set_tag(healthy.run_id(), "fine_tuning_metric_names", "{broken")
@@ -672,11 +672,11 @@ def test_other_metric_names_are_no_damage(healthy: Place) -> None:
     assert trouble["job"] == JOB
 
 
-# When not everything can be looked at
+# Partial examinations
 
 
 def test_without_its_provider_mlflow_alone_tells(healthy: Place, provided: Provided) -> None:
-    """That is repaired; what was not looked at is said, and the exit code stays 1."""
+    """Without its provider a run is repaired from MLflow, and the exit code is 1."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
     rival = twin(healthy)
     provided.reply = json_reply({"error": {"message": "no such key"}}, 401)
@@ -694,7 +694,7 @@ def test_without_its_provider_mlflow_alone_tells(healthy: Place, provided: Provi
 def test_open_runs_end_with_their_providers_service(
     place: Place, provided: Provided, status: int, *, is_ended: bool
 ) -> None:
-    """Where it says so; nothing at its address says no more than that the address may be wrong."""
+    """Open runs end with their provider's service, but not because of a 404 at its address."""
     provided.clock.now += 35
     place.backfill()
     provided.reply = json_reply({"error": {"message": "not now"}}, status)
@@ -711,7 +711,7 @@ def test_open_runs_end_with_their_providers_service(
 def test_runs_elsewhere_are_compared_too(
     place: Place, provided: Provided, arguments: tuple[str, ...]
 ) -> None:
-    """Those in an experiment that only a job's own metadata names."""
+    """Runs in an experiment that only a job's metadata names are compared too."""
     provided.simulator.add(job("ftjob-c", metadata={"mlflow_experiment": "support"}))
     provided.clock.now += ENDED
     place.backfill()
@@ -722,7 +722,7 @@ def test_runs_elsewhere_are_compared_too(
 
 
 def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: Provided) -> None:
-    """The rest of the run is repaired, and the next look finds what is still missing."""
+    """A store that refuses writes leaves a finding, and the rest of the run is repaired."""
     provided.clock.now += ENDED
     place.backfill(archive=False, datasets=False)
     place.database.with_name("mlruns").write_text("a file where the artifacts should go")
@@ -736,7 +736,7 @@ def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: P
 
 
 def test_one_job_or_one_provider_alone(healthy: Place) -> None:
-    """Findings of others are neither told nor repaired."""
+    """With one job or one provider chosen, other findings are neither reported nor repaired."""
     client = client_of(healthy.uri)
     for job_id in (JOB, OTHER):
         client.delete_tag(healthy.run_id(job_id), "base_model")
@@ -755,13 +755,13 @@ def test_one_job_or_one_provider_alone(healthy: Place) -> None:
 
 
 def test_wrong_usage(healthy: Place) -> None:
-    """A provider that is not configured is a wrong command line, a job that nobody has is lost."""
+    """A provider that is not configured is wrong usage, and an unknown job counts as lost."""
     assert healthy.call("doctor", "--provider", "acme")[0] == 2
     assert healthy.call("doctor", "--job", "ftjob-nowhere")[0] == 1
 
 
 def test_a_person_reads_a_line_for_each_finding(healthy: Place) -> None:
-    """With the job, the run, what is to be done, and where to look at it."""
+    """Each finding is a line with the job, the run, the repair, and a link."""
     run_id = healthy.run_id()
     client_of(healthy.uri).delete_tag(run_id, "base_model")
     code, said = healthy.call("doctor")
