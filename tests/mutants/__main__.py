@@ -34,9 +34,9 @@ ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = {
     "plan": ("core", "plan"),
     "sync": ("sync", "tracking"),
-    "http": ("core", "http", "providers"),
+    "http": ("core", "http"),
     "tracking": ("sync", "tracking"),
-    "daemon": ("bootstrap", "daemon"),
+    "daemon": ("daemon",),
 }
 """The packages, and the folders of tests that are tried on each."""
 LIMIT: Final = 20.0
