@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from bridge.settings.daemon import Address
 
@@ -57,5 +57,5 @@ def ask(listen: Address, wire: httpx.BaseTransport | None = None) -> tuple[Daemo
                     return None
             document = httpx.Response(200, content=body).json()
             return Daemon.model_validate(document), document
-    except (httpx.HTTPError, httpx.InvalidURL, ValidationError, ValueError, RecursionError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
         return None

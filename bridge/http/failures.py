@@ -95,7 +95,7 @@ def failed(
 def _detail(response: httpx.Response, redactor: Redactor) -> str:
     """Return the provider's own words on an error, on one line; empty where it has none."""
     error = error_object(response)
-    said = error.get("message") or error.get("detail") or error.get("error") or ""
+    said = error.get("message") or error.get("detail") or error.get("error")
     # AWS's gateways begin with a capital; S3 writes XML.
     said = said or error.get("Message") or ": ".join(xml_error(response).values())
     # Masked again: what was escaped twice in the body is readable only now.

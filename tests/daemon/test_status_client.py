@@ -91,3 +91,8 @@ def test_silence_is_no_daemon(error: Exception) -> None:
         raise error
 
     assert not answered(fails)[1]
+
+
+def test_an_address_that_is_none_has_no_daemon() -> None:
+    """Nothing is asked."""
+    assert ask(Address("\0", 9187)) is None

@@ -119,6 +119,8 @@ def _walk(
         for child in value if isinstance(value, list) else [value]:
             if not isinstance(child, ast.AST):
                 continue
+            if isinstance(node, ast.Subscript) and isinstance(child, ast.Tuple):
+                continue  # the arguments of a generic type
             within = child if isinstance(child, ast.stmt) else statement
             if isinstance(child, ast.expr | ast.stmt) and within and _counts(node, child):
                 yield child, within, is_local
@@ -128,8 +130,6 @@ def _walk(
 
 
 def _counts(parent: ast.AST, child: ast.AST) -> bool:
-    if isinstance(parent, ast.Subscript) and isinstance(child, ast.Tuple):
-        return False  # the arguments of a generic type
     if isinstance(parent, ast.Call) and isinstance(child, ast.Constant):
         return _name_of(parent.func) not in _SHORTENING
     return not isinstance(child, _DEFINITIONS)
