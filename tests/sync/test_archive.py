@@ -515,3 +515,8 @@ def test_an_archive_over_a_server(uri: str, server: str, clock: Clock) -> None:
         *(entry["name"] for entry in json.loads(served["datasets.json"])),
     }
     assert served == archived(uri, one.id, place)
+
+
+def test_a_dataset_has_512_mib_at_most() -> None:
+    """As the documents say."""
+    assert LARGEST_FILE == 512 * 2**20
