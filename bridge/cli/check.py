@@ -13,12 +13,15 @@ from bridge import log
 from bridge.bootstrap.dask import Cluster
 from bridge.bootstrap.factories import (
     experiments_of,
+    now_ms,
     open_provider,
     recording_options_of,
     redactor_of,
     router_of,
 )
 from bridge.cli.terminal.console import out, print_json, safe
+from bridge.cli.terminal.openai_ending import safety_of
+from bridge.cli.terminal.tally import few, tally
 from bridge.errors import BridgeError, NoService, NotFound
 from bridge.http.aws_failures import REGION_REMEDY
 from bridge.model import Job, JobStatus, Meaning, MissingPart
@@ -155,9 +158,7 @@ def _trained(jobs: Sequence[Job]) -> Job | None:
 
 def _left_out(provider: ProviderSettings, part: MissingPart) -> Finding:
     sentence = f"the {part.name} of its newest job cannot be read: {part.reason}"
-    return Finding(
-        provider.name, Verdict.ADVICE, sentence, f"Jobs are recorded without {part.name}"
-    )
+    return Finding(provider.name, Verdict.ADVICE, sentence, "Jobs are recorded without it")
 
 
 def _mlflow(settings: Settings, redactor: Redactor) -> list[Finding]:
@@ -187,8 +188,24 @@ def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
     return [
         Finding("mlflow", Verdict.WELL, sentence),
         *(Finding("mlflow", Verdict.ADVICE, each) for each in tracking.left_out(options)),
+        *_ending(settings, tracking, list(here.values())),
         *charts,
     ]
+
+
+def _ending(settings: Settings, tracking: Tracking, places: Sequence[str]) -> Iterator[Finding]:
+    """Advice, where models end or jobs are not archived yet at a provider that ends."""
+    for provider in settings.providers:
+        runs = list(tracking.runs(places, provider.name)) if places else []
+        tracked = tally(runs).get(provider.name)
+        if tracked is None or not tracked.is_openais:
+            continue
+        for day, models in tracked.ending(now_ms()):
+            sentence = f"{len(models):,} of its models shut down on {day}: {few(models)}"
+            yield Finding(provider.name, Verdict.ADVICE, sentence)
+        safety = safety_of(tracking, runs)
+        remedy = "" if safety.is_whole else f"Rescue all of it: {RESCUE}"
+        yield Finding(provider.name, Verdict.ADVICE, safety.sentence, remedy)
 
 
 def _elsewhere(tracking: Tracking, names: Collection[str]) -> Iterator[Finding]:

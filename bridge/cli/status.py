@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -24,7 +24,8 @@ from bridge.bootstrap.factories import (
 from bridge.cli.jobs import Filter, JobList, age
 from bridge.cli.jobs import shown as shown_jobs
 from bridge.cli.terminal.console import link_lines, links, out, print_json, safe, saying
-from bridge.cli.terminal.tally import Tracked, tally
+from bridge.cli.terminal.openai_ending import Safety, safety_of
+from bridge.cli.terminal.tally import Tracked, few, tally
 from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError
@@ -37,8 +38,6 @@ _AGAIN: Final = 2.0
 """Seconds."""
 _BELOW: Final = 12
 """Lines of a terminal that are kept for what is not a job."""
-_SHOWN: Final = 3
-"""Models of one day that are named; the rest is counted."""
 
 
 def status(
@@ -64,7 +63,7 @@ def status(
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
-    look = partial(_look, settings, tracking)
+    look = partial(_look, settings, tracking, with_archives=as_json or not watch)
     job_list = JobList(settings, tracking)
     console = out()
     if as_json:
@@ -102,14 +101,18 @@ def _watch(
             pause(_AGAIN)
 
 
-def _look(settings: Settings, tracking: Tracking) -> Look:
+def _look(settings: Settings, tracking: Tracking, *, with_archives: bool) -> Look:
     experiments = experiments_of(settings)
-    found = (tracking.experiment(name, create=False) for name in experiments)
-    providers = tally(tracking.runs([identifier for identifier in found if identifier]))
+    found = [tracking.experiment(name, create=False) for name in experiments]
+    places = [identifier for identifier in found if identifier]
+    providers = tally(tracking.runs(places))
+    # It takes a request for each job: too many to be made again every two seconds.
+    ending = [name for name, each in providers.items() if each.is_openais and with_archives]
     pages = links(tracking, experiments)
     wanted = [recording_options_of(settings, provider) for provider in settings.providers[:1]]
     return Look(
         providers=providers,
+        archives={name: safety_of(tracking, tracking.runs(places, name)) for name in ending},
         daemon=ask(settings.listen) if settings.listen else None,
         now=now_ms(),
         links=pages,
@@ -131,17 +134,26 @@ class Look:
     link_lines: tuple[str, ...]
     left_out: tuple[str, ...]
     """The features that MLflow cannot record."""
+    archives: Mapping[str, Safety] = field(default_factory=dict)
+    """The archives of jobs whose provider ends."""
     listen: Address | None = None
     """Where the configuration has a daemon listen."""
 
     def document(self) -> dict[str, object]:
         """Return the state for programs."""
         return {
-            "providers": {name: _document(each, self.now) for name, each in self.providers.items()},
+            "providers": {
+                name: _document(each, self.now) | self._archives(name)
+                for name, each in self.providers.items()
+            },
             "links": self.links,
             "daemon": self.daemon[1] if self.daemon else None,
             "left_out": list(self.left_out),
         }
+
+    def _archives(self, provider: str) -> dict[str, object]:
+        safety = self.archives.get(provider)
+        return {"archives": safety.document()} if safety else {}
 
     def shown(self) -> Iterator[str | Table]:
         """Yield the state for people, as rich prints it."""
@@ -155,9 +167,11 @@ class Look:
         """Yield dates, the daemon, and links."""
         for name, tracked in sorted(self.providers.items()):
             for day, models in tracked.ending(self.now):
-                yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {_few(models)}"
+                yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {safe(few(models))}"
         for sentence in self.left_out:
             yield f"[yellow]![/yellow] MLflow: {safe(sentence)}"
+        for name, archives in sorted(self.archives.items()):
+            yield f"[yellow]![/yellow] {safe(name)}: {safe(archives.sentence)}"
         if any(tracked.is_openais for tracked in self.providers.values()):
             today = datetime.fromtimestamp(self.now // 1000, UTC).date()
             yield f"[yellow]![/yellow] {notice(today)}. Rescue all of it: [bold]{RESCUE}[/bold]"
@@ -225,8 +239,3 @@ def _document(tracked: Tracked, now: int) -> dict[str, object]:
             {"day": day, "model": model} for day, models in tracked.ending(now) for model in models
         ],
     }
-
-
-def _few(models: list[str]) -> str:
-    more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
-    return safe(", ".join(models[:_SHOWN])) + more

@@ -66,10 +66,7 @@ class Audit(RunReader):
         """
         archived: frozenset[str] = frozenset()
         if plan.documents or plan.files:
-            archived = frozenset(
-                each.path.removeprefix(f"{artifact_path}/")
-                for each in self._artifacts(run, artifact_path)
-            )
+            archived = self.archived_names(run, artifact_path)
         registered: frozenset[str] = frozenset()
         emptied: frozenset[int] = frozenset()
         with self.asked(one_job=True) as client:
@@ -83,6 +80,12 @@ class Audit(RunReader):
                     if logged_models.is_deleted(client, model_id)
                 )
         return Inventory(archived=archived, registered=registered, emptied=emptied)
+
+    def archived_names(self, run: RecordedRun, folder: str) -> frozenset[str]:
+        """The names in a folder of a run's artifacts; empty where there is no such folder."""
+        return frozenset(
+            each.path.removeprefix(f"{folder}/") for each in self._artifacts(run, folder)
+        )
 
     def archived(self, run: RecordedRun, folder: str) -> list[int]:
         """The size of each file in a folder of a run's artifacts and below it, in bytes."""

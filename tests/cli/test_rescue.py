@@ -22,11 +22,13 @@ JOBS = [
 ]
 
 
-def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
+def configured(folder: Path, uri: str, simulator: Simulator, **mlflow: object) -> Path:
     """Return a configuration that archives no datasets."""
     path = folder / "bridge.yaml"
     provider = {"name": "openai", "api_key": "any-key", "base_url": simulator.openai_url}
-    path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": [provider]}))
+    path.write_text(
+        json.dumps({"mlflow": {"tracking_uri": uri, **mlflow}, "providers": [provider]})
+    )
     return path
 
 
@@ -40,6 +42,11 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
         config = configured(tmp_path, uri, simulator)
         assert invoke("backfill", "--config", config).exit_code == 0
         assert all("datasets.json" not in path for path in archived(uri))
+        lacking = "not archived yet, of 2 ended jobs: 2 without their training files"
+        assert lacking in invoke("status", "--config", config).stdout
+        (advice,) = [line for line in checked(config) if "archive" in line]
+        assert lacking in advice
+        assert "ftbridge backfill --rescue" in advice
         clock.now += 20_000
         told = invoke("backfill", "--rescue", "--config", config, "--json")
         assert told.exit_code == 0, told.output
@@ -56,6 +63,51 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
         assert "Rescued" in again.stdout
         assert recorded(uri) == before
         assert archived(uri) == files
+        assert "all 3 ended jobs are archived with their training files" in " ".join(
+            checked(config)
+        )
+        told = json.loads(invoke("status", "--config", config, "--json").stdout)
+        safety = {"ended": 3, "without_archive": 0, "without_files": 0}
+        assert told["providers"]["openai"]["archives"] == safety
+
+
+def test_jobs_that_were_copied_without_an_archive_are_counted(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where their archive was switched off; a job that still runs is not missed yet."""
+    monkeypatch.chdir(tmp_path)
+    with Simulator(jobs=JOBS, clock=Clock(NOW + 1000)) as simulator:
+        config = configured(tmp_path, uri, simulator, archive=False)
+        assert invoke("backfill", "--config", config).exit_code == 0
+        lacking = "not archived yet, of 2 ended jobs: 2 without an archive"
+        assert lacking in invoke("status", "--config", config).stdout
+        assert lacking in " ".join(checked(config))
+
+
+def test_an_artifact_store_that_does_not_answer_costs_the_count(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads MLflow may have no right to where it keeps files: the rest is shown."""
+    monkeypatch.chdir(tmp_path)
+    with Simulator(jobs=JOBS, clock=Clock(NOW + 1000)) as simulator:
+        config = configured(tmp_path, uri, simulator, archive=False)
+        client = mlflow.MlflowClient(uri)
+        client.create_experiment("hosted-fine-tunes", artifact_location="nowhere://a/b")
+        assert invoke("backfill", "--config", config).exit_code == 0
+        told = invoke("status", "--config", config)
+        assert told.exit_code == 0, told.output
+        assert "what is archived cannot be seen" in told.stdout
+        assert "what is archived cannot be seen" in " ".join(checked(config))
+        document = json.loads(invoke("status", "--config", config, "--json").stdout)
+        assert set(document["providers"]["openai"]["archives"]) == {"problem"}
+
+
+def checked(config: Path) -> list[str]:
+    """The lines of ``ftbridge check``."""
+    told = invoke("check", "--config", config)
+    assert told.exit_code == 0, told.output
+    lines: list[str] = told.stdout.splitlines()
+    return lines
 
 
 def archived(uri: str) -> dict[str, int]:

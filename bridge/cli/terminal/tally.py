@@ -12,6 +12,8 @@ from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
 from bridge.providers.openai_end import end_of
 
+_SHOWN: Final = 3
+"""Models of one day that are named; the rest is counted."""
 _NOTICE: Final = 60
 """Days ahead of a model's end in which it is warned of."""
 
@@ -62,6 +64,12 @@ class Tracked:
         for day in sorted(self.ends):
             if 0 <= _days_to(day, today) <= _NOTICE:
                 yield day, sorted(self.ends[day])
+
+
+def few(models: list[str]) -> str:
+    """Return the first of some models, and how many more there are."""
+    more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
+    return ", ".join(models[:_SHOWN]) + more
 
 
 def tally(runs: Iterable[RecordedRun]) -> dict[str, Tracked]:

@@ -1,0 +1,81 @@
+"""The end of OpenAI's fine-tuning, and the recorded jobs of which something would be lost then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from bridge.errors import ArchiveFailed
+from bridge.plan.recorded import RecordedRun
+from bridge.sync import archive
+from bridge.tracking import Tracking
+
+_AT_ONCE: Final = 8
+"""Requests to the artifact store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """The archives of jobs that have ended."""
+
+    jobs: int = 0
+    unarchived: int = 0
+    """Jobs without an archive."""
+    without_files: int = 0
+    """Jobs whose archive has no training files."""
+    problem: str | None = None
+    """Why nobody can tell."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to archive."""
+        return self.problem is None and self.jobs > 0 and not self.unarchived + self.without_files
+
+    @property
+    def sentence(self) -> str:
+        """What is archived, and what is not yet."""
+        if self.problem:
+            return f"what is archived cannot be seen: {self.problem}"
+        if not self.jobs:
+            return "no ended job is archived yet"
+        if self.is_whole:
+            return f"all {self.jobs:,} ended jobs are archived with their training files"
+        lacking = [
+            f"{count:,} {what}"
+            for count, what in (
+                (self.unarchived, "without an archive"),
+                (self.without_files, "without their training files"),
+            )
+            if count
+        ]
+        return f"not archived yet, of {self.jobs:,} ended jobs: {', '.join(lacking)}"
+
+    def document(self) -> dict[str, object]:
+        """Return the counts for programs."""
+        if self.problem:
+            return {"problem": self.problem}
+        return {
+            "ended": self.jobs,
+            "without_archive": self.unarchived,
+            "without_files": self.without_files,
+        }
+
+
+def safety_of(tracking: Tracking, runs: Iterable[RecordedRun]) -> Safety:
+    """Return what is archived of these runs; each costs a request to the artifact store."""
+    ended = [run for run in runs if run.is_final and not run.is_deleted]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        look = partial(tracking.archived_names, folder=archive.ARTIFACT_PATH)
+        try:
+            found = list(pool.map(look, ended))
+        except ArchiveFailed as error:
+            # Whoever reads MLflow may have no right to where it keeps files.
+            return Safety(problem=f"{error.sentence}. {error.remedy}")
+    return Safety(
+        jobs=len(ended),
+        unarchived=sum(not names for names in found),
+        without_files=sum(bool(names) and archive.MANIFEST not in names for names in found),
+    )
