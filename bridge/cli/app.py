@@ -26,12 +26,14 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example:  ftbridge demo --port 5001")
-def demo(port: the.DemoPort = None, *, once: the.Once = False) -> None:
+@app.command(epilog="Example:  ftbridge demo --all")
+def demo(
+    port: the.DemoPort = None, *, all_types: the.AllTypes = False, once: the.Once = False
+) -> None:
     """Show it at work with no key and no network."""
     from bridge.cli.demo import demo as command
 
-    finish(lambda: command(port=port, once=once))
+    finish(lambda: command(port=port, once=once, every=all_types))
 
 
 @app.command(epilog="Example:  ftbridge run --config /etc/ftbridge.yaml --log-format json")

@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ from bridge.plan.metric_names import Losses
 from bridge.plan.recorded import RecordedRun
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
-from bridge.simulator import SimulatedJob, Simulator, all_end_by, demo_jobs
+from bridge.simulator import SimulatedJob, Simulator, all_end_by, all_jobs, demo_jobs
 from bridge.sync.events import Event, PassEnded
 from bridge.tracking import Tracking
 from bridge.tracking.views import TABLE
@@ -48,15 +48,28 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 }
 
 
-def demo(*, port: int | None, once: bool) -> int:
+_AWS: Final[Mapping[str, str]] = {
+    # The simulated S3 takes any signature; without these the credentials of a user would sign.
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": _KEY,
+}
+
+
+def demo(*, port: int | None, once: bool, every: bool = False) -> int:
     """Show the whole thing; return the exit code.
+
+    Args:
+        port: where MLflow is to listen.
+        once: whether to run the jobs to their end and leave.
+        every: whether to show a history and a live job of every type of provider.
 
     Raises:
         ConfigError: the port is taken.
         BridgeError: MLflow does not start.
     """
     log.set_up(Redactor())
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(_ENVIRONMENT | (_AWS if every else {}))
+    make_jobs = all_jobs if every else demo_jobs
     stopping = threading.Event()
     children = Children()
     at = free_port(port)
@@ -66,7 +79,8 @@ def demo(*, port: int | None, once: bool) -> int:
     ):
         folder = Path(name)
         store = f"sqlite:///{folder / 'mlflow.db'}"
-        out().print("Starting MLflow and the simulated providers: about 20 seconds ...")
+        seconds = 40 if every else 20
+        out().print(f"Starting MLflow and the simulated providers: about {seconds} seconds ...")
         with saying("A database is created"):
             # Before its server opens it: two processes that create one get in each other's way.
             Tracking(store).experiment(EXPERIMENT, create=True, losses=_LOSSES)
@@ -75,30 +89,43 @@ def demo(*, port: int | None, once: bool) -> int:
         with mlflow_ui(store, at, folder, children, artifacts=folder / "artifacts") as ui:
             if once:
                 ui.wait(stopping)
-                return 0 if stopping.is_set() else _to_the_end(ui.url, stopping, children)
-            return _live(store, ui, stopping, children)
+                if stopping.is_set():
+                    return 0
+                return _to_the_end(ui.url, make_jobs, stopping, children)
+            return _live(store, ui, make_jobs, stopping, children)
 
 
-def _live(store: str, ui: MlflowUi, stopping: threading.Event, children: Children) -> int:
+def _live(
+    store: str,
+    ui: MlflowUi,
+    make_jobs: Callable[[float], tuple[SimulatedJob, ...]],
+    stopping: threading.Event,
+    children: Children,
+) -> int:
     """The daemon, in real time, until a signal."""
-    jobs = demo_jobs(time.time())
+    now = time.time()
+    jobs = make_jobs(now)
+    training = sum(job.created_at >= now for job in jobs)
     with Simulator(jobs=jobs, api_key=_KEY) as simulator:
         # While the server imports what it needs, so that the links lead to something.
-        with saying("The first pass"), assemble(_settings(simulator, store), {}, stopping) as first:
+        with (
+            saying("The first pass"),
+            assemble(_settings(simulator, jobs, store), {}, stopping) as first,
+        ):
             one_pass(first)
         ui.wait(stopping)
         if stopping.is_set():
             return 0
         with (
-            assemble(_settings(simulator, ui.url), {}, stopping) as bridge,
+            assemble(_settings(simulator, jobs, ui.url), {}, stopping) as bridge,
             children.local_run(ui.url, seconds_per_step=_PACE),
         ):
             links = _links(bridge.tracking, jobs[0].id)
             out().print(
                 "\nHosted jobs (simulated) and a local run (trained for real), live in MLflow:\n\n"
                 + "".join(f"  {name:8}{url}\n" for name, url in links)
-                + "\nFour hosted jobs train for about a minute and a half; MLflow redraws every 30"
-                " seconds.\nCtrl-C stops everything.\n"
+                + f"\n{training} hosted jobs train for about a minute and a half; MLflow redraws"
+                " every 30 seconds.\nCtrl-C stops everything.\n"
             )
             paces = {sync.name: daemon.Pace(2.0) for sync in bridge.syncs}
             daemon.run(
@@ -129,15 +156,20 @@ class _Farewell:
             )
 
 
-def _to_the_end(mlflow_url: str, stopping: threading.Event, children: Children) -> int:
+def _to_the_end(
+    mlflow_url: str,
+    make_jobs: Callable[[float], tuple[SimulatedJob, ...]],
+    stopping: threading.Event,
+    children: Children,
+) -> int:
     """The same passes on a clock that is turned by hand, then what landed."""
     # Begins in the past, so that nothing happens in the future.
-    started = time.time() - all_end_by(demo_jobs(0.0))
-    jobs = demo_jobs(started)
+    started = time.time() - all_end_by(make_jobs(0.0))
+    jobs = make_jobs(started)
     clock = started
     with (
         Simulator(jobs=jobs, api_key=_KEY, clock=lambda: clock) as simulator,
-        assemble(_settings(simulator, mlflow_url), {}, stopping) as bridge,
+        assemble(_settings(simulator, jobs, mlflow_url), {}, stopping) as bridge,
         tempfile.TemporaryFile() as output,
         children.local_run(mlflow_url, seconds_per_step=0.0, output=output) as local_run,
     ):
@@ -175,7 +207,8 @@ def _links(tracking: Tracking, job_id: str) -> Iterator[tuple[str, str]]:
 def _landed(tracking: Tracking) -> dict[str, RecordedRun]:
     experiment_id = tracking.experiment(EXPERIMENT, create=False)
     found = tracking.runs([experiment_id] if experiment_id else [])
-    return {run.job_id: run for run in found if not run.is_deleted}
+    # Fireworks' ids begin with the collection that a job is in.
+    return {run.job_id.rpartition("/")[2]: run for run in found if not run.is_deleted}
 
 
 def _table(jobs: tuple[SimulatedJob, ...], landed: Mapping[str, RecordedRun]) -> Table:
@@ -194,7 +227,8 @@ def _table(jobs: tuple[SimulatedJob, ...], landed: Mapping[str, RecordedRun]) ->
     return table
 
 
-def _settings(simulator: Simulator, mlflow_url: str) -> Settings:
+def _settings(simulator: Simulator, jobs: Iterable[SimulatedJob], mlflow_url: str) -> Settings:
+    shown = dict.fromkeys(job.provider for job in jobs)
     return Settings.model_validate(
         {
             "mlflow": {
@@ -209,12 +243,11 @@ def _settings(simulator: Simulator, mlflow_url: str) -> Settings:
                     "name": name,
                     "type": name,
                     "api_key": _KEY,
-                    "base_url": url,
+                    "base_url": simulator.base_urls[name],
+                    **({"auth": "token"} if name == "vertex" else {}),
+                    **simulator.more_settings(name),
                 }
-                for name, url in (
-                    ("openai", simulator.openai_url),
-                    ("mistral", simulator.mistral_url),
-                )
+                for name in shown
             ],
         }
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.providers.registry import TYPES
 from tests.support.processes import run, started, wait_until
 
 MARK = "FTBRIDGE_TEST_MARK"
@@ -60,6 +61,21 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
         assert landed[name][2] == newest
     assert "missing" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.soak  # it takes a minute
+def test_all_types_land(tmp_path: Path) -> None:
+    """``--all`` shows a past and a live job of every type of provider, each with a curve."""
+    done = run("demo", "--all", "--once", cwd=tmp_path, env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "missing" not in done.stdout
+    rows = [
+        cells
+        for line in done.stdout.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("│┃ ").split("│")]) == 4
+    ]
+    measured = {cells[0].partition("/")[0] for cells in rows if cells[3] != "-"}
+    assert measured == set(TYPES)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,10 @@ Fix = Annotated[
 Once = Annotated[
     bool, typer.Option("--once", help="Run the simulated jobs to their end, then exit.")
 ]
+AllTypes = Annotated[
+    bool,
+    typer.Option("--all", help="Show every type of provider, not only two that fit one chart."),
+]
 DemoPort = Annotated[
     int | None,
     typer.Option(
