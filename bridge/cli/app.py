@@ -136,17 +136,18 @@ def doctor(
 
 
 @app.command(epilog="Examples:  ftbridge jobs   ftbridge jobs support-bot --status running")
-def jobs(
+def jobs(  # noqa: PLR0917 - typer calls it with names
     name: the.Name = None,
     config: the.Config = None,
     provider: the.Providers = None,
     status: the.ListedStatuses = None,
     limit: the.Newest = 20,
+    experiment: the.Experiment = None,
     *,
     as_json: the.Json = False,
 ) -> None:
     """List the jobs that are in MLflow, with their losses."""
-    from bridge.cli.jobs import Filter
+    from bridge.cli.job_lines import Filter
     from bridge.cli.jobs import jobs as command
 
     chosen = Filter(
@@ -155,15 +156,23 @@ def jobs(
         statuses=tuple(status or ()),
         limit=limit,
     )
-    finish(lambda: command(settings_of(config), os.environ, chosen, as_json=as_json))
+    place = chosen_of(experiment)
+    finish(lambda: command(settings_of(config, place), os.environ, chosen, as_json=as_json))
 
 
 @app.command(epilog="Example:  ftbridge show support-bot")
-def show(job: the.Job, config: the.Config = None, *, as_json: the.Json = False) -> None:
+def show(
+    job: the.Job,
+    config: the.Config = None,
+    experiment: the.Experiment = None,
+    *,
+    as_json: the.Json = False,
+) -> None:
     """Show one job: its curve, checkpoints, and what is missing."""
     from bridge.cli.show import show as command
 
-    finish(lambda: command(settings_of(config), os.environ, job, as_json=as_json))
+    place = chosen_of(experiment)
+    finish(lambda: command(settings_of(config, place), os.environ, job, as_json=as_json))
 
 
 @app.command(name="open", epilog="Example:  ftbridge open --port 5001")
@@ -178,12 +187,17 @@ def open_(
 
 @app.command(epilog="Example:  ftbridge status --watch")
 def status(
-    config: the.Config = None, *, as_json: the.Json = False, watch: the.Watch = False
+    config: the.Config = None,
+    experiment: the.Experiment = None,
+    *,
+    as_json: the.Json = False,
+    watch: the.Watch = False,
 ) -> None:
     """Show what is tracked, and what a running daemon does."""
     from bridge.cli.status import status as command
 
-    finish(lambda: command(settings_of(config), os.environ, as_json=as_json, watch=watch))
+    place = chosen_of(experiment)
+    finish(lambda: command(settings_of(config, place), os.environ, as_json=as_json, watch=watch))
 
 
 @app.command(epilog="Example:  ftbridge init config/bridge.yaml")

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from bridge import log
 from bridge.bootstrap.factories import now_ms, redactor_of
-from bridge.cli.jobs import Filter, JobLine, JobList, table
+from bridge.cli.job_lines import Filter, JobLine, JobList
+from bridge.cli.jobs import table
 from bridge.cli.terminal.console import out, print_json, safe, saying
 from bridge.cli.terminal.curves import Curve, chart
 from bridge.errors import BridgeError

@@ -21,7 +21,8 @@ from bridge.bootstrap.factories import (
     recording_options_of,
     redactor_of,
 )
-from bridge.cli.jobs import Filter, JobList, age
+from bridge.cli.job_lines import Filter, JobList
+from bridge.cli.jobs import age
 from bridge.cli.jobs import shown as shown_jobs
 from bridge.cli.terminal.console import link_lines, links, out, print_json, safe, saying
 from bridge.cli.terminal.openai_ending import Safety, safety_of

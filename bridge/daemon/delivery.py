@@ -103,6 +103,8 @@ def to_service(url: str) -> Attempt:
         "succeeded": NotifyType.SUCCESS,
         "recovered": NotifyType.SUCCESS,
         "cancelled": NotifyType.WARNING,
+        "stalled": NotifyType.WARNING,
+        "shutdown": NotifyType.WARNING,
     }
 
     def attempt(message: Message | None) -> str | None:

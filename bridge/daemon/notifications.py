@@ -11,7 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from bridge.daemon.delivery import Message
+from bridge.daemon.shutdowns import Ending
+from bridge.daemon.stalls import Stalled
 from bridge.daemon.status import STATES, View
+from bridge.daemon.status_page import age
 from bridge.errors import Stopped, TrackingDown
 from bridge.plan import tags
 from bridge.redaction import Redactor
@@ -66,6 +69,32 @@ class Notifier:
                 self._done(outcome)
             case PassEnded(report=report):
                 self._ended(report)
+
+    def wants(self, event: Event) -> bool:
+        """Return whether messages about an event are sent."""
+        return event in self._wanted
+
+    def stalled(self, job: Stalled) -> None:
+        """Send a message about a job that trains and shows nothing new."""
+        self._send_if_wanted(
+            "stalled",
+            provider=job.provider,
+            job=job.job_id,
+            run=job.run_id,
+            name=job.name,
+            error=f"It has shown nothing new for {age(job.seconds)}",
+            link=self._link(job.experiment_id, job.run_id) if job.run_id else "",
+        )
+
+    def shut_down(self, ending: Ending) -> None:
+        """Send a message about models that their provider shuts down soon."""
+        self._send_if_wanted(
+            "shutdown",
+            provider=ending.provider,
+            day=ending.day,
+            models=ending.models,
+            error=f"{ending.provider} shuts them down on {ending.day}: {ending.models}",
+        )
 
     def _done(self, outcome: Outcome) -> None:
         """Send a message about a job's end."""
@@ -155,6 +184,8 @@ class Heartbeat:
 
 def _title(event: str, facts: Mapping[str, str]) -> str:
     """Return what happened in one line."""
+    if event == "shutdown":
+        return f"{facts['provider']}: fine-tuned models end on {facts['day']}"
     model = f", model {facts['model']}" if "model" in facts else ""
     job = f"job {facts['job']} " if "job" in facts else ""
     return f"{facts['provider']}: {job}{event}{model}"

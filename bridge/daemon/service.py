@@ -10,23 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
-from pydantic import SecretStr
 
 from bridge import log
-from bridge.bootstrap.bridge import Bridge, assemble
+from bridge.bootstrap.bridge import assemble
 from bridge.bootstrap.factories import redactor_of
 from bridge.daemon import scheduler as daemon
-from bridge.daemon.delivery import Attempt, Delivery, to_service, to_webhook
-from bridge.daemon.http_server import application, bound, listening
+from bridge.daemon.handlers import handlers_of
+from bridge.daemon.http_server import bound
 from bridge.daemon.metrics import Metrics
-from bridge.daemon.notifications import Heartbeat, Notifier, Send
 from bridge.daemon.scheduler import GRACE, Pace
 from bridge.daemon.signals import reload_on_hangup, stop_on_signals
 from bridge.daemon.status import DaemonStatus
 from bridge.daemon.systemd import Systemd
 from bridge.errors import ConfigError
 from bridge.settings.model import Settings
-from bridge.sync.events import Handler
 
 
 def run(
@@ -96,11 +93,11 @@ class _Life:
                 settings, self._shell.environ, self._stopping, asked=metrics.requested
             ) as bridge,
         ):
-            handlers = _handlers(bridge, self._status, metrics, stack)
+            handlers = handlers_of(bridge, self._status, metrics, stack)
             structlog.get_logger().info(
                 "started",
-                providers=", ".join(sync.name for sync in bridge.syncs),
-                interval=f"{settings.poll.interval:g} s",
+                providers=[sync.name for sync in bridge.syncs],
+                seconds=settings.poll.interval,
                 mlflow=bridge.tracking.shown_uri,
             )
             daemon.run(
@@ -148,36 +145,3 @@ class _Life:
         for problem in problems:
             logger.error("configuration refused", problem=problem)
         return None
-
-
-def _handlers(
-    bridge: Bridge, picture: DaemonStatus, metrics: Metrics, stack: contextlib.ExitStack
-) -> list[Handler]:
-    """Return the configured handlers of events; what they need ends with ``stack``."""
-    settings = bridge.settings
-    handlers: list[Handler] = [picture, metrics]
-    if settings.listen:
-        # A database has no address that another machine could open.
-        mlflow = bridge.tracking.ui if bridge.tracking.is_remote else ""
-        app = application(picture.view, metrics, mlflow)
-        at = stack.enter_context(listening(settings.listen, app))
-        structlog.get_logger().info("listening", at=f"http://{at}/")
-
-    def sender(what: str, url: SecretStr, to: Callable[[str], Attempt]) -> Send:
-        secret = url.get_secret_value()
-        delivery = Delivery(what, secret, to(secret))
-        stack.callback(delivery.close)
-        return delivery.send
-
-    if settings.heartbeat:
-        send = sender("heartbeat", settings.heartbeat.url, to_webhook)
-        handlers.append(Heartbeat(send, picture.view, time.monotonic))
-    if notify := settings.notify:
-        # As above.
-        link = {"link": bridge.tracking.link} if bridge.tracking.is_remote else {}
-        ways = (("webhook", notify.webhook, to_webhook), ("notify", notify.url, to_service))
-        for what, url, to in ways:
-            if url:
-                send = sender(what, url, to)
-                handlers.append(Notifier(send, notify.on, bridge.redactor, **link))
-    return handlers

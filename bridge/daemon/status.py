@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from bridge.daemon.stalls import Stalled
 from bridge.errors import BridgeError, JobVanished, Stopped, TrackingDown
 from bridge.plan.ownership import Ownership
 from bridge.plan.recorded import RecordedRun
@@ -91,6 +92,8 @@ class View:
     mlflow_is_up: bool | None = None
     """Whether MLflow answered when it was asked last."""
     mlflow_trouble: str | None = None
+    stalled: tuple[Stalled, ...] = ()
+    """Jobs that show nothing new."""
 
     @property
     def is_ready(self) -> bool:

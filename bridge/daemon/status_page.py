@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Final
@@ -22,6 +23,10 @@ POLICY: Final = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The Content-Security-Policy of the page: a browser may only draw it."""
+
+
+_MOST_STALLED: Final = 20
+"""Jobs that are named."""
 
 
 def age(seconds: float) -> str:
@@ -62,10 +67,12 @@ def headline(view: View) -> str:
     down += [name for name, each in providers if each.is_up is False]
     hanging = [name for name, each in providers if each.is_hanging]
     failing = sum(each.failing for _, each in providers)
+    stalled = len(view.stalled)
     words = (
         f"{', '.join(down)} down" if down else "",
         f"{', '.join(hanging)} hanging" if hanging else "",
         f"{failing:,} {'job' if failing == 1 else 'jobs'} not recorded" if failing else "",
+        f"{stalled:,} {'job' if stalled == 1 else 'jobs'} stalled" if stalled else "",
     )
     return "; ".join(filter(None, words))
 
@@ -78,7 +85,12 @@ def _troubles(view: View) -> Iterator[tuple[str, list[str]]]:
         own = each.stopped if each.stopped != view.mlflow_trouble else None
         rest = each.failing - len(each.failures)
         more = f"{rest:,} more jobs were not recorded" if rest > 0 else None
-        yield name, [sentence for sentence in (own, *each.failures, more) if sentence]
+        stalled = [
+            f"{job.name} has shown nothing new for {age(job.seconds)}"
+            for job in view.stalled[:_MOST_STALLED]
+            if job.provider == name
+        ]
+        yield name, [sentence for sentence in (own, *each.failures, more, *stalled) if sentence]
 
 
 def document(view: View) -> dict[str, object]:
@@ -90,6 +102,7 @@ def document(view: View) -> dict[str, object]:
         "ready": view.is_ready,
         "mlflow": {"up": view.mlflow_is_up, "failure": view.mlflow_trouble},
         "providers": {name: _entry(each, view.now) for name, each in view.providers.items()},
+        "stalled": [asdict(each) for each in view.stalled],
     }
 
 

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from bridge.settings.poll import Seconds
 from bridge.settings.section import Section
 from bridge.settings.urls import (
     READABLE,
@@ -85,7 +86,7 @@ Heartbeat = Annotated[
     BeforeValidator(_with_url, json_schema_input_type=str | HeartbeatSettings),
 ]
 
-Event = Literal["succeeded", "failed", "cancelled", "outage", "recovered"]
+Event = Literal["succeeded", "failed", "cancelled", "outage", "recovered", "stalled", "shutdown"]
 
 
 def _known_to_apprise(url: SecretStr) -> SecretStr:
@@ -116,8 +117,10 @@ class NotifySettings(Section):
     """URL that accepts Slack-compatible JSON."""
     url: SecretStr | None = None
     """apprise address of a service: mail, Slack, Teams, PagerDuty. Extra [notify]."""
-    on: tuple[Event, ...] = ("failed",)
+    on: tuple[Event, ...] = ("failed", "stalled", "shutdown")
     """Events that trigger a message."""
+    stalled_after: Seconds | None = None
+    """Time without anything new after which a job that trains is called stalled. Default: never."""
 
     @field_validator("webhook")
     @classmethod
@@ -131,7 +134,8 @@ class NotifySettings(Section):
 
     @model_validator(mode="after")
     def _somebody(self) -> Self:
-        if not self.webhook and not self.url:
+        # The daemon's page and the list of jobs show what is stalled without a receiver too.
+        if not self.webhook and not self.url and self.stalled_after is None:
             raise ValueError("needs a receiver; write webhook or url")
         return self
 

@@ -46,6 +46,27 @@ def newest_jobs(tracking: TrackingClient, experiment_ids: Sequence[str]) -> Iter
             return
 
 
+def models_ending(
+    tracking: TrackingClient, experiment_ids: Sequence[str], provider: str, day: str
+) -> list[str]:
+    """Return the models of a provider that it shuts down on a day, at most a thousand.
+
+    Args:
+        tracking: MLflow.
+        experiment_ids: where to look.
+        provider: its name in the configuration.
+        day: as ISO 8601 has it.
+    """
+    if not experiment_ids:
+        return []
+    with tracking.asked() as client:
+        found = client.search_runs(
+            list(experiment_ids),
+            filter_string=f"tags.{tags.PROVIDER} = '{provider}' and tags.{tags.SHUTDOWN} = '{day}'",
+        )
+    return [model for run in found if (model := run.data.tags.get(tags.MODEL))]
+
+
 def curve(tracking: TrackingClient, run_id: str, metric: str) -> list[tuple[int, float]]:
     """Return the values of a metric by ascending step, one for each step."""
     with tracking.asked(one_job=True) as client:

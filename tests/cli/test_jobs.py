@@ -95,6 +95,29 @@ def test_jobs_can_be_chosen(config: Path, options: list[str], wanted: list[str])
     assert [each["job"] for each in listed(config, *options)] == wanted
 
 
+def test_a_job_that_shows_nothing_new_is_stalled(config: Path, tmp_path: Path) -> None:
+    """For longer than the configuration allows; one that has ended is never."""
+    patient, impatient = tmp_path / "patient.yaml", tmp_path / "impatient.yaml"
+    document = json.loads(config.read_text())
+    patient.write_text(json.dumps(document))
+    document["notify"] = {"stalled_after": "1h"}
+    impatient.write_text(json.dumps(document))
+    for path, stalled in ((patient, []), (impatient, ["ftjob-runs"])):
+        jobs = listed(path)
+        assert [each["job"] for each in jobs if each["stalled"]] == stalled
+        assert [each["job"] for each in jobs if each["silent_seconds"]] == ["ftjob-runs"]
+        assert ("stalled" in run("jobs", path).output) is bool(stalled)
+
+
+def test_another_experiment_can_be_chosen(config: Path) -> None:
+    """By the commands that read; it is not created."""
+    assert listed(config, "--experiment", "elsewhere") == []
+    assert (
+        "no job with bot" in invoke("show", "bot", "--config", config, "--experiment", "x").output
+    )
+    assert run("status", config, "--experiment", "elsewhere", "--json").exit_code == 0
+
+
 def test_nothing_to_list_is_said(config: Path, tmp_path: Path) -> None:
     """An empty list says how to continue."""
     assert "No job in MLflow matches" in run("jobs", config, "nobody").output

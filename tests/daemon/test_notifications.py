@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import pytest
 
 from bridge import errors
 from bridge.daemon.delivery import Message
 from bridge.daemon.notifications import Heartbeat, Notifier
+from bridge.daemon.shutdowns import Ending
+from bridge.daemon.stalls import Stalled
 from bridge.daemon.status import DaemonStatus
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Event
@@ -22,7 +25,7 @@ from tests.support.run_states import run_state
 from tests.support.world import Clock
 
 SECRET = "a-secret-that-must-not-show"
-ALL: tuple[Event, ...] = ("succeeded", "failed", "cancelled", "outage", "recovered")
+ALL: tuple[Event, ...] = get_args(Event)
 DOWN = errors.Unreachable("No connection", "Check the network")
 AWAY = errors.TrackingDown("MLflow is down", "Start it")
 
@@ -140,6 +143,32 @@ def test_a_message_says_what_happened() -> None:
     )
     assert len(str(message)) < 2000
     assert SECRET not in str(message)
+
+
+def test_a_stall_and_an_end_say_since_when_and_which() -> None:
+    """With the way to the run where there is one; by default both are wanted."""
+    sent: list[Message | None] = []
+    notifier = Notifier(sent.append, ALL, Redactor(), lambda place, run: f"https://m/{place}/{run}")
+    silent = Stalled(
+        provider="openai",
+        job_id="a",
+        name="openai/bot-a",
+        run_id="r",
+        experiment_id="1",
+        seconds=9e3,
+    )
+    notifier.stalled(silent)
+    notifier.shut_down(Ending("openai", "2025-12-01", "ft:a, ft:b"))
+    stall, end = (message for message in sent if message)
+    assert stall.title == "openai: job a stalled"
+    assert stall.details == "It has shown nothing new for 2 h\nhttps://m/1/r"
+    assert end.title == "openai: fine-tuned models end on 2025-12-01"
+    assert end.details == "openai shuts them down on 2025-12-01: ft:a, ft:b"
+    wanted: tuple[Event, ...] = ("failed",)
+    quiet = Notifier(sent.append, wanted, Redactor())
+    quiet.stalled(silent)
+    assert len(sent) == 2
+    assert not quiet.wants("stalled")
 
 
 # A sign of life

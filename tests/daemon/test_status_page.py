@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import asdict
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bridge import __version__, errors
 from bridge.daemon.http_server import application
 from bridge.daemon.metrics import Metrics
+from bridge.daemon.stalls import Stalled
 from bridge.daemon.status import DaemonStatus, ProviderView, View
 from bridge.daemon.status_page import age, document, headline, html, readiness
 from bridge.plan.ownership import Ownership
@@ -173,6 +175,27 @@ def test_a_view_of_nothing_can_be_shown() -> None:
     assert "not asked yet" in html(view)
 
 
+def test_a_stalled_job_is_named() -> None:
+    """In the title by number, below its provider by name."""
+    stalled = Stalled(
+        provider="openai",
+        job_id="a",
+        name="openai/bot-a",
+        run_id="r",
+        experiment_id="1",
+        seconds=9e3,
+    )
+    view = View(
+        now=NOW,
+        started=NOW,
+        providers={"openai": ProviderView(), "mistral": ProviderView()},
+        stalled=(stalled,),
+    )
+    assert "<title>ftbridge: 1 job stalled</title>" in html(view)
+    assert html(view).count("openai/bot-a has shown nothing new for 2 h.") == 1
+    assert document(view)["stalled"] == [asdict(stalled)]
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
@@ -236,6 +259,7 @@ def test_a_document_has_everything(status: DaemonStatus, clock: Clock) -> None:
             },
             "mistral": nothing,
         },
+        "stalled": [],
     }
 
 

@@ -67,6 +67,13 @@ def test_another_form_is_refused(path: Path, written: str) -> None:
     assert found == 'listen: must be HOST:PORT, such as 127.0.0.1:9187 or "[::1]:9187"'
 
 
+def test_a_stall_needs_no_receiver(path: Path) -> None:
+    """The page and the list of jobs show it."""
+    notify = loaded(path, "notify: {stalled_after: 2h}\n").notify
+    assert notify
+    assert notify.stalled_after == 7200
+
+
 def test_whom_to_call(path: Path) -> None:
     """The addresses to notify are read; ``on`` is a key, though a truth value to YAML."""
     environ = {"HOOK": HOOK}
@@ -78,7 +85,7 @@ def test_whom_to_call(path: Path) -> None:
     assert settings.notify.webhook
     assert settings.notify.webhook.get_secret_value() == HOOK
     assert settings.notify.on == ("failed", "outage")
-    by_default = settings.notify.model_copy(update={"on": ("failed",)})
+    by_default = settings.notify.model_copy(update={"on": ("failed", "stalled", "shutdown")})
     assert loaded(path, f"notify: {{webhook: '{HOOK}'}}\n").notify == by_default
     assert loaded(path, f"notify: '{HOOK}'\n").notify == by_default
 

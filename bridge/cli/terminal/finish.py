@@ -36,7 +36,7 @@ class Output:
 
 
 def chosen_of(
-    experiment: str | None, tracking_uri: str | None, metric_names: str | None
+    experiment: str | None, tracking_uri: str | None = None, metric_names: str | None = None
 ) -> dict[str, str]:
     """Return what the command line says of ``mlflow:``, by key."""
     said = {

@@ -1,0 +1,89 @@
+"""Fine-tuned models that their provider shuts down soon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from mlflow import MlflowClient
+
+from bridge.daemon.shutdowns import Ending, Shutdowns
+from bridge.errors import TrackingDown, Unreachable
+from bridge.sync.events import PassEnded
+from bridge.sync.report import Report
+from bridge.tracking import Tracking
+from bridge.tracking.newest import models_ending
+from tests.support.world import Clock
+
+DAY = 86_400
+NOW = 1_760_000_000  # 2025-10-09
+WELL = PassEnded(Report(provider="openai"), 1.0)
+
+
+@dataclass
+class Ends:
+    """Models by the day of their end, and what is said of them."""
+
+    days: dict[str, list[str]]
+    found: list[Ending] = field(default_factory=list)
+    asked: int = 0
+    is_down: bool = False
+    clock: Clock = field(default_factory=lambda: Clock(NOW))
+
+    def __post_init__(self) -> None:
+        self.shutdowns = Shutdowns(self.models, self.clock, self.found.append)
+
+    def models(self, provider: str, day: str) -> Sequence[str]:
+        """Answer as MLflow does."""
+        assert provider == "openai"
+        self.asked += 1
+        if self.is_down:
+            raise TrackingDown("MLflow is down", "Start it")
+        return self.days.get(day, [])
+
+
+@pytest.mark.parametrize(
+    ("days", "is_said"), [(31, False), (30, True), (8, False), (7, True), (1, True), (0, False)]
+)
+def test_it_is_said_in_time(days: int, *, is_said: bool) -> None:
+    """On these days before, so that no memory is needed."""
+    ends = Ends({"2025-12-01": ["ft:b", "ft:a", "ft:b"]})
+    ends.clock.now = 1_764_547_200 - days * DAY + 3600
+    ends.shutdowns(WELL)
+    wanted = [Ending("openai", "2025-12-01", "ft:a, ft:b")]
+    assert ends.found == (wanted if is_said else [])
+
+
+def test_a_day_has_one_look() -> None:
+    """After a pass that went through, and again when MLflow could not be asked."""
+    ends = Ends({"2025-10-16": [f"ft:{number:02}" for number in range(1200)]}, is_down=True)
+    ends.shutdowns(PassEnded(Report(provider="openai", stopped=Unreachable("No", "Wait")), 1.0))
+    assert ends.asked == 0
+    ends.shutdowns(WELL)
+    assert (ends.asked, ends.found) == (1, [])
+    ends.is_down = False
+    ends.shutdowns(WELL)
+    ends.shutdowns(WELL)
+    (ending,) = ends.found
+    assert ending.models.endswith("ft:07, ft:08, ft:09 and 1,190 more")
+    ends.clock.now += DAY
+    ends.shutdowns(WELL)
+    assert len(ends.found) == 1
+
+
+def test_mlflow_is_asked_by_tags(uri: str, tracking: Tracking) -> None:
+    """One provider's models of one day; a run without a model is none."""
+    client = MlflowClient(uri)
+    place = client.create_experiment("ends")
+
+    def run(provider: str, day: str, **tags: str) -> None:
+        of = {"fine_tuning_provider": provider, "fine_tuned_model_shutdown": day}
+        client.create_run(place, tags=of | tags)
+
+    run("openai", "2025-10-16", fine_tuned_model="ft:a")
+    run("openai", "2025-10-17", fine_tuned_model="ft:b")
+    run("azure", "2025-10-16", fine_tuned_model="ft:c")
+    run("openai", "2025-10-16")
+    assert models_ending(tracking, [place], "openai", "2025-10-16") == ["ft:a"]
+    assert models_ending(tracking, [], "openai", "2025-10-16") == []

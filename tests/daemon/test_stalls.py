@@ -1,0 +1,120 @@
+"""Jobs that train and show nothing new."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bridge import errors
+from bridge.daemon.stalls import Stalled, Stalls
+from bridge.plan.ownership import Ownership
+from bridge.plan.recorded import RecordedRun
+from bridge.sync.events import JobDone, PassEnded, RunsRead
+from bridge.sync.outcome import Failed, Outcome
+from bridge.sync.report import Report
+from tests.support.outcomes import outcome
+from tests.support.run_states import run_state
+from tests.support.world import Clock
+
+NOW = 1_760_000_000
+HOUR = 3600
+DOWN = errors.NoAnswer("None", "Wait")
+
+
+class Watch:
+    """A watch over one provider, with what it reports."""
+
+    def __init__(self, after: float | None = 2 * HOUR) -> None:
+        self.clock = Clock(NOW)
+        self.found: list[Stalled] = []
+        self.stalls = Stalls(after, self.clock, self.found.append)
+
+    def pass_over(
+        self, *outcomes: Outcome, runs: tuple[RecordedRun, ...] = (), well: bool = True
+    ) -> list[str]:
+        """Make a pass; return the jobs that it reports."""
+        before = len(self.found)
+        self.stalls(RunsRead("openai", Ownership(open={run.job_id: run for run in runs})))
+        for each in outcomes:
+            self.stalls(JobDone(each))
+        self.stalls(PassEnded(Report(provider="openai", stopped=None if well else DOWN), 1.0))
+        return [each.job_id for each in self.found[before:]]
+
+
+def training(job_id: str = "a", at: int = NOW, **tags: str) -> RecordedRun:
+    """A run of a job that trains, with its newest point at these seconds."""
+    return replace(run_state(job_id, at=at), tags=tags)
+
+
+def test_a_job_is_reported_once() -> None:
+    """When it has shown nothing for that long, and not again; the page shows it on."""
+    watch, run = Watch(), training()
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == []
+    watch.clock.now += 2 * HOUR - 1
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == []
+    assert watch.stalls.view() == ()
+    watch.clock.now += 1
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == ["a"]
+    watch.clock.now += HOUR
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == []
+    (shown,) = watch.stalls.view()
+    assert (shown.name, shown.run_id, shown.seconds) == ("a", "run-a", 3 * HOUR)
+
+
+def test_a_new_point_ends_it() -> None:
+    """Also where this pass writes what the run did not have when the pass began."""
+    watch, run = Watch(), training(at=NOW - 5 * HOUR)
+    assert watch.pass_over(outcome("a", run=run, at=NOW - HOUR), runs=(run,)) == []
+    # A pass over runs that were read before the point was written changes nothing.
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == []
+    watch.clock.now += HOUR
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        training(at=NOW - 9 * HOUR, fine_tuning_state="paused"),
+        training(at=NOW - 9 * HOUR, fine_tuning_state="succeeded"),  # its checkpoints are to come
+        replace(training(at=NOW - 9 * HOUR), status="SCHEDULED"),
+        training(at=0, fine_tuning_started_at="2025-10-09T08:00:00+00:00"),
+    ],
+)
+def test_what_does_not_train_is_not_stalled(run: RecordedRun) -> None:
+    """Nor what has only just begun to."""
+    assert Watch().pass_over(outcome("a", run=run), runs=(run,)) == []
+
+
+def test_a_wait_is_not_a_stall() -> None:
+    """Time counts from the moment at which training is seen, if the provider does not say it."""
+    watch = Watch()
+    waiting = replace(training(at=0), status="SCHEDULED")
+    watch.pass_over(outcome("a", run=waiting), runs=(waiting,))
+    watch.clock.now += 9 * HOUR
+    begins = outcome("a", "RUNNING", run=waiting, tags={"fine_tuning_state": "running"})
+    assert watch.pass_over(begins, runs=(waiting,)) == []
+    run = training(at=0)
+    watch.clock.now += 2 * HOUR
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == ["a"]
+
+
+def test_a_job_that_cannot_be_read_may_train_well() -> None:
+    """So does one of a pass that was stopped; one that has ended or is gone is watched no more."""
+    old = training(at=NOW - 9 * HOUR)
+    lost = Failed(provider="openai", job_id="a", error=DOWN)
+    assert Watch().pass_over(lost, runs=(old,)) == []
+    assert Watch().pass_over(outcome("a", run=old), runs=(old,), well=False) == []
+    assert Watch().pass_over(outcome("a", "FINISHED", run=old, is_final=True), runs=(old,)) == []
+    gone = Failed(provider="openai", job_id="a", error=errors.JobVanished("Gone"))
+    assert Watch().pass_over(outcome("a", run=old), gone, runs=(old,)) == []
+    watch = Watch()
+    assert watch.pass_over(outcome("a", run=old), runs=(old,)) == ["a"]
+    watch.pass_over()
+    assert watch.stalls.view() == ()
+
+
+def test_without_a_limit_nothing_is_stalled() -> None:
+    """Nobody knows how long a provider's silence may be."""
+    old = training(at=NOW - 9 * HOUR)
+    assert Watch(after=None).pass_over(outcome("a", run=old), runs=(old,)) == []
