@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from bridge.errors import JobVanished
 from bridge.model import JobStatus
 from bridge.plan import tags
+from bridge.plan.ownership import Ownership
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.silence import is_training, last_sign
 from bridge.sync.events import Event, JobDone, PassEnded, RunsRead
@@ -84,7 +85,7 @@ class Stalls:
         with self._lock:
             match event:
                 case RunsRead(provider=provider, owned=owned):
-                    self._take_over(provider, owned.open)
+                    self._take_over(provider, owned)
                 case JobDone(outcome=outcome):
                     self._done(outcome)
                 case PassEnded(report=report) if report.stopped is None:
@@ -94,12 +95,16 @@ class Stalls:
         for each in new:
             self._found(each)
 
-    def _take_over(self, provider: str, runs: dict[str, RecordedRun]) -> None:
-        for key in [key for key in self._jobs if key[0] == provider and key[1] not in runs]:
-            del self._jobs[key]
-        for job_id, run in runs.items():
+    def _take_over(self, provider: str, owned: Ownership) -> None:
+        known_ones = [key for key in self._jobs if key[0] == provider]
+        for key in known_ones if not owned.is_complete else ():
+            if key[1] not in owned.open:
+                del self._jobs[key]
+        for job_id, run in owned.open.items():
             watched = _Watched.of(run)
             if known := self._jobs.get((provider, job_id)):
+                if owned.is_complete:
+                    continue  # it was recorded before the last run of a long history was read
                 last = max(known.last, watched.last)
                 watched = replace(watched, last=last, is_read=known.is_read)
             self._jobs[provider, job_id] = watched

@@ -86,6 +86,16 @@ def test_what_does_not_train_is_not_stalled(run: RecordedRun) -> None:
     assert Watch().pass_over(outcome("a", run=run), runs=(run,)) == []
 
 
+def test_a_long_history_may_be_read_late() -> None:
+    """The job was recorded meanwhile, and what it then showed is newer."""
+    watch, old = Watch(), training(at=NOW - 9 * HOUR)
+    paused = outcome("a", run=old, tags={"fine_tuning_state": "paused"})
+    watch.stalls(JobDone(paused))
+    watch.stalls(RunsRead("openai", Ownership(open={"a": old}, is_complete=True)))
+    watch.stalls(PassEnded(Report(provider="openai"), 1.0))
+    assert watch.found == []
+
+
 def test_a_wait_is_not_a_stall() -> None:
     """Time counts from the moment at which training is seen, if the provider does not say it."""
     watch = Watch()
