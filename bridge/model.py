@@ -100,6 +100,10 @@ class Job:
     """What it costs, with its currency, in the provider's words."""
     page: str | None = None
     """Where the provider shows it to people."""
+    wandb_run: str | None = None
+    """The page of its run at Weights & Biases."""
+    evaluation: str | None = None
+    """The provider's names of what evaluates it."""
     model_shutdown: int | None = None
     """When the provider shuts down the model that the job has made."""
     skipped: tuple[str, ...] = ()

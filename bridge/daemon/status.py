@@ -171,11 +171,8 @@ class _State:
         self.ended_now.clear()
 
     def shown(self, elapsed: float) -> ProviderView:
-        statuses = (
-            self.ends
-            + Counter(self.ended_now.values())
-            + Counter(each.status for each in self.open.values())
-        )
+        statuses = self.ends + Counter(self.ended_now.values())
+        statuses += Counter(each.status for each in self.open.values())
         running = (each.newest for each in self.open.values() if each.status == "RUNNING")
         newest = max(running, default=0)
         return replace(

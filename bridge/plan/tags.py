@@ -36,6 +36,10 @@ TOTAL_STEPS: Final = "fine_tuning_total_steps"
 PAGE: Final = "fine_tuning_page"
 """Where the provider shows the job to people."""
 COST: Final = "fine_tuning_cost"
+WANDB_RUN: Final = "fine_tuning_wandb_run"
+"""The page of the job's run at Weights & Biases."""
+EVALUATION: Final = "fine_tuning_evaluation"
+"""The provider's names of what evaluates the job."""
 INCOMPLETE: Final = "fine_tuning_incomplete"
 """The parts of the job that could not be read."""
 INCOMPLETE_SINCE: Final = "mlflow.ftbridge.incompleteSince"
@@ -203,6 +207,8 @@ def _shown(job: Job) -> dict[str, str]:
         TOTAL_STEPS: job.total_steps and str(job.total_steps),
         PAGE: job.page,
         COST: job.cost,
+        WANDB_RUN: job.wandb_run,
+        EVALUATION: job.evaluation,
     }
     return {name: text for name, fact in facts.items() if (text := clean(fact or "", _LONGEST))}
 

@@ -43,6 +43,7 @@ from bridge.providers.records import (
 from bridge.providers.statuses import Words, status_of
 from bridge.providers.times import Moment
 from bridge.providers.token_pages import repeated
+from bridge.providers.wandb import integrated_run
 from bridge.text import one_line
 
 _JOBS: Final = "/fine_tuning/jobs"
@@ -88,6 +89,7 @@ class JobRecord(Record):
     training_files: list[str] | None = None
     validation_files: list[str] | None = None
     metadata: dict[str, object] | None = None
+    integrations: object = None
     hyperparameters: dict[str, object] | None = None
     events: list[EventRecord] | None = None
     checkpoints: list[CheckpointRecord] | None = None
@@ -222,6 +224,7 @@ class Mistral(JobApi):
             training_files=tuple(record.training_files or ()),
             validation_files=tuple(record.validation_files or ()),
             cost=_cost(record.metadata or {}),
+            wandb_run=integrated_run(record.integrations, record.id),
             reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )

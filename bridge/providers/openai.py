@@ -47,6 +47,7 @@ from bridge.providers.raw_replies import documents
 from bridge.providers.records import Listed, only, read_page, read_record, read_rows, reply_of
 from bridge.providers.statuses import COMMON, status_of
 from bridge.providers.timeline import Timeline, steps_of
+from bridge.providers.wandb import integrated_run
 
 
 class OpenAI(JobApi):
@@ -175,6 +176,8 @@ class OpenAI(JobApi):
             result_files=tuple(record.result_files or ()) if self.has_result_files else (),
             metadata=metadata(record),
             page=f"{self.pages_url}/{segment(record.id)}" if is_shown else None,
+            wandb_run=integrated_run(record.integrations, record.id),
+            evaluation=record.eval_id,
             reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )

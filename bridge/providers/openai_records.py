@@ -84,6 +84,8 @@ class JobRecord(Ended):
     """The name of the hyperparameters on servers of another make."""
     method: dict[str, object] | None = None
     metadata: dict[str, object] | None = None
+    integrations: object = None
+    eval_id: str | None = None
 
     @field_validator("result_files", mode="before")
     @classmethod

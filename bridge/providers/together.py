@@ -48,6 +48,7 @@ from bridge.providers.together_records import (
     price,
     source,
 )
+from bridge.providers.wandb import run_page
 
 _JOBS: Final = "/fine-tunes"
 _PAGES: Final = "https://api.together.ai/fine-tuning"
@@ -242,6 +243,7 @@ class Together(JobApi):
             training_files=only(record.training_file),
             validation_files=only(record.validation_file),
             cost=price(record),
+            wandb_run=run_page(record.wandb_url),
             page=f"{_PAGES}/{segment(record.id)}" if self._is_public else None,
             reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,

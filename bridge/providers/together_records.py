@@ -51,6 +51,7 @@ class JobRecord(Record):
     token_count: int | None = None
     total_price: Number | None = None
     n_epochs: int | None = None
+    wandb_url: object = None
     batch_size: object = None
     learning_rate: object = None
     warmup_ratio: object = None

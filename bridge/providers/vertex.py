@@ -52,6 +52,7 @@ from bridge.providers.vertex_records import (
     dataset_of,
     epochs_of,
     error_text,
+    evaluations_of,
     labels_of,
     params_of,
     whole,
@@ -222,6 +223,7 @@ class Vertex(JobApi):
             validation_files=dataset_of(row, "validationDatasetUri"),
             metadata=labels_of(record),
             page=self._page(record.id),
+            evaluation=evaluations_of(row),
             reply=row,
             skipped=skipped,
         )

@@ -81,6 +81,17 @@ class TunedModel(Record):
     checkpoints: list[object] | None = None
 
 
+def evaluations_of(row: Mapping[str, object]) -> str | None:
+    """Return the names of the runs that evaluate a job's checkpoints."""
+    runs = row.get("evaluateDatasetRuns")
+    names = [
+        str(each["evaluationRun"])
+        for each in (runs if isinstance(runs, list) else ())
+        if isinstance(each, Mapping) and isinstance(each.get("evaluationRun"), str)
+    ]
+    return ", ".join(dict.fromkeys(names)) or None
+
+
 class JobRecord(Record):
     """A tuning job of any kind."""
 

@@ -490,6 +490,7 @@ _OTHER_TAGS = {
     "fine_tuning_started_at",
     "fine_tuned_model_best_checkpoint",
     *("fine_tuning_state", "fine_tuning_total_steps", "fine_tuning_page", "fine_tuning_cost"),
+    *("fine_tuning_wandb_run", "fine_tuning_evaluation"),
 }
 """Tags that other tests check."""
 

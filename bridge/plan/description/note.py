@@ -76,7 +76,6 @@ def note(
         is_highest: whether the best has the highest value of it, else the lowest.
     """
     job, checkpoints = snapshot.job, snapshot.checkpoints
-    page = job.page or ""
     perplexity = _perplexity(checkpoints)
     facts = {
         "provider": provider,
@@ -85,7 +84,8 @@ def note(
         "started_at": started_at,
         "advice": advice(job),
         "missing": snapshot.missing,
-        "page": page if len(page) <= _LONGEST_PAGE and _PAGE.fullmatch(page) else "",
+        "page": _linked(job.page),
+        "wandb_run": _linked(job.wandb_run),
         "perplexity": metric(perplexity) if perplexity else "",
         "metric": metric,
         "best": best,
@@ -98,6 +98,11 @@ def note(
         if len(text) <= _LONGEST:
             return with_lineage(text, lineage)
     return with_lineage(_NOTE.render(facts, table=None).rstrip("\n"), lineage)
+
+
+def _linked(page: str | None) -> str:
+    """Return an address that can be a link, else nothing."""
+    return page if page and len(page) <= _LONGEST_PAGE and _PAGE.fullmatch(page) else ""
 
 
 def _perplexity(checkpoints: Sequence[Checkpoint]) -> str:
