@@ -19,6 +19,9 @@ _ENDINGS: Final = (
     *("wandbkey", "huggingfacekey", "hfkey", "openaikey", "sharedkey", "accountkey", "signingkey"),
     *("token", "secret", "password", "passwd", "passphrase", "authorization", "credential"),
     *("connectionstring", "signature", "signedurl", "sasurl", "cookie", "secretvalue", "dsn"),
+    *("masterkey", "encryptionkey", "hmackey", "sshkey", "licensekey", "subscriptionkey"),
+    *("storagekey", "kagglekey", "pwd", "passcode", "bearer", "jwt", "basicauth", "authheader"),
+    *("webhook", "webhookurl", "serviceaccountjson", "githubpat", "accesspat"),
 )
 """Ends of the names of credentials, without separators and a plural's s."""
 _HARMLESS: Final = re.compile(
@@ -26,6 +29,7 @@ _HARMLESS: Final = re.compile(
     r"|clientrequest|idempotency|continuation)token"
 )
 """Words, cursors and marks of a request that are called token."""
+_NAMES: Final = ("name", "key", "variable")
 _EXAMPLES: Final = re.compile(r"(.*examples|messages|samplerows|previewrows|trainingrows)")
 """Where replies show rows of the training data."""
 
@@ -60,8 +64,14 @@ def published(value: object) -> object:
         return [published(each) for each in value]
     if not isinstance(value, Mapping):
         return value
+    # A list of variables or headers has the name beside the value.
+    named = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), "")
     return {
-        name: MASK if is_credential(name, inner) else published(inner)
+        name: (
+            MASK
+            if is_credential(named if name == "value" and named else name, inner)
+            else published(inner)
+        )
         for name, inner in value.items()
         if not _is_data(name, inner)
     }

@@ -44,9 +44,10 @@ from bridge.providers.openai_records import (
 )
 from bridge.providers.parts import CHECKPOINTS, EVENTS, JOB_LIST, Parts
 from bridge.providers.raw_replies import documents
-from bridge.providers.records import Listed, only, read_page, read_record, read_rows, reply_of
+from bridge.providers.records import Listed, read_page, read_record, read_rows, reply_of
 from bridge.providers.statuses import COMMON, status_of
 from bridge.providers.timeline import Timeline, steps_of
+from bridge.providers.times import end_of
 from bridge.providers.wandb import integrated_run
 
 
@@ -148,10 +149,13 @@ class OpenAI(JobApi):
         chosen = params(record)
         is_shown = self._is_public and self.pages_url is not None
         error = error_text(record.error)
+        reply = raw if isinstance(raw, dict) else {}
+        doubtful = list(skipped)
+        ended = end_of(reply, doubtful)
         status = status_of(
             record.status,
             self.statuses,
-            has_ended=record.ended_when is not None,
+            has_ended=ended is not None,
             has_failed=error is not None,
             has_model=bool(record.fine_tuned_model),
         )
@@ -161,7 +165,7 @@ class OpenAI(JobApi):
             provider_status=record.status or "",
             created_at=record.created_at,
             started_at=record.started_at,
-            finished_at=record.ended_when,
+            finished_at=ended,
             base_model=record.model,
             # Some servers name it from the beginning, also where it never comes to be.
             fine_tuned_model=record.fine_tuned_model if status is JobStatus.SUCCEEDED else None,
@@ -171,15 +175,15 @@ class OpenAI(JobApi):
             params=chosen,
             total_steps=whole(record.total_steps),
             epochs=numbers(chosen)[0].get("n_epochs"),
-            training_files=only(record.training_file),
-            validation_files=only(record.validation_file),
-            result_files=tuple(record.result_files or ()) if self.has_result_files else (),
+            training_files=record.training_file,
+            validation_files=record.validation_file,
+            result_files=record.result_files if self.has_result_files else (),
             metadata=metadata(record),
             page=f"{self.pages_url}/{segment(record.id)}" if is_shown else None,
             wandb_run=integrated_run(record.integrations, record.id),
             evaluation=record.eval_id,
-            reply=raw if isinstance(raw, dict) else {},
-            skipped=skipped,
+            reply=reply,
+            skipped=tuple(doubtful),
         )
 
 

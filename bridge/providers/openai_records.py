@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator
 
 from bridge.model import CurvePoint, Scalar, numbers
 from bridge.providers.credentials import is_credential, scalars
@@ -32,34 +32,22 @@ class JobError(Record):
     message: str | None = None
 
 
-class Ended(Record):
-    """When something ended, under any of the names that servers have for it."""
-
-    finished_at: Moment = None
-    completed_at: Moment = None
-    ended_at: Moment = None
-    end_time: Moment = None
-    finish_time: Moment = None
-    completion_time: Moment = None
-    completed_time: Moment = None
-    failed_at: Moment = None
-    cancelled_at: Moment = None
-    canceled_at: Moment = None
-    expired_at: Moment = None
-    stopped_at: Moment = None
-    finished: Moment = Field(None, alias="finishedAt")
-    completed: Moment = Field(None, alias="completedAt")
-    ended: Moment = Field(None, alias="endedAt")
-    end: Moment = Field(None, alias="endTime")
-
-    @property
-    def ended_when(self) -> int | None:
-        """Unix milliseconds."""
-        moments = (getattr(self, name) for name in Ended.model_fields)
-        return next((moment for moment in moments if moment is not None), None)
+def _file_ids(files: object) -> object:
+    """Return the ids of files: some servers send the files themselves, some one for a list."""
+    rows = files if isinstance(files, list) else [files]
+    ids = [row.get("id") or row.get("file_id") if isinstance(row, Mapping) else row for row in rows]
+    return tuple(each for each in ids if each not in {None, ""}) if _are_text(ids) else files
 
 
-class JobRecord(Ended):
+def _are_text(ids: list[object]) -> bool:
+    return all(each is None or isinstance(each, str) for each in ids)
+
+
+Files = Annotated[tuple[str, ...], BeforeValidator(_file_ids)]
+"""The ids of files."""
+
+
+class JobRecord(Record):
     """``fine_tuning.job``: only the id is sure to be there."""
 
     wire_name: ClassVar = "job"
@@ -71,9 +59,9 @@ class JobRecord(Ended):
     started_at: Moment = None
     fine_tuned_model: str | None = None
     trained_tokens: int | None = None
-    training_file: str | None = None
-    validation_file: str | None = None
-    result_files: list[str] | None = None
+    training_file: Files = ()
+    validation_file: Files = ()
+    result_files: Files = ()
     user_provided_suffix: str | None = None
     suffix: str | None = None
     total_steps: object = None
@@ -86,14 +74,6 @@ class JobRecord(Ended):
     metadata: dict[str, object] | None = None
     integrations: object = None
     eval_id: str | None = None
-
-    @field_validator("result_files", mode="before")
-    @classmethod
-    def _ids(cls, files: object) -> object:
-        """Take a file's id where the file itself is sent, as the first API did."""
-        if not isinstance(files, list):
-            return files
-        return [each.get("id") if isinstance(each, Mapping) else each for each in files]
 
     @property
     def method_name(self) -> str | None:

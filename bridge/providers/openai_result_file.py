@@ -33,6 +33,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
 """Columns that events and checkpoints call otherwise."""
 
 _STEP: Final = "step"
+_DELIMITERS: Final = ",;\t"
 _LONGEST_HEADER: Final = 64 * 2**10
 """Bytes."""
 
@@ -93,8 +94,11 @@ def rows(body: bytes, method: str = "") -> list[Row] | None:
         return None
     text = _bare(table).decode("utf-8", "replace")
     found: dict[int, dict[str, float]] = {}
+    table_of = csv.DictReader(io.StringIO(text), delimiter=_delimiter(text))
     try:
-        for line in csv.DictReader(io.StringIO(text)):
+        names = [name.strip() for name in table_of.fieldnames or ()]
+        table_of.fieldnames = [_STEP if name.casefold() == _STEP else name for name in names]
+        for line in table_of:
             step = _number(line.get(_STEP))
             if step is not None and step.is_integer() and is_step(int(step)):
                 metrics, _ = measurements(dict(_metrics(line)), method)
@@ -120,8 +124,13 @@ def as_csv(body: bytes) -> bytes | None:
 
 def _has_header(body: bytes) -> bool:
     header = _bare(body).split(b"\n", 1)[0][:_LONGEST_HEADER].decode("utf-8", "replace")
-    columns = [column.strip().strip('"') for column in header.split(",")]
+    columns = [column.strip().strip('"').casefold() for column in header.split(_delimiter(header))]
     return len(columns) > 1 and _STEP in columns
+
+
+def _delimiter(text: str) -> str:
+    """Return what stands between the columns: the most frequent candidate in the header."""
+    return max(_DELIMITERS, key=text.partition("\n")[0].count)
 
 
 def _bare(table: bytes) -> bytes:

@@ -13,9 +13,9 @@ from typing import Final
 
 from bridge.model import JobStatus
 
-_PREFIX: Final = "jobstate"
-"""The prefix of Google's and Fireworks' words."""
-_SEPARATORS: Final = re.compile(r"[\s_\-./:]+")
+_PREFIX: Final = re.compile(r"(finetun(e|ing))?(training)?(job)?(state|status)?(?=.)")
+"""Words before the one that counts: JOB_STATE_FAILED, Training Completed, JobStatus.RUNNING."""
+_SEPARATORS: Final = re.compile(r"[\W_]+")
 
 _FIELD: Final[Mapping[JobStatus, str]] = {
     JobStatus.VALIDATING: """
@@ -29,25 +29,27 @@ _FIELD: Final[Mapping[JobStatus, str]] = {
         retry retrying restarting
     """,
     JobStatus.RUNNING: """
-        running in_progress processing training train started active executing ongoing working
-        resumed resuming evaluating evaluation post_processing finalizing finalising finishing
-        saving uploading compressing exporting deploying writing_results completing
-        pausing stopping canceling cancelling cancel_requested cancellation_requested
-        cancel_pending pending_cancellation terminating not_responding
+        running in_progress processing training train fine_tuning started active executing
+        ongoing working resumed resuming evaluating evaluation post_processing finalizing
+        finalising finishing saving uploading compressing exporting deploying writing_results
+        completing pausing stopping canceling cancelling cancel_requested cancellation_requested
+        cancel_pending pending_cancellation terminating aborting not_responding
     """,
     JobStatus.PAUSED: "paused suspended idle on_hold held",
     JobStatus.SUCCEEDED: """
         succeeded success successful successfully_completed completed complete
-        completed_successfully done finished early_stopped ready trained
+        completed_successfully completed_with_errors completed_with_warnings partially_completed
+        partially_succeeded partial_success succeeded_with_warnings done finished early_stopped
+        ready model_ready deployed trained ok
     """,
     JobStatus.FAILED: """
-        failed failure error errored user_error system_error internal_error failed_validation
-        validation_failed invalid rejected expired timeout timed_out crashed failed_cleaning_up
-        out_of_memory
+        failed failure fail failed_to_start error errored dead user_error system_error
+        internal_error failed_validation validation_failed invalid rejected expired
+        timeout timed_out crashed failed_cleaning_up out_of_memory
     """,
     JobStatus.CANCELLED: """
-        canceled cancelled cancelled_by_user user_cancelled user_canceled stopped user_stopped
-        aborted killed terminated revoked interrupted deleting deleted archived
+        cancel canceled cancelled cancelled_by_user user_cancelled user_canceled stopped
+        user_stopped aborted killed terminated revoked interrupted deleting deleted archived
     """,
 }
 
@@ -104,7 +106,7 @@ def status_of(
 
 
 def _bare(word: str) -> str:
-    return _SEPARATORS.sub("", word).casefold().removeprefix(_PREFIX)
+    return _PREFIX.sub("", _SEPARATORS.sub("", word).casefold(), count=1)
 
 
 _COMMON: Final = {_bare(word): status for status, words in _FIELD.items() for word in words.split()}

@@ -6,10 +6,14 @@ between 1973 and 2286.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator
+
+from bridge.text import one_line
 
 _UNITS: Final = (10**3, 1, 10**-3, 10**-6)
 """The factors from seconds, milliseconds, microseconds and nanoseconds to milliseconds."""
@@ -18,6 +22,17 @@ _EARLIEST: Final = 10**11
 _LATEST: Final = 10**13
 _LONGEST: Final = 64
 """Characters of a time."""
+_SEPARATORS: Final = re.compile(r"[\W_]+")
+_ENDS: Final = frozenset(
+    word + suffix
+    for word in (
+        *("finish", "finished", "complete", "completed", "completion", "end", "ended", "done"),
+        *("succeeded", "failed", "cancelled", "canceled", "expired", "stop", "stopped", "aborted"),
+        *("terminated", "closed"),
+    )
+    for suffix in ("at", "time", "date", "on", "timestamp")
+)
+"""Names of the moment at which something ended, without separators."""
 
 
 def moment(value: object) -> int | None:
@@ -51,6 +66,25 @@ def known_moment(value: object) -> int | None:
         return moment(value)
     except ValueError:
         return None
+
+
+def end_of(reply: Mapping[str, object], skipped: list[str]) -> int | None:
+    """Return when something ended, under any of the names that servers have for it.
+
+    Args:
+        reply: what the server says of it.
+        skipped: takes a sentence for each time that cannot be read.
+    """
+    for name, value in reply.items():
+        if _SEPARATORS.sub("", name).casefold() in _ENDS:
+            try:
+                ended = moment(value)
+            except ValueError as error:
+                skipped.append(f"{one_line(name, 60)}: {one_line(str(error), 120)}")
+            else:
+                if ended is not None:
+                    return ended
+    return None
 
 
 def _of_number(number: float) -> int | None:

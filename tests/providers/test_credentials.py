@@ -8,6 +8,7 @@ import pytest
 
 from bridge.providers.credentials import is_credential, published, scalars
 from bridge.providers.raw_replies import documents
+from bridge.redaction import MASK
 from tests.support.contract import every_kind, listed, read
 from tests.support.wires import WIRES
 
@@ -16,7 +17,9 @@ TEXT = "the-user-s-own-words"
 NAMES = [
     *("api_key", "apiKey", "API-KEY", "wandb_api_key", "hf_token", "HF_TOKEN", "token", "secret"),
     *("client_secret", "password", "Authorization", "credentials", "accessToken", "private_key"),
-    *("aws_secret_access_key", "wandbKey", "metricsFileSignedUrl", "api_keys"),
+    *("aws_secret_access_key", "wandbKey", "metricsFileSignedUrl", "api_keys", "master_key"),
+    *("Ocp-Apim-Subscription-Key", "ssh_key", "pwd", "passcode", "jwt", "bearer", "basic_auth"),
+    *("slack_webhook", "webhookUrl", "service_account_json", "personal_access_pat"),
 ]
 
 
@@ -41,6 +44,15 @@ def test_a_credential_is_known_by_its_name(name: str) -> None:
 def test_other_fields_stay(name: str, value: object) -> None:
     """Other fields stay: counts, tokenizer marks, cursors, and empty values."""
     assert published({name: value}) == {name: value}
+
+
+@pytest.mark.parametrize("label", ["name", "key", "variable"])
+def test_a_credential_is_known_by_the_name_beside_it(label: str) -> None:
+    """In a list of variables or headers."""
+    reply = {"env": [{label: "HF_TOKEN", "value": SECRET}, {label: "EPOCHS", "value": "3"}]}
+    assert published(reply) == {
+        "env": [{label: "HF_TOKEN", "value": MASK}, {label: "EPOCHS", "value": "3"}]
+    }
 
 
 def test_rows_of_training_data_are_left_out() -> None:

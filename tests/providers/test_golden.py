@@ -34,6 +34,8 @@ POLLS = [case for case in CASES if (case / "polls.json").exists()]
 
 PUBLIC_ADDRESS = "1.1.1.1"
 """Host of signed URLs."""
+FOREIGN = "key-of-a-third-party"
+"""Stands for other services' credentials."""
 POLLED = "a-job-that-was-polled"
 NO_MORE = httpx.Response(200, json={"object": "list", "data": [], "has_more": False})
 """Ends a case at the events beyond the recorded pages."""
@@ -106,8 +108,10 @@ def as_kept(job: Json) -> Json:
 
 
 def _without_examples(value: object) -> object:
+    if isinstance(value, list):
+        return [_without_examples(each) for each in value]
     if not isinstance(value, dict):
-        return value
+        return "***" if value == FOREIGN else value
     return {
         name: _without_examples(inner)
         for name, inner in value.items()

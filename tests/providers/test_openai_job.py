@@ -301,3 +301,17 @@ def test_openai_metadata_is_bounded() -> None:
     assert len(found) == 16
     assert max(map(len, found)) == 64
     assert {len(value) for value in found.values()} == {512}
+
+
+@pytest.mark.parametrize(
+    "files",
+    ["file-a", ["file-a"], {"id": "file-a"}, [{"id": "file-a"}], [{"file_id": "file-a"}, None]],
+)
+def test_openai_files_may_be_ids_or_objects(files: object) -> None:
+    """One or a list of them, in each of the three places."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB, training_file=files, validation_file=files, result_files=files)]
+    job = only(api)
+    found = (job.training_files, job.validation_files, job.result_files)
+    assert found == (("file-a",),) * 3
+    assert job.skipped == ()

@@ -84,6 +84,24 @@ def test_plain_is_never_taken_for_base64(number: int) -> None:
     assert rows(base64.b64encode(body)) == rows(body)
 
 
+LAYOUTS = {
+    "capitals": b"Step,train_loss,valid_loss\n1,1.5,-1\n2,1.2,0.9\n",
+    "blanks": b"step, train_loss, valid_loss\n1, 1.5, N/A\n2, 1.2, 0.9\n",
+    "semicolons": b"step;train_loss;valid_loss\n1;1.5;null\n2;1.2;0.9\n",
+    "tabs": b"step\ttrain_loss\tvalid_loss\n1\t1.5\t-1.0\n2\t1.2\t0.9\n",
+    "quotes": b'"step","train_loss","valid_loss"\r\n"1","1.5",""\r\n"2","1.2","0.9"\r\n',
+    "an index": b",step,train_loss,valid_loss\n0,1.0,1.5,#N/A\n1,2.0,1.2,0.9\n",
+}
+
+
+@pytest.mark.parametrize("body", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_table_may_be_laid_out_in_any_way(body: bytes, *, is_packed: bool) -> None:
+    """Placeholders are left out of each."""
+    expected = [(1, {"train_loss": 1.5}), (2, {"train_loss": 1.2, "valid_loss": 0.9})]
+    assert rows(base64.b64encode(body) if is_packed else body) == expected
+
+
 GARBAGE = {
     "nothing": b"",
     "blanks": b" \n ",

@@ -16,11 +16,17 @@ FIELD = {
     JobStatus.VALIDATING: "validating_files validating preprocessing",
     JobStatus.RUNNING: (
         "running in_progress inprogress in-progress IN_PROGRESS processing started training"
-        " canceling cancelling cancel_requested pausing finalizing"
+        " canceling cancelling cancel_requested pausing finalizing JobStatus.RUNNING aborting"
     ),
     JobStatus.PAUSED: "paused suspended",
-    JobStatus.SUCCEEDED: "succeeded success completed complete Completed SUCCEEDED done finished",
-    JobStatus.FAILED: "failed failure error Failed expired timeout timed_out user_error",
+    JobStatus.SUCCEEDED: (
+        "succeeded success completed complete Completed SUCCEEDED done finished"
+        " COMPLETED_WITH_ERRORS partially-succeeded TrainingCompleted STATUS_COMPLETED"
+        " fine-tuning-completed complete! model_ready"
+    ),
+    JobStatus.FAILED: (
+        "failed failure error Failed expired timeout timed_out user_error fail FAILED_TO_START"
+    ),
     JobStatus.CANCELLED: "cancelled canceled Canceled CANCELLED stopped aborted",
 }
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.providers.times import known_moment, moment
+from bridge.providers.times import end_of, known_moment, moment
 
 AT: int = 1_760_000_000_123
 """Expected time in Unix milliseconds."""
@@ -62,6 +62,23 @@ def test_a_doubtful_time_is_not_guessed(value: object) -> None:
     with pytest.raises(ValueError, match=r"time|isoformat|range|format"):
         moment(value)
     assert known_moment(value) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("finished_at", "completed_at", "ended_at", "completedAt", "completionTime", "endTime"),
+        *("finish_time", "Completed-On", "end_date", "terminated_at", "failedAt", "stop_time"),
+    ],
+)
+def test_the_end_has_many_names(name: str) -> None:
+    """The first that says something counts; a doubtful one is said."""
+    skipped: list[str] = []
+    reply = {"estimated_finish": 1, "finished": None, "ended_time": "soon", "done_at": 0, name: AT}
+    assert end_of(reply, skipped) == AT
+    assert len(skipped) == 1
+    assert skipped[0].startswith("ended_time: ")
+    assert end_of({"estimated_finish": AT, "updated_at": AT, "send_at": AT}, skipped) is None
 
 
 @given(st.integers(10**8, 10**10 - 1), st.sampled_from([1, 10**3, 10**6, 10**9]))
