@@ -162,7 +162,7 @@ def test_every_word_for_a_status_is_known(kind: str) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("word", ["", "melting", "  ", "Running!", "完了", "x" * 5000, None])
+@pytest.mark.parametrize("word", ["", "melting", "  ", "Jogging!", "完了", "x" * 5000, None])
 def test_an_unknown_word_counts_as_still_running(kind: str, word: str | None) -> None:
     """An unknown word is kept, is not final, and has the job read again."""
     api = WIRES[kind]()
