@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 
 import httpx
@@ -35,6 +37,7 @@ from tests.support.contract import (
     resumed,
 )
 from tests.support.wire_server import (
+    CREATED,
     OpenAIApi,
     over,
     sent,
@@ -420,3 +423,27 @@ def test_an_interrupted_read_is_resumed_to_the_same_points(kind: str, cut: int) 
     full = points_of(read(api.provider()))
     assert len(full) >= 300
     assert resumed(api.provider(), full[:cut]) == full
+
+
+TIMES = {
+    "seconds": str,
+    "milliseconds": lambda at: at * 1000,
+    "microseconds": lambda at: at * 10**6,
+    "text": lambda at: f"{at}.0",
+    "ISO 8601": lambda at: datetime.fromtimestamp(at, UTC).isoformat(),
+}
+
+
+@every_kind
+@pytest.mark.parametrize("written", TIMES.values(), ids=TIMES)
+def test_a_time_in_another_unit_is_the_same_time(
+    kind: str, written: Callable[[int], object]
+) -> None:
+    """Whatever the service writes today: a job begins and ends when it did."""
+    api = WIRES[kind]()
+    final = next(word for word, status in TYPES[kind].statuses.items() if status.is_final)
+    times = {api.created_key: written(CREATED), api.ended_key: written(CREATED + 800)}
+    api.jobs = [api.row(JOB, **{api.status_key: final}, **times)]
+    job = only(api)
+    assert (job.created_at, job.finished_at) == (CREATED * 1000, (CREATED + 800) * 1000)
+    assert job.skipped == ()
