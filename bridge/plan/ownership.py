@@ -157,10 +157,9 @@ class Claims:
         return job_id in self._deleted
 
     def resolved(self, *, is_complete: bool) -> Ownership:
-        """Return who owns the jobs."""
-        owned = Ownership(is_complete=is_complete, settled=set(self._deleted))
-        owned.run_ids.update(self._first)
-        claims = dict(self._claims)
+        """Return who owns the jobs; it takes over what was added."""
+        owned = Ownership(is_complete=is_complete, settled=self._deleted, run_ids=self._first)
+        claims = self._claims
         for job_id, rivals in self._contested.items():
             owner = owned.run_ids[job_id] = min(rivals)
             claims[job_id] = rivals[owner]
