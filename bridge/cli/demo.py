@@ -68,7 +68,7 @@ def demo(*, port: int | None, once: bool, every: bool = False) -> int:
         BridgeError: MLflow does not start.
     """
     log.set_up(Redactor())
-    os.environ.update(_ENVIRONMENT | (_AWS if every else {}))
+    os.environ.update({**_ENVIRONMENT, **(_AWS if every else {})})
     make_jobs = all_jobs if every else demo_jobs
     stopping = threading.Event()
     children = Children()

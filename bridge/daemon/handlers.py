@@ -1,4 +1,4 @@
-"""What follows the passes of a daemon, as configured: pages, metrics, heartbeat, notifications."""
+"""The handlers of a daemon's events, as configured: pages, metrics, heartbeat, notifications."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Audit(RunReader):
         return Inventory(archived=archived, registered=registered, emptied=emptied)
 
     def archived_names(self, run: RecordedRun, folder: str) -> frozenset[str]:
-        """The names in a folder of a run's artifacts; empty where there is no such folder."""
+        """Return the names in a folder of a run's artifacts; empty if the folder is missing."""
         return frozenset(
             each.path.removeprefix(f"{folder}/") for each in self._artifacts(run, folder)
         )

@@ -87,7 +87,7 @@ def test_jobs_that_were_copied_without_an_archive_are_counted(
 def test_an_artifact_store_that_does_not_answer_costs_the_count(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever reads MLflow may have no right to where it keeps files: the rest is shown."""
+    """A user without access to the artifacts still sees the rest."""
     monkeypatch.chdir(tmp_path)
     with Simulator(jobs=JOBS, clock=Clock(NOW + 1000)) as simulator:
         config = configured(tmp_path, uri, simulator, archive=False)

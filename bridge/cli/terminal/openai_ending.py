@@ -36,7 +36,7 @@ class Safety:
 
     @property
     def sentence(self) -> str:
-        """What is archived, and what is not yet."""
+        """Sentence on what is archived, and what is not yet."""
         if self.problem:
             return f"what is archived cannot be seen: {self.problem}"
         if not self.jobs:
@@ -72,7 +72,7 @@ def safety_of(tracking: Tracking, runs: Iterable[RecordedRun]) -> Safety:
         try:
             found = list(pool.map(look, ended))
         except ArchiveFailed as error:
-            # Whoever reads MLflow may have no right to where it keeps files.
+            # A user who may read MLflow may have no right to where it keeps files.
             return Safety(problem=f"{error.sentence}. {error.remedy}")
     return Safety(
         jobs=len(ended),
