@@ -19,7 +19,17 @@ from rich.table import Table
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-from tests.benchmarks import active, cluster, features, history, requests, shares, speed, start
+from tests.benchmarks import (
+    active,
+    cluster,
+    features,
+    history,
+    requests,
+    shares,
+    speed,
+    start,
+    whole,
+)
 from tests.benchmarks.stores import STORES
 
 
@@ -34,6 +44,10 @@ def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
         latencies=wanted.latency or speed.LATENCIES,
     )
     return speed.tables(size, _say)
+
+
+def _whole(wanted: argparse.Namespace) -> Iterator[Table]:
+    return whole.tables(wanted.jobs or (150 if wanted.full else 60), wanted.rounds, _say)
 
 
 def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
@@ -66,6 +80,7 @@ def _dask(wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
+    "whole": _whole,
     "speed": _speed,
     "requests": _requests,
     "history": _history,

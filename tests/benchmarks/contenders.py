@@ -1,4 +1,4 @@
-"""Four ways to get the same jobs into a tracking store: each returns the seconds that it takes."""
+"""Ways to get the same jobs into a tracking store: each returns the seconds that it takes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import mlflow
-from mistralai.client import Mistral
-from mistralai.client.models import CompletionFineTuningJobDetails
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
@@ -71,67 +68,34 @@ def bridge(provider: Provider, uri: str, experiment: str, *, full: bool, workers
     return seconds
 
 
-def script(provider: Provider, uri: str, experiment: str, job_ids: Sequence[str]) -> float:
-    """What one writes in an afternoon: the official SDKs, a run a job, a call a step."""
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment(experiment)
-    begin = time.perf_counter()
-    openai = OpenAI(base_url=provider.openai_url, api_key="any-key")
-    with Mistral(server_url=provider.mistral_url.removesuffix("/v1"), api_key="any-key") as client:
-        for job_id in job_ids:
-            if job_id.startswith("ftjob-"):
-                _script_openai(openai, job_id)
-            else:
-                _script_mistral(client, job_id)
-    return time.perf_counter() - begin
-
-
-def _script_openai(client: OpenAI, job_id: str) -> None:
-    job = client.fine_tuning.jobs.retrieve(job_id)
-    with mlflow.start_run(run_name=job.id):
-        mlflow.set_tags({"job": job.id, "model": job.fine_tuned_model, "base_model": job.model})
-        mlflow.log_params(job.hyperparameters.to_dict() if job.hyperparameters else {})
-        for checkpoint in client.fine_tuning.jobs.checkpoints.list(job_id):
-            found = checkpoint.metrics.to_dict()
-            found.pop("step", None)
-            mlflow.log_metrics(found, step=checkpoint.step_number)  # type: ignore[arg-type] # numbers
-        for event in client.fine_tuning.jobs.list_events(job_id, limit=100):
-            data = event.data
-            if event.type == "metrics" and isinstance(data, dict):
-                numbers = {k: v for k, v in data.items() if k not in {"step", "total_steps"}}
-                mlflow.log_metrics(numbers, step=data["step"])
-
-
-def _script_mistral(client: Mistral, job_id: str) -> None:
-    job = client.fine_tuning.jobs.get(job_id=job_id)
-    assert isinstance(job, CompletionFineTuningJobDetails)
-    with mlflow.start_run(run_name=job.id):
-        mlflow.set_tags({"job": job.id, "model": job.fine_tuned_model, "base_model": job.model})
-        for checkpoint in job.checkpoints or ():
-            found = checkpoint.metrics.model_dump(exclude_none=True)
-            mlflow.log_metrics(found, step=checkpoint.step_number)
-
-
-def wandb_logger(provider: Provider, job_ids: Sequence[str]) -> float:
+class WandbLogger:
     """Weights & Biases' own logger of OpenAI jobs, without its cloud: to files, job by job."""
-    with tempfile.TemporaryDirectory(prefix="bench-wandb-") as folder:
+
+    def __init__(self, provider: Provider) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-wandb-")
         os.environ |= {
             "WANDB_MODE": "offline",
             "WANDB_SILENT": "true",
-            "WANDB_DIR": folder,
+            "WANDB_DIR": self._folder.name,
             "WANDB_API_KEY": "0" * 40,
             "WANDB_BASE_URL": provider.url,  # answers that there is no such run
             "WANDB_ERROR_REPORTING": "false",
             "WANDB_DISABLE_CODE": "true",
         }
-        from wandb.integration.openai.fine_tuning import WandbLogger  # noqa: PLC0415 - reads these
+        from wandb.integration.openai import fine_tuning  # noqa: PLC0415 - reads these
 
-        WandbLogger._logged_in = True  # noqa: SLF001 - offline nobody is, and it insists
-        client = OpenAI(base_url=provider.openai_url, api_key="any-key")
+        self._logger = fine_tuning.WandbLogger
+        self._logger._logged_in = True  # noqa: SLF001 - offline nobody is, and it insists
+        self._client = OpenAI(base_url=provider.openai_url, api_key="any-key")
+
+    def __call__(self, job_ids: Sequence[str]) -> float:
+        """Log jobs; return the seconds that it takes."""
         begin = time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()):
             for job_id in job_ids:
-                WandbLogger.sync(fine_tune_job_id=job_id, openai_client=client, log_datasets=False)
+                self._logger.sync(
+                    fine_tune_job_id=job_id, openai_client=self._client, log_datasets=False
+                )
         return time.perf_counter() - begin
 
 

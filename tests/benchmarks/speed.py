@@ -17,6 +17,7 @@ from rich.table import Table
 from bridge.plan.plan import Plan
 from tests.benchmarks import contenders
 from tests.benchmarks.provider import Provider
+from tests.benchmarks.script import Script
 from tests.benchmarks.stores import STORES
 
 LATENCIES: Final = (0, 150)
@@ -24,8 +25,10 @@ LATENCIES: Final = (0, 150)
 _MANNERS: Final = {"metrics, params, tags": False, "everything (the default)": True}
 _SHARES: Final = {"openai": 5 / 6, "mistral": 1 / 6}
 """Of the jobs; the table says so."""
-_SAMPLE: Final = 2
+_SAMPLE: Final = 20
 """Jobs of each provider that the slow ones record each round."""
+_SAMPLE_OVER_HTTP: Final = 4
+"""The same over a server, which keeps each of the script's calls waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +45,22 @@ class Size:
     """Milliseconds a request to the provider."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    """The contenders that record a sample."""
+
+    script: Script
+    logger: contenders.WandbLogger
+    jobs: int
+    """Jobs of each provider in a round."""
+
+
 def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
     """Measure; the table comes at the end."""
     table = Table(
         title=f"{size.jobs} OpenAI and {size.jobs // 5} Mistral jobs of 90 steps: ms a job,"
         f" medians of {size.rounds}; {size.workers} workers; script and W&B: {_SAMPLE} jobs of each"
-        " a round"
+        f" a round, over a server {_SAMPLE_OVER_HTTP}; all clients are made once"
     )
     for heading in (
         *("tracking store", "latency", "recorded"),
@@ -60,17 +73,24 @@ def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
         for store in size.stores:
             with STORES[store]() as uri:
                 contenders.bridge(provider, uri, "first calls", full=True)
+                slow = _Slow(
+                    Script(provider.url, uri),
+                    contenders.WandbLogger(provider),
+                    _SAMPLE if uri.startswith("sqlite") else _SAMPLE_OVER_HTTP,
+                )
+                slow.script("first calls of the script", [plans[0].job_id, plans[-1].job_id])
+                slow.logger([plans[0].job_id])
                 for latency in size.latencies:
                     say(f"{store}, {latency} ms")
                     provider.latency(latency / 1000)
-                    for row in _rows(provider, uri, plans, f"{latency}", size):
+                    for row in _rows(provider, uri, f"{latency}", plans, slow=slow, size=size):
                         table.add_row(store, f"{latency} ms", *row)
                 provider.latency(0.0)
     yield table
 
 
 def _rows(
-    provider: Provider, uri: str, plans: Sequence[Plan], name: str, size: Size
+    provider: Provider, uri: str, name: str, plans: Sequence[Plan], *, slow: _Slow, size: Size
 ) -> Iterator[Sequence[str]]:
     jobs = len(plans)
     ids = {kind: [plan.job_id for plan in plans if plan.provider == kind] for kind in _SHARES}
@@ -81,6 +101,7 @@ def _rows(
         found.setdefault(what, []).append(seconds * 1000)
 
     requests: dict[bool, float] = {}
+    each = slow.jobs
     for turn in range(size.rounds):
         for full in _MANNERS.values():
             place = f"{name} {full} {turn}"
@@ -91,14 +112,14 @@ def _rows(
             note(f"bridge {full}", seconds / jobs)
             seconds = contenders.limit(plans, uri, f"limit of {place}", full=full)
             note(f"limit {full}", seconds / jobs)
-        sample = {kind: (ids[kind] * size.rounds)[turn * _SAMPLE :][:_SAMPLE] for kind in ids}
+        sample = {kind: (ids[kind] * each * size.rounds)[turn * each :][:each] for kind in ids}
         weighed = [
-            contenders.script(provider, uri, f"script {name} {turn}", some) / len(some) * share
+            slow.script(f"script {name} {turn}", some) / len(some) * share
             for some, share in zip(sample.values(), _SHARES.values(), strict=True)
         ]
         note("script", sum(weighed))
         some = sample["openai"]
-        note("W&B", contenders.wandb_logger(provider, some) / len(some))
+        note("W&B", slow.logger(some) / len(some))
     median = {what: statistics.median(times) for what, times in found.items()}
     for options, full in _MANNERS.items():
         own = median[f"bridge {full}"]
