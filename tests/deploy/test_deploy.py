@@ -154,6 +154,15 @@ def test_the_images_commands_install_the_bridge(tmp_path: Path) -> None:
         [ftbridge, "init", "--schema"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert '"$schema"' in said.stdout
+    # The manifests without keys need both.
+    python = ftbridge.with_name("python")
+    subprocess.run([python, "-c", "import botocore, azure.identity"], check=True, cwd=tmp_path)
+
+
+def test_the_image_can_sign_in_without_a_key() -> None:
+    """Identities of AWS and Azure need packages of their own; Google's come with MLflow."""
+    (installed,) = [rest for name, rest in instructions() if "mlflow_finetune_bridge" in rest]
+    assert "[aws,azure]" in installed
 
 
 # Compose
@@ -198,22 +207,27 @@ def test_compose_opens_nothing_to_others() -> None:
 # Kubernetes
 
 
-def manifests() -> dict[str, dict[str, Any]]:
+WITH_KEYS: Final = "kubernetes.yaml"
+WITHOUT_KEYS: Final = "kubernetes-identity.yaml"
+
+
+def manifests(name: str = WITH_KEYS) -> dict[str, dict[str, Any]]:
     """Each object by its kind."""
-    documents = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+    documents = yaml.safe_load_all((DEPLOY / name).read_text())
     return {each["kind"]: each for each in documents}
 
 
-def pods() -> list[dict[str, Any]]:
-    """The daemon's and the backfill's."""
-    told = manifests()
-    job = told["CronJob"]["spec"]["jobTemplate"]
-    return [each["spec"]["template"]["spec"] for each in (told["Deployment"], job)]
+def pods(name: str = WITH_KEYS) -> list[dict[str, Any]]:
+    """The daemon's and the backfill's, if there is one."""
+    told = manifests(name)
+    jobs = [told["CronJob"]["spec"]["jobTemplate"]] if "CronJob" in told else []
+    return [each["spec"]["template"]["spec"] for each in (told["Deployment"], *jobs)]
 
 
-def test_the_manifests_fit_their_schemas() -> None:
+@pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])
+def test_the_manifests_fit_their_schemas(name: str) -> None:
     """Kubernetes itself checks them against these."""
-    for each in manifests().values():
+    for each in manifests(name).values():
         kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
 
 
@@ -239,18 +253,66 @@ def test_the_cluster_configures_the_bridge(tmp_path: Path) -> None:
         assert invoke(container["args"][0], "--help").exit_code == 0
 
 
-def test_the_cluster_asks_the_daemon_how_it_is() -> None:
+def test_without_keys_the_cluster_vouches_for_the_bridge(tmp_path: Path) -> None:
+    """Each provider takes an identity, no secret is mounted, and all the rest is as with keys."""
+    told = manifests(WITHOUT_KEYS)
+    found = settings_of(told["ConfigMap"]["data"]["bridge.yaml"], tmp_path)
+    assert {each.type: each.auth for each in found.providers} == {
+        "bedrock": "aws",
+        "bedrock-mantle": "aws",
+        "vertex": "google",
+        "azure": "entra",
+    }
+    assert all(each.api_key is None for each in found.providers)
+    (pod,) = pods(WITHOUT_KEYS)
+    assert pod["serviceAccountName"] == told["ServiceAccount"]["metadata"]["name"]
+    assert told["ServiceAccount"]["metadata"]["annotations"].keys() == {
+        *("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account"),
+        "azure.workload.identity/client-id",
+    }
+    labels = told["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert labels["azure.workload.identity/use"] == "true"
+    with_keys = pods()[0]
+    del pod["serviceAccountName"]
+    (container,) = with_keys["containers"]
+    assert container.pop("env")[0]["name"].endswith("_FILE")
+    for place in (with_keys["volumes"], container["volumeMounts"]):
+        place[:] = [each for each in place if each["name"] != "keys"]
+    assert pod == with_keys
+
+
+def test_compose_takes_logins_in_place_of_keys(tmp_path: Path) -> None:
+    """The image's home is where AWS's tools find the login, and Google's is a secret."""
+    told = yaml.safe_load((DEPLOY / "compose-identity.yaml").read_text())
+    found = settings_of(told["configs"]["bridge"]["content"], tmp_path)
+    assert {each.name: each.auth for each in found.providers} == {
+        "openai": "key",
+        "bedrock": "aws",
+        "vertex": "google",
+    }
+    assert told["configs"].keys() == compose()["configs"].keys()
+    bridge = told["services"]["bridge"]
+    assert bridge["volumes"] == ["${HOME}/.aws:/tmp/.aws:ro"]
+    assert any("HOME=/tmp" in rest for name, rest in instructions() if name == "ENV")
+    (secret,) = bridge["secrets"]
+    assert bridge["environment"]["GOOGLE_APPLICATION_CREDENTIALS"] == f"/run/secrets/{secret}"
+    assert told["secrets"] == {secret: {"file": f"./secrets/{secret}"}}
+
+
+@pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])
+def test_the_cluster_asks_the_daemon_how_it_is(name: str) -> None:
     """At the port and paths that it has."""
-    (container,) = pods()[0]["containers"]
+    (container,) = pods(name)[0]["containers"]
     paths = [container[f"{kind}Probe"]["httpGet"] for kind in ("readiness", "liveness")]
     assert paths == [{"path": "/readyz", "port": "http"}, {"path": "/healthz", "port": "http"}]
     assert container["ports"] == [{"name": "http", "containerPort": 9187}]
 
 
-def test_the_pods_may_do_nothing_but_their_work() -> None:
+@pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])
+def test_the_pods_may_do_nothing_but_their_work(name: str) -> None:
     """As the strictest of the pod security standards has it."""
-    user, _ = next(rest for name, rest in instructions() if name == "USER").split(":")
-    for pod in pods():
+    user, _ = next(rest for key, rest in instructions() if key == "USER").split(":")
+    for pod in pods(name):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == int(user)
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
