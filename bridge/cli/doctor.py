@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from bridge import log
 from bridge.bootstrap.bridge import assemble
@@ -106,6 +107,8 @@ def _finding(treated: Treated) -> dict[str, object]:
         "link": treated.finding.link,
         "what": treated.finding.what,
         "remedy": treated.finding.remedy,
+        "name": treated.finding.name,
+        "note": treated.finding.is_note,
         "fixed": treated.is_fixed,
         "trouble": described(treated.error) if treated.error else None,
     }
@@ -115,31 +118,47 @@ def _show(examinations: Iterable[Examination], redactor: Redactor, *, fix: bool)
     console = out()
     for found in examinations:
         for each in found.treated:
-            console.print(f"{_mark(each)} {safe(redactor.text(_line(found, each, fix=fix)), 800)}")
+            for line in _lines(found, each, fix=fix):
+                console.print(f"{line.mark} {safe(redactor.text(line.text), 800)}")
         for text in _not_compared(found):
             console.print(f"[red]✗[/red] {safe(redactor.text(f'{found.provider} {text}'), 800)}")
     for found in examinations:
         console.print(safe(f"{found.provider}: {_sum(found)}"))
-    open_ones = sum(not each.is_fixed for found in examinations for each in found.treated)
-    if open_ones and not fix:
-        err().print("Nothing was written. To apply corrections: [bold]ftbridge doctor --fix[/bold]")
+    if fix:
+        return
+    if any(not each.finding.by_hand for found in examinations for each in found.damage):
+        err().print("Nothing was written. To repair: [bold]ftbridge doctor --fix[/bold]")
+    if any(found.notes for found in examinations):
+        err().print("To bring runs up to date: [bold]ftbridge backfill[/bold]")
 
 
-def _mark(treated: Treated) -> str:
-    return "[green]✓[/green]" if treated.is_fixed else "[yellow]![/yellow]"
+class _Line(NamedTuple):
+    """A line about a finding."""
+
+    mark: str
+    text: str
 
 
-def _line(found: Examination, treated: Treated, *, fix: bool) -> str:
+def _lines(found: Examination, treated: Treated, *, fix: bool) -> Iterator[_Line]:
+    """Yield what is wrong with a run, then what to do, and where to see it."""
     finding = treated.finding
+    mark = "[cyan]·[/cyan]" if finding.is_note else "[yellow]![/yellow]"
+    if treated.is_fixed:
+        mark = "[green]✓[/green]"
+    name = finding.name or finding.job_id
+    whose = name if found.provider in name else f"{name} ({found.provider})"
+    yield _Line(mark, f"{whose}: {finding.what}")
     if treated.error:
-        outcome = f"not done: {treated.error}"
+        yield _Line(" ", f"not done: {treated.error}")
     elif treated.is_fixed:
-        outcome = f"done: {finding.remedy}"
-    else:
-        # With --fix only what is for its user to do is left.
-        outcome = f"to do{' by you' if fix else ''}: {finding.remedy}"
-    whose = f"{found.provider} {finding.job_id} (run {finding.run_id})"
-    return f"{whose}: {finding.what}; {outcome}. {finding.link}"
+        yield _Line(" ", f"done: {finding.remedy}")
+    elif finding.is_note:
+        yield _Line(" ", f"ftbridge backfill --job {finding.job_id}")
+    elif finding.by_hand:
+        yield _Line(" ", f"to do by you: {finding.remedy}")
+    elif not fix:
+        yield _Line(" ", f"ftbridge doctor --fix --job {finding.job_id}: {finding.remedy}")
+    yield _Line(" ", finding.link)
 
 
 def _not_compared(found: Examination) -> Iterable[str]:
@@ -154,10 +173,13 @@ def _not_compared(found: Examination) -> Iterable[str]:
 
 def _sum(found: Examination) -> str:
     fixed = sum(each.is_fixed for each in found.treated)
+    damage = [each for each in found.treated if each.is_fixed or not each.finding.is_note]
     parts = [
         f"{found.compared:,} jobs compared",
-        counted(found.treated, "finding") or "no findings",
+        counted(damage, "finding") or "no findings",
     ]
+    if notes := len(found.notes):
+        parts.append(f"{notes:,} not up to date")
     if fixed:
         parts.append(f"{fixed:,} fixed")
     if unrecorded := found.without_run:

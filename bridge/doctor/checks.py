@@ -40,6 +40,17 @@ class Finding:
     """The remedy; without a ``repair`` it is for the user to do."""
     repair: Callable[[], None] | None = field(default=None, compare=False)
     """The function that ``--fix`` calls."""
+    name: str = ""
+    """The run's, if it is known."""
+    is_compared: bool = False
+    """Whether it comes of a comparison with the provider, which repairs it."""
+    is_note: bool = False
+    """Whether the next pass does it: nothing is damaged."""
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether only its user can do it."""
+        return self.repair is None and not self.is_compared
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +76,7 @@ class Checks:
             yield Finding(
                 job_id=run.job_id,
                 run_id=run.run_id,
+                name=run.name,
                 link=self.tracking.link(run.experiment_id, run.run_id),
                 what=f"{self._place(run)} carries the job that run {duplicate.owner} carries",
                 remedy="delete it" if goes else "delete the one that you do not want",
@@ -76,6 +88,7 @@ class Checks:
             yield Finding(
                 job_id=job_id,
                 run_id=run.run_id,
+                name=run.name,
                 link=self.tracking.link(run.experiment_id, run.run_id),
                 what=f"it is {run.status} although run {finished} has everything of its job",
                 remedy=GIVE_UP,
@@ -105,6 +118,7 @@ class Checks:
             yield Finding(
                 job_id=run.job_id,
                 run_id=run.run_id,
+                name=run.name,
                 link=self.tracking.link(run.experiment_id, run.run_id),
                 what=f"it is {run.status} although its provider has ended the service",
                 remedy=f"set {plan.status}",

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from bridge import errors
 from bridge.doctor.checks import GIVE_UP, Checks, Finding
@@ -23,6 +24,7 @@ from bridge.plan.ownership import Ownership, resolve
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.repair import GONE
+from bridge.plan.silence import last_sign
 from bridge.sync.events import Handler, JobDone, JobsChosen
 from bridge.sync.find_run import Existing, Found, Settled
 from bridge.sync.job_sync import JobSync, Task
@@ -54,8 +56,18 @@ class Examination:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is left to do, and everything could be compared."""
-        return self.report.is_well and all(each.is_fixed for each in self.treated)
+        """Whether nothing is damaged, and everything could be compared."""
+        return self.report.is_well and not self.damage
+
+    @property
+    def damage(self) -> list[Treated]:
+        """Findings that are not repaired and that no pass repairs."""
+        return [each for each in self.treated if not (each.is_fixed or each.finding.is_note)]
+
+    @property
+    def notes(self) -> list[Treated]:
+        """Runs that the next pass brings up to date."""
+        return [each for each in self.treated if each.finding.is_note and not each.is_fixed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,14 +193,25 @@ def _found(job_id: str, owned: Ownership) -> Found | None:
 
 def _compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
     """Return what a run lacks of what its provider has."""
+    if not run.is_final and GONE not in plan.skipped:
+        since = datetime.fromtimestamp(last_sign(run) / 1000, UTC)
+        return Finding(
+            job_id=plan.job_id,
+            run_id=run.run_id,
+            name=run.name,
+            link=link,
+            what=f"not synced since {since:%Y-%m-%d %H:%M} UTC",
+            remedy="bring it up to date",
+            is_compared=True,
+            is_note=True,
+        )
     lacks = f"lacks {plan.changes}" if plan.changes else ""
     remedy = "add what is missing" if lacks else ""
     if not plan.is_final:
         ended = f"it is {run.status} although its job goes on"
         remedy = "continue it"
     elif not run.is_final:
-        why = GONE if GONE in plan.skipped else "its job has ended"
-        ended = f"it is {run.status} although {why}"
+        ended = f"it is {run.status} although {GONE}"
         remedy = f"{remedy} and set {plan.status or 'that it is complete'}".removeprefix(" and ")
     elif tags.STATUS in plan.tags:
         ended = f"it was set {run.status} before all was there"
@@ -197,7 +220,9 @@ def _compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
     return Finding(
         job_id=plan.job_id,
         run_id=run.run_id,
+        name=run.name,
         link=link,
+        is_compared=True,
         what=", ".join(filter(None, [ended, lacks])),
         remedy=remedy,
     )

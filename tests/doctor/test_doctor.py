@@ -206,11 +206,11 @@ def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], Whole]:
     return hold
 
 
-def repaired(place: Place, *arguments: str, **changes: object) -> Doctor:
+def repaired(place: Place, *arguments: str, code: int = 1, **changes: object) -> Doctor:
     """Return the findings, which are reported, then repaired, then gone."""
     before = dump(place.database)
     told = place.doctor(*arguments, **changes)
-    assert told.code == 1
+    assert told.code == code
     assert dump(place.database) == before, "a look has written something"
     assert not any(finding["fixed"] for finding in told.findings)
     done = place.doctor("--fix", *arguments, **changes)
@@ -431,10 +431,15 @@ def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
 def test_a_run_without_its_final_status_gets_it(
     healthy: Place, undisturbed: Callable[[], Whole]
 ) -> None:
-    """A run without its final status gets it once its job has ended."""
+    """A run that is only behind its ended job is a note, and ``--fix`` completes it too."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
-    (what,) = repaired(healthy).said
-    assert what.startswith("it is RUNNING although its job has ended")
+    said = healthy.call("doctor")[1].splitlines()
+    found = repaired(healthy, code=0)
+    (what,) = found.said
+    assert re.fullmatch(r"not synced since 2025-10-\d\d \d\d:\d\d UTC", what)
+    assert [finding["note"] for finding in found.findings] == [True]
+    assert said[:2] == [f"· openai/bot-tjob-a: {what}", f"  ftbridge backfill --job {JOB}"]
+    assert said[-1] == "openai: 2 jobs compared, no findings, 1 not up to date"
     assert healthy.whole == undisturbed()
 
 
@@ -760,18 +765,19 @@ def test_wrong_usage(healthy: Place) -> None:
     assert healthy.call("doctor", "--job", "ftjob-nowhere")[0] == 1
 
 
-def test_a_person_reads_a_line_for_each_finding(healthy: Place) -> None:
-    """Each finding is a line with the job, the run, the repair, and a link."""
+def test_a_person_reads_what_is_wrong_and_what_to_do(healthy: Place) -> None:
+    """Each finding has a line with the run and the fault, one with the command, and a link."""
     run_id = healthy.run_id()
     client_of(healthy.uri).delete_tag(run_id, "base_model")
     code, said = healthy.call("doctor")
-    told, total = said.splitlines()
+    told, remedy, link, total = said.splitlines()
     assert code == 1
-    assert told.startswith(f"! openai {JOB} (run {run_id}): lacks 1 tag; to do: add")
-    assert f"/runs/{run_id}?" in told
+    assert told == "! openai/bot-tjob-a: lacks 1 tag"
+    assert remedy == f"  ftbridge doctor --fix --job {JOB}: add what is missing"
+    assert f"/runs/{run_id}?" in link
     assert total == "openai: 2 jobs compared, 1 finding"
     code, said = healthy.call("doctor", "--fix")
-    told, total = said.splitlines()
+    told, remedy, _, total = said.splitlines()
     assert code == 0
-    assert told.startswith(f"✓ openai {JOB} (run {run_id}): lacks 1 tag; done: add")
+    assert (told, remedy) == ("✓ openai/bot-tjob-a: lacks 1 tag", "  done: add what is missing")
     assert total == "openai: 2 jobs compared, 1 finding, 1 fixed"
