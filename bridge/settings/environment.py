@@ -85,6 +85,8 @@ def completed(item: Item, environ: Environ) -> Item:
             found, environ = _aws(item, environ)
         case _:
             found = dict(item)
+            if url := environ.get(_address_variable(item["type"])):
+                found.setdefault("base_url", url)
     if all(environ.get(name) for name in address_variables(kind)):
         found.setdefault("base_url", Template(kind.base_url).substitute(environ))
     if environ.get(kind.key_variable) and found.get("auth", "key") == "key":
@@ -100,9 +102,13 @@ def _named(name: str, kind: type[Provider], environ: Environ) -> Item:
         for header, variable in kind.header_variables.items()
         if environ.get(variable)
     }
-    variable = f"{name.upper().replace('-', '_')}_BASE_URL"
-    found = {"base_url": environ.get(variable), "headers": headers}
+    found = {"base_url": environ.get(_address_variable(name)), "headers": headers}
     return {"name": name, "type": name} | {key: value for key, value in found.items() if value}
+
+
+def _address_variable(kind: str) -> str:
+    """Return the variable with the address that the SDK of a type takes for its service's own."""
+    return f"{kind.upper().replace('-', '_')}_BASE_URL"
 
 
 def _azure(item: Item, environ: Environ) -> Item:

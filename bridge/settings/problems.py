@@ -73,10 +73,14 @@ def _sentence(details: ErrorDetails, data: Entry) -> str:
             return "must be an address that begins with https:// or http://"
         case "string_pattern_mismatch":
             return "must begin with a letter or digit; letters, digits, '-', '_' and '.' may follow"
-        case "float_parsing" | "float_type" if str(location[-1]).endswith("interval"):
+        case "float_parsing" | "float_type" if _is_duration(location[-1]):
             return "must be a duration such as 60s, 5m or 1h"
         case _:
             return str(details["msg"]).removeprefix("Value error, ").replace("Input", "it", 1)
+
+
+def _is_duration(key: int | str) -> bool:
+    return str(key).endswith("interval") or key == "stalled_after"
 
 
 def _missing_key(provider: Entry) -> str:

@@ -31,13 +31,14 @@ class Experiments:
         """
         one_job = name not in self.router.experiments
         options = self.options
-        if options.is_auto and name not in self.labels:
+        label = self.labels.get(name)
+        if options.is_auto and label is None:
             found = self.tracking.experiment(name, create=False, one_job=one_job)
             options = self.options_in(found, remember=not is_dry)
             if found:
                 self.labels[name] = options.metric_names.label
-        elif options.is_auto:
-            options = options.named(self.labels[name])
+        elif options.is_auto and label:
+            options = options.named(label)
         return self.tracking.experiment(
             name,
             create=create and not is_dry,
@@ -55,10 +56,11 @@ class Experiments:
         """
         if not self.options.is_auto or experiment_id is None:
             return self.options
-        if experiment_id not in self.labels:
+        label = self.labels.get(experiment_id)
+        if label is None:
             label = self.tracking.metric_names(experiment_id, remember=remember)
             self.labels[experiment_id] = label
-        return self.options.named(self.labels[experiment_id])
+        return self.options.named(label)
 
     def options_of(self, run: RecordedRun, *, remember: bool) -> RecordingOptions:
         """Return how a job is recorded whose run has names already: it keeps them."""

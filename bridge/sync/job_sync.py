@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from bridge import errors
 from bridge.model import Job, LoggedSteps, Snapshot
@@ -46,6 +47,12 @@ class Task:
     """When its provider shuts models down, Unix milliseconds by model; ``None``: not asked yet."""
     is_dry: bool = False
     """Whether nothing is written."""
+
+
+_HOUR: Final = 3_600_000
+"""Milliseconds."""
+_READ: Final = ""
+"""The place of the hour among the names of experiments, none of which is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,11 @@ class JobSync:
     @property
     def experiments(self) -> Experiments:
         """The experiments that the jobs go to."""
+        hour = str(self.now() // _HOUR)
+        if self.labels.get(_READ) != hour:
+            # `backfill --rename` may have changed a name since: a daemon learns it within the hour.
+            self.labels.clear()
+            self.labels[_READ] = hour
         return Experiments(
             tracking=self.tracking,
             router=self.finder.router,

@@ -52,6 +52,16 @@ def test_no_provider_at_all_is_a_problem_with_ways_out() -> None:
         assert way in problem
 
 
+def test_a_file_follows_the_address_of_the_environment() -> None:
+    """A provider in the file takes its address from its type's variable unless it has one."""
+    environ = OPENAI | {"OPENAI_BASE_URL": "https://gateway.internal/v1"}
+    text = "providers: [{name: a, type: openai}, {name: b, type: openai, base_url: 'https://b/v1'}]"
+    found = [provider.base_url for provider in loaded(text, environ).providers]
+    assert found == ["https://gateway.internal/v1", "https://b/v1"]
+    text = "providers: [{name: openai, type: mistral, api_key: k}]"
+    assert loaded(text, environ).providers[0].base_url == "https://api.mistral.ai/v1"
+
+
 def test_a_key_may_stay_in_the_environment() -> None:
     """A provider in the file takes its key from the variable of its SDK."""
     (provider,) = loaded("providers: [{name: team, type: openai}]", OPENAI).providers

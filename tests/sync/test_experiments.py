@@ -12,9 +12,13 @@ from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
 from bridge.sync.experiments import Experiments
+from bridge.sync.find_run import RunFinder
+from bridge.sync.job_sync import JobSync
 from bridge.tracking import Tracking
 from bridge.tracking.naming import TAG
 from tests.support.run_states import run_state
+from tests.support.told import Told
+from tests.support.world import NOW, Clock
 
 OPTIONS = RecordingOptions(metric_names=MetricNames.of("provider", TYPES["openai"].meanings))
 HOME = "hosted-fine-tunes"
@@ -68,6 +72,30 @@ def test_an_experiment_is_named_as_its_local_runs_are(tracking: Tracking) -> Non
     assert found.open(HOME, create=True, is_dry=False) == place
     assert tag_of(tracking, place) == "huggingface"
     assert found.labels == {place: "huggingface", HOME: "huggingface"}
+
+
+def test_a_daemon_learns_another_name_within_the_hour(tracking: Tracking) -> None:
+    """A process that goes on asks each experiment for its names again in the next hour."""
+    place = local_runs(tracking, "other")
+    clock = Clock(NOW)
+    sync = JobSync(
+        name="openai",
+        provider=Told(),
+        tracking=tracking,
+        finder=RunFinder(tracking=tracking, router=Router(provider="openai", experiment=HOME)),
+        options=replace(OPTIONS, is_auto=True),
+        now=clock.ms,
+    )
+
+    def label() -> str:
+        return sync.experiments.options_in(place, remember=True).metric_names.label
+
+    assert label() == "provider"
+    with tracking.asked() as client:
+        client.set_experiment_tag(place, TAG, "huggingface")
+    assert label() == "provider"
+    clock.now += 3600
+    assert label() == "huggingface"
 
 
 def test_a_known_name_is_not_asked_for_again(tracking: Tracking) -> None:
