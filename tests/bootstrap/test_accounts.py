@@ -1,4 +1,4 @@
-"""Several accounts of one provider, side by side."""
+"""Several accounts of one provider in one process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ HEADERS = ("openai-organization", "openai-project")
 
 
 def test_two_accounts_of_a_provider_stay_apart(uri: str, tmp_path: Path) -> None:
-    """Each is asked with its own key and headers alone, and a job is one of its own account's.
+    """Each account is asked only with its key and headers, and has only its own jobs.
 
-    Both have a job of the same id, which cannot happen, and nothing is mixed up even so.
+    Both have a job of the same id, which cannot happen, and still nothing is mixed up.
     """
     with (
         Simulator(jobs=[job("ftjob-a", suffix="r")], clock=Clock()) as research,
@@ -71,7 +71,7 @@ def test_two_accounts_of_a_provider_stay_apart(uri: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("rate", [None, 0.1])
 def test_an_account_has_a_pace_of_its_own(tmp_path: Path, rate: float | None) -> None:
-    """With one, a second request waits for its turn, and not if the daemon is to stop."""
+    """An account with a pace lets a second request wait, unless the daemon is to stop."""
     stopping = threading.Event()
     stopping.set()
     with Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator:

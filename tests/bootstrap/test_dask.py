@@ -1,6 +1,6 @@
 """A Dask cluster in the place of threads: real processes, which are killed.
 
-``make soak`` has the long forms: a cluster that comes and goes, and workers that always do so.
+``make soak`` has the long forms: a cluster that comes and goes, and workers that do so.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ EXPERIMENT = "cluster"
 
 @dataclass(slots=True)
 class Place:
-    """A provider, MLflow on PostgreSQL, and a cluster that both can be reached from."""
+    """A provider, MLflow on PostgreSQL, and a cluster that can reach both."""
 
     provider: StaticServer
     cluster: DaskCluster
@@ -62,21 +62,21 @@ class Place:
     config: Path
 
     def settings(self, **mlflow: object) -> Settings:
-        """As the workers have them, but for what a test wants to be different."""
+        """Return the workers' settings, with a test's changes."""
         written = json.loads(self.config.read_text())
         other = self.config.with_name("other.yaml")
         other.write_text(json.dumps(written | {"mlflow": written["mlflow"] | mlflow}))
         return load(other, {})
 
     def passes(self, handler: Handler = no_handler, **mlflow: object) -> list[Report]:
-        """One pass of a new daemon over each provider."""
+        """Make one pass of a new daemon over each provider."""
         with assemble(self.settings(**mlflow), {}, threading.Event()) as bridge:
             return [sync.run(handler=handler) for sync in bridge.syncs]
 
 
 @dataclass(slots=True)
 class Midway:
-    """Does something after so many jobs."""
+    """Acts after this many jobs."""
 
     at: Mapping[int, Callable[[], object]]
     number: int = 0
@@ -92,11 +92,12 @@ class Midway:
 
 @contextlib.contextmanager
 def placed(folder: Path, cases: list[Case], *, workers: int) -> Iterator[Place]:
-    """A place, whose cluster is still to be started."""
+    """Return a place whose cluster is still to be started."""
     with postgres() as uri, StaticServer(cases) as provider:
         config = folder / "bridge.yaml"
         cluster = DaskCluster(folder, config, workers=workers)
-        # MLflow keeps the artifacts of PostgreSQL where a process is started: a test of its own.
+        # MLflow keeps artifacts of PostgreSQL in the working folder of a process, so each test has
+        # one.
         mlflow = {"experiment": EXPERIMENT, "archive": False}
         written = json.loads(provider.config(uri, mlflow=mlflow, interval="1s"))
         written["poll"]["executor"] = cluster.address
@@ -105,10 +106,10 @@ def placed(folder: Path, cases: list[Case], *, workers: int) -> Iterator[Place]:
 
 
 def test_a_cluster_does_what_threads_do(tmp_path: Path) -> None:
-    """The same rows, although a worker is killed in the midst of it.
+    """A cluster records the same rows as threads, even if a worker is killed in the midst.
 
-    A daemon that is configured otherwise than the workers writes nothing, and says so. When no
-    worker is left, what waits for one is over, and nothing more is sent.
+    A daemon whose configuration differs from the workers' writes nothing, and says so. When no
+    worker is left, waiting jobs end, and no more are sent.
     """
     with placed(tmp_path, CASES, workers=2) as place, place.cluster:
         for report in place.passes(curves=False):
@@ -134,7 +135,7 @@ def test_a_cluster_does_what_threads_do(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_lost_is_found_again(tmp_path: Path) -> None:
-    """What was under way there is lost with it; a new one at its address is connected to."""
+    """A lost cluster costs its jobs in progress, and a new one at the same address is used."""
     cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=1)
     with Cluster(cluster.address, most=2) as executor:
         with pytest.raises(ClusterDown, match="does not answer"):
@@ -161,7 +162,7 @@ def test_a_cluster_that_is_lost_is_found_again(tmp_path: Path) -> None:
 
 
 def test_a_provider_has_so_many_jobs_on_a_cluster_at_a_time(tmp_path: Path) -> None:
-    """One that hangs leaves room for the others."""
+    """A provider has a limited number of jobs on a cluster, so that one that hangs leaves room."""
     cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=1, threads=2)
     with cluster, Cluster(cluster.address, most=1) as hanging, Cluster(cluster.address) as other:
         gate = tmp_path / "gate"
@@ -176,7 +177,7 @@ def test_a_provider_has_so_many_jobs_on_a_cluster_at_a_time(tmp_path: Path) -> N
 
 
 def test_a_key_does_not_travel(tmp_path: Path) -> None:
-    """What a worker is told to do holds no secret, and is the same whatever the key is."""
+    """A task for a worker holds no secret, and does not depend on the key."""
     config = tmp_path / "bridge.yaml"
 
     def sent(**changes: str) -> bytes:
@@ -203,7 +204,7 @@ def test_a_key_does_not_travel(tmp_path: Path) -> None:
 
 
 def test_dask_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an extra: who wants a cluster is told what to install."""
+    """Dask as a missing extra is reported with the command that installs it."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match="pip install distributed"):
         Cluster("dask://127.0.0.1:8786")
@@ -211,7 +212,7 @@ def test_dask_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.soak
 def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path) -> None:
-    """The daemon starts without it; each outage is told once, and the next pass is complete."""
+    """A daemon starts without its cluster, reports each outage once, and then completes a pass."""
     with placed(tmp_path, CASES, workers=2) as place:
         environ = {"FTBRIDGE_CONFIG": str(place.config)}
         with started("run", env=environ) as daemon, contextlib.ExitStack() as stack:
@@ -234,7 +235,7 @@ def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_workers_come_and_go(tmp_path: Path) -> None:
-    """Four of them, of which one after the other is killed and replaced: the same rows."""
+    """Four workers that are killed and replaced in turn leave the same rows."""
     cases = [*openai_cases(), *mistral_cases()]
     with placed(tmp_path, cases, workers=4) as place, place.cluster:
 
@@ -254,7 +255,7 @@ def test_workers_come_and_go(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
-    """Dask gives it up after four: it is told of as a job whose worker was lost."""
+    """A job that kills four workers is given up by Dask, and reported as that job's loss."""
     cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=4)
     task = Task(
         provider="openai", job_id="ftjob-a", listed=None, found=None, logged=None, is_dry=False

@@ -1,4 +1,4 @@
-"""What the bridge sets in its own process, and that a user's process does not feel it."""
+"""The settings of the bridge's own process, which do not affect a user's process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ print(json.dumps([before, seen()]))
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """Python's own settings, as they were."""
+    """Restore Python's settings after a test."""
     thresholds, level = gc.get_threshold(), logging.getLogger("mlflow.store.db.utils").level
     yield
     gc.set_threshold(*thresholds)
@@ -46,7 +46,7 @@ def restored() -> Iterator[None]:
 
 
 def test_a_script_that_uses_the_bridge_stays_as_it_is(uri: str) -> None:
-    """Neither the environment, nor levels of loggers, nor the garbage collector."""
+    """A script that uses the bridge keeps its environment, log levels and garbage collector."""
     done = subprocess.run(
         [sys.executable, "-c", USED, uri], capture_output=True, text=True, check=False
     )
@@ -56,7 +56,7 @@ def test_a_script_that_uses_the_bridge_stays_as_it_is(uri: str) -> None:
 
 
 def test_what_a_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bridge's wishes are defaults."""
+    """A user's settings stay, because the bridge sets only defaults."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     gc.set_threshold(100_000, 5, 5)

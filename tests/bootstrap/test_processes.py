@@ -1,4 +1,4 @@
-"""Processes beside a backfill's own: real ones, which are killed.
+"""Further processes of a backfill: real ones, which are killed.
 
 ``make soak`` kills them, and the backfill itself, at any moment, and lets two backfills race.
 """
@@ -38,7 +38,7 @@ JOBS = [*FIRST, *LATER]
 
 
 class Gates:
-    """Hold Mistral's list until a further process works, and its jobs until they are let go."""
+    """Holds Mistral's list until a further process works, and its jobs until they are released."""
 
     def __init__(self) -> None:
         self.list = threading.Event()
@@ -57,7 +57,7 @@ class Gates:
 
 @contextlib.contextmanager
 def backfilling(folder: Path, uri: str, gates: Gates) -> Iterator[tuple[Started, Path, int]]:
-    """A backfill whose further process has work in hand, its configuration, and that process."""
+    """Return a backfill whose further process is at work, its configuration, and that process."""
     clock = Clock()
     clock.now = all_end_by(JOBS) + 1000
     with Simulator(jobs=JOBS, clock=clock, intercept=gates) as simulator:
@@ -73,7 +73,7 @@ def backfilling(folder: Path, uri: str, gates: Gates) -> Iterator[tuple[Started,
 
 
 def configured(folder: Path, uri: str, simulator: Simulator, executor: str) -> Path:
-    """Both providers."""
+    """Run both providers."""
     config = folder / f"{executor}.yaml"
     providers = [
         {"name": name, "type": name, "api_key": KEY, "base_url": simulator.base_urls[name]}
@@ -89,7 +89,7 @@ def configured(folder: Path, uri: str, simulator: Simulator, executor: str) -> P
 
 
 def in_threads(folder: Path) -> dict[str, RunRows]:
-    """Return what a backfill without further processes records."""
+    """Return the rows of a backfill without further processes."""
     clock = Clock()
     clock.now = all_end_by(JOBS) + 1000
     uri = f"sqlite:///{folder / 'threads.db'}"
@@ -100,7 +100,7 @@ def in_threads(folder: Path) -> dict[str, RunRows]:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, though nobody may have asked for its exit code."""
+    """Return whether a process has ended, even if nobody has collected its exit code."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_processes_do_what_threads_do(uri: str, tmp_path: Path) -> None:
-    """The same rows. One that is killed costs what it had in hand, until the next backfill."""
+    """Processes record the same rows as threads, and a killed one costs its work in progress."""
     gates = Gates()
     with backfilling(tmp_path, uri, gates) as (process, config, pid):
         os.kill(pid, signal.SIGKILL)
@@ -127,7 +127,7 @@ def test_processes_do_what_threads_do(uri: str, tmp_path: Path) -> None:
 
 
 def test_work_is_shared(uri: str, tmp_path: Path) -> None:
-    """Both processes record jobs, each once."""
+    """Both processes record jobs, each job once."""
     gates = Gates()
     gates.jobs.set()
     with backfilling(tmp_path, uri, gates) as (process, _, pid):
@@ -138,7 +138,7 @@ def test_work_is_shared(uri: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signals) -> None:
-    """A signal ends all of them, with work in hand too; a terminal sends it to each of them."""
+    """A signal to one process or to all of them ends all, even during work."""
     gates = Gates()
     with backfilling(tmp_path, uri, gates) as (process, config, pid):
         if how is not signal.SIGKILL:
@@ -164,7 +164,7 @@ def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signa
     ],
 )
 def test_how_many_there_may_be(executor: str, uri: str, least: int, most: int) -> None:
-    """Those that are wanted, up to two; none where they could not share the store."""
+    """There are as many processes as requested, up to two, and none without a shared store."""
     settings = loaded(
         f"mlflow: {{tracking_uri: '{uri}'}}\npoll: {{executor: '{executor}'}}\n"
         f"providers: [{{name: openai, api_key: {KEY}}}]"
@@ -184,7 +184,7 @@ def is_under_way(process: Started, enough: int) -> bool:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(6))
 def test_kills_at_any_moment(tmp_path: Path, seed: int) -> None:
-    """The backfill or its further process is killed, again and again: one run a job, whole."""
+    """Kills of the backfill or its process at any moment leave one whole run per job."""
     dice = random.Random(seed)  # noqa: S311 - moments, not secrets
     cases = [*openai_cases(), *mistral_cases()]
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

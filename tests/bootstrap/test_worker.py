@@ -1,4 +1,4 @@
-"""What goes to a worker and comes back: complete, and without a secret."""
+"""Tasks and outcomes between a worker and its daemon: complete, and without secrets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.world import BASE_MODELS, KEY, NOW, Clock, job, make_sync
 
 
 class Abroad(Executor):
-    """Threads that are reached as other machines are: everything goes there and back as bytes."""
+    """Threads that are reached as other machines are: everything travels as bytes."""
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self._threads = threads
@@ -51,7 +51,7 @@ class Abroad(Executor):
         return self._threads.submit(work)
 
     def all(self) -> Iterator[Task | Done]:
-        """What has travelled."""
+        """Return the bytes that have travelled."""
         for each in self.sent:
             found = pickle.loads(each)  # noqa: S301 - as above
             yield from found if isinstance(found, tuple) else [found]
@@ -59,7 +59,7 @@ class Abroad(Executor):
 
 @pytest.fixture
 def abroad(executor: ThreadPoolExecutor) -> Abroad:
-    """Workers elsewhere."""
+    """Return workers elsewhere."""
     return Abroad(executor)
 
 
@@ -67,7 +67,7 @@ def abroad(executor: ThreadPoolExecutor) -> Abroad:
 def test_what_travels_is_the_same_on_arrival(
     uri: str, clock: Clock, abroad: Abroad, kind: Provider
 ) -> None:
-    """Nothing of a job is lost on the way, from its first look to its last, and no key goes."""
+    """Every part of a job survives the journey, and no key goes with it."""
     jobs = [job("ftjob-a", kind), job("ftjob-b", kind, outcome=Outcome.FAILED, ends_at_step=5)]
     threads = cast("ThreadPoolExecutor", abroad)
     with Simulator(jobs=jobs, clock=clock) as simulator:
@@ -93,12 +93,12 @@ def test_what_travels_is_the_same_on_arrival(
     assert all(KEY.encode() not in each for each in abroad.sent)
     plans = [each.plan for each in abroad.all() if isinstance(each, Synced)]
     assert any(plan.documents for plan in plans)
-    # What is archived stays where it was archived.
+    # Archived replies stay where they were archived.
     assert not any(content for plan in plans for content in plan.documents.values())
 
 
 def test_what_has_failed_arrives_as_it_was(uri: str, clock: Clock, abroad: Abroad) -> None:
-    """A job's trouble is told with its remedy, without what was at hand when it happened."""
+    """A job's error arrives with its remedy, without the objects that it refers to."""
 
     def refuse(request: Request) -> Reply | None:
         if request.path.endswith("/ftjob-a/checkpoints"):
@@ -118,14 +118,14 @@ def test_what_has_failed_arrives_as_it_was(uri: str, clock: Clock, abroad: Abroa
 
 
 class Rescheduled(Executor):
-    """Does every job twice, as a cluster does one whose worker died: at first it is cut off."""
+    """Does every job twice, the first time cut off, as a cluster does after a worker died."""
 
     def __init__(self, threads: ThreadPoolExecutor, writes: int) -> None:
         self._threads = threads
         self._writes = writes
 
     def submit(self, fn: Callable[..., Done], task: Task, /) -> Future[Done]:  # type: ignore[override] # one kind of task
-        """Work for so many writes, and then from the beginning, knowing as much as before."""
+        """Work for a number of writes, and then from the beginning, with the same knowledge."""
         assert isinstance(fn, JobSync)
         cut = Interrupted(fn.tracking.uri, self._writes)
         dying = replace(fn, tracking=cut, finder=replace(fn.finder, tracking=cut))
@@ -134,7 +134,7 @@ class Rescheduled(Executor):
 
 
 def content(uri: str) -> object:
-    """All that counts; a version's number does not, as that of a deleted one is not given again."""
+    """Return everything but the numbers of versions, which MLflow does not reuse."""
     hosted = models(uri, "hosted-fine-tunes")
     for model in hosted.values():
         model.tags.pop("mlflow.modelVersions", None)
@@ -145,7 +145,7 @@ def content(uri: str) -> object:
 def test_what_a_lost_worker_had_begun_is_not_there_twice(
     uri: str, empty_database: Path, clock: Clock, executor: ThreadPoolExecutor, writes: int
 ) -> None:
-    """Its job is done again with the same task, which does not know of the first attempt."""
+    """A job that is repeated after a lost worker is recorded once, by an unchanged task."""
     undisturbed = f"{uri}.undisturbed"
     shutil.copy(empty_database, undisturbed.removeprefix("sqlite:///"))
     one, ended = job("ftjob-a"), job("ftjob-b", created_at=NOW - 5000)
@@ -164,7 +164,7 @@ def test_what_a_lost_worker_had_begun_is_not_there_twice(
 
 
 def kinds_of(kind: type[BridgeError]) -> Iterator[type[BridgeError]]:
-    """An error's kind, and all below it."""
+    """Yield an error's class, and all below it."""
     yield kind
     for each in kind.__subclasses__():
         yield from kinds_of(each)
@@ -172,7 +172,7 @@ def kinds_of(kind: type[BridgeError]) -> Iterator[type[BridgeError]]:
 
 @pytest.mark.parametrize("kind", sorted(set(kinds_of(BridgeError)), key=str))
 def test_every_error_travels(kind: type[BridgeError]) -> None:
-    """With its kind, what happened, and what to do; its cause, which may hold a key, stays."""
+    """An error travels with its class, its sentence and its remedy, and without its cause."""
     made = ConfigError(["one", "two"]) if kind is ConfigError else kind("It broke", "Mend it")
     made.__cause__ = OSError(KEY)
     pickling_support.install()  # as Dask does
@@ -188,7 +188,7 @@ def test_every_error_travels(kind: type[BridgeError]) -> None:
 def test_a_worker_sends_no_causes_home(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What MLflow or the network have said stays where it was said."""
+    """The words of MLflow or of the network in an error's causes stay on the worker."""
     with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
         config = tmp_path / "bridge.yaml"
         nowhere = config / "mlflow.db"  # below a file

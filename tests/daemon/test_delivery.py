@@ -256,7 +256,7 @@ def test_a_hundred_messages_wait() -> None:
     ],
 )
 def test_a_service_is_told_how_bad_it_is(event: str, kind: str) -> None:
-    """The service is sent the severity, and the title as the body if there are no details."""
+    """The service is sent the severity, and a message without details has its title as body."""
     pytest.importorskip("apprise")
     service = Service([200])
     with listening(Address("127.0.0.1", 0), service) as at:

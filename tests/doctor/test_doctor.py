@@ -159,12 +159,12 @@ class Doctor:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """Return the failures of the only provider."""
+        """Return the findings of the only provider."""
         return list(self.chart["findings"])
 
     @property
     def said(self) -> list[str]:
-        """Return the kinds of the findings."""
+        """Return the sentences of the findings."""
         return [str(finding["what"]) for finding in self.findings]
 
 

@@ -1,4 +1,4 @@
-"""AWS's signature: the same as its own tools make, and credentials as they find them."""
+"""AWS's signature, which equals that of AWS's tools, and credentials as these find them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOMENT = datetime(2026, 11, 27, 6, 0, tzinfo=UTC).replace(tzinfo=None)
 
 @pytest.fixture(autouse=True)
 def own_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No credentials of the machine that runs the tests."""
+    """Hide the credentials of the machine that runs the tests."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
@@ -38,7 +38,7 @@ def own_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporary credentials in the environment."""
+    """Set temporary credentials in the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
@@ -48,7 +48,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 def client(answer: Answer, service: str, url: str, identity: Identity | None = None) -> ApiClient:
-    """A client that signs for a service."""
+    """Return a client that signs for a service."""
     redactor = Redactor()
     return connect(
         url,
@@ -61,7 +61,7 @@ def client(answer: Answer, service: str, url: str, identity: Identity | None = N
 
 
 def by_botocore(service: str, call: Callable[..., object], **params: object) -> AWSPreparedRequest:
-    """The request that AWS's own client would send."""
+    """Return the request that AWS's own client would send."""
     caught: list[AWSPreparedRequest] = []
 
     def catch(request: AWSPreparedRequest, **_more: object) -> None:
@@ -73,7 +73,7 @@ def by_botocore(service: str, call: Callable[..., object], **params: object) -> 
         region_name="us-east-1",
         config=Config(
             retries={"total_max_attempts": 1},
-            # Else it asks for checksums, and signs that too.
+            # By default it asks for checksums, and signs them too.
             response_checksum_validation="when_required",
         ),
     )
@@ -84,14 +84,14 @@ def by_botocore(service: str, call: Callable[..., object], **params: object) -> 
 
 
 def header(value: object) -> str:
-    """A header as text."""
+    """Return a header as text."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("token", ["a+b/c=d e", "plain"])
 def test_signatures_are_botocores_own(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
-    """At one moment, for an ARN in the path, a token in the query, and a name in a bucket."""
+    """A signature equals botocore's for an ARN, a token in the query, and a bucket's object."""
     # Its clients sign before anything can see the request: its clock has to stand still.
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: MOMENT)
     sent: list[httpx.Request] = []
@@ -121,7 +121,7 @@ def test_signatures_are_botocores_own(monkeypatch: pytest.MonkeyPatch, token: st
 
 @pytest.mark.usefixtures("keys")
 def test_a_bucket_in_another_region_is_asked_there() -> None:
-    """S3 says where it is; the next request goes there at once, and no redirect is followed."""
+    """The next request goes to the region that S3 names, and no redirect is followed."""
     asked: list[tuple[str, str]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -140,7 +140,7 @@ def test_a_bucket_in_another_region_is_asked_there() -> None:
 
 @pytest.mark.usefixtures("keys")
 def test_credentials_that_are_sent_back_are_masked() -> None:
-    """AWS explains a wrong signature with all that was signed, the session's token among it."""
+    """AWS's explanation of a wrong signature is masked, including the session's token."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         said = f"The Canonical String should have been x-amz-security-token:{TOKEN}"
@@ -155,7 +155,7 @@ def test_credentials_that_are_sent_back_are_masked() -> None:
 
 
 def refused(identity: Identity) -> errors.Unauthorized:
-    """What is said where there are no credentials."""
+    """Return the error without credentials."""
 
     def answer(_request: httpx.Request) -> httpx.Response:
         pytest.fail("nothing is sent without a signature")
@@ -180,7 +180,7 @@ sso_region = us-east-1
 
 
 def test_an_expired_login_is_named_with_the_command_that_renews_it(tmp_path: Path) -> None:
-    """As AWS's own tools would say it."""
+    """An expired login is reported with the command that renews it, as AWS's tools would."""
     (tmp_path / "config").write_text(SSO)
     error = refused(Identity(profile="research"))
     assert "SSO login" in error.sentence
@@ -188,7 +188,7 @@ def test_an_expired_login_is_named_with_the_command_that_renews_it(tmp_path: Pat
 
 
 def test_half_a_key_is_none(tmp_path: Path) -> None:
-    """The words of AWS's own package are passed on."""
+    """Half a key is refused in the words of AWS's package."""
     (tmp_path / "credentials").write_text("[half]\naws_access_key_id = AKIDEXAMPLE\n")
     error = refused(Identity(profile="half"))
     assert error.sentence.startswith("AWS gave no credentials (Partial credentials found")
@@ -198,7 +198,7 @@ def test_half_a_key_is_none(tmp_path: Path) -> None:
 
 
 def test_a_profile_without_credentials_is_named(tmp_path: Path) -> None:
-    """With the login of that profile."""
+    """A profile without credentials is reported with the command to log in."""
     (tmp_path / "config").write_text("[profile empty]\nregion = us-east-1\n")
     error = refused(Identity(profile="empty"))
     assert error.sentence == "AWS has no credentials for the profile empty"
@@ -206,13 +206,13 @@ def test_a_profile_without_credentials_is_named(tmp_path: Path) -> None:
 
 
 def test_a_role_is_assumed_by_somebody() -> None:
-    """Without credentials there is nobody to do so."""
+    """A role cannot be assumed without credentials."""
     role = Identity(role_arn="arn:aws:iam::123456789012:role/reader", region="us-east-1")
     assert refused(role).sentence == "AWS has no credentials for this machine"
 
 
 def test_a_lasting_key_has_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It signs without a token, and its secret is masked all the same."""
+    """A lasting key signs without a session token, and its secret is masked."""
     secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
@@ -226,14 +226,14 @@ def test_a_lasting_key_has_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_profile_that_is_not_there_is_named() -> None:
-    """With the way to list those that are."""
+    """A missing profile is reported with the command that lists the existing ones."""
     error = refused(Identity(profile="nobody"))
     assert "nobody" in error.sentence
     assert "aws configure list-profiles" in error.remedy
 
 
 def test_a_machine_without_credentials_is_told_where_they_come_from() -> None:
-    """A login, a variable, a role."""
+    """A machine without credentials learns the three ways: a login, a variable, a role."""
     error = refused(Identity())
     assert "no credentials" in error.sentence
     assert {"aws sso login", "AWS_ACCESS_KEY_ID", "role"} <= {
@@ -243,7 +243,7 @@ def test_a_machine_without_credentials_is_told_where_they_come_from() -> None:
 
 @pytest.fixture
 def moto() -> Iterator[str]:
-    """AWS, as moto's server stands for it."""
+    """Return AWS as moto's server provides it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -253,7 +253,7 @@ def moto() -> Iterator[str]:
 
 @pytest.mark.usefixtures("keys")
 def test_a_role_is_assumed(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are signed with its credentials, and not with those that assumed it."""
+    """Requests are signed with the role's credentials, not with those that assumed it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto)
     keys: list[str] = []
 
@@ -277,7 +277,7 @@ REFUSED = (
 
 @pytest.mark.usefixtures("keys")
 def test_a_role_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what its trust policy has to say."""
+    """A refused role is reported with the trust policy that it needs."""
     reply = Reply(status=403, headers={"Content-Type": "text/xml"}, body=REFUSED.encode())
     with Simulator(intercept=lambda _request: reply) as sts:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)

@@ -1,4 +1,4 @@
-"""The HTTP client: what is asked again, what each answer becomes, and what is never shown."""
+"""The HTTP client: its retries, its errors, and its secrets."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from tests.support.scripted import (
 )
 from tests.support.world import KEY, NoSleep
 
-# What a reply becomes
+# Replies
 
 
 def test_json_may_begin_with_a_byte_order_mark() -> None:
-    """Some writers put one there."""
+    """JSON can begin with a byte order mark."""
     assert script(Answer(content=b'\xef\xbb\xbf{"id": "a"}')).http().get_object(PATH) == {"id": "a"}
 
 
 def test_json_needs_no_label() -> None:
-    """A server that forgets to say that it sends JSON is understood."""
+    """JSON needs no label."""
     scripted = script(Answer(content=b'{"id": "a"}', headers={}))
     assert scripted.http().get_object(PATH) == {"id": "a"}
 
 
 @pytest.mark.parametrize("body", [b"<!DOCTYPE html><title>Sign in</title>", b"", b"\xff\xfe"])
 def test_a_page_instead_of_json_is_a_bad_reply_with_a_remedy(body: bytes) -> None:
-    """A portal or a wrong address answers 200 with HTML, however often it is asked."""
+    """A page instead of JSON is a bad reply with a remedy, however often it is requested."""
     scripted = script(Answer(content=body, headers={"content-type": "text/html; charset=utf-8"}))
     error = failure(scripted)
     assert isinstance(error, errors.BadReply)
@@ -60,7 +60,7 @@ def test_a_page_instead_of_json_is_a_bad_reply_with_a_remedy(body: bytes) -> Non
 
 @pytest.mark.parametrize("value", [[], [{"id": "a"}], "text", 7, None, True])
 def test_json_that_is_no_object_is_a_bad_reply(value: object) -> None:
-    """An API's reply is an object; anything else is said to be what it is."""
+    """JSON other than an object is a bad reply that names its kind."""
     error = failure(script(Answer(content=json.dumps(value).encode())))
     assert isinstance(error, errors.BadReply)
     assert type(value).__name__ in error.sentence
@@ -68,13 +68,13 @@ def test_json_that_is_no_object_is_a_bad_reply(value: object) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 503])
 def test_brackets_beyond_reason_are_an_error_with_a_name(status: int) -> None:
-    """JSON that is nested too deep to be read does not break the reader."""
+    """JSON that is nested too deep to be read is a bad reply."""
     error = failure(script(Answer(status, content=b"[" * 60_000)))
     assert isinstance(error, errors.ProviderError)
 
 
 def test_of_a_long_error_only_the_beginning_is_read() -> None:
-    """Ten megabytes of error cost a few kilobytes."""
+    """Ten megabytes of an error cost a few kilobytes, because only their beginning is read."""
     chunks = Chunks(b"x" * 16 * 1024, 640)
     with pytest.raises(errors.Refused):
         streaming(400, chunks).get_object(PATH)
@@ -83,7 +83,7 @@ def test_of_a_long_error_only_the_beginning_is_read() -> None:
 
 
 def test_a_reply_beyond_all_reason_is_given_up_once() -> None:
-    """The client stops reading at its limit, and asking again would bring the same."""
+    """A reply beyond the limit is dropped, and not requested again."""
     chunks = Chunks(b" " * 2**20, 1000)
     with pytest.raises(errors.BadReply, match="base_url"):
         streaming(200, chunks).get_object(PATH)
@@ -97,7 +97,7 @@ def test_a_reply_beyond_all_reason_is_given_up_once() -> None:
 def test_a_reply_that_is_packed_as_nobody_asked_is_not_unpacked(
     packing: str, status: int, *, is_stream: bool
 ) -> None:
-    """A gigabyte of zeros is a few kilobytes when it is packed twice: not a chunk is taken."""
+    """A reply in an unrequested encoding is not decoded, because one chunk can hold a gigabyte."""
     chunks = Chunks(b"x" * 1024, 64)
 
     def reply(_request: httpx.Request) -> httpx.Response:
@@ -118,14 +118,14 @@ def test_a_reply_that_is_packed_as_nobody_asked_is_not_unpacked(
 
 
 def test_only_what_can_be_bounded_is_asked_for() -> None:
-    """Whatever packages are installed, only packings that gain a thousandfold at most."""
+    """Only encodings that gain a thousandfold at most are requested, whatever is installed."""
     scripted = script(answer(200))
     scripted.http().get_object(PATH)
     assert scripted.requests[0].headers["accept-encoding"] == "gzip, deflate"
 
 
 def test_zeros_that_are_packed_are_given_up_at_the_limit() -> None:
-    """What counts is the size that a reply unpacks to."""
+    """The limit counts the decoded size of a reply."""
     content = gzip.compress(bytes(2 * transport.LARGEST_REPLY), 1)
     scripted = script(Answer(200, content, {**JSON, "content-encoding": "gzip"}))
     assert isinstance(failure(scripted), errors.BadReply)
@@ -133,7 +133,7 @@ def test_zeros_that_are_packed_are_given_up_at_the_limit() -> None:
 
 
 def test_headers_without_end_are_no_answer() -> None:
-    """They are not read beyond a limit."""
+    """Headers are not read beyond a limit."""
     reply = Reply(headers={f"x-{number}": "y" * 100 for number in range(2000)})
     with (
         Simulator(intercept=lambda _request: reply) as simulator,
@@ -146,7 +146,7 @@ def test_headers_without_end_are_no_answer() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_redirect_is_not_followed(status: int, host: str) -> None:
-    """Key, headers and cookies are for the address that the user wrote: no other host or port."""
+    """A redirect is not followed, so that key, headers and cookies go to no other host or port."""
     with Simulator() as elsewhere:
         there = elsewhere.openai_url.replace("127.0.0.1", host)
         reply = Reply(
@@ -170,7 +170,7 @@ def test_a_redirect_is_not_followed(status: int, host: str) -> None:
 
 @pytest.mark.parametrize(("status", "kind"), CLASSES)
 def test_each_status_becomes_its_error(status: int, kind: type[errors.ProviderError]) -> None:
-    """Its sentence has the status and the host; where a person can act it says how."""
+    """Each status becomes an error with the status, the host and, where possible, a remedy."""
     error = failure(script(answer(status, {"error": {"message": "as the server says"}})))
     assert type(error) is kind
     assert str(status) in error.sentence
@@ -201,7 +201,7 @@ ENTRY: list[tuple[int, object, type[errors.ProviderError]]] = [
 def test_where_the_service_begins_a_reply_may_say_that_it_is_no_more(
     status: int, body: object, kind: type[errors.ProviderError]
 ) -> None:
-    """By its status, its code or its words; the remedy says what stays."""
+    """A list's reply can withdraw the service, by its status, its code or its words."""
     with pytest.raises(errors.ProviderError) as caught:
         script(answer(status, body)).http().get_object(PATH, is_entry=True)
     assert type(caught.value) is kind
@@ -215,7 +215,7 @@ def test_where_the_service_begins_a_reply_may_say_that_it_is_no_more(
 def test_of_one_job_the_same_words_mean_that_job(
     status: int, body: object, kind: type[errors.ProviderError]
 ) -> None:
-    """A job whose model is deprecated does not end its provider's pass; one code always does."""
+    """The same words about one job do not end its provider's pass, except for one code."""
     del kind
     error = failure(script(answer(status, body)))
     ends = "training_not_available" in str(body)
@@ -223,7 +223,7 @@ def test_of_one_job_the_same_words_mean_that_job(
 
 
 def test_what_a_server_does_not_have_may_be_none() -> None:
-    """404, 405, 410 and 501 are an answer where it is asked what there is; no other failure is."""
+    """An optional object is missing after a 404, 405, 410 or 501, and after no other status."""
     for status in (404, 405, 410, 501):
         assert script(answer(status)).http().find_object(PATH) is None
     assert script(answer(200, {"a": 1})).http().find_object(PATH) == {"a": 1}
@@ -233,10 +233,10 @@ def test_what_a_server_does_not_have_may_be_none() -> None:
 
 
 def test_the_request_id_is_told() -> None:
-    """Whoever asks the provider's support needs it."""
+    """The request id is in the error, because the provider's support asks for it."""
     error = failure(script(answer(400, x_request_id="req_123")))
     assert "req_123" in error.remedy
-    # The sentence is what a lasting failure is recognised by; the id differs each time.
+    # A lasting failure is recognized by its sentence, and the id differs each time.
     assert "req_123" not in error.sentence
 
 
@@ -252,7 +252,7 @@ def test_the_request_id_is_told() -> None:
     ],
 )
 def test_the_servers_words_are_told(body: object) -> None:
-    """In every form in which a provider describes an error."""
+    """The server's words are in the error, in every form in which providers send them."""
     assert "the reason" in failure(script(answer(422, body))).sentence
 
 
@@ -271,7 +271,7 @@ def test_the_servers_words_are_told(body: object) -> None:
     ],
 )
 def test_an_error_without_readable_words_is_still_told(answered: Answer) -> None:
-    """Pages, nulls and control characters leave one plain sentence without markup."""
+    """An error without readable words is one plain sentence without markup."""
     error = failure(script(answered))
     assert isinstance(error, errors.ServerFailed)
     assert error.sentence.isprintable()
@@ -281,14 +281,14 @@ def test_an_error_without_readable_words_is_still_told(answered: Answer) -> None
 
 
 def test_long_words_are_cut() -> None:
-    """A server's megabyte does not become a log line."""
+    """A server's megabyte is cut in the sentence."""
     error = failure(script(answer(400, {"error": {"message": "long " * 5000}})))
     assert len(str(error)) < 1000
 
 
 @pytest.mark.parametrize("status", [404, 405, 422, 500])
 def test_a_long_path_is_cut(status: int) -> None:
-    """An id of any length leaves a sentence that can be read."""
+    """A long path is cut in the sentence."""
     with pytest.raises(errors.ProviderError) as caught:
         script(answer(status)).http().get_object(f"/jobs/{'x' * 5000}")
     assert "/jobs/xxx" in caught.value.sentence
@@ -307,12 +307,12 @@ def test_a_long_path_is_cut(status: int) -> None:
 def test_a_host_that_takes_no_connection_is_down(
     trouble: httpx.RequestError, kind: type[errors.ProviderError]
 ) -> None:
-    """It ends the pass; a request without an answer costs its job only."""
+    """A refused connection ends the pass, and a request without an answer costs only its job."""
     assert type(failure(script(trouble))) is kind
 
 
 def test_a_header_that_cannot_be_sent_is_said_to_be_malformed() -> None:
-    """The error of the protocol would quote it."""
+    """A header that cannot be sent is called malformed: the protocol's error would quote it."""
     with Simulator() as simulator:
         http = connect(
             simulator.openai_url, headers={"no header": KEY}, redactor=Redactor(), sleep=NoSleep()
@@ -324,7 +324,7 @@ def test_a_header_that_cannot_be_sent_is_said_to_be_malformed() -> None:
     assert len(simulator.requests) == 0
 
 
-# The request
+# Requests
 
 
 def test_a_request_says_who_asks() -> None:
@@ -339,7 +339,7 @@ def test_a_request_says_who_asks() -> None:
 
 @pytest.mark.parametrize("base", [BASE_URL, f"{BASE_URL}/", f"{BASE_URL}//"])
 def test_a_slash_at_the_end_of_the_address_makes_no_difference(base: str) -> None:
-    """The path is put together with one slash."""
+    """A slash at the end of the address makes no difference."""
     scripted = script(answer(200))
     http = connect(base, headers={}, redactor=Redactor(), transport=httpx.MockTransport(scripted))
     http.get_object(PATH, {"after": "a b&c", "limit": 100})
@@ -363,7 +363,7 @@ def test_a_slash_at_the_end_of_the_address_makes_no_difference(base: str) -> Non
 def test_a_query_goes_along_with_every_request(
     base: str, query: dict[str, str], sent: dict[str, str]
 ) -> None:
-    """Of the address or beside it; the path comes before it, and a cursor is one more parameter."""
+    """The address's and the configured query go with every request, beside its own parameters."""
     scripted = script(answer(200))
     http = connect(
         base,
@@ -386,7 +386,7 @@ def test_a_query_goes_along_with_every_request(
 
 
 def test_a_parameter_of_the_address_may_stand_twice() -> None:
-    """Both are sent, as they were written."""
+    """A parameter that the address has twice is sent twice, as written."""
     scripted = script(answer(200))
     transport = httpx.MockTransport(scripted)
     http = connect(f"{BASE_URL}?tag=a&tag=b", headers={}, redactor=Redactor(), transport=transport)
@@ -395,7 +395,7 @@ def test_a_parameter_of_the_address_may_stand_twice() -> None:
 
 
 def test_the_query_of_the_address_is_not_shown() -> None:
-    """It may hold a key that goes by any name."""
+    """The query of the address is hidden, because any of its parameters can be a key."""
     scripted = script(Answer(200, b"<html>", {}))
     transport = httpx.MockTransport(scripted)
     http = connect(f"{BASE_URL}?code={KEY}", headers={}, redactor=Redactor(), transport=transport)
@@ -409,7 +409,7 @@ def test_the_query_of_the_address_is_not_shown() -> None:
     ["", "provider.example", "ftp://provider.example", "http://", "https://[", "http://a:b/v1"],
 )
 def test_an_address_that_is_none_is_said_to_be_none(base: str) -> None:
-    """The user is told to mend ``base_url``; nothing is waited for."""
+    """An impossible address is reported at once, with the request to correct ``base_url``."""
     sleep = NoSleep()
     http = connect(base, headers={}, redactor=Redactor(), sleep=sleep)
     with pytest.raises(errors.ProviderError, match="base_url"):
@@ -418,7 +418,7 @@ def test_an_address_that_is_none_is_said_to_be_none(base: str) -> None:
 
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, *, bare: bool) -> None:
-    """Where a network can be left only through a proxy, HTTP_PROXY names it."""
+    """HTTP_PROXY names the proxy of the environment."""
     with Simulator(intercept=lambda _request: json_reply({"id": "through"})) as proxy:
         for name in ("HTTP_PROXY", "http_proxy"):
             monkeypatch.setenv(name, proxy.url.removeprefix("http://") if bare else proxy.url)
@@ -434,7 +434,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, *, 
 def test_a_proxy_that_cannot_be_used_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    """It does not show the proxy's password."""
+    """An unusable proxy is a sentence without its password."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", proxy.format(KEY))
@@ -460,7 +460,7 @@ def test_what_a_server_refuses_for_good_is_nothing(
     without: type[errors.ProviderError] | None,
     optional: type[errors.ProviderError] | None,
 ) -> None:
-    """Where it says so; where nothing is lost without it, any refusal is enough."""
+    """A permanent refusal counts as nothing, and any refusal does where nothing depends on it."""
     for is_optional, expected in ((False, without), (True, optional)):
         http = script(answer(status)).http(patience=1)
         if expected is None:
@@ -493,7 +493,7 @@ def test_the_environment_names_the_proxy(
     proxies: dict[str, str],
     expected: str | None,
 ) -> None:
-    """That of the scheme before that of all, and none for hosts that it leaves out."""
+    """The scheme's proxy comes before the common one, and excluded hosts have none."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -507,18 +507,18 @@ def test_the_environment_names_the_proxy(
     [(".", "%2E"), ("..", "%2E%2E"), ("a.b", "a.b"), ("a/b c", "a%2Fb%20c"), ("ü", "%C3%BC")],
 )
 def test_an_id_stays_where_it_is_in_a_path(identifier: str, written: str) -> None:
-    """Dots by themselves would walk up."""
+    """An id that is only dots is escaped, because it would walk up the path."""
     assert segment(identifier) == written
 
 
 def test_signed_urls_are_checked_without_being_asked() -> None:
-    """By every client."""
+    """Every client checks signed URLs without a request."""
     found = script(answer(200)).http().find_signed("http://storage.example/a?X-Signature=b")
     assert found.problem == "A signed URL at storage.example was not requested: it is not https"
 
 
 def test_a_login_at_microsoft_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence says which."""
+    """A login at Microsoft without its package names the package."""
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     with (
         pytest.raises(errors.ConfigError, match="pip install azure-identity"),

@@ -1,4 +1,4 @@
-"""Bad networks, on real sockets: between the bridge and a provider, and before MLflow."""
+"""Bad networks on real sockets, between the bridge and a provider, and before MLflow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.world import KEY, Clock, NoSleep, job, make_sync
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 GZIP = b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"
-"""The head of a compressed file, in the middle of its name: what follows decodes to nothing."""
+"""Head of a compressed file, cut in its name: what follows decodes to nothing."""
 DRIPS = {
     "body": HEAD + b"Content-Length: 1000000\r\n\r\n",
     "compressed": HEAD + b"Content-Encoding: gzip\r\nContent-Length: 1000000\r\n\r\n" + GZIP,
@@ -37,7 +37,7 @@ CASES = openai_cases()[:12]
 
 
 def over(url: str, clock: Clock) -> ApiClient:
-    """A client of what is at ``url``; each attempt is made once only."""
+    """Return a client of the server at ``url`` that makes one attempt per request."""
     return connect(url, headers={}, redactor=Redactor(), sleep=NoSleep(), clock=clock)
 
 
@@ -46,9 +46,9 @@ def over(url: str, clock: Clock) -> ApiClient:
 
 @pytest.mark.parametrize("begin", DRIPS.values(), ids=DRIPS)
 def test_a_reply_that_drips_in_is_given_up(begin: bytes, clock: Clock) -> None:
-    """A byte every nineteen seconds never times out by itself; after its deadline it is no answer.
+    """A reply that drips in, without ever timing out, is dropped at its deadline.
 
-    It is not asked for again either: the patience for one request is over.
+    It is not requested again: the patience for one request is over.
     """
 
     def tick() -> None:
@@ -61,7 +61,7 @@ def test_a_reply_that_drips_in_is_given_up(begin: bytes, clock: Clock) -> None:
 
 
 def test_a_file_that_drips_in_is_given_up(clock: Clock) -> None:
-    """Also where its beginning has been passed on already."""
+    """A file that drips in is dropped, even after its beginning was passed on."""
 
     def tick() -> None:
         clock.now += 19
@@ -74,12 +74,12 @@ def test_a_file_that_drips_in_is_given_up(clock: Clock) -> None:
 
 
 def test_a_large_file_has_the_time_that_it_needs(clock: Clock) -> None:
-    """What comes at a fair rate is read to its end, long after the deadline of a small reply."""
+    """A large file at a fair rate is read to its end, long after the deadline of a small reply."""
     size = 32 * 2**20
     begun = clock.now
 
     def tick() -> None:
-        clock.now += 64 * 2**10 / SLOWEST  # each piece has no more than that
+        clock.now += 64 * 2**10 / SLOWEST  # no piece takes longer than that
 
     with (
         Simulator(intercept=lambda _: Reply(body=b"x" * size)) as simulator,
@@ -94,7 +94,7 @@ def test_a_large_file_has_the_time_that_it_needs(clock: Clock) -> None:
     "line", [Line(answers=False), Line(silent_after=0), Line(silent_after=60)], ids=str
 )
 def test_silence_is_no_answer(line: Line) -> None:
-    """A black hole, and a peer that is gone without a word: the wait for each byte is limited."""
+    """The wait for each byte is limited, in a black hole and after a silent disconnect."""
     with (
         Simulator() as simulator,
         TcpProxy(simulator.url, lambda _: line) as proxy,
@@ -110,7 +110,7 @@ def test_silence_is_no_answer(line: Line) -> None:
 def test_passes_over_a_bad_network(
     uri: str, tmp_path: Path, empty_database: Path, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Connections that come late and break off anywhere in a reply cost attempts and no row."""
+    """Connections that are late and break off anywhere cost attempts, and no row."""
     jobs = [job(f"ftjob-{n}", total_steps=130, seed=n) for n in range(3)]
     clock.now = all_end_by(jobs) + 1000
 
@@ -146,7 +146,7 @@ def test_passes_over_a_bad_network(
 def test_a_bad_network_before_mlflow(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, line: Line
 ) -> None:
-    """A pass ends, and says why; once the network is well, the next one completes the rows."""
+    """A pass over a bad network before MLflow ends with a reason, and a later one completes it."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     path = tmp_path / "bridge.yaml"
@@ -170,7 +170,7 @@ def test_a_bad_network_before_mlflow(
 
 @pytest.mark.parametrize("command", ["backfill", "run", "check"])
 def test_a_dead_provider_delays_no_other(uri: str, tmp_path: Path, command: str) -> None:
-    """While one provider leaves its first request unanswered, the others are asked and recorded."""
+    """A provider that leaves a request unanswered delays no other provider."""
     attempts: list[int] = []
 
     def note(_: Request) -> Reply | None:

@@ -1,4 +1,4 @@
-"""A failing reply becomes a sentence with a remedy; those of AWS and Google too."""
+"""Failing replies, which become sentences with remedies, including those of AWS and Google."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TUNING = "/projects/p/locations/x/tuningJobs"
 
 
 def reply(status: int, body: object = None, **headers: str) -> httpx.Response:
-    """A reply that has been read."""
+    """Return a reply that has been read."""
     content = body.encode() if isinstance(body, str) else json.dumps(body or {}).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = httpx.Request("GET", f"https://{HOST}/v1/jobs")
@@ -32,7 +32,7 @@ def reply(status: int, body: object = None, **headers: str) -> httpx.Response:
 def error_of(
     status: int, body: object = None, path: str = "/jobs", *, is_entry: bool = False, **headers: str
 ) -> errors.ProviderError:
-    """The error of a reply."""
+    """Return the error of a reply."""
     return failed(reply(status, body, **headers), path, Redactor([KEY]), is_entry=is_entry)
 
 
@@ -51,29 +51,29 @@ def error_of(
     ],
 )
 def test_the_providers_words_are_found_in_any_form(body: object) -> None:
-    """Each provider puts them somewhere else."""
+    """The provider's words are found in every form."""
     assert error_of(403, body).sentence == f"{HOST} denied access (403): why"
 
 
 @pytest.mark.parametrize("body", ["", "no JSON", "[1]", {"error": {}}, {"error": {"code": 7}}])
 def test_an_error_may_have_no_words(body: object) -> None:
-    """Its status is enough for a sentence."""
+    """A status without words gives a sentence."""
     assert error_of(403, body).sentence == f"{HOST} denied access (403)"
 
 
 def test_words_that_are_no_text_are_shown_as_they_are() -> None:
-    """Some APIs send a list of what is wrong."""
+    """Words in a list, as some APIs send them, are shown as they are."""
     assert error_of(400, {"detail": [{"loc": "ä"}]}).sentence.endswith(': [{"loc": "ä"}]')
 
 
 def test_both_words_of_s3_are_shown() -> None:
-    """The code and the sentence."""
+    """The code and the sentence of S3 are both shown."""
     body = "<Error><Code>NoSuchKey</Code><Message>It is gone.</Message></Error>"
     assert error_of(404, body).sentence.endswith(": NoSuchKey: It is gone.")
 
 
 def test_a_key_in_an_errors_words_is_masked() -> None:
-    """However often it was escaped on the way."""
+    """A key in an error's words is masked, however often it was escaped."""
     said = error_of(400, {"message": f"bad key {KEY}"}).sentence
     assert KEY not in said
     assert "bad key" in said
@@ -108,7 +108,7 @@ def test_a_key_in_an_errors_words_is_masked() -> None:
 def test_each_status_has_a_sentence(
     status: int, kind: type[errors.ProviderError], sentence: str, *, is_entry: bool
 ) -> None:
-    """And a remedy; what is missing at the beginning of a service is the service."""
+    """Each status has a sentence and a remedy, and a 404 for the list means the service."""
     error = error_of(status, {"message": "why"}, is_entry=is_entry)
     assert type(error) is kind
     assert error.sentence == sentence
@@ -128,7 +128,7 @@ def test_each_status_has_a_sentence(
     ],
 )
 def test_a_service_says_farewell_in_words(status: int, words: str, *, is_farewell: bool) -> None:
-    """At its beginning: about a job or a file they mean no more than that."""
+    """Words of withdrawal count for the list, and not for a single job or file."""
     assert isinstance(error_of(status, {"message": words}, is_entry=True), errors.Withdrawn) is (
         is_farewell
     )
@@ -138,13 +138,13 @@ def test_a_service_says_farewell_in_words(status: int, words: str, *, is_farewel
 
 @pytest.mark.parametrize(("status", "is_over"), [(403, True), (400, False)])
 def test_an_account_may_have_no_training_any_more(status: int, *, is_over: bool) -> None:
-    """Its code says so, whatever was asked for."""
+    """A code that bars an account from training counts for any request."""
     error = error_of(status, {"error": {"code": "training_not_available"}})
     assert isinstance(error, errors.Withdrawn) is is_over
 
 
 def test_an_empty_account_is_no_matter_of_the_rate() -> None:
-    """Waiting does not fill it."""
+    """An empty account differs from a rate limit, because waiting does not fill it."""
     error = error_of(429, {"error": {"code": "insufficient_quota", "message": "pay"}})
     assert isinstance(error, errors.QuotaExhausted)
     assert error.sentence == f"The quota at {HOST} is exhausted (429): pay"
@@ -152,7 +152,7 @@ def test_an_empty_account_is_no_matter_of_the_rate() -> None:
 
 @pytest.mark.parametrize("status", [405, 418, 500])
 def test_the_number_of_a_request_is_in_the_remedy(status: int) -> None:
-    """It differs each time, and the sentence is what is said once."""
+    """The request id is in the remedy, because the sentence identifies the error."""
     error = error_of(status, x_request_id="req-1" + "x" * 100)
     assert "ask the provider about request req-1xxx" in error.remedy
     assert "req-1" not in error.sentence
@@ -176,7 +176,7 @@ def test_the_number_of_a_request_is_in_the_remedy(status: int) -> None:
 def test_no_reply_has_a_sentence_too(
     error: httpx.RequestError, kind: type[errors.ProviderError], said: str
 ) -> None:
-    """A host that is down ends the pass, a broken answer costs its job."""
+    """A missing reply has a sentence, and ends the pass only if the host is down."""
     found = unanswered("https://a", error)
     assert type(found) is kind
     assert said in found.sentence
@@ -198,7 +198,7 @@ def test_no_reply_has_a_sentence_too(
     ],
 )
 def test_aws_names_an_error(header: str, body: str, kind: str) -> None:
-    """In a header, or in XML."""
+    """AWS's error is named in a header, or in XML."""
     headers = {"x_amzn_errortype": header} if header else {}
     assert error_type(reply(400, body, **headers)) == kind
 
@@ -213,7 +213,7 @@ def test_aws_names_an_error(header: str, body: str, kind: str) -> None:
     ],
 )
 def test_aws_refuses_who_asks(kind: str) -> None:
-    """With 403 or 400, as for a missing permission."""
+    """AWS refuses credentials with 403 or 400, as it does missing permissions."""
     error = error_of(400, {"message": "why"}, x_amzn_errortype=kind)
     assert isinstance(error, errors.Unauthorized)
     assert error.sentence == f"{HOST} refused the AWS credentials (400 {kind}): why"
@@ -246,7 +246,7 @@ def test_aws_refuses_who_asks(kind: str) -> None:
 def test_aws_says_what_is_wrong_in_words(
     status: int, words: str, kind: type[errors.ProviderError], remedy: str
 ) -> None:
-    """The key, the action, or the region."""
+    """AWS's words give the remedy: the key, the action, or the region."""
     error = error_of(status, {"message": words})
     assert type(error) is kind
     assert remedy in error.remedy
@@ -254,7 +254,7 @@ def test_aws_says_what_is_wrong_in_words(
 
 
 def test_an_operation_that_a_region_does_not_know() -> None:
-    """It has no such service."""
+    """An operation that a region does not know means that the region lacks the service."""
     error = error_of(404, x_amzn_errortype="UnknownOperationException")
     assert isinstance(error, errors.NoService)
     assert error.remedy == REGION_REMEDY
@@ -272,7 +272,7 @@ def google(
     path: str = TUNING,
     is_entry: bool = False,
 ) -> errors.ProviderError:
-    """An error as Google writes it."""
+    """Return an error as Google writes it."""
     details: list[object] = ["odd", {"reason": None}, {"@type": "Help"}]
     if reason:
         details.append({"reason": reason, "metadata": about or {}})
@@ -323,7 +323,7 @@ def google(
 def test_google_says_what_has_to_be_granted(
     said: str, reason: str | None, about: dict[str, str], remedy: str
 ) -> None:
-    """Or switched on: by the first reason that programs can read, else by its words."""
+    """Google's first machine-readable reason, or else its words, give the remedy."""
     error = google(403, said, reason=reason, about=about)
     assert isinstance(error, errors.Forbidden)
     assert error.sentence == f"{HOST} denied access (403): {said}"
@@ -331,7 +331,7 @@ def test_google_says_what_has_to_be_granted(
 
 
 def test_details_that_are_none_are_ignored() -> None:
-    """The words of the error are enough."""
+    """Impossible details are ignored in favour of the error's words."""
     odd: tuple[object, ...] = (None, "odd", {}, [{"reason": "BILLING_DISABLED", "metadata": "odd"}])
     for details in odd:
         body = {"error": {"code": 403, "status": "X", "message": "why", "details": details}}
@@ -341,7 +341,7 @@ def test_details_that_are_none_are_ignored() -> None:
 
 
 def test_a_token_of_google_ends() -> None:
-    """The remedy renews it; another API's 401 is about its key."""
+    """An expired token of Google gets the command that renews it; another API's 401 its key."""
     assert "gcloud auth print-access-token" in google(401).remedy
     for body in ({"status": "X"}, {"code": 401}, {"code": "401", "status": "X"}):
         assert "Check api_key" in error_of(401, {"error": body}).remedy
@@ -363,7 +363,7 @@ def test_a_token_of_google_ends() -> None:
 def test_google_has_no_tuning_everywhere(
     status: int, said: str, path: str, kind: type[errors.ProviderError], *, is_entry: bool
 ) -> None:
-    """The remedy names the places that have it."""
+    """A location without tuning is reported with the locations that have it."""
     error = google(status, said, path=path, is_entry=is_entry)
     assert type(error) is kind
     assert ("us-central1" in error.remedy) is (kind is errors.NoService)
@@ -379,7 +379,7 @@ def test_google_has_no_tuning_everywhere(
     ],
 )
 def test_a_location_is_part_of_an_address(base_url: str, place: str) -> None:
-    """The remedy names what a configuration has."""
+    """A wrong location is reported with the setting to change."""
     assert place_of(base_url) == place
     error = unanswered(base_url, httpx.ConnectError("x"))
     assert f"Check {place}, the network" in error.remedy

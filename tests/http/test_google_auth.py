@@ -1,4 +1,4 @@
-"""Application Default Credentials of Google Cloud, against a token service on this machine."""
+"""Application Default Credentials of Google Cloud, with a token service on this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKEN = "ya29.token-number-{}"
 
 @dataclass
 class Tokens:
-    """A token service, which numbers its tokens."""
+    """A token service that numbers its tokens."""
 
     reply: Reply | None = None
     lasts: int = 3600
@@ -43,13 +43,13 @@ class Tokens:
 
 @pytest.fixture
 def tokens() -> Tokens:
-    """What the token service says."""
+    """Answer of the token service."""
     return Tokens()
 
 
 @pytest.fixture
 def account(tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The key file of a service account, named as Google's own tools find it."""
+    """Write the key file of a service account, named as Google's tools find it."""
     server = HttpServer(0, tokens)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -79,13 +79,13 @@ def account(tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @dataclass
 class Service:
-    """An API that takes the newest token, or one of its choice."""
+    """An API that accepts the newest token, or a given one."""
 
     wanted: str | None = None
     asked: list[httpx.Request] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer, echoing the token."""
+        """Answer, and repeat the token."""
         self.asked.append(request)
         bearer = request.headers["authorization"]
         if self.wanted and bearer != f"Bearer {self.wanted}":
@@ -96,7 +96,7 @@ class Service:
 def ask(
     service: Service, *, times: int = 1, headers: Mapping[str, str] | None = None
 ) -> list[object]:
-    """What the service says, with the credentials of this machine."""
+    """Return the API's answer to the credentials of this machine."""
     redactor = Redactor()
     with signed_in("acme", redactor) as auth:
         http = connect(
@@ -112,7 +112,7 @@ def ask(
 
 @pytest.mark.usefixtures("account")
 def test_a_token_is_taken_once_and_masked_in_replies(tokens: Tokens) -> None:
-    """As long as it lasts; what a reply shows of it is not."""
+    """A token is requested once in its life, and masked in replies."""
     service = Service()
     said = ask(service, times=3)
     assert tokens.given == [TOKEN.format(1)]
@@ -120,13 +120,13 @@ def test_a_token_is_taken_once_and_masked_in_replies(tokens: Tokens) -> None:
         f"Bearer {TOKEN.format(1)}"
     ] * 3
     assert said == [{"echo": "Bearer ***"}] * 3
-    # A service account has a project; its right to another one's quota is its owner's to give.
+    # A service account's project is not charged: a right to another quota is its owner's to give.
     assert "x-goog-user-project" not in service.asked[0].headers
 
 
 @pytest.mark.usefixtures("account")
 def test_a_token_is_renewed_before_it_ends(tokens: Tokens) -> None:
-    """One that lasts for a minute is as good as over."""
+    """A token is renewed a minute before it ends."""
     tokens.lasts = 60
     ask(Service(), times=2)
     assert len(tokens.given) == 2
@@ -134,7 +134,7 @@ def test_a_token_is_renewed_before_it_ends(tokens: Tokens) -> None:
 
 @pytest.mark.usefixtures("account")
 def test_a_token_that_is_refused_is_renewed_once(tokens: Tokens) -> None:
-    """It was revoked; a second refusal is the account's."""
+    """A refused token is renewed once, and a second refusal is final."""
     service = Service(wanted=TOKEN.format(2))
     assert ask(service) == [{"echo": "Bearer ***"}]
     with pytest.raises(errors.Unauthorized) as caught:
@@ -145,7 +145,7 @@ def test_a_token_that_is_refused_is_renewed_once(tokens: Tokens) -> None:
 
 @pytest.fixture
 def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's login with a token that is good for long."""
+    """Write a user's login with a token that lasts long."""
     path = tmp_path / "login.json"
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     write_login(path)
@@ -153,14 +153,14 @@ def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_login(path: Path, **more: str) -> None:
-    """What ``gcloud auth application-default login`` leaves."""
+    """Write the file that ``gcloud auth application-default login`` writes."""
     found = {"type": "authorized_user", "client_id": "c", "client_secret": "s"}
     found |= {"refresh_token": "r", "token": "ya29.login", "expiry": "2100-01-01T00:00:00Z"}
     path.write_text(json.dumps(found | more))
 
 
 def test_a_users_login_names_whose_quota_counts(login: Path) -> None:
-    """Its own project, else that of the configuration; a configured header comes first."""
+    """The quota project is a configured header's, then the login's, then the configuration's."""
     for more, project in (({}, "acme"), ({"quota_project_id": "mine"}, "mine")):
         write_login(login, **more)
         service = Service()
@@ -174,7 +174,7 @@ def test_a_users_login_names_whose_quota_counts(login: Path) -> None:
 def test_a_token_service_that_is_not_there_is_a_matter_of_the_network(
     login: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next pass asks again."""
+    """A token service that is down counts as a network failure and is tried again later."""
     write_login(login, expiry="2001-01-01T00:00:00Z")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(errors.Unreachable, match="access token"):
@@ -192,7 +192,7 @@ def test_a_token_service_that_is_not_there_is_a_matter_of_the_network(
 def test_a_refused_login_says_which_command_renews_it(
     tokens: Tokens, status: int, said: str, kind: type[errors.BridgeError], remedy: str
 ) -> None:
-    """For good, or for the moment."""
+    """A refused login is reported with the command that renews it, or left to the next pass."""
     tokens.reply = json_reply({"error": said, "error_description": "Token is expired"}, status)
     with pytest.raises(kind) as caught:
         ask(Service())
@@ -203,7 +203,7 @@ def test_a_refused_login_says_which_command_renews_it(
 def test_without_credentials_the_ways_to_have_some_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command, the variable and the other way; asked of nobody before the first request."""
+    """Missing credentials are reported with the ways to get them, at the first request."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
     with pytest.raises(errors.Unauthorized) as caught:
         ask(Service())

@@ -42,7 +42,7 @@ EVERY_STATUS = sorted({status for status, _ in CLASSES})
 @pytest.mark.parametrize("status", EVERY_STATUS)
 @pytest.mark.parametrize("echo", ECHOES)
 def test_a_key_that_the_server_echoes_is_masked(status: int, echo: str) -> None:
-    """No text of the error, nor of what caused it, holds the key."""
+    """A key that the server repeats is masked in the error and its causes."""
     error = failure(script(answer(status, ECHOES[echo](KEY))))
     assert not [text for text in shown(error) if KEY in text]
 
@@ -60,7 +60,7 @@ def test_a_key_that_the_server_echoes_is_masked(status: int, echo: str) -> None:
 def test_a_key_that_the_server_echoes_in_a_header_is_masked(
     status: int, headers: dict[str, str]
 ) -> None:
-    """Headers are the server's text as well."""
+    """A key that the server repeats in a header is masked."""
     error = failure(script(Answer(status, b"<html>", headers)))
     assert not [text for text in shown(error) if KEY in text]
 
@@ -75,7 +75,7 @@ def test_a_key_that_the_server_echoes_in_a_header_is_masked(
     ],
 )
 def test_a_key_that_the_server_escapes_is_masked(key: str, written: str) -> None:
-    """JSON can be written in many ways; what is shown is what it means."""
+    """A key is masked in any JSON encoding."""
     body = f'{{"detail": "refused {written}"}}'.encode()
     scripted = script(Answer(401, body))
     http = connect(
@@ -91,7 +91,7 @@ def test_a_key_that_the_server_escapes_is_masked(key: str, written: str) -> None
 
 
 def test_a_key_in_a_header_that_is_none_is_masked() -> None:
-    """The error of a broken protocol quotes the line that breaks it."""
+    """A key in a malformed header is masked, although the protocol's error quotes the line."""
     broken = Reply(headers={"no header": KEY})
     with (
         Simulator(intercept=lambda _request: broken) as simulator,
@@ -103,7 +103,7 @@ def test_a_key_in_a_header_that_is_none_is_masked() -> None:
 
 
 def test_a_key_is_masked_before_a_sentence_is_cut() -> None:
-    """Wherever the end of a long sentence falls, no half of the key is left."""
+    """A key is masked before a sentence is cut, so that no half of it is left."""
     escaped = "".join(f"\\\\u{ord(char):04x}" for char in KEY)
     for before in range(280, 300):
         body = f'{{"detail": "{"x" * before}{escaped}"}}'.encode()
@@ -113,7 +113,7 @@ def test_a_key_is_masked_before_a_sentence_is_cut() -> None:
 
 @pytest.mark.parametrize("key", ["made-up-key\n", "made-up\nkey", "made-up-key ", "made-up-k€y"])
 def test_a_key_that_no_header_can_hold_is_not_shown(key: str) -> None:
-    """A line break pasted along with a key is an error that says so, and not the key."""
+    """A key with a line break is an error that does not show it."""
     with Simulator() as simulator, pytest.raises(errors.BridgeError) as caught:
         local(simulator.openai_url, key).get_object(PATH)
     assert not [text for text in shown(caught.value) if "made-up" in text]
@@ -121,7 +121,7 @@ def test_a_key_that_no_header_can_hold_is_not_shown(key: str) -> None:
 
 
 def test_a_password_in_the_address_is_not_shown() -> None:
-    """A ``base_url`` with a password is shown without it."""
+    """A password in ``base_url`` is not shown."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         http = connect(
@@ -136,7 +136,7 @@ def test_a_password_in_the_address_is_not_shown() -> None:
 
 
 def test_the_key_is_not_in_the_address() -> None:
-    """It is sent as a header, and neither it nor the client shows it."""
+    """The key is sent as a header, and neither the address nor the client shows it."""
     scripted = script(answer(200))
     http = scripted.http()
     http.get_object(PATH, {"limit": 100})
@@ -147,7 +147,7 @@ def test_the_key_is_not_in_the_address() -> None:
 
 
 def test_a_key_in_a_reply_does_not_reach_the_reader() -> None:
-    """What a provider sends back of a key is masked before anything is made of it."""
+    """A key in a reply is masked before the reply is parsed."""
     percents = "".join(f"%{byte:02x}" for byte in KEY.encode())
     packed = base64.b64encode(KEY.encode()).decode()
     reply = {KEY: [{"a": f"x{KEY}x", "b": 1.5}, None, f"?k={percents}", f"Basic {packed}"]}
@@ -157,7 +157,7 @@ def test_a_key_in_a_reply_does_not_reach_the_reader() -> None:
 
 @pytest.mark.parametrize("label", ["application/json", "text/plain", ""])
 def test_a_key_that_json_escapes_does_not_reach_the_reader(label: str) -> None:
-    """However it is written, and whether or not the reply says that it is JSON."""
+    """A key in any encoding is masked, whether or not the reply is labelled as JSON."""
     escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
     body = f'{{"a": "{escaped} \\"said\\" {KEY}"}}'.encode()
     scripted = script(Answer(200, body, {"content-type": label} if label else {}))
@@ -165,21 +165,21 @@ def test_a_key_that_json_escapes_does_not_reach_the_reader(label: str) -> None:
 
 
 def test_a_key_in_json_that_is_nested_deep_does_not_reach_the_reader() -> None:
-    """Also where it is deeper than can be walked through."""
+    """A key in JSON that is nested too deep to walk through is masked."""
     for depth in range(100, 2000, 100):
         body = b'{"a": ' + b"[" * depth + f'"{KEY}"'.encode() + b"]" * depth + b"}"
         assert KEY.encode() not in (script(Answer(200, body)).http().find_bytes(PATH) or b"")
 
 
 def test_a_reply_without_a_key_is_not_changed() -> None:
-    """Digests of archived replies do not depend on who reads them."""
+    """A reply without a key is unchanged, so that digests do not depend on the reader."""
     body = b'{ "a":1.0,\t"b":"\\u00e9 %41 &amp;" }\r\n'
     assert script(Answer(200, body)).http().find_bytes(PATH) == body
 
 
 @pytest.mark.parametrize("before", [b"step,train_loss\n1,", b"\xff\xfe\x00"])
 def test_a_key_in_a_file_does_not_reach_the_reader(before: bytes) -> None:
-    """In text, and between bytes that are not."""
+    """A key in a file is masked, in text and between other bytes."""
     body = before + KEY.encode() + b"\n2,0.5\n"
     masked = before + b"***" + b"\n2,0.5\n"
     assert script(Answer(200, body, {})).http().find_bytes(PATH) == masked

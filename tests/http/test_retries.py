@@ -1,4 +1,4 @@
-"""What is asked again, at which pace, and what broken connections become."""
+"""Retries: their causes, their pace, and the errors of broken connections."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.support.world import NOW, Clock, NoSleep
 
 @pytest.mark.parametrize("status", PASSING)
 def test_a_passing_failure_is_asked_again(status: int) -> None:
-    """A failure that may pass is followed by another attempt, and by the answer."""
+    """A temporary failure is followed by another attempt, and by the answer."""
     scripted = script(answer(status), answer(status), answer(200, {"id": "a"}))
     assert scripted.http().get_object(PATH) == {"id": "a"}
     assert len(scripted.requests) == 3
@@ -49,7 +49,7 @@ def test_a_passing_failure_is_asked_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", PASSING)
 def test_patience_ends(status: int) -> None:
-    """After the last attempt the failure is reported; no wait follows it."""
+    """The last failure is reported without another wait."""
     scripted = script(answer(status))
     failure(scripted)
     assert len(scripted.requests) == retries.ATTEMPTS
@@ -62,7 +62,7 @@ PAGES = [b"<!DOCTYPE html>Bad gateway", b"\n<html></html>", b"<?xml version='1.0
 @pytest.mark.parametrize("body", PAGES)
 @pytest.mark.parametrize("label", ["text/html; charset=utf-8", "text/plain"])
 def test_a_web_page_in_place_of_json_may_pass(body: bytes, label: str) -> None:
-    """A proxy's page with status 200 is followed by the answer."""
+    """A proxy's page with status 200 is followed by another attempt, and by the answer."""
     page = Answer(200, body, {"content-type": label})
     scripted = script(page, answer(500), page, answer(429), page, answer(200, {"id": "a"}))
     assert scripted.http().get_object(PATH) == {"id": "a"}
@@ -71,14 +71,14 @@ def test_a_web_page_in_place_of_json_may_pass(body: bytes, label: str) -> None:
 
 @pytest.mark.parametrize("body", PAGES)
 def test_patience_with_web_pages_ends_sooner(body: bytes) -> None:
-    """A sign-in or a wrong address stays: few attempts show it."""
+    """Few attempts are made at pages, because a sign-in or a wrong address stays."""
     scripted = script(Answer(200, body, {"content-type": "text/html"}))
     assert isinstance(failure(scripted), errors.BadReply)
     assert len(scripted.requests) == retries.PAGE_ATTEMPTS
 
 
 def test_a_file_may_be_a_web_page() -> None:
-    """A page is a fine reply where no JSON is asked for."""
+    """A page is accepted where the request is not for JSON."""
     scripted = script(Answer(200, PAGES[0], {"content-type": "text/html"}))
     assert scripted.http().get_bytes(PATH) == PAGES[0]
     assert len(scripted.requests) == 1
@@ -86,14 +86,14 @@ def test_a_file_may_be_a_web_page() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"\xff\xfe", b"data: [DONE]"])
 def test_other_text_in_place_of_json_is_not_asked_for_again(body: bytes) -> None:
-    """A server that sends a stream or a line of text goes on with it."""
+    """Other text in place of JSON is not requested again, because it would come again."""
     scripted = script(Answer(200, body, {"content-type": "text/event-stream"}))
     assert isinstance(failure(scripted), errors.BadReply)
     assert len(scripted.requests) == 1
 
 
 def test_every_attempt_is_told() -> None:
-    """How it ended, in one of few words, and which one it was; each request begins anew."""
+    """Each attempt is reported with its number and with its end in one of few words."""
     told: list[tuple[str, int]] = []
     broken = Answer(200, b'{"id": ')
     first = (httpx.ConnectError("refused"), answer(429), answer(503), broken, answer(200, {}))
@@ -114,7 +114,7 @@ def test_every_attempt_is_told() -> None:
 
 @pytest.mark.parametrize("status", LASTING)
 def test_a_lasting_failure_is_asked_once(status: int) -> None:
-    """What will not change by asking again is not asked again."""
+    """A permanent failure is not requested again."""
     scripted = script(answer(status), answer(200))
     failure(scripted)
     assert len(scripted.requests) == 1
@@ -126,7 +126,7 @@ def test_a_lasting_failure_is_asked_once(status: int) -> None:
     "word", ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active"]
 )
 def test_an_empty_account_is_asked_once(key: str, word: str) -> None:
-    """429 with an exhausted quota, by its code or its type, says what to do at once."""
+    """A 429 for an exhausted quota is not requested again, and has a remedy."""
     scripted = script(answer(429, {"error": {"message": "You exceeded it", key: word}}))
     error = failure(scripted)
     assert isinstance(error, errors.QuotaExhausted)
@@ -137,7 +137,7 @@ def test_an_empty_account_is_asked_once(key: str, word: str) -> None:
 
 @pytest.mark.parametrize("body", [{}, [], None, {"error": None}, {"error": {"code": None}}, "no"])
 def test_any_other_429_is_a_limit_of_the_rate(body: object) -> None:
-    """Whatever its body, 429 is waited for, and then left to the next pass."""
+    """Any other 429 is waited for, and then left to the next pass."""
     scripted = script(answer(429, body))
     assert isinstance(failure(scripted), errors.Throttled)
     assert len(scripted.requests) == retries.ATTEMPTS
@@ -152,7 +152,7 @@ def test_a_server_that_asks_not_to_be_asked_again_is_not(status: int) -> None:
 
 
 def test_waits_grow_to_a_limit_and_are_spread() -> None:
-    """From a quarter of a second doubling to eight, less up to a quarter of it."""
+    """Waits double from a quarter of a second to eight, less up to a quarter of it."""
     scripted = script(answer(500))
     failure(scripted)
     full = [0.25, 0.5, 1, 2, 4, 8, 8]
@@ -179,7 +179,7 @@ def test_waits_grow_to_a_limit_and_are_spread() -> None:
 def test_a_wait_that_the_server_asks_for_is_kept(
     status: int, headers: dict[str, str], seconds: float
 ) -> None:
-    """In seconds, in milliseconds, or as a date; a date in the past asks for no wait."""
+    """The server's wait is kept, in seconds, in milliseconds, or as a date."""
     scripted = script(answer(status, **headers), answer(200))
     scripted.http().get_object(PATH)
     assert scripted.sleep.asked == [seconds]
@@ -187,7 +187,7 @@ def test_a_wait_that_the_server_asks_for_is_kept(
 
 @pytest.mark.parametrize("value", ["", "soon", "1e", "Wed, 99 Oct 2015", "nan-ish", "0x10", "\t"])
 def test_a_wait_that_makes_no_sense_is_ignored(value: str) -> None:
-    """The ordinary wait is made instead."""
+    """An impossible wait is replaced by the ordinary one."""
     scripted = script(answer(503, retry_after=value), answer(200))
     scripted.http().get_object(PATH)
     (asked,) = scripted.sleep.asked
@@ -196,7 +196,7 @@ def test_a_wait_that_makes_no_sense_is_ignored(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["61", "3600", "1e9", "inf", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_a_longer_wait_is_left_to_the_next_pass(value: str) -> None:
-    """Who asks for more than a pass may take is left alone: no wait, no further attempt."""
+    """A wait that is too long for a pass ends the request without another attempt."""
     scripted = script(answer(429, retry_after=value))
     error = failure(scripted)
     assert isinstance(error, errors.Throttled)
@@ -206,7 +206,7 @@ def test_a_longer_wait_is_left_to_the_next_pass(value: str) -> None:
 
 
 def test_a_date_is_a_moment() -> None:
-    """A date asks for the time from now until then."""
+    """A date means the time from now until then."""
     then = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     headers = {"retry-after": format_datetime(then, usegmt=True)}
     assert retries.retry_after(headers, now=then.timestamp() - 12.5) == 12.5
@@ -215,14 +215,14 @@ def test_a_date_is_a_moment() -> None:
 
 @given(value=st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ .*"))
 def test_any_wait_is_one_or_none(value: str) -> None:
-    """Whatever a server puts there becomes seconds, not fewer than none, or nothing."""
+    """Any header gives seconds, not fewer than zero, or nothing."""
     for name in ("retry-after", "retry-after-ms"):
         asked = retries.retry_after({name: value}, now=0.0)
         assert asked is None or asked >= 0
 
 
 def test_patience_can_be_less() -> None:
-    """A check asks as often as it says."""
+    """The number of attempts can be lowered, as a check does."""
     scripted = script(answer(500))
     with pytest.raises(errors.ServerFailed):
         scripted.http(patience=2).get_object(PATH)
@@ -247,7 +247,7 @@ def test_only_reading_is_repeated(method: str, outcome: Answer | Exception) -> N
 
 @pytest.mark.parametrize("first", [answer(503), httpx.ReadError("reset")])
 def test_a_stop_ends_the_request_at_once(first: Answer | Exception) -> None:
-    """A wait that is interrupted by the user is the end of the request."""
+    """A user's stop ends a wait and the request."""
     scripted = script(first, answer(200))
 
     def stopped(_seconds: float) -> None:
@@ -266,7 +266,7 @@ def test_a_stop_ends_the_request_at_once(first: Answer | Exception) -> None:
 
 
 def paced(scripted: Script, clock: Clock, per_second: float = 4.0) -> ApiClient:
-    """A client that may begin so many requests in a second; to wait turns the clock."""
+    """Return a client that may begin this many requests per second; waiting turns the clock."""
     return connect(
         BASE_URL,
         headers={},
@@ -279,7 +279,7 @@ def paced(scripted: Script, clock: Clock, per_second: float = 4.0) -> ApiClient:
 
 
 def test_requests_begin_at_even_distances() -> None:
-    """None comes sooner, whatever has gone by before; a first one does not wait."""
+    """Requests begin at even distances, and the first does not wait."""
     clock = Clock()
     moments: list[float] = []
     scripted = script(answer(200))
@@ -292,7 +292,7 @@ def test_requests_begin_at_even_distances() -> None:
 
 
 def test_the_pace_is_one_for_all_threads() -> None:
-    """Threads that ask at once are given turns, none of them twice."""
+    """All threads share one pace, and each gets a turn."""
     frozen, waits, lock = Clock(), [], threading.Lock()
 
     def sleep(seconds: float) -> None:
@@ -308,14 +308,14 @@ def test_the_pace_is_one_for_all_threads() -> None:
 
 
 def test_a_repetition_waits_for_its_turn_too() -> None:
-    """What a provider asks is to be asked less: a retry that comes early is no exception."""
+    """A retry waits for its turn as well, even if it comes early."""
     clock = Clock()
     paced(script(answer(500, retry_after="0"), answer(200)), clock, 0.2).get_object(PATH)
     assert clock.now - NOW == pytest.approx(5.0)
 
 
 def test_a_stop_ends_the_wait_for_a_turn() -> None:
-    """Who waits for a turn is not asked to wait longer once the daemon is to stop."""
+    """A request to stop ends the wait for a turn."""
     scripted = script(answer(200))
 
     def sleep(_seconds: float) -> None:
@@ -336,7 +336,7 @@ def test_a_stop_ends_the_wait_for_a_turn() -> None:
 
 
 def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
-    """A refused connection is tried a few times, and the provider's pass ends."""
+    """A refused connection is tried a few times, and then ends the provider's pass."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         sleep = NoSleep()
@@ -364,7 +364,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN)
 def test_a_broken_reply_is_asked_for_again(reply: Reply) -> None:
-    """Over a real socket: a reply that arrives broken twice is whole at the third attempt."""
+    """A reply that arrives broken twice over a real socket is whole at the third attempt."""
     asked: list[Request] = []
 
     def intercept(request: Request) -> Reply:
@@ -380,7 +380,7 @@ def test_a_broken_reply_is_asked_for_again(reply: Reply) -> None:
 
 @pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN)
 def test_a_reply_that_stays_broken_is_an_error_of_one_job(reply: Reply) -> None:
-    """It has a name, and it does not end the provider's pass."""
+    """A reply that stays broken is an error of one job, and the pass continues."""
     with Simulator(intercept=lambda _request: reply) as simulator:
         http = local(simulator.openai_url)
         with pytest.raises(errors.ProviderError) as caught:
@@ -391,7 +391,7 @@ def test_a_reply_that_stays_broken_is_an_error_of_one_job(reply: Reply) -> None:
 
 
 def test_a_broken_result_file_is_asked_for_again() -> None:
-    """A file that is cut off is not taken for a short one."""
+    """A file that is cut off is requested again."""
     broken = Reply(body=b"step,train_loss\n1,0.5\n2,0.25\n", truncate_at=20)
     whole = Reply(body=broken.body)
     asked: list[Request] = []
@@ -407,7 +407,7 @@ def test_a_broken_result_file_is_asked_for_again() -> None:
 
 
 def test_a_compressed_reply_is_read() -> None:
-    """A server may compress, and says so."""
+    """A compressed reply is read."""
     body = gzip.compress(json.dumps({"id": "a" * 1000}).encode())
     reply = Reply(headers={**JSON, "Content-Encoding": "gzip"}, body=body)
     with Simulator(intercept=lambda _request: reply) as simulator:
@@ -418,7 +418,7 @@ def test_a_compressed_reply_is_read() -> None:
 
 
 def test_each_retry_has_its_cause_and_wait() -> None:
-    """The log shows why a request took so long; a reply worth keeping is not a retry."""
+    """Each retry is logged with its cause and its wait, and a success is not."""
     heard: list[tuple[str, float]] = []
     waits = NoSleep()
     wire = httpx.MockTransport(Script([answer(503), httpx.ReadTimeout("slow"), answer(200)]))
@@ -439,13 +439,13 @@ def test_each_retry_has_its_cause_and_wait() -> None:
     ],
 )
 def test_an_attempt_ends_with_one_of_few_words(status: int, word: str) -> None:
-    """A status that HTTP does not have counts as none."""
+    """An attempt with a status that HTTP lacks ends as one without a status."""
     assert retries.result_of(status) == word
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [(30.0, 4), (29.9, 5), (90.0, 2), (100.0, 2)])
 def test_a_request_ends_after_a_minute_and_a_half(seconds: float, attempts: int) -> None:
-    """However many attempts are left: a pass has other jobs."""
+    """A request ends after a minute and a half, however many attempts are left."""
     clock = Clock()
     scripted = script(answer(500))
 
@@ -473,7 +473,7 @@ def test_a_request_ends_after_a_minute_and_a_half(seconds: float, attempts: int)
 def test_a_host_that_is_down_is_asked_less_often(
     error: httpx.RequestError, patience: int, attempts: int
 ) -> None:
-    """And a request that cannot be sent once."""
+    """A host that is down gets fewer attempts, and an impossible request gets one."""
     scripted = script(error)
     with pytest.raises(errors.ProviderError):
         scripted.http(patience=patience).get_object(PATH)
@@ -481,7 +481,7 @@ def test_a_host_that_is_down_is_asked_less_often(
 
 
 def test_only_a_plain_no_keeps_from_asking_again() -> None:
-    """The header may also say yes, or nothing that is known."""
+    """Only a plain no in the header stops the retries."""
     for value, attempts in (("false", 1), ("true", 2), ("False", 2), ("", 2)):
         scripted = script(answer(500, x_should_retry=value), answer(200))
         with contextlib.suppress(errors.ProviderError):
@@ -502,12 +502,12 @@ def test_only_a_plain_no_keeps_from_asking_again() -> None:
 def test_an_error_is_described_in_one_place_or_another(
     body: str, expected: dict[str, object]
 ) -> None:
-    """Below a key, or at the top; anything else describes nothing."""
+    """An error is described below a key or at the top, and otherwise not at all."""
     assert retries.error_object(httpx.Response(400, text=body)) == expected
 
 
 def test_the_wire_is_closed_with_the_layers_above() -> None:
-    """Its connections are not left open."""
+    """The layers above the wire close its connections."""
     closed = []
 
     class Wire(httpx.BaseTransport):

@@ -1,4 +1,4 @@
-"""Files in buckets: where they are asked for, what a list says, and what a refusal becomes."""
+"""Files in buckets: their addresses, their lists, and the sentences about refusals."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class Storage:
 
 
 def listed(*rows: str, token: str = "") -> str:
-    """A page of a list."""
+    """Return a page of a list."""
     more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
     contents = "".join(f"<Contents>{row}</Contents>" for row in rows)
     return f'<List xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{contents}{more}</List>'
 
 
 def row(key: str, changed: str = "2026-11-27T06:00:00.000Z") -> str:
-    """A file in a list."""
+    """Return a file in a list."""
     return f"<Key>{key}</Key><LastModified>{changed}</LastModified>"
 
 
 def text(body: str) -> Reply:
-    """A reply that is always the same."""
+    """Return the same reply every time."""
     return lambda _request: httpx.Response(200, text=body)
 
 
@@ -68,7 +68,7 @@ def text(body: str) -> Reply:
     ],
 )
 def test_a_folder_is_listed_to_its_end(folder: str, asked: str) -> None:
-    """With what is below it, and not what only begins like it."""
+    """A folder is listed with everything below it, without names that only begin like it."""
     storage = Storage(text(listed(row("out/a.csv"), row("out/b.csv", "yesterday"))))
     assert storage.buckets.files(folder) == Answer(
         {"s3://bucket/out/a.csv": 1_795_759_200_000, "s3://bucket/out/b.csv": None}
@@ -77,7 +77,7 @@ def test_a_folder_is_listed_to_its_end(folder: str, asked: str) -> None:
 
 
 def test_a_long_list_has_pages() -> None:
-    """Each is asked for with the token of the one before."""
+    """Each page of a list is requested with the token of the page before."""
 
     def reply(request: httpx.Request) -> httpx.Response:
         token = request.url.params.get("continuation-token", "")
@@ -93,7 +93,7 @@ def test_a_long_list_has_pages() -> None:
 
 
 def test_a_list_without_an_end_is_left() -> None:
-    """After twenty thousand names."""
+    """A list without an end is dropped after twenty thousand names."""
     storage = Storage(text(listed(row("a"), token="again")))
     assert storage.buckets.files("s3://bucket/").value is not None
     assert len(storage.asked) == 20
@@ -109,7 +109,7 @@ def test_a_list_without_an_end_is_left() -> None:
     ],
 )
 def test_each_bucket_has_its_address(url: str | None, bucket: str, address: str) -> None:
-    """And one client, however many files are read."""
+    """Each bucket has one address and one client, however many files are read."""
     storage = Storage(text("step,loss"), url=url)
     for name in ("a/b c.csv", "d.csv"):
         assert storage.buckets.content(f"s3://{bucket}/{name}") == Answer(b"step,loss")
@@ -132,7 +132,7 @@ def test_each_bucket_has_its_address(url: str | None, bucket: str, address: str)
     ],
 )
 def test_what_is_no_address_is_not_asked(uri: str) -> None:
-    """The sentence says so, and the job goes on."""
+    """An impossible address gives a sentence without a request, and the job continues."""
     storage = Storage(text(""))
     found = storage.buckets.content(uri)
     assert found.value is None
@@ -142,7 +142,7 @@ def test_what_is_no_address_is_not_asked(uri: str) -> None:
 
 @pytest.mark.parametrize("bucket", ["abc", "a" * 63, "a-b.c1"])
 def test_a_buckets_name_has_3_to_63_characters(bucket: str) -> None:
-    """As S3's own rule has it."""
+    """A bucket's name has 3 to 63 characters, as S3 demands."""
     assert Storage(text("x")).buckets.content(f"s3://{bucket}/a").value == b"x"
 
 
@@ -156,7 +156,7 @@ def test_a_buckets_name_has_3_to_63_characters(bucket: str) -> None:
     ],
 )
 def test_a_refusal_is_a_sentence(status: int, said: str) -> None:
-    """A key for jobs may have no right to their files; the sentence says what to allow."""
+    """A refusal is a sentence with the permission to grant."""
     storage = Storage(lambda _request: httpx.Response(status))
     found = storage.buckets.files("s3://bucket/out")
     assert found.value is None
@@ -169,7 +169,7 @@ def test_a_refusal_is_a_sentence(status: int, said: str) -> None:
 
 
 def test_what_else_a_bucket_needs_is_told() -> None:
-    """Files that are encrypted with a key need a right to that key."""
+    """Files that are encrypted with a key need a permission for it, which the sentence names."""
     key = "arn:aws:kms:us-west-2:123456789012:key/abc"
     said = f'User: x is not authorized to perform: kms:Decrypt on resource: "{key}" because'
     body = f"<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>"
@@ -180,7 +180,7 @@ def test_what_else_a_bucket_needs_is_told() -> None:
 
 
 def test_credentials_that_are_refused_are_not_taken_for_a_right() -> None:
-    """The remedy is that of the credentials."""
+    """Refused credentials get the remedy for credentials, not that for permissions."""
     body = (
         "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
     )
@@ -191,14 +191,14 @@ def test_credentials_that_are_refused_are_not_taken_for_a_right() -> None:
 
 
 def test_a_list_that_is_no_xml_is_a_refusal() -> None:
-    """A portal may answer in the place of S3."""
+    """A list in another format than XML counts as a refusal, because a portal may have answered."""
     found = Storage(text("<html>")).buckets.files("s3://bucket/out")
     assert "something else than XML" in (found.problem or "")
 
 
 @pytest.mark.parametrize("failure", [500, 503, httpx.ConnectError("down"), httpx.ReadError("x")])
 def test_a_failure_is_not_an_answer(failure: int | Exception) -> None:
-    """The next pass asks again; a bucket that is down says nothing of the provider."""
+    """A failure is left to the next pass, and the provider is not blamed for its bucket."""
 
     def reply(_request: httpx.Request) -> httpx.Response:
         if isinstance(failure, Exception):

@@ -1,4 +1,4 @@
-"""Files behind signed URLs: where the bridge goes for them, and what it takes along."""
+"""Files behind signed URLs: the permitted addresses, and the request to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVERYWHERE = ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "2a00:1450:4001::1"
 
 
 class Storage:
-    """A host with one file, and whatever else a test makes of it."""
+    """A host with one file, which a test can change."""
 
     def __init__(self, answer: Answer | None = None, body: bytes = b"a,b\n") -> None:
         self._answer = answer or (lambda _request: httpx.Response(200, content=body))
@@ -50,7 +50,7 @@ class Storage:
         return self._answer(request)
 
     def files(self, *addresses: str, **options: object) -> SignedUrlFetcher:
-        """What fetches from it; its name has these addresses."""
+        """Return a fetcher, for which the host's name has these addresses."""
 
         def resolve(host: str, port: int) -> list[str]:
             self.looked_up.append((host, port))
@@ -67,18 +67,18 @@ class Storage:
 
 @pytest.mark.parametrize("address", ELSEWHERE)
 def test_addresses_that_are_not_on_the_public_internet(address: str) -> None:
-    """This machine, its network, its cloud's metadata, groups, and IPv6 that wraps IPv4."""
+    """An address of this machine, its network, its cloud or a group is not public, even wrapped."""
     assert not is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", EVERYWHERE)
 def test_addresses_that_are_on_the_public_internet(address: str) -> None:
-    """Of both families."""
+    """An address of the public internet is public in both families."""
     assert is_public(ipaddress.ip_address(address))
 
 
 def test_a_file_is_fetched() -> None:
-    """As it is, with its whole URL."""
+    """A file is fetched unchanged, with its whole URL."""
     storage = Storage()
     assert storage.files().find(URL) == Found(b"a,b\n")
     (request,) = storage.asked
@@ -87,7 +87,7 @@ def test_a_file_is_fetched() -> None:
 
 
 def test_nothing_of_ours_goes_along() -> None:
-    """Neither the key nor any header of the API's client, which the same call has made."""
+    """Neither the key nor any header of the API's client is sent to the file's host."""
     api: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -114,7 +114,7 @@ def test_nothing_of_ours_goes_along() -> None:
 
 
 def test_the_connection_is_made_to_the_address_that_was_checked() -> None:
-    """A name that changes its mind between two look-ups changes nothing."""
+    """The connection goes to the checked address, even if the name changes between two lookups."""
     storage = Storage()
     storage.files().find(URL)
     (request,) = storage.asked
@@ -125,7 +125,7 @@ def test_the_connection_is_made_to_the_address_that_was_checked() -> None:
 
 
 def test_an_address_may_be_of_ipv6() -> None:
-    """It is written in brackets then, and the port stays."""
+    """An IPv6 address is put into brackets, with the port kept."""
     storage = Storage()
     storage.files("2606:4700::1111").find(URL.replace(".example", ".example:8443"))
     (request,) = storage.asked
@@ -136,7 +136,7 @@ def test_an_address_may_be_of_ipv6() -> None:
 
 
 def test_every_address_is_tried() -> None:
-    """A host that one address does not reach may be reached by its next one."""
+    """Every address of a host is tried."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.host != "8.8.4.4":
@@ -153,7 +153,7 @@ def test_every_address_is_tried() -> None:
 @pytest.mark.parametrize("address", [*ELSEWHERE[:9], "::1", "::ffff:127.0.0.1", "fd00::1"])
 @pytest.mark.parametrize("others", [[], [PUBLIC]])
 def test_a_name_that_leads_inside_is_not_followed(address: str, others: list[str]) -> None:
-    """Not even if it leads outside as well; nothing is sent, and it is not tried again."""
+    """A name with an address inside the network gets no request, even if others are outside."""
     storage = Storage()
     found = storage.files(*others, address).find(URL)
     assert found.body is None
@@ -168,7 +168,7 @@ def test_a_name_that_leads_inside_is_not_followed(address: str, others: list[str
     "host", ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:7f00:1]", "localhost"]
 )
 def test_an_address_in_any_notation_is_checked(host: str) -> None:
-    """The system's own look-up understands them all, and so do its connections."""
+    """An address in any notation that the system understands is checked."""
     storage = Storage()
     found = storage.files(resolve=addresses_of).find(f"https://{host}/metrics")
     assert found.body is None
@@ -193,7 +193,7 @@ def test_an_address_in_any_notation_is_checked(host: str) -> None:
     ],
 )
 def test_what_is_no_https_address_is_not_asked(url: str) -> None:
-    """It is a problem to tell, not an error that stops the job."""
+    """A URL other than https is a reported problem that does not stop the job."""
     storage = Storage()
 
     found = storage.files(resolve=addresses_of).find(url)
@@ -204,7 +204,7 @@ def test_what_is_no_https_address_is_not_asked(url: str) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(status: int) -> None:
-    """They would lead past the checks; a signed URL is where the file is."""
+    """A redirect is not followed, because it would bypass the checks."""
     storage = Storage(
         lambda _request: httpx.Response(status, headers={"Location": "https://other.example/"})
     )
@@ -215,13 +215,13 @@ def test_redirects_are_not_followed(status: int) -> None:
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_file_that_is_not_there_is_no_problem(status: int) -> None:
-    """It may still be written."""
+    """A missing file does not count as a failure, because it may be written later."""
     assert Storage(lambda _request: httpx.Response(status)).files().find(URL) == Found()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 416])
 def test_a_refusal_is_told(status: int) -> None:
-    """It will be the same next time; the sentence shows the host and not the URL."""
+    """A permanent refusal is reported with the host, without the URL."""
     storage = Storage(lambda _request: httpx.Response(status, text="<Error>s3cr3t-s3cr3t</Error>"))
     found = storage.files().find(URL)
     assert found == Found(problem=f"storage.example answered {status} to a signed URL")
@@ -230,7 +230,7 @@ def test_a_refusal_is_told(status: int) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_failure_is_retried_and_then_an_error(status: int) -> None:
-    """The job is read again at the next pass, rather than recorded without its metrics."""
+    """A temporary failure is retried, and then left to the next pass."""
     storage = Storage(lambda _request: httpx.Response(status))
     with pytest.raises(errors.ServerFailed, match=r"storage\.example") as failure:
         storage.files().find(URL)
@@ -240,18 +240,18 @@ def test_a_failure_is_retried_and_then_an_error(status: int) -> None:
 
 
 def broken(request: httpx.Request) -> httpx.Response:
-    """No answer in time."""
+    """Fail as a host that does not answer in time."""
     raise httpx.ReadTimeout("timed out", request=request)
 
 
 def refused(request: httpx.Request) -> httpx.Response:
-    """Nobody listens."""
+    """Fail as a host on which nobody listens."""
     raise httpx.ConnectError("refused", request=request)
 
 
 @pytest.mark.parametrize("answer", [broken, refused])
 def test_a_host_that_does_not_answer_stops_no_other_job(answer: Answer) -> None:
-    """It is not the provider that is down."""
+    """A storage that does not answer costs one job, because the provider itself is up."""
     with pytest.raises(errors.NoAnswer, match=r"storage\.example") as failure:
         Storage(answer).files().find(URL)
     assert not isinstance(failure.value, errors.ProviderDown)
@@ -259,18 +259,18 @@ def test_a_host_that_does_not_answer_stops_no_other_job(answer: Answer) -> None:
 
 
 def nowhere(_host: str, _port: int) -> list[str]:
-    """A look-up without an answer."""
+    """Fail as a lookup without an answer."""
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 def test_a_name_without_an_address_is_asked_for_again_later() -> None:
-    """A look-up that fails now may work at the next pass."""
+    """A name without an address is looked up again in the next pass."""
     with pytest.raises(errors.NoAnswer, match="no address"):
         Storage().files(resolve=nowhere).find(URL)
 
 
 def test_a_large_file_is_not_read_to_its_end() -> None:
-    """The limit of all replies holds, and it is not tried again."""
+    """The limit of replies applies to a file, which is not requested again."""
     storage = Storage(body=b"a" * (LARGEST_REPLY + 1))
     found = storage.files().find(URL)
     assert found.body is None
@@ -279,12 +279,12 @@ def test_a_large_file_is_not_read_to_its_end() -> None:
 
 
 def test_secrets_in_a_file_are_masked() -> None:
-    """As in every reply that is parsed."""
+    """Secrets in a file are masked, as in every parsed reply."""
     assert Storage(body=b"x a-key-to-hide y").files().find(URL).body == b"x *** y"
 
 
 def test_a_proxy_is_told_the_name() -> None:
-    """It connects itself; what can be looked up here is checked all the same."""
+    """A proxy gets the name, after the checks that are possible here."""
     storage = Storage()
     proxied = {"proxy_of": lambda _url: "http://proxy.example:3128"}
     assert storage.files(**proxied).find(URL).body
@@ -296,7 +296,7 @@ def test_a_proxy_is_told_the_name() -> None:
 
 
 def test_a_stream_comes_in_pieces() -> None:
-    """Neither bounded nor changed; nothing is asked before it is wanted."""
+    """A stream comes in pieces on demand, without a limit and unchanged."""
     body = b"a-key-to-hide\n" * 20_000
     storage = Storage(body=body)
     pieces = storage.files().pieces(URL)
@@ -311,13 +311,13 @@ def test_a_stream_comes_in_pieces() -> None:
     [(404, errors.NotFound), (403, errors.Refused), (500, errors.ServerFailed)],
 )
 def test_a_stream_that_is_refused_is_an_error(status: int, error: type[Exception]) -> None:
-    """Whoever stores files says which one is missing."""
+    """A refused stream is an error, so that the archive can name the file."""
     with pytest.raises(error):
         list(Storage(lambda _request: httpx.Response(status)).files().pieces(URL))
 
 
 def test_a_stream_from_inside_is_refused() -> None:
-    """The same checks hold."""
+    """A stream from an address inside the network is refused."""
     storage = Storage()
     with pytest.raises(errors.Refused, match="not public"):
         list(storage.files("10.0.0.1").pieces(URL))
@@ -325,22 +325,22 @@ def test_a_stream_from_inside_is_refused() -> None:
 
 
 class Breaking(httpx.SyncByteStream):
-    """A body that ends before its end."""
+    """A body that ends too early."""
 
     def __iter__(self):  # type: ignore[no-untyped-def] # noqa: ANN204 - the base class's
-        """One piece, and no more."""
+        """Yield a single piece."""
         yield b"a"
         raise httpx.ReadError("reset")
 
 
 def test_a_stream_that_breaks_off_is_an_error() -> None:
-    """What has come so far is not taken for the whole."""
+    """A stream that breaks off is an error, and its beginning does not count as a file."""
     storage = Storage(lambda _request: httpx.Response(200, stream=Breaking()))
     with pytest.raises(errors.NoAnswer):
         list(storage.files().pieces(URL))
 
 
-# Where the API itself is
+# The API's own place
 
 LOCAL_API = "http://127.0.0.1:8080/v1"
 
@@ -357,7 +357,7 @@ LOCAL_API = "http://127.0.0.1:8080/v1"
     ],
 )
 def test_the_apis_own_place_may_serve_its_files(api: str, url: str) -> None:
-    """Wherever that is: the configuration has named it. Still nothing of ours goes along."""
+    """Files at the API's own place are fetched, wherever it is, still without key and headers."""
     storage = Storage()
     files = storage.files("10.0.0.1", api=api)
     assert files.find(url).body == b"a,b\n"
@@ -383,7 +383,7 @@ def test_the_apis_own_place_may_serve_its_files(api: str, url: str) -> None:
     ],
 )
 def test_an_api_on_this_machine_opens_nothing_else_here(url: str) -> None:
-    """Not another port, protocol or neighbour, nor itself by another name."""
+    """An API on this machine permits no other port, protocol, host or name here."""
     storage = Storage()
     found = storage.files(api=LOCAL_API, resolve=addresses_of).find(url)
     assert found.body is None
@@ -402,7 +402,7 @@ def test_an_api_on_this_machine_opens_nothing_else_here(url: str) -> None:
     ],
 )
 def test_a_public_api_leads_nowhere_inside(url: str) -> None:
-    """Not even by its own name with another port, or by one that looks like it."""
+    """A public API permits no address inside the network, not even on its own name."""
     storage = Storage()
     found = storage.files("127.0.0.1", "10.0.0.1").find(url)
     assert found.body is None
@@ -411,7 +411,7 @@ def test_a_public_api_leads_nowhere_inside(url: str) -> None:
 
 
 def test_the_apis_own_place_leads_nowhere_else() -> None:
-    """A redirect there is not followed either."""
+    """A redirect at the API's own place is not followed."""
     storage = Storage(
         lambda _request: httpx.Response(307, headers={"Location": "http://127.0.0.1:9/"})
     )
@@ -421,12 +421,12 @@ def test_the_apis_own_place_leads_nowhere_else() -> None:
 
 
 def test_files_beside_an_api_of_the_public_internet_are_found() -> None:
-    """The place of the API is one more, not the only one."""
+    """Files elsewhere on the public internet are fetched as well."""
     storage = Storage()
     assert storage.files(api=LOCAL_API).find(URL).body == b"a,b\n"
     assert storage.asked[-1].url.host == PUBLIC
 
 
 def test_the_address_of_the_api_is_not_shown() -> None:
-    """It may have a password."""
+    """The address of the API is not shown, because it may have a password."""
     assert API not in repr(SignedUrlFetcher(Redactor(), api=API))

@@ -31,25 +31,25 @@ from tests.support.world import KEY
 
 @pytest.mark.parametrize("body", [b"", b"step,train_loss\n", b"\xff\x00", b"{}"])
 def test_bytes_come_as_they_are(body: bytes) -> None:
-    """A file is not interpreted."""
+    """A file comes as unchanged bytes."""
     scripted = script(Answer(200, body, {"content-type": "application/octet-stream"}))
     assert scripted.http().find_bytes("/files/a/content") == body
 
 
 def test_bytes_that_are_gone_are_none() -> None:
-    """404 for a file is an answer, not an error."""
+    """A 404 for a file is an answer, not an error."""
     assert script(answer(404)).http().find_bytes("/files/a/content") is None
 
 
 def test_bytes_of_a_service_that_has_ended_are_none() -> None:
-    """The rest of the job is recorded; the next list says that the service has ended."""
+    """A file of a service that has ended is missing, and the next list reports the end."""
     ended = {"error": {"message": "No more", "code": "training_not_available"}}
     assert script(answer(403, ended)).http().find_bytes("/files/a/content") is None
 
 
 @pytest.mark.parametrize("body", [b'{"a": 1}\n{"a": 2}\n', b'{"a": ', b"[" * 60_000])
 def test_bytes_need_not_be_the_json_that_their_label_claims(body: bytes) -> None:
-    """A file of lines may be labelled as JSON; it is asked for once."""
+    """A file of lines may be labelled as JSON, and is requested once."""
     scripted = script(Answer(200, body))
     assert scripted.http().find_bytes("/files/a/content") == body
     assert [request.headers["accept"] for request in scripted.requests] == ["*/*"]
@@ -59,7 +59,7 @@ def test_bytes_need_not_be_the_json_that_their_label_claims(body: bytes) -> None
     ("status", "kind"), [(401, errors.Unauthorized), (500, errors.ServerFailed)]
 )
 def test_bytes_may_fail(status: int, kind: type[errors.ProviderError]) -> None:
-    """A file that cannot be had now is not taken for gone."""
+    """A temporary failure of a file is not taken for a missing one."""
     with pytest.raises(kind):
         script(answer(status)).http().find_bytes("/files/a/content")
 
@@ -69,7 +69,7 @@ FILE = "/files/a/content"
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}], ids=["plain", "gzip"])
 def test_a_stream_is_the_file_in_small_pieces(headers: Mapping[str, str]) -> None:
-    """Over a real socket: the pieces are the whole file, and none is large."""
+    """A stream over a real socket gives the whole file in small pieces."""
     body = bytes(range(256)) * 2000
     sent = gzip.compress(body) if headers else body
     with Simulator(intercept=lambda _request: Reply(headers=headers, body=sent)) as simulator:
@@ -82,7 +82,7 @@ def test_a_stream_is_the_file_in_small_pieces(headers: Mapping[str, str]) -> Non
 
 
 def test_a_stream_is_read_no_further_than_it_is_wanted() -> None:
-    """Who takes one piece and leaves has the rest not sent."""
+    """A reader that takes one piece leaves the rest unsent."""
     chunks = Chunks(b"x" * 2**20, 1000)
     with streaming(200, chunks).stream(FILE) as pieces:
         assert next(pieces)
@@ -91,14 +91,14 @@ def test_a_stream_is_read_no_further_than_it_is_wanted() -> None:
 
 
 def test_a_stream_may_be_longer_than_any_other_reply() -> None:
-    """How much of a file is wanted is for its reader to say."""
+    """A stream has no limit, because its reader decides how much to take."""
     chunks = Chunks(b"x" * 2**20, transport.LARGEST_REPLY // 2**20 + 2)
     with streaming(200, chunks).stream(FILE) as pieces:
         assert sum(map(len, pieces)) == transport.LARGEST_REPLY + 2 * 2**20
 
 
 def test_a_stream_is_asked_for_as_it_is() -> None:
-    """Uncompressed: the cut end of a compressed file would not be noticed."""
+    """A stream is requested uncompressed: the cut end of a compressed file goes unnoticed."""
     scripted = script(Answer(200, b"a file"))
     with scripted.http().stream(FILE) as pieces:
         assert list(pieces) == [b"a file"]
@@ -106,7 +106,7 @@ def test_a_stream_is_asked_for_as_it_is() -> None:
 
 
 def test_a_stream_is_not_searched_for_secrets() -> None:
-    """A user's file is theirs: its digest must not depend on who reads it."""
+    """A stream is not searched for secrets: its digest must not depend on the reader."""
     body = f"x{KEY}x".encode()
     with script(Answer(200, body)).http().stream(FILE) as pieces:
         assert b"".join(pieces) == body
@@ -114,7 +114,7 @@ def test_a_stream_is_not_searched_for_secrets() -> None:
 
 @pytest.mark.parametrize("first", [answer(500), answer(429), httpx.ReadError("gone")], ids=repr)
 def test_a_stream_that_does_not_begin_is_asked_for_again(first: Answer | Exception) -> None:
-    """Up to its beginning it is a request like any other."""
+    """A stream is retried until it begins."""
     scripted = script(first, first, Answer(200, b"a file"))
     with scripted.http().stream(FILE) as pieces:
         assert b"".join(pieces) == b"a file"
@@ -133,7 +133,7 @@ def test_a_stream_that_does_not_begin_is_asked_for_again(first: Answer | Excepti
     ],
 )
 def test_a_stream_fails_like_any_request(status: int, kind: type[errors.ProviderError]) -> None:
-    """The server's words are told, without its secrets."""
+    """A stream's error has the server's words, without its secrets."""
     scripted = script(answer(status, {"error": {"message": f"no, {KEY}"}}))
     with (
         pytest.raises(kind) as caught,
@@ -146,7 +146,7 @@ def test_a_stream_fails_like_any_request(status: int, kind: type[errors.Provider
 
 
 def test_of_a_long_error_only_the_beginning_is_streamed() -> None:
-    """An error is no file."""
+    """Only the beginning of a long error is read from a stream."""
     chunks = Chunks(b"x" * 16 * 1024, 640)
     with pytest.raises(errors.Refused), streaming(400, chunks).stream(FILE):
         pytest.fail("there is nothing to read")
@@ -163,7 +163,7 @@ def test_of_a_long_error_only_the_beginning_is_streamed() -> None:
     ids=["cut", "no gzip"],
 )
 def test_a_stream_that_breaks_off_is_an_error(reply: Reply) -> None:
-    """A file that is cut off is not taken for a short one; the caller has the pieces before."""
+    """A stream that breaks off is an error, after its pieces have reached the reader."""
     with Simulator(intercept=lambda _request: reply) as simulator:
         http = local(simulator.openai_url)
         with (
@@ -177,7 +177,7 @@ def test_a_stream_that_breaks_off_is_an_error(reply: Reply) -> None:
 
 
 def test_an_error_of_a_streams_reader_is_the_readers() -> None:
-    """What goes wrong while pieces are used is not the provider's failure; the stream is closed."""
+    """An error of the reader is not the provider's failure, and closes the stream."""
     chunks = Chunks(b"x", 1000)
     with (
         pytest.raises(ValueError, match="invalid literal"),
@@ -200,7 +200,7 @@ def test_an_error_of_a_streams_reader_is_the_readers() -> None:
     ],
 )
 def test_a_client_knows_whose_api_it_reads(base: str, *, expected: bool) -> None:
-    """A server that merely speaks the same format is told from the public service."""
+    """A client recognizes the public service by its host, not by its format."""
     http = connect(base, headers={}, redactor=Redactor())
     assert http.is_at(BASE_URL) is expected
     http.close()
@@ -208,7 +208,7 @@ def test_a_client_knows_whose_api_it_reads(base: str, *, expected: bool) -> None
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
 def test_a_segment_is_one_segment(text: str) -> None:
-    """Any text is one segment of a path, and can be read back from it."""
+    """Any text fills one segment of a path, and can be read back from it."""
     scripted = script(answer(200))
     scripted.http().get_object(f"/jobs/{segment(text)}/end")
     (request,) = scripted.requests

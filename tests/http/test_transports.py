@@ -1,4 +1,4 @@
-"""The layers around the wire: the exact bounds of time, pace and size, and what is refused."""
+"""The layers around the wire: exact limits of time, pace and size, and refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ URL = "https://api.example/v1"
 
 
 class Clock:
-    """Seconds that a test turns."""
+    """Clock in seconds that a test turns."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Slow(httpx.SyncByteStream):
-    """Chunks of a size, each after some seconds; notes that it is closed."""
+    """Chunks of a size, each after some seconds; records that it was closed."""
 
     def __init__(self, clock: Clock, size: int, *seconds: float) -> None:
         self._clock = clock
@@ -36,13 +36,13 @@ class Slow(httpx.SyncByteStream):
         self.is_closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        """Chunk after chunk."""
+        """Yield chunk after chunk."""
         for seconds in self._seconds:
             self._clock.now += seconds
             yield b"x" * self._size
 
     def close(self) -> None:
-        """Note that nobody wants more."""
+        """Note that the reader has closed the stream."""
         self.is_closed = True
 
 
@@ -54,7 +54,7 @@ def read(stream: httpx.SyncByteStream, clock: Clock) -> bytes:
 
 
 def test_the_bounds_are_what_the_documents_say() -> None:
-    """Seconds to connect, for each chunk and for a reply; bytes of a reply and of an error."""
+    """The limits are as documented, in seconds and in bytes."""
     timeout = transports.TIMEOUT
     assert (timeout.connect, timeout.read, timeout.write, timeout.pool) == (10, 20, 20, 20)
     assert (transports.LONGEST_REPLY, transports.SLOWEST) == (90, 256 * 1024)
@@ -78,7 +78,7 @@ def test_the_bounds_are_what_the_documents_say() -> None:
 def test_a_reply_has_90_seconds_and_more_for_what_it_brings(
     size: int, seconds: list[float], *, is_in_time: bool
 ) -> None:
-    """One second for each quarter of a megabyte, counted from the request."""
+    """A reply has 90 seconds, and one more for each quarter of a megabyte."""
     clock = Clock()
     stream = Slow(clock, size, *seconds)
     if is_in_time:
@@ -105,7 +105,7 @@ def test_the_wait_for_a_reply_counts_too() -> None:
 
 
 def test_requests_keep_their_distance() -> None:
-    """The first begins at once, and one that comes late does not make the next early."""
+    """Requests keep their distance, and a late one does not advance the next."""
     clock, waits = Clock(), []
 
     def sleep(seconds: float) -> None:
@@ -133,7 +133,7 @@ def buffered(
     label: str = "application/json",
     **headers: str,
 ) -> httpx.Response:
-    """A reply that is read whole."""
+    """Return a reply that is read whole."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def reply(_request: httpx.Request) -> httpx.Response:
@@ -148,7 +148,7 @@ def buffered(
     ("body", "said"), [(b'{"a": ', "incomplete JSON"), (b"[" * 60_000, "nested too deep")]
 )
 def test_json_that_is_none_says_why(body: bytes, said: str) -> None:
-    """It may be whole at the next attempt, or never."""
+    """A reply that is broken JSON differs from one that will never be JSON."""
     with pytest.raises(httpx.DecodingError, match=said):
         buffered(body)
 
@@ -163,7 +163,7 @@ def test_json_that_is_none_says_why(body: bytes, said: str) -> None:
     ],
 )
 def test_other_bytes_need_not_be_json(status: int, accept: str, label: str) -> None:
-    """Errors, files, and what does not claim to be it."""
+    """Errors, files and replies without a JSON label need not be JSON."""
     assert buffered(b'{"a": ', status, accept, label).content == b'{"a": '
 
 
@@ -178,7 +178,7 @@ def test_other_bytes_need_not_be_json(status: int, accept: str, label: str) -> N
     ],
 )
 def test_a_reply_is_bounded(status: int, size: int, expected: int | None) -> None:
-    """An error is cut, anything else refused: half of it would be wrong."""
+    """An error beyond the limit is cut, and any other reply is refused."""
     if expected is None:
         with pytest.raises(TooLarge, match=f"more than {transports.LARGEST_REPLY} bytes"):
             buffered(b"x" * size, status, "*/*")
@@ -197,13 +197,13 @@ def test_a_reply_is_bounded(status: int, size: int, expected: int | None) -> Non
     ],
 )
 def test_a_packing_that_nobody_asked_for_is_refused(encoding: str, refused: str) -> None:
-    """Unpacked twice, one chunk can be gigabytes."""
+    """An unrequested encoding is refused, because one chunk can decode to gigabytes."""
     with pytest.raises(TooLarge, match=f"packed as {refused}"):
         buffered(b"", content_encoding=encoding)
 
 
 def test_a_reply_that_was_packed_is_plain_afterwards() -> None:
-    """Its headers do not say otherwise; all others stay, without secrets."""
+    """A decoded reply has headers without the encoding, and the others without secrets."""
     reply = buffered(
         gzip.compress(b'{"a": 1}'),
         content_encoding=" GZIP ",
@@ -218,7 +218,7 @@ def test_a_reply_that_was_packed_is_plain_afterwards() -> None:
 
 
 def test_layers_close_what_is_below_them() -> None:
-    """Down to the network."""
+    """Each layer closes those below it, down to the network."""
     closed = []
 
     class Wire(httpx.BaseTransport):
@@ -231,7 +231,7 @@ def test_layers_close_what_is_below_them() -> None:
 
 
 def test_a_stream_is_passed_on_unread() -> None:
-    """Unless it is an error, which is read to its bound."""
+    """A stream is passed on unread, except for an error, which is read to its limit."""
     for status, is_read in ((200, False), (500, True)):
         stream = Slow(Clock(), 1024, 0.0, 0.0)
         wire = httpx.MockTransport(lambda _, s=status, b=stream: httpx.Response(s, stream=b))
@@ -242,7 +242,7 @@ def test_a_stream_is_passed_on_unread() -> None:
 
 
 def test_an_error_of_the_protocol_shows_no_secret() -> None:
-    """It quotes what was sent, and stays what it is."""
+    """An error of the protocol keeps its type, and its quotation is masked."""
 
     def fails(_request: httpx.Request) -> httpx.Response:
         raise httpx.LocalProtocolError("Illegal header value made-up-key-0123")
