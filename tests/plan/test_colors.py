@@ -1,4 +1,4 @@
-"""The colors of runs: told apart by provider at first sight, and by job at the second."""
+"""The colors of runs, which distinguish first the providers, and then the jobs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bridge.providers.registry import TYPES
 
 
 def hue_and_lightness(color: str) -> tuple[float, float]:
-    """Degrees on the color wheel, and 0 (black) to 1 (white)."""
+    """Return degrees on the color wheel, and 0 (black) to 1 (white)."""
     red, green, blue = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
     hue, lightness, _ = colorsys.rgb_to_hls(red, green, blue)
     return hue * 360, lightness
 
 
 def test_each_job_has_its_own_color() -> None:
-    """The same at every look; a hundred jobs of one provider share hardly any."""
+    """A job keeps its color, and a hundred jobs of one provider share hardly any."""
     colors = [color_of("openai", f"ftjob-{number}") for number in range(100)]
     assert colors == [color_of("openai", f"ftjob-{number}") for number in range(100)]
     assert len(set(colors)) == 100
 
 
 def test_a_provider_has_a_hue_that_is_seen_by_day_and_by_night() -> None:
-    """Within 40 degrees, and neither white nor black."""
+    """The hues of a provider lie within 40 degrees, and are neither white nor black."""
     for provider in [*TYPES, "openai-research", "a gateway"]:
         hue, _ = hue_and_lightness(color_of(provider, "first"))
         for number in range(50):
@@ -54,13 +54,13 @@ def test_a_provider_has_a_hue_that_is_seen_by_day_and_by_night() -> None:
     ],
 )
 def test_a_release_changes_no_color(provider: str, first: str, second: str) -> None:
-    """Runs keep the one that they have: new ones of the same provider go with them."""
+    """Colors stay the same across releases, so that new runs match old ones."""
     assert color_of(provider, "ftjob-1") == first
     assert color_of(provider, "ftjob-2") == second
 
 
 def test_two_providers_are_told_apart() -> None:
-    """The middles of their hues are ten degrees apart at least."""
+    """The middles of two providers' hues are at least ten degrees apart."""
 
     def middle(provider: str) -> float:
         hues = [hue_and_lightness(color_of(provider, str(n)))[0] for n in range(400)]

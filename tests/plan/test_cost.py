@@ -32,13 +32,13 @@ JOB = replace(told("a", 0.5).job, trained_tokens=172_800, base_model="gpt-4.1-mi
     ],
 )
 def test_the_longest_beginning_counts(base_model: str | None, cost: str | None) -> None:
-    """The name of a snapshot goes on with a date; one that was tuned before is behind ft:."""
+    """The longest matching name of a model counts, for snapshots with a date and after ``ft:``."""
     snapshot = Snapshot(job=replace(JOB, base_model=base_model))
     assert with_cost(snapshot, PRICES).job.cost == cost
 
 
 def test_what_the_provider_says_counts() -> None:
-    """And nothing is computed before the tokens are counted."""
+    """The provider's cost counts, and nothing is computed before the tokens are counted."""
     known = Snapshot(job=replace(JOB, cost="1.00 USD"))
     assert with_cost(known, PRICES) is known
     for tokens in (None, 0):
@@ -47,7 +47,7 @@ def test_what_the_provider_says_counts() -> None:
 
 
 def test_a_run_says_that_its_cost_is_computed() -> None:
-    """In its tag and in its description."""
+    """A computed cost is called computed, in its tag and in the description."""
     options = RecordingOptions(prices=PRICES)
     plan = make_plan("openai", Snapshot(job=JOB), None, options, now=START + 10**6)
     assert plan.tags["fine_tuning_cost"] == "0.86 USD (computed: 5 USD per million tokens)"

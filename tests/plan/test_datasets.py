@@ -14,7 +14,7 @@ file_ids = st.lists(st.text(max_size=600), max_size=4).map(tuple)
 
 
 def test_each_file_has_its_role() -> None:
-    """Training before validation; its content is told by its id alone."""
+    """Training files come before validation files, and the digest is the id."""
     job = told_job("a", training_files=("file-1", "file-2"), validation_files=("file-3",))
     first, *_ = found = datasets_of(job)
     assert found == (
@@ -28,7 +28,7 @@ def test_each_file_has_its_role() -> None:
 
 
 def test_a_name_is_as_long_as_mlflow_takes() -> None:
-    """A longer one is cut, and one that is empty is none."""
+    """A name that is too long for MLflow is cut, and an empty one is replaced."""
     names = ("x" * 500, "y" * 501, "")
     found = datasets_of(told_job("a", training_files=names))
     assert [each.file_id for each in found] == ["x" * 500, "y" * 499 + "…"]
@@ -37,7 +37,7 @@ def test_a_name_is_as_long_as_mlflow_takes() -> None:
 
 @given(file_ids, file_ids)
 def test_mlflow_can_keep_them(training: tuple[str, ...], validation: tuple[str, ...]) -> None:
-    """Whatever ids a provider sends: a run has a dataset once, under a short name, in one role."""
+    """A run has each dataset once under a short name, whatever ids a provider sends."""
     found = datasets_of(told_job("a", training_files=training, validation_files=validation))
     names = [each.file_id for each in found]
     assert len(names) == len(set(names))

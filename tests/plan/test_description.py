@@ -1,4 +1,4 @@
-"""The description of a run: what it says, and that nobody else can write markup into it."""
+"""The description of a run: its content, and its resistance to other people's markup."""
 
 from __future__ import annotations
 
@@ -60,28 +60,28 @@ def described(
     lineage: Lineage = Lineage(),  # noqa: B008 - frozen
     provider: str = "openai",
 ) -> str:
-    """The note of a job."""
+    """Return the note of a job."""
     snapshot = Snapshot(job=job, checkpoints=tuple(rows))
     return note(provider, snapshot, started_at=started_at, best=best, lineage=lineage)
 
 
 def changed(**changes: object) -> Job:
-    """The job, but for some of its fields."""
+    """Return the job with other values for some fields."""
     return dataclasses.replace(JOB, **changes)  # type: ignore[arg-type] # as the test says
 
 
 def steps(*numbers: int, **metrics: float) -> tuple[Checkpoint, ...]:
-    """Rows of metrics without model names, as Mistral has them."""
+    """Return rows of metrics without model names, as Mistral has them."""
     return tuple(Checkpoint(step=step, created_at=None, metrics=metrics) for step in numbers)
 
 
 def models(*numbers: int) -> tuple[Checkpoint, ...]:
-    """Checkpoints that can be called."""
+    """Return checkpoints that can be called."""
     return tuple(Checkpoint(step=n, created_at=None, metrics={}, model=f"ft:{n}") for n in numbers)
 
 
 def table(text: str) -> list[list[str]]:
-    """The cells of the note's table as a reader sees them, its headings first."""
+    """Return the cells of the note's table as a reader sees them, headings first."""
     rows: list[list[str]] = []
     for token in READER.parse(text):
         if token.type == "tr_open":
@@ -94,15 +94,15 @@ def table(text: str) -> list[list[str]]:
 
 
 def shown_steps(text: str) -> list[int]:
-    """The steps of the table's rows."""
+    """Return the steps of the table's rows."""
     return [int(row[0].replace(",", "")) for row in table(text)[1:]]
 
 
-# What it says
+# Content
 
 
 def test_a_finished_job_is_told_as_a_person_would_want_it() -> None:
-    """State, times and tokens first; then the lineage, names and data, the checkpoints."""
+    """State, times and tokens come first, then lineage, names and data, and the checkpoints."""
     text = described(
         rows=ROWS,
         started_at=CREATED + 64 * SECOND,
@@ -129,7 +129,7 @@ def test_a_finished_job_is_told_as_a_person_would_want_it() -> None:
 
 
 def test_what_is_unknown_is_absent() -> None:
-    """A job of which next to nothing is known has a note of next to nothing."""
+    """The note leaves out unknown facts."""
     job = Job(id="ftjob-1", status=JobStatus.QUEUED, provider_status="queued")
     assert described(job) == "**Queued**\n\n- Job: `ftjob-1` at `openai`"
 
@@ -149,7 +149,7 @@ def test_what_is_unknown_is_absent() -> None:
 def test_the_providers_word_is_there_if_it_adds_something(
     status: JobStatus, word: str, expected: str
 ) -> None:
-    """It is left out where it only says the same."""
+    """The provider's word for the status is shown only if it adds something."""
     job = Job(id="j", status=status, provider_status=word)
     assert described(job).splitlines()[0] == expected
 
@@ -172,7 +172,7 @@ def test_the_providers_word_is_there_if_it_adds_something(
 def test_times_are_told_in_two_units(
     started: int | None, finished: int | None, expected: str
 ) -> None:
-    """Queue and training where known, else the whole; what cannot be a time is none."""
+    """Times have two units, for queue and training if known, and impossible ones are left out."""
     ended = None if finished is None else CREATED + finished
     job = changed(finished_at=ended, trained_tokens=None)
     text = described(job, started_at=None if started is None else CREATED + started)
@@ -180,7 +180,7 @@ def test_times_are_told_in_two_units(
 
 
 def test_costs_and_many_files_are_told() -> None:
-    """Costs in the provider's words; of many files the first and how many more there are."""
+    """Costs are in the provider's words, and many files are the first one and a count."""
     job = changed(cost="2.62 USD", training_files=tuple("abcde"), validation_files=())
     lines = described(job).splitlines()
     assert lines[0].endswith(" · cost `2.62 USD`")
@@ -203,7 +203,7 @@ def test_costs_and_many_files_are_told() -> None:
     ],
 )
 def test_only_a_plain_https_address_is_linked(page: str) -> None:
-    """Any other is left out."""
+    """Only a plain https address becomes a link, and any other is left out."""
     assert "](" not in described(changed(page=page))
 
 
@@ -211,7 +211,7 @@ def test_only_a_plain_https_address_is_linked(page: str) -> None:
 
 
 def test_a_failure_is_quoted_and_explained() -> None:
-    """The error stands right below the state, then what to do."""
+    """The error comes right below the state, then the remedy."""
     error = "invalid_training_file: Example 100 has no role"
     failed = changed(status=JobStatus.FAILED, provider_status="failed", error=error)
     state, quotation, advice, _ = described(failed).split("\n\n")
@@ -236,7 +236,7 @@ def test_a_failure_is_quoted_and_explained() -> None:
     ],
 )
 def test_known_codes_are_explained(error: str | None, word: str, advice: str) -> None:
-    """With a sentence on the cause and what to do about it."""
+    """A known code gets a sentence with the cause and the remedy."""
     failed = changed(status=JobStatus.FAILED, provider_status=word, error=error)
     blocks = described(failed).split("\n\n")
     assert advice in blocks[1 if error is None else 2]
@@ -244,7 +244,7 @@ def test_known_codes_are_explained(error: str | None, word: str, advice: str) ->
 
 @pytest.mark.parametrize("error", ["brand_new: x", "x: invalid_training_file", "no code at all"])
 def test_unknown_codes_are_only_quoted(error: str) -> None:
-    """The bridge does not guess."""
+    """An unknown code is quoted without an explanation."""
     failed = changed(status=JobStatus.FAILED, provider_status="failed", error=error)
     blocks = described(failed).split("\n\n")
     assert blocks[1] == f"> `{error}`"
@@ -255,7 +255,7 @@ def test_unknown_codes_are_only_quoted(error: str) -> None:
 
 
 def test_few_rows_are_all_shown() -> None:
-    """And nothing is said of others."""
+    """A few rows are all shown, without a count of others."""
     text = described(rows=models(1, 2, 3), best="ft:2")
     assert table(text) == [
         ["step", "checkpoint"],
@@ -267,7 +267,7 @@ def test_few_rows_are_all_shown() -> None:
 
 
 def test_of_many_checkpoints_the_newest_and_the_best_are_shown() -> None:
-    """The best one is not lost, however old."""
+    """The newest checkpoints are shown and the best one, however old it is."""
     text = described(rows=models(*range(1, 2001)), best="ft:2")
     assert shown_steps(text) == [2, 1996, 1997, 1998, 1999, 2000]
     assert text.endswith("Rows shown: 6 of 2,000, the newest and the best.")
@@ -275,7 +275,7 @@ def test_of_many_checkpoints_the_newest_and_the_best_are_shown() -> None:
 
 
 def test_checkpoints_that_cannot_be_called_give_way_to_those_that_can() -> None:
-    """Where only some have a model name, the others are the curve."""
+    """Checkpoints with a model name are shown, and if some have one, the others are left out."""
     rows = sorted([*models(2, 4), *steps(1, 3, 5, valid_loss=1.0)], key=lambda row: row.step)
     text = described(rows=rows)
     assert shown_steps(text) == [2, 4]
@@ -283,13 +283,13 @@ def test_checkpoints_that_cannot_be_called_give_way_to_those_that_can() -> None:
 
 
 def test_a_name_that_many_checkpoints_share_makes_no_more_rows() -> None:
-    """A provider that keeps one name for all of them has them all marked."""
+    """A model name that all checkpoints share adds no rows."""
     rows = [dataclasses.replace(row, model="same") for row in models(*range(20))]
     assert [row[-1] for row in table(described(rows=rows, best="same"))[1:]] == ["best same"] * 6
 
 
 def test_without_models_the_validated_steps_are_shown() -> None:
-    """A row for each of hundreds of steps would bury them."""
+    """Without models only validated steps are shown, because all steps would bury them."""
     rows = [
         row
         for step in range(1, 1000)
@@ -301,19 +301,19 @@ def test_without_models_the_validated_steps_are_shown() -> None:
 
 
 def test_without_models_and_validation_the_newest_steps_are_shown() -> None:
-    """A job without validation has a training loss at least."""
+    """Without models and validation the newest steps are shown with their training loss."""
     text = described(rows=steps(*range(1, 101), train_loss=1.0))
     assert shown_steps(text) == [95, 96, 97, 98, 99, 100]
     assert text.endswith("Rows shown: 6 of 100, the newest.")
 
 
 def test_rows_that_say_nothing_make_no_table() -> None:
-    """Steps alone are no news."""
+    """Rows with only steps make no table."""
     assert described(rows=steps(1, 2)) == described()
 
 
 def test_losses_come_first_and_columns_are_few() -> None:
-    """Of dozens of metrics those that say most; four digits of each."""
+    """The columns are few, losses first, with four digits per number."""
     metrics = {f"scores.{n}": 1.0 for n in range(40)}
     metrics |= {"mean_reward": 12345.678, "valid_accuracy": 0.5, "train_loss": 2 / 3, "a_loss": 1.0}
     assert table(described(rows=steps(7, **metrics)))[:2] == [
@@ -323,7 +323,7 @@ def test_losses_come_first_and_columns_are_few() -> None:
 
 
 def test_the_metric_that_makes_the_best_checkpoint_comes_first() -> None:
-    """Also where another one says more by its name; the sentence below says which way."""
+    """The metric that chooses the best checkpoint comes first, with its direction below."""
     rows = tuple(
         Checkpoint(step=n, created_at=None, model=f"ft:{n}", metrics=scores)
         for n, scores in enumerate(
@@ -345,7 +345,7 @@ def test_the_metric_that_makes_the_best_checkpoint_comes_first() -> None:
 
 @given(order=st.permutations(["train_loss", "valid_loss", "b", "a"]))
 def test_the_order_of_the_metrics_in_a_reply_does_not_matter(order: list[str]) -> None:
-    """An unchanged job has an unchanged note."""
+    """The order of metrics in a reply does not change the note."""
     text = described(rows=steps(1, **dict.fromkeys(order, 0.5)))
     assert table(text)[0] == ["step", "valid_loss", "train_loss", "a"]
 
@@ -361,7 +361,7 @@ lineages = st.builds(
 
 
 def test_of_many_children_a_few_are_linked() -> None:
-    """The others are counted; what is no run id is no link."""
+    """A few of many children are linked and the others counted; impossible run ids are left out."""
     children = tuple(f"{number:032x}" for number in range(8))
     text = with_lineage("x", Lineage(None, ("](evil)", *children)))
     assert text.count("](") == text.count("](#/runs/0000") == 5
@@ -371,7 +371,7 @@ def test_of_many_children_a_few_are_linked() -> None:
 
 @given(old=lineages, new=lineages, text=st.text("\nFx", max_size=9) | st.text(max_size=60))
 def test_only_the_lineage_is_replaced(old: Lineage, new: Lineage, text: str) -> None:
-    """Whatever was there before, and also in a text that others wrote."""
+    """Only the lineage is replaced, whatever surrounds it."""
     rows = (*ROWS, *models(*range(200, 210)))
     assert with_lineage(described(rows=rows, lineage=old), new) == described(rows=rows, lineage=new)
     assert with_lineage(with_lineage(text, old), new) == with_lineage(text, new)
@@ -379,12 +379,12 @@ def test_only_the_lineage_is_replaced(old: Lineage, new: Lineage, text: str) -> 
 
 
 def test_what_only_sounds_like_a_lineage_is_kept() -> None:
-    """A person may write of the same things."""
+    """A person's text that resembles a lineage is kept."""
     text = "x\n\nFine-tuned from scratch, see [run 7](y)."
     assert with_lineage(text, Lineage()) == text
 
 
-# Text that others wrote
+# Other people's text
 
 PAYLOADS = (
     "<img src=x onerror=alert(1)>",
@@ -424,11 +424,11 @@ PAYLOADS = (
 fragments = st.sampled_from(PAYLOADS) | st.text(max_size=6)
 around = st.lists(fragments, max_size=3).map(lambda parts: "".join(parts)[:60])
 hostile = st.builds("{}x{}".format, around, around)
-"""Something of it can be seen: what cannot is left out, which is another shape."""
+"""Hostile texts with a visible part: others are left out, which changes the structure."""
 
 
 def written_by(texts: Sequence[str]) -> str:
-    """The note of a job of whose every field somebody else chose the text."""
+    """Return the note of a job in which every field has a hostile text."""
     word, error, cost, *names = texts
     job, base, model, train, valid, best, *metrics = names
     return described(
@@ -450,7 +450,7 @@ def written_by(texts: Sequence[str]) -> str:
 
 
 def shape(tokens: Sequence[Token]) -> Iterator[tuple[object, ...]]:
-    """All that a reader of markdown makes of a note but for what stands in code spans."""
+    """Return the rendered content of a note outside its code spans."""
     for token in tokens:
         content = token.content if token.type == "text" else ""
         yield token.type, token.tag, token.nesting, tuple(token.attrs.items()), content
@@ -458,7 +458,7 @@ def shape(tokens: Sequence[Token]) -> Iterator[tuple[object, ...]]:
 
 
 def code(tokens: Sequence[Token]) -> Iterator[str]:
-    """The contents of the code spans."""
+    """Return the contents of the code spans."""
     for token in tokens:
         if token.type == "code_inline":
             yield token.content.replace("\u200b", "")
@@ -467,7 +467,7 @@ def code(tokens: Sequence[Token]) -> Iterator[str]:
 
 @given(texts=st.lists(hostile, min_size=11, max_size=11))
 def test_what_others_write_is_only_ever_code(texts: list[str]) -> None:
-    """Whatever they write, the note has the structure and the words that it has for plain names."""
+    """The note has the same structure and words with hostile text as with plain names."""
     metrics = [f"{text[:50]}{number}" for number, text in enumerate(texts[-2:])]
     plain = [f"x{number}" for number in range(len(texts))]
     tokens = READER.parse(written_by([*texts[:-2], *metrics]))
@@ -476,7 +476,7 @@ def test_what_others_write_is_only_ever_code(texts: list[str]) -> None:
 
 @given(error=hostile, model=hostile)
 def test_what_others_write_can_be_read(error: str, model: str) -> None:
-    """Word for word on one line, but for bars in tables."""
+    """Other people's text is readable word for word on one line, except for bars in tables."""
     shown = [*code(READER.parse(written_by(["failed", error, *("x",) * 6, model, "a", "b"])))]
     assert shown[2] == one_line(error).strip().replace("\u200b", "")
     assert shown[-1] == one_line(model.replace("|", "¦")).strip().replace("\u200b", "")
@@ -484,7 +484,7 @@ def test_what_others_write_can_be_read(error: str, model: str) -> None:
 
 @given(texts=st.lists(hostile, min_size=11, max_size=11))
 def test_there_is_no_tag_even_for_readers_that_look_for_tags_first(texts: list[str]) -> None:
-    """MLflow's reader finds tags, and tags that are escaped, within code spans too."""
+    """No tag appears even to MLflow's reader, which finds tags within code spans too."""
     text = written_by(texts)
     assert not re.search(r"<[a-zA-Z/!?]|\\<", text)
     assert not re.search("[\u202e\u2028\x00]", text)
@@ -492,7 +492,7 @@ def test_there_is_no_tag_even_for_readers_that_look_for_tags_first(texts: list[s
 
 @given(page=st.builds("https://{}".format, hostile) | hostile)
 def test_a_link_leads_where_the_provider_said(page: str) -> None:
-    """To the host that is named, by https, or there is none."""
+    """A link leads by https to the named host, or is left out."""
     links = [
         str(attributes[0][1])
         for kind, _, _, attributes, _ in shape(READER.parse(described(changed(page=page))))
@@ -506,7 +506,7 @@ def test_a_link_leads_where_the_provider_said(page: str) -> None:
 
 @pytest.mark.parametrize("nothing", ["", " \n", "\x00", "\u202e\u2066"])
 def test_what_cannot_be_seen_is_left_out(nothing: str) -> None:
-    """There is no empty code span: its backticks would pair with others."""
+    """Invisible text is left out, because an empty code span would pair with others."""
     rows = [Checkpoint(step=1, created_at=1, metrics={nothing: 1.0, "loss": 1.0}, model=nothing)]
     job = changed(base_model=nothing, error=nothing, cost=nothing, training_files=(nothing, "a"))
     text = described(job, rows, best=nothing)
@@ -516,7 +516,7 @@ def test_what_cannot_be_seen_is_left_out(nothing: str) -> None:
     assert "- Training data: `a`\n" in text
 
 
-# Its length
+# Length
 
 long_texts = st.sampled_from(
     ["\\<a" * 999, "`" * 999, "`\\<a" * 999, "`\\<a``" + "\\<a" * 999, "| " * 999, "x"]
@@ -525,7 +525,7 @@ long_texts = st.sampled_from(
 
 @given(texts=st.lists(long_texts, min_size=9, max_size=9), count=st.integers(0, 30))
 def test_a_note_is_never_too_long_and_never_without_its_error(texts: list[str], count: int) -> None:
-    """MLflow would cut it anywhere; so rows give way first, and state and error never do."""
+    """A long note loses rows first, and never its state or its error."""
     word, error, cost, job, base, model, train, valid, best = texts
     rows = [
         Checkpoint(
@@ -566,7 +566,7 @@ def test_a_note_is_never_too_long_and_never_without_its_error(texts: list[str], 
 
 @given(count=st.integers(1, 40), length=st.integers(1, 150))
 def test_rows_give_way_from_the_oldest(count: int, length: int) -> None:
-    """However few fit, they are the newest, and the best is among them."""
+    """Rows are dropped from the oldest on, and the best one stays."""
     rows = [
         dataclasses.replace(row, model=f"{row.step}-{'<a' * length}")
         for row in models(*range(1, count + 1))
@@ -581,14 +581,14 @@ def test_rows_give_way_from_the_oldest(count: int, length: int) -> None:
 
 @pytest.mark.parametrize("number", [-1, 10**15, 10**5000], ids=["less", "more", "endless"])
 def test_numbers_that_cannot_be_are_left_out(number: int) -> None:
-    """Also those with more digits than Python writes down."""
+    """Impossible numbers are left out, including those with more digits than Python writes."""
     text = described(changed(trained_tokens=number), steps(number, loss=1.0))
     assert "tokens" not in text
     assert table(text)[1] == ["", "1"]
 
 
 def test_an_accuracy_above_1_is_explained() -> None:
-    """A provider's perplexity that it calls an accuracy; a true accuracy needs no word."""
+    """An accuracy above 1, which is a perplexity, gets an explanation."""
 
     def said(accuracy: float) -> str:
         metrics = {"valid_loss": 0.5, "valid_mean_token_accuracy": accuracy}

@@ -1,4 +1,4 @@
-"""What missing parts mean for a run."""
+"""The effect of missing parts on a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AWAITED = MissingPart("result file", "it is busy", is_lasting=False)
 
 
 def run(status: str = "RUNNING", **tags: str) -> RecordedRun:
-    """A run of the bridge with these tags."""
+    """Return a run that the bridge created, with these tags."""
     return RecordedRun(
         run_id="r",
         experiment_id="1",
@@ -40,7 +40,7 @@ def run(status: str = "RUNNING", **tags: str) -> RecordedRun:
 
 
 def test_nothing_is_said_of_a_whole_job() -> None:
-    """And what was said before is taken back."""
+    """A complete job has no tag about missing parts, and loses an earlier one."""
     gaps = gaps_of(Snapshot(job=JOB), None, now=NOW)
     assert (gaps.tags, gaps.removed_tags, gaps.is_awaited) == ({}, (), False)
     for name in (INCOMPLETE_SINCE, "fine_tuning_incomplete_since"):
@@ -51,7 +51,7 @@ def test_nothing_is_said_of_a_whole_job() -> None:
 
 
 def test_parts_are_named_once() -> None:
-    """In their order; a tag that is there already is not written again."""
+    """Parts are named once and in order, and an existing tag is not written again."""
     snapshot = Snapshot(job=JOB, missing=(LOST, AWAITED, replace(LOST, reason="again")))
     gaps = gaps_of(snapshot, None, now=NOW)
     assert gaps.tags["fine_tuning_incomplete"] == "events, result file"
@@ -65,7 +65,7 @@ def test_parts_are_named_once() -> None:
     ("later", "is_awaited"), [(0, True), (PATIENCE - 1, True), (PATIENCE, False)]
 )
 def test_a_part_is_awaited_for_a_day(later: int, *, is_awaited: bool) -> None:
-    """Then it is missing for good."""
+    """A part is awaited for a day, and then counts as missing for good."""
     snapshot = Snapshot(job=JOB, missing=(AWAITED,))
     told = run(**gaps_of(snapshot, None, now=NOW).tags)
     gaps = gaps_of(snapshot, told, now=NOW + later)
@@ -75,7 +75,7 @@ def test_a_part_is_awaited_for_a_day(later: int, *, is_awaited: bool) -> None:
 
 
 def test_a_time_that_cannot_be_read_begins_again() -> None:
-    """A user may have edited the tag."""
+    """An unreadable time in the tag, which a user may have edited, restarts the day."""
     told = run(**{INCOMPLETE_SINCE: "long ago"})
     gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), told, now=NOW)
     assert gaps.is_awaited
@@ -83,7 +83,7 @@ def test_a_time_that_cannot_be_read_begins_again() -> None:
 
 
 def test_a_run_of_an_earlier_version_keeps_the_name_of_its_tag() -> None:
-    """The patience goes on from there, and a settled run is not changed by a new name."""
+    """A tag of an earlier version keeps its name and time, and a settled run keeps its tags."""
     name = "fine_tuning_incomplete_since"
     told = run(**{"fine_tuning_incomplete": "result file", name: "2025-10-09T08:53:20+00:00"})
     snapshot = Snapshot(job=JOB, missing=(AWAITED,))
@@ -94,7 +94,7 @@ def test_a_run_of_an_earlier_version_keeps_the_name_of_its_tag() -> None:
 
 
 def test_a_settled_run_is_not_opened_again() -> None:
-    """By a doctor who finds the part out of order."""
+    """A settled run stays settled if ``doctor`` fails to read a part."""
     settled = run("FINISHED", fine_tuning_incomplete="result file")
     assert settled.is_final
     gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), settled, now=NOW)
@@ -109,7 +109,7 @@ def test_a_settled_run_is_not_opened_again() -> None:
 def times(
     snapshot: Snapshot, newest: dict[str, tuple[int, int]] | None = None, fallback: int = NOW
 ) -> dict[int, int]:
-    """When each step of the training loss is logged, in seconds after the beginning."""
+    """Return the time of each step's training loss, in seconds after the beginning."""
     points, _ = new_points(
         snapshot, MetricNames(), {}, fallback=fallback, now=NOW * 2, newest=newest
     )
@@ -117,18 +117,18 @@ def times(
 
 
 def saved(step: int, at: int | None, loss: float = 0.5) -> Checkpoint:
-    """A checkpoint that was published so many seconds after the beginning."""
+    """Return a checkpoint published this many seconds after the beginning."""
     moment = None if at is None else NOW + at * 1000
     return Checkpoint(step=step, created_at=moment, metrics={"train_loss": loss})
 
 
 def trained(step: int, at: int | None, loss: float = 0.25) -> CurvePoint:
-    """A training event."""
+    """Return a training event."""
     return CurvePoint("train_loss", step, loss, None if at is None else NOW + at * 1000)
 
 
 def test_the_event_s_time_counts_and_the_checkpoint_s_value() -> None:
-    """A checkpoint is published long after its step."""
+    """A point has the time of its event and the value of its checkpoint, published later."""
     snapshot = Snapshot(
         job=JOB,
         checkpoints=(saved(80, 410), saved(90, 470), saved(100, 520)),
@@ -144,7 +144,7 @@ def test_the_event_s_time_counts_and_the_checkpoint_s_value() -> None:
 
 
 def test_a_checkpoint_without_an_event_is_not_later_than_the_next_event() -> None:
-    """Nor than what MLflow has of a later step."""
+    """A checkpoint without an event is not later than the next step, logged or new."""
     snapshot = Snapshot(job=JOB, checkpoints=(saved(80, 410),), curve=(trained(90, 90),))
     assert times(snapshot) == {80: 90, 90: 90}
     alone = Snapshot(job=JOB, checkpoints=(saved(80, 410),))
@@ -154,20 +154,20 @@ def test_a_checkpoint_without_an_event_is_not_later_than_the_next_event() -> Non
 
 
 def test_time_never_runs_backwards() -> None:
-    """Whatever order a server's clock gives the steps."""
+    """Time never runs backwards along the steps, whatever a server's clock does."""
     snapshot = Snapshot(job=JOB, curve=tuple(trained(n, at) for n, at in enumerate((5, 9, 3, 7))))
     found = times(snapshot)
     assert [found[step] for step in sorted(found)] == sorted(found.values())
 
 
 def test_a_step_without_a_time_has_that_of_the_step_before() -> None:
-    """And without one before it, the start of the job."""
+    """A step without a time has that of the step before, or else the start of the job."""
     snapshot = Snapshot(job=JOB, curve=(trained(1, None), trained(2, 20), trained(3, None)))
     assert times(snapshot) == {1: 0, 2: 20, 3: 20}
 
 
 def test_points_stay_one_row_each() -> None:
-    """Of a checkpoint, an event and a result file."""
+    """A checkpoint, an event and a result file give one row per point."""
     snapshot = Snapshot(
         job=JOB,
         checkpoints=(saved(2, 30, 0.123456789),),

@@ -1,4 +1,4 @@
-"""The names of metrics and params: where they are the same, hosted and local runs compare."""
+"""The names of metrics and params, which make hosted and local runs comparable."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ _ALIKE: dict[str, dict[str, str]] = {
         "maxContextLength": "max_length",
     },
 }
-"""What each preset has one name for, however a provider calls it."""
+"""Expected names that each preset shares between providers."""
 _LENGTHS: dict[str, dict[str, dict[str, str]]] = {
     "huggingface": {
         "openai": {"n_epochs": "num_train_epochs"},
@@ -182,14 +182,14 @@ EXPECTED["huggingface", "bedrock-mantle"] = {
 
 
 def test_every_preset_and_provider_is_covered() -> None:
-    """A new preset needs its expected names written down here for each of these providers."""
+    """A new preset needs its expected names here for each of these providers."""
     assert EXPECTED.keys() == {(preset, kind) for preset in PRESETS for kind in NAMES}
     assert EXPECTED_PARAMS.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
 def test_each_metric_gets_the_name_of_the_preset(preset: str, kind: str) -> None:
-    """A metric is called as the trainer calls what it measures; all others keep their names."""
+    """A metric gets the trainer's name for its meaning, and all others keep theirs."""
     metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     expected = EXPECTED[preset, kind]
     for name in (*NAMES[kind], "learning_rate", "gpu_temperature", ""):
@@ -198,7 +198,7 @@ def test_each_metric_gets_the_name_of_the_preset(preset: str, kind: str) -> None
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
 def test_no_two_metrics_get_one_name(preset: str, kind: str) -> None:
-    """A batch's loss never lies on the curve of the whole validation set's."""
+    """A batch's loss never shares a name with the loss of the whole validation set."""
     metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     given = [metric_names.metric(name) for name in NAMES[kind]]
     assert len(set(given)) == len(given)
@@ -206,14 +206,14 @@ def test_no_two_metrics_get_one_name(preset: str, kind: str) -> None:
 
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_mistrals_accuracy_keeps_its_name(preset: str) -> None:
-    """Mistral's valid_mean_token_accuracy is a perplexity: no chart of accuracies gets it."""
+    """Mistral's valid_mean_token_accuracy keeps its name, because it is a perplexity."""
     metric_names = MetricNames.of(preset, TYPES["mistral"].meanings)
     assert metric_names.metric("valid_mean_token_accuracy") == "valid_mean_token_accuracy"
 
 
 @pytest.mark.parametrize("kind", [*TYPES])
 def test_a_mapping_renames_what_it_names(kind: str) -> None:
-    """A user's mapping counts for every provider and leaves all other names alone."""
+    """A user's mapping counts for every provider and leaves all other names as they are."""
     metric_names = MetricNames.of({"train_loss": "mine", "anything": "else"}, TYPES[kind].meanings)
     assert metric_names.metric("train_loss") == "mine"
     assert metric_names.metric("anything") == "else"
@@ -222,7 +222,7 @@ def test_a_mapping_renames_what_it_names(kind: str) -> None:
 
 
 def test_a_mapping_is_copied() -> None:
-    """Whoever changes the mapping afterwards changes no names."""
+    """A later change of the given mapping changes no names."""
     mapping = {"train_loss": "mine"}
     metric_names = MetricNames.of(mapping, {})
     mapping["train_loss"] = "changed"
@@ -231,7 +231,7 @@ def test_a_mapping_is_copied() -> None:
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED_PARAMS])
 def test_each_param_gets_the_names_of_the_preset(preset: str, kind: str) -> None:
-    """A param is called as the trainer calls it; of one meaning all providers' have one name."""
+    """A param gets the trainer's name, which is the same for all providers with that meaning."""
     metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     for name in PARAMS[kind]:
         assert metric_names.param(name) == EXPECTED_PARAMS[preset, kind].get(name, name)
@@ -239,14 +239,14 @@ def test_each_param_gets_the_names_of_the_preset(preset: str, kind: str) -> None
 
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_a_learning_rates_multiplier_is_never_a_learning_rate(preset: str) -> None:
-    """OpenAI's multiplier says nothing about the rate itself."""
+    """OpenAI's multiplier of the learning rate is never named as a learning rate."""
     metric_names = MetricNames.of(preset, TYPES["openai"].meanings)
     assert metric_names.param("learning_rate_multiplier") == "learning_rate_multiplier"
 
 
 @pytest.mark.parametrize(("preset", "kind"), [*EXPECTED])
 def test_metrics_and_params_do_not_rename_each_other(preset: str, kind: str) -> None:
-    """A preset's name for a param is not one for a metric that is called alike, nor vice versa."""
+    """A preset's names for params do not apply to metrics, nor the reverse."""
     metric_names = MetricNames.of(preset, TYPES[kind].meanings)
     for name in PARAMS[kind]:
         assert metric_names.metric(name) == name
@@ -255,7 +255,7 @@ def test_metrics_and_params_do_not_rename_each_other(preset: str, kind: str) -> 
 
 
 def test_a_mapping_renames_params_too() -> None:
-    """A user's mapping counts for metrics and params alike, and keeps no second name."""
+    """A user's mapping applies to metrics and params alike, and keeps no second name."""
     metric_names = MetricNames.of({"batch_size": "mine"}, TYPES["openai"].meanings)
     assert metric_names.param("batch_size") == "mine"
     assert metric_names.metric("batch_size") == "mine"
@@ -263,7 +263,7 @@ def test_a_mapping_renames_params_too() -> None:
 
 
 def test_no_names_are_the_providers_own() -> None:
-    """A metric_names of nothing renames nothing and says so."""
+    """Names that map nothing rename nothing, and their label says so."""
     metric_names = MetricNames()
     assert metric_names.metric("train_loss") == "train_loss"
     assert metric_names.param("n_epochs") == "n_epochs"
@@ -274,14 +274,14 @@ def test_no_names_are_the_providers_own() -> None:
 
 @pytest.mark.parametrize("wanted", [*PRESETS, {"train_loss": "loss"}])
 def test_only_hugging_face_logs_the_epoch(wanted: str | dict[str, str]) -> None:
-    """``transformers`` logs the epoch with every step; the others have no such metric."""
+    """Only the names of ``transformers`` have a metric for the epoch."""
     metric_names = MetricNames.of(wanted, TYPES["openai"].meanings)
     assert metric_names.epoch == ("epoch" if wanted == "huggingface" else None)
 
 
 @pytest.mark.parametrize("wanted", [*PRESETS, {"train_loss": "loss"}])
 def test_the_providers_names_are_found_by_their_meaning(wanted: str | dict[str, str]) -> None:
-    """Whatever MLflow calls them, and whether or not anything is renamed."""
+    """The provider's names are found by their meaning, whatever MLflow calls them."""
     openai = MetricNames.of(wanted, TYPES["openai"].meanings)
     mistral = MetricNames.of(wanted, TYPES["mistral"].meanings)
     assert openai.named(Meaning.VALID_LOSS) == ("full_valid_loss",)
@@ -291,7 +291,7 @@ def test_the_providers_names_are_found_by_their_meaning(wanted: str | dict[str, 
 
 
 def test_all_names_of_a_meaning_are_found() -> None:
-    """A provider that changed a name has two."""
+    """Both names of a meaning are found, as a provider that changed a name has two."""
     meanings = {"b": Meaning.EPOCHS, "x": Meaning.STEPS, "a": Meaning.EPOCHS}
     assert MetricNames.of("provider", meanings).named(Meaning.EPOCHS) == ("b", "a")
 
@@ -304,7 +304,7 @@ MAPPINGS = st.dictionaries(st.text(max_size=8), ALLOWED, max_size=4)
 
 @given(st.one_of(st.sampled_from([*PRESETS]), MAPPINGS))
 def test_a_label_makes_the_vocabulary_again(wanted: str | dict[str, str]) -> None:
-    """What a run's tag says is enough to know every name in it, also after it was cleaned."""
+    """A label in a run's tag restores all names, even after it was cleaned."""
     meanings = TYPES["openai"].meanings
     metric_names = MetricNames.of(wanted, meanings)
     assert clean(metric_names.label, 5000) == metric_names.label
@@ -312,7 +312,7 @@ def test_a_label_makes_the_vocabulary_again(wanted: str | dict[str, str]) -> Non
 
 
 def test_a_mappings_label_is_the_same_in_any_order() -> None:
-    """A label that changes would be a change of names."""
+    """The label of a mapping does not depend on the order of its entries."""
     one = MetricNames.of({"b": "x", "a": "y"}, {})
     other = MetricNames.of({"a": "y", "b": "x"}, {})
     assert one.label == other.label == '{"a":"y","b":"x"}'
@@ -329,7 +329,7 @@ def test_a_mappings_label_is_the_same_in_any_order() -> None:
     ],
 )
 def test_a_label_of_nonsense_is_refused(label: str) -> None:
-    """Anyone can edit a tag."""
+    """A nonsensical label, which anyone can write, is refused."""
     with pytest.raises(ValueError, match="is not a preset or a mapping of names") as caught:
         MetricNames.from_label(label, {})
     assert len(str(caught.value)) < 200
@@ -362,25 +362,25 @@ def test_a_label_of_nonsense_is_refused(label: str) -> None:
 def test_the_epoch_of_a_step(
     step: int, total_steps: int | None, epochs: float | None, expected: float | None
 ) -> None:
-    """It grows evenly over all steps; what cannot be known is not guessed."""
+    """The epoch grows evenly over all steps, and is absent if it cannot be known."""
     assert epoch_of(step, total_steps, epochs) == expected
 
 
-# Which names local runs have
+# Names of local runs
 
 
 def openai(wanted: str | dict[str, str] = "provider") -> MetricNames:
-    """The names of OpenAI's metrics."""
+    """Return the names of OpenAI's metrics."""
     return MetricNames.of(wanted, TYPES["openai"].meanings)
 
 
 def mistral(wanted: str | dict[str, str] = "provider") -> MetricNames:
-    """The names of Mistral's metrics."""
+    """Return the names of Mistral's metrics."""
     return MetricNames.of(wanted, TYPES["mistral"].meanings)
 
 
 SUMMARY = {"train_loss", "train_runtime", "train_samples_per_second", "total_flos", "epoch"}
-"""What transformers logs once, when training has ended."""
+"""Averages that transformers logs once, at the end of training."""
 TRAINERS: Mapping[str, frozenset[str]] = {
     "transformers": frozenset({"loss", "grad_norm", "learning_rate", "eval_loss", *SUMMARY}),
     "transformers, running": frozenset({"loss", "grad_norm", "learning_rate", "epoch"}),
@@ -401,7 +401,7 @@ CLOSEST = {
 
 @pytest.mark.parametrize("trainer", [*TRAINERS])
 def test_the_preset_of_the_local_trainer_is_the_closest(trainer: str) -> None:
-    """Whatever local runs are logged with, its preset puts most on shared charts."""
+    """The preset of the local trainer puts the most metrics on shared charts."""
     runs = [TRAINERS[trainer]]
     assert closest_preset([(openai(), runs)]) == CLOSEST[trainer]
     assert closest_preset([(mistral(), runs)]) == CLOSEST[trainer]
@@ -410,7 +410,7 @@ def test_the_preset_of_the_local_trainer_is_the_closest(trainer: str) -> None:
 @pytest.mark.parametrize("trainer", [*TRAINERS])
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_advice_that_was_followed_ends(preset: str, trainer: str) -> None:
-    """From whatever names, what is advised shares more, and then there is nothing to advise."""
+    """Advice that is followed leads to more shared charts and to no further advice."""
     runs = [TRAINERS[trainer]]
     advised = closest_preset([(openai(preset), runs)])
     if advised is not None:
@@ -420,7 +420,7 @@ def test_advice_that_was_followed_ends(preset: str, trainer: str) -> None:
 
 
 def test_no_local_runs_are_no_reason_for_advice() -> None:
-    """Nor are local runs that share nothing under any names."""
+    """Without local runs, or with runs that share nothing, no advice is given."""
     assert closest_preset([]) is None
     assert closest_preset([(openai(), [])]) is None
     assert closest_preset([(openai(), [frozenset(), frozenset({"rmse", "val-auc"})])]) is None
@@ -428,7 +428,7 @@ def test_no_local_runs_are_no_reason_for_advice() -> None:
 
 @pytest.mark.parametrize("present", [*PRESETS])
 def test_an_average_at_the_end_is_no_curve(present: str) -> None:
-    """A run of transformers that logged no step does not look like one of Lightning."""
+    """A run of transformers that logged no step is not taken for one of Lightning."""
     runs = [frozenset(SUMMARY), frozenset({"eval_loss", *SUMMARY})]
     assert closest_preset([(openai(present), runs)]) is None
     assert not shared_charts(openai("lightning"), runs)
@@ -436,26 +436,26 @@ def test_an_average_at_the_end_is_no_curve(present: str) -> None:
 
 @pytest.mark.parametrize("present", ["provider", "lightning"])
 def test_many_averages_do_not_outweigh_a_curve(present: str) -> None:
-    """The train_loss of transformers shares no chart with a curve, in however many runs."""
+    """The average train_loss of many runs of transformers does not outweigh a curve."""
     runs = [frozenset(SUMMARY)] * 40 + [TRAINERS["transformers"]]
     assert closest_preset([(openai(present), runs)]) == "huggingface"
 
 
 @pytest.mark.parametrize("name", ["eval_loss", "val_loss", "mean_token_accuracy"])
 def test_results_alone_are_no_reason_for_advice(name: str) -> None:
-    """A run without the curve of a training may be an evaluation."""
+    """A run without a training curve, which may be an evaluation, gives no advice."""
     assert closest_preset([(openai(), [frozenset({name, "rouge"})])]) is None
 
 
 def test_the_names_of_most_local_curves_count() -> None:
-    """Where local runs differ, the advice is what puts most of them on shared charts."""
+    """Where local runs differ, the advice follows most of their curves."""
     runs = [TRAINERS["lightning"]] * 3 + [TRAINERS["transformers"]]
     assert closest_preset([(mistral(), runs)]) == "lightning"
     assert closest_preset([(mistral("lightning"), runs)]) is None
 
 
 def test_all_providers_and_experiments_are_weighed_together() -> None:
-    """There is one setting for all of them."""
+    """Advice weighs all providers and experiments together, because one setting is for all."""
     neighbours = [
         (openai(), [TRAINERS["lightning"]]),
         (mistral(), [TRAINERS["transformers"]] * 3),
@@ -465,7 +465,7 @@ def test_all_providers_and_experiments_are_weighed_together() -> None:
 
 
 def test_a_mapping_is_weighed_like_a_preset() -> None:
-    """One that shares as much needs no advice, one that shares less does."""
+    """A mapping is compared as a preset: one that shares as much gets no advice."""
     runs = [TRAINERS["transformers"]]
     enough = {"train_loss": "loss", "full_valid_loss": "eval_loss"}
     assert closest_preset([(openai(enough), runs)]) is None
@@ -473,13 +473,13 @@ def test_a_mapping_is_weighed_like_a_preset() -> None:
 
 
 def test_shared_charts_are_counted_by_run() -> None:
-    """A chart is shared with each run that has the metric."""
+    """A chart counts once for each local run that has its metric."""
     runs = [TRAINERS["transformers"], TRAINERS["transformers, running"], frozenset({"rmse"})]
     assert shared_charts(openai("huggingface"), runs) == {"loss": 2, "eval_loss": 1}
 
 
 def test_a_metric_that_is_called_like_a_param_shares_no_chart() -> None:
-    """Params are drawn on no chart."""
+    """A metric named like a param shares no chart, because params are not drawn."""
     run = frozenset({"loss", "batch_size", "max_steps", "num_train_epochs"})
     assert shared_charts(openai("huggingface"), [run]) == {"loss": 1}
 

@@ -1,4 +1,4 @@
-"""Which models a job leaves, what they are called, and which is the best."""
+"""The models of a job: their names, their metrics, and the best one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ names = st.text(min_size=1, max_size=300)
 
 
 def with_metrics(*metrics: dict[str, float]) -> Snapshot:
-    """A job with a named checkpoint at steps 1, 2, ... for each of ``metrics``."""
+    """Return a job with a named checkpoint at steps 1, 2, ... for each of ``metrics``."""
     checkpoints = tuple(
         Checkpoint(step=step, created_at=START, metrics=each, model=f"ft:{step}")
         for step, each in enumerate(metrics, start=1)
@@ -29,7 +29,7 @@ def with_metrics(*metrics: dict[str, float]) -> Snapshot:
 
 
 def test_checkpoints_that_can_be_called_are_models() -> None:
-    """With all that is known of them, and under the names that their metrics have in MLflow."""
+    """A checkpoint that can be called is a model, with its metrics under MLflow's names."""
     snapshot = told("ftjob-a", 0.9, 0.5, suffix="bot")
     steps = {"loss": {1, 2, 3}, "eval_batch_loss": {2}, "eval_loss": {3}}
     first, last = hosted_models("work", snapshot, steps)
@@ -47,7 +47,7 @@ def test_checkpoints_that_can_be_called_are_models() -> None:
 
 
 def test_what_a_steps_event_tells_of_a_checkpoint_is_linked_too() -> None:
-    """OpenAI's checkpoints lack the loss over the whole validation set; the run has it."""
+    """A model is linked to the run's metrics of its step, which OpenAI's checkpoints lack."""
     (model,) = hosted_models(
         "openai", with_metrics({"loss": 0.3}), {"loss": {1}, "full_valid_loss": {1, 2}}
     )
@@ -55,7 +55,7 @@ def test_what_a_steps_event_tells_of_a_checkpoint_is_linked_too() -> None:
 
 
 def test_a_checkpoint_without_a_name_is_no_model() -> None:
-    """It cannot be called; the job's result can, and has the newest measurements of the run."""
+    """A checkpoint without a name is not a model, and the job's named result is one."""
     checkpoint = Checkpoint(step=7, created_at=START, metrics={"train_loss": 0.5})
     snapshot = Snapshot(job=told_job("a", fine_tuned_model="ft:x"), checkpoints=(checkpoint,))
     (model,) = hosted_models("mistral", snapshot, {"train_loss": {6, 7}, "valid_loss": {5}})
@@ -66,7 +66,7 @@ def test_a_checkpoint_without_a_name_is_no_model() -> None:
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if not status.is_final])
 def test_a_running_job_has_no_result(status: JobStatus) -> None:
-    """Its last step is not known yet; checkpoints that are there are models all the same."""
+    """A running job has no result, and its checkpoints are models."""
     running = told_job("a", status=status, fine_tuned_model="ft:x")
     checkpoint = Checkpoint(step=7, created_at=START, metrics={}, model="ft:x:7")
     assert hosted_models("openai", Snapshot(job=running), {"train_loss": {7}}) == ()
@@ -77,7 +77,7 @@ def test_a_running_job_has_no_result(status: JobStatus) -> None:
 @given(names, st.lists(st.integers(0, 999_999), min_size=1, max_size=5, unique=True), names)
 @example('100% it\'s "a/b:c.d"', [999_999, 1, 20], "ft:\x00")
 def test_names_are_allowed_and_sort_by_step(suffix: str, steps: list[int], model: str) -> None:
-    """Whatever the job and its models are called: nothing is too long, nothing is forbidden."""
+    """Names of models are short, allowed, and sorted by step, whatever the job is called."""
     checkpoints = tuple(
         Checkpoint(step=step, created_at=START, metrics={}, model=f"{model}{step}", id=model)
         for step in sorted(steps)
@@ -103,18 +103,18 @@ def test_names_are_allowed_and_sort_by_step(suffix: str, steps: list[int], model
         ([{"train_loss": 0.1, "valid_loss": 0.9}, {"train_loss": 0.2, "valid_loss": 0.8}], "ft:2"),
         ([{"valid_loss": 0.1, "full_valid_loss": 0.9}, {"full_valid_loss": 0.8}], "ft:2"),
         ([{"train_loss": 0.1}, {"train_loss": 0.9, "valid_loss": 0.5}], "ft:2"),
-        # Of equals the one that was trained longer.
+        # From two equals the one that was trained longer.
         ([{"valid_loss": 0.5}, {"valid_loss": 0.5}, {"valid_loss": 0.6}], "ft:2"),
         ([{"valid_loss": 0.0}, {"valid_loss": 0.5}], "ft:1"),
     ],
 )
 def test_the_best_checkpoint(metrics: list[dict[str, float]], best: str | None) -> None:
-    """The lowest validation loss, else the lowest training loss."""
+    """The best checkpoint has the lowest validation loss, or else the lowest training loss."""
     assert best_model(with_metrics(*metrics), OPENAI) == best
 
 
 def test_a_checkpoint_that_cannot_be_called_is_not_the_best() -> None:
-    """The tag names a model to use."""
+    """A checkpoint that can be called is a model, with its metrics under MLflow's names."""
     better = Checkpoint(step=3, created_at=START, metrics={"valid_loss": 0.1})
     known = with_metrics({"valid_loss": 0.5})
     snapshot = Snapshot(job=known.job, checkpoints=(*known.checkpoints, better))
@@ -122,7 +122,7 @@ def test_a_checkpoint_that_cannot_be_called_is_not_the_best() -> None:
 
 
 def test_a_registration() -> None:
-    """Its name from the template, its address as MLflow writes it, its age from the job's end."""
+    """A registration has a name from the template, MLflow's form of address, and a time."""
     snapshot = told("ftjob-a", 0.5, suffix="Shop: EU", base_model="ft:gpt-4.1:org::x")
     found = registration_of("{provider}-{suffix}-{base_model}", "work", "openai", snapshot)
     assert found is not None
@@ -132,7 +132,7 @@ def test_a_registration() -> None:
 
 
 def test_nothing_to_register() -> None:
-    """Where it is not wanted, and where the job has no result."""
+    """Without the wish or without a result nothing is registered."""
     assert registration_of(None, "work", "openai", told("a", 0.5)) is None
     unnamed = Snapshot(job=told_job("a", fine_tuned_model=None))
     assert registration_of("{suffix}", "work", "openai", unnamed) is None
@@ -140,7 +140,7 @@ def test_nothing_to_register() -> None:
 
 @given(names, names | st.none())
 def test_any_job_can_be_registered(suffix: str, base_model: str | None) -> None:
-    """The registry's names have neither slash nor colon, and an end."""
+    """A registered name has neither slash nor colon, and a limited length."""
     snapshot = told("a", 0.5, suffix=suffix, base_model=base_model)
     found = registration_of("{suffix}/{base_model}", "work", "openai", snapshot)
     assert found is not None
@@ -150,7 +150,7 @@ def test_any_job_can_be_registered(suffix: str, base_model: str | None) -> None:
 @given(names)
 @example("\x00 \x01")
 def test_a_label_is_short(suffix: str) -> None:
-    """A suffix of blanks is none: the job's id takes its place."""
+    """A suffix of blanks is replaced by the job's id in a label."""
     label = label_of(Snapshot(job=told_job("ftjob-a", suffix=suffix)))
     assert 0 < len(label) <= 100
     assert label.strip() == label
@@ -158,7 +158,7 @@ def test_a_label_is_short(suffix: str) -> None:
 
 
 def test_the_result_is_one_of_its_checkpoints_where_they_have_names() -> None:
-    """It is not there twice; where it has another name it is at the last measured step."""
+    """A result that is a checkpoint appears once, and another one at the last measured step."""
     found = hosted_models("work", told("a", 0.9, 0.5), {})
     assert [(each.model, each.step) for each in found] == [("ft:a:1", 1), ("ft:a", 2)]
     other = told("a", 0.9, fine_tuned_model="ft:other")
@@ -172,7 +172,7 @@ def test_the_result_is_one_of_its_checkpoints_where_they_have_names() -> None:
 
 
 def test_a_result_without_a_measurement_is_at_the_first_step() -> None:
-    """It has a name and is there all the same."""
+    """A result without a measurement is a model at the first step."""
     (model,) = hosted_models("work", Snapshot(job=told_job("a", suffix="bot")), {})
     assert (model.name, model.step, model.metrics) == ("bot-step-000000", 0, ())
 
@@ -182,14 +182,14 @@ def test_a_result_without_a_measurement_is_at_the_first_step() -> None:
     [({}, START + 60_000), ({"finished_at": None}, START), ({"created_at": None}, START + 60_000)],
 )
 def test_a_version_is_as_old_as_its_jobs_end(facts: dict[str, None], at: int) -> None:
-    """Or as its beginning, where the provider does not say when it ended."""
+    """A version has the time of its job's end, or else of its beginning."""
     found = registration_of("{suffix}", "work", "openai", Snapshot(job=told_job("a", **facts)))
     assert found is not None
     assert found.at == at
 
 
 def test_a_version_without_any_moment_is_the_oldest() -> None:
-    """The alias never points at it while there is another."""
+    """A version without any time is the oldest, so that others get the alias."""
     job = told_job("a", finished_at=None, created_at=None)
     found = registration_of("{suffix}", "work", "openai", Snapshot(job=job))
     assert found is not None
@@ -211,7 +211,7 @@ def test_a_version_without_any_moment_is_the_oldest() -> None:
 def test_a_registered_model_is_called_by_what_is_known(
     facts: dict[str, str | None], name: str
 ) -> None:
-    """The suffix, else the base model, else the provider."""
+    """A registered model is named after the suffix, the base model, or the provider."""
     found = registration_of("{suffix}", "work", "openai", Snapshot(job=told_job("a", **facts)))
     assert found is not None
     assert found.name == name
@@ -229,13 +229,13 @@ def test_a_registered_model_is_called_by_what_is_known(
 def test_a_label_is_cut_at_a_hundred_characters(
     suffix: str | None, job_id: str, label: str
 ) -> None:
-    """A suffix visibly, an id where it is."""
+    """A label is cut after a hundred characters, with an ellipsis in a suffix."""
     assert label_of(Snapshot(job=told_job(job_id, suffix=suffix))) == label
 
 
 @pytest.mark.parametrize(("length", "is_cut"), [(500, False), (501, True)])
 def test_a_models_name_is_as_long_as_mlflows_params(length: int, *, is_cut: bool) -> None:
-    """It is found again by a tag, which holds no more."""
+    """A model's name is as long as MLflow's params allow, because a tag has to find it again."""
     job = told_job("a", fine_tuned_model="m" * length)
     (model,) = hosted_models("work", Snapshot(job=job), {})
     assert model.model == ("m" * 499 + "…" if is_cut else "m" * 500)
@@ -250,7 +250,7 @@ def test_a_models_name_is_as_long_as_mlflows_params(length: int, *, is_cut: bool
 
 
 def test_the_newest_of_equally_good_checkpoints_is_the_best() -> None:
-    """And one without a name is none, however good it is."""
+    """The newest of equally good checkpoints is the best, and never one without a name."""
     same = with_metrics({"valid_loss": 0.5}, {"valid_loss": 0.5}, {"valid_loss": 0.6})
     assert best_model(same, OPENAI) == "ft:2"
     unnamed = Checkpoint(step=4, created_at=START, metrics={"valid_loss": 0.1})

@@ -1,4 +1,4 @@
-"""Which run carries which job, whoever created how many."""
+"""The ownership of jobs by runs, with any number of creators."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ many = st.lists(runs, unique_by=lambda run: run.run_id)
 
 
 def going(owned: Ownership) -> set[str]:
-    """The runs that are to be deleted."""
+    """Return the runs that are to be deleted."""
     return {each.run_id for each in owned.deletions()}
 
 
 @given(many, st.randoms())
 def test_every_process_comes_to_the_same_answer(found: list[RecordedRun], random: Random) -> None:
-    """The order in which MLflow lists the runs does not matter."""
+    """The order in which MLflow lists the runs does not change the owner."""
     shuffled = list(found)
     random.shuffle(shuffled)
     one, other = resolve(found), resolve(shuffled)
@@ -48,7 +48,7 @@ def test_every_process_comes_to_the_same_answer(found: list[RecordedRun], random
 
 @given(many)
 def test_the_smallest_active_run_carries_the_job(found: list[RecordedRun]) -> None:
-    """Of all active runs of a job the smallest id stays, and it is never deleted."""
+    """The active run with the smallest id owns its job and is never deleted."""
     owned = resolve(found)
     for job_id in {run.job_id for run in found}:
         active = sorted(run.run_id for run in found if run.job_id == job_id and not run.is_deleted)
@@ -59,7 +59,7 @@ def test_the_smallest_active_run_carries_the_job(found: list[RecordedRun]) -> No
 
 @given(many)
 def test_the_ends_of_settled_jobs_are_counted(found: list[RecordedRun]) -> None:
-    """One for each job whose run has everything, under that run's status; none for deleted ones."""
+    """Each job with a complete run counts once under its status, and deleted ones do not."""
     owned = resolve(found)
     statuses = {run.run_id: run.status for run in found}
     assert owned.ends == Counter(
@@ -69,14 +69,14 @@ def test_the_ends_of_settled_jobs_are_counted(found: list[RecordedRun]) -> None:
 
 @given(many)
 def test_only_runs_that_the_bridge_created_are_deleted(found: list[RecordedRun]) -> None:
-    """A user's run that carries the same tags is left alone."""
+    """A user's run with the same tags is not deleted."""
     ours = {run.run_id for run in found if run.is_ours and not run.is_deleted}
     assert going(resolve(found)) <= ours
 
 
 @given(many)
 def test_a_job_whose_runs_are_all_deleted_is_left_alone(found: list[RecordedRun]) -> None:
-    """Deleted by its user means: do not create it again."""
+    """A job whose runs were all deleted by its user gets no other run."""
     deleted = [run for run in found if run.is_deleted]
     owned = resolve(deleted)
     assert owned.settled == {run.job_id for run in deleted}
@@ -85,7 +85,7 @@ def test_a_job_whose_runs_are_all_deleted_is_left_alone(found: list[RecordedRun]
 
 @given(many)
 def test_only_runs_of_the_winners_experiment_are_deleted(found: list[RecordedRun]) -> None:
-    """A run in another experiment may be there on purpose."""
+    """A run in another experiment than the owner's may have a purpose, and is not deleted."""
     owned = resolve(found)
     by_id = {run.run_id: run for run in found}
     for loser in going(owned):
@@ -95,7 +95,7 @@ def test_only_runs_of_the_winners_experiment_are_deleted(found: list[RecordedRun
 
 @given(many)
 def test_what_is_finished_is_not_given_up_for_what_is_not(found: list[RecordedRun]) -> None:
-    """A run with everything goes only once the one that carries the job has everything too."""
+    """A complete run is deleted only once the owner is complete too."""
     owned = resolve(found)
     by_id = {run.run_id: run for run in found}
     for loser in going(owned):
@@ -109,7 +109,7 @@ def test_what_is_finished_is_not_given_up_for_what_is_not(found: list[RecordedRu
 
 @given(many)
 def test_each_active_run_carries_its_job_or_is_told_of(found: list[RecordedRun]) -> None:
-    """It is the one that counts, one to delete, now or later, or a rival that stays."""
+    """Each active run is the owner, a duplicate to delete now or later, or a rival that stays."""
     owned = resolve(found)
     told = [*owned.run_ids.values(), *(each.run_id for each in owned.duplicates)]
     assert sorted(told) == sorted({run.run_id for run in found if not run.is_deleted})
@@ -117,7 +117,7 @@ def test_each_active_run_carries_its_job_or_is_told_of(found: list[RecordedRun])
 
 @given(runs)
 def test_the_status_of_a_users_run_does_not_say_that_it_is_complete(run: RecordedRun) -> None:
-    """A user's script may end its run long before the job; only the bridge's own word counts."""
+    """A user's run is complete only by the bridge's tag, because scripts end runs early."""
     if run.is_ours:
         assert run.is_final == (run.status in FINAL_RUN_STATUS)
     else:
@@ -138,13 +138,13 @@ def test_the_status_of_a_users_run_does_not_say_that_it_is_complete(run: Recorde
 def test_a_pass_deletes_few_duplicates_from_earlier(
     deletions: int, runs: int, *, allowed: bool
 ) -> None:
-    """Ten, or one in ten of a provider's runs: with more, a person has to ask for it."""
+    """A pass deletes up to ten duplicates, or up to a tenth of the runs, and otherwise none."""
     assert may_delete(deletions, runs) is allowed
 
 
 @given(many)
 def test_a_vanished_job_keeps_the_run_that_has_everything(found: list[RecordedRun]) -> None:
-    """Where a final duplicate waits and the provider forgot the job, its unfinished owner goes."""
+    """If a job vanishes, its complete duplicate stays and its unfinished owner is deleted."""
     owned = resolve(found)
     waiting = owned.jobs_with(Fate.WAITS)
     gone = {each.run_id: each.job_id for each in owned.deletions(waiting)}
@@ -155,7 +155,7 @@ def test_a_vanished_job_keeps_the_run_that_has_everything(found: list[RecordedRu
 
 @given(many)
 def test_every_deletion_has_its_reason(found: list[RecordedRun]) -> None:
-    """It names the run that stays."""
+    """Every deletion has a reason that names the run that stays."""
     owned = resolve(found)
     for each in owned.deletions(owned.run_ids):
         others = {run.run_id for run in found if run.job_id == each.job_id} - {each.run_id}
@@ -163,7 +163,7 @@ def test_every_deletion_has_its_reason(found: list[RecordedRun]) -> None:
 
 
 def run_of(run_id: str, job_id: str = "a", **facts: object) -> RecordedRun:
-    """A run of the bridge's that is not complete."""
+    """Return a run of the bridge that is not complete."""
     fields: dict[str, object] = {
         "run_id": run_id,
         "experiment_id": "1",
@@ -182,21 +182,21 @@ def run_of(run_id: str, job_id: str = "a", **facts: object) -> RecordedRun:
 
 
 def test_the_runs_of_one_experiment_do_not_say_that_there_are_no_others() -> None:
-    """Only who has read all of them says so."""
+    """The runs of one experiment do not show that others are absent, and only all runs do."""
     assert not resolve([]).is_complete
     assert resolve([], is_complete=True).is_complete
     assert not Ownership().is_complete
 
 
 def test_a_run_that_is_shown_as_ended_is_open_while_a_part_is_awaited() -> None:
-    """A job of yesterday does not look as if it were running."""
+    """A run that is shown as ended counts as open while a part is awaited."""
     awaited = run_of("a", status="FINISHED", tags={BRIDGE: OWNED, INCOMPLETE_SINCE: "x"})
     assert resolve([awaited]).open == {"a": awaited}
     assert not resolve([run_of("a", status="FINISHED")]).open
 
 
 def test_an_owner_without_an_end_goes_once_its_job_is_lost() -> None:
-    """The duplicate that has everything stays, and nothing goes while the job is there."""
+    """An owner without an end is deleted once its job is lost, and the complete duplicate stays."""
     owner, whole = run_of("1"), run_of("2", status="FINISHED")
     owned = resolve([owner, whole])
     assert owned.jobs_with(Fate.WAITS) == {"a"}
@@ -208,14 +208,14 @@ def test_an_owner_without_an_end_goes_once_its_job_is_lost() -> None:
 
 
 def test_a_duplicate_goes_with_its_reason() -> None:
-    """Which names the run that stays."""
+    """A duplicate is deleted with a reason that names the run that stays."""
     owned = resolve([run_of("1"), run_of("2")])
     (deletion,) = owned.deletions()
     assert (deletion.run_id, deletion.job_id, deletion.reason) == ("2", "a", "run 1 owns its job")
 
 
 def test_the_runs_of_a_further_experiment_join_the_others() -> None:
-    """All that is known of them."""
+    """The runs of a further experiment are added to the others."""
     owned = resolve([run_of("1", "a"), run_of("2", "b", status="FAILED")], is_complete=True)
     owned.add(resolve([run_of("3", "c"), run_of("4", "c"), run_of("5", "d", is_deleted=True)]))
     assert owned.is_complete

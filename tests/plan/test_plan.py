@@ -1,4 +1,4 @@
-"""The decision, as tables in and out."""
+"""The plan, as tables of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JOB = Job(
 
 
 def finished(**changes: object) -> Job:
-    """The job after its success."""
+    """Return the job after its success."""
     ended = {
         "status": JobStatus.SUCCEEDED,
         "provider_status": "succeeded",
@@ -50,7 +50,7 @@ def checkpoint(
     others: Mapping[str, float] | None = None,
     **metrics: float,
 ) -> Checkpoint:
-    """A checkpoint with its own model name; ``others`` are metrics whose names Python refuses."""
+    """Return a checkpoint with its own model name; ``others`` are metrics with any names."""
     return Checkpoint(
         id=f"c{step}",
         step=step,
@@ -61,13 +61,13 @@ def checkpoint(
 
 
 def plan_of(snapshot: Snapshot, recorded: RecordedRun | None = None, now: int = NOW) -> Plan:
-    """What is planned for the provider ``openai``."""
+    """Return the plan for the provider ``openai``."""
     options = RecordingOptions(metric_names=PLAIN)
     return make_plan("openai", snapshot, recorded, options, now=now)
 
 
 def recorded_run(**known: Any) -> RecordedRun:  # noqa: ANN401 - the fields of a run
-    """A run of this job, with what a test says of it."""
+    """Return a run of this job with a test's values."""
     return RecordedRun(
         **{
             "run_id": "run",
@@ -84,7 +84,7 @@ def recorded_run(**known: Any) -> RecordedRun:  # noqa: ANN401 - the fields of a
 
 
 def applied(plan: Plan, recorded: RecordedRun | None = None) -> RecordedRun:
-    """What MLflow has once a plan is written."""
+    """Return the state of MLflow once a plan is written."""
     steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
     for point in plan.points:
         steps.setdefault(point.name, set()).add(point.step)
@@ -105,7 +105,7 @@ def applied(plan: Plan, recorded: RecordedRun | None = None) -> RecordedRun:
 
 
 def test_a_new_job_becomes_a_run_with_everything_known_of_it() -> None:
-    """Name, start, tags, params and points of the first look are those of the contract."""
+    """A new job's run has its name, start, tags, params and points as documented."""
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(10, CREATED + 5, train_loss=0.5),))
     plan = plan_of(snapshot)
     assert plan.is_new
@@ -146,16 +146,16 @@ def test_a_new_job_becomes_a_run_with_everything_known_of_it() -> None:
     ],
 )
 def test_each_status_has_one_of_mlflows(status: JobStatus, expected: str) -> None:
-    """A run's status follows from the job's; only a final one gets an end."""
+    """A run's status follows from the job's, and only a final one gets an end."""
     plan = plan_of(Snapshot(job=dataclasses.replace(JOB, status=status)))
     assert (plan.status or "RUNNING") == expected
     assert (plan.end_time is not None) == (expected in FINAL_RUN_STATUS) == plan.is_final
 
 
 def test_a_point_of_a_checkpoint_counts_before_that_of_the_curve() -> None:
-    """Checkpoint, event and result file never double a point; the exact value wins.
+    """Checkpoint, event and result file never double a point, and the exact value counts.
 
-    Its time is that of the event: checkpoints are published later, some before others.
+    Its time is the event's, because checkpoints are published later, some before others.
     """
     snapshot = Snapshot(
         job=JOB,
@@ -174,17 +174,17 @@ def test_a_point_of_a_checkpoint_counts_before_that_of_the_curve() -> None:
 
 
 def test_what_is_logged_is_not_planned_again() -> None:
-    """A point that MLflow has stays as it is, whatever the provider says of it later."""
+    """A logged point stays as it is, whatever the provider says later."""
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(1, train_loss=1.0),))
     recorded = applied(plan_of(snapshot))
     changed = Snapshot(job=JOB, checkpoints=(checkpoint(1, CREATED + 7, train_loss=9.0),))
     plan = plan_of(changed, recorded)
     assert (plan.points, plan.models, plan.params, plan.status) == ((), (), {}, None)
-    assert plan.tags.keys() == {"mlflow.note.content", tags.NOTE_DIGEST}  # tells the newer value
+    assert plan.tags.keys() == {"mlflow.note.content", tags.NOTE_DIGEST}  # has the newer value
 
 
 def test_the_end_of_a_failed_job_that_does_not_tell_it_is_the_last_known_moment() -> None:
-    """A failed job without ``finished_at`` ends with its newest point, never now."""
+    """A failed job without ``finished_at`` ends with its newest point, and never now."""
     job = finished(status=JobStatus.FAILED, finished_at=None)
     snapshot = Snapshot(job=job, curve=(CurvePoint("train_loss", 3, 1.0, CREATED + 9_000),))
     assert plan_of(snapshot).end_time == CREATED + 9_000
@@ -192,12 +192,12 @@ def test_the_end_of_a_failed_job_that_does_not_tell_it_is_the_last_known_moment(
 
 
 def test_a_job_never_ends_before_it_starts() -> None:
-    """An end before the start is the start."""
+    """An end before the start becomes the start."""
     assert plan_of(Snapshot(job=finished(finished_at=CREATED - 1))).end_time == CREATED
 
 
 def test_a_success_without_checkpoints_settles_first() -> None:
-    """Checkpoints appear some seconds after a success: until then the run is not finished."""
+    """A run is not finished in the seconds after a success in which checkpoints appear."""
     just_now = Snapshot(job=finished(finished_at=NOW - 1_000))
     plan = plan_of(just_now)
     assert (plan.status, plan.is_final, plan.is_settling) == (None, False, True)
@@ -205,13 +205,13 @@ def test_a_success_without_checkpoints_settles_first() -> None:
     assert (later.status, later.is_final, later.is_settling) == ("FINISHED", True, False)
     complete = dataclasses.replace(just_now, checkpoints=(checkpoint(1),))
     assert plan_of(complete).status == "FINISHED"
-    # Where none are to be waited for.
+    # Where no checkpoints are awaited.
     assert plan_of(dataclasses.replace(just_now, is_whole=True)).status == "FINISHED"
 
 
 @pytest.mark.parametrize("strange", [None, NOW + CLOCK_SKEW + 1])
 def test_a_point_without_a_credible_time_is_logged_at_the_start(strange: int | None) -> None:
-    """A time that is missing or in the future is replaced, said, and the value is kept."""
+    """A point with a missing or future time gets the start, and a sentence reports it."""
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(1, strange, train_loss=1.0),))
     plan = plan_of(snapshot)
     assert plan.points == (MetricPoint("train_loss", 1, 1.0, CREATED),)
@@ -219,7 +219,7 @@ def test_a_point_without_a_credible_time_is_logged_at_the_start(strange: int | N
 
 
 def test_a_job_without_a_credible_start_starts_with_its_first_known_moment() -> None:
-    """A missing or future creation gives way to the earliest other time."""
+    """A missing or future creation is replaced by the earliest other time."""
     job = dataclasses.replace(JOB, created_at=NOW + 10 * CLOCK_SKEW)
     snapshot = Snapshot(job=job, checkpoints=(checkpoint(1, CREATED + 4, train_loss=1.0),))
     assert plan_of(snapshot).start_time == CREATED + 4
@@ -227,7 +227,7 @@ def test_a_job_without_a_credible_start_starts_with_its_first_known_moment() -> 
 
 
 def test_a_name_that_mlflow_refuses_costs_that_metric_alone() -> None:
-    """The other metrics are logged, and the refused name is said once."""
+    """A name that MLflow refuses is reported once, and the other metrics are logged."""
     snapshot = Snapshot(
         job=JOB,
         checkpoints=(
@@ -241,7 +241,7 @@ def test_a_name_that_mlflow_refuses_costs_that_metric_alone() -> None:
 
 
 def test_a_param_is_written_once() -> None:
-    """A value that changes at the provider is reported; 2 and 2.0 are the same value."""
+    """A param that changes at the provider is reported; 2 and 2.0 count as equal."""
     recorded = applied(plan_of(Snapshot(job=JOB)))
     same = dataclasses.replace(JOB, params={"n_epochs": 3.0, "learning_rate_multiplier": 1.8})
     assert plan_of(Snapshot(job=same), recorded).is_empty
@@ -251,7 +251,7 @@ def test_a_param_is_written_once() -> None:
 
 
 def test_tags_change_with_the_job_and_are_never_taken_away() -> None:
-    """A later look writes only what is new or different."""
+    """A later plan writes only new or different tags, and removes none."""
     recorded = applied(plan_of(Snapshot(job=JOB)))
     plan = plan_of(Snapshot(job=finished(base_model=None, error="x\x1b[31my")), recorded)
     note = {name: plan.tags[name] for name in ("mlflow.note.content", tags.NOTE_DIGEST)}
@@ -264,12 +264,12 @@ def test_tags_change_with_the_job_and_are_never_taken_away() -> None:
 
 
 def test_the_runs_name_is_the_job_id_without_a_suffix() -> None:
-    """A job that its owner did not name goes by its id."""
+    """A job without a suffix gives its id to its run's name."""
     assert plan_of(Snapshot(job=dataclasses.replace(JOB, suffix=None))).run_name == "openai/ftjob-1"
 
 
 def test_jobs_of_one_suffix_have_names_that_differ() -> None:
-    """A suffix is used again and again; the end of a job's id is not."""
+    """Runs of jobs with one suffix have different names, by the ends of the jobs' ids."""
     jobs = [dataclasses.replace(JOB, id=f"ftjob-{number:08}") for number in range(12)]
     names = {plan_of(Snapshot(job=job)).run_name for job in jobs}
     assert len(names) == 12
@@ -308,7 +308,7 @@ snapshots = st.builds(
 
 @given(snapshots)
 def test_once_written_a_plan_is_empty(snapshot: Snapshot) -> None:
-    """The same look at a job never writes twice, whatever the job holds."""
+    """A plan for a written job is empty, whatever the job holds."""
     recorded = applied(plan_of(snapshot))
     again = plan_of(snapshot, recorded)
     assert again.is_empty, again
@@ -316,7 +316,7 @@ def test_once_written_a_plan_is_empty(snapshot: Snapshot) -> None:
 
 @given(snapshots, snapshots)
 def test_a_metric_has_one_point_a_step(first: Snapshot, second: Snapshot) -> None:
-    """Over several looks no (metric, step) is planned twice, and no time is invented."""
+    """No (metric, step) is planned twice over several passes, and no time is invented."""
     one = plan_of(first)
     two = plan_of(second, applied(one))
     rows = [(point.name, point.step) for plan in (one, two) for point in plan.points]
@@ -328,7 +328,7 @@ def test_a_metric_has_one_point_a_step(first: Snapshot, second: Snapshot) -> Non
 def test_an_interrupted_write_is_completed_with_the_same_points(
     snapshot: Snapshot, data: st.DataObject
 ) -> None:
-    """However many of its points were written, the next plan has exactly the rest."""
+    """After an interrupted write the next plan has exactly the missing points."""
     whole = plan_of(snapshot)
     written = data.draw(st.integers(0, len(whole.points)))
     partly = applied(dataclasses.replace(whole, points=whole.points[:written], status=None))
@@ -338,7 +338,7 @@ def test_an_interrupted_write_is_completed_with_the_same_points(
 
 @given(st.text(max_size=8))
 def test_a_name_is_allowed_only_if_mlflow_allows_it(name: str) -> None:
-    """The rule is MLflow's own, asked here of MLflow itself."""
+    """A name is allowed exactly if MLflow allows it."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - slow, and for this test alone
     from mlflow.utils.validation import _validate_metric_name  # noqa: PLC0415 - the rule
 
@@ -352,7 +352,7 @@ def test_a_name_is_allowed_only_if_mlflow_allows_it(name: str) -> None:
 
 
 def test_a_users_own_metrics_do_not_measure_the_providers_models() -> None:
-    """In a run that a user created, only what the provider told is linked to its models."""
+    """In a user's run only the provider's metrics are linked to its models."""
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5),))
     theirs = recorded_run(
         status="RUNNING",
@@ -369,7 +369,7 @@ def test_a_users_own_metrics_do_not_measure_the_providers_models() -> None:
 
 
 def test_a_point_that_comes_late_is_linked_to_its_model_too() -> None:
-    """A model that was complete before is planned again with all that measures it."""
+    """A model is planned again with all its metrics when a point of it comes late."""
     early = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5),))
     recorded = applied(plan_of(early))
     late = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5, valid_loss=0.4),))

@@ -1,4 +1,4 @@
-"""Which points are new, and the times that they get."""
+"""New points, and their times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOB = Job(
 def points(
     *curve: CurvePoint, steps: dict[str, set[int]] | None = None
 ) -> tuple[dict[tuple[str, int], MetricPoint], tuple[str, ...]]:
-    """The new points of a curve by name and step, and what is said of them."""
+    """Return the new points of a curve by name and step, and the sentences about them."""
     snapshot = Snapshot(job=JOB, curve=curve)
     found, skipped = new_points(snapshot, NAMES, steps or {}, fallback=BEGAN, now=NOW)
     return {(point.name, point.step): point for point in found}, skipped
@@ -34,7 +34,7 @@ def points(
 
 @pytest.mark.parametrize("logged", [{}, {"early": {5}}, {"late": {5}}])
 def test_an_epoch_has_the_earliest_time_of_its_step(logged: dict[str, set[int]]) -> None:
-    """Whichever of the step's points are logged already."""
+    """An epoch has the earliest time of its step, even if some points are logged."""
     early, late = CurvePoint("early", 5, 0.5, BEGAN + 10), CurvePoint("late", 5, 0.5, BEGAN + 20)
     for curve in ((early, late), (late, early)):
         found, _ = points(*curve, steps=logged)
@@ -42,7 +42,7 @@ def test_an_epoch_has_the_earliest_time_of_its_step(logged: dict[str, set[int]])
 
 
 def test_a_providers_own_metric_of_this_name_stays() -> None:
-    """The computed epoch does not take its place."""
+    """A provider's metric named epoch stays, and no computed one replaces it."""
     own, other = CurvePoint("epoch", 5, 0.75, BEGAN + 10), CurvePoint("loss", 6, 0.5, BEGAN + 20)
     found, _ = points(own, other)
     assert found["epoch", 5].value == 0.75
@@ -53,7 +53,7 @@ def test_a_providers_own_metric_of_this_name_stays() -> None:
     ("number", "said"), [(1, "future:"), (2, "future (and of 1 more):"), (3, "(and of 2 more):")]
 )
 def test_steps_without_a_time_are_counted(number: int, said: str) -> None:
-    """In one sentence, however many there are."""
+    """Steps without a time are counted in one sentence."""
     curve = [CurvePoint("loss", step, 0.5, None) for step in range(1, number + 1)]
     found, skipped = points(*curve)
     assert {point.timestamp for point in found.values()} == {BEGAN}
@@ -62,13 +62,13 @@ def test_steps_without_a_time_are_counted(number: int, said: str) -> None:
 
 
 def test_a_name_may_be_as_long_as_mlflow_allows() -> None:
-    """And no longer."""
+    """A name can be as long as MLflow allows, and no longer."""
     assert is_allowed_name("x" * LONGEST_NAME)
     assert not is_allowed_name("x" * (LONGEST_NAME + 1))
 
 
 def test_a_job_without_steps_has_no_epochs() -> None:
-    """Nothing is computed from a number that nobody gave."""
+    """A job without a known number of steps has no epochs."""
     curve = (CurvePoint("loss", 5, 0.5, BEGAN + 10),)
     for job in (replace(JOB, total_steps=None), replace(JOB, epochs=None)):
         found, _ = new_points(Snapshot(job=job, curve=curve), NAMES, {}, fallback=BEGAN, now=NOW)
@@ -77,14 +77,14 @@ def test_a_job_without_steps_has_no_epochs() -> None:
 
 @pytest.mark.parametrize("epochs", [float("inf"), float("nan"), 0.0, -1.0])
 def test_a_number_of_epochs_that_cannot_be_makes_none(epochs: float) -> None:
-    """The points themselves are logged."""
+    """An impossible number of epochs gives none, and the points are logged."""
     job, curve = replace(JOB, epochs=epochs), (CurvePoint("loss", 5, 0.5, BEGAN + 10),)
     found, _ = new_points(Snapshot(job=job, curve=curve), NAMES, {}, fallback=BEGAN, now=NOW)
     assert [point.name for point in found] == ["loss"]
 
 
 def test_an_epoch_is_logged_once() -> None:
-    """Also where another metric of its step comes late."""
+    """An epoch is logged once, even if another metric of its step comes late."""
     found, _ = points(CurvePoint("loss", 5, 0.5, BEGAN + 10), steps={"epoch": {5}})
     assert found.keys() == {("loss", 5)}
     other, _ = points(CurvePoint("loss", 5, 0.5, BEGAN + 10), steps={"epoch": {4}})
@@ -92,13 +92,13 @@ def test_an_epoch_is_logged_once() -> None:
 
 
 def test_a_step_without_a_time_has_no_epoch() -> None:
-    """The epoch has no time either."""
+    """A step without a time has no epoch."""
     found, _ = points(CurvePoint("loss", 5, 0.5, None))
     assert found.keys() == {("loss", 5)}
 
 
 def test_the_epoch_is_one_of_the_metrics_of_a_job() -> None:
-    """Where it is logged: it measures the job's models as well."""
+    """The epoch is one of the run's metrics, and measures the models as well."""
     checkpoint = Checkpoint(step=1, created_at=BEGAN, metrics={"valid_loss": 0.5})
     snapshot = Snapshot(job=JOB, checkpoints=(checkpoint,), curve=(CurvePoint("a", 1, 0.5, 1),))
     assert all_metric_names(snapshot, NAMES) == {"a", "valid_loss", "epoch"}
@@ -106,7 +106,7 @@ def test_the_epoch_is_one_of_the_metrics_of_a_job() -> None:
 
 
 def test_time_does_not_run_backwards_along_what_is_logged() -> None:
-    """A step before one that MLflow has is not later than it, and one after it stays as it is."""
+    """A new step is not later than a later logged one, which keeps its time."""
     curve = (CurvePoint("loss", 4, 0.5, BEGAN + 40), CurvePoint("loss", 6, 0.4, BEGAN + 60))
     newest = {"loss": (5, BEGAN + 30), "other": (5, BEGAN + 35)}
     found, _ = new_points(
@@ -116,7 +116,7 @@ def test_time_does_not_run_backwards_along_what_is_logged() -> None:
 
 
 def test_a_step_between_has_the_time_of_the_one_before() -> None:
-    """Not of the one after it, nor its own number's."""
+    """A step between two others has the time of the one before."""
     times = {1: BEGAN + 10, 3: BEGAN + 30}
     curve = [CurvePoint("loss", step, 0.5, times.get(step)) for step in range(5)]
     found, _ = points(*curve)
@@ -140,12 +140,12 @@ def test_a_step_between_has_the_time_of_the_one_before() -> None:
     ],
 )
 def test_a_param_is_written_as_its_value(value: Scalar, text: str) -> None:
-    """Whole numbers without a fraction, as far as they are exact; texts as long as MLflow takes."""
+    """A param is written with whole numbers where exact, and as long as MLflow allows."""
     assert new_params({"a": value}, {}, MetricNames()) == ({"a": text}, ())
 
 
 def test_a_param_that_cannot_be_written_is_said() -> None:
-    """Because of its name, or because MLflow has another value, which it never changes."""
+    """A param with a refused name or a changed value is reported."""
     wanted: dict[str, Scalar] = {"a(b)": 1, "seed": 2, "method": "dpo", "rank": 8}
     new, refused = new_params(wanted, {"seed": "1", "method": "dpo", "rank": "x"}, MetricNames())
     assert new == {}

@@ -1,4 +1,4 @@
-"""A run that was logged under older names gets the new ones beside them."""
+"""New names for a run that was logged under older ones, which stay."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ History = Mapping[str, Sequence[MetricPoint]]
 
 
 def openai(wanted: str | dict[str, str]) -> MetricNames:
-    """Names for OpenAI's jobs."""
+    """Return names for OpenAI's jobs."""
     return MetricNames.of(wanted, OPENAI)
 
 
 def curve(name: str, steps: Iterable[int], *, base: float = 1.0) -> list[MetricPoint]:
-    """One point a step; curves of another base have no value in common."""
+    """Return one point per step; curves of another base share no values."""
     return [MetricPoint(name, step, base + step / 1000, START + step) for step in steps]
 
 
 def history(*curves: Sequence[MetricPoint]) -> dict[str, list[MetricPoint]]:
-    """A run's metrics."""
+    """Return a run's metrics."""
     return {points[0].name: [*points] for points in curves}
 
 
@@ -47,7 +47,7 @@ PARAMS = {"n_epochs": "3", "batch_size": "8", "learning_rate_multiplier": "1.8",
 
 
 def applied(run: History, renaming: Renaming) -> dict[str, list[MetricPoint]]:
-    """The run's metrics once the renaming is written."""
+    """Return the run's metrics after the renaming."""
     written = {name: [*points] for name, points in run.items()}
     for point in renaming.points:
         written.setdefault(point.name, []).append(point)
@@ -55,15 +55,15 @@ def applied(run: History, renaming: Renaming) -> dict[str, list[MetricPoint]]:
 
 
 def content(points: Iterable[MetricPoint]) -> list[tuple[int, float, int]]:
-    """A curve without its name."""
+    """Return a curve without its name."""
     return sorted((point.step, point.value, point.timestamp) for point in points)
 
 
-# What is written
+# Writes
 
 
 def test_curves_and_params_get_the_new_names() -> None:
-    """From a provider's names to a preset's: same steps, values, times; all else stays as it is."""
+    """Curves and params are copied from a provider's names to a preset's, unchanged."""
     found = make_renaming(TRAINED, PARAMS, openai("provider"), openai("lightning"))
     assert found.renamed == {"valid_loss": "val_batch_loss", "full_valid_loss": "val_loss"}
     assert found.params == {"max_epochs": "3"}
@@ -75,13 +75,13 @@ def test_curves_and_params_get_the_new_names() -> None:
 
 
 def test_a_batch_size_keeps_its_name() -> None:
-    """A hosted batch is the whole: no trainer's share of one device takes its place."""
+    """A batch size keeps its name: a trainer's is the share of one device, not the whole."""
     found = make_renaming({}, PARAMS, openai("provider"), openai("huggingface"))
     assert found.params == {"num_train_epochs": "3"}
 
 
 def test_the_old_names_are_those_of_the_old_vocabulary() -> None:
-    """Between presets a metric is known by what the old one made of the provider's name."""
+    """Between two presets the old one's names identify the metrics."""
     run = history(curve("loss", (1, 2)), curve("eval_loss", (2,), base=2))
     found = make_renaming(
         run,
@@ -95,7 +95,7 @@ def test_the_old_names_are_those_of_the_old_vocabulary() -> None:
 
 
 def test_back_to_the_providers_names() -> None:
-    """A preset can be given up again."""
+    """A preset can be reverted to the provider's names."""
     run = history(curve("loss", (1, 2)))
     params = {"num_train_epochs": "3", "batch_size": "8"}
     found = make_renaming(run, params, openai("huggingface"), openai("provider"))
@@ -104,7 +104,7 @@ def test_back_to_the_providers_names() -> None:
 
 
 def test_what_the_provider_does_not_log_is_left_alone() -> None:
-    """A user's own metric on the run is no metric of the provider's, whatever it is called."""
+    """A user's metric on the run is not renamed, whatever its name is."""
     run = history(curve("loss", (1, 2)), curve("train_loss", (1, 2), base=2))
     found = make_renaming(run, {}, openai("huggingface"), openai("lightning"))
     assert found.renamed == {}
@@ -113,7 +113,7 @@ def test_what_the_provider_does_not_log_is_left_alone() -> None:
 
 
 def test_a_mapping_for_several_providers() -> None:
-    """Names that another provider's jobs have do not make this one's metrics ambiguous."""
+    """Names of another provider in a mapping do not make this one's metrics ambiguous."""
     shared = {"train_loss": "loss", "train/loss": "loss", "eval/loss": "valid_loss"}
     run = history(curve("loss", (1, 2)), curve("valid_loss", (2,), base=2))
     found = make_renaming(
@@ -131,7 +131,7 @@ def test_names_that_only_the_mapping_knows() -> None:
 
 
 def test_points_come_by_step() -> None:
-    """An interrupted write leaves curves without holes."""
+    """Points are written by step, so that an interruption leaves no holes."""
     found = make_renaming(
         TRAINED, {}, openai("provider"), openai("huggingface"), total_steps=12, epochs=3
     )
@@ -140,7 +140,7 @@ def test_points_come_by_step() -> None:
 
 
 def test_an_interrupted_write_is_completed() -> None:
-    """Only what is missing is written the next time."""
+    """After an interruption only the missing points are written."""
     whole = make_renaming(TRAINED, {}, openai("provider"), openai("huggingface"))
     half = dataclasses.replace(whole, points=whole.points[: len(whole.points) // 2])
     rest = make_renaming(applied(TRAINED, half), {}, openai("provider"), openai("huggingface"))
@@ -149,7 +149,7 @@ def test_an_interrupted_write_is_completed() -> None:
 
 
 def test_a_later_look_may_have_been_first() -> None:
-    """New names that a pass over the job has begun are completed, a rounded value or not."""
+    """New names that a pass has begun are completed, even with a rounded value."""
     begun = [dataclasses.replace(point, name="loss") for point in TRAINED["train_loss"][6:]]
     rounded = [dataclasses.replace(point, value=point.value + 4e-6) for point in begun]
     later = curve("loss", (13, 14))
@@ -160,7 +160,7 @@ def test_a_later_look_may_have_been_first() -> None:
 
 
 def test_a_step_that_is_there_twice_is_copied_once() -> None:
-    """The first row of a step is the one that counts."""
+    """The first row of a repeated step counts."""
     doubled = [*curve("train_loss", (1, 2)), *curve("train_loss", (2, 3), base=2)]
     found = make_renaming({"train_loss": doubled}, {}, openai("provider"), openai("huggingface"))
     assert content(found.points) == content([*doubled[:2], doubled[3]])
@@ -170,7 +170,7 @@ def test_a_step_that_is_there_twice_is_copied_once() -> None:
 
 
 def test_a_name_that_was_another_metrics() -> None:
-    """The whole validation set's loss does not get a name that its batches' loss has had."""
+    """The loss of the validation set does not get a name that the batches' loss had before."""
     run = history(
         curve("train_loss", (1, 2)),
         curve("eval_loss", (2,), base=2),
@@ -184,7 +184,7 @@ def test_a_name_that_was_another_metrics() -> None:
 
 
 def test_a_name_that_was_another_metrics_in_a_run_without_that() -> None:
-    """It stays refused: what a copy left there could not be told from the other metric."""
+    """The name stays refused in a run without the other metric: a copy would look like it."""
     run = history(curve("full_valid_loss", (2,)))
     found = make_renaming(run, {}, openai({"valid_loss": "eval_loss"}), openai("huggingface"))
     assert found.points == ()
@@ -192,7 +192,7 @@ def test_a_name_that_was_another_metrics_in_a_run_without_that() -> None:
 
 
 def test_a_name_that_holds_other_values() -> None:
-    """A metric of the run that is called like the new name is not drawn on."""
+    """A name that holds other values in the run is refused."""
     run = {**TRAINED, "loss": curve("loss", (1, 40), base=9)}
     found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
     assert "loss" not in {point.name for point in found.points}
@@ -202,7 +202,7 @@ def test_a_name_that_holds_other_values() -> None:
 
 
 def test_a_name_that_holds_other_values_at_some_steps() -> None:
-    """One step that agrees may do so by chance."""
+    """A name that holds other values at some steps is refused, because one match can be chance."""
     by_chance = [*curve("loss", (1,)), *curve("loss", (2,), base=9)]
     found = make_renaming(
         {**TRAINED, "loss": by_chance}, {}, openai("provider"), openai("huggingface")
@@ -212,7 +212,7 @@ def test_a_name_that_holds_other_values_at_some_steps() -> None:
 
 
 def test_a_name_that_holds_other_steps() -> None:
-    """Nothing shows that a curve on other steps is the same one."""
+    """A name that holds other steps is refused, because the curves may differ."""
     run = {**TRAINED, "loss": curve("loss", (40, 41))}
     found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
     assert "loss" not in {point.name for point in found.points}
@@ -220,7 +220,7 @@ def test_a_name_that_holds_other_steps() -> None:
 
 
 def test_two_metrics_onto_one_name() -> None:
-    """Where a provider has two names of one meaning, and a run has both, the first gets it."""
+    """The first of two metrics with one meaning gets the name."""
     names = {"a": Meaning.TRAIN_LOSS, "b": Meaning.TRAIN_LOSS}
     run = history(curve("a", (1, 2)), curve("b", (1, 2), base=2))
     found = make_renaming(
@@ -242,7 +242,7 @@ def test_two_metrics_onto_one_name() -> None:
 def test_one_of_two_names_of_a_meaning_comes_back(
     kept: Sequence[str], params: Mapping[str, str], expected: str | None
 ) -> None:
-    """Vertex calls the loss of a step after the method; a run that still has a name needs none."""
+    """A run that already has one of two names of a meaning needs no other."""
     vertex = TYPES["vertex"].meanings
     run = history(curve("loss", (1, 2)), *(curve(name, (1, 2)) for name in kept))
     found = make_renaming(
@@ -254,7 +254,7 @@ def test_one_of_two_names_of_a_meaning_comes_back(
 
 @pytest.mark.parametrize("same_values", [True, False])
 def test_swapped_names(*, same_values: bool) -> None:
-    """Two metrics that are to change names keep theirs, both of them."""
+    """Two metrics that would swap names keep theirs."""
     run = history(curve("a", (1, 2)), curve("b", (1, 2), base=1 if same_values else 2))
     params = {"a": "1", "b": "1" if same_values else "2"}
     found = make_renaming(run, params, openai("provider"), openai({"a": "b", "b": "a"}))
@@ -268,7 +268,7 @@ def test_swapped_names(*, same_values: bool) -> None:
 
 
 def test_a_chain_of_names_goes_one_link_at_a_time() -> None:
-    """What moves away has its new name; what would take its place waits for ever."""
+    """In a chain of names the first metric moves, and its successor is refused."""
     run = history(curve("a", (1, 2)), curve("b", (1, 2), base=2))
     chain = openai({"a": "b", "b": "c"})
     found = make_renaming(run, {"a": "1"}, openai("provider"), chain)
@@ -279,7 +279,7 @@ def test_a_chain_of_names_goes_one_link_at_a_time() -> None:
 
 
 def test_a_param_with_another_value() -> None:
-    """MLflow never changes a param; the job's stays under its old name."""
+    """A param with another value keeps the job's one under its old name."""
     params = {"n_epochs": "3", "num_train_epochs": "5"}
     found = make_renaming({}, params, openai("provider"), openai("huggingface"))
     assert found.params == {}
@@ -289,7 +289,7 @@ def test_a_param_with_another_value() -> None:
 
 
 def test_a_name_that_mlflow_refuses() -> None:
-    """A mapping may have been there because MLflow takes no such name; the way back is closed."""
+    """A name that MLflow refuses is a conflict, as after a mapping that replaced it."""
     own = "loss, \x1b[2Jmean"
     run = history(curve("loss", (1, 2)))
     found = make_renaming(run, {"loss": "x"}, openai({own: "loss"}), openai("provider"))
@@ -304,12 +304,12 @@ def test_a_name_that_mlflow_refuses() -> None:
 
 
 def epochs(found: Renaming) -> dict[int, tuple[float, int]]:
-    """By step the epoch and its time."""
+    """Return the epoch and its time by step."""
     return {p.step: (p.value, p.timestamp) for p in found.points if p.name == "epoch"}
 
 
 def test_hugging_faces_epoch_is_added() -> None:
-    """At each step that has a metric, at the earliest time of the step."""
+    """The epoch is added at each step with a metric, at its earliest time."""
     run = {**TRAINED, "late": [MetricPoint("late", 4, 1.0, START + 99), *curve("late", (6,))]}
     found = make_renaming(
         run, {}, openai("provider"), openai("huggingface"), total_steps=12, epochs=3
@@ -319,7 +319,7 @@ def test_hugging_faces_epoch_is_added() -> None:
 
 @pytest.mark.parametrize(("total_steps", "wanted"), [(None, "huggingface"), (12, "lightning")])
 def test_no_epoch(total_steps: int | None, wanted: str) -> None:
-    """None where it cannot be known, none where the new names have no epoch."""
+    """No epoch is added if it is unknown, or if the new names have none."""
     found = make_renaming(
         TRAINED, {}, openai("provider"), openai(wanted), total_steps=total_steps, epochs=3
     )
@@ -328,7 +328,7 @@ def test_no_epoch(total_steps: int | None, wanted: str) -> None:
 
 
 def test_a_step_after_the_last_has_no_epoch() -> None:
-    """A wrong number of steps does not keep the others from theirs."""
+    """A step after the last has no epoch, and the others keep theirs."""
     found = make_renaming(
         TRAINED, {}, openai("provider"), openai("huggingface"), total_steps=10, epochs=1
     )
@@ -336,7 +336,7 @@ def test_a_step_after_the_last_has_no_epoch() -> None:
 
 
 def test_another_epoch_is_not_mixed_with_it() -> None:
-    """A run that has a metric of that name, with other values, keeps only that."""
+    """A metric of that name with other values stays without an added epoch."""
     run = {**TRAINED, "epoch": curve("epoch", (1, 2), base=9)}
     found = make_renaming(
         run, {}, openai("provider"), openai("huggingface"), total_steps=12, epochs=3
@@ -346,7 +346,7 @@ def test_another_epoch_is_not_mixed_with_it() -> None:
 
 
 def test_a_name_that_was_another_metrics_is_not_for_the_epoch() -> None:
-    """As with every other new name."""
+    """The epoch does not get a name that was another metric's."""
     old = openai({"valid_loss": "epoch"})
     run = history(curve("train_loss", (1, 2)))
     found = make_renaming(run, {}, old, openai("huggingface"), total_steps=12, epochs=3)
@@ -356,29 +356,29 @@ def test_a_name_that_was_another_metrics_is_not_for_the_epoch() -> None:
 
 
 def test_another_epoch_is_in_nobodys_way_where_none_is_known() -> None:
-    """What would not be written has no conflict."""
+    """An unknown epoch causes no conflict."""
     run = {**TRAINED, "epoch": curve("epoch", (1, 2), base=9)}
     found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
     assert found.conflicts == ()
 
 
-# Whatever the run and the names
+# Arbitrary runs and names
 
 NAMES = ("train_loss", "valid_loss", "full_valid_loss", "epoch", "a", "b")
 """Names that a provider may report."""
 ONE_TO_ONE = st.permutations([*NAMES, "loss", "eval_loss"]).map(
     lambda targets: dict(zip(NAMES, targets, strict=False))
 )
-"""Mappings as the configuration allows them: chains and swaps, and no name for two."""
+"""Mappings as the configuration allows them: chains and swaps, and no shared new name."""
 VOCABULARIES = st.one_of(st.sampled_from([*PRESETS]), ONE_TO_ONE).map(openai)
 STEPS = st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True)
 LOGGED = st.dictionaries(st.sampled_from(NAMES), STEPS, max_size=5)
-"""By the provider's name the steps that it reports."""
+"""Steps of each metric, by the provider's name."""
 LENGTH = st.sampled_from([None, 6])
 
 
 def logged(job: Mapping[str, Sequence[int]], names: MetricNames) -> dict[str, list[MetricPoint]]:
-    """What MLflow has of a job: one row for a metric and step, the first that is reported."""
+    """Return MLflow's rows of a job: one per metric and step, the first reported one."""
     run: dict[str, dict[int, MetricPoint]] = {}
     for base, (own, steps) in enumerate(job.items()):
         name = names.metric(own)
@@ -388,7 +388,7 @@ def logged(job: Mapping[str, Sequence[int]], names: MetricNames) -> dict[str, li
 
 
 def logged_params(values: Mapping[str, int], names: MetricNames) -> dict[str, str]:
-    """The params that MLflow has of a job."""
+    """Return MLflow's params of a job."""
     params: dict[str, str] = {}
     for own, value in values.items():
         params.setdefault(names.param(own), str(value))
@@ -399,7 +399,7 @@ def logged_params(values: Mapping[str, int], names: MetricNames) -> dict[str, st
 def test_a_run_becomes_what_the_new_names_would_have_made_it(
     job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames
 ) -> None:
-    """Each curve is under its new name and alone there, or a sentence says why it is not."""
+    """Each curve is the only one under its new name, or a sentence gives the reason."""
     run = logged(job, old)
     found = make_renaming(run, {}, old, new)
     written = applied(run, found)
@@ -418,7 +418,7 @@ def test_a_run_becomes_what_the_new_names_would_have_made_it(
 def test_the_same_names_change_nothing(
     job: Mapping[str, Sequence[int]], names: MetricNames, length: int | None
 ) -> None:
-    """Nor does the epoch come to a run that has the names already."""
+    """The same names change nothing, and add no epoch."""
     run, params = logged(job, names), logged_params(dict.fromkeys(job, 1), names)
     found = make_renaming(run, params, names, names, total_steps=length, epochs=2)
     assert found == Renaming(points=(), params={}, renamed={}, conflicts=())
@@ -428,7 +428,7 @@ def test_the_same_names_change_nothing(
 def test_twice_is_once(
     job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames, length: int | None
 ) -> None:
-    """A second time there is nothing to write, and the same is in the way."""
+    """A second renaming writes nothing and has the same conflicts."""
     run, params = logged(job, old), logged_params(dict.fromkeys(job, 1), old)
     first = make_renaming(run, params, old, new, total_steps=length, epochs=2)
     second = make_renaming(
@@ -445,7 +445,7 @@ def test_an_interruption_at_any_point_does_no_harm(
     length: int | None,
     data: st.DataObject,
 ) -> None:
-    """What is left is written the next time, and together it is the same."""
+    """An interruption at any point is completed by the next renaming."""
     run = logged(job, old)
     whole = make_renaming(run, {}, old, new, total_steps=length, epochs=2)
     cut = data.draw(st.integers(0, len(whole.points)))
@@ -459,7 +459,7 @@ def test_an_interruption_at_any_point_does_no_harm(
 def test_a_metric_has_one_row_a_step(
     job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames, length: int | None
 ) -> None:
-    """No row is written beside another."""
+    """A metric has one row per step."""
     run = logged(job, old)
     found = make_renaming(run, {}, old, new, total_steps=length, epochs=2)
     for points in applied(run, found).values():
@@ -471,7 +471,7 @@ def test_a_metric_has_one_row_a_step(
 def test_only_names_change(
     job: Mapping[str, Sequence[int]], old: MetricNames, new: MetricNames
 ) -> None:
-    """A copied point has the step, the value and the time of the old one."""
+    """A copied point keeps its step, value and time."""
     run = logged(job, old)
     found = make_renaming(run, {}, old, new)
     source = {after: before for before, after in found.renamed.items()}
@@ -487,7 +487,7 @@ def test_only_names_change(
 def test_params_become_what_the_new_names_would_have_made_them(
     values: Mapping[str, int], old: MetricNames, new: MetricNames
 ) -> None:
-    """Each value is under its new name, or a sentence says why it is not."""
+    """Each param is under its new name, or a sentence gives the reason."""
     params = logged_params(values, old)
     found = make_renaming({}, params, old, new)
     assert found.params.keys().isdisjoint(params)

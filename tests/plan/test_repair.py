@@ -1,4 +1,4 @@
-"""The additions to a run that should have everything, and the end of a lost job's run."""
+"""Additions to a run that should be complete, and the end of a lost job's run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ POINT = MetricPoint("loss", 1, 0.5, BEGAN)
 
 
 def model(step: int) -> HostedModel:
-    """A model of a step."""
+    """Return a model of a step."""
     return HostedModel(model=f"ft:{step}", name=f"a-{step}", step=step, metrics=(), about={})
 
 
@@ -63,13 +63,13 @@ def repaired(plan: Plan, run: RecordedRun = RUN, inventory: Inventory | None = N
 
 
 def test_a_run_that_has_everything_is_left_alone() -> None:
-    """Nothing is written to it, whether the bridge or a user created it."""
+    """A complete run is not written to, whether the bridge or a user created it."""
     assert repaired(NOTHING) == NOTHING
     assert repaired(NOTHING, ADOPTED) == NOTHING
 
 
 def test_what_is_archived_is_not_archived_again() -> None:
-    """Documents by their names, files as a whole by their manifest."""
+    """An archived document or file is not archived again."""
     plan = replace(NOTHING, documents={"job.json": b"1", "events.json": b"2"}, files=("file-1",))
     some = repaired(plan, inventory=Inventory(archived=frozenset({"job.json"})))
     assert (some.documents, some.files) == ({"events.json": b"2"}, ("file-1",))
@@ -78,7 +78,7 @@ def test_what_is_archived_is_not_archived_again() -> None:
 
 
 def test_a_model_that_its_user_deleted_stays_deleted() -> None:
-    """Its output is still there, and shows that it was once."""
+    """A deleted model, whose output still shows that it existed, is not made again."""
     plan = replace(NOTHING, models=(model(1), model(2)))
     found = repaired(plan, inventory=Inventory(emptied=frozenset({1})))
     assert found.models == (model(2),)
@@ -98,7 +98,7 @@ def test_a_model_that_its_user_deleted_stays_deleted() -> None:
 def test_a_version_is_registered_once(
     of: str, models: tuple[HostedModel, ...], registered: tuple[str, ...], *, is_registered: bool
 ) -> None:
-    """And only of a model that is there: one that its user deleted is not wanted."""
+    """A version is registered once, and only for a model that exists."""
     registration = Registration(name="shop", model=of, source=f"openai:/{of}", at=BEGAN)
     plan = replace(NOTHING, models=models, registration=registration)
     found = repaired(plan, inventory=Inventory(registered=frozenset(registered)))
@@ -106,7 +106,7 @@ def test_a_version_is_registered_once(
 
 
 def test_tags_that_their_user_edited_stay() -> None:
-    """Those that the run lacks are added, and its description with them."""
+    """A user's edits of tags stay, and missing tags are added together with the description."""
     edited = replace(NOTHING, tags={tags.JOB: "b", tags.COST: "$3", **NOTES})
     found = repaired(edited)
     assert found.tags == {tags.COST: "$3", **NOTES}
@@ -114,7 +114,7 @@ def test_tags_that_their_user_edited_stay() -> None:
 
 
 def test_a_description_that_differs_is_no_reason_to_write() -> None:
-    """It changes with the bridge's version too."""
+    """A description that differs, as after an update of the bridge, is not written again."""
     has_note = replace(RUN, tags={**RUN.tags, **dict.fromkeys(NOTES, "old")})
     assert repaired(replace(NOTHING, tags=NOTES), has_note).tags == {}
     more = repaired(replace(NOTHING, tags=NOTES, params={"seed": "1"}), has_note)
@@ -122,7 +122,7 @@ def test_a_description_that_differs_is_no_reason_to_write() -> None:
 
 
 def test_the_status_is_corrected_while_the_jobs_last_word_is_missing() -> None:
-    """The run then ended before its job did."""
+    """The status is corrected if the run ended before its job."""
     plan = replace(NOTHING, tags={tags.STATUS: "succeeded", tags.JOB: "b"}, status="FAILED")
     found = repaired(plan)
     assert (found.status, found.tags) == ("FAILED", plan.tags)
@@ -131,7 +131,7 @@ def test_the_status_is_corrected_while_the_jobs_last_word_is_missing() -> None:
 
 
 def test_points_that_are_added_may_move_the_end() -> None:
-    """The status is written again, because the end goes with it; a user's run keeps its own."""
+    """Added points can move the end, so the status is written again, except in a user's run."""
     plan = replace(NOTHING, points=(POINT,))
     assert repaired(plan).status == "FINISHED"
     assert repaired(plan, ADOPTED).status is None
@@ -139,7 +139,7 @@ def test_points_that_are_added_may_move_the_end() -> None:
 
 
 def test_a_run_or_a_job_that_goes_on_gets_all_of_its_plan() -> None:
-    """Their next pass would write it too."""
+    """An open run, or a run of an open job, gets its whole plan, as in its next pass."""
     plan = replace(NOTHING, tags={tags.JOB: "b"}, status="RUNNING", points=(POINT,))
     assert repaired(replace(plan, is_final=False)) == replace(plan, is_final=False)
     assert repaired(plan, replace(RUN, status="RUNNING")) == plan
@@ -156,7 +156,7 @@ def test_a_run_or_a_job_that_goes_on_gets_all_of_its_plan() -> None:
     ],
 )
 def test_a_lost_job_ends_as_it_was_last_seen(last: JobStatus | None, expected: str) -> None:
-    """With the newest moment that its run knows."""
+    """A lost job ends with its last known status and the newest time of its run."""
     plan = farewell(replace(RUN, status="RUNNING"), last)
     assert (plan.status, plan.end_time) == (expected, BEGAN + 40)
     assert (plan.run_id, plan.job_id, plan.run_name, plan.start_time) == (
@@ -171,7 +171,7 @@ def test_a_lost_job_ends_as_it_was_last_seen(last: JobStatus | None, expected: s
 
 
 def test_a_lost_jobs_run_keeps_the_end_that_it_has() -> None:
-    """One that is shown as final keeps its status, and one without a point ends as it starts."""
+    """A lost job's run keeps an existing end, and without any point ends at its start."""
     assert farewell(RUN, None).status is None
     assert farewell(replace(RUN, newest={}), None).end_time == BEGAN
     adopted = replace(RUN, status="RUNNING", tags={tags.BRIDGE: tags.ADOPTED})

@@ -1,4 +1,4 @@
-"""Which experiment a job goes to: by its metadata, by the configuration, and once only."""
+"""The experiment of a job, chosen once from its metadata and the configuration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hosted(
     suffix: str | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Job:
-    """A job as a provider tells of it."""
+    """Return a job as a provider returns it."""
     return Job(
         id="ftjob-a",
         status=JobStatus.RUNNING,
@@ -45,11 +45,11 @@ def hosted(
 
 
 def router(*rules: Rule, open_to_jobs: tuple[str, ...] = ("*",)) -> Router:
-    """The routes of a provider named openai."""
+    """Return the routes of a provider named openai."""
     return Router(provider="openai", experiment=HOME, rules=rules, open_to_jobs=open_to_jobs)
 
 
-# The decision
+# Decisions
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def router(*rules: Rule, open_to_jobs: tuple[str, ...] = ("*",)) -> Router:
     ],
 )
 def test_a_rule_takes_the_jobs_that_fit_all_its_patterns(rule: Rule, one: Job) -> None:
-    """Patterns are those of a shell; a rule without any takes every job."""
+    """A rule takes the jobs that match all of its shell patterns, or every job without patterns."""
     assert router(rule).route(one).experiment == "x"
 
 
@@ -82,12 +82,12 @@ def test_a_rule_takes_the_jobs_that_fit_all_its_patterns(rule: Rule, one: Job) -
     ],
 )
 def test_a_rule_leaves_the_others(rule: Rule, one: Job) -> None:
-    """One pattern that does not fit is enough, and a missing value fits no more than ``*``."""
+    """A rule leaves a job that fails one pattern, and a missing value matches only ``*``."""
     assert router(rule).route(one).experiment == HOME
 
 
 def test_the_first_rule_that_fits_counts() -> None:
-    """Special cases stand above general ones."""
+    """The first matching rule counts, so special cases stand above general ones."""
     rules = (
         Rule(experiment="nobody's", suffix="other"),
         Rule(experiment="first", base_model="gpt-*"),
@@ -98,13 +98,13 @@ def test_the_first_rule_that_fits_counts() -> None:
 
 
 def test_a_jobs_own_metadata_come_before_all_rules() -> None:
-    """Whoever starts a job knows best where it belongs."""
+    """A job's metadata comes before all rules, because its author knows where it belongs."""
     route = router(Rule(experiment="ruled")).route(hosted(metadata={"mlflow_experiment": "mine"}))
     assert (route.experiment, route.refused) == ("mine", ())
 
 
 def test_metadata_may_name_only_what_is_open_to_jobs() -> None:
-    """A name that is not allowed is told, and the job goes where it would have gone without."""
+    """A name in the metadata that is not allowed is reported, and the rules decide."""
     routes = router(Rule(experiment="ruled", suffix="s"), open_to_jobs=("team-*",))
     assert routes.route(hosted(metadata={"mlflow_experiment": "team-a"})).experiment == "team-a"
     for suffix, place in (("s", "ruled"), ("t", HOME)):
@@ -117,7 +117,7 @@ def test_metadata_may_name_only_what_is_open_to_jobs() -> None:
 
 
 def test_nothing_is_open_to_jobs_unless_it_is_opened() -> None:
-    """Of themselves jobs get no further than the experiments that the configuration names."""
+    """By default jobs reach only the experiments that the configuration names."""
     routes = Router(provider="openai", experiment=HOME)
     route = routes.route(hosted(metadata={"mlflow_experiment": "production"}))
     assert route.experiment == HOME
@@ -125,7 +125,7 @@ def test_nothing_is_open_to_jobs_unless_it_is_opened() -> None:
 
 
 def test_metadata_may_always_name_what_the_configuration_names() -> None:
-    """What the bridge writes to anyway needs no permission of its own."""
+    """Metadata can always name an experiment of the configuration."""
     routes = router(Rule(experiment="ruled", suffix="s"), open_to_jobs=())
     for name in (HOME, "ruled"):
         route = routes.route(hosted(metadata={"mlflow_experiment": name}))
@@ -134,7 +134,7 @@ def test_metadata_may_always_name_what_the_configuration_names() -> None:
 
 @pytest.mark.parametrize("name", ["x" * 251, " ", "a\x00b", "a\x1b[31mb", "\ud800"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
-    """It would be cut or garbled; the sentence that says so is short and harmless."""
+    """An impossible name is refused with a short and harmless sentence."""
     route = router().route(hosted(metadata={"mlflow_experiment": name}))
     assert route.experiment == HOME
     (sentence,) = route.refused
@@ -145,7 +145,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 @pytest.mark.parametrize("value", ["7", "x" * 32, "A" * 32, "a" * 31, "a" * 33, "../" + "a" * 32])
 @pytest.mark.parametrize("key", ["mlflow_run_id", "mlflow_parent_run_id"])
 def test_what_is_no_run_id_is_refused(key: str, value: str) -> None:
-    """MLflow is not asked for it, and no tag gets it."""
+    """An impossible run id is refused before MLflow or a tag gets it."""
     route = router().route(hosted(metadata={key: value}))
     assert (route.run_id, route.parent_run_id) == (None, None)
     (sentence,) = route.refused
@@ -153,7 +153,7 @@ def test_what_is_no_run_id_is_refused(key: str, value: str) -> None:
 
 
 def test_a_run_that_metadata_name_is_continued() -> None:
-    """The one to continue and the one to nest in, each by its key; a caller's wish comes first."""
+    """Metadata names a run to continue or a parent, by separate keys, and an option comes first."""
     one = hosted(metadata={"mlflow_run_id": "a" * 32, "mlflow_parent_run_id": "0" * 32})
     route = router().route(one)
     assert (route.run_id, route.parent_run_id, route.refused) == ("a" * 32, "0" * 32, ())
@@ -166,7 +166,7 @@ def test_a_run_that_metadata_name_is_continued() -> None:
     ("length", "is_allowed"), [(1, True), (250, True), (251, False), (0, True)]
 )
 def test_an_experiments_name_has_250_characters_at_most(length: int, *, is_allowed: bool) -> None:
-    """An empty one names nothing."""
+    """An experiment's name has 250 characters at most, and an empty one counts as none."""
     name = "x" * length
     route = router().route(hosted(metadata={"mlflow_experiment": name}))
     assert route.experiment == (name if is_allowed and name else HOME)
@@ -174,7 +174,7 @@ def test_an_experiments_name_has_250_characters_at_most(length: int, *, is_allow
 
 
 def test_experiments_are_those_that_this_providers_jobs_can_get() -> None:
-    """Rules for other providers are none of its business; each name comes once, its own first."""
+    """A provider's experiments are those of its rules, each once, its own first."""
     routes = router(
         Rule(experiment="b", suffix="x"),
         Rule(experiment="other", provider="mistral"),
@@ -190,7 +190,7 @@ KEYS = st.sampled_from(["mlflow_experiment", "mlflow_run_id", "mlflow_parent_run
 
 @given(st.dictionaries(KEYS, st.text() | st.from_regex(r"team-.", fullmatch=True)))
 def test_whatever_a_job_notes_it_gets_no_further_than_allowed(metadata: dict[str, str]) -> None:
-    """Every job has a place, and it is one that the configuration names or opens to jobs."""
+    """Any metadata leads to an experiment that the configuration names or allows."""
     routes = router(Rule(experiment="ruled", base_model="none"), open_to_jobs=("team-*",))
     route = routes.route(hosted(metadata=metadata))
     assert route.experiment in {HOME, "ruled"} or route.experiment.startswith("team-")
@@ -201,13 +201,13 @@ def test_whatever_a_job_notes_it_gets_no_further_than_allowed(metadata: dict[str
 
 
 def experiments(uri: str) -> set[str]:
-    """The names of all active experiments but MLflow's own."""
+    """Return the names of all active experiments but MLflow's own."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     return {each.name for each in client.search_experiments()} - {"Default"}
 
 
 def path_of(uri: str) -> Path:
-    """The database file."""
+    """Return the database file."""
     return Path(uri.removeprefix("sqlite:///"))
 
 
@@ -233,9 +233,9 @@ PLACES = {
 def test_every_job_is_found_again_where_it_went(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Also by a new process, and also those whose place only their metadata name.
+    """Every job is found again in its experiment, even one that only its metadata names.
 
-    A second pass, old process or new, writes nothing; a job that is still running is continued.
+    A second pass, by an old process or a new one, writes nothing; a running job is continued.
     """
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, router=ROUTES)
@@ -261,7 +261,7 @@ def test_every_job_is_found_again_where_it_went(
 
 
 def live_run_ids(uri: str) -> list[str]:
-    """The ids of the runs of ``ftjob-live``."""
+    """Return the ids of the runs of ``ftjob-live``."""
     return [
         run.info.run_id
         for name in PLACES
@@ -273,7 +273,7 @@ def live_run_ids(uri: str) -> list[str]:
 def test_a_daemon_meets_a_new_place_in_a_later_pass(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A job that begins later may name an experiment that nobody has used before."""
+    """A later job can name an experiment that is new to the daemon."""
     with Simulator(jobs=[job("ftjob-old")], clock=clock) as simulator:
         clock.now += 200
         sync = make_sync(simulator, tracking, executor, clock)
@@ -294,7 +294,7 @@ def test_a_daemon_meets_a_new_place_in_a_later_pass(
 def test_a_change_of_routes_records_no_job_twice(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor, *, by_id: bool
 ) -> None:
-    """What is recorded stays where it is, finished or not, and new jobs take the new way."""
+    """After a change of routes recorded jobs stay in place, and new ones follow the new routes."""
     jobs = [job("ftjob-a", suffix="support-a"), job("ftjob-b", suffix="support-b", total_steps=300)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 200
@@ -314,7 +314,7 @@ def test_a_change_of_routes_records_no_job_twice(
 def test_a_wish_that_is_refused_is_told_and_costs_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The job goes to its normal place, once; no experiment is made for it."""
+    """A job with a refused wish is recorded once in its normal place, and the refusal reported."""
     closed = router(open_to_jobs=("team-*",))
     jobs = [
         job("ftjob-a", metadata={"mlflow_experiment": "production"}),
@@ -337,7 +337,7 @@ def test_a_wish_that_is_refused_is_told_and_costs_nothing(
 def test_a_deleted_experiment_that_one_job_names_costs_that_job_alone(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor, *, by_id: bool
 ) -> None:
-    """It is neither filled again nor passed over; restored, the next pass takes the job there."""
+    """A deleted experiment that one job names costs only that job, until it is restored."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     trashed = client.create_experiment("trashed")
     client.delete_experiment(trashed)
@@ -365,7 +365,7 @@ def test_a_deleted_experiment_that_one_job_names_costs_that_job_alone(
 def test_a_deleted_experiment_that_the_configuration_names_ends_the_pass(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Nothing is recorded elsewhere by mistake, and the sentence says what to do."""
+    """A deleted experiment that the configuration names ends the pass, with the remedy."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.delete_experiment(client.create_experiment("support"))
     with Simulator(jobs=JOBS, clock=clock) as simulator:
@@ -380,7 +380,7 @@ def test_a_deleted_experiment_that_the_configuration_names_ends_the_pass(
 def test_a_dry_run_makes_no_place(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It plans for experiments that do not exist, and they do not exist afterwards either."""
+    """A dry run plans for missing experiments without creating them."""
     before = dump(path_of(uri))
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         clock.now += 200
@@ -395,7 +395,7 @@ def test_a_dry_run_makes_no_place(
 
 
 def test_routes_from_the_configuration_to_mlflow(uri: str, tmp_path: Path) -> None:
-    """``backfill`` and ``backfill --job`` follow the file's routes, of each provider its own."""
+    """``backfill`` and ``backfill --job`` follow the routes of the file for each provider."""
     cases = [
         openai_case(1, "succeeded", steps=3, user_provided_suffix="support-a"),
         openai_case(2, "succeeded", steps=3, metadata={"mlflow_experiment": "team-b"}),

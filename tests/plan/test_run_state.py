@@ -1,4 +1,4 @@
-"""The status of a run, when it starts, and when it ends: the bounds of each decision."""
+"""The status, start and end of a run, at the limits of each decision."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOUR = 3_600_000
 
 
 def run(status: str = "RUNNING", bridge: str = tags.OWNED) -> RecordedRun:
-    """A run of the job, created by the bridge or by a user."""
+    """Return a run of the job, created by the bridge or by a user."""
     return RecordedRun(
         run_id="run",
         experiment_id="1",
@@ -49,13 +49,13 @@ def run(status: str = "RUNNING", bridge: str = tags.OWNED) -> RecordedRun:
 
 
 def job(**changes: object) -> Snapshot:
-    """A job that began an hour ago and has nothing else."""
+    """Return a job that began an hour ago and has nothing else."""
     facts = {"created_at": NOW - HOUR, "finished_at": None, "fine_tuned_model": None}
     return Snapshot(job=told_job("a", **(facts | changes)))
 
 
 def test_the_bounds_are_what_the_documents_say() -> None:
-    """A day for clocks that differ, five minutes for late checkpoints, a day for failing parts."""
+    """The limits are as documented: a day between clocks, five minutes for late checkpoints."""
     assert (CLOCK_SKEW, SETTLING, PATIENCE) == (24 * HOUR, 300_000, 24 * HOUR)
 
 
@@ -63,7 +63,7 @@ def test_the_bounds_are_what_the_documents_say() -> None:
     ("ahead", "is_credible"), [(0, True), (24 * HOUR, True), (24 * HOUR + 1, False)]
 )
 def test_a_moment_may_be_a_day_ahead(ahead: int, *, is_credible: bool) -> None:
-    """A later one is not a time, nor is the zero of a field that was never set."""
+    """A time more than a day ahead is impossible, and so is a zero."""
     assert is_time(NOW + ahead, NOW) is is_credible
     assert is_time(1, NOW)
     assert not is_time(0, NOW)
@@ -72,7 +72,7 @@ def test_a_moment_may_be_a_day_ahead(ahead: int, *, is_credible: bool) -> None:
 @pytest.mark.parametrize("current", ["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"])
 @pytest.mark.parametrize("status", [*JobStatus])
 def test_a_status_is_written_where_it_differs(status: JobStatus, current: str) -> None:
-    """And only there: MLflow is not asked to set what it has."""
+    """A status is written only if it differs from MLflow's."""
     wanted = RUN_STATUS[status]
     found = status_of(job(status=status), run(current), is_open=False, is_final=status.is_final)
     assert found == (wanted if wanted != current else None)
@@ -91,7 +91,7 @@ def test_a_status_is_written_where_it_differs(status: JobStatus, current: str) -
 def test_a_run_that_stays_open_is_shown_as_running(
     status: JobStatus, expected: str, *, is_open: bool
 ) -> None:
-    """Where its job has ended; a job that waits is shown as waiting."""
+    """An open run of an ended job is shown as running, and a job that waits as waiting."""
     found = status_of(job(status=status), run("KILLED"), is_open=is_open, is_final=False)
     assert found == expected
 
@@ -109,12 +109,12 @@ def test_a_run_that_stays_open_is_shown_as_running(
 def test_a_users_run_is_ended_with_the_job(
     bridge: str, current: str, expected: str | None, *, is_final: bool
 ) -> None:
-    """Once, also where its user has ended it long before; its end is then the job's."""
+    """A user's run is ended once with its job, even if its user ended it before."""
     assert status_of(job(), run(current, bridge), is_open=False, is_final=is_final) == expected
 
 
 def test_a_users_run_does_not_go_back_to_waiting() -> None:
-    """Its user has begun it already; one of the bridge's own says that the job waits."""
+    """A user's run never goes back to waiting, while one of the bridge's does."""
     queued = job(status=JobStatus.QUEUED)
     assert status_of(queued, run(bridge=tags.ADOPTED), is_open=False, is_final=False) is None
     assert status_of(queued, run(), is_open=False, is_final=False) == "SCHEDULED"
@@ -122,7 +122,7 @@ def test_a_users_run_does_not_go_back_to_waiting() -> None:
 
 
 def test_only_a_users_run_is_marked_as_complete() -> None:
-    """The bridge's own says it by its status."""
+    """Only a user's run is marked as complete, because the bridge's own has a status for it."""
     assert last_tags(run(bridge=tags.ADOPTED)) == {tags.BRIDGE: tags.COMPLETED}
     assert last_tags(run(bridge=tags.COMPLETED)) == {}
     assert last_tags(run()) == {}
@@ -130,7 +130,7 @@ def test_only_a_users_run_is_marked_as_complete() -> None:
 
 
 def test_every_part_of_a_job_tells_a_moment() -> None:
-    """Those that cannot be are left out."""
+    """Every part of a job gives a time, except impossible ones."""
     checkpoints = (
         Checkpoint(step=1, created_at=NOW - 3, metrics={}),
         Checkpoint(step=2, created_at=None, metrics={}),
@@ -152,14 +152,14 @@ def test_every_part_of_a_job_tells_a_moment() -> None:
     ],
 )
 def test_a_job_ends_when_it_says_so(finished_at: int | None, expected: int) -> None:
-    """Else with the last that is known of it."""
+    """A job ends at its stated time, or else at the last known one."""
     curve = (CurvePoint("loss", 1, 0.5, NOW - 7), CurvePoint("loss", 2, 0.5, NOW - 8))
     snapshot = replace(job(finished_at=finished_at), curve=curve)
     assert end_of(snapshot, NOW - HOUR, NOW) == expected
 
 
 def test_a_job_of_a_users_run_ends_when_it_was_created_at_the_earliest() -> None:
-    """The run may have begun long before, and nothing else be known of the job."""
+    """A job of an older user's run ends at its creation at the earliest."""
     assert end_of(job(status=JobStatus.FAILED), NOW - 2 * HOUR, NOW) == NOW - HOUR
 
 
@@ -168,7 +168,7 @@ def test_a_job_of_a_users_run_ends_when_it_was_created_at_the_earliest() -> None
     [(NOW - HOUR, NOW - HOUR), (None, NOW - 9), (0, NOW - 9), (NOW + 2 * CLOCK_SKEW, NOW - 9)],
 )
 def test_a_run_starts_with_its_job(created_at: int | None, expected: int) -> None:
-    """Or with the first that is known of it; one that is there keeps its start."""
+    """A run starts at the first known time of its job, and an existing run keeps its start."""
     curve = (CurvePoint("loss", 2, 0.5, NOW - 8), CurvePoint("loss", 1, 0.5, NOW - 9))
     snapshot = replace(job(created_at=created_at), curve=curve)
     assert start_of(snapshot, None, NOW) == expected
@@ -176,7 +176,7 @@ def test_a_run_starts_with_its_job(created_at: int | None, expected: int) -> Non
 
 
 def test_a_run_of_a_job_without_any_moment_starts_now() -> None:
-    """There is nothing else to show it by."""
+    """A run of a job without any time starts now."""
     assert start_of(job(created_at=None), None, NOW) == NOW
 
 
@@ -191,12 +191,12 @@ def test_a_run_of_a_job_without_any_moment_starts_now() -> None:
     ],
 )
 def test_a_success_settles_for_a_while(ago: int, *, settles: bool) -> None:
-    """By either clock, one of which may be ahead."""
+    """A success settles for a while by either clock, because one may be ahead."""
     assert is_settling(job(finished_at=NOW - ago), NOW) is settles
 
 
 def test_nothing_is_waited_for_that_does_not_come() -> None:
-    """A job may have failed, be whole, say no end, or have checkpoints that are refused."""
+    """A failed or complete job settles at once, as does one without an end."""
     just_now = job(finished_at=NOW - 1)
     refused = MissingPart("checkpoints", "it is forbidden (403)", is_lasting=True)
     failing = replace(refused, is_lasting=False)
@@ -211,7 +211,7 @@ def test_nothing_is_waited_for_that_does_not_come() -> None:
 
 @pytest.mark.parametrize(("ago", "has_ended"), [(PATIENCE - 1, False), (PATIENCE, True)])
 def test_nobody_takes_a_job_of_yesterday_for_running(ago: int, *, has_ended: bool) -> None:
-    """However much of it is still awaited."""
+    """A job of yesterday is never shown as running, however much of it is awaited."""
     snapshot = job(created_at=NOW - 2 * PATIENCE, finished_at=NOW - ago)
     assert has_long_ended(snapshot, NOW - 2 * PATIENCE, NOW) is has_ended
 
@@ -219,7 +219,7 @@ def test_nobody_takes_a_job_of_yesterday_for_running(ago: int, *, has_ended: boo
 @pytest.mark.parametrize(
     ("status", "ago", "is_awaited", "expected"),
     [
-        # status, end time, whether it settles, whether all is there
+        # status, end time, whether it settles, whether it is complete
         (JobStatus.RUNNING, None, False, ("RUNNING", None, False, False)),
         (JobStatus.RUNNING, None, True, ("RUNNING", None, False, False)),
         (JobStatus.SUCCEEDED, HOUR, False, ("FINISHED", NOW - HOUR, False, True)),
@@ -236,7 +236,7 @@ def test_a_run_is_as_far_as_its_job(
     *,
     is_awaited: bool,
 ) -> None:
-    """One whose job ended long ago looks like it, also while a part is awaited."""
+    """A run has its job's progress, and looks ended if the job ended long ago."""
     finished_at = None if ago is None else NOW - ago
     snapshot = job(status=status, created_at=NOW - 2 * PATIENCE, finished_at=finished_at)
     started = replace(run("SCHEDULED"), start_time=NOW - 2 * PATIENCE)

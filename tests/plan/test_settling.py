@@ -1,4 +1,4 @@
-"""What waits until a job's last data are there, and what is written of a job that has ended."""
+"""Writes that wait until a job's last data is there, and the record of an ended job."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVERYTHING = RecordingOptions(
 
 
 def succeeded(ago: int) -> Job:
-    """A job that succeeded so many milliseconds ago."""
+    """Return a job that succeeded this many milliseconds ago."""
     return Job(
         id="ftjob-1",
         status=JobStatus.SUCCEEDED,
@@ -47,7 +47,7 @@ def succeeded(ago: int) -> Job:
 
 
 def plan_of(snapshot: Snapshot, recorded: RecordedRun | None = None) -> Plan:
-    """What is planned with everything switched on."""
+    """Return the plan with everything switched on."""
     return make_plan("openai", snapshot, recorded, EVERYTHING, now=NOW)
 
 
@@ -55,7 +55,7 @@ CURVE = (CurvePoint("train_loss", 1, 0.5, BEGAN + 1000),)
 
 
 def test_nothing_is_measured_or_registered_while_checkpoints_are_to_come() -> None:
-    """A rounded point would stay for good in the place of a checkpoint's exact one."""
+    """Nothing is measured or registered before the last checkpoints, whose values are exact."""
     plan = plan_of(Snapshot(job=succeeded(1000), curve=CURVE))
     assert plan.is_settling
     assert not plan.is_final
@@ -64,7 +64,7 @@ def test_nothing_is_measured_or_registered_while_checkpoints_are_to_come() -> No
 
 
 def test_everything_is_written_once_they_are_there() -> None:
-    """The same moment after the success, with a checkpoint."""
+    """With a checkpoint everything is written in the same moment after the success."""
     checkpoint = Checkpoint(
         id="c1", step=1, created_at=BEGAN + 1000, model="ft:1", metrics={"train_loss": 0.5}
     )
@@ -78,25 +78,25 @@ def test_everything_is_written_once_they_are_there() -> None:
 
 @pytest.mark.parametrize(("ago", "settles"), [(SETTLING - 1, True), (SETTLING, False)])
 def test_a_job_settles_for_five_minutes(ago: int, *, settles: bool) -> None:
-    """After them nothing more is waited for."""
+    """A job settles for five minutes."""
     assert plan_of(Snapshot(job=succeeded(ago), curve=CURVE)).is_settling is settles
 
 
 def test_a_file_that_trains_and_validates_is_archived_once() -> None:
-    """In the order of the job."""
+    """A file that trains and validates is archived once, in the order of the job."""
     plan = plan_of(Snapshot(job=succeeded(SETTLING)))
     assert plan.files == ("file-1", "file-2", "file-3")
 
 
 def test_a_job_without_a_start_begins_with_the_earliest_moment() -> None:
-    """It is the earliest of its end, its checkpoints and its points."""
+    """A job without a start begins with the earliest of its end, checkpoints and points."""
     job = replace(succeeded(SETTLING), created_at=None)
     curve = tuple(CurvePoint("loss", step, 0.5, BEGAN + 1000 * step) for step in (3, 1, 2))
     assert plan_of(Snapshot(job=job, curve=curve)).start_time == BEGAN + 1000
 
 
 def user_run(**known: object) -> RecordedRun:
-    """A run that a user created and the bridge continues."""
+    """Return a run that a user created and the bridge continues."""
     fields: dict[str, object] = {
         "run_id": "run",
         "experiment_id": "1",
@@ -115,7 +115,7 @@ def user_run(**known: object) -> RecordedRun:
 
 
 def test_a_users_own_tags_stay() -> None:
-    """The number of tokens that they noted too."""
+    """A user's tags stay, even a noted number of tokens."""
     theirs = {"trained_tokens": "12", tags.BASE_MODEL: "mine", tags.MODEL: "mine too"}
     job = replace(succeeded(SETTLING), trained_tokens=4096)
     plan = plan_of(Snapshot(job=job), user_run(tags={tags.BRIDGE: tags.ADOPTED, **theirs}))
@@ -128,7 +128,7 @@ def test_a_users_own_tags_stay() -> None:
 def test_a_param_in_another_spelling_is_the_same(
     theirs: str, ours: float, *, differs: bool
 ) -> None:
-    """A number is compared by its value."""
+    """A param in another spelling of the same number is unchanged."""
     job = replace(succeeded(SETTLING), params={"n_epochs": ours})
     plan = plan_of(Snapshot(job=job), user_run(params={"n_epochs": theirs}))
     assert plan.params == {}
@@ -136,20 +136,20 @@ def test_a_param_in_another_spelling_is_the_same(
 
 
 def test_an_error_is_cut_to_what_a_tag_is_read_for() -> None:
-    """The whole text is in the archive."""
+    """An error is cut in its tag, and whole in the archive."""
     job = replace(succeeded(0), status=JobStatus.FAILED, error="x" * 5000)
     assert len(plan_of(Snapshot(job=job)).tags[tags.ERROR]) == 1000
 
 
 def test_a_plan_says_what_it_does() -> None:
-    """In the line of a dry run: a new run, or an older one."""
+    """The line of a dry run says whether a run is new or older."""
     snapshot = Snapshot(job=succeeded(SETTLING))
     assert str(plan_of(snapshot)).startswith("create openai/ftjob-1: ")
     assert str(plan_of(snapshot, user_run())).startswith("update openai/ftjob-1: ")
 
 
 def test_datasets_that_a_run_has_are_not_planned_again() -> None:
-    """Only those that are missing."""
+    """Only missing datasets are planned."""
     snapshot = Snapshot(job=succeeded(SETTLING))
     first, *others = plan_of(snapshot).datasets
     assert others
@@ -196,21 +196,21 @@ POINTS = tuple(MetricPoint(name, 1, 0.5, BEGAN) for name in ("a", "b"))
     ],
 )
 def test_what_is_added_is_said_in_words(changes: dict[str, object], said: str) -> None:
-    """In the line of a dry run; each of them is something to do."""
+    """The line of a dry run names every kind of addition."""
     plan = replace(REST, **changes)  # type: ignore[arg-type] # as the test says
     assert not plan.is_empty
     assert str(plan) == f"update openai/x: {said}"
 
 
 def test_nothing_to_do_is_said_too() -> None:
-    """A new run is something to do, and so is a tag that goes or one that comes last."""
+    """A plan without work says so, and a new run or a changed tag counts as work."""
     assert str(REST) == "openai/x: nothing to do"
     for changes in ({"run_id": None}, {"removed_tags": ("a",)}, {"last_tags": {"a": "b"}}):
         assert not replace(REST, **changes).is_empty
 
 
 def test_a_plan_as_a_document_has_all_of_it() -> None:
-    """For programs that read a dry run; points are counted by metric."""
+    """The document of a plan is complete, with points counted by metric."""
     plan = replace(
         REST,
         tags={"a": "1"},
@@ -261,13 +261,13 @@ def test_a_plan_as_a_document_has_all_of_it() -> None:
 def test_a_plan_says_why_it_is_so(
     status: JobStatus, ago: int, said: str, *, recorded: bool
 ) -> None:
-    """For the log."""
+    """A plan has a reason for the log."""
     snapshot = Snapshot(job=replace(succeeded(ago), status=status))
     assert plan_of(snapshot, user_run() if recorded else None).reason == said
 
 
 def test_everything_that_is_left_out_is_said() -> None:
-    """Wishes, parts, words and values, each in a sentence."""
+    """A sentence reports everything that is left out: wishes, parts, words and values."""
     job = replace(
         succeeded(SETTLING), status=JobStatus.UNKNOWN, provider_status="odd", params={"a(b)": 1}
     )
@@ -294,7 +294,7 @@ def test_everything_that_is_left_out_is_said() -> None:
 def test_only_what_is_wanted_is_recorded(
     *, models: bool, datasets: bool, archive: bool, archive_datasets: bool
 ) -> None:
-    """Models and the version of one, datasets, and the archive of files."""
+    """Models, versions, datasets and archives are recorded only if they are wanted."""
     options = replace(
         EVERYTHING,
         models=models,
@@ -312,7 +312,7 @@ def test_only_what_is_wanted_is_recorded(
 
 
 def test_the_end_of_an_id_is_in_a_runs_name() -> None:
-    """Its last six characters, without a dash before them."""
+    """The name of a run has the last six characters of the job's id, without a leading dash."""
     names = {
         "ftjob-abcdef": "openai/s-abcdef",
         "abc-12345": "openai/s-12345",

@@ -1,4 +1,4 @@
-"""A run's tags: what is told, what is left alone."""
+"""The tags of a run: written, changed, and left as they are."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NOTE = run_tags.NOTE
 def tagged(
     snapshot: Snapshot, known: Mapping[str, str] | None = None, belonging: Belonging = NEW
 ) -> dict[str, str]:
-    """The tags that a job's run is to get."""
+    """Return the tags planned for a job's run."""
     return job_tags("work", snapshot, VOCABULARY, known or {}, belonging)
 
 
 def test_what_a_new_run_is_told() -> None:
-    """Everything that is known of the job, and who made the run."""
+    """A new run has every known fact of the job, and its creator."""
     snapshot = told(
         "ftjob-a", 0.9, 0.4, 0.6, trained_tokens=17, started_at=START + 1500, error="a: b"
     )
@@ -63,7 +63,7 @@ def test_what_a_new_run_is_told() -> None:
 
 
 def test_what_is_unknown_has_no_tag() -> None:
-    """Not an empty one either: a search for a tag finds what it says."""
+    """An unknown fact has no tag, not even an empty one."""
     job = told_job(
         "ftjob-a",
         status=JobStatus.QUEUED,
@@ -84,7 +84,7 @@ def test_what_is_unknown_has_no_tag() -> None:
 
 @pytest.mark.parametrize("status", [*JobStatus])
 def test_a_state_is_a_word_of_every_provider(status: JobStatus) -> None:
-    """Whatever a provider calls it; a run from before there was this tag stays without it."""
+    """The state tag is one word for all providers, and older runs stay without it."""
     snapshot = Snapshot(job=told_job("a", status=status, provider_status="JOB_STATE_X"))
     word = "running" if status is JobStatus.UNKNOWN else status.value
     assert tagged(snapshot)[run_tags.STATE] == word
@@ -95,7 +95,7 @@ def test_a_state_is_a_word_of_every_provider(status: JobStatus) -> None:
 
 
 def test_a_parent_is_told_at_creation_only() -> None:
-    """MLflow nests by it; a run that is there keeps its place."""
+    """The parent is set only at creation, and an existing run keeps its place."""
     child = Belonging(is_new=True, is_adopted=False, parent_run_id="f" * 32)
     assert tagged(told("a", 0.5), belonging=child)[run_tags.PARENT] == "f" * 32
     later = Belonging(is_new=False, is_adopted=False, parent_run_id="f" * 32)
@@ -103,7 +103,7 @@ def test_a_parent_is_told_at_creation_only() -> None:
 
 
 def test_an_adopted_run_keeps_its_origin() -> None:
-    """It is marked once; its user, source and note stay."""
+    """An adopted run is marked once, and keeps its user, source and note."""
     own = {"mlflow.user": "ada", NOTE: "Mine.", "mlflow.source.name": "launch.py"}
     found = tagged(told("a", 0.5), own, ADOPTED)
     assert found[run_tags.BRIDGE] == run_tags.ADOPTED
@@ -126,7 +126,7 @@ def test_a_second_look_changes_what_is_new_and_no_more(
     second: tuple[list[float | None], JobStatus, str, int | None],
     belonging: Belonging,
 ) -> None:
-    """After the same look nothing is left to write; a later one never takes the note for edited."""
+    """A second plan changes only new facts, and never takes its own note for edited."""
 
     def look(at: tuple[list[float | None], JobStatus, str, int | None]) -> Snapshot:
         losses, status, error, started = at
@@ -143,7 +143,7 @@ def test_a_second_look_changes_what_is_new_and_no_more(
 
 
 def test_a_note_remembers_when_training_began() -> None:
-    """Later looks no longer read so far back."""
+    """The note keeps the start of training, so that later passes read less."""
     known = tagged(told("a", 0.5, started_at=START + 10_000))
     assert "queued for 10 s" in known[NOTE]
     assert tagged(told("a", 0.5), known, OURS) == {}
@@ -153,14 +153,14 @@ def test_a_note_remembers_when_training_began() -> None:
 
 @pytest.mark.parametrize("text", ["Mine.", ""])
 def test_a_note_that_its_user_wrote_stays(text: str) -> None:
-    """Written before the bridge came, edited since, or emptied."""
+    """A user's note stays, whether written before, edited since, or emptied."""
     ours = tagged(told("a", 0.5))
     assert note_tags("new", {NOTE: text}) == {}
     assert note_tags("new", ours | {NOTE: text}) == {}
 
 
 def test_a_run_of_an_earlier_version_keeps_the_name_of_its_digest() -> None:
-    """An unchanged note is not written again under the new name, and an edited one stays."""
+    """A digest under an earlier version's name stays, and an edited note as well."""
     digest = note_tags("one", {})[run_tags.NOTE_DIGEST]
     known = {NOTE: "one", "fine_tuning_note": digest}
     assert note_tags("one", known) == known
@@ -169,13 +169,13 @@ def test_a_run_of_an_earlier_version_keeps_the_name_of_its_digest() -> None:
 
 
 def test_a_note_that_its_user_removed_stays_away() -> None:
-    """The digest of the last one is still there."""
+    """A note that its user removed is not written again."""
     removed = {name: text for name, text in tagged(told("a", 0.5)).items() if name != NOTE}
     assert note_tags("new", removed) == {}
 
 
 def test_a_note_of_the_bridge_is_replaced() -> None:
-    """By the next, and that by the one after it."""
+    """A note of the bridge is replaced by the next one."""
     known = note_tags("one", {})
     known |= note_tags("two", known)
     assert known[NOTE] == "two"
@@ -183,7 +183,7 @@ def test_a_note_of_the_bridge_is_replaced() -> None:
 
 
 def test_the_lineage_is_in_the_tags() -> None:
-    """A child points at one parent, a parent at all children; both are in the note."""
+    """A child has one parent and a parent all children, in tags and notes."""
     known = {run_tags.FROM_RUN: "a" * 32, run_tags.INTO_RUNS: f"{'b' * 32},{'c' * 32}"}
     assert lineage_of(known) == Lineage("a" * 32, ("b" * 32, "c" * 32))
     assert lineage_of({}) == Lineage()
@@ -198,14 +198,14 @@ def test_the_lineage_is_in_the_tags() -> None:
 
 @given(st.text(max_size=6000), st.text(max_size=6000))
 def test_tags_are_bounded(text: str, model: str) -> None:
-    """MLflow would cut longer ones without a word, and then they would look edited."""
+    """Tags are cut by the bridge, because a cut by MLflow would look like an edit."""
     found = tagged(told("a", 0.5, error=text, provider_status=text, fine_tuned_model=model))
     assert all(0 < len(value) <= 5000 for value in found.values())
 
 
 @pytest.mark.parametrize(("length", "is_cut"), [(5000, False), (5001, True)])
 def test_a_tag_is_as_long_as_mlflow_takes(length: int, *, is_cut: bool) -> None:
-    """The list of jobs shows the provider's page and price under the same bound."""
+    """The tags of page and price have the length that MLflow accepts."""
     long, cut = "x" * length, "x" * 4999 + "…" if is_cut else "x" * 5000
     found = tagged(told("a", 0.5, base_model=long, page=long, cost=long))
     assert (found["base_model"], found[run_tags.PAGE], found[run_tags.COST]) == (cut, cut, cut)
@@ -213,13 +213,13 @@ def test_a_tag_is_as_long_as_mlflow_takes(length: int, *, is_cut: bool) -> None:
 
 @pytest.mark.parametrize(("length", "is_cut"), [(1000, False), (1001, True)])
 def test_an_error_has_a_thousand_characters(length: int, *, is_cut: bool) -> None:
-    """A tag is read in a table; all of it is in the archive."""
+    """The tag of an error has a thousand characters, and the archive has all."""
     found = tagged(told("a", error="x" * length))
     assert found[run_tags.ERROR] == ("x" * 999 + "…" if is_cut else "x" * 1000)
 
 
 def test_what_a_list_of_jobs_shows_is_in_tags() -> None:
-    """Steps, page and price, where they are known."""
+    """Steps, page and price are tags if they are known."""
     shown = {run_tags.TOTAL_STEPS, run_tags.PAGE, run_tags.COST}
     found = tagged(told("a", 0.5, total_steps=90, page="https://x.example/a", cost="$3"))
     assert [found[name] for name in (run_tags.TOTAL_STEPS, run_tags.PAGE, run_tags.COST)] == [
@@ -233,7 +233,7 @@ def test_what_a_list_of_jobs_shows_is_in_tags() -> None:
 
 
 def test_what_was_decided_at_the_start_stays() -> None:
-    """The names of a run's metrics, and when its job began; a resumption begins later."""
+    """The names of metrics and the start of a job stay, even after a resumption."""
     known = {run_tags.METRIC_NAMES: "provider", run_tags.STARTED: "2025-10-09T08:53:21+00:00"}
     found = tagged(told("a", 0.5, started_at=START + 900_000), known, OURS)
     assert known.keys().isdisjoint(found)
@@ -241,7 +241,7 @@ def test_what_was_decided_at_the_start_stays() -> None:
 
 
 def test_a_models_end_is_a_day() -> None:
-    """Without a time: nobody knows the hour."""
+    """A model's end is a day without a time."""
     found = tagged(told("a", 0.5, model_shutdown=START))
     assert found[run_tags.SHUTDOWN] == "2025-10-09"
     assert run_tags.day(None) is None
@@ -252,7 +252,7 @@ def test_a_models_end_is_a_day() -> None:
 
 
 def test_a_users_run_keeps_what_its_user_noted_of_the_model() -> None:
-    """The rest is added, and what only the bridge knows is its own."""
+    """A user's tags about a model stay, and the bridge adds the others."""
     own = {"base_model": "mine", "trained_tokens": "7", run_tags.STATUS: "mine"}
     snapshot = told("a", 0.5, trained_tokens=17)
     found = tagged(snapshot, own, ADOPTED)
@@ -263,7 +263,7 @@ def test_a_users_run_keeps_what_its_user_noted_of_the_model() -> None:
 
 
 def test_what_other_jobs_start_from_is_found_by_any_of_its_names() -> None:
-    """The result, the newest checkpoint and the best one."""
+    """A model to start from is found as the result, the newest or the best checkpoint."""
     assert set(run_tags.MADE_MODELS) == {
         "fine_tuned_model",
         "fine_tuned_model_checkpoint",
