@@ -114,7 +114,7 @@ def test_the_best_checkpoint(metrics: list[dict[str, float]], best: str | None) 
 
 
 def test_a_checkpoint_that_cannot_be_called_is_not_the_best() -> None:
-    """A checkpoint that can be called is a model, with its metrics under MLflow's names."""
+    """A checkpoint that cannot be called is not the best, because the tag names a usable model."""
     better = Checkpoint(step=3, created_at=START, metrics={"valid_loss": 0.1})
     known = with_metrics({"valid_loss": 0.5})
     snapshot = Snapshot(job=known.job, checkpoints=(*known.checkpoints, better))

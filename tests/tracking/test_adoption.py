@@ -1,4 +1,4 @@
-"""Runs that users made for their jobs themselves: continued, never taken over."""
+"""Runs that users created for their jobs, which the bridge continues and does not own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ METRICS = [
 
 
 def client_of(uri: str) -> MlflowClient:
-    """MLflow's own client, as a user's script has it."""
+    """Return MLflow's client, as a user's script has it."""
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -54,7 +54,7 @@ def launch(
     note: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> str:
-    """What a user's launch script leaves: a run with things of its own, perhaps ended already."""
+    """Create a run as a user's launch script does, with other data and perhaps ended already."""
     client = client_of(uri)
     found = client.get_experiment_by_name(experiment)
     artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
@@ -76,26 +76,27 @@ def launch(
 
 
 def launched_job(run_id: str, job_id: str = "ftjob-a", **changes: object) -> SimulatedJob:
-    """A job whose launch script noted its own run on it."""
+    """Return a job whose launch script noted its run on it."""
     return job(job_id, "openai", metadata={"mlflow_run_id": run_id}, **changes)
 
 
 @dataclass(slots=True)
 class Whole:
-    """All that MLflow has of a run."""
+    """The whole record of a run."""
 
     run: Run
     rows: list[tuple[str, int, float, int]]
     models: dict[str, tuple[str, int, dict[str, float]]]
-    """By full name status, copies, and metrics."""
+    """Status, copies and metrics of each model, by full name."""
     inputs: list[tuple[str, str]] = field(default_factory=list)
     """Datasets and their contexts."""
 
     @property
     def facts(self) -> object:
-        """What can be compared with another copy of the same run.
+        """Return the parts that equal those of another copy of the same run.
 
-        Not the rows' times: what is followed live is logged before its checkpoint tells its own.
+        Times of rows are left out, because a followed job's are logged before its checkpoint has
+        them.
         """
         info = self.run.info
         times = (info.status, info.start_time, info.end_time, info.run_name)
@@ -105,7 +106,7 @@ class Whole:
 
 
 def whole(uri: str, run_id: str) -> Whole:
-    """A run, read through MLflow's own client."""
+    """Return a run, read through MLflow's client."""
     client = client_of(uri)
     run = client.get_run(run_id)
     models = client.search_logged_models(
@@ -136,14 +137,14 @@ def whole(uri: str, run_id: str) -> Whole:
 
 
 def curve(found: Whole, name: str = "train_loss") -> dict[int, float]:
-    """Value by step; a step with two rows is a failure."""
+    """Return the value by step, and fail if a step has two rows."""
     rows = [(step, value) for key, step, value, _ in found.rows if key == name]
     assert len(dict(rows)) == len(rows), f"{name} has two rows for one step"
     return dict(rows)
 
 
 def untouched(found: Whole) -> bool:
-    """Whether all that the user's script logged is as it was."""
+    """Check that everything that the user's script logged is unchanged."""
     metrics = {(metric.key, metric.step, metric.value, metric.timestamp) for metric in METRICS}
     return (
         found.run.info.run_name == "my launch"
@@ -154,7 +155,7 @@ def untouched(found: Whole) -> bool:
     )
 
 
-# A run is continued
+# Continued runs
 
 
 @pytest.mark.parametrize("experiment", [LAUNCHES, HOME])
@@ -169,10 +170,10 @@ def test_a_run_is_followed_to_its_jobs_end(
     *,
     ended: bool,
 ) -> None:
-    """It shows RUNNING while the job trains and the job's state at its end.
+    """The run shows RUNNING while the job trains and the job's status at its end.
 
-    However long ago its script has ended it, and wherever it lies. Nothing of the user's changes,
-    there is no other run, and a backfill of the finished job makes exactly the same of it.
+    This holds however long ago the script ended the run, and wherever the run lies. Nothing of the
+    user's changes, no other run appears, and a backfill of the finished job gives the same.
     """
     run_id = launch(uri, experiment, ended=ended)
     copy = f"{uri}.copy"
@@ -216,7 +217,7 @@ def test_what_its_user_logged_wins(
 ) -> None:
     """Where the job has another value for the same thing, the user's stays, in every later pass.
 
-    A param that differs is told; the model that a point measures gets the point that the run has.
+    A param that differs is reported, and the model of a step gets the point that the run has.
     """
     run_id = launch(uri, note="My own words.")
     one = launched_job(run_id, n_epochs=2)
@@ -236,7 +237,7 @@ def test_what_its_user_logged_wins(
 def test_a_run_without_a_note_gets_one(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It is kept up to date until the user edits it."""
+    """A run without a note gets one, which is updated until the user edits it."""
     run_id = launch(uri)
     one = launched_job(run_id)
     with Simulator(jobs=[one], clock=clock) as simulator:
@@ -255,7 +256,7 @@ def test_a_run_without_a_note_gets_one(
 def test_what_its_user_logged_leaves_no_hole_in_the_curve(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A point of the user's own far on does not mean that the steps before it are there."""
+    """A user's later point does not hide the missing steps before it."""
     run_id = launch(uri)
     client_of(uri).log_metric(run_id, "train_loss", 0.5, timestamp=LAUNCHED, step=290)
     one = launched_job(run_id, total_steps=300, plain_result_file=False)
@@ -270,7 +271,7 @@ def test_what_its_user_logged_leaves_no_hole_in_the_curve(
 def test_a_run_that_its_script_ends_again_runs_on(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The script may end after the bridge has begun to follow: the job still trains."""
+    """A run that its script ends again stays open while the job trains."""
     run_id = launch(uri, HOME, ended=False)
     one = launched_job(run_id)
     with Simulator(jobs=[one], clock=clock) as simulator:
@@ -293,7 +294,7 @@ def test_a_run_that_its_script_ends_again_runs_on(
 def test_afterwards_nothing_is_asked_or_written(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor, experiment: str
 ) -> None:
-    """The process that followed it and a new one know that the run is complete."""
+    """A complete run gets no request or write, by the same process or a new one."""
     one = launched_job(launch(uri, experiment))
     with Simulator(jobs=[one], clock=clock) as simulator:
         clock.now = one.settled_at
@@ -305,7 +306,7 @@ def test_afterwards_nothing_is_asked_or_written(
             requests = len(simulator.requests)
             assert +each.run().jobs == Counter({Result.UNCHANGED: 1})
             paths = [request.path for request in simulator.requests[requests:]]
-            # A new process asks for the shutdown dates of models once.
+            # A new process requests the shutdown dates of models once.
             asked = [path for path in paths if not path.endswith("/models")]
             assert len(asked) == 1, "more than the list"
         assert dump(Path(uri.removeprefix("sqlite:///"))) == before
@@ -314,7 +315,7 @@ def test_afterwards_nothing_is_asked_or_written(
 def test_a_job_that_begins_later_finds_its_run(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The daemon follows it from a later pass on, beside a job with a run of its own."""
+    """A job that begins later finds its user's run, beside a job with a run of the bridge."""
     with Simulator(jobs=[job("ftjob-old", total_steps=400)], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock)
         clock.now += 60
@@ -334,7 +335,7 @@ def test_a_job_that_begins_later_finds_its_run(
 def test_a_dry_run_leaves_it_alone(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It plans to update the user's run, and does nothing."""
+    """A dry run plans an update of the user's run, and writes nothing."""
     run_id = launch(uri)
     before = dump(Path(uri.removeprefix("sqlite:///")))
     with Simulator(jobs=[launched_job(run_id)], clock=clock) as simulator:
@@ -345,28 +346,28 @@ def test_a_dry_run_leaves_it_alone(
     assert dump(Path(uri.removeprefix("sqlite:///"))) == before
 
 
-# A run is refused
+# Refused runs
 
 
 def missing(_: str) -> str:
-    """An id that no run has."""
+    """Return an id that no run has."""
     return "0" * 32
 
 
 def malformed(_: str) -> str:
-    """Not an id at all."""
+    """Return an impossible id."""
     return "my launch"
 
 
 def deleted(uri: str) -> str:
-    """A run in the trash."""
+    """Create a deleted run."""
     run_id = launch(uri)
     client_of(uri).delete_run(run_id)
     return run_id
 
 
 def deleted_with_its_experiment(uri: str) -> str:
-    """A run in an experiment in the trash."""
+    """Create a run in a deleted experiment."""
     run_id = launch(uri, "trashed")
     client = client_of(uri)
     client.delete_experiment(client.get_run(run_id).info.experiment_id)
@@ -374,31 +375,31 @@ def deleted_with_its_experiment(uri: str) -> str:
 
 
 def of_another_job(uri: str) -> str:
-    """A run that carries a job already."""
+    """Create a run that carries a job already."""
     tags = {"fine_tuning_job_id": "ftjob-other", "fine_tuning_provider": "openai"}
     return launch(uri, tags=tags)
 
 
 def of_another_provider(uri: str) -> str:
-    """A run that carries a job of the same id elsewhere."""
+    """Create a run that carries a job of the same id elsewhere."""
     tags = {"fine_tuning_job_id": "ftjob-a", "fine_tuning_provider": "mistral"}
     return launch(uri, tags=tags)
 
 
 def of_another_providers_other_job(uri: str) -> str:
-    """A run that another provider's job continues."""
+    """Create a run that another provider's job continues."""
     tags = {"fine_tuning_job_id": "ftjob-b", "fine_tuning_provider": "azure"}
     return launch(uri, tags=tags | {"fine_tuning_bridge": "adopted"})
 
 
 def of_the_bridge(uri: str) -> str:
-    """A run that the bridge made for another job, where jobs may write anyway."""
+    """Create a run of the bridge for another job, in an experiment that is open to jobs."""
     tags = {"fine_tuning_job_id": "ftjob-b", "fine_tuning_provider": "openai"}
     return launch(uri, HOME, tags=tags | {"fine_tuning_bridge": "ftbridge"})
 
 
 def not_open_to_jobs(uri: str) -> str:
-    """A run where jobs may not write."""
+    """Create a run in an experiment that is closed to jobs."""
     return launch(uri, "production")
 
 
@@ -419,7 +420,7 @@ def not_open_to_jobs(uri: str) -> str:
 def test_a_run_that_cannot_be_continued_is_refused(
     uri: str, clock: Clock, executor: ThreadPoolExecutor, make: Callable[[str], str], says: str
 ) -> None:
-    """A sentence says why, the job gets a run of its own, once, and the other one is left alone."""
+    """A refused run stays unchanged, a sentence says why, and the job gets another run, once."""
     run_id = make(uri)
     before = (
         client_of(uri).get_run(run_id).to_dictionary() if make not in {missing, malformed} else None
@@ -443,7 +444,7 @@ def test_a_run_that_cannot_be_continued_is_refused(
 def test_of_two_jobs_that_name_one_run_one_gets_it(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """As a script leaves them that starts a sweep under one run: no two jobs are mixed up."""
+    """One of two jobs that name the same run, as in a sweep, gets it, and the other another run."""
     run_id = launch(uri)
     jobs = [launched_job(run_id, f"ftjob-{n}", created_at=NOW + n) for n in range(6)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
@@ -460,17 +461,17 @@ def test_of_two_jobs_that_name_one_run_one_gets_it(
 
 
 def test_of_two_providers_jobs_that_name_one_run_one_gets_it(uri: str, tmp_path: Path) -> None:
-    """Also where both find it free, before either has written to it."""
+    """One of two providers' jobs that find the same run free gets it."""
     run_id = launch(uri, HOME)
     both = threading.Barrier(2, timeout=60)
 
     def wait_for_both(request: Request) -> Reply | None:
-        # A job's checkpoints are asked for once its run is found, and before it is written to.
+        # A job's checkpoints are requested after its run is found and before its first write.
         if request.path.endswith("/checkpoints"):
             both.wait()
         return None
 
-    # An account and a gateway before it, say.
+    # An account and a gateway before it, for example.
     with Simulator(jobs=[launched_job(run_id)], intercept=wait_for_both) as simulator:
         config = tmp_path / "bridge.yaml"
         providers = [
@@ -492,14 +493,14 @@ def test_of_two_providers_jobs_that_name_one_run_one_gets_it(uri: str, tmp_path:
 
 
 class Meeting(Tracking):
-    """Goes no further before another process has come as far: both have found the run free."""
+    """Waits until another process has come as far, so that both have found the run free."""
 
     def __init__(self, uri: str, both: threading.Barrier) -> None:
         super().__init__(uri)
         self._both = both
 
     def claim(self, run_id: str, holder: str) -> str:
-        """Claim it at the same moment as the other one."""
+        """Claim the run at the same moment as the other process."""
         self._both.wait()
         return super().claim(run_id, holder)
 
@@ -507,7 +508,7 @@ class Meeting(Tracking):
 def test_of_two_bridges_that_adopt_a_run_at_once_one_gets_it(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """They share no memory, each has another job for it: the second makes a run of its own."""
+    """One of two bridges that adopt a run at once gets it, and the other creates another run."""
     run_id = launch(uri)
     both = threading.Barrier(2, timeout=60)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as processes:
@@ -540,7 +541,7 @@ def test_of_two_bridges_that_adopt_a_run_at_once_one_gets_it(
 def test_a_run_that_cannot_be_claimed_is_not_written_to(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A store that fails is no other job: nothing is concluded, and the next pass adopts it."""
+    """A run that cannot be claimed is not written to, and the next pass adopts it."""
     run_id = launch(uri)
     before = whole(uri, run_id)
     with Simulator(jobs=[launched_job(run_id)], clock=clock) as simulator:
@@ -556,7 +557,7 @@ def test_a_run_that_cannot_be_claimed_is_not_written_to(
 def test_a_run_that_is_deleted_afterwards_gets_no_successor(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Its user wants none of the job: as with the bridge's own runs."""
+    """A continued run that its user deletes gets no successor, as with the bridge's own runs."""
     run_id = launch(uri)
     one = launched_job(run_id)
     with Simulator(jobs=[one], clock=clock) as simulator:
@@ -577,7 +578,7 @@ def test_a_run_that_is_deleted_afterwards_gets_no_successor(
 def test_an_interrupted_adoption_converges(
     uri: str, tmp_path: Path, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """After whichever write it is cut off, the next process makes the same of the run."""
+    """An adoption that is cut off after any write is completed by the next process."""
     run_id = launch(uri)
     one = launched_job(run_id)
 
@@ -605,13 +606,13 @@ def test_an_interrupted_adoption_converges(
     assert writes == 15, parts
 
 
-# A parent
+# Parents
 
 
 def test_a_run_is_nested_under_the_run_that_its_job_names(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """MLflow shows the job's run below its parent, from the beginning; the parent is unchanged."""
+    """A job's run is nested below the run that the job names, which stays unchanged."""
     parent = launch(uri, HOME)
     before = client_of(uri).get_run(parent).to_dictionary()
     one = job("ftjob-a", metadata={"mlflow_parent_run_id": parent})
@@ -625,7 +626,7 @@ def test_a_run_is_nested_under_the_run_that_its_job_names(
             run_view_type=ViewType.ACTIVE_ONLY,
         )
         assert child.data.tags["fine_tuning_job_id"] == one.id
-        # Where its user moves it afterwards, there it stays.
+        # If its user moves it later, it stays there.
         client_of(uri).log_batch(child.info.run_id, tags=[RunTag("mlflow.parentRunId", "0" * 32)])
         clock.now = one.settled_at
         sync.run()
@@ -636,7 +637,7 @@ def test_a_run_is_nested_under_the_run_that_its_job_names(
 def test_models_of_a_continued_run_are_its_own(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """The models lie beside the run, in its experiment, and a later job's lineage finds it."""
+    """A continued run's models lie in its experiment, where a later job's lineage finds them."""
     run_id = launch(uri)
     first = launched_job(run_id)
     child = job("ftjob-child", base_model=model_name(first, 12), created_at=NOW + 500)

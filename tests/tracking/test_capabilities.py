@@ -1,4 +1,4 @@
-"""Tracking servers that lack something: all else is recorded, and it is said once what is not."""
+"""Tracking servers that lack a feature: everything else is recorded, and the gap reported once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERYTHING = RecordingOptions(register="all")
 
 @pytest.fixture
 def proxy(server: str) -> Iterator[WriteProxy]:
-    """What stands before the server, whose experiment is emptied, and may refuse a part of it."""
+    """Run a proxy before the server, with an emptied experiment, that can refuse features."""
     with WriteProxy(server) as standing:
         client = Tracking(server)
         with client.asked() as mlflow:
@@ -41,13 +41,13 @@ def proxy(server: str) -> Iterator[WriteProxy]:
 def sync_of(
     proxy: WriteProxy, executor: ThreadPoolExecutor, *, register: bool = False
 ) -> ProviderSync:
-    """Passes of a new process."""
+    """Make passes of a new process."""
     tracking = Tracking(proxy.url)
     return Told(*FAMILY).sync(tracking, executor, register="{suffix}" if register else None)
 
 
 def examined(sync: ProviderSync, executor: ThreadPoolExecutor) -> Examination:
-    """What ``doctor --fix`` does."""
+    """Return the output of ``doctor --fix``."""
     return Doctor(
         job_sync=sync.job_sync, executor=executor, handler=lambda _: None, fix=True
     ).examine()
@@ -56,7 +56,7 @@ def examined(sync: ProviderSync, executor: ThreadPoolExecutor) -> Examination:
 def test_a_server_without_logged_models(
     server: str, proxy: WriteProxy, executor: ThreadPoolExecutor
 ) -> None:
-    """Runs are whole and final, lineage is known, and later passes neither write nor ask."""
+    """Without LoggedModels runs are complete, lineage is known, and the server is asked once."""
     proxy.lacks = (MODELS,)
     sync = sync_of(proxy, executor)
     report = sync.run()
@@ -82,7 +82,7 @@ def test_a_server_without_logged_models(
 def test_a_server_that_is_upgraded_gets_its_models(
     server: str, proxy: WriteProxy, executor: ThreadPoolExecutor
 ) -> None:
-    """``doctor --fix`` adds what was left out; the runs' rows stay as they are."""
+    """``doctor --fix`` adds the models after an upgrade of the server, and no row changes."""
     proxy.lacks = (MODELS,)
     assert sync_of(proxy, executor).run().is_well
     before = {job_id: run.rows for job_id, run in recorded(server).items()}
@@ -104,7 +104,7 @@ def test_a_server_that_is_upgraded_gets_its_models(
 def test_what_is_refused_while_it_is_written(
     server: str, proxy: WriteProxy, executor: ThreadPoolExecutor, lacks: str, said: str
 ) -> None:
-    """It is found out by the first job, and every job is final."""
+    """A refusal at a write counts as a missing feature, and every job is final."""
     proxy.lacks = (lacks,)
     before = len(versions_by_model(server, ""))
     sync = sync_of(proxy, executor, register=True)
@@ -122,7 +122,7 @@ def test_what_is_refused_while_it_is_written(
 def test_a_server_that_cannot_search_for_absent_tags(
     server: str, proxy: WriteProxy, executor: ThreadPoolExecutor
 ) -> None:
-    """Local runs are found all the same, and decide under which names hosted runs are logged."""
+    """A server that cannot search for absent tags still has its local runs choose the names."""
     proxy.cannot_search = b"IS NULL"
     place = Tracking(server).experiment("hosted-fine-tunes", create=True)
     assert place is not None
@@ -138,7 +138,7 @@ def test_a_server_that_cannot_search_for_absent_tags(
 def test_a_gateway_that_loses_its_route_is_no_old_server(
     server: str, proxy: WriteProxy, executor: ThreadPoolExecutor
 ) -> None:
-    """Where everything is refused nothing is known: the next pass records the models."""
+    """A gateway that refuses everything is not taken for an old server, and models follow."""
     sync = sync_of(proxy, executor)
     tracking = sync.job_sync.tracking
     tracking.ping()
@@ -153,7 +153,7 @@ def test_a_gateway_that_loses_its_route_is_no_old_server(
 
 
 def test_what_nobody_wants_is_not_said(proxy: WriteProxy) -> None:
-    """With ``models: false`` a server without them lacks nothing."""
+    """With ``models: false`` a server without models lacks nothing."""
     proxy.lacks = (MODELS,)
     tracking = Tracking(proxy.url)
     tracking.ping()

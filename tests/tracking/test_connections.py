@@ -1,4 +1,4 @@
-"""How the bridge connects to a tracking server, and that nobody else connects in that way."""
+"""The bridge's connections to a tracking server, which differ from everybody else's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.tracking.connections import RequestHeaders, one_each
 
 @dataclass
 class Seen:
-    """What a server sees of each request: its header ``Connection``, and the client's port."""
+    """The header ``Connection`` and the client's port of each request."""
 
     url: str = ""
     headers: list[str | None] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Seen:
 
 @contextlib.contextmanager
 def served() -> Iterator[Seen]:
-    """A tracking server without experiments."""
+    """Run a tracking server without experiments."""
     seen = Seen()
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ def served() -> Iterator[Seen]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -61,7 +61,7 @@ def served() -> Iterator[Seen]:
 
 
 def test_each_request_of_the_bridge_has_its_connection() -> None:
-    """MLflow finds the header by its entry point, and the server sees it."""
+    """Each request of the bridge has a separate connection, by MLflow's entry point."""
     with served() as seen:
         tracking = Tracking(seen.url)
         for _ in range(3):
@@ -71,7 +71,7 @@ def test_each_request_of_the_bridge_has_its_connection() -> None:
 
 
 def test_a_script_in_the_same_process_keeps_its_connection() -> None:
-    """MLflow's client is as it was for everybody else, also while the bridge is inside a call."""
+    """MLflow's client stays as it was for a script, even while the bridge is inside a call."""
     with served() as seen:
         Tracking(seen.url).ping()
         before = len(seen.headers)
@@ -100,7 +100,7 @@ def test_a_script_in_the_same_process_keeps_its_connection() -> None:
     ],
 )
 def test_only_plain_http_is_concerned(uri: str, *, is_wanted: bool) -> None:
-    """Over TLS a connection costs more than it saves."""
+    """Only plain http is affected, because a new TLS connection costs more than it saves."""
     headers = RequestHeaders()
     with one_each(uri):
         assert headers.in_context() is is_wanted

@@ -1,4 +1,4 @@
-"""Where MLflow shows an experiment, and where its artifacts lie."""
+"""The pages of an experiment in MLflow, and the place of its artifacts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHARTS = (
     ],
 )
 def test_a_page_has_its_address(page: str, view: str | None, expected: str) -> None:
-    """Without the kind of the experiment MLflow opens on traces."""
+    """A page's address has the experiment's kind, without which MLflow opens on traces."""
     assert page_of("7", page=page, view=view) == expected
 
 
@@ -48,7 +48,7 @@ def test_a_page_has_its_address(page: str, view: str | None, expected: str) -> N
     ],
 )
 def test_artifacts_lie_beside_the_database(tracking: Tracking, name: str, folder: str) -> None:
-    """In a folder that any file system takes."""
+    """Artifacts lie beside the database, in a folder with a portable name."""
     tracking.experiment(name, create=True)
     with tracking.asked() as client:
         found = client.get_experiment_by_name(name)
@@ -59,7 +59,7 @@ def test_artifacts_lie_beside_the_database(tracking: Tracking, name: str, folder
 
 
 def test_an_experiment_is_looked_for_or_created(tracking: Tracking) -> None:
-    """Also by a provider without a loss; looking creates nothing."""
+    """An experiment is created by a pass, even without a loss, and not by a lookup."""
     assert tracking.experiment("a", create=False) is None
     created = tracking.experiment("a", create=True, losses=Losses())
     assert created is not None
@@ -76,7 +76,7 @@ def test_an_experiment_is_looked_for_or_created(tracking: Tracking) -> None:
 def test_a_deleted_experiment_is_not_used(
     tracking: Tracking, *, one_job: bool, is_down: bool
 ) -> None:
-    """It ends the pass where the configuration names it, and costs the job that does."""
+    """A deleted experiment ends the pass if the configuration names it, and else costs its job."""
     created = tracking.experiment("a", create=True)
     assert created is not None
     with tracking.asked() as client:
@@ -97,12 +97,12 @@ def test_a_deleted_experiment_is_not_used(
     ],
 )
 def test_a_server_is_remote(uri: str, *, is_remote: bool) -> None:
-    """Its pages can be opened on another machine."""
+    """The pages of a server can be opened on another machine."""
     assert Tracking(uri).is_remote is is_remote
 
 
 def test_other_experiments_are_those_that_are_not_named(tracking: Tracking) -> None:
-    """By their names, with their ids."""
+    """Other experiments are those that are not named, with name and id."""
     one, other = (tracking.experiment(name, create=True) for name in ("a", "b"))
     assert tracking.other_experiments(["a", "Default"]) == {"b": other}
     assert tracking.other_experiments([]) == {"a": one, "b": other, "Default": "0"}

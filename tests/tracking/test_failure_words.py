@@ -1,4 +1,4 @@
-"""The meaning of MLflow's words, one by one: those that no server of a test can be made to say."""
+"""The meaning of MLflow's messages that no test's server can be made to send."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DRIVER = "(psycopg.errors.Some) "
 
 
 def meaning(error: Exception, *, one_job: bool = False) -> TrackingError:
-    """Return what an exception becomes."""
+    """Return the error that an exception becomes."""
     return refused(error, str(error), URI, one_job=one_job)
 
 
@@ -67,7 +67,7 @@ def meaning(error: Exception, *, one_job: bool = False) -> TrackingError:
     ],
 )
 def test_a_database_has_its_own_words(words: str, said: str) -> None:
-    """A server passes them on with the name of the driver's class; it ends the pass."""
+    """A database's message with the name of its driver's class ends the pass."""
     error = meaning(MlflowException(DRIVER + words), one_job=True)
     assert isinstance(error, TrackingDown)
     assert error.sentence.startswith("The database of MLflow at http://mlflow.example ")
@@ -78,14 +78,14 @@ def test_a_database_has_its_own_words(words: str, said: str) -> None:
 
 @pytest.mark.parametrize("driver", ["sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql"])
 def test_each_driver_is_known(driver: str) -> None:
-    """Without the name of one, such words may be those of a user."""
+    """Only the name of a known driver identifies a database's message."""
     words = "database is locked"
     assert "locked" in meaning(MlflowException(f"({driver}.Error) {words}")).sentence
     assert "The database" not in meaning(MlflowException(words)).sentence
 
 
 def test_a_database_is_reached_or_not() -> None:
-    """Without a statement it is the connection that failed; with one it broke off."""
+    """Without a statement the connection to a database failed, and with one it broke off."""
     away = OperationalError(None, None, OSError("refused"))
     assert "cannot be reached" in meaning(away).sentence
     broken = OperationalError("SELECT 1", None, OSError("gone"), connection_invalidated=True)
@@ -109,7 +109,7 @@ def test_a_database_is_reached_or_not() -> None:
     ],
 )
 def test_others_may_change_a_run(error: MlflowException, *, is_race: bool) -> None:
-    """The slower process takes its job up again."""
+    """A run that others change is left to the next pass."""
     assert isinstance(meaning(error, one_job=True), RunChanged) is is_race
 
 
@@ -125,7 +125,7 @@ def test_others_may_change_a_run(error: MlflowException, *, is_race: bool) -> No
     ],
 )
 def test_a_server_that_is_none_for_us_ends_the_pass(error: MlflowException, said: str) -> None:
-    """Also where it was asked for one job."""
+    """A server that refuses the bridge ends the pass, even in a request for one job."""
     found = meaning(error, one_job=True)
     assert isinstance(found, TrackingDown)
     assert said in found.sentence
@@ -133,7 +133,7 @@ def test_a_server_that_is_none_for_us_ends_the_pass(error: MlflowException, said
 
 @pytest.mark.parametrize("one_job", [True, False])
 def test_any_other_refusal_costs_what_was_asked(*, one_job: bool) -> None:
-    """One job, or the pass."""
+    """Any other refusal costs one job or the pass, depending on the request."""
     found = meaning(MlflowException("odd", INVALID_PARAMETER_VALUE), one_job=one_job)
     assert isinstance(found, TrackingDown) is not one_job
     assert found.sentence == "MLflow at http://mlflow.example refused: odd"
@@ -146,7 +146,7 @@ def test_any_other_refusal_costs_what_was_asked(*, one_job: bool) -> None:
 def test_a_server_that_fails_for_one_job_may_do_so_for_its_data(
     status: str, *, one_job: bool, is_down: bool
 ) -> None:
-    """With 500; any other failure is everybody's."""
+    """A 500 for one job can be caused by its data; any other failure concerns all jobs."""
     words = f"Max retries exceeded (Caused by ResponseError('too many {status} error responses'))"
     found = meaning(MlflowException(words, INTERNAL_ERROR), one_job=one_job)
     assert isinstance(found, TrackingDown) is is_down
@@ -170,7 +170,7 @@ def test_a_server_that_fails_for_one_job_may_do_so_for_its_data(
     ],
 )
 def test_the_way_to_a_server_may_fail(cause: Exception, said: str) -> None:
-    """As an exception of the client's with the reason behind it."""
+    """A network failure is recognized by the reason in the client's exception."""
     error = MlflowException("API request failed")
     error.__cause__ = cause
     found = meaning(error, one_job=True)
@@ -180,7 +180,7 @@ def test_the_way_to_a_server_may_fail(cause: Exception, said: str) -> None:
 
 
 def test_a_retrys_reason_is_shown_and_not_the_request() -> None:
-    """Nor how often it was made, nor where to read more."""
+    """The reason of a retry is shown, without the request, its number and links."""
     words = "HTTPConnectionPool(host='x'): Max retries exceeded with url: /a (Caused by odd)"
     assert meaning(MlflowException(words)).sentence.endswith("refused: odd")
     for rest in (" [SQL: SELECT 1]", " (Background on this error at: https://sqlalche.me)"):
@@ -189,7 +189,7 @@ def test_a_retrys_reason_is_shown_and_not_the_request() -> None:
 
 
 def test_a_file_or_an_address_may_be_wrong() -> None:
-    """Python's own words are passed on."""
+    """Python's messages about a wrong file or address are passed on."""
     denied = meaning(PermissionError(13, "Permission denied"))
     assert denied.sentence == f"MLflow at {URI} cannot be opened (Permission denied)"
     folder = meaning(PermissionError("the folder x takes no files"))
@@ -210,7 +210,7 @@ def test_a_file_or_an_address_may_be_wrong() -> None:
     ],
 )
 def test_a_missing_package_is_named_as_it_is_installed(module: str, package: str) -> None:
-    """For a shell, whose brackets want quotation marks."""
+    """A missing package is named in an install command that is quoted for a shell."""
     found = meaning(ModuleNotFoundError(f"No module named {module!r}", name=module))
     assert found.sentence == f"MLflow needs the Python package {package} for {URI}"
     assert found.remedy == f"pip install {repr(package) if '[' in package else package}"
@@ -224,7 +224,7 @@ def test_a_missing_package_is_named_as_it_is_installed(module: str, package: str
     ],
 )
 def test_a_schema_is_older_or_newer(revision: str, said: str) -> None:
-    """By the upgrades that the installed MLflow knows."""
+    """A schema is older or newer by the upgrades that the installed MLflow knows."""
     words = f"Detected out-of-date database schema (found version {revision}, but expected x)."
     found = meaning(MlflowException(words), one_job=True)
     assert isinstance(found, TrackingDown)

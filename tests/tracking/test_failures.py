@@ -1,4 +1,4 @@
-"""What stores refuse: each kind is a sentence that says what to do, and none says another's."""
+"""Refusals of stores, each with a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ START = "Start it, or correct mlflow.tracking_uri"
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked for twice."""
+    """Switch MLflow's retries off."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
 def refusal(uri: str) -> TrackingDown:
-    """What a store says to one who wants an experiment."""
+    """Return the error of a store that is asked for an experiment."""
     with pytest.raises(TrackingDown) as refused:
         Tracking(uri).experiment("any", create=True)
     return refused.value
@@ -56,7 +56,7 @@ def refusal(uri: str) -> TrackingDown:
     ],
 )
 def test_an_address_that_is_nearly_right(uri: str, remedy: str, tmp_path: Path) -> None:
-    """It is said what to write, before anything is asked or made."""
+    """A nearly correct address is reported with the correct one, before any request."""
     del tmp_path
     with pytest.raises(TrackingDown) as refused:
         Tracking(uri).ping()
@@ -66,7 +66,7 @@ def test_an_address_that_is_nearly_right(uri: str, remedy: str, tmp_path: Path) 
 
 
 def test_databricks_without_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is said which credentials are wanted."""
+    """Databricks without a login is reported with the credentials that it needs."""
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
     assert "DATABRICKS_TOKEN" in refusal("databricks").remedy
 
@@ -76,7 +76,7 @@ def test_databricks_without_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @contextlib.contextmanager
 def answering(status: int, body: bytes = b"") -> Iterator[str]:
-    """The address of a web server that has one answer."""
+    """Run a web server that has one answer, and return its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -96,7 +96,7 @@ def answering(status: int, body: bytes = b"") -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -106,13 +106,13 @@ def answering(status: int, body: bytes = b"") -> Iterator[str]:
 
 
 def words(code: str, message: str) -> bytes:
-    """What an MLflow server says where it refuses."""
+    """Return the error of an MLflow server that refuses."""
     return json.dumps({"error_code": code, "message": message}).encode()
 
 
 @pytest.mark.parametrize("uri", [NOWHERE, "http://nowhere.invalid:5000"])
 def test_nothing_answers(uri: str) -> None:
-    """Only then is it said to start it, without the names of classes."""
+    """Only a server that does not answer is reported as one to start."""
     error = refusal(uri)
     assert error.sentence.startswith(f"MLflow at {uri} cannot be reached (")
     assert error.remedy == START
@@ -146,7 +146,7 @@ def test_nothing_answers(uri: str) -> None:
     ],
 )
 def test_something_answers(status: int, body: bytes, said: str) -> None:
-    """It is said what, and never to start it."""
+    """An unexpected answer is reported as such, without advice to start a server."""
     with answering(status, body) as url:
         error = refusal(url)
     assert said in str(error)
@@ -154,14 +154,14 @@ def test_something_answers(status: int, body: bytes, said: str) -> None:
 
 
 def test_no_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that takes the request and says nothing is slow, not absent."""
+    """A server that accepts the request and stays silent is slow, not absent."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with TcpProxy(NOWHERE, lambda _: Line(answers=False)) as proxy:
         assert "did not answer in time" in refusal(proxy.url).sentence
 
 
 def test_a_broken_connection() -> None:
-    """A reply that ends in the middle is the network's."""
+    """A reply that breaks off is a network failure."""
     with (
         answering(200, b"{}" * 1000) as url,
         TcpProxy(url, lambda _: Line(resets_after=40)) as proxy,
@@ -170,7 +170,7 @@ def test_a_broken_connection() -> None:
 
 
 def test_no_tls() -> None:
-    """An https address of a server that has none."""
+    """An https address of a server without TLS is reported as such."""
     with answering(200) as url:
         assert "or write http://" in refusal(url.replace("http:", "https:")).remedy
 
@@ -186,12 +186,12 @@ def test_no_tls() -> None:
     ],
 )
 def test_a_driver_that_is_missing(uri: str, package: str) -> None:
-    """The package is named as an installer knows it."""
+    """A missing driver is named as an installer knows it."""
     assert refusal(uri).remedy == package
 
 
 def test_a_database_server_that_is_down() -> None:
-    """It is named as what it is, without its password."""
+    """A database server that is down is named without its password."""
     error = refusal("postgresql://user:secret@127.0.0.1:9/db")
     assert error.sentence.startswith("The database of MLflow at postgresql://user:***@")
     assert "cannot be reached" in error.sentence
@@ -199,7 +199,7 @@ def test_a_database_server_that_is_down() -> None:
 
 
 def test_what_postgresql_refuses(postgres: str) -> None:
-    """A login, a database, and a write each have their own sentence."""
+    """A refused login, a missing database and a refused write each have a sentence."""
     assert "rejected the login" in refusal(postgres.replace("postgres:@", "nobody:@")).sentence
     assert "does not exist" in refusal(postgres.replace("/postgres?", "/nowhere?")).sentence
     assert Tracking(postgres).experiment("Default", create=True)
@@ -208,7 +208,7 @@ def test_what_postgresql_refuses(postgres: str) -> None:
 
 
 def damaged(empty_database: Path, folder: Path, *statements: str) -> str:
-    """A database that something has happened to."""
+    """Return a damaged database."""
     path = folder / "mlflow.db"
     shutil.copy(empty_database, path)
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -219,7 +219,7 @@ def damaged(empty_database: Path, folder: Path, *statements: str) -> str:
 
 
 def test_tables_that_are_broken(empty_database: Path, tmp_path: Path) -> None:
-    """A backup is the remedy."""
+    """Damaged tables are reported with a backup as the remedy."""
     uri = damaged(empty_database, tmp_path, "ALTER TABLE experiments RENAME creation_time TO gone")
     error = refusal(uri)
     assert "is damaged" in error.sentence
@@ -227,7 +227,7 @@ def test_tables_that_are_broken(empty_database: Path, tmp_path: Path) -> None:
 
 
 def test_a_database_that_was_never_whole(empty_database: Path, tmp_path: Path) -> None:
-    """What a killed MLflow leaves of a new database is recognised."""
+    """The half-made database of a killed MLflow is recognized."""
     uri = damaged(
         empty_database,
         tmp_path,
@@ -240,7 +240,7 @@ def test_a_database_that_was_never_whole(empty_database: Path, tmp_path: Path) -
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
-    """A file cannot be started."""
+    """A missing folder is reported without advice to start a server."""
     error = refusal(f"sqlite:///{tmp_path}/none/mlflow.db")
     assert f"the folder {tmp_path}/none does not exist" in error.sentence
     assert "Start it" not in error.remedy

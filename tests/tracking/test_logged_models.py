@@ -1,4 +1,4 @@
-"""Hosted models as MLflow's LoggedModels, and what they were trained on, in a real MLflow."""
+"""Hosted models as MLflow's LoggedModels, with their datasets, in a real MLflow."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MISTRAL = "11111111-2222-3333-4444-555555555555"
 def test_each_checkpoint_is_a_model(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """READY, external, an output of its run at its step, and found by all that is known of it."""
+    """Each checkpoint is a READY external model, an output of its run, and can be searched."""
     hosted = job("ftjob-a", suffix="Support: v1.2")
     with Simulator(jobs=[hosted], clock=clock) as simulator:
         clock.now += 1000
@@ -64,7 +64,7 @@ def test_each_checkpoint_is_a_model(
 
 
 def assert_linked(uri: str) -> None:
-    """Each model has the rows of its run at its step, and the run has each row once."""
+    """Check that each model has its run's rows at its step, and that the run has each row once."""
     runs = recorded(uri)
     for model in models(uri).values():
         (step,) = model.output_steps
@@ -78,7 +78,7 @@ def assert_linked(uri: str) -> None:
 def test_a_model_has_the_rows_of_its_run(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Backfilled, its measurements are the run's own rows: no second row in a history."""
+    """A backfilled model's measurements are the run's rows, without a second row in any history."""
     with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
         clock.now += 1000
         make_sync(simulator, tracking, executor, clock).run()
@@ -88,7 +88,7 @@ def test_a_model_has_the_rows_of_its_run(
 def test_a_followed_job_has_the_models_of_a_backfilled_one(
     uri: str, tmp_path: Path, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Its steps are logged before their checkpoints appear, which are dated earlier."""
+    """A followed job gets the models of a backfilled one, despite its late checkpoints."""
     followed = job("ftjob-a", late_seconds=20.0)
     with Simulator(jobs=[followed], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock)
@@ -115,7 +115,7 @@ def test_a_followed_job_has_the_models_of_a_backfilled_one(
 def test_a_result_without_checkpoints_is_a_model(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Mistral names no checkpoints: the job's result stands at the last step, with its metrics."""
+    """A result without named checkpoints, as Mistral's, is a model at the last step."""
     with Simulator(jobs=[job(MISTRAL, "mistral")], clock=clock) as simulator:
         clock.now += 40  # it trains
         sync = make_sync(simulator, tracking, executor, clock, kind="mistral")
@@ -137,7 +137,7 @@ def test_a_result_without_checkpoints_is_a_model(
 def test_a_search_finds_the_best(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """One search over all jobs says which model is best; its run names it too."""
+    """One search over all jobs finds the best model, and its run names it too."""
     hosted = [job(f"ftjob-{seed}", seed=seed, total_steps=60) for seed in range(3)]
     with Simulator(jobs=hosted, clock=clock) as simulator:
         clock.now += 1000
@@ -167,7 +167,7 @@ def test_a_search_finds_the_best(
 def test_a_second_pass_writes_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Neither the same process nor a new one, of all that there is."""
+    """A second pass writes nothing, by the same process or a new one."""
     parent = job("ftjob-a")
     jobs = [parent, job("ftjob-b", base_model=model_name(parent, 8), created_at=clock.now + 200)]
     jobs.append(job("ftjob-open", total_steps=2000))
@@ -184,7 +184,7 @@ def test_a_second_pass_writes_nothing(
 
 
 def plan_of(models: int) -> Plan:
-    """A job with a model at each step."""
+    """Return a job with a model at each step."""
     return Plan(
         provider="openai",
         job_id="ftjob-a",
@@ -214,7 +214,7 @@ def plan_of(models: int) -> Plan:
 
 
 def test_models_that_are_there_are_found_again_however_many(uri: str, tracking: Tracking) -> None:
-    """More than fit into one reply, after a crash before any was complete: each stays one."""
+    """Any number of models is found again after a crash, and none is doubled."""
     plan = plan_of(130)
     place = tracking.experiment("hosted-fine-tunes", create=True) or ""
     written = tracking.record(place, plan, None)
@@ -234,7 +234,7 @@ def test_models_that_are_there_are_found_again_however_many(uri: str, tracking: 
 
 
 def test_bridges_that_record_the_same_run_make_one_model_of_each(uri: str) -> None:
-    """Whoever comes later takes over; where they collide a further pass completes it."""
+    """Bridges that record the same run make each model once, perhaps after a further pass."""
     plan = plan_of(5)
     store = Tracking(uri)
     place = store.experiment("hosted-fine-tunes", create=True) or ""
@@ -264,7 +264,7 @@ def test_bridges_that_record_the_same_run_make_one_model_of_each(uri: str) -> No
 def test_a_model_that_a_dead_bridge_has_made_too(
     uri: str, tracking: Tracking, *, is_first: bool
 ) -> None:
-    """Nobody looks at a final run again: before it is one its models are single."""
+    """A model that a dead bridge made too is deleted before its run is final."""
     plan = replace(plan_of(2), status="FINISHED", end_time=2000, is_final=True)
     place = tracking.experiment("hosted-fine-tunes", create=True) or ""
     written = tracking.record(place, plan, None)
@@ -297,7 +297,7 @@ def test_a_model_that_a_dead_bridge_has_made_too(
 
 
 def test_a_model_of_an_earlier_pass(uri: str, tracking: Tracking) -> None:
-    """A double of it goes before the run is final; nobody misses one that its user deletes."""
+    """A double of an earlier model is deleted before the run is final, a user's deletion kept."""
     place = tracking.experiment("hosted-fine-tunes", create=True) or ""
     plan = plan_of(3)
     earlier = tracking.record(place, replace(plan, models=plan.models[:2]), None)
@@ -324,7 +324,7 @@ def test_a_model_of_an_earlier_pass(uri: str, tracking: Tracking) -> None:
 def test_the_jobs_that_were_trained_on_a_file(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """A search by the file's id finds them all; each run has each file once, in its role."""
+    """A search by a file's id finds all jobs that used it, each with one dataset per role."""
     train, valid, strange = "file-training", "file-validation", "it's" + "x" * 600
     provider = Told(
         told("ftjob-a", 0.5, training_files=(train,), validation_files=(valid,)),
@@ -352,7 +352,7 @@ def test_the_jobs_that_were_trained_on_a_file(
 def test_a_hostile_provider_spoils_no_model(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """Names that MLflow cannot store are shortened or left out; the job is recorded once."""
+    """Hostile names are shortened or left out in models, and the job is recorded once."""
     metrics = {"train_loss": 0.5, "": 0.1, "a@b": 0.2, "../up": 0.3, "x" * 300: 0.4}
     names = ["ft:" + "x" * 9000, "ft:\x1b[31m\u202e", "\x00", 'ft:it\'s "quoted"\n', "ft:50%"]
     checkpoints = tuple(

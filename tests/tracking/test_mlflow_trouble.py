@@ -1,4 +1,4 @@
-"""What goes wrong on MLflow's side: said in a sentence, and made good by the next pass."""
+"""Failures of MLflow, reported in a sentence and completed by the next pass."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ JOBS = [job(f"ftjob-{number}") for number in range(6)]
 
 
 def one_pass(uri: str, clock: Clock, executor: ThreadPoolExecutor) -> Report:
-    """A pass of a new process over finished jobs."""
+    """Make a pass of a new process over finished jobs."""
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         return make_sync(simulator, Tracking(uri), executor, clock).run()
 
 
 @pytest.fixture
 def later(clock: Clock) -> Clock:
-    """A time at which every job has ended."""
+    """Return a clock at which every job has ended."""
     clock.now += 10_000
     return clock
 
 
 def file_of(uri: str) -> Path:
-    """An sqlite database's file."""
+    """Return an sqlite database's file."""
     return Path(uri.removeprefix("sqlite:///"))
 
 
 @contextlib.contextmanager
 def opened(uri: str) -> Iterator[sqlite3.Connection]:
-    """Another program that uses the database."""
+    """Hold a lock as another program does."""
     with contextlib.closing(
         sqlite3.connect(
             file_of(uri), timeout=PATIENCE, isolation_level=None, check_same_thread=False
@@ -76,7 +76,7 @@ def opened(uri: str) -> Iterator[sqlite3.Connection]:
 def test_a_schema_that_is_not_this_mlflows(
     uri: str, later: Clock, executor: ThreadPoolExecutor, revision: str, said: tuple[str, ...]
 ) -> None:
-    """It is said which of the two is too old, and nothing is written."""
+    """A schema of another version is reported as too old or too new, and nothing is written."""
     with opened(uri) as other:
         other.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     before = file_of(uri).read_bytes()
@@ -89,7 +89,7 @@ def test_a_schema_that_is_not_this_mlflows(
 def test_a_database_that_others_have_locked(
     uri: str, later: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It is said so; once it is free again the next pass is whole."""
+    """A locked database is reported, and the next pass completes once it is free."""
     with opened(uri) as other:
         other.execute("BEGIN EXCLUSIVE")
         stopped = one_pass(f"{uri}?timeout=0.01", later, executor).stopped
@@ -101,7 +101,7 @@ def test_a_database_that_others_have_locked(
 
 
 def test_a_disk_that_is_full(uri: str, tmp_path: Path, later: Clock) -> None:
-    """It is said so without a traceback; with room again the next backfill completes."""
+    """A full disk is reported without a traceback, and the next backfill completes."""
     room = file_of(uri).stat().st_size // 1024 + 40
     limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash"]
     with Simulator(jobs=JOBS, clock=later) as simulator:
@@ -135,7 +135,7 @@ def test_a_disk_that_is_full(uri: str, tmp_path: Path, later: Clock) -> None:
 def test_an_experiment_that_is_deleted_under_a_daemon(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """It is said how to restore it; nothing goes elsewhere; once restored all is made good."""
+    """An experiment that is deleted under a daemon is reported, and completed once restored."""
     client = MlflowClient(uri)
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         clock.now += 4
@@ -175,7 +175,7 @@ GREATEST = told(
 
 
 def assert_shortened(run: Run) -> None:
-    """What was too long ends in an ellipsis that the bridge has put there."""
+    """Check that a cut text ends in the bridge's ellipsis."""
     assert run.info.status == "FAILED"
     assert max(map(len, run.data.tags.values())) <= 5_000
     assert max(map(len, run.data.params.values())) == 6_000
@@ -183,7 +183,7 @@ def assert_shortened(run: Run) -> None:
 
 
 def test_what_is_longer_than_mlflow_takes(uri: str, executor: ThreadPoolExecutor) -> None:
-    """It is shortened by the bridge, not by MLflow without a word: a second pass writes nothing."""
+    """The bridge shortens long values itself, so that a second pass writes nothing."""
     report = Told(GREATEST).sync(Tracking(uri), executor).run()
     assert report.is_well, report.failures
     before = file_of(uri).read_bytes()
@@ -194,7 +194,7 @@ def test_what_is_longer_than_mlflow_takes(uri: str, executor: ThreadPoolExecutor
 
 
 def test_what_is_longer_than_a_server_takes(server: str, executor: ThreadPoolExecutor) -> None:
-    """The same through a server, which checks what it is sent by itself."""
+    """The same holds for a server, which checks the values that it gets."""
     place = "longer than a server takes"
     with WriteProxy(server) as proxy:
         report = Told(GREATEST).sync(Tracking(proxy.url), executor, experiment=place).run()

@@ -1,4 +1,4 @@
-"""Jobs and curves for people who look, as MLflow has them now."""
+"""Jobs and curves for people, as MLflow has them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.told import START, Told, told
 
 @pytest.fixture
 def experiment_id(tracking: Tracking, executor: ThreadPoolExecutor) -> str:
-    """Three jobs, the second of which is the newest."""
+    """Create three jobs, the second of which is the newest."""
     jobs = [
         told(name, 0.9, 0.4, created_at=START + later)
         for name, later in (("a", 10), ("b", 30), ("c", 20))
@@ -25,7 +25,7 @@ def experiment_id(tracking: Tracking, executor: ThreadPoolExecutor) -> str:
 
 
 def test_the_newest_job_comes_first(tracking: Tracking, experiment_id: str) -> None:
-    """With its run, the newest value of each metric, and its end; other runs are left out."""
+    """The newest job comes first, with its run, newest values and end, without other runs."""
     with tracking.asked() as client:
         client.create_run(experiment_id, start_time=START + 99)
     found = [*newest_jobs(tracking, [experiment_id])]
@@ -36,7 +36,7 @@ def test_the_newest_job_comes_first(tracking: Tracking, experiment_id: str) -> N
 
 
 def test_a_curve_has_its_steps_in_order(tracking: Tracking, experiment_id: str) -> None:
-    """Each once, whatever was logged when."""
+    """A curve has each step once and in order, whenever it was logged."""
     (_, _, oldest) = newest_jobs(tracking, [experiment_id])
     run_id = oldest.run.run_id
     assert curve(tracking, run_id, "valid_loss") == [(1, 0.9), (2, 0.4)]

@@ -1,4 +1,4 @@
-"""What others do to runs, models and versions while the bridge writes them."""
+"""Changes to runs, models and versions by others, while the bridge writes them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ OURS = {"fine_tuning_bridge": "ftbridge"}
 
 
 def version(client: MlflowClient, run_id: str, ended_at: int) -> int:
-    """A version of the registered model ``m`` that some bridge has made."""
+    """Create a version of the registered model ``m``, as another bridge does."""
     tags = {**OURS, "fine_tuning_ended_at": str(ended_at)}
     return int(client.create_model_version("m", "openai:/any", run_id, tags=tags).version)
 
 
 @pytest.fixture
 def store(uri: str) -> Meddled:
-    """The bridge's side, to meddle with."""
+    """Return the bridge's store, with hooks."""
     return Meddled(uri)
 
 
 def test_a_users_model_does_not_go_with_a_run(
     uri: str, store: Meddled, executor: ThreadPoolExecutor
 ) -> None:
-    """Only what the bridge has made is deleted with a run, whatever the tags of others say."""
+    """A user's model does not go with a run, whatever its tags are."""
     Told(ONE).sync(store, executor).run()
     run_id, place = run_of(uri, "ftjob-one").info.run_id, experiment_id(uri)
     mine = client_of(uri).create_logged_model(
@@ -50,7 +50,7 @@ def test_a_users_model_does_not_go_with_a_run(
 
 
 def test_an_alias_that_moves_meanwhile(uri: str, store: Meddled) -> None:
-    """The newest job has it in the end, whoever moved it last."""
+    """The alias ends at the newest job, in whatever order it is moved."""
     client = client_of(uri)
     client.create_registered_model("m")
     version(client, "a" * 32, ended_at=1)
@@ -66,7 +66,7 @@ def test_an_alias_that_moves_meanwhile(uri: str, store: Meddled) -> None:
 def test_a_link_to_a_doubled_version_goes(
     uri: str, store: Meddled, executor: ThreadPoolExecutor
 ) -> None:
-    """Another process registers the same result: its version stays, and the model links that."""
+    """A doubled version is deleted, and the model links the version of the other process."""
     client = client_of(uri)
     client.create_registered_model("m")
     links: list[str] = []
@@ -90,13 +90,13 @@ def test_a_link_to_a_doubled_version_goes(
 
 
 def refuse() -> None:
-    """Refuse a call, for no reason that the bridge knows."""
+    """Refuse a call for an unknown reason."""
     raise MlflowException("not today")
 
 
 @pytest.mark.parametrize("before", [None, "me"])
 def test_a_claim_that_is_refused(uri: str, store: Meddled, before: str | None) -> None:
-    """It is an error as long as nobody else holds the run."""
+    """A refused claim is an error, unless another process holds the run."""
     run_id = client_of(uri).create_run("0").info.run_id
     if before:
         assert store.claim(run_id, before) == before
@@ -108,7 +108,7 @@ def test_a_claim_that_is_refused(uri: str, store: Meddled, before: str | None) -
 
 
 def test_a_tag_of_a_run_that_was_deleted(uri: str, store: Meddled) -> None:
-    """It is not set, and that is no error."""
+    """A tag of a deleted run is not set, and raises no error."""
     client = client_of(uri)
     run_id = client.create_run("0").info.run_id
     store.before["set_tag"] = lambda: client.delete_run(run_id)
@@ -117,7 +117,7 @@ def test_a_tag_of_a_run_that_was_deleted(uri: str, store: Meddled) -> None:
 
 
 def test_an_experiment_that_another_process_creates(uri: str, store: Meddled) -> None:
-    """Both use the one that was first; another refusal is an error."""
+    """Two processes share an experiment that both create, and any other refusal is an error."""
     client = client_of(uri)
     made: list[str] = []
     store.before["create_experiment"] = lambda: made.append(client.create_experiment("any"))
@@ -130,7 +130,7 @@ def test_an_experiment_that_another_process_creates(uri: str, store: Meddled) ->
 def test_a_model_that_is_deleted_while_it_is_written(
     uri: str, store: Meddled, executor: ThreadPoolExecutor
 ) -> None:
-    """The same pass makes it again."""
+    """A model that is deleted while it is written is made again in the same pass."""
     client = client_of(uri)
 
     def another() -> None:
@@ -144,7 +144,7 @@ def test_a_model_that_is_deleted_while_it_is_written(
 
 
 def test_a_model_that_is_not_ready_is_completed(uri: str, executor: ThreadPoolExecutor) -> None:
-    """One that a dead process has left pending is no complete one."""
+    """A pending model of a dead process is completed."""
     dying = Meddled(uri)
     dying.before["finalize_logged_model"] = refuse
     assert not Told(ONE).sync(dying, executor).run().is_well
@@ -157,7 +157,7 @@ def test_a_model_that_is_not_ready_is_completed(uri: str, executor: ThreadPoolEx
 def test_models_go_with_a_run_that_is_deleted_meanwhile(
     uri: str, store: Meddled, executor: ThreadPoolExecutor
 ) -> None:
-    """A user deletes the run after its models are made: they go too, and it stays deleted."""
+    """Models are deleted with a run that its user deletes meanwhile."""
     client = client_of(uri)
     store.before["log_batch"] = lambda: client.delete_run(run_of(uri, "ftjob-one").info.run_id)
     Told(ONE).sync(store, executor).run()

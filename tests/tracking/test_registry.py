@@ -34,7 +34,7 @@ from tests.support.world import Clock, job, make_sync
 def test_a_result_becomes_a_version(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """Of the job's result alone, told apart by tags, linked with its run and its LoggedModel."""
+    """A job's result becomes a version with tags, linked to its run and its LoggedModel."""
     hosted = job("ftjob-a", suffix="Support: EU/US")
     failed = job("ftjob-b", outcome=Outcome.FAILED, suffix="Never")
     with Simulator(jobs=[hosted, failed], clock=clock) as simulator:
@@ -73,7 +73,7 @@ def test_a_result_becomes_a_version(
 def test_the_alias_is_at_the_newest_job(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor, order: Iterable[str]
 ) -> None:
-    """By the end of the jobs, whatever the order in which they are recorded."""
+    """The alias is at the job that ended last, in whatever order jobs are recorded."""
     ends = {"a": START + 1000, "b": START + 2000, "c": START + 3000}
     provider = Told()
     recorded: list[str] = []
@@ -88,7 +88,7 @@ def test_the_alias_is_at_the_newest_job(
 def test_what_users_register_is_left_alone(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """Under the same name, and of the same run: their versions and aliases stay."""
+    """A user's versions and aliases stay, even under the same name and of the same run."""
     client = client_of(uri)
     client.create_registered_model("bot")
     provider = Told(told("ftjob-a", 0.5, suffix="bot", status=JobStatus.RUNNING))
@@ -109,7 +109,7 @@ def test_what_users_register_is_left_alone(
 
 
 class Results:
-    """Finished jobs whose results are to be registered under one name."""
+    """Finished jobs whose results are registered under one name."""
 
     def __init__(self, uri: str, number: int) -> None:
         self.uri = uri
@@ -136,7 +136,7 @@ class Results:
 
 
 def test_an_alias_that_is_deleted_while_it_is_moved(uri: str) -> None:
-    """Another process deletes it between MLflow's look and its write: a job to take up again."""
+    """An alias that is deleted during its move leaves its job to the next pass."""
     results = Results(uri, 2)
     results.register(0)
     client = MlflowClient(uri)
@@ -160,7 +160,7 @@ def test_an_alias_that_is_deleted_while_it_is_moved(uri: str) -> None:
 
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_several_that_register_at_once(uri: str, repeats: int) -> None:
-    """Each result gets one version, and in the end the alias is at the newest job's."""
+    """Processes that register at once give each result one version, and the newest the alias."""
     results = Results(uri, 4)
     start = threading.Barrier(4 * repeats, timeout=60)
 
@@ -182,7 +182,7 @@ def test_several_that_register_at_once(uri: str, repeats: int) -> None:
 
 
 def test_registering_again_changes_nothing(uri: str) -> None:
-    """Not even a moved alias's time."""
+    """Another registration changes nothing, not even the time of an alias."""
     results = Results(uri, 2)
     results.register(0)
     results.register(1)
@@ -192,7 +192,7 @@ def test_registering_again_changes_nothing(uri: str) -> None:
 
 
 def test_a_version_that_was_made_twice_is_cleared_up(uri: str) -> None:
-    """MLflow's client repeats a request whose reply is lost: the next pass finds two."""
+    """A version that was made twice, after a lost reply, is deleted by the next pass."""
     results = Results(uri, 1)
     results.register(0)
     (first,) = versions(uri, "bot")

@@ -1,4 +1,4 @@
-"""Which runs a search finds: those of a job, a model or a provider, and those of rivals."""
+"""The runs that a search finds: of a job, a model or a provider, and rivals."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ class Store:
 
 @pytest.fixture
 def store(tracking: Tracking) -> Store:
-    """A store without runs."""
+    """Return a store without runs."""
     return Store(tracking)
 
 
 def ids(runs: Iterable[RecordedRun]) -> set[str]:
-    """The ids of runs."""
+    """Return the ids of runs."""
     return {each.run_id for each in runs}
 
 
 def test_runs_are_those_of_a_provider(store: Store) -> None:
-    """Deleted ones too; a run without a job is none of them."""
+    """A provider's runs are found, deleted ones included, except those without a job."""
     one, gone = store.run(), store.run(deleted=True)
     other = store.run({tags.PROVIDER: "mistral"})
     store.run({tags.JOB: ""})
@@ -68,7 +68,7 @@ def test_runs_are_those_of_a_provider(store: Store) -> None:
 
 @pytest.mark.parametrize("value", ["plain", "it's", 'the "one"', BOTH_QUOTES])
 def test_runs_are_found_by_what_they_are_of(store: Store, value: str) -> None:
-    """A job, a base model, a model; whatever characters are in it."""
+    """Runs are found by job, base model or model, whatever characters these have."""
     searches = {tags.JOB: "job_id", tags.BASE_MODEL: "base_model", tags.MODEL: "model"}
     for tag, argument in searches.items():
         wanted = store.run({tag: value})
@@ -79,7 +79,7 @@ def test_runs_are_found_by_what_they_are_of(store: Store, value: str) -> None:
 
 
 def test_open_runs_are_those_without_an_end(store: Store) -> None:
-    """Also those that wait."""
+    """Open runs are those without an end, including those that wait."""
     running, waiting = store.run(), store.run(status="SCHEDULED")
     for status in ("FINISHED", "FAILED", "KILLED"):
         store.run(status=status)
@@ -88,7 +88,7 @@ def test_open_runs_are_those_without_an_end(store: Store) -> None:
 
 
 def test_rivals_began_when_ours_did(store: Store) -> None:
-    """A day apart at most, as clocks may differ; not ours, and not another provider's."""
+    """Rivals of our run began within a day of it, under the same provider."""
     ours = store.run(), store.run(at=START + 5)
     near = {
         store.run(at=START - CLOCK_SKEW),
@@ -101,14 +101,14 @@ def test_rivals_began_when_ours_did(store: Store) -> None:
     own = dict(zip(ours, (START, START + 5), strict=True))
     assert ids(store.tracking.others(store.places, "openai", own)) == near
     assert ids(store.tracking.others(store.places, "openai", {})) == set()
-    # Whatever the order of the ids.
+    # In any order of the ids.
     for first, second in (("0", "f"), ("f", "0")):
         own = {first * 32: START, second * 32: START + 5}
         assert ids(store.tracking.others(store.places, "openai", own)) == near | {*ours}
 
 
 def test_a_run_is_there_or_not(store: Store) -> None:
-    """A deleted one is there, and says so."""
+    """A run exists or not, and a deleted one exists as deleted."""
     one, gone = store.run(), store.run(deleted=True)
     for run_id, is_deleted in ((one, False), (gone, True)):
         found = store.tracking.run(run_id)
@@ -119,7 +119,7 @@ def test_a_run_is_there_or_not(store: Store) -> None:
 
 
 def test_the_run_that_made_a_model_is_found_by_any_tag(store: Store) -> None:
-    """Its result, its newest or its best checkpoint; nobody made another one."""
+    """The run that made a model is found by its result, newest or best checkpoint."""
     for name in tags.MADE_MODELS:
         run_id = store.run({name: f"ft:{name}"})
         assert store.tracking.source_run(store.places, f"ft:{name}") == run_id
@@ -128,7 +128,7 @@ def test_the_run_that_made_a_model_is_found_by_any_tag(store: Store) -> None:
 
 
 def test_steps_are_those_of_every_metric(store: Store) -> None:
-    """Each once, as often as they were logged."""
+    """Steps are those of every metric, each once."""
     run_id = store.run()
     with store.tracking.asked() as client:
         for step in (1, 2, 2):

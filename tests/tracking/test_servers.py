@@ -1,4 +1,4 @@
-"""The same rows in every tracking store that teams use: a server, PostgreSQL, and both."""
+"""The same rows in every common tracking store: a server, PostgreSQL, and both."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WANTED = expected(CASES)
 
 
 def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str) -> Path:
-    """A configuration file."""
+    """Return the path of a configuration file."""
     path = folder / "bridge.yaml"
     mlflow = {"experiment": experiment, "register": f"{experiment}-{{suffix}}"}
     path.write_text(provider.config(uri, mlflow=mlflow))
@@ -49,7 +49,7 @@ def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str
 
 
 def content(uri: str, experiment: str) -> dict[str, object]:
-    """All that is in MLflow beside the runs' own rows, without ids that MLflow makes up."""
+    """Return the content of MLflow beside the runs' rows, without the ids that MLflow generates."""
     hosted = models(uri, experiment)
     links = {
         name: [each["name"].removeprefix(experiment) for each in json.loads(written)]
@@ -77,7 +77,7 @@ def content(uri: str, experiment: str) -> dict[str, object]:
 
 
 def backfilled(folder: Path, uri: str, experiment: str) -> dict[str, RunRows]:
-    """What two backfills record; the second one changes nothing."""
+    """Make two backfills, the second of which changes nothing, and return the content."""
     with StaticServer(CASES, largest_page=50) as provider:
         config = write_config(folder, provider, uri, experiment)
         first = invoke("backfill", "--config", config)
@@ -92,7 +92,7 @@ def backfilled(folder: Path, uri: str, experiment: str) -> dict[str, RunRows]:
 
 @pytest.fixture(scope="module")
 def in_a_file(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> dict[str, object]:
-    """What a backfill into an sqlite file leaves."""
+    """Return the content after a backfill into an sqlite file."""
     folder = tmp_path_factory.mktemp("file")
     uri = f"sqlite:///{shutil.copy(empty_database, folder / 'mlflow.db')}"
     assert differences(WANTED, backfilled(folder, uri, "file")) == []
@@ -112,16 +112,16 @@ def test_everything_is_the_same_in_every_store(
     monkeypatch: pytest.MonkeyPatch,
     store: str,
 ) -> None:
-    """Rows, models, versions, datasets, notes and archives do not depend on where they are."""
+    """Rows, models, versions, datasets, notes and archives are the same in every store."""
     uri = request.getfixturevalue(store)
-    monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts of a PostgreSQL store where it is started
+    monkeypatch.chdir(tmp_path)  # MLflow keeps its artifacts in the working folder
     assert differences(WANTED, backfilled(tmp_path, uri, store)) == []
     assert content(uri, store) == in_a_file
 
 
 @pytest.mark.long
 def test_many_bridges_over_a_server(server: str, uri: str, tmp_path: Path) -> None:
-    """Three backfills beside a daemon leave what one alone leaves, and nothing of those that lose.
+    """Three backfills beside a daemon leave exactly the content of a single backfill.
 
     With SOAK=1 they do so for 200 jobs.
     """
@@ -147,7 +147,7 @@ def test_many_bridges_over_a_server(server: str, uri: str, tmp_path: Path) -> No
 
 
 def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) -> None:
-    """However many threads write, a server never sees more of them than it can serve."""
+    """A server never gets more calls at a time than it can serve, from any number of threads."""
     inside = threading.Semaphore(CALLS)
     full = threading.Barrier(CALLS)
     crowds = []
@@ -158,7 +158,7 @@ def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) 
         else:
             crowds.append(not inside.acquire(blocking=False))
             if write.number <= CALLS:
-                full.wait(PATIENCE)  # the first are held until as many as may be there are there
+                full.wait(PATIENCE)  # the first are held until the maximum has arrived
         return False
 
     with WriteProxy(server) as proxy, ThreadPoolExecutor(32) as threads:
@@ -175,13 +175,13 @@ def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's client tries again at once."""
+    """Make MLflow's client retry at once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
 
 
 def at_request(serial: int, act: Callable[[], None]) -> Callable[[Asked], Answer | None]:
-    """A hook that acts before the reply to the request of this number."""
+    """Return a hook that acts before the reply to the request of this number."""
 
     def hook(asked: Asked) -> Answer | None:
         if asked.serial == serial:
@@ -193,7 +193,7 @@ def at_request(serial: int, act: Callable[[], None]) -> Callable[[Asked], Answer
 
 @pytest.mark.usefixtures("impatient")
 def test_mlflow_goes_down_in_the_middle(tmp_path: Path, uri: str) -> None:
-    """When MLflow dies a backfill says so and ends with 1; once it is back the next completes."""
+    """A backfill whose MLflow dies says so and ends with 1, and the next one completes."""
     with MlflowServer(uri, tmp_path) as mlflow, StaticServer(CASES) as provider:
         config = write_config(tmp_path, provider, mlflow.url, "hosted-fine-tunes")
         provider.hook = at_request(25, mlflow.kill)
@@ -212,7 +212,7 @@ def test_mlflow_goes_down_in_the_middle(tmp_path: Path, uri: str) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_mlflow_is_not_there(tmp_path: Path) -> None:
-    """Without MLflow a backfill says so once for each provider, asks none, and ends with 1."""
+    """Without MLflow a backfill ends with 1 and one sentence per provider, without requests."""
     with StaticServer(CASES) as provider:
         config = write_config(tmp_path, provider, "http://127.0.0.1:9", "any")
         done = run("backfill", "--config", config)
@@ -223,7 +223,7 @@ def test_mlflow_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_run_that_a_user_deleted_stays_deleted(server: str, tmp_path: Path) -> None:
-    """A run in the trash stays there, is not written to, and its job gets no other."""
+    """A run that its user deleted gets no write, and its job gets no other run."""
     experiment = "a user deletes"
     with StaticServer(CASES) as provider:
         config = write_config(tmp_path, provider, server, experiment)

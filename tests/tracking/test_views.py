@@ -1,4 +1,4 @@
-"""What an experiment shows at first sight: its stored views and its description, in real MLflow."""
+"""The stored views and the description of an experiment, in a real MLflow."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LINKS = "[Charts](#/experiments/{}/runs?workflowType=machine_learning&compareRun
 
 
 def charted(tags: dict[str, str]) -> list[str]:
-    """The metrics of the charts, in the order in which the UI draws them."""
+    """Return the metrics of the charts, in the order in which the UI draws them."""
     view = json.loads(tags[views.tag_of(views.CHARTS)])
     return [chart["metricKey"] for chart in json.loads(view["state"])["compareRunCharts"]]
 
 
 def columns(tags: dict[str, str]) -> list[str]:
-    """The columns of the table."""
+    """Return the columns of the table."""
     view = json.loads(tags[views.tag_of(views.TABLE)])
     found: list[str] = json.loads(view["state"])["selectedColumns"]
     return found
@@ -32,18 +32,18 @@ def columns(tags: dict[str, str]) -> list[str]:
 
 @pytest.fixture
 def tracking(tmp_path: Path) -> Tracking:
-    """A new database."""
+    """Return a new database."""
     return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
 def tags_of(tracking: Tracking, name: str) -> dict[str, str]:
-    """An experiment's tags, as a user's own client sees them."""
+    """Return an experiment's tags, as a user's client sees them."""
     (found,) = MlflowClient(tracking.uri).search_experiments(filter_string=f"name = {name!r}")
     return dict(found.tags)
 
 
 def test_a_new_experiment_has_both_views_and_links_to_them(tracking: Tracking) -> None:
-    """Validation loss first in the table; training and validation loss on the charts."""
+    """A new experiment has losses first in the table and on the charts, and links to both views."""
     found = tracking.experiment("new", create=True, losses=OPENAI)
     tags = tags_of(tracking, "new")
     assert charted(tags) == ["train_loss", "full_valid_loss"]
@@ -62,7 +62,7 @@ def test_a_new_experiment_has_both_views_and_links_to_them(tracking: Tracking) -
 
 
 def test_an_experiment_of_a_user_gets_the_views_too(tracking: Tracking) -> None:
-    """The links stand in a description that is empty; one that a user wrote stays as it is."""
+    """A user's experiment gets the views, and the links if its description is empty."""
     client = MlflowClient(tracking.uri)
     for name, text in (("empty", ""), ("written", "Mine.")):
         client.create_experiment(name, tags={NOTE: text} if text else {})
@@ -73,7 +73,7 @@ def test_an_experiment_of_a_user_gets_the_views_too(tracking: Tracking) -> None:
 
 
 def test_a_description_of_an_earlier_version_gets_the_links(tracking: Tracking) -> None:
-    """What stands there already stays below them."""
+    """A description of an earlier version gets the links above its text."""
     old = "Fine-tuning jobs that run at hosted APIs, copied here by ftbridge beside local runs.\n"
     found = MlflowClient(tracking.uri).create_experiment("old", tags={NOTE: old})
     tracking.experiment("old", create=True, losses=OPENAI)
@@ -83,7 +83,7 @@ def test_a_description_of_an_earlier_version_gets_the_links(tracking: Tracking) 
 
 
 def test_what_a_user_takes_away_or_adds_stays_so(tracking: Tracking) -> None:
-    """An emptied description stays empty, and a text below the links is not touched."""
+    """An emptied description stays empty, and a text below the links is unchanged."""
     found = tracking.experiment("here", create=True, losses=OPENAI) or ""
     client = MlflowClient(tracking.uri)
     for text in (" ", f"{tags_of(tracking, 'here')[NOTE]}\nMine.", "Mine alone."):
@@ -93,7 +93,7 @@ def test_what_a_user_takes_away_or_adds_stays_so(tracking: Tracking) -> None:
 
 
 def test_each_provider_adds_its_losses_and_none_is_written_twice(tracking: Tracking) -> None:
-    """Two providers whose names differ do not take the view from each other at every pass."""
+    """Two providers share the views, and neither writes them again in later passes."""
     found = tracking.experiment("both", create=True, losses=OPENAI) or ""
     tracking.experiment("both", create=True, losses=TOGETHER)
     tags = tags_of(tracking, "both")
@@ -106,7 +106,7 @@ def test_each_provider_adds_its_losses_and_none_is_written_twice(tracking: Track
 
 
 def test_looking_writes_nothing(tracking: Tracking) -> None:
-    """A dry run, a check and a status leave an experiment as they find it."""
+    """A dry run, a check and a status leave an experiment as it is."""
     MlflowClient(tracking.uri).create_experiment("seen")
     found = tracking.experiment("seen", create=False) or ""
     assert tags_of(tracking, "seen") == {}
@@ -115,13 +115,13 @@ def test_looking_writes_nothing(tracking: Tracking) -> None:
 
 @pytest.mark.parametrize("stored", ["", "nonsense", "[]", "{}", '{"metrics": 7}', "[" * 100_000])
 def test_a_view_that_somebody_else_stored_is_replaced(stored: str) -> None:
-    """Anyone can edit a tag."""
+    """A stored view that somebody edited is replaced."""
     found = views.wanted({views.tag_of(views.CHARTS): stored}, OPENAI)
     assert charted(found) == ["train_loss", "full_valid_loss"]
 
 
 def test_a_view_can_be_made_to_show_new_names_alone() -> None:
-    """After a rename nobody wants the charts of the old names."""
+    """After a rename the views can show only the new names."""
     old = views.wanted({}, OPENAI)
     new = Losses(valid=("eval_loss",), train=("loss",))
     assert charted(views.wanted(old, new, only=True)) == ["loss", "eval_loss"]
