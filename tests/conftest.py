@@ -14,12 +14,12 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-# No test asserts a duration: these machines are shared.
+# Tests assert no durations, because these machines are shared.
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-# Whoever runs the tests may use MLflow and the providers themselves.
+# The machine's user may have configured MLflow and the providers.
 OTHERS = (
     *("MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "FTBRIDGE", "OPENAI_", "AZURE_", "NEBIUS_"),
     *("MISTRAL_", "TOGETHER_", "FIREWORKS_"),
@@ -41,14 +41,14 @@ BEGIN = time.monotonic()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the bound on the time of a run."""
+    """Add the option that limits the time of the run."""
     parser.addoption(
         "--minutes", type=float, default=None, help="begin no test after so many minutes"
     )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what there is no time left for."""
+    """Skip the test if the time of the run is over."""
     minutes: float | None = item.config.getoption("--minutes")
     if minutes is not None and time.monotonic() - BEGIN > 60 * minutes:
         pytest.skip(f"no time left of {minutes:g} minutes")
@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def empty_database(request: pytest.FixtureRequest) -> Path:
-    """An MLflow database without runs: its many migrations are made once a release of MLflow."""
+    """Return an MLflow database without runs, whose many migrations are made once per release."""
     folder = request.config.cache.mkdir(f"mlflow-{mlflow.__version__}")
     path = folder / "empty.db"
     if not path.exists():
@@ -77,7 +77,7 @@ def empty_database(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    """An MLflow server over sqlite; each test uses an experiment of its own."""
+    """Return an MLflow server over sqlite; each test uses a separate experiment."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_database, folder / "mlflow.db")
     with MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as running:
@@ -86,21 +86,21 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A PostgreSQL database; each test uses an experiment of its own."""
+    """Return a PostgreSQL database; each test uses a separate experiment."""
     with temporary_postgres() as uri:
         yield uri
 
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[str]:
-    """An MLflow server over PostgreSQL; each test uses an experiment of its own."""
+    """Return an MLflow server over PostgreSQL; each test uses a separate experiment."""
     with MlflowServer(postgres, tmp_path_factory.mktemp("postgres_server")) as running:
         yield running.url
 
 
 @pytest.fixture
 def uri(tmp_path: Path, empty_database: Path) -> str:
-    """A tracking store of its own for each test."""
+    """Return a separate tracking store for each test."""
     path = tmp_path / "mlflow.db"
     shutil.copy(empty_database, path)
     return f"sqlite:///{path}"
@@ -108,18 +108,18 @@ def uri(tmp_path: Path, empty_database: Path) -> str:
 
 @pytest.fixture
 def tracking(uri: str) -> Tracking:
-    """The bridge's side of the tracking store."""
+    """Return the bridge's side of the tracking store."""
     return Tracking(uri)
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until the test turns it."""
+    """Return a clock that stands still until the test turns it."""
     return Clock()
 
 
 @pytest.fixture
 def executor() -> Iterator[ThreadPoolExecutor]:
-    """Threads for jobs."""
+    """Return threads for jobs."""
     with ThreadPoolExecutor(4) as threads:
         yield threads

@@ -1,4 +1,4 @@
-"""Takes the README's pictures (``make picture``): Chromium looks at MLflow while the demo runs."""
+"""Takes the README's pictures (``make picture``) in Chromium while the demo runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTLED = 3_000
 
 def go(page: Page, url: str, landmark: str) -> None:
     """Open ``url`` without MLflow's assistant; return once ``landmark`` is in sight."""
-    page.goto("about:blank")  # the addresses differ behind the # alone
+    page.goto("about:blank")  # the addresses differ only after the #
     page.goto(url)
     page.get_by_text(re.compile(rf"^{landmark}(-\w{{6}})?$")).first.wait_for()
     page.wait_for_timeout(SETTLED)
@@ -46,19 +46,19 @@ def keep(page: Page, name: str, height: int) -> None:
 
 
 def charts(page: Page, url: str) -> None:
-    """Losses of hosted jobs and of the local run, while they train."""
+    """Take the losses of hosted jobs and of the local run, while they train."""
     go(page, url, "openai/support-bot-v2")
     keep(page, "charts", 900)
 
 
 def table(page: Page, url: str) -> None:
-    """All runs, in the columns of the view that the link names."""
+    """Take all runs, in the columns of the view that the link names."""
     go(page, url, "openai/support-bot-v2")
     keep(page, "table", 680)
 
 
 def run(page: Page, url: str) -> None:
-    """One run, its whole note in sight."""
+    """Take one run, with its whole note."""
     go(page, url, "Show more")
     page.get_by_text("Show more", exact=True).first.click()
     page.wait_for_timeout(SETTLED)
@@ -66,7 +66,7 @@ def run(page: Page, url: str) -> None:
 
 
 def models(page: Page, url: str) -> None:
-    """The checkpoints of all jobs, moved to where their metrics are."""
+    """Take the checkpoints of all jobs, scrolled to their metrics."""
     go(page, url, "support-bot-step-000240")
     page.locator(".ag-center-cols-viewport").first.evaluate("table => table.scrollLeft = 760")
     page.wait_for_timeout(SETTLED)

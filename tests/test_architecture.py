@@ -1,4 +1,4 @@
-"""The modules and what they may know of each other, checked against their source."""
+"""The modules and their dependencies, checked against the source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TESTS: Final = Path(__file__).parent
 ROOT: Final = TESTS.parent / "bridge"
 
 CORE: Final = "core"
-"""The modules that lie beside the packages."""
+"""Modules that lie beside the packages."""
 
 LAYERS: Final[dict[str, set[str]]] = {
     CORE: set(),
@@ -35,7 +35,7 @@ LAYERS: Final[dict[str, set[str]]] = {
 LAYERS["daemon"] = LAYERS["bootstrap"] | {"bootstrap"}
 LAYERS["notebook"] = LAYERS["bootstrap"] | {"bootstrap"}
 LAYERS["cli"] = LAYERS["daemon"] | {"daemon", "simulator"}
-"""What each package may import beside itself: the table in ``bridge/__init__.py``."""
+"""Packages that each package may import: the table in ``bridge/__init__.py``."""
 
 MAY_IMPORT_MLFLOW: Final = {
     "bridge.tracking": "the one place that knows MLflow",
@@ -47,7 +47,7 @@ MAY_READ_THE_WALL_CLOCK: Final = {
     "bridge.http.retries": "a Retry-After that is a date means a wait from now on",
     "bridge.simulator.server": "a provider lives by the wall clock unless a test turns one",
 }
-"""Everything below ``bootstrap`` takes the time as an argument."""
+"""Modules below ``bootstrap`` that may read the clock; all others get the time as an argument."""
 
 SIMULATOR_MAY_IMPORT: Final = {
     "bridge.model": "the words for a job's status, so that both sides mean the same by them",
@@ -57,7 +57,7 @@ MOST_LINES = 300
 
 
 def name_of(path: Path) -> str:
-    """A module's name."""
+    """Return a module's name."""
     parts = ["bridge", *path.relative_to(ROOT).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -66,7 +66,7 @@ FILES: Final = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def layer_of(module: str) -> str:
-    """The package that a module belongs to."""
+    """Return the package that a module belongs to."""
     package = module.split(".")[1] if "." in module else CORE
     if package == "__main__":
         return "cli"
@@ -75,12 +75,12 @@ def layer_of(module: str) -> str:
 
 @cache
 def tree_of(module: str) -> ast.Module:
-    """A module's source, parsed."""
+    """Return a module's source, parsed."""
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
 def imported(module: str) -> Iterator[str]:
-    """Every module that ``module`` imports, wherever in its source the import stands."""
+    """Yield every module that ``module`` imports, wherever in its source the import stands."""
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -94,12 +94,12 @@ def imported(module: str) -> Iterator[str]:
 
 
 def is_inside(module: str, package: str) -> bool:
-    """Whether ``module`` is ``package`` or a part of it."""
+    """Return whether ``module`` is ``package`` or a part of it."""
     return module == package or module.startswith(f"{package}.")
 
 
 FRONT_DOOR: Final = "bridge"
-"""Offers the functions of ``bridge.notebook``, which it imports when one is used."""
+"""Module with the functions of ``bridge.notebook``, which it imports on use."""
 
 
 @pytest.mark.parametrize("module", [name for name in FILES if name != FRONT_DOOR])
@@ -127,7 +127,7 @@ def test_no_imports_go_in_a_circle() -> None:
 
 @pytest.mark.parametrize("package", [name for name in LAYERS if name != CORE])
 def test_a_package_is_a_folder_with_a_docstring(package: str) -> None:
-    """The layer table names what exists."""
+    """The layer table names the existing packages."""
     assert ast.get_docstring(tree_of(f"bridge.{package}"))
 
 
@@ -139,14 +139,14 @@ def test_the_docstring_has_the_layer_table() -> None:
 
 @pytest.mark.parametrize("module", [*FILES])
 def test_only_one_package_knows_mlflow(module: str) -> None:
-    """MLflow is imported in one place, and in a script that is a user's."""
+    """MLflow is imported only in one package, and in the script that is a user's."""
     known = [name for name in imported(module) if is_inside(name, "mlflow")]
     assert not known or any(is_inside(module, allowed) for allowed in MAY_IMPORT_MLFLOW), known
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if is_inside(m, "bridge.tracking")])
 def test_mlflow_is_imported_where_it_is_used(module: str) -> None:
-    """No module imports MLflow at its top but for annotations: ``--help`` must not wait for it."""
+    """No module imports MLflow at its top except for annotations, so that ``--help`` is instant."""
     top_level = [
         name
         for node in tree_of(module).body
@@ -159,7 +159,7 @@ def test_mlflow_is_imported_where_it_is_used(module: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in FILES if is_inside(m, "bridge.simulator")])
 def test_the_simulator_stands_alone(module: str) -> None:
-    """What plays the provider shares no code with what reads it: both could err alike."""
+    """The simulator shares no code with the providers, because both could err alike."""
     outside = {
         name
         for name in imported(module)
@@ -170,20 +170,20 @@ def test_the_simulator_stands_alone(module: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in FILES if not is_inside(m, "bridge.simulator")])
 def test_only_commands_use_the_simulator(module: str) -> None:
-    """The bridge proper does not know that there is a simulator."""
+    """Only the commands know that a simulator exists."""
     uses = any(is_inside(name, "bridge.simulator") for name in imported(module))
     assert not uses or layer_of(module) == "cli"
 
 
 @pytest.mark.parametrize("module", [*FILES])
 def test_no_module_is_a_drawer(module: str) -> None:
-    """A module is called after what it does."""
+    """A module is named after its purpose."""
     drawers = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "lib"}
     assert drawers.isdisjoint(module.split("."))
 
 
 def clock_readings(module: str) -> list[int]:
-    """The lines on which a module mentions the wall clock."""
+    """Return the lines on which a module mentions the wall clock."""
     clocks = {
         *(("time", name) for name in ("time", "time_ns", "localtime", "gmtime")),
         *(("datetime", name) for name in ("now", "utcnow", "today")),
@@ -213,21 +213,21 @@ def _last_name(node: ast.Name | ast.Attribute) -> str:
     [m for m in FILES if layer_of(m) not in {"bootstrap", "daemon", "notebook", "cli"}],
 )
 def test_the_time_is_told_not_read(module: str) -> None:
-    """Below ``bootstrap`` nobody reads the wall clock, but for the modules with a reason."""
+    """Below ``bootstrap`` only modules with a reason read the wall clock."""
     assert bool(clock_readings(module)) == (module in MAY_READ_THE_WALL_CLOCK), clock_readings(
         module
     )
 
 
 def test_readings_of_the_clock_are_found() -> None:
-    """The check above sees a reading where there is one."""
+    """The check above finds a reading of the clock."""
     assert clock_readings("bridge.bootstrap.factories")
     assert clock_readings("bridge.daemon.scheduler")
 
 
 @pytest.mark.parametrize("path", [*FILES.values(), *sorted(TESTS.rglob("*.py"))], ids=str)
 def test_every_exemption_has_its_reason(path: Path) -> None:
-    """Where a rule does not hold, the line says why: the rules for security above all."""
+    """Every exemption from a rule gives its reason on the same line, above all from security."""
     with path.open("rb") as file:
         comments = [each.string for each in tokenize(file.readline) if each.type == COMMENT]
     for comment in comments:
@@ -239,6 +239,6 @@ def test_every_exemption_has_its_reason(path: Path) -> None:
 
 @pytest.mark.parametrize("module", [*FILES])
 def test_every_module_fits_in_the_head(module: str) -> None:
-    """A file that grows beyond this is two."""
+    """No file is longer than the limit."""
     lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES, f"{lines} lines"

@@ -1,1 +1,1 @@
-"""What things cost, measured on the machine at hand; ``make bench`` prints the tables."""
+"""Measurements on the present machine; ``make bench`` prints their tables."""

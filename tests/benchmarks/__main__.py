@@ -1,4 +1,4 @@
-"""What things cost, measured here: ``make bench``.
+"""Measurements on the present machine: ``make bench``.
 
 Usage: ``python -m tests.benchmarks [PART ...] [--jobs N] [--rounds N] [--full]``
 """
@@ -97,7 +97,7 @@ def _say(what: str) -> None:
 
 
 def main() -> None:
-    """Measure what is asked for, and print a table of each."""
+    """Make the requested measurements, and print a table of each."""
     parser = argparse.ArgumentParser(description="What things cost, measured here.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(_PARTS)}; default: all")
     parser.add_argument("--full", action="store_true", help="sizes that take an hour")

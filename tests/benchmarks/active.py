@@ -1,6 +1,6 @@
-"""Jobs that train: how long a pass over many takes, and how late their steps come to MLflow.
+"""Jobs that train: the duration of a pass over many, and the delay of their steps in MLflow.
 
-And what the daemon takes of the processor while it waits for the next pass.
+The processor time of the daemon between two passes is measured too.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from tests.benchmarks.stores import sqlite
 from tests.support.processes import started, wait_until
 
 LATENCY: Final = 0.15
-"""Seconds a request."""
+"""Delay of a reply in seconds."""
 WORKERS: Final = 16
 _QUIET: Final = 5.0
-"""Seconds without a request after which a pass is over, and what it has written as well."""
+"""Seconds without a request after which a pass, with its writes, is over."""
 _LOOKED_AT: Final = 30.0
-"""Seconds."""
+"""Duration in seconds."""
 
 
 def tables(jobs: int, passes: int, say: Callable[[str], None]) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     table = Table(
         title=f"Jobs that train, {LATENCY * 1000:.0f} ms a request, {WORKERS} workers, sqlite file"
     )
@@ -51,14 +51,14 @@ def tables(jobs: int, passes: int, say: Callable[[str], None]) -> Iterator[Table
 
 
 class _Lateness:
-    """How long each step has been to be seen at the provider when it is recorded."""
+    """Time for which each step had been visible at the provider when it was recorded."""
 
     def __init__(self) -> None:
         self.began = 0.0
         self.seconds: list[float] = []
 
     def __call__(self, event: Event) -> None:
-        """Note when the newest step of a job was recorded, beyond the beginning of the pass."""
+        """Note when the newest step of a job was recorded, relative to the pass's beginning."""
         if isinstance(event, JobDone):
             self.seconds.append(time.time() - self.began)
 
@@ -98,7 +98,7 @@ def _measured(number: int, passes: int) -> Iterator[str]:
 
 
 def _waiting(configuration: Mapping[str, object], provider: Provider) -> float:
-    """What ``ftbridge run`` takes of a core between its first pass and the second."""
+    """Return the share of a core that ``ftbridge run`` uses between its first two passes."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         path = Path(folder) / "bridge.yaml"
         path.write_text(yaml.safe_dump({**configuration}), encoding="utf-8")
@@ -113,7 +113,7 @@ def _waiting(configuration: Mapping[str, object], provider: Provider) -> float:
 
 
 def _processor(pid: int) -> float:
-    """Seconds of the processor that a process has had."""
+    """Return the processor time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,7 +1,7 @@
 """The same backfill by one process with threads, and by a Dask cluster of four on this machine.
 
-Both have as many jobs under way at a time. Each measurement is of a provider of its own, so that
-the workers, whose configuration is theirs, need not be started anew.
+Both have the same number of jobs in progress. Each measurement has a separate provider, so that the
+workers, which have their own configuration, need no restart.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tests.support.postgres import postgres
 PROCESSES: Final = 4
 THREADS_EACH: Final = 8
 LATENCIES: Final = (0.0, 0.15)
-"""Seconds a request to the provider."""
+"""Delay of a provider's reply in seconds."""
 
 
 class Took(NamedTuple):
-    """What a backfill took, but for its start."""
+    """Duration of a backfill without its start."""
 
     seconds: float
     processor: float
-    """Seconds of this process's own work; with a cluster it lists, sends and counts."""
+    """Seconds of this process's work; with a cluster it lists, sends and counts."""
     points: float
 
 
 def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     table = Table(
         title=f"{jobs} jobs of 90 steps with models and datasets, {PROCESSES * THREADS_EACH} at a"
         f" time, PostgreSQL without a server before it; medians of {rounds}"

@@ -38,12 +38,12 @@ from tests.benchmarks.provider import Provider
 from tests.support.world import NOW, over_http
 
 BARE: Final = {"models": False, "datasets": False, "archive": False}
-"""The bridge's settings for metrics, params and tags alone."""
+"""Settings of the bridge for only metrics, params and tags."""
 NOW_MS: Final = int((NOW + 1_000_000) * 1000)
 
 
 def bridge(provider: Provider, uri: str, experiment: str, *, full: bool, workers: int = 8) -> float:
-    """``ftbridge backfill`` but for its start."""
+    """Run ``ftbridge backfill``, without its start."""
     settings = Settings.model_validate(
         {
             "mlflow": {"tracking_uri": uri, "experiment": experiment, **({} if full else BARE)},
@@ -78,7 +78,7 @@ class WandbLogger:
             "WANDB_SILENT": "true",
             "WANDB_DIR": self._folder.name,
             "WANDB_API_KEY": "0" * 40,
-            "WANDB_BASE_URL": provider.url,  # answers that there is no such run
+            "WANDB_BASE_URL": provider.url,  # answers that the run does not exist
             "WANDB_ERROR_REPORTING": "false",
             "WANDB_DISABLE_CODE": "true",
         }
@@ -103,7 +103,7 @@ class WandbLogger:
 
 
 def plans_of(provider: Provider) -> list[Plan]:
-    """All that the bridge would write, in memory."""
+    """Return all writes of the bridge, in memory."""
     return [
         plan
         for kind, url in (("openai", provider.openai_url), ("mistral", provider.mistral_url))
@@ -123,7 +123,7 @@ def _plans(kind: str, url: str) -> Iterator[Plan]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """The fewest calls that MLflow's client has for these rows, nobody in the way."""
+    """The fewest calls of MLflow's client that write these rows."""
 
     client: MlflowClient
     experiment_id: str
@@ -192,7 +192,7 @@ class Limit:
 
 
 def limit(plans: Sequence[Plan], uri: str, experiment: str, *, full: bool) -> float:
-    """The rows as fast as MLflow takes them."""
+    """Write the rows as fast as MLflow accepts them."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     place = None
     if uri.startswith("sqlite:///"):

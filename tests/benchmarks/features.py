@@ -1,7 +1,7 @@
-"""What each feature costs per job: requests to MLflow, and milliseconds beside the bare run.
+"""The cost of each feature per job: requests to MLflow, and milliseconds beyond the bare run.
 
-The same finished jobs are recorded again and again into new experiments of one ``mlflow server``,
-one job at a time, each time with one feature more. Counts come from the server's own access log.
+The same finished jobs are recorded repeatedly into new experiments of one ``mlflow server``, one
+job at a time, each time with one more feature. Counts come from the server's access log.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.world import NOW, Clock, job, over_http
 
 JOBS: Final = 12
-"""Each with 90 steps, a validation file and three checkpoints."""
+"""Jobs, each with 90 steps, a validation file and three checkpoints."""
 
 BARE: Final = RecordingOptions(provider_type="openai", models=False, datasets=False, archive=False)
 FEATURES: Final = {
@@ -45,7 +45,7 @@ FEATURES: Final = {
 
 
 def tables(repeats: int) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     clock = Clock(NOW + 10_000)
     jobs = [
         job(f"ftjob-{number}", total_steps=90, eval_every=10, suffix=f"bench-{number}")
@@ -63,7 +63,7 @@ def tables(repeats: int) -> Iterator[Table]:
         seconds: dict[str, list[float]] = {name: [] for name in FEATURES}
         requests: dict[str, int] = {}
         for repeat in range(repeats):
-            # Round by round, so that a slow moment of the machine does not hit one feature alone.
+            # Round by round, so that a slow moment of the machine affects all features.
             for name, options in FEATURES.items():
                 experiment = f"{name} {repeat}".strip("+ ")
                 sync = _sync(
@@ -106,7 +106,7 @@ def _sync(
 
 
 def _writes(log: Path) -> int:
-    """How many requests the server has answered."""
+    """Return how many requests the server has answered."""
     return sum('HTTP/1.1"' in line for line in log.read_text(errors="replace").splitlines())
 
 

@@ -1,7 +1,7 @@
-"""A start and a pass at rest, with a long history in MLflow and at the provider.
+"""A start and an idle pass, with a long history in MLflow and at the provider.
 
-Each measurement is made in a process of its own, whose memory is counted from what
-``import mlflow`` takes. The history is put into the database in bulk.
+Each measurement runs in a separate process, whose memory is counted beyond that of ``import
+mlflow``. The history is put into the database in bulk.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LINES: Final = {
 def tables(
     sizes: Sequence[int], say: Callable[[str], None], picture: Path | None = None
 ) -> Iterator[Table]:
-    """Measure; the table comes at the end, and is drawn into ``picture``."""
+    """Measure, yield the table at the end, and draw it into ``picture``."""
     table = Table(title="One new job and a history, sqlite file")
     columns = {
         "first write, s": "first write",
@@ -104,14 +104,14 @@ def _child(root: str, uri: str, job_id: str) -> dict[str, float]:
 
 
 def _memory(what: str) -> float:
-    """What this process takes (VmRSS), or the most that it has taken so far (VmHWM), MB."""
-    # Not getrusage: what that tells begins with what the parent had.
+    """Return the present (VmRSS) or largest (VmHWM) memory of this process in MB."""
+    # getrusage would include the parent's memory.
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def _read_all(client: MlflowClient) -> float:
-    """Seconds in which MLflow alone reads the same runs, page by page."""
+    """Return the seconds in which plain MLflow reads the same runs, page by page."""
     experiment = client.get_experiment_by_name("history")
     assert experiment is not None
     begin = time.perf_counter()
@@ -129,7 +129,7 @@ def _read_all(client: MlflowClient) -> float:
 
 
 def main(root: str, uri: str, job_id: str) -> None:
-    """Make a first pass and one at rest, or record one job alone; print what it took."""
+    """Make a first pass and an idle one, or record a single job; print the durations."""
     import mlflow.tracking  # noqa: PLC0415 - what memory is counted from
 
     usual = gc.get_threshold()
@@ -155,7 +155,7 @@ def main(root: str, uri: str, job_id: str) -> None:
             self.at: float | None = None
 
         def __call__(self, event: object) -> None:
-            """Note it."""
+            """Note the time."""
             if isinstance(event, JobDone):
                 self.at = self.at or time.perf_counter()
 

@@ -1,7 +1,7 @@
-"""Two providers in a process of their own, as far away as is wanted.
+"""Two providers in a separate process, at a chosen distance.
 
-The jobs are the simulator's. Their replies are made once and kept, so that what is measured is who
-asks, not who answers; only jobs that train are told anew each time.
+The jobs are the simulator's. Their replies are made once and kept, so that the measurement is of
+the client and not of the server; only open jobs are computed for each request.
 
 Usage: ``python -m tests.benchmarks.provider --openai N --mistral N [--active N]``
 """
@@ -29,7 +29,7 @@ from bridge.simulator.openai_objects import job_object
 from tests.support.world import NOW, job
 
 STEPS: Final = 90
-"""Of a finished job; with three checkpoints."""
+"""Steps of a finished job, which has three checkpoints."""
 APART: Final = 300.0
 """Seconds between the creation of two jobs: 100,000 in a year."""
 _CONTROL: Final = "/control/"
@@ -37,7 +37,7 @@ _ANSWERS: Final = {"/openai/v1": openai.answer, "/mistral/v1": mistral.answer}
 
 
 def finished(number: int, kind: str) -> SimulatedJob:
-    """A job that has ended long ago."""
+    """Return a job that ended long ago."""
     identifier = {
         "openai": f"ftjob-{number:08}",
         "mistral": f"{number:08}-0000-4000-8000-000000000000",
@@ -53,7 +53,7 @@ def finished(number: int, kind: str) -> SimulatedJob:
 
 
 def active(number: int, began: float) -> SimulatedJob:
-    """A job that trains for longer than anything is measured: a step every five seconds."""
+    """Return a job that trains throughout the measurement, with a step every five seconds."""
     return job(
         f"ftjob-active-{number:05}",
         total_steps=10_000,
@@ -64,7 +64,7 @@ def active(number: int, began: float) -> SimulatedJob:
 
 
 class Answers:
-    """Replies to requests, and a count of them. Thread-safe."""
+    """Answers requests and counts them. Thread-safe."""
 
     def __init__(self, jobs: Mapping[str, Sequence[SimulatedJob]]) -> None:
         self._lock = threading.Lock()
@@ -76,7 +76,7 @@ class Answers:
         self._is_live = any("-active-" in job_id for job_id in self._listed)
 
     def __call__(self, request: Request) -> Reply:
-        """The reply, as late as is wanted."""
+        """Return the reply after the chosen delay."""
         if request.path.startswith(_CONTROL):
             return self._controlled(request)
         time.sleep(self._latency)
@@ -108,7 +108,7 @@ class Answers:
             return refused.reply
 
     def _page(self, request: Request, now: float) -> Reply:
-        """A page of the list as the simulator has it, but from a place that is looked up."""
+        """Return a page of the list as the simulator does, from a place that is looked up."""
         jobs = self._jobs["/openai/v1"]
         start = self._listed[request.query["after"]] + 1 if "after" in request.query else 0
         end = start + int(request.query.get("limit", "20"))
@@ -125,13 +125,13 @@ class Answers:
 
 
 def control(root: str, what: str) -> dict[str, int]:
-    """Tell the process at ``root`` something; it answers how many requests there were since."""
+    """Send a command to the process at ``root``, and return its number of requests since."""
     found: dict[str, int] = httpx.get(root + _CONTROL + quote(what)).json()
     return found
 
 
 class Provider:
-    """The process, while it is entered."""
+    """The process, which runs within the context."""
 
     def __init__(self, *, jobs: int = 0, mistral_jobs: int = 0, active_jobs: int = 0) -> None:
         self._command = [sys.executable, "-m", "tests.benchmarks.provider"]
@@ -142,20 +142,20 @@ class Provider:
 
     @property
     def openai_url(self) -> str:
-        """Base URL."""
+        """Return OpenAI's base URL."""
         return f"{self.url}/openai/v1"
 
     @property
     def mistral_url(self) -> str:
-        """Base URL."""
+        """Return Mistral's base URL."""
         return f"{self.url}/mistral/v1"
 
     def latency(self, seconds: float) -> None:
-        """Answer so much later from now on."""
+        """Delay later replies by this much."""
         control(self.url, f"latency/{seconds}")
 
     def asked(self) -> int:
-        """How many requests there were since this was asked last."""
+        """Return the number of requests since the last call."""
         return control(self.url, "asked")["asked"]
 
     def __enter__(self) -> Self:
@@ -185,7 +185,7 @@ def main() -> None:
     wanted = parser.parse_args()
     began = time.time()
     jobs = [active(number, began) for number in range(wanted.active)]
-    # Newest first, as they are listed.
+    # Newest first, as providers list them.
     jobs += [finished(number, "openai") for number in reversed(range(wanted.openai))]
     server = HttpServer(
         0,

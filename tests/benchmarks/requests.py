@@ -22,12 +22,14 @@ from tests.support.mlflow_server import MlflowServer
 
 _REQUESTS: Final = 40
 _ROUND: Final = 10
-"""Requests of one kind in a row. The first of a round is not counted: it may meet a connection of
-the other kind."""
+"""Requests of one kind in a row.
+
+The first of a round is not counted, because it may meet a connection of the other kind.
+"""
 
 
 def tables() -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     table = Table(title=f"ms a request to mlflow server, medians of {_REQUESTS}")
     for heading in ("", "kept connection", "one each", "ratio"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -47,7 +49,7 @@ def _measured(*, is_encrypted: bool) -> tuple[float, float]:
         url = stack.enter_context(server).url
         client = MlflowClient(url, url)
         times: dict[int, list[float]] = {0: [], 1: []}
-        # In turn, so that a slow moment of the machine hits both.
+        # Alternately, so that a slow moment of the machine affects both.
         for _ in range(_REQUESTS // _ROUND):
             for number, way in ((0, nullcontext()), (1, one_each("http://"))):
                 with way:
@@ -60,7 +62,7 @@ def _measured(*, is_encrypted: bool) -> tuple[float, float]:
 
 
 def _certified(folder: Path) -> tuple[str, ...]:
-    """The options of a server with a certificate of its own making, which is believed here."""
+    """Return the options of a server whose self-signed certificate is trusted here."""
     os.environ["MLFLOW_TRACKING_INSECURE_TLS"] = "true"
     urllib3.disable_warnings()
     key, certificate = folder / "key.pem", folder / "certificate.pem"

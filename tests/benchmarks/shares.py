@@ -1,7 +1,7 @@
-"""Where the time of a backfill and of a start goes: in MLflow, with the provider, in the bridge.
+"""The shares of MLflow, the provider and the bridge in the time of a backfill and of a start.
 
-One job after the other, so that there is one stack to look at. It is looked at every few
-milliseconds; each look belongs to the outermost library that the bridge has called.
+One job runs after the other, so that there is one stack to sample. It is sampled every few
+milliseconds, and each sample belongs to the outermost library that the bridge has called.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from tests.support.history import multiply
 from tests.support.world import NOW, over_http
 
 _EVERY: Final = 0.003
-"""Seconds between two looks."""
+"""Seconds between two samples."""
 _CALLS_SHOWN: Final = 3
 _FOLDERS: Final = {"mlflow": "MLflow", "httpx": "provider"}
-"""Of site-packages, and whom a look inside of them belongs to; all else is the bridge."""
+"""Packages with the names of their shares; everything else is the bridge."""
 
 
 class Inline(Executor):
-    """Does at once, in the thread that asks, what it is asked to do."""
+    """An executor that runs its work at once, in the calling thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as its base class
-        """Do it."""
+        """Run the work."""
         done: Future[Any] = Future()
         done.set_result(fn(*args, **kwargs))
         return done
@@ -51,17 +51,17 @@ class Inline(Executor):
 
 @dataclass(slots=True)
 class Looks:
-    """What a thread was seen at while this was entered."""
+    """Samples a thread within the context."""
 
     owners: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
-    """By method of ``MlflowClient``."""
+    """Samples by method of ``MlflowClient``."""
     _over: threading.Event = field(default_factory=threading.Event)
     _looking: threading.Thread | None = None
     _switching: float = 0.0
 
     def __enter__(self) -> Self:
-        # Else Python lets nobody look for as long as it computes without a pause, up to 5 ms.
+        # Otherwise Python lets a thread compute for up to 5 ms before it can be sampled.
         self._switching = sys.getswitchinterval()
         sys.setswitchinterval(_EVERY / 30)
         self._looking = threading.Thread(target=self._look, args=[threading.get_ident()])
@@ -82,7 +82,7 @@ class Looks:
                 self.calls[call] += 1
 
     def row(self) -> Iterator[str]:
-        """Shares of all looks, and the calls of MLflow that take most."""
+        """Return the shares of all samples, and the calls of MLflow that take most."""
         seen = self.owners.total()
         for owner in ("MLflow", "provider", "bridge"):
             yield f"{self.owners[owner] / seen:.0%}"
@@ -91,9 +91,9 @@ class Looks:
 
 
 def _place(frame: FrameType) -> tuple[str, str]:
-    """Whom a stack belongs to, and through which method of ``MlflowClient``."""
+    """Return the share that a stack belongs to, and its method of ``MlflowClient``."""
     owner, call = "bridge", ""
-    for each, _ in walk_stack(frame):  # from the innermost on: the last word is the outermost's
+    for each, _ in walk_stack(frame):  # from the innermost on, so that the outermost counts
         _, _, inside = each.f_code.co_filename.rpartition("site-packages/")
         owner = _FOLDERS.get(Path(inside).parts[0] if inside else "", owner)
         if inside == "mlflow/tracking/client.py":
@@ -102,7 +102,7 @@ def _place(frame: FrameType) -> tuple[str, str]:
 
 
 def tables(jobs: int, known: int, say: Callable[[str], None]) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     table = Table(title=f"Where the time goes: backfill of {jobs} jobs of 90 steps, and a start")
     for heading in ("", "tracking store", *("MLflow", "provider", "bridge"), "most of it in"):
         table.add_column(heading, justify="right" if heading in {*_FOLDERS.values()} else "left")

@@ -1,8 +1,8 @@
 """The bridge, the alternatives and the limit on the same work, in the same run.
 
-The bridge and the limit record all jobs. The script and the Weights & Biases logger are slow: they
-record a sample, weighed by each provider's share of the jobs (the logger knows OpenAI alone). All
-are given per job; the ratios are what holds on another machine.
+The bridge and the limit record all jobs. The script and the Weights & Biases logger are slow and
+record a sample, weighed by each provider's share of the jobs; the logger knows only OpenAI. All
+results are per job, and their ratios hold on other machines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.benchmarks.script import Script
 from tests.benchmarks.stores import STORES
 
 LATENCIES: Final = (0, 150)
-"""Milliseconds a request to the provider."""
+"""Delay of a provider's reply in milliseconds."""
 _MANNERS: Final = {"metrics, params, tags": False, "everything (the default)": True}
 _SHARES: Final = {"openai": 5 / 6, "mistral": 1 / 6}
 """Of the jobs; the table says so."""
@@ -33,16 +33,16 @@ _SAMPLE_OVER_HTTP: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much is measured."""
+    """Size of the measurement."""
 
     jobs: int
-    """Of OpenAI; and a fifth as many of Mistral."""
+    """Jobs of OpenAI; Mistral has a fifth as many."""
     rounds: int
     stores: Sequence[str]
     workers: int
-    """Of the bridge, for each provider."""
+    """Workers of the bridge, for each provider."""
     latencies: Sequence[int]
-    """Milliseconds a request to the provider."""
+    """Delay of a provider's reply in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _Slow:
 
 
 def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     table = Table(
         title=f"{size.jobs} OpenAI and {size.jobs // 5} Mistral jobs of 90 steps: ms a job,"
         f" medians of {size.rounds}; {size.workers} workers; script and W&B: {_SAMPLE} jobs of each"
@@ -94,7 +94,7 @@ def _rows(
 ) -> Iterator[Sequence[str]]:
     jobs = len(plans)
     ids = {kind: [plan.job_id for plan in plans if plan.provider == kind] for kind in _SHARES}
-    # Round by round, so that a slow moment of the machine does not hit one of them alone.
+    # Round by round, so that a slow moment of the machine affects all of them.
     found: dict[str, list[float]] = {}
 
     def note(what: str, seconds: float) -> None:

@@ -1,6 +1,6 @@
-"""How long the program takes to start, beside what it cannot start without.
+"""The duration of the program's start, beside that of its unavoidable imports.
 
-The processor's time, not the clock's: a command that finds nobody at an address also waits.
+Processor time is measured, because a command without a server to talk to also waits.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PAIRS: Final = (
 
 
 def tables(repeats: int) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     table = Table(title=f"Start: the processor's time, medians of {repeats}")
     for heading in ("", "ms", "beside", "ms", "ratio"):
         table.add_column(heading, justify="right" if heading in {"ms", "ratio"} else "left")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
-        # Nobody listens at the provider's address: what is left is the start.
+        # Nobody listens at the provider's address, so that only the start remains.
         environ = os.environ | {
             "MLFLOW_TRACKING_URI": uri,
             "OPENAI_API_KEY": "any-key",
@@ -42,7 +42,7 @@ def tables(repeats: int) -> Iterator[Table]:
         _seconds(("-c", _OPENED.format(uri=uri)), environ, Path(folder))  # makes the database
         for name, own, beside, other in _PAIRS:
             commands = (own, tuple(part.format(uri=uri) for part in other))
-            # By turns, so that a slow moment of the machine does not hit one of them alone.
+            # In turn, so that a slow moment of the machine affects all of them.
             times = [
                 [_seconds(command, environ, Path(folder)) * 1000 for command in commands]
                 for _ in range(repeats)
@@ -56,7 +56,7 @@ def _seconds(command: tuple[str, ...], environ: Mapping[str, str], folder: Path)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, *command],
-        check=False,  # check says that nobody answers
+        check=False,  # check reports that nobody answers
         env=dict(environ),
         cwd=folder,
         stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The tracking stores that teams use, made for a measurement."""
+"""Tracking stores that teams use, created for a measurement."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.postgres import postgres
 
 @contextlib.contextmanager
 def sqlite() -> Iterator[str]:
-    """A database file, opened by the process that writes."""
+    """Create a database file, opened by the process that writes."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         yield _prepared(f"sqlite:///{folder}/mlflow.db")
 
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    """``mlflow server`` as it is without options, over sqlite."""
+    """Start a default ``mlflow server`` over sqlite."""
     with sqlite() as uri:
         folder = Path(uri.removeprefix("sqlite:///")).parent
         with MlflowServer(uri, folder, options=()) as mlflow:
@@ -32,7 +32,7 @@ def server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def server_on_postgres() -> Iterator[str]:
-    """``mlflow server`` as it is without options, over PostgreSQL."""
+    """Start a default ``mlflow server`` over PostgreSQL."""
     with (
         postgres() as uri,
         tempfile.TemporaryDirectory(prefix="bench-") as folder,

@@ -74,7 +74,7 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
 def test_jobs_that_were_copied_without_an_archive_are_counted(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where their archive was switched off; a job that still runs is not missed yet."""
+    """Copied jobs without an archive are counted, and running jobs are not missing yet."""
     monkeypatch.chdir(tmp_path)
     with Simulator(jobs=JOBS, clock=Clock(NOW + 1000)) as simulator:
         config = configured(tmp_path, uri, simulator, archive=False)
@@ -103,7 +103,7 @@ def test_an_artifact_store_that_does_not_answer_costs_the_count(
 
 
 def checked(config: Path) -> list[str]:
-    """The lines of ``ftbridge check``."""
+    """Return the lines of ``ftbridge check``."""
     told = invoke("check", "--config", config)
     assert told.exit_code == 0, told.output
     lines: list[str] = told.stdout.splitlines()

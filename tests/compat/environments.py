@@ -1,4 +1,4 @@
-"""Environments with other programs than the bridge's, made once and kept."""
+"""Environments with programs other than the bridge's, made once and kept."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Final
 from packaging.version import Version
 
 VERSIONS: Final = ("2.3.2", "2.9.2", "2.14.3", "2.22.5", "3.1.4", "3.5.1", "3.17.2")
-"""The oldest that works, some that many run, and the newest."""
+"""Versions of MLflow: the oldest that works, some common ones, and the newest."""
 
 LITELLM: Final = ("litellm[proxy]==1.108.7", "prisma==0.15.0")
-"""LiteLLM's proxy, which cannot say what went wrong without its database client."""
+"""LiteLLM's proxy, which reports no errors without its database client."""
 
 _BEFORE_SQLALCHEMY_21: Final = Version("3.6")
 """Older ones import a class that SQLAlchemy 2.1 no longer has."""

@@ -1,1 +1,1 @@
-"""Tests of what everybody knows."""
+"""Tests of the core modules."""

@@ -1,4 +1,4 @@
-"""What a provider writes into its replies, on its way to MLflow, disks and terminals."""
+"""Hostile text in a provider's replies, on its way to MLflow, disks and terminals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTROLS = re.compile(
 def test_no_field_of_a_job_carries_controls_into_mlflow(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """Names of runs, models, versions, files, metrics and params, tags and the description."""
+    """No control character of a job reaches MLflow, in any name, tag or description."""
     one = Job(
         id="ftjob-a",
         status=JobStatus.FAILED,
@@ -64,7 +64,7 @@ def test_no_field_of_a_job_carries_controls_into_mlflow(
 
 @pytest.mark.parametrize("arguments", [[], ["--json"], ["--dry-run"], ["--dry-run", "--json"]])
 def test_no_reply_steers_a_terminal(uri: str, tmp_path: Path, arguments: list[str]) -> None:
-    """Neither in the table and the sentences of a backfill, nor in JSON, which leaves out few."""
+    """No reply steers a terminal, in the table and sentences of a backfill or in its JSON."""
     error = {"code": HOSTILE, "message": HOSTILE}
     cases = [
         openai_case(1, "failed", error=error, user_provided_suffix=HOSTILE),
@@ -85,7 +85,7 @@ def test_no_reply_steers_a_terminal(uri: str, tmp_path: Path, arguments: list[st
     "name", ["../../outside", "/etc/x", "..", "C:\\con", "a/b", "ö" * 250, "日" * 250, "🦙" * 250]
 )
 def test_an_experiments_name_is_no_path(tmp_path: Path, name: str) -> None:
-    """A job may name its experiment: its artifacts stay beside the database, in any file system."""
+    """The artifacts of a job's experiment stay beside the database, whatever its name is."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     identifier = Tracking(uri).experiment(name, create=True)
     assert identifier is not None
@@ -97,7 +97,7 @@ def test_an_experiments_name_is_no_path(tmp_path: Path, name: str) -> None:
 
 
 def test_json_on_a_terminal_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
-    """Terminals obey controls that JSON does not escape; a program reads the same text."""
+    """JSON on a terminal escapes every control character, and a program reads the same text."""
     print_json({HOSTILE: [HOSTILE, 1, None]}, Redactor())
     printed = capsys.readouterr().out
     assert printed.isascii()

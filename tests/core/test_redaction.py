@@ -1,4 +1,4 @@
-"""Text that others wrote."""
+"""Cleaning and masking of other people's text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ limits = st.integers(1, 80)
 
 @given(text=any_text, limit=limits)
 def test_clean_text_is_bounded_and_harmless(text: str, limit: int) -> None:
-    """No control character but tab and newline is left, nothing that cannot be encoded or seen."""
+    """Clean text is bounded, and has only visible characters, tabs and newlines."""
     found = clean(text, limit)
     assert len(found) <= limit
     found.encode()
@@ -39,14 +39,14 @@ def test_clean_text_is_bounded_and_harmless(text: str, limit: int) -> None:
 
 @given(text=any_text, limit=limits)
 def test_cleaning_twice_changes_nothing(text: str, limit: int) -> None:
-    """What is clean stays as it is."""
+    """Cleaning clean text changes nothing."""
     once = clean(text, limit)
     assert clean(once, limit) == once
 
 
 @given(text=st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), max_size=60))
 def test_ordinary_text_is_left_alone(text: str) -> None:
-    """Cleaning is not for words."""
+    """Cleaning changes no ordinary text."""
     assert clean(text, 60) == one_line(text, 60) == Redactor(["a-secret!"]).text(text) == text
 
 
@@ -70,13 +70,13 @@ def test_what_steers_a_terminal_is_taken_out(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(("limit", "expected"), [(10, "0123456789"), (9, "01234567…"), (1, "…")])
 def test_cut_text_says_that_it_is_cut(limit: int, expected: str) -> None:
-    """The last character that fits is an ellipsis."""
+    """A cut text ends in an ellipsis."""
     assert clean("0123456789", limit) == expected
 
 
 @given(text=any_text, limit=limits)
 def test_one_line_is_one_line(text: str, limit: int) -> None:
-    """Neither line breaks nor tabs are left, whatever Unicode calls them."""
+    """One line has neither line breaks nor tabs, whatever Unicode calls them."""
     found = one_line(text, limit)
     assert len(found) <= limit
     assert len(found.splitlines()) <= 1
@@ -97,7 +97,7 @@ texts = st.text("abcXYZ0129-_./+= ", max_size=20)
 
 @given(known=secrets, data=st.data(), around=st.lists(texts, min_size=2, max_size=5))
 def test_no_secret_is_left(known: list[str], data: st.DataObject, around: list[str]) -> None:
-    """Wherever secrets stand in a text, none stands in what comes back."""
+    """No secret is left in a text, wherever it stands."""
     text = around[0] + "".join(data.draw(st.sampled_from(known)) + part for part in around[1:])
     redactor = Redactor(known)
     masked = redactor.text(text)
@@ -108,44 +108,44 @@ def test_no_secret_is_left(known: list[str], data: st.DataObject, around: list[s
 
 @given(known=secrets)
 def test_a_redactor_does_not_show_what_it_knows(known: list[str]) -> None:
-    """Neither does it print a secret, nor does an error about it."""
+    """A redactor prints no secret, and neither does an error about it."""
     redactor = Redactor(known)
     assert not [secret for secret in known if secret in f"{redactor!r} {redactor}"]
 
 
 def test_a_secret_within_a_secret_leaves_no_tail() -> None:
-    """The longer one is masked whole."""
+    """The longer of two nested secrets is masked whole."""
     redactor = Redactor(["secret", "secret-and-more", "and-more"])
     assert redactor.text("a secret-and-more b") == f"a {MASK} b"
 
 
 @pytest.mark.parametrize("short", ["", "a", "12345"])
 def test_what_is_too_short_to_be_a_secret_is_none(short: str) -> None:
-    """A placeholder for a key does not mangle ordinary words."""
+    """A short placeholder for a key is not masked, because ordinary words contain it."""
     assert Redactor([short]).text("a 12345 banana") == "a 12345 banana"
 
 
 def test_without_secrets_nothing_is_masked() -> None:
-    """A provider without a key is no error."""
+    """An empty list of secrets, as of a provider without a key, masks nothing."""
     assert Redactor().text("text") == "text"
     assert Redactor().document({"a": ["text", 1]}) == {"a": ["text", 1]}
 
 
 @pytest.mark.parametrize("secret", ["a.*b+c?(d)", "[abcdef]", "\\d\\d\\d", "^secret$", "a|b|c|d"])
 def test_a_secret_is_no_pattern(secret: str) -> None:
-    """What means something to a regular expression means itself."""
+    """A secret is masked literally, not as a regular expression."""
     assert Redactor([secret]).text(f"x{secret}y aab 111 secret a") == f"x{MASK}y aab 111 secret a"
 
 
 def test_a_document_is_masked_in_its_keys_and_texts() -> None:
-    """At any depth; all else stays what it is."""
+    """A document is masked in its keys and texts at any depth, and otherwise unchanged."""
     given_document = {"a-secret": 1, "list": [None, True, 1.5, {"x": "bad key a-secret"}, ["y"]]}
     masked = {"***": 1, "list": [None, True, 1.5, {"x": "bad key ***"}, ["y"]]}
     assert Redactor(["a-secret"]).document(given_document) == masked
 
 
 def test_a_secret_need_not_be_text_that_can_be_encoded() -> None:
-    """The environment may hold bytes that are no UTF-8: Python shows them as lone surrogates."""
+    """A secret with lone surrogates, as Python shows bytes that are not UTF-8, is accepted."""
     redactor = Redactor(["secret-\udcff-key", "another-secret"])
     assert redactor.text("x another-secret y") == "x *** y"
     assert redactor.text("x secret-\udcff-key y") == "x *** y"
@@ -178,7 +178,7 @@ WRITINGS: dict[str, Callable[[str], str]] = {
     "secret", ["sk-proj_Abc-123", "made/up+base64==", 'quo"ted\\&<pass>', "größe!"]
 )
 def test_a_secret_is_found_in_any_writing(secret: str, writing: str) -> None:
-    """However a server escapes what it repeats, no more of it is left than its last two letters."""
+    """A secret is masked in any escaping, except for at most its last two letters."""
     written = WRITINGS[writing](secret)
     redactor = Redactor([secret, "another-secret"])
     masked = redactor.text(f"<<{written}>>")
@@ -197,7 +197,7 @@ awkward = st.text('ab"\\/&%u0é', min_size=6, max_size=10)
 
 @given(secret=awkward, before=st.sampled_from(["", "a\\"]))
 def test_a_secret_of_signs_that_begin_escapes_is_masked(secret: str, before: str) -> None:
-    """Undoing what only looks like an escape does not hide it."""
+    """A secret that begins like an escape is masked, although escapes are undone."""
     assume(secret == secret.strip())
     assert secret not in Redactor([secret]).text(f"{before}{secret} there")
 
@@ -205,7 +205,7 @@ def test_a_secret_of_signs_that_begin_escapes_is_masked(secret: str, before: str
 @pytest.mark.parametrize("before", ["", "a", "me:"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_base64_has_two_alphabets(before: str, encode: Callable[[bytes], bytes]) -> None:
-    """The one of addresses writes ``-`` and ``_`` where the other writes ``+`` and ``/``."""
+    """Both alphabets of base64 are recognized."""
     secret = "~~?>~?~>??~~>>"
     written = encode(f"{before}{secret}".encode()).decode()
     assert set(written) & set("+/-_")
@@ -216,18 +216,18 @@ def test_base64_has_two_alphabets(before: str, encode: Callable[[bytes], bytes])
 
 @pytest.mark.parametrize("around", [" {}", "{}\n", "\t{}\r\n"])
 def test_a_secret_is_masked_without_the_space_around_it(around: str) -> None:
-    """A line break at the end of a variable is not sent, and so not repeated."""
+    """A secret is masked without surrounding whitespace, which is never sent."""
     assert Redactor([around.format("a-secret")]).text("x a-secret y") == "x *** y"
 
 
 def test_one_secret_may_look_like_the_escapes_of_another() -> None:
-    """Undoing escapes for the one does not change the other before it is masked."""
+    """A secret that looks like another's escapes is masked, and does not hide the other."""
     redactor = Redactor(["a%41-literally", "plain/secret"])
     assert redactor.text("a%41-literally plain%2fsecret") == "*** ***"
 
 
 def test_a_cut_leaves_no_half_of_a_secret() -> None:
-    """A line is masked before it is cut, and when nothing invisible parts the secret any more."""
+    """A line is masked before it is cut, and after invisible characters are removed."""
     redactor = Redactor(["sk-a-secret-key"])
     assert redactor.line("refused: sk-a-secret-key", 15) == "refused: ***"
     assert redactor.line("refused:\nsk-a-\u200bsecret-\x00key", 100) == "refused: ***"
@@ -235,12 +235,12 @@ def test_a_cut_leaves_no_half_of_a_secret() -> None:
 
 @pytest.mark.parametrize("secret", ["a%41-literally", "a&amp;b-literally", "a\\u0041-literally"])
 def test_a_secret_may_look_escaped(secret: str) -> None:
-    """It is one as it is, and in JSON."""
+    """A secret that looks escaped is masked as it is, and in JSON."""
     assert Redactor([secret]).text(f"x {secret} y") == "x *** y"
     assert Redactor([secret]).text(json.dumps(f"x {secret} y")) == '"x *** y"'
 
 
 def test_a_long_secret_costs_no_more_than_its_length() -> None:
-    """Tokens of thousands of characters are usual."""
+    """The cost of masking a long token grows no faster than its length."""
     secret = "0123456789abcdef" * 2**10
     assert Redactor([secret]).text(f"x {quote(secret)} y") == "x *** y"

@@ -1,6 +1,6 @@
-"""What config/deploy holds: that it is well-formed, that it is safe, and that the bridge takes it.
+"""The files in config/deploy, which are well-formed, safe, and accepted by the bridge.
 
-No container engine, cluster or service manager is needed, and none is used.
+The tests use neither a container engine nor a cluster nor a service manager.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DOCKERFILE: Final = DEPLOY / "Dockerfile"
 
 
 def settings_of(text: str, folder: Path) -> Settings:
-    """What the bridge makes of a configuration, with its key in a file."""
+    """Return the settings of a configuration whose key is in a file."""
     (folder / "bridge.yaml").write_text(text)
     (folder / "key").write_text("a-key")
     return load(folder / "bridge.yaml", {"OPENAI_API_KEY_FILE": str(folder / "key")})
@@ -39,7 +39,7 @@ def settings_of(text: str, folder: Path) -> Settings:
 
 
 def unit() -> dict[str, str]:
-    """The settings of the service; of one that stands twice the last."""
+    """Return the settings of the service; the last of repeated ones."""
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment, method-assign] # the documented way
     parser.read(UNIT)
@@ -47,7 +47,7 @@ def unit() -> dict[str, str]:
 
 
 def test_the_service_is_watched_reloaded_and_confined() -> None:
-    """What the daemon tells systemd is waited for, and it may do nothing but its work."""
+    """The unit has systemd wait for the daemon's messages, and confines it to its work."""
     service = unit()
     assert service["Type"] == "notify"
     assert service["ExecReload"].endswith("-HUP $MAINPID")
@@ -63,7 +63,7 @@ def test_the_service_is_watched_reloaded_and_confined() -> None:
 
 @pytest.fixture
 def installed_unit(tmp_path: Path) -> Path:
-    """The unit, with a command that is there."""
+    """Return the unit with an existing command."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here")
     path = tmp_path / UNIT.name
@@ -72,7 +72,7 @@ def installed_unit(tmp_path: Path) -> Path:
 
 
 def analyzed(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """What systemd says of a unit."""
+    """Return systemd's analysis of a unit."""
     return subprocess.run(
         ["systemd-analyze", *map(str, arguments)],  # noqa: S607 - wherever it is
         capture_output=True,
@@ -83,7 +83,7 @@ def analyzed(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_systemd_understands_the_service(installed_unit: Path) -> None:
-    """Without a warning, and it finds little that the service is exposed to."""
+    """The unit passes systemd's check without a warning, and with little exposure."""
     said = analyzed("verify", "--man=no", installed_unit)
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
     rated = analyzed("security", "--offline=yes", "--threshold=20", "--no-pager", installed_unit)
@@ -94,14 +94,14 @@ def test_systemd_understands_the_service(installed_unit: Path) -> None:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's, each with the rest of its line."""
+    """Return the Dockerfile's instructions with their arguments."""
     text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
     lines = re.sub(r"\\\n\s*", " ", text).splitlines()
     return [(name, rest) for line in lines if line for name, _, rest in [line.partition(" ")]]
 
 
 def commands(tmp_path: Path) -> Iterator[list[str]]:
-    """What the first stage runs, here."""
+    """Run the commands of the first stage here."""
     stage = iter(instructions()[1:])
     for name, rest in stage:
         if name == "FROM":
@@ -112,7 +112,7 @@ def commands(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def test_the_image_is_small_and_not_roots() -> None:
-    """Two stages, of which the second gets no tools; a pinned base; a user without a name."""
+    """The image has two stages, the second without tools, and an unprivileged user."""
     told = instructions()
     stages = [rest for name, rest in told if name == "FROM"]
     assert stages == ["python:3.11-slim-bookworm AS build", "python:3.11-slim-bookworm"]
@@ -130,7 +130,7 @@ def test_the_image_is_small_and_not_roots() -> None:
 
 
 def test_the_image_is_built_from_what_is_there() -> None:
-    """Each file that it copies exists, and is let through to the engine; nothing else is."""
+    """The build copies only existing files, and sends only these to the engine."""
     copied = [
         source
         for name, rest in instructions()
@@ -146,7 +146,7 @@ def test_the_image_is_built_from_what_is_there() -> None:
 
 @pytest.mark.soak
 def test_the_images_commands_install_the_bridge(tmp_path: Path) -> None:
-    """The same commands, in an empty folder, make a ``ftbridge`` that starts."""
+    """The image's commands install a working ``ftbridge`` in an empty folder."""
     for each in commands(tmp_path):
         subprocess.run(each, cwd=ROOT, check=True, timeout=10 * PATIENCE)
     ftbridge = tmp_path / "opt" / "ftbridge" / "bin" / "ftbridge"
@@ -169,13 +169,13 @@ def test_the_image_can_sign_in_without_a_key() -> None:
 
 
 def compose() -> dict[str, Any]:
-    """The file of Docker Compose."""
+    """Return the file of Docker Compose."""
     told: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     return told
 
 
 def test_compose_configures_the_bridge(tmp_path: Path) -> None:
-    """The bridge takes the configuration; it is where it looks for it, and the key too."""
+    """The bridge accepts the Compose file's configuration, and finds it and the key."""
     told = compose()
     found = settings_of(told["configs"]["bridge"]["content"], tmp_path)
     assert found.mlflow.tracking_uri == "http://mlflow:5000"
@@ -186,7 +186,7 @@ def test_compose_configures_the_bridge(tmp_path: Path) -> None:
 
 
 def test_compose_opens_nothing_to_others() -> None:
-    """Ports are this machine's alone, secrets are files, and what is named exists."""
+    """Compose opens ports only to this machine, and takes secrets from files that exist."""
     told = compose()
     ports = [port for service in told["services"].values() for port in service.get("ports", ())]
     assert ports
@@ -232,7 +232,7 @@ def test_the_manifests_fit_their_schemas(name: str) -> None:
 
 
 def test_a_manifest_that_does_not_fit_is_refused() -> None:
-    """The schemas know a key that is misspelt."""
+    """A manifest with a misspelt key fails its schema."""
     deployment = manifests()["Deployment"]
     deployment["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always"
     with pytest.raises(kubernetes_validate.ValidationError, match="imagePullPolice"):
@@ -240,7 +240,7 @@ def test_a_manifest_that_does_not_fit_is_refused() -> None:
 
 
 def test_the_cluster_configures_the_bridge(tmp_path: Path) -> None:
-    """The bridge takes the configuration, and finds it and the key where they are mounted."""
+    """The bridge accepts the cluster's configuration, and finds it and the key in their mounts."""
     found = settings_of(manifests()["ConfigMap"]["data"]["bridge.yaml"], tmp_path)
     assert str(found.listen) == "0.0.0.0:9187"
     assert "FTBRIDGE_CONFIG=/etc/ftbridge/bridge.yaml" in DOCKERFILE.read_text()

@@ -1,4 +1,4 @@
-"""The operations page: its commands run, and no failure is missing in it."""
+"""The operations page: its commands run, and it covers every failure."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.support.world import KEY, Clock, job
 DEPLOY: Final = Path(__file__).parents[2] / "config" / "deploy"
 PAGE: Final = (DEPLOY / "README.md").read_text(encoding="utf-8")
 FAMILIES: Final = {ProviderError, ProviderDown}
-"""Nothing is ever only that."""
+"""Base classes, which no error has as its exact class."""
 
 
 def lines(language: str) -> list[str]:
-    """The commands of the page that are in this language."""
+    """Return the commands of the page in this language."""
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
 
 
 def kinds(kind: type[BridgeError]) -> Iterator[type[BridgeError]]:
-    """An error and all that are more particular."""
+    """Yield an error class and all its subclasses."""
     yield kind
     for each in kind.__subclasses__():
         if each.__module__.startswith("bridge."):
@@ -41,7 +41,7 @@ def kinds(kind: type[BridgeError]) -> Iterator[type[BridgeError]]:
 
 
 def test_the_commands_run(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that need no root, no engine and no cluster, one after the other, against a simulator."""
+    """All commands that need neither root, engine nor cluster run against a simulator."""
     run = lines("sh")
     assert sum(line.startswith("ftbridge ") for line in run) >= 5
     with Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator, chdir(tmp_path):
@@ -71,7 +71,7 @@ def test_the_commands_run(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_every_failure_is_on_the_page() -> None:
-    """And none that is no more."""
+    """The page has every kind of failure, and no other."""
     table = PAGE.partition("| kind |")[2].partition("\n\n")[0]
     named = {
         name
@@ -82,7 +82,7 @@ def test_every_failure_is_on_the_page() -> None:
 
 
 def test_links_and_files_exist() -> None:
-    """What the page points to is there, and commands name files that are."""
+    """The files and headings of links exist, and so do the files in commands."""
     targets = re.findall(r"\]\((?!https:)([^)#]+)", PAGE)
     assert len(targets) > 4
     assert [target for target in targets if not (DEPLOY / target).exists()] == []

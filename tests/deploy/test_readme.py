@@ -45,7 +45,7 @@ def options(command: str) -> set[str]:
 
 
 def test_every_command_is_there_once() -> None:
-    """The table has the commands of ``ftbridge --help``, with options that they have."""
+    """The table has each command of ``ftbridge --help`` once, with existing options."""
     named = {}
     for cell, text in table("Commands"):
         command = shlex.split(cell.strip("`"))[1]
@@ -56,14 +56,14 @@ def test_every_command_is_there_once() -> None:
 
 
 def test_commands_with_json_are_those_that_have_it() -> None:
-    """The sentence below the table names each, and no other."""
+    """The sentence below the table names exactly the commands with ``--json``."""
     (sentence,) = re.findall(r"all options\. (.*?) with `--json`", section("Commands"), re.DOTALL)
     having = {name for name in COMMANDS if "--json" in options(name)}
     assert set(re.findall(r"`([a-z]+)`", sentence)) == having
 
 
 def test_shell_commands_exist() -> None:
-    """Lines that a reader copies start a command, or a target of the Makefile, that is there."""
+    """Each line to copy starts an existing command, or an existing target of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     called = re.findall(r"\bftbridge (\w+)", "".join(blocks))
@@ -73,7 +73,7 @@ def test_shell_commands_exist() -> None:
 
 
 def test_every_type_is_there_with_its_variables() -> None:
-    """The table of providers names what makes each known without a configuration."""
+    """The table of providers names the variables that make each type known."""
     found = {cells[0].strip("`"): cells[1] for cells in table("Providers")}
     assert found.keys() == TYPES.keys()
     for name, cell in found.items():
@@ -88,7 +88,7 @@ def test_every_type_is_there_with_its_variables() -> None:
 
 
 def test_every_server_is_there_with_what_it_lacks() -> None:
-    """The table of servers is what ``make compat`` expects of the versions that it tries."""
+    """The table of servers has the versions and gaps that ``make compat`` expects."""
     said = {}
     for versions, *works, lacking in table("MLflow servers"):
         assert {*works} == {"yes"}
@@ -103,7 +103,7 @@ def test_every_server_is_there_with_what_it_lacks() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Files exist, and so do headings: nothing here has an address outside the repository."""
+    """Links lead to existing files and headings, never to addresses outside the repository."""
     links = re.findall(r"\]\((?!https:)([^)]+)\)", README)
     assert ".github/charts.png" in links
     for link in links:
@@ -120,7 +120,7 @@ def test_links_lead_somewhere() -> None:
 def test_the_notebook_example_runs(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it is, with a job of the id that it names and an SDK's client."""
+    """The notebook's example runs unchanged, with a job of its id and an SDK's client."""
     (example,) = re.findall(r"```python\n(.*?)```", section("In a notebook"), re.DOTALL)
     (job_id,) = set(re.findall(r"ftjob-\w+", example))
     jobs = [job(job_id)]

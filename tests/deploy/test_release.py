@@ -1,4 +1,4 @@
-"""The package as a user gets it: what is built, and that it works with nothing beside it."""
+"""The package as a user gets it, working with nothing beside it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def test_the_changelog_begins_with_this_version() -> None:
-    """Its newest heading names the version that the package has, and a day."""
+    """The newest heading of the changelog names the package's version, and a day."""
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", headings[0])
 
 
 @pytest.mark.soak
 def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
-    """Installed from ``make wheel``'s file, the demo runs to its end in an empty folder."""
+    """The demo runs to its end in an empty folder, installed from the file of ``make wheel``."""
     build = [sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path / "dist")]
     subprocess.run(build, cwd=ROOT, check=True, timeout=PATIENCE)
     (wheel,) = (tmp_path / "dist").glob("*.whl")

@@ -1,4 +1,4 @@
-"""What is shipped to watch a daemon with: it names what there is, and Prometheus understands it."""
+"""The files for watching a daemon, which name existing metrics and satisfy Prometheus."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ needs_promtool = pytest.mark.skipif(
 
 
 def dashboard() -> dict[str, Any]:
-    """Grafana's."""
+    """Return Grafana's dashboard."""
     found: dict[str, Any] = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
     return found
 
 
 def alerts() -> list[dict[str, Any]]:
-    """Prometheus's."""
+    """Return the rules of Prometheus."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
 @pytest.fixture(scope="module")
 def exposed() -> dict[str, set[str]]:
-    """By the name of each series that a daemon exposes its labels."""
+    """Return the labels of each series that a daemon exposes, by its name."""
     picture = DaemonStatus(["openai"], Redactor(), lambda: 1_760_000_000.0)
     metrics = Metrics(["openai"], picture.view)
     for event in (
@@ -64,7 +64,7 @@ def exposed() -> dict[str, set[str]]:
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """What Prometheus' own tool says."""
+    """Run Prometheus' own tool."""
     return subprocess.run(
         ["promtool", *map(str, arguments)],  # noqa: S607 - wherever it is
         capture_output=True,
@@ -74,7 +74,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def expressions() -> Iterator[str]:
-    """All that is asked of Prometheus, with Grafana's variables as it fills them in."""
+    """Return every Prometheus expression, with Grafana's variables filled in."""
     yield from (rule["expr"] for rule in alerts())
     for panel in dashboard()["panels"]:
         for target in panel["targets"]:
@@ -83,20 +83,20 @@ def expressions() -> Iterator[str]:
 
 @needs_promtool
 def test_prometheus_takes_the_rules() -> None:
-    """As its own tool checks them."""
+    """Prometheus' own tool accepts the rules."""
     checked = promtool("check", "rules", RULES)
     assert checked.returncode == 0, checked.stderr
 
 
 @needs_promtool
 def test_the_alerts_fire_when_they_should() -> None:
-    """Each of them, with its words; and not where all is well, nor at once."""
+    """Each alert fires in its case with its words, and not too early."""
     tested = promtool("test", "rules", ROOT / "tests" / "deploy" / "alerts.yaml")
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 def test_every_alert_is_tested_both_ways() -> None:
-    """There is a case in which it fires, and one in which it does not."""
+    """Every alert has a case in which it fires, and one in which it does not."""
     cases = yaml.safe_load((ROOT / "tests" / "deploy" / "alerts.yaml").read_text())["tests"]
     expected = [each for case in cases for each in case["alert_rule_test"]]
     for name in (rule["alert"] for rule in alerts()):
@@ -107,7 +107,7 @@ def test_every_alert_is_tested_both_ways() -> None:
 @needs_promtool
 @pytest.mark.parametrize("expression", [*dict.fromkeys(expressions())])
 def test_every_expression_can_be_read(expression: str, tmp_path: Path) -> None:
-    """By Prometheus' own parser."""
+    """Prometheus' own parser reads every expression."""
     rules = tmp_path / "rules.yaml"
     rule = {"record": "a:b", "expr": expression}
     rules.write_text(json.dumps({"groups": [{"name": "a", "rules": [rule]}]}))
@@ -116,7 +116,7 @@ def test_every_expression_can_be_read(expression: str, tmp_path: Path) -> None:
 
 
 def test_every_metric_that_is_asked_for_exists(exposed: dict[str, set[str]]) -> None:
-    """In the dashboard and in the rules, with the labels that they pick by."""
+    """Every metric in the dashboard and the rules exists, with its labels."""
     known = {"up", *exposed}
     for expression in expressions():
         bare = re.sub(r'"[^"]*"', '""', expression)
@@ -128,7 +128,7 @@ def test_every_metric_that_is_asked_for_exists(exposed: dict[str, set[str]]) -> 
 
 
 def test_every_panel_says_what_it_shows() -> None:
-    """A title, a unit and a question; each has a place of its own."""
+    """Every panel has a title, a unit, a question, and a place."""
     panels = dashboard()["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:
@@ -147,17 +147,17 @@ def test_every_panel_says_what_it_shows() -> None:
 
 
 def section(heading: str) -> str:
-    """A part of the guide."""
+    """Return a part of the guide."""
     return GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
 def rows(heading: str) -> set[str]:
-    """What its tables list."""
+    """Return the first column of a part's tables."""
     return set(re.findall(r"^\| `([^`]+)` \|", section(heading), re.MULTILINE))
 
 
 def test_every_metric_is_described(exposed: dict[str, set[str]]) -> None:
-    """And there is no other."""
+    """Every metric is described, and no other."""
     ours = {name for name in exposed if name.startswith("ftbridge_")}
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in ours}
     listed = {name for name in rows("Metrics") if name.startswith("ftbridge_")}
@@ -165,12 +165,12 @@ def test_every_metric_is_described(exposed: dict[str, set[str]]) -> None:
 
 
 def test_every_alert_is_described() -> None:
-    """And there is no other."""
+    """Every alert is described, and no other."""
     assert rows("Alerts") == {rule["alert"] for rule in alerts()}
 
 
 def logged() -> Iterator[tuple[str, str]]:
-    """Every event in the source, with its level."""
+    """Return every event in the source, with its level."""
     for path in (ROOT / "bridge").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -183,7 +183,7 @@ def logged() -> Iterator[tuple[str, str]]:
 
 
 def test_every_log_event_is_described() -> None:
-    """With its level, and there is no other."""
+    """Every log event is described with its level, and no other."""
     listed = re.findall(r"^\| `([^`]+)` \| (\w+) \|", section("Log events"), re.MULTILINE)
     assert set(listed) == {*logged()}
     assert len(listed) == len(set(listed))

@@ -1,4 +1,4 @@
-"""Which tests execute a line, and how long each takes: measured once for the present source."""
+"""The tests that execute a line, and their durations, measured once for the present source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.mutants.mutate import Mutant
 
 _TIMES: Final = "MUTANTS_TIMES"
 _CHEAP: Final = 0.1
-"""Seconds of a test that may as well be run."""
+"""Seconds of a test that is cheap enough to run in any case."""
 
 
 class Times:
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Covering:
-    """The lines and times of tests, as a run of them has shown."""
+    """Lines and durations of tests, as measured in a run."""
 
     seconds: Mapping[str, float]
     """Seconds of each test that passed."""

@@ -112,7 +112,7 @@ def _uses(module: ast.Module, statement: ast.stmt) -> frozenset[int]:
 def _walk(
     node: ast.AST, statement: ast.stmt | None, *, is_local: bool
 ) -> Iterator[tuple[ast.expr | ast.stmt, ast.stmt, bool]]:
-    """Each expression and statement that may be wrong, with the statement that it is part of."""
+    """Yield each expression and statement that may be wrong, with its enclosing statement."""
     for name, value in ast.iter_fields(node):
         if name in _UNSEEN:
             continue
@@ -140,7 +140,7 @@ def _name_of(function: ast.expr) -> str:
 
 
 def _changes(node: ast.expr | ast.stmt) -> Iterator[str]:
-    """What may be written in place of a node."""
+    """Yield the replacements of a node."""
     yield from _conditions(node)
     yield from _values(node)
     yield from _fewer(node)
@@ -152,7 +152,7 @@ def _changes(node: ast.expr | ast.stmt) -> Iterator[str]:
 
 
 def _conditions(node: ast.AST) -> Iterator[str]:
-    """The opposite, the other bound, or a part."""
+    """Yield the opposite, the other bound, or a part."""
     match node:
         case ast.Compare(ops=[operator]) if type(operator) in _SWAPS:
             yield _edited(node, ops=[_SWAPS[type(operator)]()])
@@ -169,7 +169,7 @@ def _conditions(node: ast.AST) -> Iterator[str]:
 
 
 def _values(node: ast.AST) -> Iterator[str]:
-    """Another number, sum or extreme."""
+    """Yield another number, sum or extreme."""
     match node:
         case ast.Constant(value=bool(value)):
             yield str(not value)
@@ -182,7 +182,7 @@ def _values(node: ast.AST) -> Iterator[str]:
 
 
 def _fewer(node: ast.AST) -> Iterator[str]:
-    """One item, argument or condition less."""
+    """Yield a variant with one item, argument or condition less."""
     match node:
         case (
             ast.Set(elts=items)

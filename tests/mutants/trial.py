@@ -33,7 +33,7 @@ _IMPORTED: Final = (
     *("prometheus_client", "pydantic", "pytest", "rich.console", "structlog", "tenacity"),
     *("typer.testing", "yaml"),
 )
-"""What tests import, but for the bridge."""
+"""Modules that tests import, except the bridge."""
 _BROKEN: Final = 101
 """The exit code of a mutant that cannot be imported."""
 _VERDICTS: Final[dict[int | None, Verdict]] = {
@@ -44,7 +44,7 @@ _VERDICTS: Final[dict[int | None, Verdict]] = {
     None: "hung",
 }
 _FAILED: Final = Path(".mutants-failed")
-"""The tests that fail, one a line."""
+"""Failing tests, one per line."""
 _LEFT_OUT: Final = (".git", ".venv", ".mutants", ".mypy_cache", ".ruff_cache", "*.egg-info")
 
 
@@ -56,7 +56,7 @@ class Request:
     source: str
     tests: list[str]
     seconds: float
-    """After which it hangs."""
+    """Seconds after which it hangs."""
     is_first_enough: bool = True
     """Whether to stop at the first test that fails."""
 
@@ -67,11 +67,11 @@ class Outcome:
 
     verdict: Verdict
     failed: tuple[str, ...] = ()
-    """The tests that noticed it."""
+    """Tests that noticed it."""
 
 
 class Trials:
-    """A process that makes one trial after the other, while it is entered."""
+    """A process that makes one trial after the other."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process

@@ -1,4 +1,4 @@
-"""``import bridge`` in a notebook: the same pass as the command's, in one line."""
+"""``import bridge`` in a notebook: one line for the pass that the command makes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class World:
 
 @pytest.fixture
 def world(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Everything from the environment, as in a notebook."""
+    """Set everything in the environment, as a notebook does."""
     monkeypatch.chdir(tmp_path)
     clock = Clock(END)
     with Simulator(jobs=JOBS, clock=clock) as simulator:
@@ -48,20 +48,20 @@ def world(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def active_runs(uri: str) -> list[Run]:
-    """All runs, as a user's own client sees them."""
+    """Return all runs, as a user's client sees them."""
     client = MlflowClient(uri)
     return list(client.search_runs([each.experiment_id for each in client.search_experiments()]))
 
 
 @dataclass(frozen=True, slots=True)
 class SdkJob:
-    """What an SDK returns."""
+    """An SDK's object of a job."""
 
     id: str
 
 
 def test_one_job_by_its_id_or_as_the_sdks_object(world: World) -> None:
-    """It is a run of MLflow's in the experiment that the notebook has set, and is one run twice."""
+    """A job by id or as the SDK's object becomes one run in the notebook's experiment."""
     run = bridge.log_job("ftjob-one")
     assert run.data.tags["fine_tuning_job_id"] == "ftjob-one"
     assert run.info.status == "FINISHED"
@@ -73,7 +73,7 @@ def test_one_job_by_its_id_or_as_the_sdks_object(world: World) -> None:
 
 
 def test_a_job_that_nobody_knows(world: World) -> None:
-    """One sentence, whoever was asked."""
+    """An unknown job is one sentence, with any number of providers."""
     with pytest.raises(bridge.BridgeError, match="No provider knows the job ftjob-lost"):
         bridge.log_job("ftjob-lost")
     with pytest.raises(bridge.BridgeError, match="together: not configured; there is openai"):
@@ -92,14 +92,14 @@ def test_a_job_that_nobody_knows(world: World) -> None:
     ],
 )
 def test_a_path_is_an_id_too(world: World, given: object, wanted: str) -> None:
-    """SDKs name some jobs by their whole path; the bridge knows the end of it."""
+    """A whole path, as some SDKs name jobs, is reduced to the id at its end."""
     with pytest.raises(bridge.BridgeError, match=f"No provider knows the job {wanted} "):
         bridge.log_job(given)
     assert active_runs(world.uri) == []
 
 
 def test_following_ends_with_the_job(world: World) -> None:
-    """Each look logs what is new; the run that is returned is complete."""
+    """``follow`` logs each new step, and returns the complete run when the job ends."""
     world.clock.now = NOW + 30
     looks: list[str] = []
 
@@ -115,7 +115,7 @@ def test_following_ends_with_the_job(world: World) -> None:
 
 
 def test_interrupting_leaves_the_run_as_it_is(world: World) -> None:
-    """Ctrl-C ends the wait; the next call goes on from there."""
+    """Ctrl-C ends the wait, and the next call continues from there."""
     world.clock.now = NOW + 30
 
     def interrupt(_: float) -> None:
@@ -130,7 +130,7 @@ def test_interrupting_leaves_the_run_as_it_is(world: World) -> None:
 
 
 def test_a_history_with_its_table(world: World) -> None:
-    """The runs of the selection, new or not, and a row for each."""
+    """A history returns the runs of the selection, new or not, and a row for each."""
     first = bridge.backfill(["openai"], until="2100-01-01")
     assert (len(first.runs), first.new, first.failures) == (2, 2, ())
     again = bridge.backfill()
@@ -148,13 +148,13 @@ def test_a_history_with_its_table(world: World) -> None:
 
 
 def test_a_dry_run_writes_nothing(world: World) -> None:
-    """Nothing is created, and nothing is said to be."""
+    """A dry run creates nothing, and does not claim to."""
     assert bridge.backfill(dry_run=True).runs == ()
     assert active_runs(world.uri) == []
 
 
 def test_a_failure_is_a_value(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that is away fails alone, with what to do."""
+    """A provider that is down fails by itself, as a value with a remedy."""
     monkeypatch.setenv("MISTRAL_API_KEY", "another-key")
     monkeypatch.setenv("MISTRAL_BASE_URL", f"{world.simulator.openai_url}/nothing-here")
     done = bridge.backfill()
@@ -165,7 +165,7 @@ def test_a_failure_is_a_value(world: World, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_job_continues_the_run_of_its_launch(world: World) -> None:
-    """Where a provider has no metadata, the caller names the run."""
+    """The caller can name the run to continue, for providers without metadata."""
     with mlflow.start_run(run_name="launch") as launch:
         mlflow.log_param("prompt_version", 7)
     assert bridge.metadata(launch) == {"mlflow_run_id": launch.info.run_id}
@@ -182,7 +182,7 @@ def test_a_job_continues_the_run_of_its_launch(world: World) -> None:
 
 
 def test_the_example_runs(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """The script of the documentation, as it is, against jobs that are years old or new."""
+    """The documentation's script runs unchanged, with old jobs and new ones."""
     world.clock.now = END
     source = EXAMPLE.read_text(encoding="utf-8")
     aged = source.replace('since="30d"', 'since="2020-01-01"')
@@ -196,7 +196,7 @@ def test_the_example_runs(world: World, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_importing_is_instant_and_complete() -> None:
-    """Every name is there, and MLflow is imported only when one is used."""
+    """Every name is available, and MLflow is imported only when one is used."""
     code = (
         "import sys, bridge; assert 'mlflow' not in sys.modules;"
         "assert set(bridge.__all__) <= set(dir(bridge));"

@@ -1,4 +1,4 @@
-"""Fine-tuning at Acme, a service that does not exist: a provider in a package of its own.
+"""Fine-tuning at Acme, a service that does not exist: a provider in a separate package.
 
 Wire format: trainings come newest first, in pages that name the next one; times are ISO 8601. Below
 a training are its snapshots, each with a model to call, and its measurements, one for each step,
