@@ -339,7 +339,7 @@ def test_an_interrupted_write_is_completed_with_the_same_points(
 @given(st.text(max_size=8))
 def test_a_name_is_allowed_only_if_mlflow_allows_it(name: str) -> None:
     """A name is allowed exactly if MLflow allows it."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - slow, and for this test alone
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - slow, and only for this test
     from mlflow.utils.validation import _validate_metric_name  # noqa: PLC0415 - the rule
 
     try:

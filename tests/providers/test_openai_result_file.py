@@ -212,7 +212,7 @@ START = 1_760_000_000_000
 
 def job(**fields: int | None) -> Job:
     """Return a job that has ended."""
-    return Job(id="j", status=JobStatus.SUCCEEDED, provider_status="succeeded", **fields)  # type: ignore[arg-type] # times alone
+    return Job(id="j", status=JobStatus.SUCCEEDED, provider_status="succeeded", **fields)  # type: ignore[arg-type] # only times
 
 
 def at(timeline: Timeline, *steps: int) -> list[int | None]:

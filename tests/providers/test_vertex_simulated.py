@@ -74,7 +74,7 @@ def world() -> Iterator[World]:
 def sdk_of(simulator: Simulator, token: str = KEY) -> Any:  # noqa: ANN401 - of an optional package
     """Return Google's client."""
     genai = pytest.importorskip("google.genai", reason="pip install google-genai")
-    from google.oauth2.credentials import Credentials  # noqa: PLC0415 - with the client alone
+    from google.oauth2.credentials import Credentials  # noqa: PLC0415 - only with the client
 
     return genai.Client(
         vertexai=True,
