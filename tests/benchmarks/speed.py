@@ -24,7 +24,7 @@ LATENCIES: Final = (0, 150)
 """Delay of a provider's reply in milliseconds."""
 _MANNERS: Final = {"metrics, params, tags": False, "everything (the default)": True}
 _SHARES: Final = {"openai": 5 / 6, "mistral": 1 / 6}
-"""Of the jobs; the table says so."""
+"""Shares of the jobs, which the table shows."""
 _SAMPLE: Final = 20
 """Jobs of each provider that the slow ones record each round."""
 _SAMPLE_OVER_HTTP: Final = 4

@@ -71,7 +71,7 @@ def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table
         provider.latency(0.15)
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in _CONTENDERS}
         for turn in range(rounds):
-            # By turns, so that a slow moment of the machine does not hit one of them alone.
+            # By turns, so that a slow moment of the machine does not hit only one of them.
             for name, command in _CONTENDERS.items():
                 say(f"{name}, round {turn + 1}")
                 found[name].append((_seconds(command, provider), _seconds(command, empty)))

@@ -160,7 +160,7 @@ def test_the_images_commands_install_the_bridge(tmp_path: Path) -> None:
 
 
 def test_the_image_can_sign_in_without_a_key() -> None:
-    """Identities of AWS and Azure need packages of their own; Google's come with MLflow."""
+    """Identities of AWS and Azure need further packages; Google's come with MLflow."""
     (installed,) = [rest for name, rest in instructions() if "mlflow_finetune_bridge" in rest]
     assert "[aws,azure]" in installed
 
