@@ -51,9 +51,9 @@ def set_up(redactor: Redactor, *, as_json: bool = False, verbose: bool = False) 
     # Were any library to send these to a handler, they would show replies as they came.
     for name in ("httpcore", "httpx", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # What it says of credentials that cannot be renewed, an error says in a sentence.
+    # An error has a sentence on credentials that cannot be renewed.
     logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
-    # What the daemon has to say of a late or overlapping pass it says itself.
+    # The daemon reports late and overlapping passes itself.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
 

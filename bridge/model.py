@@ -1,4 +1,4 @@
-"""What a fine-tuning job is, whoever hosts it: frozen values, no I/O.
+"""Fine-tuning jobs as values that all providers share: frozen, no I/O.
 
 Times are Unix milliseconds, as MLflow counts them. ``None`` means that the provider did not say.
 """
@@ -44,7 +44,7 @@ _WAITING = frozenset({JobStatus.VALIDATING, JobStatus.QUEUED})
 
 
 class Meaning(StrEnum):
-    """What a metric measures or a param sets, whatever a provider or a trainer calls it."""
+    """The meaning of a metric or a param, under whichever name a provider or a trainer logs it."""
 
     TRAIN_LOSS = "training loss of a step"
     VALID_LOSS = "loss over the whole validation set"
@@ -95,9 +95,9 @@ class Job:
     validation_files: tuple[str, ...] = ()
     result_files: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What its owner noted on it."""
+    """Notes of its owner."""
     cost: str | None = None
-    """What it costs, with its currency, in the provider's words."""
+    """Cost with its currency, in the provider's words."""
     page: str | None = None
     """Where the provider shows it to people."""
     wandb_run: str | None = None
@@ -107,7 +107,7 @@ class Job:
     model_shutdown: int | None = None
     """When the provider shuts down the model that the job has made."""
     skipped: tuple[str, ...] = ()
-    """What of the provider's reply could not be read, a sentence each."""
+    """Sentences on the parts of the provider's reply that could not be read."""
 
     @property
     def has_validation(self) -> bool:
@@ -152,7 +152,7 @@ class MissingPart:
     """A part of a provider's data that could not be read, or not to its end."""
 
     name: str
-    """What it is called: checkpoints, events, result file ..."""
+    """Name: checkpoints, events, result file ..."""
     reason: str
     """A sentence without its period."""
     is_lasting: bool
@@ -169,9 +169,9 @@ class Snapshot:
     curve: tuple[CurvePoint, ...] = ()
     """Points beside the checkpoints. Where two share name and step, the first is the exact one."""
     documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """What the provider said, as it said it, by file name; empty unless it was asked for."""
+    """The provider's replies, unchanged, by file name; empty unless they were asked for."""
     skipped: tuple[str, ...] = ()
-    """What could not be read, a sentence each; includes the job's own."""
+    """Sentences on what could not be read; includes the job's."""
     missing: tuple[MissingPart, ...] = ()
     """The parts that are not here, or not to their end."""
     is_whole: bool = False
@@ -189,7 +189,7 @@ class Page:
 
     jobs: tuple[Job, ...]
     unreadable: tuple[str, ...] = ()
-    """A sentence for each row that is no job: it has no id to file it under."""
+    """A sentence for each row that is not a job: it has no id to file it under."""
     cut: MissingPart | None = None
     """Why the list ends here although more follows."""
 
@@ -202,7 +202,7 @@ def numbers(values: Mapping[str, object]) -> tuple[dict[str, float], list[str]]:
     """Flatten ``values`` to its finite numbers; nested names are joined with dots.
 
     Returns them with the names of the numbers that are NaN or infinite. Text, booleans and nulls
-    are no metrics and are passed over.
+    are not metrics and are passed over.
     """
     finite: dict[str, float] = {}
     broken: list[str] = []

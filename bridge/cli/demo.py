@@ -212,7 +212,7 @@ def _landed(tracking: Tracking) -> dict[str, RecordedRun]:
 
 
 def _table(jobs: tuple[SimulatedJob, ...], landed: Mapping[str, RecordedRun]) -> Table:
-    table = Table(title="What landed in MLflow", title_justify="left")
+    table = Table(title="In MLflow now", title_justify="left")
     for heading in ("run", "status", "metrics", "newest step"):
         table.add_column(heading, justify="left" if heading in {"run", "status"} else "right")
     for job in jobs:

@@ -189,7 +189,7 @@ class Checks:
             repair=repair,
         )
 
-    # What MLflow has
+    # MLflow's side
 
     def _seen(self, *, only_open: bool = False) -> Iterator[RecordedRun]:
         for job_id in self._job_ids:

@@ -1,7 +1,7 @@
-"""What happens in a pass, as values for those who follow it.
+"""The events of a pass, as values for those who follow it.
 
 A handler is called from the thread that makes the pass; several passes run at once, each in a
-thread of its own.
+separate thread.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Existing:
     route: Route | None = None
     """Where the job's metadata and the configuration want the run."""
     claim: str | None = None
-    """What to claim the run with before anything is written: its user's, and it has no job yet."""
+    """Claim to make before anything is written: the run is a user's and has no job yet."""
     has_duplicates: bool = False
 
 

@@ -42,7 +42,7 @@ class Task:
     found: Found | None
     """The job's run; ``None``: not known, the worker asks MLflow."""
     logged: Logged | None = None
-    """What the run has, as the last pass left it."""
+    """State of the run, as the last pass left it."""
     shutdowns: Mapping[str, int] | None = None
     """When its provider shuts models down, Unix milliseconds by model; ``None``: not asked yet."""
     is_dry: bool = False
@@ -124,7 +124,7 @@ class JobSync:
 
     @property
     def possible(self) -> RecordingOptions:
-        """What of the options the tracking store can record."""
+        """Return the options that the tracking store can record."""
         return self.tracking.possible(self.options)
 
     def job(self, job_id: str) -> Job:

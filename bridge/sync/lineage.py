@@ -1,4 +1,4 @@
-"""Which runs start from models that other runs made; told at the end of each pass.
+"""Runs that start from models of other runs; linked at the end of each pass.
 
 A job may be recorded before the one whose model it starts from, or in an earlier pass. So a base
 model that no run is known to have made is remembered, until one does.
@@ -30,7 +30,7 @@ class Lineage:
     def learn(self, run: RecordedRun) -> None:
         """Take in a run that MLflow has already.
 
-        What it made is not remembered: few of a long history's models are ever trained further,
+        Its models are not remembered: few of a long history's models are ever trained further,
         and MLflow can be asked for those.
         """
         base_model = run.tags.get(tags.BASE_MODEL)

@@ -1,4 +1,4 @@
-"""What a process remembers between passes, and which jobs of a page need to be read.
+"""The memory of a process between passes, and the choice of the jobs that need to be read.
 
 MLflow and the provider could answer all of it again; a new process starts with nothing.
 """
@@ -19,7 +19,7 @@ from bridge.sync.report import Selection
 
 @dataclass(slots=True, kw_only=True)
 class Memory:
-    """What the passes over one provider have found out."""
+    """The findings of the passes over one provider."""
 
     settled: set[str] = field(default_factory=set)
     """Jobs with nothing left to do: MLflow has everything, or their user deleted the run."""
@@ -27,7 +27,7 @@ class Memory:
     """Open jobs that their provider no longer has."""
     open: set[str] = field(default_factory=set)
     logged: dict[str, Logged] = field(default_factory=dict)
-    """What the runs of open jobs have, by job id."""
+    """The state of the runs of open jobs, by job id."""
     duplicated: set[str] = field(default_factory=set)
     """Jobs with duplicates to delete at the end of the pass."""
     waiting: set[str] = field(default_factory=set)
@@ -97,7 +97,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a pass does with a page of the job list."""
+    """The decision of a pass on a page of the job list."""
 
     due: tuple[Job, ...]
     """The jobs to read."""

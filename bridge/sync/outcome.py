@@ -1,4 +1,4 @@
-"""What a pass did with one job."""
+"""The outcome of a pass for one job."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Synced:
     experiment_id: str | None = None
     """Where the run is; ``None``: in an experiment that a dry run does not create."""
     logged: Logged = field(default_factory=Logged)
-    """What the run has once the plan is written."""
+    """State of the run once the plan is written."""
     has_duplicates: bool = False
     error: BridgeError | None = None
     """The reason why the archive, or a part of the job, is not recorded yet, though all else is."""

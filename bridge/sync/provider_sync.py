@@ -75,7 +75,7 @@ class ProviderSync:
             job_sync: syncs one job, and has the parts that a pass needs too.
             executor: where jobs are synced.
             work: what is called there instead of ``job_sync``; on a cluster another process does
-                it, with connections of its own.
+                it, with separate connections.
         """
         self.name = job_sync.name
         self.job_sync = job_sync

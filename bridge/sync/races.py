@@ -1,4 +1,4 @@
-"""What came of jobs that several processes recorded at once. Decides, and deletes nothing."""
+"""Jobs that several processes recorded at once: which runs go. Decides, and deletes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RunsOf = Callable[[Iterable[str]], Iterator[RecordedRun]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Races:
-    """What came of jobs that two processes created a run for at the same time."""
+    """Jobs for which two processes created a run at the same time."""
 
     lost: frozenset[str]
     """Jobs whose run is another process's."""

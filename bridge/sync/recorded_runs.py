@@ -124,7 +124,7 @@ class RecordedRuns:
                 self.dates.learn(run)
             return
         for model in sorted(models):
-            # A model without a date of its own goes with the one that it was trained from.
+            # A model without a date goes with the one that it was trained from.
             made = tracking.runs(places, name, model=model)
             trained_from = tracking.runs(places, name, base_model=model)
             for run in itertools.chain(made, trained_from):

@@ -43,7 +43,7 @@ class Selection:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What a pass over one provider did."""
+    """The report of a pass over one provider."""
 
     provider: str
     is_dry: bool = False
@@ -64,7 +64,7 @@ class Report:
     withheld: list[Deletion] = field(default_factory=list)
     """Runs that are not deleted because they are too many for a pass."""
     plans: list[Plan] = field(default_factory=list)
-    """What a dry run would write."""
+    """The plans that a dry run would write."""
     stopped: BridgeError | None = None
     """Why the pass ended early; what it did until then stands."""
 

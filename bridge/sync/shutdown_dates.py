@@ -33,7 +33,7 @@ class ShutdownDates:
     def refresh(self) -> frozenset[str]:
         """Ask again if a day has passed; return the models whose date is another one now."""
         if self._asked_at is None:
-            return frozenset()  # whoever needs the dates first asks for them
+            return frozenset()  # the first reader of the dates asks for them
         before, now = self._dates, self.dates()
         return frozenset(
             model for model in before.keys() | now.keys() if before.get(model) != now.get(model)

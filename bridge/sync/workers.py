@@ -28,14 +28,13 @@ class WorkerPool:
         self._stop: Exception | None = None
 
     def outcomes(self, tasks: Iterable[Task | None]) -> Iterator[Outcome]:
-        """The outcome of each task as soon as it is there; more tasks are taken meanwhile.
+        """Yield the outcome of each task as soon as it is there; more tasks are taken meanwhile.
 
         ``None`` among the tasks says that the next one may take a while.
 
         Raises:
-            Exception: why there are no more. What ``tasks`` raised, after the tasks before it are
-                done; or a task's own error that says that no other would fare better: then only
-                what is under way is finished.
+            Exception: An error of ``tasks``, once the tasks before it are done; or a task's error
+                that all others would meet too, once those under way are finished.
         """
         try:
             for task in tasks:
@@ -79,7 +78,7 @@ class WorkerPool:
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:
-    """What became of a task; its worker may not have lived to tell."""
+    """Return the outcome of a task, also if its worker has died."""
     error = future.exception()
     if error is None:
         return future.result()

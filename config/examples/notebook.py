@@ -16,8 +16,8 @@ mlflow.set_experiment(
 # %% [markdown]
 # ## The history
 #
-# One run for each job. What local runs of the experiment call their losses the hosted ones are
-# called too, so that they share their charts.
+# One run for each job. The losses of hosted runs take the names that the local runs of the
+# experiment use, so that they share their charts.
 
 # %%
 history = bridge.backfill(since="30d")

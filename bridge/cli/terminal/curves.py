@@ -19,7 +19,7 @@ _AXIS: Final = 9
 def sparkline(values: Sequence[float], width: int = 12) -> str:
     """Return a line of blocks, the last value at its end; empty without two finite values."""
     finite = [value for value in values if math.isfinite(value)]
-    if len(finite) < 2 or width < 1:  # noqa: PLR2004 - one value is no curve
+    if len(finite) < 2 or width < 1:  # noqa: PLR2004 - one value does not make a curve
         return ""
     if len(finite) > width:
         finite = [
