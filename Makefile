@@ -62,6 +62,8 @@ $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
 
 $(VENV)/soak.stamp: $(VENV)/dev.stamp
 	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,referees]'
+	$(PYTHON) -m venv $(VENV)/prime
+	$(VENV)/prime/bin/pip install --quiet prime==0.18.0  # a referee that wants an older typer
 	touch $@
 
 soak: $(VENV)/soak.stamp

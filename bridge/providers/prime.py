@@ -4,7 +4,8 @@ Wire format: the types of Prime's own command line, 0.18. Runs come in pages; se
 version sent them all at once. A run's metrics have their address, one row a step under
 the names that the open trainer logs, and can be asked for from a step on: an open run is asked for
 its newest step and what follows. Its checkpoints have steps and no metrics, and get those of their
-steps; none has a name to call it by. The cost of a run is in the account's billing.
+steps; none has a name to call it by. The cost of a run is in the account's billing. How far a run
+is, its newest row of metrics says: the address of its progress says no more, for a request a pass.
 
 Not verified against the live service: the order of the runs (where they do not come newest first,
 all pages are read at each pass), how many rows of metrics come at once (where many come, the steps
