@@ -82,7 +82,8 @@ def failed(
         redactor: masks the secrets in the server's words.
         is_entry: whether the service begins at ``path``: without it there is none at all.
     """
-    detail = _detail(response, redactor)
+    # The sentence that ends with it gets its period where it is shown.
+    detail = _detail(response, redactor).rstrip(".")
     said = f": {detail}" if detail else ""
     return (
         aws_failure(response, said)

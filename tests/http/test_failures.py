@@ -67,9 +67,9 @@ def test_words_that_are_no_text_are_shown_as_they_are() -> None:
 
 
 def test_both_words_of_s3_are_shown() -> None:
-    """The code and the sentence of S3 are both shown."""
+    """The code and the sentence of S3 are both shown; its period comes where ours ends."""
     body = "<Error><Code>NoSuchKey</Code><Message>It is gone.</Message></Error>"
-    assert error_of(404, body).sentence.endswith(": NoSuchKey: It is gone.")
+    assert error_of(404, body).sentence.endswith(": NoSuchKey: It is gone")
 
 
 def test_a_key_in_an_errors_words_is_masked() -> None:
@@ -250,7 +250,7 @@ def test_aws_says_what_is_wrong_in_words(
     error = error_of(status, {"message": words})
     assert type(error) is kind
     assert remedy in error.remedy
-    assert error.sentence.endswith(f": {words}")
+    assert error.sentence.endswith(f": {words}".rstrip("."))
 
 
 def test_an_operation_that_a_region_does_not_know() -> None:
