@@ -183,6 +183,9 @@ def plain(value: Snapshot | Page) -> Json:
     for job in document.get("jobs", [document.get("job")]):
         job.pop("reply", None)
         del job["model_shutdown"]  # checked elsewhere
+        for name in ("wandb_run", "evaluation"):
+            if not job[name]:  # few jobs have either
+                del job[name]
     document.pop("documents", None)
     for name in ("is_whole", "missing", "cut"):
         if not document.get(name):
