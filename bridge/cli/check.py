@@ -84,6 +84,8 @@ def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fal
     if as_json:
         checks = [finding.document() for finding in findings]
         print_json({"ok": is_well, "checks": checks}, redactor)
+    elif is_well:
+        out().print("\nNext: [bold]ftbridge backfill[/bold] copies the history into MLflow.")
     return 0 if is_well else 1
 
 
@@ -177,7 +179,8 @@ def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
     missing = [name for name, identifier in experiments.items() if identifier is None]
     sentence = f"answers at {tracking.shown_uri}; experiment {', '.join(names)}"
     if missing:
-        sentence += f" ({', '.join(missing)} will be created)"
+        new = "which" if missing == list(names) else ", ".join(missing)
+        sentence += f", {'of which ' if new != 'which' else ''}{new} will be created"
     here = {name: found for name, found in experiments.items() if found is not None}
     local_runs = {name: tracking.local_metric_names(found) for name, found in here.items()}
     labels = {name: tracking.metric_names(found, remember=False) for name, found in here.items()}

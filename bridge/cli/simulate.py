@@ -27,8 +27,9 @@ def simulate(*, port: int) -> int:
             raise ConfigError([f"--port {port}: cannot be used ({error.strerror})"]) from None
         stack.enter_context(stop_on_signals(stopping))
         out().print(
-            "Simulated fine-tuning APIs: real formats, invented jobs, any key."
-            " Configure them as\n\n"
+            "Simulated fine-tuning APIs: real formats, invented jobs, any key. Write this to"
+            " simulated.yaml\nand run, in another terminal:"
+            " ftbridge backfill --config simulated.yaml\n\n"
             "providers:\n"
             + "".join(
                 f"  - {{name: {name}, api_key: any-key, base_url: {url}"

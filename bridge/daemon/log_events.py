@@ -18,6 +18,7 @@ from bridge.errors import (
     TrackingDown,
     Unreachable,
 )
+from bridge.plan.run_state import NEW_RUN_STATUS
 from bridge.sync.events import Event, JobDone, JobsChosen, PassEnded, RunDeleted
 from bridge.sync.outcome import Result, Synced, Untouched
 from bridge.sync.report import Report
@@ -77,6 +78,7 @@ class JobLog:
         plan = outcome.plan
         if self._only_turns and not (plan.is_new or plan.status):
             return
+        status = plan.status or (NEW_RUN_STATUS if plan.is_new else None)
         log.info(
             "job recorded",
             provider=outcome.provider,
@@ -84,7 +86,7 @@ class JobLog:
             run=outcome.run_id,
             kind=outcome.result.value,
             points=len(plan.points),
-            **({"status": plan.status} if plan.status else {}),
+            **({"status": status} if status else {}),
         )
 
 

@@ -117,7 +117,8 @@ def _with_defaults(data: Entry, files: KeyFiles) -> Entry:
             known = ", ".join(environment.ways_in())
             files.problems["providers"] = (
                 f"none configured; export a key ({known}),"
-                f" or write a configuration with: ftbridge init {DEFAULT_PATH}"
+                f" or write a configuration with: ftbridge init {DEFAULT_PATH};"
+                " or look first: ftbridge demo"
             )
     if isinstance(data["providers"], list):
         data["providers"] = [

@@ -673,3 +673,20 @@ def test_jobs_that_tell_no_time_at_all(uri: str, tmp_path: Path) -> None:
     assert run_of.end_time is not None
     assert run_of.start_time > BORN * 1000
     assert run_of.end_time >= run_of.start_time
+
+
+@pytest.mark.parametrize(("status", "is_created"), [(401, False), (503, True)])
+def test_a_refused_key_leaves_no_empty_database(
+    tmp_path: Path, status: int, *, is_created: bool
+) -> None:
+    """A refused key leaves no database behind; a provider that is only down does."""
+
+    def refuse(_asked: Asked) -> Answer:
+        return json_answer({"error": {"message": "not now"}}, status)
+
+    with StaticServer(FEW, hook=refuse) as server:
+        config = write_config(tmp_path, server.config(f"sqlite:///{tmp_path / 'mlflow.db'}"))
+        done = invoke("backfill", "--config", config)
+    assert done.exit_code == 1
+    assert str(status) in done.stdout
+    assert (tmp_path / "mlflow.db").exists() is is_created

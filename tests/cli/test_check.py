@@ -550,7 +550,8 @@ def test_a_missing_database_is_fine_and_stays_missing(simulator: Simulator, fold
     """A missing database is healthy and stays missing: the first write would create it."""
     code, text = check(environ(simulator.openai_url, f"sqlite:///{folder}/mlflow.db"))
     assert code == 0
-    assert "will be created" in line_of("mlflow", text)
+    assert "experiment hosted-fine-tunes, which will be created" in line_of("mlflow", text)
+    assert "Next: ftbridge backfill" in text
     assert list(folder.iterdir()) == []
 
 

@@ -118,6 +118,20 @@ def test_another_experiment_can_be_chosen(config: Path) -> None:
     assert run("status", config, "--experiment", "elsewhere", "--json").exit_code == 0
 
 
+def test_a_job_that_maximises_rewards_shows_them(config: Path) -> None:
+    """A reinforcement job shows rewards in place of losses, for people and for programs."""
+    client = MlflowClient(json.loads(config.read_text())["mlflow"]["tracking_uri"])
+    place = client.create_experiment("rewards")
+    tags = {"fine_tuning_provider": "openai", "fine_tuning_job_id": "ftjob-rft"}
+    made = client.create_run(place, run_name="openai/rft", tags=tags).info.run_id
+    for name, value in (("train_mean_reward", 0.25), ("full_valid_mean_reward", 0.5)):
+        client.log_metric(made, name, value, step=7)
+    (found,) = listed(config, "--experiment", "rewards")
+    assert (found["train_reward"], found["valid_reward"]) == (0.25, 0.5)
+    assert (found["train_loss"], found["valid_loss"], found["step"]) == (None, None, 7)
+    assert "reward 0.25" in run("jobs", config, "--experiment", "rewards").output
+
+
 def test_nothing_to_list_is_said(config: Path, tmp_path: Path) -> None:
     """An empty list says how to continue."""
     assert "No job in MLflow matches" in run("jobs", config, "nobody").output

@@ -523,10 +523,9 @@ def test_a_pass_is_logged_by_its_turns_and_its_end() -> None:
 
 
 def test_a_new_job_is_a_turn_of_its_own_life() -> None:
-    """A new job is logged even if its run has the status that MLflow gives a new one."""
+    """A new job is logged with its status, also with that which MLflow gives a new run."""
     (line,) = said(JobLog(only_turns=True), outcome(Result.NEW, status=None))
-    assert (line["event"], line["kind"]) == ("job recorded", "new")
-    assert "status" not in line
+    assert (line["event"], line["kind"], line["status"]) == ("job recorded", "new", "RUNNING")
 
 
 def test_a_dry_run_records_nothing() -> None:

@@ -48,7 +48,7 @@ def test_no_provider_at_all_is_a_problem_with_ways_out() -> None:
         load(None, {})
     (problem,) = caught.value.problems
     assert problem.startswith("providers: ")
-    for way in ("OPENAI_API_KEY", "MISTRAL_API_KEY", "ftbridge init"):
+    for way in ("OPENAI_API_KEY", "MISTRAL_API_KEY", "ftbridge init", "ftbridge demo"):
         assert way in problem
 
 
