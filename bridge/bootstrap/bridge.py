@@ -23,7 +23,7 @@ from bridge.tracking import Tracking
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bridge:
-    """Everything that a command needs."""
+    """The parts that a command needs."""
 
     settings: Settings
     tracking: Tracking
@@ -43,13 +43,13 @@ def assemble(
     runs: Mapping[str, str] | None = None,
     executor: Callable[[], Executor] | None = None,
 ) -> Iterator[Bridge]:
-    """The bridge, ready to make passes; its connections and threads end with the context.
+    """Put a bridge together; its connections and threads end with the context.
 
     Args:
         settings: what is wanted.
         environ: the environment.
         stopping: ends waits and passes.
-        asked: is told of every request to a provider.
+        asked: gets every request to a provider.
         runs: by job id the runs that jobs are to continue.
         executor: makes where a provider's jobs are synced; by default as configured. Each provider
             has one, so that one that hangs holds up no other.

@@ -63,7 +63,7 @@ class Cluster(Executor):
         """Have work done by a worker, as soon as there is room.
 
         Raises:
-            ClusterDown: There is no worker to send it to.
+            ClusterDown: No worker is left to send it to.
         """
         self._room.acquire()
         back: Future[T] = Future()

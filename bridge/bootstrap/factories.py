@@ -1,4 +1,4 @@
-"""What a configuration says of each part: here, and where a cluster's workers are."""
+"""The parts that a configuration describes, made here and on a cluster's workers."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from bridge.tracking import Tracking
 log = structlog.get_logger()
 
 Asked = Callable[[str, str, int], object]
-"""Is told a provider's name, and then what ``retries.Tell`` is."""
+"""Listener that gets a provider's name and the arguments of ``retries.Tell``."""
 
 
 def now_ms() -> int:
-    """Unix milliseconds."""
+    """Return Unix milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 def redactor_of(settings: Settings, environ: Mapping[str, str]) -> Redactor:
-    """Masks all secrets of a configuration."""
+    """Return a redactor for all secrets of a configuration."""
     return Redactor(settings.secrets(environ))
 
 
 def router_of(
     settings: Settings, provider: ProviderSettings, runs: Mapping[str, str] | None = None
 ) -> Router:
-    """Where a provider's jobs go; ``runs`` has, by job id, those that jobs are to continue."""
+    """Return the router of a provider's jobs; ``runs`` has the runs that some jobs continue."""
     return Router(
         provider=provider.name,
         experiment=provider.experiment or settings.mlflow.experiment,
@@ -63,7 +63,7 @@ def router_of(
 
 
 def recording_options_of(settings: Settings, provider: ProviderSettings) -> RecordingOptions:
-    """How a provider's jobs are recorded."""
+    """Return the options with which a provider's jobs are recorded."""
     mlflow = settings.mlflow
     is_auto = mlflow.metric_names == AUTO
     return RecordingOptions(
@@ -108,7 +108,7 @@ def job_sync_of(
 
 
 def experiments_of(settings: Settings) -> tuple[str, ...]:
-    """Every experiment that the configuration names."""
+    """Return every experiment that the configuration names."""
     named = (
         name
         for provider in settings.providers
@@ -118,7 +118,7 @@ def experiments_of(settings: Settings) -> tuple[str, ...]:
 
 
 def headers_of(provider: ProviderSettings) -> dict[str, str]:
-    """What is sent with every request to a provider, the key among it."""
+    """Return the headers of every request to a provider, including the key."""
     headers = {name: value.get_secret_value() for name, value in provider.headers.items()}
     if provider.auth in {"entra", "aws", "google"} or provider.api_key is None:
         return headers
@@ -148,7 +148,7 @@ def open_provider(
     patience: int = retries.ATTEMPTS,
     asked: Asked | None = None,
 ) -> Iterator[Provider]:
-    """A provider with its connections, which are closed at the end; ``asked`` counts."""
+    """Return a provider with its connections, which close with the stack; ``asked`` counts."""
     interrupted = stopping or threading.Event()
 
     def sleep(seconds: float) -> None:
@@ -190,7 +190,7 @@ def _log_retry(provider: str, cause: str, seconds: float) -> None:
 def _auth_of(
     provider: ProviderSettings, redactor: Redactor, stack: contextlib.ExitStack
 ) -> httpx.Auth | None:
-    """What proves who asks, where no header does; ends with the stack."""
+    """Return the credentials that are not a header; they end with the stack."""
     match provider.auth:
         case "entra":
             return stack.enter_context(entra.signed_in())
@@ -213,7 +213,7 @@ def _identity_of(provider: ProviderSettings) -> aws.Identity:
 def _buckets_of(
     provider: ProviderSettings, redactor: Redactor, connect: Callable[..., http.ApiClient]
 ) -> s3.Buckets:
-    """The files that a provider's jobs leave in S3, which takes signatures alone."""
+    """Return the files that a provider's jobs leave in S3, which accepts only signatures."""
     credentials = aws.signed_in(_identity_of(provider), redactor)
     region = provider.region or s3.ANY_REGION
 

@@ -1,4 +1,4 @@
-"""One pass over every provider at the same time: what ``backfill`` makes, and a notebook."""
+"""One simultaneous pass over every provider, for ``backfill`` and for a notebook."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bridge.sync.provider_sync import no_handler
 from bridge.sync.report import Report, Selection
 
 _SLICE = 0.2
-"""Seconds."""
+"""Interval in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
-    """What became of one job."""
+    """The outcome of one job."""
 
     provider: str
     job_id: str
     result: Result
     run_id: str | None
-    """``None``: nothing was left to do, it failed, or a dry run would create it."""
+    """Run of the job; ``None``: nothing was left to do, it failed, or a dry run would create it."""
     experiment_id: str | None
     error: BridgeError | None
 
@@ -46,12 +46,12 @@ class Landed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a pass over every provider did."""
+    """The result of a pass over every provider."""
 
     reports: tuple[Report, ...]
-    """By provider, in the order of the configuration."""
+    """Reports by provider, in the order of the configuration."""
     landed: tuple[Landed, ...]
-    """Each job that was read."""
+    """Outcomes of the jobs that were read."""
     is_done: bool = True
     """Whether every pass has ended: threads of one that was cut off still wait for an answer."""
 

@@ -1,4 +1,4 @@
-"""What the bridge wants of a process of its own.
+"""The settings of a process that belongs to the bridge.
 
 A user's process that uses the bridge, such as a notebook or a cluster's worker, stays as it is.
 """
@@ -22,7 +22,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
-"""What the bridge wants of MLflow's client, unless the user has said otherwise."""
+"""Settings of MLflow's client, unless the user has set others."""
 
 _NEW_OBJECTS: Final = 50_000
 """New objects after which Python looks for garbage, in place of 700. A page of runs is some hundred

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     pass
 
 _INTERVAL: Final = 10.0
-"""Seconds."""
+"""Interval in seconds."""
 _PASSING: Final = (NoAnswer, ServerFailed, Throttled, TrackingDown, Unreachable)
-"""What is over in a while."""
+"""Errors that end by themselves after a while."""
 
 
 def log_job(job: object, *, provider: str | None = None, run_id: str | None = None) -> Run:

@@ -1,4 +1,4 @@
-"""What a backfill returns."""
+"""The result of a backfill."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class Failure:
 
     provider: str
     job_id: str | None
-    """``None``: the provider's pass ended early."""
+    """Id of the job; ``None``: the provider's pass ended early."""
     error: BridgeError
-    """What happened, and what to do about it."""
+    """Sentence about the failure and its remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """What a backfill has put, or had put earlier, into MLflow."""
+    """The jobs of a backfill in MLflow, new ones and earlier ones."""
 
     runs: tuple[Run, ...]
-    """One for each job of the selection, the newest first."""
+    """Runs, one for each job of the selection, the newest first."""
     new: int
-    """How many of them this backfill has created."""
+    """Number of runs that this backfill has created."""
     updated: int
     failures: tuple[Failure, ...]
 
     def data_frame(self) -> DataFrame:
         """Return the runs as ``mlflow.search_runs`` does: a row each, with all that they log."""
-        import pandas as pd  # noqa: PLC0415 - slow, and of use here alone
+        import pandas as pd  # noqa: PLC0415 - slow, and only used here
 
         rows = [
             {
@@ -61,7 +61,7 @@ class Logged:
 
 
 def failures_of(made: Made) -> Iterator[Failure]:
-    """Yield what a pass could not log."""
+    """Yield the failures of a pass."""
     for report in made.reports:
         for job_id, error in report.failures:
             yield Failure(provider=report.provider, job_id=job_id or None, error=error)

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     pass
 
 _PAGE: Final = 1000
-"""Runs in one reply."""
+"""Number of runs in one reply."""
 _ID_NAMES: Final = ("id", "job_id", "jobArn", "job_arn", "name")
-"""What SDKs call the id of a job."""
+"""Names of the job id in the objects of SDKs."""
 
 
 def settings_of(providers: Sequence[str]) -> Settings:
@@ -101,7 +101,7 @@ def logged(bridge: Bridge, job_id: str, run_id: str | None) -> tuple[Run, bool]:
             f"The run of {job_id} was deleted in MLflow, and is not created again",
             "Restore it: mlflow runs restore --run-id ID",
         )
-    # Of several runs of a job the one with the smallest id counts.
+    # The run of a job with the smallest id counts.
     run = runs.get(found.run_id or "") or runs[min(runs)]
     if run_id and run.info.run_id != run_id:
         reasons = "; ".join(what for report in made.reports for _, what in report.skipped)

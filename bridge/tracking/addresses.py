@@ -11,7 +11,7 @@ from bridge.errors import TrackingDown
 _SERVERS: Final = frozenset({"http", "https", "databricks", "databricks-uc"})
 _DATABASES: Final = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
 _HOST: Final = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+):\d+(/.*)?")
-"""A host and a port, which look like a scheme and a path."""
+"""A host and a port that look like a scheme and a path."""
 _DATABASE_FILE: Final = re.compile(r"(?!\w+://).*\.(db|sqlite3?)")
 
 
@@ -51,7 +51,7 @@ def _wrong(uri: str, scheme: str) -> tuple[str, str]:
         return "the name of that database is postgresql", "Write postgresql://..."
     if scheme == "file" or "://" not in uri:
         return "it is a folder, and the bridge needs a database or a server", (
-            "Write sqlite:///mlflow.db. What the folder holds moves there with: mlflow"
+            "Write sqlite:///mlflow.db. Copy the folder's content there with: mlflow"
             " migrate-filestore --source FOLDER --target sqlite:///mlflow.db"
         )
     return f"MLflow knows no addresses that begin with {scheme}", (

@@ -1,4 +1,4 @@
-"""What the bridge has made of runs: looked through as a whole, and what is too much removed."""
+"""An audit of everything that the bridge has written about runs, and the removal of surplus."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from mlflow.entities import FileInfo
 
 _PAGE_SIZE: Final = 100
-"""Of models, and of versions: their filters are slow over a server if pages are large."""
+"""Page size for models and versions, whose filters are slow over a server if pages are large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeModel:
-    """A LoggedModel that the bridge has made."""
+    """A LoggedModel that the bridge has created."""
 
     model_id: str
     experiment_id: str
@@ -36,15 +36,15 @@ class MadeModel:
     model: str
     """Its full name at the provider."""
     age: tuple[int, str]
-    """Of doubled ones the one with the smallest stays."""
+    """Creation time in Unix milliseconds, and the id; the smallest of duplicates stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeVersion:
-    """A version of a registered model that the bridge has made."""
+    """A version of a registered model that the bridge has created."""
 
     name: str
-    """The registered model's."""
+    """Name of the registered model."""
     number: int
     run_id: str
     job_id: str
@@ -56,7 +56,7 @@ class Audit(RunReader):
     def inventory(
         self, run: RecordedRun, plan: Plan, model_ids: Mapping[str, str], artifact_path: str
     ) -> Inventory:
-        """What MLflow has of a run, as far as the plan would add to it.
+        """Return the part of a run in MLflow that the plan would add to.
 
         Args:
             run: the run.
@@ -88,7 +88,7 @@ class Audit(RunReader):
         )
 
     def archived(self, run: RecordedRun, folder: str) -> list[int]:
-        """The size of each file in a folder of a run's artifacts and below it, in bytes."""
+        """Return the size of each file in a folder of a run's artifacts and below it, in bytes."""
         sizes: list[int] = []
         for each in self._artifacts(run, folder):
             sizes += self.archived(run, each.path) if each.is_dir else [each.file_size or 0]
@@ -102,7 +102,7 @@ class Audit(RunReader):
             with one_each(self.uri):
                 return repository.list_artifacts(folder)
         except Exception as error:
-            # Each kind of store has exceptions of its own.
+            # Each kind of artifact store has different exceptions.
             said = one_line(self.redactor.text(str(error)).replace(run.run_id, "RUN"), 200)
             raise errors.ArchiveFailed(
                 "The artifact store does not say what is in the archive", f"It said: {said}"
@@ -111,7 +111,7 @@ class Audit(RunReader):
     def made_models(
         self, experiment_ids: Sequence[str], provider: str, job_id: str | None = None
     ) -> Iterator[MadeModel]:
-        """The models of a provider's jobs, those of one run after each other."""
+        """Yield the models of a provider's jobs, grouped by run."""
         token: str | None = None
         while experiment_ids and self.capabilities.has(Feature.MODELS):
             with self.asked() as client:
@@ -137,7 +137,7 @@ class Audit(RunReader):
                 return
 
     def made_versions(self, provider: str, job_id: str | None = None) -> Iterator[MadeVersion]:
-        """The versions of a provider's jobs, by registered model and ascending number."""
+        """Yield the versions of a provider's jobs, by registered model and ascending number."""
         token: str | None = None
         while True:
             with self.asked() as client:
@@ -160,17 +160,17 @@ class Audit(RunReader):
                 return
 
     def alias(self, name: str) -> tuple[int | None, int | None]:
-        """Where a registered model's alias is, and where it should be."""
+        """Return the number of the version with a model's alias, and that of the right one."""
         with self.asked(one_job=True) as client:
             return registry.alias(client, name)
 
     def users_aliases(self, version: MadeVersion) -> list[str]:
-        """The aliases of a version that are not the bridge's."""
+        """Return the aliases of a version that are not the bridge's."""
         with self.asked(one_job=True) as client:
             return registry.users_aliases(client, version.name, version.number)
 
     def delete_model(self, model_id: str) -> None:
-        """Move a LoggedModel to the trash."""
+        """Delete a LoggedModel."""
         with self.asked(one_job=True) as client:
             client.delete_logged_model(model_id)
 
@@ -180,7 +180,7 @@ class Audit(RunReader):
             registry.remove(client, version.name, version.number)
 
     def move_alias(self, name: str) -> None:
-        """Let the alias of a registered model be at the job that ended last."""
+        """Move the alias of a registered model to the job that ended last."""
         with self.asked(one_job=True) as client:
             registry.point_at_newest(client, name)
 

@@ -1,7 +1,7 @@
-"""What a tracking store can do, found out once in a process.
+"""The features of a tracking store, determined once in a process.
 
-A server of an older MLflow, and one that others have built, answers some of MLflow's requests with
-404. What it lacks is left out, said once, and not asked for again.
+A server of an older MLflow, or one built by others, answers some of MLflow's requests with 404. A
+missing feature is left out, reported once, and not requested again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Feature(Enum):
 
 
 class Capabilities:
-    """What one tracking store lacks. Thread-safe, as nothing is ever taken back."""
+    """The missing features of a tracking store. Thread-safe, because they are only added."""
 
     def __init__(self) -> None:
         self._lacking: dict[Feature, None] = {}
@@ -58,7 +58,7 @@ class Capabilities:
             from packaging.version import Version
 
             self._of = f"the tracking server (MLflow {version})"
-            # What is written seldom need not be found out by the first job.
+            # The first job need not be the one to discover features that are rarely used.
             older = (each for each in Feature if Version(version) < Version(each.value[1]))
             self._lacking |= dict.fromkeys(older)
 
@@ -115,7 +115,7 @@ def _own_version() -> str:
 
 
 def _version_of(uri: str) -> str | None:
-    """Return what a server says at ``/version``, without its user's login."""
+    """Return a server's answer at ``/version``, without its user's login."""
     import requests
 
     if not uri.startswith(("http://", "https://")):

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 PAGE_SIZE: Final = 1000
 CALLS: Final = 4
-"""How many calls may be in a store at a time. MLflow takes two of its database's fifteen
-connections for one write: sixteen writers, of however many bridges, can wait for one another until
-all time out. More than four are no faster either: a server's processor is the limit by then."""
+"""Number of simultaneous calls to a store.
+
+MLflow takes two of its database's fifteen connections for one write: sixteen writers, of any number
+of bridges, can wait for one another until all time out. Calls beyond four gain no time, because the
+server's processor is the limit by then.
+"""
 
 
 class TrackingClient:
@@ -54,12 +57,12 @@ class TrackingClient:
 
     @property
     def is_remote(self) -> bool:
-        """Whether a server is asked, not a database opened."""
+        """Return whether the store is a server and not a database."""
         return urlsplit(self.uri).scheme in {"http", "https"}
 
     @contextlib.contextmanager
     def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
-        """MLflow's client, with its exceptions as the bridge's.
+        """Lend MLflow's client, with its exceptions as the bridge's.
 
         Args:
             one_job: whether a refusal concerns one job only, or every further call as well.
@@ -111,12 +114,12 @@ class TrackingClient:
 
     @property
     def is_missing(self) -> bool:
-        """Whether this is a database file that the first write will create."""
+        """Return whether this is a database file that the first write will create."""
         return self.file is not None and not self.file.exists()
 
     @property
     def file(self) -> Path | None:
-        """The file of an sqlite database."""
+        """Return the file of an sqlite database."""
         scheme, found, rest = self.uri.partition(":///")
         path = rest.partition("?")[0]
         is_file = found and scheme == "sqlite" and path not in {"", ":memory:"}
@@ -124,7 +127,7 @@ class TrackingClient:
 
     @property
     def shown_uri(self) -> str:
-        """The URI without its password."""
+        """Return the URI without its password."""
         return one_line(self.redactor.text(self.uri))
 
     def link(
@@ -140,12 +143,12 @@ class TrackingClient:
         return f"{self.ui}/{page_of(experiment_id, page=page, view=view)}"
 
     def registry_link(self, name: str, version: int) -> str:
-        """Where MLflow's UI shows a version of a registered model."""
+        """Return the page of a version of a registered model in MLflow's UI."""
         return f"{self.ui}/#/models/{escaped(name, safe='')}/versions/{version}"
 
     @property
     def ui(self) -> str:
-        """Where MLflow's UI begins."""
+        """Return the address of MLflow's UI."""
         if not self.is_remote:
             return "http://127.0.0.1:5000"
         parts = urlsplit(self.uri)
@@ -154,7 +157,7 @@ class TrackingClient:
 
     @property
     def ui_command(self) -> str | None:
-        """The command that serves the UI of a database; ``None`` where a server does already."""
+        """Return the command that serves a database's UI, or ``None`` for a server."""
         return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
 
 
@@ -168,7 +171,7 @@ def _opened(uri: str) -> MlflowClient:
 
 
 def quoted(text: str | None) -> str | None:
-    """``text`` as a literal of MLflow's filter language, which has no escapes."""
+    """Return ``text`` as a literal of MLflow's filter language, which has no escapes."""
     for quote in ("'", '"'):
         if text is not None and quote not in text:
             return f"{quote}{text}{quote}"

@@ -21,7 +21,7 @@ _IS_WANTED: Final = ContextVar("_IS_WANTED", default=False)
 
 
 class RequestHeaders:
-    """What MLflow's client asks for each request that it makes."""
+    """Adds the header to the bridge's requests; MLflow's client consults it for each request."""
 
     def in_context(self) -> bool:
         """Return whether the bridge makes this request."""
@@ -34,7 +34,7 @@ class RequestHeaders:
 
 @contextlib.contextmanager
 def one_each(uri: str) -> Iterator[None]:
-    """Give each request that this thread makes inside a connection of its own.
+    """Give each request of this thread a separate connection within the context.
 
     Args:
         uri: the tracking store; nothing changes unless it is asked over plain HTTP.

@@ -1,4 +1,4 @@
-"""What is done before MLflow opens a database: it waits and collides where one need not."""
+"""Preparation of a database before MLflow opens it, without avoidable waits and collisions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _make_whole(database: Path, make: Callable[[str], object]) -> None:
     A process that is killed in between leaves a file that no MLflow can open.
     """
     unfinished = database.with_name(f"{database.name}.unfinished")
-    # What such a process has left.
+    # Files that such a process has left.
     for wreck in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
         wreck.unlink(missing_ok=True)
     make(f"sqlite:///{unfinished}")

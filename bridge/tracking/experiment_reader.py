@@ -16,7 +16,7 @@ _OTHER_EXPERIMENTS: Final = 50
 
 
 class ExperimentReader(TrackingClient):
-    """Experiments of a tracking store. Writes their descriptions, views and tags alone."""
+    """Experiments of a tracking store. Writes only their descriptions, views and tags."""
 
     def experiment(
         self,
@@ -26,14 +26,14 @@ class ExperimentReader(TrackingClient):
         losses: Losses | None = None,
         one_job: bool = False,
     ) -> str | None:
-        """The id of an active experiment; ``None`` where it does not exist and is not created.
+        """Return the id of an active experiment, or ``None`` if it neither exists nor is created.
 
         Args:
             name: the experiment's.
             create: whether to create it, with a description.
             losses: what the experiment's runs are to be compared by: its views show it, also where
                 it is there already; ``None``: one that is there stays as it is.
-            one_job: whether only one job wants it: then it alone is lost where it cannot be had.
+            one_job: whether only one job uses it, so that its failure costs no other job.
         """
         if not create and self.is_missing:
             return None
@@ -64,7 +64,7 @@ class ExperimentReader(TrackingClient):
         return self.link(experiment_id, view=view)
 
     def experiment_name(self, experiment_id: str) -> str:
-        """The name of an experiment."""
+        """Return the name of an experiment."""
         with self.asked(one_job=True) as client:
             return str(client.get_experiment(experiment_id).name)
 

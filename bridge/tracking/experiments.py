@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 LOSSES: Final = Losses(valid=("valid_loss",), train=("train_loss",))
-"""What runs are compared by, unless they are logged under other names."""
+"""Metrics that compare runs, unless they are logged under other names."""
 
 NOTE: Final = "mlflow.note.content"
 _LONGEST_FOLDER: Final = 60
@@ -84,7 +84,7 @@ def furnish(
         only: whether its views are to show nothing else.
     """
     tags = experiment.tags
-    # The description first: whether a user has taken it away is told by the views.
+    # The description first: the views show whether a user has removed it.
     new = _new_note(tags, str(experiment.experiment_id)) | views.wanted(tags, losses, only=only)
     for name, value in new.items():
         client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -130,7 +130,7 @@ def page_of(experiment_id: str, *, page: str = "runs", view: str | None = None) 
 
 
 def _artifact_location(name: str, database: Path | None) -> str | None:
-    """Beside an sqlite database: MLflow would take wherever the bridge happens to be started."""
+    """Return a folder beside an sqlite database: MLflow would use the working folder."""
     if database is None:
         return None
     folder = re.sub(r"[^\w-]+", "-", name).strip("-")[:_LONGEST_FOLDER] or "experiment"

@@ -24,7 +24,7 @@ _PACKAGES: Final = {
     "psycopg": "'psycopg[binary]'",
     "psycopg2": "psycopg2-binary",
 }
-"""The package that brings a module, where its name is another one."""
+"""Package that brings a module under another name."""
 
 _DATABASE: Final[tuple[tuple[str, str, str], ...]] = (
     (

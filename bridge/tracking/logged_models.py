@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE: Final = 100
 _EXTERNAL: Final = "mlflow.model.isExternal"
-"""Says that the model's files are elsewhere."""
+"""Marks a model whose files are elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class ModelState:
 
 
 def models_of_run(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, ModelState]:
-    """A run's models by their full names at the provider; of doubled ones the first."""
+    """Return a run's models by their full names at the provider, the first of duplicates."""
     return {
         name: ModelState(model_id=models[0].model_id, is_ready=models[0].status.value == "READY")
         for name, models in _by_name(client, experiment_id, run_id).items()
@@ -101,7 +101,7 @@ def check_single(
 
 
 def _only_firsts(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, str]:
-    """The ids of a run's models by their full names; of doubled ones all but the first go."""
+    """Return the ids of a run's models by full name, and delete all but the first of duplicates."""
     firsts: dict[str, str] = {}
     for name, (first, *losers) in _by_name(client, experiment_id, run_id).items():
         firsts[name] = first.model_id
@@ -141,7 +141,7 @@ def metric(point: MetricPoint, model_id: str | None) -> Metric:
 def _links(
     models: Sequence[HostedModel], model_ids: Mapping[str, str]
 ) -> dict[tuple[str, int], list[str]]:
-    """By metric and step the ids of the models that it measures."""
+    """Return the ids of the models that each metric and step measures."""
     linked: dict[tuple[str, int], list[str]] = {}
     for model in models:
         for measurement in model.metrics:
@@ -152,7 +152,7 @@ def _links(
 def _logged_points(
     client: MlflowClient, run_id: str, measurements: Iterable[tuple[str, int]]
 ) -> Iterator[MetricPoint]:
-    """The points that a run has at these metrics and steps: one request a metric.
+    """Return the points of a run at these metrics and steps: one request a metric.
 
     A model's measurement must equal its run's row, or the run would get a second one.
     """
@@ -173,7 +173,7 @@ def forget(client: MlflowClient, experiment_id: str, run_id: str) -> None:
 def measurements(
     client: MlflowClient, experiment_id: str, run_id: str
 ) -> dict[tuple[str, int], str]:
-    """By metric and step the model of a run that it measures."""
+    """Return the model of a run that each metric and step measures."""
     return {
         (metric.key, metric.step): models[0].model_id
         for models in _by_name(client, experiment_id, run_id).values()
@@ -182,7 +182,7 @@ def measurements(
 
 
 def source_run(client: MlflowClient, experiment_ids: Sequence[str], model: str) -> str | None:
-    """The run that a model came from; ``None`` where no such model is known."""
+    """Return the run that a model came from, or ``None`` if the model is unknown."""
     literal = quoted(model)
     if literal is None:
         return None
@@ -193,7 +193,7 @@ def source_run(client: MlflowClient, experiment_ids: Sequence[str], model: str) 
 
 
 def is_deleted(client: MlflowClient, model_id: str) -> bool:
-    """Whether a model is no longer there."""
+    """Return whether a model no longer exists."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -211,7 +211,7 @@ def _delete(client: MlflowClient, model: LoggedModel) -> None:
 
 
 def _by_name(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, list[LoggedModel]]:
-    """A run's models by full name, those with the same in an order that all processes see."""
+    """Return a run's models by full name, duplicates in an order that all processes share."""
     by_name: dict[str, list[LoggedModel]] = {}
     token: str | None = None
     while True:

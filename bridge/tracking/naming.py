@@ -1,4 +1,4 @@
-"""Under which names an experiment's hosted runs are logged: decided once, and remembered there."""
+"""The metric names of an experiment's hosted runs, chosen once and remembered there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG: Final = "fine_tuning_metric_names"
-"""Of an experiment, as of its runs: a preset's name, or a mapping as JSON."""
+"""Tag of an experiment, as of its runs: a preset's name, or a mapping as JSON."""
 _LOCAL_RUNS: Final = 50
 """Local runs, the newest, that decide."""
 _NEWEST_RUNS: Final = 1000

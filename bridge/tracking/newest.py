@@ -1,4 +1,4 @@
-"""Jobs as MLflow shows them now, newest first: for people who look, not for passes."""
+"""Jobs as MLflow shows them now, newest first: for people, not for passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.tracking.client import TrackingClient
 from bridge.tracking.runs import recorded_run
 
 _PAGE: Final = 100
-"""Runs. A page of a whole history takes seconds, and a person looks at twenty."""
+"""Number of runs in a page: a whole history takes seconds, and a person reads twenty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Seen:
     run: RecordedRun
     values: Mapping[str, float]
     ended_at: int | None
-    """Unix milliseconds."""
+    """Time in Unix milliseconds."""
 
 
 def newest_jobs(tracking: TrackingClient, experiment_ids: Sequence[str]) -> Iterator[Seen]:

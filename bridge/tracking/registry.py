@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 ALIAS: Final = "newest"
 _ENDED: Final = "fine_tuning_ended_at"
-"""When the job ended, as ISO 8601: versions are created in any order."""
+"""Tag with the end of the job in ISO 8601, because versions are created in any order."""
 _VERSIONS: Final = "mlflow.modelVersions"
-"""On a LoggedModel: makes the UI link it, and its run, to its versions."""
+"""Tag of a LoggedModel that makes the UI link it, and its run, to its versions."""
 _ROUNDS: Final = 4
 
 
@@ -78,23 +78,23 @@ def remove(client: MlflowClient, name: str, number: int) -> None:
 
 
 def names_of(client: MlflowClient, run_id: str, model_id: str | None) -> frozenset[str]:
-    """The registered models with a version of a run, also one that was deleted since.
+    """Return the registered models with a version of a run, including deleted versions.
 
-    What a LoggedModel says of its versions outlives them.
+    The tags of a LoggedModel about its versions outlive them.
     """
     linked = {name for name, _ in _links(client, model_id)} if model_id else set()
     return frozenset(linked | {each.name for each in _found(client, f"run_id = '{run_id}'")})
 
 
 def alias(client: MlflowClient, name: str) -> tuple[int | None, int | None]:
-    """The version that the alias of a registered model is at, and the one where it should be."""
+    """Return the version that the alias of a registered model is at, and its right one."""
     newest = _newest(client, name)
     at = client.get_registered_model(name).aliases.get(ALIAS)
     return (None if at is None else int(at)), newest
 
 
 def users_aliases(client: MlflowClient, name: str, number: int) -> list[str]:
-    """The aliases that users have given a version."""
+    """Return the aliases that users have given a version."""
     known = client.get_registered_model(name).aliases
     return sorted(each for each, at in known.items() if int(at) == number and each != ALIAS)
 
@@ -127,13 +127,13 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
 
 
 def _of_run(client: MlflowClient, name: str, run_id: str) -> list[ModelVersion]:
-    """The versions of one run, by ascending number; more than one only for a moment."""
+    """Return the versions of one run, by ascending number; more than one only for a moment."""
     versions = _found(client, f"name = '{name}'")
     return sorted((v for v in versions if v.run_id == run_id), key=lambda v: int(v.version))
 
 
 def _found(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
-    """Versions that the bridge has made."""
+    """Return the versions that the bridge has created."""
     versions: list[ModelVersion] = []
     token: str | None = None
     while True:
@@ -151,7 +151,7 @@ def _delete(client: MlflowClient, name: str, number: int) -> None:
 
 @contextlib.contextmanager
 def _perhaps_gone() -> Iterator[None]:
-    """Another process may have deleted a version meanwhile."""
+    """Ignore that another process has deleted a version meanwhile."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -181,7 +181,7 @@ def point_at_newest(client: MlflowClient, name: str, *, but: Collection[int] = (
 
 
 def _newest(client: MlflowClient, name: str, *, but: Collection[int] = ()) -> int | None:
-    """The version of the job that ended last."""
+    """Return the version of the job that ended last."""
     versions = (v for v in _found(client, f"name = '{name}'") if int(v.version) not in but)
     ended = ((_ended_at(v.tags.get(_ENDED, "")), int(v.version)) for v in versions)
     return max(ended, default=(0, None))[1]

@@ -1,4 +1,4 @@
-"""Write to MLflow: runs, models, archives and versions."""
+"""Writes to MLflow: runs, models, archives and versions."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A run once a plan is written to it, but for what comes last."""
+    """A run after all writes of a plan but the last."""
 
     run: RecordedRun
-    """The run as it was before."""
+    """The run before the plan."""
     model_ids: Mapping[str, str] = field(default_factory=dict)
     """LoggedModels by the models' full names."""
 
@@ -41,10 +41,10 @@ class Written:
 
 
 class Tracking(Relations):
-    """One tracking store: a server or a database. Thread-safe.
+    """Writes to one tracking store, a server or a database. Thread-safe.
 
-    Every method raises ``TrackingDown`` where the store cannot be reached or refuses everything,
-    and ``TrackingError`` where it refuses this one thing.
+    Every method raises ``TrackingDown`` if the store cannot be reached or refuses everything, and
+    ``TrackingError`` if it refuses one request.
     """
 
     def claim(self, run_id: str, holder: str) -> str:
@@ -137,10 +137,10 @@ class Tracking(Relations):
             with one_each(self.uri):
                 repository.log_artifacts(str(folder), artifact_path)  # type: ignore[no-untyped-call] # MLflow's
         except Exception as error:
-            # Each kind of store has exceptions of its own.
+            # Each kind of artifact store has different exceptions.
             said = one_line(self.redactor.text(str(error)).replace(written.run_id, "RUN"), 200)
             where = one_line(self.redactor.text(place.partition(written.run_id)[0]))
-            # What it says is not in the sentence: it names another file each time.
+            # Its message is not in the sentence, because it names another file each time.
             raise errors.ArchiveFailed(
                 f"The artifact store {where} does not take the archive",
                 "Everything else is recorded; make the store reachable from here, or set"
@@ -161,7 +161,7 @@ class Tracking(Relations):
             registry.register(client, registration, written.run_id, written.model_ids[model], facts)
 
     def finish(self, written: Written, plan: Plan) -> None:
-        """Write what says that everything is there.
+        """Write the final status, which marks the run as complete.
 
         Raises:
             RunChanged: the run was deleted, or others wrote the same, meanwhile.
