@@ -1,4 +1,4 @@
-"""Ways to get the same jobs into a tracking store: each returns the seconds that it takes."""
+"""Ways to get the same jobs into a tracking store: each returns its duration in seconds."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def bridge(provider: Provider, uri: str, experiment: str, *, full: bool, workers
 
 
 class WandbLogger:
-    """Weights & Biases' own logger of OpenAI jobs, without its cloud: to files, job by job."""
+    """Run Weights & Biases' logger of OpenAI jobs, without its cloud: to files, job by job."""
 
     def __init__(self, provider: Provider) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="bench-wandb-")
@@ -89,7 +89,7 @@ class WandbLogger:
         self._client = OpenAI(base_url=provider.openai_url, api_key="any-key")
 
     def __call__(self, job_ids: Sequence[str]) -> float:
-        """Log jobs; return the seconds that it takes."""
+        """Log jobs, and return the duration in seconds."""
         begin = time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()):
             for job_id in job_ids:

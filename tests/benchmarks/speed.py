@@ -47,12 +47,12 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class _Slow:
-    """The contenders that record a sample."""
+    """Return the contenders that record a sample."""
 
     script: Script
     logger: contenders.WandbLogger
     jobs: int
-    """Jobs of each provider in a round."""
+    """Return the number of jobs of each provider in a round."""
 
 
 def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:

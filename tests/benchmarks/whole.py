@@ -22,7 +22,7 @@ from tests.benchmarks.contenders import BARE
 from tests.benchmarks.provider import Provider
 
 Command = Callable[[Path, str, str], list[str]]
-"""A command line for a folder, a provider's address and a tracking store."""
+"""Return a command line for a folder, a provider's address and a tracking store."""
 
 
 def _script(_folder: Path, root: str, uri: str) -> list[str]:
@@ -54,7 +54,7 @@ _CONTENDERS: Final[Mapping[str, Command]] = {
 
 
 def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table]:
-    """Measure; the table comes at the end."""
+    """Measure, and yield the table at the end."""
     table = Table(
         title=f"{jobs} OpenAI jobs of 90 steps behind 150 ms a request, whole processes into a new"
         f" sqlite file: seconds, medians of {rounds}"
@@ -71,7 +71,7 @@ def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table
         provider.latency(0.15)
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in _CONTENDERS}
         for turn in range(rounds):
-            # By turns, so that a slow moment of the machine does not hit only one of them.
+            # In turn, so that a slow moment of the machine affects all of them.
             for name, command in _CONTENDERS.items():
                 say(f"{name}, round {turn + 1}")
                 found[name].append((_seconds(command, provider), _seconds(command, empty)))

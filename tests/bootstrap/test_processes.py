@@ -176,7 +176,7 @@ def test_how_many_there_may_be(executor: str, uri: str, least: int, most: int) -
 
 
 def is_under_way(process: Started, enough: int) -> bool:
-    """Whether a backfill has recorded so many jobs beside a further process, or has ended."""
+    """Return whether a backfill and its process have recorded so many jobs, or ended."""
     is_working = process.count("process started") and process.count("job recorded") >= enough
     return process.exit_code is not None or bool(is_working)
 

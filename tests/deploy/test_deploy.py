@@ -160,7 +160,7 @@ def test_the_images_commands_install_the_bridge(tmp_path: Path) -> None:
 
 
 def test_the_image_can_sign_in_without_a_key() -> None:
-    """Identities of AWS and Azure need further packages; Google's come with MLflow."""
+    """The image has AWS's and Azure's packages for identities; Google's comes with MLflow."""
     (installed,) = [rest for name, rest in instructions() if "mlflow_finetune_bridge" in rest]
     assert "[aws,azure]" in installed
 
@@ -212,13 +212,13 @@ WITHOUT_KEYS: Final = "kubernetes-identity.yaml"
 
 
 def manifests(name: str = WITH_KEYS) -> dict[str, dict[str, Any]]:
-    """Each object by its kind."""
+    """Return each object by its kind."""
     documents = yaml.safe_load_all((DEPLOY / name).read_text())
     return {each["kind"]: each for each in documents}
 
 
 def pods(name: str = WITH_KEYS) -> list[dict[str, Any]]:
-    """The daemon's and the backfill's, if there is one."""
+    """Return the daemon's pod and the backfill's, if there is one."""
     told = manifests(name)
     jobs = [told["CronJob"]["spec"]["jobTemplate"]] if "CronJob" in told else []
     return [each["spec"]["template"]["spec"] for each in (told["Deployment"], *jobs)]
@@ -226,7 +226,7 @@ def pods(name: str = WITH_KEYS) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])
 def test_the_manifests_fit_their_schemas(name: str) -> None:
-    """Kubernetes itself checks them against these."""
+    """The manifests fit the schemas that Kubernetes checks them against."""
     for each in manifests(name).values():
         kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
 
@@ -254,7 +254,7 @@ def test_the_cluster_configures_the_bridge(tmp_path: Path) -> None:
 
 
 def test_without_keys_the_cluster_vouches_for_the_bridge(tmp_path: Path) -> None:
-    """Each provider takes an identity, no secret is mounted, and all the rest is as with keys."""
+    """Without keys each provider takes an identity, no secret is mounted, the rest is the same."""
     told = manifests(WITHOUT_KEYS)
     found = settings_of(told["ConfigMap"]["data"]["bridge.yaml"], tmp_path)
     assert {each.type: each.auth for each in found.providers} == {
@@ -282,7 +282,7 @@ def test_without_keys_the_cluster_vouches_for_the_bridge(tmp_path: Path) -> None
 
 
 def test_compose_takes_logins_in_place_of_keys(tmp_path: Path) -> None:
-    """The image's home is where AWS's tools find the login, and Google's is a secret."""
+    """Compose mounts AWS's login in the image's home, and Google's as a secret."""
     told = yaml.safe_load((DEPLOY / "compose-identity.yaml").read_text())
     found = settings_of(told["configs"]["bridge"]["content"], tmp_path)
     assert {each.name: each.auth for each in found.providers} == {
@@ -301,7 +301,7 @@ def test_compose_takes_logins_in_place_of_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])
 def test_the_cluster_asks_the_daemon_how_it_is(name: str) -> None:
-    """At the port and paths that it has."""
+    """The probes use the daemon's port and paths."""
     (container,) = pods(name)[0]["containers"]
     paths = [container[f"{kind}Probe"]["httpGet"] for kind in ("readiness", "liveness")]
     assert paths == [{"path": "/readyz", "port": "http"}, {"path": "/healthz", "port": "http"}]
@@ -310,7 +310,7 @@ def test_the_cluster_asks_the_daemon_how_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])
 def test_the_pods_may_do_nothing_but_their_work(name: str) -> None:
-    """As the strictest of the pod security standards has it."""
+    """The pods satisfy the strictest of the pod security standards."""
     user, _ = next(rest for key, rest in instructions() if key == "USER").split(":")
     for pod in pods(name):
         assert pod["securityContext"]["runAsNonRoot"] is True
