@@ -21,7 +21,7 @@ from tests.prose import excess, phrases
     ],
 )
 def test_a_rule_finds_its_phrase(text: str, rule: str, tmp_path: Path) -> None:
-    """In a docstring, in a comment and in a page, once each."""
+    """A rule finds its phrase once in a docstring, in a comment and in a page."""
     module, page = tmp_path / "a.py", tmp_path / "a.md"
     module.write_text(f'"""{text}"""\n')
     page.write_text(f"# A page\n\n{text}\n")
@@ -33,14 +33,14 @@ def test_a_rule_finds_its_phrase(text: str, rule: str, tmp_path: Path) -> None:
 
 
 def test_code_is_not_prose(tmp_path: Path) -> None:
-    """Neither are links, questions, and words that only resemble a phrase."""
+    """Code, links, questions and words that only resemble a phrase are skipped."""
     page = tmp_path / "a.md"
     page.write_text("`alone` [a](told.md) What is it? It is no longer there.\n\n```\nanew\n```\n")
     assert [*phrases(page)] == []
 
 
 def test_a_new_phrase_is_shown() -> None:
-    """With its place; as many as are allowed pass."""
+    """A new phrase is shown with its place, and the allowed number passes."""
     found = {"bridge": [("alone", "a.py: ...MLflow alone"), ("alone", "b.py: ...it alone")]}
     assert [*excess(found, {"bridge": {"alone": 2}})] == []
     assert [*excess(found, {"bridge": {"alone": 1}})] == [

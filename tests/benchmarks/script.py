@@ -1,4 +1,4 @@
-"""The script that one writes in an afternoon: the official SDKs, a run a job, a call a step.
+"""The script of an afternoon: the official SDKs, a run per job, a call per step.
 
 Usage: ``python -m tests.benchmarks.script ROOT TRACKING_URI``: all OpenAI jobs of the provider.
 """
@@ -17,7 +17,7 @@ from openai import OpenAI
 
 
 class Script:
-    """The script, whose clients are made once."""
+    """The script with clients that are made once."""
 
     def __init__(self, root: str, uri: str) -> None:
         mlflow.set_tracking_uri(uri)
@@ -25,7 +25,7 @@ class Script:
         self._mistral = Mistral(server_url=f"{root}/mistral", api_key="any-key")
 
     def __call__(self, experiment: str, job_ids: Sequence[str]) -> float:
-        """Record jobs; return the seconds that it takes."""
+        """Record jobs, and return the duration in seconds."""
         mlflow.set_experiment(experiment)
         begin = time.perf_counter()
         for job_id in job_ids:

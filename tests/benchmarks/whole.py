@@ -1,6 +1,6 @@
 """Whole processes, from an empty folder to the last row: the script and the command.
 
-A process without a job shows what a start and a new database take.
+A process without a job shows the cost of a start and a new database.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_jobs_can_be_chosen(config: Path, options: list[str], wanted: list[str])
 
 
 def test_a_job_that_shows_nothing_new_is_stalled(config: Path, tmp_path: Path) -> None:
-    """For longer than the configuration allows; one that has ended is never."""
+    """An open job is stalled if it shows nothing new for longer than configured."""
     patient, impatient = tmp_path / "patient.yaml", tmp_path / "impatient.yaml"
     document = json.loads(config.read_text())
     patient.write_text(json.dumps(document))
@@ -110,7 +110,7 @@ def test_a_job_that_shows_nothing_new_is_stalled(config: Path, tmp_path: Path) -
 
 
 def test_another_experiment_can_be_chosen(config: Path) -> None:
-    """By the commands that read; it is not created."""
+    """The reading commands accept another experiment, and do not create it."""
     assert listed(config, "--experiment", "elsewhere") == []
     assert (
         "no job with bot" in invoke("show", "bot", "--config", config, "--experiment", "x").output

@@ -146,7 +146,7 @@ def test_a_message_says_what_happened() -> None:
 
 
 def test_a_stall_and_an_end_say_since_when_and_which() -> None:
-    """With the way to the run where there is one; by default both are wanted."""
+    """A message about a stall or an end has a link to the run, and both are sent by default."""
     sent: list[Message | None] = []
     notifier = Notifier(sent.append, ALL, Redactor(), lambda place, run: f"https://m/{place}/{run}")
     silent = Stalled(

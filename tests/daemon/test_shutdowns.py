@@ -23,7 +23,7 @@ WELL = PassEnded(Report(provider="openai"), 1.0)
 
 @dataclass
 class Ends:
-    """Models by the day of their end, and what is said of them."""
+    """Models by the day of their end, and the messages about them."""
 
     days: dict[str, list[str]]
     found: list[Ending] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Ends:
     ("days", "is_said"), [(31, False), (30, True), (8, False), (7, True), (1, True), (0, False)]
 )
 def test_it_is_said_in_time(days: int, *, is_said: bool) -> None:
-    """On these days before, so that no memory is needed."""
+    """A message comes on fixed days before the end, so that no memory is needed."""
     ends = Ends({"2025-12-01": ["ft:b", "ft:a", "ft:b"]})
     ends.clock.now = 1_764_547_200 - days * DAY + 3600
     ends.shutdowns(WELL)
@@ -56,7 +56,7 @@ def test_it_is_said_in_time(days: int, *, is_said: bool) -> None:
 
 
 def test_a_day_has_one_look() -> None:
-    """After a pass that went through, and again when MLflow could not be asked."""
+    """MLflow is searched once a day after a complete pass, and again if it could not answer."""
     ends = Ends({"2025-10-16": [f"ft:{number:02}" for number in range(1200)]}, is_down=True)
     ends.shutdowns(PassEnded(Report(provider="openai", stopped=Unreachable("No", "Wait")), 1.0))
     assert ends.asked == 0
@@ -73,7 +73,7 @@ def test_a_day_has_one_look() -> None:
 
 
 def test_mlflow_is_asked_by_tags(uri: str, tracking: Tracking) -> None:
-    """One provider's models of one day; a run without a model is none."""
+    """The search is for one provider's models of one day, and skips runs without a model."""
     client = MlflowClient(uri)
     place = client.create_experiment("ends")
 

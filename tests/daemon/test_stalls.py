@@ -1,4 +1,4 @@
-"""Jobs that train and show nothing new."""
+"""Open jobs that show nothing new."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOWN = errors.NoAnswer("None", "Wait")
 
 
 class Watch:
-    """A watch over one provider, with what it reports."""
+    """A watch over one provider, with its reports."""
 
     def __init__(self, after: float | None = 2 * HOUR) -> None:
         self.clock = Clock(NOW)
@@ -33,7 +33,7 @@ class Watch:
     def pass_over(
         self, *outcomes: Outcome, runs: tuple[RecordedRun, ...] = (), well: bool = True
     ) -> list[str]:
-        """Make a pass; return the jobs that it reports."""
+        """Make a pass, and return the jobs that it reports."""
         before = len(self.found)
         self.stalls(RunsRead("openai", Ownership(open={run.job_id: run for run in runs})))
         for each in outcomes:
@@ -43,12 +43,12 @@ class Watch:
 
 
 def training(job_id: str = "a", at: int = NOW, **tags: str) -> RecordedRun:
-    """A run of a job that trains, with its newest point at these seconds."""
+    """Return the run of an open job, with its newest point at these seconds."""
     return replace(run_state(job_id, at=at), tags=tags)
 
 
 def test_a_job_is_reported_once() -> None:
-    """When it has shown nothing for that long, and not again; the page shows it on."""
+    """A stalled job is reported once, and stays on the page."""
     watch, run = Watch(), training()
     assert watch.pass_over(outcome("a", run=run), runs=(run,)) == []
     watch.clock.now += 2 * HOUR - 1
@@ -63,7 +63,7 @@ def test_a_job_is_reported_once() -> None:
 
 
 def test_a_new_point_ends_it() -> None:
-    """Also where this pass writes what the run did not have when the pass began."""
+    """A new point ends a stall, even if this very pass writes it."""
     watch, run = Watch(), training(at=NOW - 5 * HOUR)
     assert watch.pass_over(outcome("a", run=run, at=NOW - HOUR), runs=(run,)) == []
     # A pass over runs that were read before the point was written changes nothing.
@@ -82,12 +82,12 @@ def test_a_new_point_ends_it() -> None:
     ],
 )
 def test_what_does_not_train_is_not_stalled(run: RecordedRun) -> None:
-    """Nor what has only just begun to."""
+    """A job that does not train, or has just begun to, is not stalled."""
     assert Watch().pass_over(outcome("a", run=run), runs=(run,)) == []
 
 
 def test_a_long_history_may_be_read_late() -> None:
-    """The job was recorded meanwhile, and what it then showed is newer."""
+    """A job that was recorded while the history was read counts with its newer point."""
     watch, old = Watch(), training(at=NOW - 9 * HOUR)
     paused = outcome("a", run=old, tags={"fine_tuning_state": "paused"})
     watch.stalls(JobDone(paused))
@@ -97,7 +97,7 @@ def test_a_long_history_may_be_read_late() -> None:
 
 
 def test_a_wait_is_not_a_stall() -> None:
-    """Time counts from the moment at which training is seen, if the provider does not say it."""
+    """The time counts from the start of training, or else from its first sight."""
     watch = Watch()
     waiting = replace(training(at=0), status="SCHEDULED")
     watch.pass_over(outcome("a", run=waiting), runs=(waiting,))
@@ -110,7 +110,7 @@ def test_a_wait_is_not_a_stall() -> None:
 
 
 def test_a_job_that_cannot_be_read_may_train_well() -> None:
-    """So does one of a pass that was stopped; one that has ended or is gone is watched no more."""
+    """An unreadable job and one of a stopped pass are not stalled, and an ended one is dropped."""
     old = training(at=NOW - 9 * HOUR)
     lost = Failed(provider="openai", job_id="a", error=DOWN)
     assert Watch().pass_over(lost, runs=(old,)) == []
@@ -125,6 +125,6 @@ def test_a_job_that_cannot_be_read_may_train_well() -> None:
 
 
 def test_without_a_limit_nothing_is_stalled() -> None:
-    """Nobody knows how long a provider's silence may be."""
+    """Without a limit no job is stalled, because nobody knows a provider's usual silence."""
     old = training(at=NOW - 9 * HOUR)
     assert Watch(after=None).pass_over(outcome("a", run=old), runs=(old,)) == []

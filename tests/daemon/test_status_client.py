@@ -94,5 +94,5 @@ def test_silence_is_no_daemon(error: Exception) -> None:
 
 
 def test_an_address_that_is_none_has_no_daemon() -> None:
-    """Nothing is asked."""
+    """An impossible address gets no request."""
     assert ask(Address("\0", 9187)) is None

@@ -176,7 +176,7 @@ def test_a_view_of_nothing_can_be_shown() -> None:
 
 
 def test_a_stalled_job_is_named() -> None:
-    """In the title by number, below its provider by name."""
+    """Stalled jobs are counted in the title, and named below their provider."""
     stalled = Stalled(
         provider="openai",
         job_id="a",

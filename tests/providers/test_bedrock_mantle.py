@@ -93,7 +93,7 @@ def test_checkpoints_that_are_refused_while_a_job_runs_are_not_there_yet() -> No
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_a_job_that_ended_before_training_lacks_no_checkpoints(status: str) -> None:
-    """They are refused for ever: nothing is missing, unless the job has made a model."""
+    """A job that ended before training lacks no checkpoints, unless it has made a model."""
     api = MantleApi()
     api.checkpoints = None
     api.jobs = [api.row("a-job", status=status)]

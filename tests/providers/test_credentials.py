@@ -48,7 +48,7 @@ def test_other_fields_stay(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("label", ["name", "key", "variable"])
 def test_a_credential_is_known_by_the_name_beside_it(label: str) -> None:
-    """In a list of variables or headers."""
+    """A credential is recognized by the name beside it in a list of variables or headers."""
     reply = {"env": [{label: "HF_TOKEN", "value": SECRET}, {label: "EPOCHS", "value": "3"}]}
     assert published(reply) == {
         "env": [{label: "HF_TOKEN", "value": MASK}, {label: "EPOCHS", "value": "3"}]

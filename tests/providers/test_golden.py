@@ -35,7 +35,7 @@ POLLS = [case for case in CASES if (case / "polls.json").exists()]
 PUBLIC_ADDRESS = "1.1.1.1"
 """Host of signed URLs."""
 FOREIGN = "key-of-a-third-party"
-"""Stands for other services' credentials."""
+"""Stands for credentials of other services."""
 POLLED = "a-job-that-was-polled"
 NO_MORE = httpx.Response(200, json={"object": "list", "data": [], "has_more": False})
 """Ends a case at the events beyond the recorded pages."""

@@ -308,7 +308,7 @@ def test_openai_metadata_is_bounded() -> None:
     ["file-a", ["file-a"], {"id": "file-a"}, [{"id": "file-a"}], [{"file_id": "file-a"}, None]],
 )
 def test_openai_files_may_be_ids_or_objects(files: object) -> None:
-    """One or a list of them, in each of the three places."""
+    """Files are read from ids and objects, single or in a list, in each of the three places."""
     api = OpenAIApi()
     api.jobs = [api.row(JOB, training_file=files, validation_file=files, result_files=files)]
     job = only(api)

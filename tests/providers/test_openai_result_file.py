@@ -97,7 +97,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("body", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_a_table_may_be_laid_out_in_any_way(body: bytes, *, is_packed: bool) -> None:
-    """Placeholders are left out of each."""
+    """Every layout of a table is read, without its placeholders."""
     expected = [(1, {"train_loss": 1.5}), (2, {"train_loss": 1.2, "valid_loss": 0.9})]
     assert rows(base64.b64encode(body) if is_packed else body) == expected
 

@@ -439,7 +439,7 @@ TIMES = {
 def test_a_time_in_another_unit_is_the_same_time(
     kind: str, written: Callable[[int], object]
 ) -> None:
-    """Whatever the service writes today: a job begins and ends when it did."""
+    """A job begins and ends at the same time in whichever unit the service writes times."""
     api = WIRES[kind]()
     final = next(word for word, status in TYPES[kind].statuses.items() if status.is_final)
     times = {api.created_key: written(CREATED), api.ended_key: written(CREATED + 800)}

@@ -72,7 +72,7 @@ def test_a_doubtful_time_is_not_guessed(value: object) -> None:
     ],
 )
 def test_the_end_has_many_names(name: str) -> None:
-    """The first that says something counts; a doubtful one is said."""
+    """The first of several fields with a value is the end, and a doubtful one is reported."""
     skipped: list[str] = []
     reply = {"estimated_finish": 1, "finished": None, "ended_time": "soon", "done_at": 0, name: AT}
     assert end_of(reply, skipped) == AT

@@ -247,7 +247,7 @@ def test_a_context_without_a_tensorboard_is_not_there_yet() -> None:
 
 @pytest.mark.parametrize("state", ["JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"])
 def test_a_job_that_ended_before_training_lacks_no_curve(state: str) -> None:
-    """Its experiment was never made; where one that succeeded has lost it, something is missing."""
+    """A job that ended before training lacks no curve, and a successful one without it does."""
     api = LostApi(status=404)
     api.jobs = [api.row(JOB, state=state)]
     assert read(api.provider()).missing == ()
@@ -259,7 +259,7 @@ def test_a_job_that_ended_before_training_lacks_no_curve(state: str) -> None:
 
 
 def test_a_job_without_an_experiment_lacks_no_curve() -> None:
-    """Distillation and partners' models may have none: nothing is there to miss."""
+    """Distillation and partners' models may have no experiment, and then lack no curve."""
     api = VertexApi()
     api.jobs = [api.row(JOB, state="JOB_STATE_SUCCEEDED", experiment=None)]
     snapshot = read(api.provider())

@@ -1,4 +1,4 @@
-"""Where a job's run is at Weights & Biases, and what evaluates it."""
+"""The run of a job at Weights & Biases, and its evaluations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def openai(**settings: object) -> dict[str, object]:
     ],
 )
 def test_a_reply_leads_to_a_run(integrations: object, page: str | None) -> None:
-    """By its address, or by project and entity; never to a place that nobody named."""
+    """A reply gives the address of a run, or project and entity, and otherwise nothing."""
     assert integrated_run(integrations, "ftjob-a") == page
 
 
@@ -56,13 +56,13 @@ def test_a_reply_leads_to_a_run(integrations: object, page: str | None) -> None:
     ],
 )
 def test_an_address_with_a_key_is_not_shown(url: object) -> None:
-    """Nor one that is none."""
+    """An address with a key is not shown, nor is an impossible one."""
     assert run_page(url) is None
     assert run_page("https://wandb.example:8080/team/sft/runs/a") is not None
 
 
 def test_both_are_on_the_run() -> None:
-    """As tags and in the description."""
+    """The run has both as tags and in its description."""
     job = replace(told("ftjob-a", 0.5).job, wandb_run=RUN, evaluation="eval_1")
     plan = make_plan("openai", Snapshot(job=job), None, RecordingOptions(), now=START + 10**6)
     assert plan.tags["fine_tuning_wandb_run"] == RUN
@@ -73,7 +73,7 @@ def test_both_are_on_the_run() -> None:
 
 
 def test_evaluations_of_vertex_are_named() -> None:
-    """Each once; what has no name is passed over."""
+    """Evaluations of Vertex are named once, except those without a name."""
     name = "projects/1/locations/us-central1/evaluationRuns/7"
     rows = [{"checkpointId": "1", "evaluationRun": name}, {"evaluationRun": name}, {}, 7]
     assert evaluations_of({"evaluateDatasetRuns": rows}) == name

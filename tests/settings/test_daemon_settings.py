@@ -68,7 +68,7 @@ def test_another_form_is_refused(path: Path, written: str) -> None:
 
 
 def test_a_stall_needs_no_receiver(path: Path) -> None:
-    """The page and the list of jobs show it."""
+    """A stall needs no receiver, because the page and the list of jobs show it."""
     notify = loaded(path, "notify: {stalled_after: 2h}\n").notify
     assert notify
     assert notify.stalled_after == 7200

@@ -518,5 +518,5 @@ def test_an_archive_over_a_server(uri: str, server: str, clock: Clock) -> None:
 
 
 def test_a_dataset_has_512_mib_at_most() -> None:
-    """As the documents say."""
+    """A dataset is archived up to the documented 512 MiB."""
     assert LARGEST_FILE == 512 * 2**20
