@@ -471,7 +471,8 @@ def test_the_key_of_another_account_ends_no_run(
 ) -> None:
     """A key of another account, with or without jobs, ends no run.
 
-    Its list has none of the jobs that MLflow knows, which distinguishes it from a key to lost jobs.
+    Its list has none of the jobs that MLflow knows, so ``doctor`` suspects the key and not the
+    jobs.
     """
     provided.clock.now += 35
     place.backfill()

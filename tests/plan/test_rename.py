@@ -268,7 +268,7 @@ def test_swapped_names(*, same_values: bool) -> None:
 
 
 def test_a_chain_of_names_goes_one_link_at_a_time() -> None:
-    """In a chain of names the first metric moves, and its successor is refused."""
+    """In a chain of names the last metric moves, and no other ever takes its old name."""
     run = history(curve("a", (1, 2)), curve("b", (1, 2), base=2))
     chain = openai({"a": "b", "b": "c"})
     found = make_renaming(run, {"a": "1"}, openai("provider"), chain)
