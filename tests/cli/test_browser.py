@@ -196,7 +196,7 @@ def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_pa
     with browsing() as page, kept(page, tmp_path / "run.png"):
         page.goto(family.run)
         expect(page.get_by_text("Succeeded", exact=True)).to_be_visible(timeout=PATIENCE)
-        parent = page.get_by_role("link", name=re.compile("^run "))
+        parent = page.get_by_role("link", name="openai/greeter-parent", exact=True)
         # MLflow folds all but the first lines of a note.
         expect(parent).to_be_in_viewport(timeout=PATIENCE)
         file_id = str(job_object(CHILD, END)["training_file"])
@@ -213,7 +213,7 @@ def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_pa
         expect(
             there.get_by_role("heading", name="openai/greeter-parent", exact=True)
         ).to_be_visible(timeout=PATIENCE)
-        back = there.get_by_role("link", name=re.compile("^run "))
+        back = there.get_by_role("link", name=re.compile("^openai.greeter-v2-"))
         expect(back).to_have_attribute("href", re.compile("#/runs/"), timeout=PATIENCE)
         assert str(back.get_attribute("href")).rpartition("/")[2] in family.run
 
