@@ -23,6 +23,7 @@ from tests.benchmarks import (
     active,
     cluster,
     features,
+    first_curve,
     history,
     requests,
     shares,
@@ -67,6 +68,10 @@ def _start(_wanted: argparse.Namespace) -> Iterator[Table]:
     return start.tables(9)
 
 
+def _first_curve(_wanted: argparse.Namespace) -> Iterator[Table]:
+    return first_curve.tables(_say)
+
+
 def _features(wanted: argparse.Namespace) -> Iterator[Table]:
     return features.tables(wanted.rounds)
 
@@ -86,6 +91,7 @@ _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
     "history": _history,
     "active": _active,
     "start": _start,
+    "first-curve": _first_curve,
     "features": _features,
     "shares": _shares,
     "dask": _dask,
