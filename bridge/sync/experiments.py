@@ -18,7 +18,7 @@ class Experiments:
     tracking: Tracking
     router: Router
     options: RecordingOptions
-    labels: dict[str, str] = field(default_factory=dict, repr=False)
+    labels: dict[str, str] = field(default_factory=dict)
     """The names that experiments have chosen, by the experiment's id and name."""
 
     def open(self, name: str, *, create: bool, is_dry: bool) -> str | None:

@@ -68,7 +68,7 @@ class JobSync:
     now: Callable[[], int]
     """Unix milliseconds."""
     stop_if_asked: Callable[[], None] = lambda: None
-    labels: dict[str, str] = field(default_factory=dict, repr=False)
+    labels: dict[str, str] = field(default_factory=dict)
     """The names that experiments have chosen, by the experiment's id and name."""
 
     def __call__(self, task: Task) -> Outcome:

@@ -45,7 +45,7 @@ def _wrong(uri: str, scheme: str) -> tuple[str, str]:
         path = uri.removeprefix("sqlite:").removeprefix("file:").lstrip("/")
         return "sqlite:/// is missing", f"Write sqlite:///{path if ':' in uri else uri}"
     if scheme == "sqlite":
-        path = uri.removeprefix("sqlite:").lstrip("/")
+        path = uri.partition(":")[2].lstrip("/")
         return "three slashes come before a file's path", f"Write sqlite:///{path or 'mlflow.db'}"
     if scheme == "postgres":
         return "the name of that database is postgresql", "Write postgresql://..."

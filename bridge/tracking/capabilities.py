@@ -122,7 +122,7 @@ def _version_of(uri: str) -> str | None:
         return None
     try:
         reply = requests.get(f"{uri.rstrip('/')}/version", timeout=_PATIENCE)
-    except (OSError, ValueError):
+    except OSError:
         return None
     version = reply.text.strip()
     return version if reply.ok and re.fullmatch(r"\d+\.\d+(\.\w+){0,2}", version) else None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
+import pytest
 from mlflow import MlflowClient
 
 from bridge.errors import BadReply, TrackingDown, TrackingError
 from bridge.model import Job, LoggedSteps, Snapshot
+from bridge.plan import tags
 from bridge.plan.metric_names import Losses
 from bridge.plan.plan import Plan
-from bridge.plan.routing import EXPERIMENT_KEY, RUN_KEY, Router
+from bridge.plan.routing import EXPERIMENT_KEY, RUN_KEY, Router, Rule
 from bridge.simulator import Simulator
-from bridge.sync.find_run import Existing, Missing, RunFinder
+from bridge.sync.find_run import Existing, Missing, RunFinder, Settled
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking, Written
 from tests.support.recorded import active_runs, recorded
@@ -74,6 +78,113 @@ def test_a_run_that_its_user_deleted_where_only_its_job_points_is_not_made_again
         assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
     assert active_runs(uri, "elsewhere") == []
     assert recorded(uri) == {}
+
+
+JOB_TAGS = {tags.PROVIDER: "openai", tags.JOB: "ftjob-a"}
+CLAIM = "ftjob-a of openai"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A run that a job's metadata names, and the answer: a reason, or the claim of the run."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    claim: str | None = None
+    experiment: str = HOME
+    end: str = ""
+    answer: str | None = None
+
+
+WISHES = {
+    "a user's run": Wish(answer=CLAIM),
+    "claimed by this job": Wish(claim=CLAIM, answer=CLAIM),
+    "claimed by another": Wish(claim="ftjob-b of openai", answer="another job (ftjob-b of openai)"),
+    "carries this job": Wish(JOB_TAGS),
+    "carries this job, whoever claimed it": Wish(JOB_TAGS, claim="ftjob-b of openai"),
+    "has a job but no provider": Wish({tags.JOB: "ftjob-a"}, answer=CLAIM),
+    "has a provider but no job": Wish({tags.PROVIDER: "openai"}, answer=CLAIM),
+    "claimed, and has half of a job": Wish(
+        {tags.JOB: "ftjob-a"}, claim="ftjob-b of openai", answer="another job (ftjob-b of openai)"
+    ),
+    "carries another job": Wish(JOB_TAGS | {tags.JOB: "ftjob-b"}, answer="another job (ftjob-b)"),
+    "carries a job of another provider": Wish(
+        JOB_TAGS | {tags.PROVIDER: "azure"}, answer="carries a job of azure"
+    ),
+    "in an experiment that is open": Wish(experiment="open-1", answer=CLAIM),
+    "in an experiment of a rule": Wish(experiment="ruled", answer=CLAIM),
+    "in any other experiment": Wish(experiment="closed", answer="'closed', which mlflow.open_to"),
+    "deleted": Wish(end="deleted", answer="names a run that is deleted"),
+    "a user's run that has ended": Wish(end="FINISHED", answer=CLAIM),
+    "completed": Wish({tags.BRIDGE: tags.COMPLETED}, end="FINISHED", answer="settled"),
+    "deleted with this job": Wish(JOB_TAGS, end="deleted", answer="settled"),
+}
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES)
+def test_a_named_run_is_continued_if_it_may_be(tracking: Tracking, wish: Wish) -> None:
+    """A job continues the run that its metadata names, or gets another one and a reason."""
+    router = Router(
+        provider="openai",
+        experiment=HOME,
+        rules=(Rule(experiment="ruled", base_model="never"),),
+        open_to_jobs=("open-*",),
+    )
+    with tracking.asked() as client:
+        home = client.create_experiment(HOME)
+        place = home if wish.experiment == HOME else client.create_experiment(wish.experiment)
+        run_id = client.create_run(place, tags=dict(wish.tags)).info.run_id
+        if wish.claim:
+            client.log_param(run_id, tags.CLAIM, wish.claim)
+        if wish.end == "deleted":
+            client.delete_run(run_id)
+        elif wish.end:
+            client.set_terminated(run_id, wish.end)
+    a_job = told_job("ftjob-a", metadata={RUN_KEY: run_id})
+    found = RunFinder(tracking=tracking, router=router).find(a_job)
+    if wish.answer == "settled":
+        assert isinstance(found, Settled)
+        assert found.run_id == (None if wish.end == "deleted" else run_id)
+    elif wish.answer in {None, CLAIM}:
+        assert isinstance(found, Existing)
+        assert (found.run.run_id, found.claim) == (run_id, wish.answer)
+        assert not found.has_duplicates
+    else:
+        assert isinstance(found, Missing)
+        assert (found.route.run_id, found.experiment_id) == (None, home)
+        (sentence,) = found.route.refused
+        assert str(wish.answer) in sentence
+
+
+@pytest.mark.parametrize(
+    ("rivals", "has_duplicates"),
+    [
+        ([], False),
+        (["RUNNING"], True),
+        (["FINISHED"], True),
+        (["user's"], False),
+    ],
+)
+@pytest.mark.parametrize("status", ["RUNNING", "FINISHED"])
+def test_duplicates_are_those_that_can_go(
+    tracking: Tracking, rivals: list[str], status: str, *, has_duplicates: bool
+) -> None:
+    """A job has duplicates if the bridge created them, whether they go at once or wait."""
+    with tracking.asked() as client:
+        home = client.create_experiment(HOME)
+        ids = sorted(
+            client.create_run(home, tags=JOB_TAGS).info.run_id for _ in range(len(rivals) + 1)
+        )
+        for run_id, ends in zip(ids, [status, *rivals], strict=True):
+            if ends != "user's":
+                client.set_tag(run_id, tags.BRIDGE, tags.OWNED)
+            if ends == "FINISHED":
+                client.set_terminated(run_id, ends)
+    found = finder(tracking).find(told_job("ftjob-a"))
+    assert not isinstance(found, Missing)
+    assert isinstance(found, Settled) is (status == "FINISHED")
+    assert found.has_duplicates is has_duplicates
+    owner = found.run_id if isinstance(found, Settled) else found.run.run_id
+    assert owner == ids[0]
 
 
 class DownElsewhere(Tracking):

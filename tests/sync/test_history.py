@@ -201,3 +201,23 @@ def test_what_workers_have_found_out_is_newer_than_what_is_read() -> None:
     while not history.is_read:
         history.read_page()
     assert history.memory.settled == {f"job-{start}" for start in DAYS[:3]}
+
+
+def test_runs_of_an_experiment_that_is_found_late_are_read_last() -> None:
+    """An experiment that is found while a history is read joins it, and is not needed after it."""
+    told: list[Ownership] = []
+    final = replace(run_state("a", "FINISHED"), tags={tags.BRIDGE: tags.OWNED})
+    pages = iter([(iter([final]), True)])
+    history = History(memory=Memory(), pages=pages, tell=told.append)
+    history.add(iter([(iter([run_state("b")]), True)]))
+    history.read_page()
+    assert (history.is_read, history.memory.settled) == (False, {"a"})
+    history.read_page()
+    assert history.is_read
+    assert history.owned.is_complete
+    assert (history.owned.settled, [*history.owned.open]) == ({"a"}, ["b"])
+    assert history.memory.open == {"b"}
+    history.add(iter([(iter([run_state("c")]), True)]))
+    history.read_page()
+    assert history.is_read
+    assert told == [history.owned]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bridge import errors
-from bridge.model import Job, JobStatus, LoggedSteps, MissingPart, Page, Snapshot
+from bridge.model import Job, JobStatus, LoggedSteps, MetricPoint, MissingPart, Page, Snapshot
 from bridge.plan.options import RecordingOptions
+from bridge.sync.events import Event, JobDone, JobsChosen, RunsRead
 from bridge.sync.find_run import Existing, Missing, Settled
 from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.outcome import Failed, Result, Synced, Untouched
 from bridge.sync.report import Selection
-from bridge.tracking import Tracking
+from bridge.tracking import Tracking, Written
 from tests.support.models import models
+from tests.support.plans import plan
 from tests.support.recorded import active_runs
 from tests.support.told import START, Told, told, told_job
+
+POINT = MetricPoint("loss", 1, 0.5, START)
 
 
 class Asked(Told):
@@ -144,6 +150,23 @@ def test_what_a_run_has_is_not_read_again(tracking: Tracking, executor: ThreadPo
     ]
 
 
+def test_a_run_with_gaps_is_read_from_its_beginning(
+    tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """A job of which a part could not be read is read whole, in this process and in the next."""
+    part = MissingPart("events", "no answer", is_lasting=False)
+    running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
+    provider = Asked(replace(told("a", 0.9, **running), missing=(part,)))
+    sync = provider.sync(tracking, executor)
+    for each in (sync, sync, provider.sync(tracking, executor)):
+        assert not each.run().is_well
+    provider.tell(told("a", 0.9, **running))
+    assert sync.run().is_well
+    assert [dict(each) for each in provider.logged] == [{}, {}, {}, {}]
+    assert sync.run().is_well
+    assert dict(provider.logged[-1]) == {"train_loss": {1}, "valid_loss": {1}}
+
+
 def test_models_of_a_job_that_runs_are_written_once(
     tracking: Tracking, uri: str, executor: ThreadPoolExecutor
 ) -> None:
@@ -217,6 +240,95 @@ def test_only_what_the_store_takes_is_possible(
     assert sync.possible == sync.options
 
 
+class Archiving(Tracking):
+    """A store that notes the files of each archive."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.stored: list[list[str]] = []
+
+    def archive(self, written: Written, folder: Path, artifact_path: str) -> None:
+        """Note the files that are stored."""
+        del written
+        assert artifact_path == "provider"
+        found = (each for each in folder.rglob("*") if each.is_file())
+        self.stored.append(sorted(str(each.relative_to(folder)) for each in found))
+
+
+class Filed(Told):
+    """A provider that has every file but one."""
+
+    @contextlib.contextmanager
+    def file(self, file_id: str) -> Iterator[Iterator[bytes]]:
+        """Return a short file."""
+        if file_id == "gone":
+            raise errors.NotFound("no such file")
+        yield iter([b"{}"])
+
+
+@pytest.mark.parametrize(
+    ("documents", "files", "stored"),
+    [
+        ({}, (), []),
+        ({"job.json": b"{}"}, (), [["job.json"]]),
+        ({}, ("f",), [["datasets.json", "datasets/1-f.jsonl"]]),
+        ({"job.json": b"{}"}, ("f",), [["job.json"], ["datasets.json", "datasets/1-f.jsonl"]]),
+        ({}, ("gone", "f"), [["datasets.json", "datasets/2-f.jsonl"]]),
+    ],
+)
+def test_documents_are_stored_before_files(
+    uri: str,
+    executor: ThreadPoolExecutor,
+    documents: dict[str, bytes],
+    files: tuple[str, ...],
+    stored: list[list[str]],
+) -> None:
+    """Documents are stored first, then files, and nothing where there is nothing to store."""
+    tracking = Archiving(uri)
+    sync = job_sync(Filed(told("a", 0.5)), tracking, executor)
+    place = tracking.experiment("hosted-fine-tunes", create=True)
+    assert place
+    wanted = plan(
+        "a", run_id=None, points=(POINT,), documents=documents, files=files, skipped=("before",)
+    )
+    outcome = sync.apply(wanted, None, place, is_dry=False)
+    assert tracking.stored == stored
+    assert outcome.plan.documents == dict.fromkeys(documents, b"")
+    gone = ("file gone is not archived: no such file",) if "gone" in files else ()
+    assert outcome.plan.skipped == ("before", *gone)
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_dry"),
+    [({"points": (POINT,)}, True), ({}, False)],
+    ids=["dry", "empty"],
+)
+def test_nothing_is_written_without_need(
+    tracking: Tracking,
+    uri: str,
+    executor: ThreadPoolExecutor,
+    facts: dict[str, object],
+    *,
+    is_dry: bool,
+) -> None:
+    """A dry run and an empty plan write nothing, and the outcome names the run as it was."""
+    provider = Told(told("a", 0.5, status=JobStatus.RUNNING))
+    assert provider.sync(tracking, executor).run().is_well
+    (run,) = tracking.runs(tracking_places(tracking), "openai")
+    before = active_runs(uri)[0].to_dictionary()
+    sync = job_sync(provider, tracking, executor)
+    outcome = sync.apply(plan("a", **facts), run, run.experiment_id, is_dry=is_dry)
+    assert (outcome.run_id, outcome.before, outcome.error) == ("run", run, None)
+    assert active_runs(uri)[0].to_dictionary() == before
+
+
+def tracking_places(tracking: Tracking) -> list[str]:
+    """Return the id of the provider's experiment."""
+    found = tracking.experiment("hosted-fine-tunes", create=False)
+    assert found
+    return [found]
+
+
 # Pages
 
 
@@ -246,6 +358,17 @@ def test_a_later_pass_stops_at_a_settled_page(
         assert provider.taken == 3 + taken
 
 
+def test_a_limit_counts_jobs_that_are_settled(
+    tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """A limit counts the settled jobs of earlier pages too."""
+    provider = paged("ab", "cd", "e")
+    report = provider.sync(tracking, executor).run(Selection(limit=2))
+    assert +report.jobs == {Result.NEW: 2}
+    report = provider.sync(tracking, executor).run(Selection(limit=3))
+    assert +report.jobs == {Result.UNCHANGED: 2, Result.NEW: 1}
+
+
 @pytest.mark.parametrize(("limit", "jobs", "taken"), [(1, 1, 1), (3, 3, 2), (4, 4, 2), (9, 5, 3)])
 def test_a_limit_counts_over_pages(
     tracking: Tracking, executor: ThreadPoolExecutor, limit: int, jobs: int, taken: int
@@ -272,3 +395,44 @@ def test_chosen_jobs_are_read_without_a_list(
     provider = paged("ab", "c")
     report = provider.sync(tracking, executor).run(Selection(job_ids=("c", "a")))
     assert (report.jobs, provider.taken) == ({Result.NEW: 2}, 0)
+
+
+# Events
+
+
+def test_a_pass_says_what_it_chooses(tracking: Tracking, executor: ThreadPoolExecutor) -> None:
+    """Each page of jobs, each further list of them, and each job is one event."""
+    provider = paged("ab", "bc")
+    running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
+    provider.tell(told("c", 0.5, **running))
+    provider.listed = [
+        replace(page, jobs=tuple(provider.job(j.id) for j in page.jobs))
+        for page in provider.listed or ()
+    ]
+    sync = provider.sync(tracking, executor)
+
+    def events(selection: Selection | None = None) -> list[object]:
+        told_of: list[object] = []
+
+        def handler(event: Event) -> None:
+            match event:
+                case JobsChosen(jobs=jobs, settled=settled, unselected=unselected):
+                    told_of.append((jobs, "".join(settled), "".join(unselected)))
+                case JobDone(outcome=outcome):
+                    told_of.append(outcome.job_id)
+                case _:
+                    told_of.append(type(event))
+
+        assert sync.run(selection, handler=handler).is_well
+        return sorted(told_of, key=str)
+
+    def ordered(*found: object) -> list[object]:
+        return sorted(found, key=str)
+
+    nothing = (0, "", "")
+    assert events(Selection(limit=1)) == ordered(RunsRead, (1, "", "b"), "a")
+    assert events() == ordered(RunsRead, (1, "a", ""), (1, "", ""), nothing, "b", "c")
+    # The first page holds only settled jobs: the open one behind it is read by itself.
+    assert events() == ordered(RunsRead, (0, "ab", ""), (1, "", ""), "c")
+    assert events(Selection(statuses=frozenset({"failed"}))) == ordered(RunsRead, (0, "", "ab"))
+    assert events(Selection(job_ids=("c",))) == ordered(RunsRead, (1, "", ""), "c")

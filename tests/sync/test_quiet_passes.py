@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bridge.errors import RunChanged
+from bridge.model import JobStatus
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
+from bridge.sync.outcome import Result
 from bridge.tracking import Tracking, Written
 from tests.support.plans import plan
-from tests.support.recorded import recorded
+from tests.support.recorded import active_runs, recorded
 from tests.support.told import Told, told
 
 
@@ -75,5 +77,36 @@ def test_a_run_that_others_keep_changing_is_given_up_for_this_pass(
     ((job_id, error),) = report.failures
     assert (job_id, type(error)) == ("ftjob-a", RunChanged)
     assert "Other processes keep changing its run" in str(error)
-    assert 1 < tracking.attempts < 10
+    assert tracking.attempts == 1 + 3
     assert recorded(uri) == {}
+
+
+class Rivals(Tracking):
+    """A store that notes the runs whose rivals are looked for."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.own: list[set[str]] = []
+
+    def others(
+        self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
+    ) -> Iterator[RecordedRun]:
+        """Note one look."""
+        self.own.append({*own})
+        return super().others(experiment_ids, provider, own)
+
+
+def test_rivals_are_looked_for_where_a_run_was_created(
+    uri: str, executor: ThreadPoolExecutor
+) -> None:
+    """Only a pass that created runs looks for those that others created for the same jobs."""
+    running = told("a", 0.5, status=JobStatus.RUNNING)
+    tracking, provider = Rivals(uri), Told(running, told("b", 0.5))
+    sync = provider.sync(tracking, executor)
+    assert sync.run(dry_run=True).is_well
+    assert tracking.own == []
+    assert sync.run().is_well
+    assert tracking.own == [{run.info.run_id for run in active_runs(uri)}]
+    provider.tell(told("a", 0.5, 0.4))
+    assert sync.run().jobs[Result.UPDATED] == 1
+    assert len(tracking.own) == 1

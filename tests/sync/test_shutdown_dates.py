@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import httpx
@@ -15,14 +15,19 @@ from mlflow import MlflowClient
 
 from bridge.cli.terminal.tally import tally
 from bridge.http.client import connect
+from bridge.model import JobStatus
+from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
 from bridge.providers.base import shutdowns_of
 from bridge.providers.model_shutdowns import read_shutdowns, shutdown_of
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
+from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.tracking import Tracking
 from tests.support.recorded import active_runs, recorded
+from tests.support.run_states import run_state
+from tests.support.told import START, Told, told_job
 from tests.support.wire_server import BASE_URL, sent
 from tests.support.world import Clock, NoSleep, job, make_sync
 
@@ -288,6 +293,90 @@ def test_a_dry_run_and_a_deleted_run(
         assert make_sync(simulator, tracking, executor, clock).run().is_well
     assert recorded(uri)["ftjob-b"].tags["fine_tuned_model_shutdown"] == "2027-01-14"
     assert "fine_tuned_model_shutdown" not in MlflowClient(uri).get_run(deleted).data.tags
+
+
+# Requests
+
+OURS = {tags.BRIDGE: tags.OWNED}
+
+
+class Dated(Told):
+    """A provider that counts the requests for its dates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.found: Mapping[str, int] | None = {MADE: START}
+
+    def shutdowns(self) -> Mapping[str, int] | None:
+        """Return the dates that a test gave; ``None``: the list cannot be read."""
+        self.asked += 1
+        return self.found
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_dates_are_asked_for_once_a_day(tracking: Tracking, direction: int) -> None:
+    """Dates are asked for again after exactly a day, whichever way the clock moves."""
+    provider, moment = Dated(), [START]
+    dates = ShutdownDates(provider, tracking, lambda: moment[0])
+    assert dates.refresh() == frozenset()
+    assert provider.asked == 0
+    assert dates.dates() == {MADE: START}
+    moment[0] = START + direction * (86_400_000 - 1)
+    assert dates.refresh() == frozenset()
+    assert provider.asked == 1
+    provider.found = {MADE: START, "b": START}
+    moment[0] += direction
+    assert dates.refresh() == {"b"}
+    assert provider.asked == 2
+    provider.found = None
+    moment[0] += direction * 86_400_000
+    assert dates.refresh() == frozenset()
+    assert (dates.dates(), provider.asked) == ({MADE: START, "b": START}, 3)
+
+
+def test_dates_wait_for_a_job_that_may_need_them(tracking: Tracking) -> None:
+    """Dates are asked for with the first job that has succeeded, or of which nothing is known."""
+    running = told_job("a", status=JobStatus.RUNNING)
+    for listed in (None, told_job("a")):
+        dates = ShutdownDates(Dated(), tracking, lambda: START)
+        assert dates.needed_for(running) is None
+        assert dates.needed_for(told_job("a", status=JobStatus.FAILED)) is None
+        assert dates.needed_for(listed) == {MADE: START}
+        assert dates.needed_for(running) == {MADE: START}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_tagged"),
+    [
+        ({}, True),
+        ({"is_deleted": True}, False),
+        ({"status": "RUNNING"}, False),
+        ({"tags": OURS}, False),
+        ({"tags": OURS | {tags.MODEL: "other"}}, False),
+        ({"tags": OURS | {tags.MODEL: "other", tags.BASE_MODEL: MADE}}, True),
+        ({"tags": OURS | {tags.MODEL: MADE, tags.SHUTDOWN: tags.day(START)}}, False),
+    ],
+)
+def test_only_a_final_run_without_its_date_is_tagged(
+    uri: str, changes: dict[str, object], *, is_tagged: bool
+) -> None:
+    """A run is tagged once if it is final and active, and its model has another date."""
+    noted: list[tuple[str, str, str | None]] = []
+
+    class Noting(Tracking):
+        """A store that notes the tags."""
+
+        def tag(self, run_id: str, name: str, value: str) -> None:
+            """Note one."""
+            noted.append((run_id, name, value))
+
+    dates = ShutdownDates(Dated(), Noting(uri), lambda: START)
+    run = replace(run_state("a", "FINISHED"), tags=OURS | {tags.MODEL: MADE})
+    dates.learn(replace(run, **changes))  # type: ignore[arg-type] # as the table says
+    dates.write()
+    dates.write()
+    assert noted == [("run-a", tags.SHUTDOWN, tags.day(START))] * is_tagged
 
 
 # Warnings

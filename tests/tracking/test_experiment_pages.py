@@ -70,6 +70,11 @@ def test_an_experiment_is_looked_for_or_created(tracking: Tracking) -> None:
     with tracking.asked() as client:
         found = client.get_experiment(created)
     assert found.tags["mlflow.experiment.primaryMetric.name"] == "valid_loss"
+    assert found.tags["mlflow.experiment.primaryMetric.greaterIsBetter"] == "False"
+    shown = tracking.experiment("c", create=True, losses=Losses(valid=("eval/loss",)))
+    with tracking.asked() as client:
+        found = client.get_experiment(shown or "")
+    assert found.tags["mlflow.experiment.primaryMetric.name"] == "eval/loss"
 
 
 @pytest.mark.parametrize(("one_job", "is_down"), [(False, True), (True, False)])

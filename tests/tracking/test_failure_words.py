@@ -15,6 +15,7 @@ from mlflow.protos.databricks_pb2 import (
 from requests import exceptions as http
 from sqlalchemy.exc import OperationalError
 from urllib3 import exceptions as connections
+from urllib3.connection import HTTPConnection
 
 from bridge.errors import RunChanged, TrackingDown, TrackingError
 from bridge.tracking.failures import refused
@@ -160,7 +161,9 @@ def test_a_server_that_fails_for_one_job_may_do_so_for_its_data(
         (http.SSLError("x"), "presented a certificate that is not trusted"),
         (connections.SSLError("x"), "presented a certificate that is not trusted"),
         (http.ConnectTimeout("x"), "cannot be reached"),
+        (connections.NewConnectionError(HTTPConnection("h"), "x"), "cannot be reached"),
         (http.ReadTimeout("x"), "did not answer in time"),
+        (connections.TimeoutError("x"), "did not answer in time"),
         (TimeoutError("x"), "did not answer in time"),
         (http.ConnectionError("x"), "broke off the connection"),
         (http.ChunkedEncodingError("x"), "broke off the connection"),

@@ -196,6 +196,7 @@ def test_a_version_that_was_made_twice_is_cleared_up(uri: str) -> None:
     results = Results(uri, 1)
     results.register(0)
     (first,) = versions(uri, "bot")
+    assert first.description is None
     client_of(uri).create_model_version(
         "bot", str(first.source), run_id=first.run_id, tags=dict(first.tags)
     )

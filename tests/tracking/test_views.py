@@ -126,3 +126,91 @@ def test_a_view_can_be_made_to_show_new_names_alone() -> None:
     new = Losses(valid=("eval_loss",), train=("loss",))
     assert charted(views.wanted(old, new, only=True)) == ["loss", "eval_loss"]
     assert charted(views.wanted(old, new)) == ["train_loss", "full_valid_loss", "loss", "eval_loss"]
+
+
+def test_the_views_are_written_in_the_words_of_the_ui() -> None:
+    """The stored views have the keys and values with which MLflow's UI saves its views."""
+    losses = Losses(valid=("valid_loss",), train=("a_train_loss",))
+    found = views.wanted({}, losses)
+    assert [*found] == [f"mlflow.sharedViewState.{key}" for key in ("ftbridge", "ftbridge-charts")]
+    table, charts = (json.loads(view) for view in found.values())
+    columns = ["metrics.`valid_loss`", "metrics.`a_train_loss`", "tags.`fine_tuning_state`"]
+    columns += ["tags.`base_model`", "attributes.`Models`", "attributes.`Dataset`"]
+    times = {"createdAt": 0, "updatedAt": 0}
+    assert json.loads(table.pop("state")) == {
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": dict(zip(columns[:4], (120, 136, 140, 220), strict=True))
+        | {"attributes.`Dataset`": 150},
+    }
+    assert table == {
+        "name": "Fine-tuning jobs",
+        **times,
+        "metrics": ["valid_loss", "a_train_loss"],
+    }
+    state = json.loads(charts.pop("state"))
+    assert charts == {
+        "name": "Losses, hosted and local",
+        **times,
+        "metrics": ["a_train_loss", "valid_loss"],
+    }
+    for chart, name in zip(state.pop("compareRunCharts"), charts["metrics"], strict=True):
+        assert chart == {
+            "uuid": f"ftbridge-losses-{name}",
+            "type": "LINE",
+            "metricSectionId": "ftbridge-losses",
+            "metricKey": name,
+            "selectedMetricKeys": [name],
+            "xAxisKey": "step",
+            "yAxisKey": "metric",
+            "yAxisExpressions": [],
+            "xAxisScaleType": "linear",
+            "scaleType": "linear",
+            "range": {},
+            "selectedXAxisMetricKey": "",
+            "lineSmoothness": 0,
+            "useGlobalXaxisKey": True,
+            "useGlobalLineSmoothing": True,
+            "ignoreOutliers": False,
+            "isGenerated": False,
+            "deleted": False,
+        }
+    first, *others = state.pop("compareRunSections")
+    assert first == {
+        "uuid": "ftbridge-losses",
+        "name": "Losses",
+        "display": True,
+        "isReordered": True,
+        "columns": 2,
+        "cardHeight": 400,
+    }
+    assert others == [
+        {"uuid": f"ftbridge-{name}", "name": name, "display": False, "isReordered": False}
+        for name in ("Model metrics", "System metrics")
+    ]
+    assert state == {"runsHiddenMode": "SHOW_ALL", "isAccordionReordered": True}
+
+
+@pytest.mark.parametrize(("name", "width"), [("loss", 110), ("12345678", 110), ("123456789", 112)])
+def test_a_column_is_as_wide_as_its_title(name: str, width: int) -> None:
+    """A metric's column has room for its name, and a least width."""
+    (view,) = (
+        view for key, view in views.wanted({}, Losses(valid=(name,))).items() if "ch" not in key
+    )
+    widths = json.loads(json.loads(view)["state"])["columnWidths"]
+    assert widths[f"metrics.`{name}`"] == width
+
+
+def test_only_texts_are_names() -> None:
+    """Only names that are texts are taken from a view that somebody else stored."""
+    stored = json.dumps({"metrics": [1, None, "mine", ["x"]]})
+    found = views.wanted({views.tag_of(views.TABLE): stored}, Losses(valid=("valid_loss",)))
+    assert columns(found)[:2] == ["metrics.`mine`", "metrics.`valid_loss`"]
+
+
+def test_views_that_are_there_are_not_written() -> None:
+    """Only the view that differs is written."""
+    tags = views.wanted({}, OPENAI)
+    assert views.wanted(tags, OPENAI) == {}
+    del tags[views.tag_of(views.TABLE)]
+    assert [*views.wanted(tags, OPENAI)] == [views.tag_of(views.TABLE)]

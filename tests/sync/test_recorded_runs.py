@@ -1,0 +1,166 @@
+"""The requests by which a pass reads MLflow's runs: one by one, or all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from bridge.plan import tags
+from bridge.plan.recorded import RecordedRun
+from bridge.sync.lineage import Lineage
+from bridge.sync.memory import Memory
+from bridge.sync.recorded_runs import LOOKUPS, RecordedRuns
+from bridge.sync.report import Selection
+from bridge.sync.shutdown_dates import ShutdownDates
+from bridge.tracking import Tracking
+from tests.support.told import START, Told, told
+
+DAY = 86_400_000
+
+
+class Counting(Tracking):
+    """A store that notes the searches for runs."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.searches: list[Mapping[str, str]] = []
+
+    def runs(
+        self,
+        experiment_ids: Sequence[str],
+        provider: str | None = None,
+        *,
+        job_id: str | None = None,
+        base_model: str | None = None,
+        model: str | None = None,
+        only_open: bool = False,
+    ) -> Iterator[RecordedRun]:
+        """Note what is searched for."""
+        wanted = {"job": job_id, "base": base_model, "model": model}
+        self.searches.append({name: value for name, value in wanted.items() if value})
+        return super().runs(
+            experiment_ids,
+            provider,
+            job_id=job_id,
+            base_model=base_model,
+            model=model,
+            only_open=only_open,
+        )
+
+
+class Ending(Told):
+    """A provider that announces the shutdown of models."""
+
+    dates: dict[str, int]
+
+    def shutdowns(self) -> Mapping[str, int]:
+        """Return the dates that a test gave."""
+        return self.dates
+
+
+class World:
+    """Three recorded jobs, and what reads their runs."""
+
+    def __init__(self, uri: str, executor: ThreadPoolExecutor) -> None:
+        self.tracking = Counting(uri)
+        self.now = START
+        self.provider = Ending(*(told(name, 0.5) for name in "abc"))
+        self.provider.dates = {}
+        sync = self.provider.sync(self.tracking, executor)
+        assert sync.run().is_well
+        self.dates = ShutdownDates(self.provider, self.tracking, lambda: self.now)
+        self.runs = RecordedRuns(
+            job_sync=sync.job_sync,
+            memory=Memory(has_read_runs=True),
+            lineage=Lineage("openai", self.tracking),
+            dates=self.dates,
+        )
+        self.runs.open_experiments(is_dry=False)
+        self.tracking.searches.clear()
+
+
+@pytest.fixture
+def world(uri: str, executor: ThreadPoolExecutor) -> World:
+    """Return recorded jobs."""
+    return World(uri, executor)
+
+
+@pytest.mark.parametrize("others", [LOOKUPS - 2, LOOKUPS - 1])
+def test_a_few_jobs_are_looked_up_and_many_are_read_at_once(world: World, others: int) -> None:
+    """Up to the limit each job is looked up, beyond it all runs are read in one search."""
+    wanted = ["c", "a", *(f"x{number}" for number in range(others))]
+    found = [run.job_id for run in world.runs.of_jobs(wanted)]
+    assert sorted(found) == ["a", "c"]
+    assert len(world.tracking.searches) == (1 if others + 2 > LOOKUPS else others + 2)
+    assert bool(world.tracking.searches[0]) is (others + 2 <= LOOKUPS)
+
+
+@pytest.mark.parametrize("others", [LOOKUPS - 1, LOOKUPS])
+def test_a_few_dates_are_looked_up_and_many_are_read_at_once(world: World, others: int) -> None:
+    """Runs of models with a new date are found by model and base model, or among all runs."""
+    assert world.dates.dates() == {}
+    world.now += DAY
+    names = ["ft:a", *(f"x{number}" for number in range(others))]
+    world.provider.dates = dict.fromkeys(names, START + 90 * DAY)
+    world.runs.begin(Selection(), lambda _owned: None)
+    if len(names) > LOOKUPS:
+        assert world.tracking.searches == [{}]
+    else:
+        wanted = [{kind: name} for name in sorted(names) for kind in ("model", "base")]
+        assert world.tracking.searches == wanted
+    world.dates.write()
+    tagged = {
+        run.job_id: run.tags.get(tags.SHUTDOWN)
+        for run in world.tracking.runs(world.runs.memory.experiment_ids, "openai")
+    }
+    assert tagged == {"a": tags.day(START + 90 * DAY), "b": None, "c": None}
+
+
+@pytest.mark.parametrize(
+    ("has_read", "is_open", "jobs", "searches"),
+    [
+        (False, True, ("a",), 0),
+        (True, True, ("a",), 0),
+        (True, False, (), 0),
+        (True, True, (), 1),
+    ],
+)
+def test_a_later_pass_reads_open_runs_only(
+    world: World, jobs: tuple[str, ...], searches: int, *, has_read: bool, is_open: bool
+) -> None:
+    """A later pass searches for open runs if there are any, and for none if jobs are named."""
+    memory = Memory(
+        has_read_runs=has_read,
+        open={"b"} if is_open else set(),
+        places=dict(world.runs.memory.places),
+    )
+    told_of: list[object] = []
+    runs = replace(world.runs, memory=memory)
+    history = runs.begin(Selection(job_ids=jobs), told_of.append)
+    assert len(world.tracking.searches) == searches
+    assert history.is_read
+    assert told_of == [history.owned]
+
+
+def test_a_first_pass_reads_a_page_at_once(world: World) -> None:
+    """A first pass reads all runs, and knows of every job whether it has one."""
+    told_of: list[object] = []
+    runs = replace(world.runs, memory=Memory(places=dict(world.runs.memory.places)))
+    history = runs.begin(Selection(), told_of.append)
+    assert history.is_read
+    assert history.owned.is_complete
+    assert history.owned.settled == set("abc")
+    assert told_of == [history.owned]
+    assert world.tracking.searches == []
+
+
+def test_without_experiments_there_are_no_runs(world: World) -> None:
+    """Before a dry run has any experiment, all of its no runs are read."""
+    runs = replace(world.runs, memory=Memory())
+    history = runs.begin(Selection(), lambda _owned: None)
+    assert history.is_read
+    assert history.owned.is_complete
+    assert history.owned.run_ids == {}

@@ -1,0 +1,121 @@
+"""The writes that come last, and what makes them unnecessary, in a real MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import ArchiveFailed, RunChanged
+from bridge.model import MetricPoint
+from bridge.plan import tags
+from bridge.plan.plan import Plan
+from bridge.tracking import Tracking, Written
+from tests.support.plans import plan
+from tests.support.told import START
+
+OURS = {tags.PROVIDER: "openai", tags.JOB: "a", tags.BRIDGE: tags.OWNED}
+
+
+def written(tracking: Tracking, **facts: object) -> Written:
+    """Record a plan for a new run."""
+    place = tracking.experiment("hosted-fine-tunes", create=True)
+    assert place
+    settings: dict[str, object] = {"run_id": None, "tags": OURS, "start_time": START}
+    return tracking.record(place, plan("a", **(settings | facts)), None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "end_time"),
+    [
+        ({}, "RUNNING", None),
+        ({"status": "SCHEDULED"}, "SCHEDULED", None),
+        ({"status": "FINISHED", "end_time": START + 5}, "FINISHED", START + 5),
+        ({"end_time": START + 5}, "RUNNING", None),
+    ],
+)
+def test_the_status_is_written_with_the_end(
+    tracking: Tracking, facts: dict[str, object], status: str, end_time: int | None
+) -> None:
+    """A status is written with the end of the job, if there is one, and the tags that come last."""
+    place = written(tracking, tags=OURS | {"gone": "x", "kept": "y"})
+    last: Plan = plan("a", removed_tags=("gone",), last_tags={"last": "z"}, **facts)
+    tracking.finish(place, last)
+    with tracking.asked() as client:
+        run = client.get_run(place.run_id)
+    assert (run.info.status, run.info.end_time) == (status, end_time)
+    assert run.info.start_time == START
+    known = {name for name in ("gone", "kept", "last") if name in run.data.tags}
+    assert known == {"kept", "last"}
+
+
+def test_a_run_has_what_its_plan_says(tracking: Tracking) -> None:
+    """A new run has name, params and points of its plan; a known one gets new tags too."""
+    point = MetricPoint("loss", 3, 0.5, START + 7)
+    place = written(tracking, run_name="openai/x", params={"seed": "1"}, points=(point,))
+    run = tracking.run(place.run_id)
+    assert run is not None
+    assert (run.name, run.params, run.newest) == (
+        "openai/x",
+        {"seed": "1"},
+        {"loss": (3, START + 7)},
+    )
+    assert run.tags.items() >= OURS.items()
+    again = tracking.record(
+        run.experiment_id, plan("a", tags={"new": "1", tags.STARTED: "then"}), run
+    )
+    assert again.run_id == place.run_id
+    found = tracking.run(place.run_id)
+    assert found is not None
+    assert (found.tags["new"], found.tags[tags.STARTED]) == ("1", "then")
+    assert tracking.history(found) == {"loss": [point]}
+    assert tracking.steps(found) == {"loss": frozenset({3})}
+
+
+def test_a_deleted_run_takes_nothing(tracking: Tracking) -> None:
+    """A plan for a run that was deleted meanwhile is refused, a single tag is dropped."""
+    place = written(tracking)
+    tracking.delete([place.run_id])
+    tracking.delete([place.run_id, "f" * 32])
+    run = tracking.run(place.run_id)
+    assert run is not None
+    assert run.is_deleted
+    tracking.tag(place.run_id, "late", "1")
+    tracking.tag("f" * 32, "late", "1")
+    with pytest.raises(RunChanged):
+        tracking.record(run.experiment_id, plan("a", params={"seed": "1"}), run)
+    with pytest.raises(RunChanged):
+        tracking.finish(place, plan("a", status="FINISHED", end_time=START))
+    assert tracking.run(place.run_id) == run
+
+
+def test_an_archive_lists_its_files(tracking: Tracking, tmp_path: Path) -> None:
+    """The files of an archive have their names and sizes, those in folders too."""
+    place = written(tracking)
+    assert tracking.archived(place.run, "provider") == []
+    assert tracking.archived_names(place.run, "provider") == frozenset()
+    (tmp_path / "folder" / "datasets").mkdir(parents=True)
+    (tmp_path / "folder" / "job.json").write_text("{}")
+    (tmp_path / "folder" / "empty").write_text("")
+    (tmp_path / "folder" / "datasets" / "1.jsonl").write_text("12345")
+    tracking.archive(place, tmp_path / "folder", "provider")
+    assert sorted(tracking.archived(place.run, "provider")) == [0, 2, 5]
+    assert tracking.archived_names(place.run, "provider") == {"job.json", "empty", "datasets"}
+
+
+def test_a_store_that_takes_no_archive_is_named_without_the_run(
+    tracking: Tracking, tmp_path: Path
+) -> None:
+    """The sentence about a store is the same for each run, and its own words are in the remedy."""
+    place = written(tracking)
+    blocked = Path(place.run.artifact_uri.removeprefix("file://"))
+    blocked.parent.parent.mkdir(parents=True, exist_ok=True)
+    blocked.parent.write_text("a file in the place of the run's folder")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "job.json").write_text("{}")
+    with pytest.raises(ArchiveFailed) as refused:
+        tracking.archive(place, tmp_path / "folder", "provider")
+    assert place.run_id not in str(refused.value)
+    assert blocked.parent.parent.name in refused.value.sentence
+    assert "RUN" in refused.value.remedy
+    assert "mlflow.archive: false" in refused.value.remedy
