@@ -140,6 +140,25 @@ def test_a_part_that_fails_for_the_moment_keeps_the_run_open(world: World) -> No
     assert whole.end_time is not None
 
 
+def test_points_that_were_recorded_without_events_keep_their_times(world: World) -> None:
+    """Points that are recorded while the events fail keep the times of their checkpoints.
+
+    MLflow keeps the first row of a step: a checkpoint that is published late, or early, differs by
+    that much from the steps around it.
+    """
+    world.faults.status = 503
+    process = world.new_process()
+    assert not world.look(process).is_well
+    early = set(world.run.rows)
+    assert {step for _, step, *_ in early} == {44, 87, 130}
+    world.faults.status = 0
+    assert world.look(process).is_well
+    rows = world.run.rows
+    assert early < set(rows)
+    places = [(name, step) for name, step, *_ in rows]
+    assert len(places) == len(set(places))
+
+
 def test_a_list_that_breaks_off_leaves_no_hole(world: World) -> None:
     """A list that breaks off has its newest page recorded; the rest follows, in any process."""
     world.faults.status, world.faults.pages = 503, 1
