@@ -198,6 +198,8 @@ def test_what_is_known_of_a_run_is_not_asked_for(
     assert isinstance(outcome, Synced)
     (run,) = active_runs(uri)
     assert (outcome.run_id, outcome.result) == (run.info.run_id, Result.NEW)
+    assert [*(outcome.logged.models or {})] == ["ft:a"]
+    assert outcome.logged.steps == {"train_loss": {1}, "valid_loss": {1}}
     found = sync.finder.find(told_job("a"))
     assert isinstance(found, Settled)
     assert found.run_id == run.info.run_id

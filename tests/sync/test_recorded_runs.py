@@ -10,6 +10,7 @@ import pytest
 
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
+from bridge.sync.history import History
 from bridge.sync.lineage import Lineage
 from bridge.sync.memory import Memory
 from bridge.sync.recorded_runs import LOOKUPS, RecordedRuns
@@ -164,3 +165,40 @@ def test_without_experiments_there_are_no_runs(world: World) -> None:
     assert history.is_read
     assert history.owned.is_complete
     assert history.owned.run_ids == {}
+
+
+@pytest.mark.parametrize("state", ["unread", "complete", "open"])
+def test_runs_of_an_experiment_that_is_found_later_join_the_others(
+    world: World, state: str
+) -> None:
+    """The runs of a new experiment are read as those of the others are: all, or the open ones."""
+    with world.tracking.asked() as client:
+        place = client.create_experiment("later")
+        for name, owned in (("open", {}), ("done", {tags.BRIDGE: tags.OWNED})):
+            of = {tags.PROVIDER: "openai", tags.JOB: name} | owned
+            run_id = client.create_run(place, tags=of).info.run_id
+            if owned:
+                client.set_terminated(run_id)
+    memory = Memory(has_read_runs=state == "open", open={"x"} if state == "open" else set())
+    runs = replace(world.runs, memory=memory)
+    if state == "unread":
+        memory.places.update(world.runs.memory.places)
+        pages = world.tracking.pages([*memory.places.values()], "openai")
+        history = History(memory=memory, pages=pages)
+    else:
+        history = runs.begin(Selection(), lambda _owned: None)
+    assert runs.place("later", history, is_dry=False) == place
+    assert runs.place("later", history, is_dry=False) == place
+    assert memory.places["later"] == place
+    while not history.is_read:
+        history.read_page()
+    assert [*history.owned.open] == ["open"]
+    assert (
+        history.owned.settled
+        == {
+            "unread": {"a", "b", "c", "done"},
+            "complete": {"done"},
+            "open": set(),
+        }[state]
+    )
+    assert runs.place("never", history, is_dry=True) is None

@@ -107,6 +107,7 @@ def test_what_was_written_adds_up() -> None:
     assert (report.points, report.settling) == (3, 1)
     assert report.skipped == [("a", "one"), ("a", "two"), ("a", "three")]
     assert report.plans == []
+    assert Untouched(provider="openai", job_id="b").is_recorded
 
 
 def test_a_dry_run_keeps_the_plans_that_write() -> None:
