@@ -27,6 +27,7 @@ from bridge.providers.credentials import scalars
 from bridge.providers.job_api import JobApi
 from bridge.providers.measurements import Metric, measurements
 from bridge.providers.model_shutdowns import read_shutdowns
+from bridge.providers.new_ids import NewIds
 from bridge.providers.parts import DETAILS, JOB_LIST, Parts
 from bridge.providers.raw_replies import documents
 from bridge.providers.records import (
@@ -173,9 +174,11 @@ class Mistral(JobApi):
         """Yield the rows of each page."""
         listed = 0
         seen: set[str] = set()
+        new_ids = NewIds(_JOBS, lambda: _rows(self._page(0)))
         for number in itertools.count():
             reply = self._page(number)
-            rows = rows_of(reply, "data", _JOBS, others={"total"})
+            rows = _rows(reply)
+            new_ids.check(rows)
             yield rows
             listed += len(rows)
             total = reply.get("total")
@@ -228,6 +231,10 @@ class Mistral(JobApi):
             reply=raw if isinstance(raw, dict) else {},
             skipped=skipped,
         )
+
+
+def _rows(reply: JsonObject) -> list[object]:
+    return rows_of(reply, "data", _JOBS, others={"total"})
 
 
 def _is_detailed(job: Job) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 
 from bridge.errors import BadReply
 from bridge.http.client import ApiClient, JsonObject, segment
+from bridge.providers.new_ids import NewIds, without_id
 from bridge.providers.records import rows_of
 from bridge.providers.times import known_moment
 
@@ -46,6 +47,9 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
     # A cursor that is refused says nothing about the service.
     reply: JsonObject | None = first or http.get_object(path, query, is_entry=path == JOBS)
     seen: set[object] = set()
+    new_ids = NewIds(
+        path, lambda: rows_of(http.get_object(path, {"limit": PAGE_SIZE}), "data", path)
+    )
     for _ in range(_MOST_PAGES):
         if reply is None:
             return
@@ -54,6 +58,8 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
         content = tuple(_content(row, with_id=path == JOBS) for row in rows)
         is_new = content not in seen
         seen.add(content)
+        if path == JOBS:
+            new_ids.check(rows)
         if is_new:
             yield rows
         more = reply.get("has_more")
@@ -91,15 +97,8 @@ def newest_first(found: Iterable[list[object]]) -> Iterator[list[object]]:
 
 def _content(row: object, *, with_id: bool) -> object:
     """Return the part of a row that tells two rows apart."""
-    if not isinstance(row, Mapping):
-        return repr(type(row))
-    inner = (value.items() for value in row.values() if isinstance(value, Mapping))
-    items = [*row.items(), *(item for items in inner for item in items)]
-    return frozenset(
-        (name, repr(value) if isinstance(value, float) else value)
-        for name, value in items
-        if isinstance(value, str | int | float | None) and (with_id or name != "id")
-    )
+    own = row.get("id") if with_id and isinstance(row, Mapping) else None
+    return without_id(row), own if isinstance(own, str) else None
 
 
 def _ascends(rows: list[object]) -> bool:

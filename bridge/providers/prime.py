@@ -33,6 +33,7 @@ from bridge.model import (
     Snapshot,
 )
 from bridge.providers.job_api import JobApi, newest_first, not_started
+from bridge.providers.new_ids import NewIds
 from bridge.providers.parts import CHECKPOINTS, JOB_LIST, Parts
 from bridge.providers.prime_metrics import Measured, Metrics, measured, points
 from bridge.providers.prime_records import (
@@ -150,10 +151,12 @@ class Prime(JobApi):
     def _lists(self) -> Iterator[list[object]]:
         """Yield the pages of runs, as far as the server says that there are any."""
         seen: set[str] = set()
+        new_ids = NewIds(_RUNS, lambda: rows_of(self._listed(1), "runs", _RUNS))
         number = 1
         while True:
             reply = self._listed(number)
             rows = rows_of(reply, "runs", _RUNS)
+            new_ids.check(rows)
             yield rows
             total = reply.get("total_pages")
             # A server without pages says nothing of them, and has sent all.
