@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from bridge.credential_forms import masked
 from bridge.model import Job, JobStatus, Snapshot
 from bridge.plan.description.lineage import Lineage, names_in
 from bridge.plan.description.note import note
@@ -197,7 +198,7 @@ def _facts(
     yield "trained_tokens", job.trained_tokens
     yield STARTED, moment(job.started_at)
     yield SHUTDOWN, day(job.model_shutdown)
-    yield ERROR, clean(job.error, _LONGEST_ERROR) if job.error else None
+    yield ERROR, clean(masked(job.error), _LONGEST_ERROR) if job.error else None
     yield METRIC_NAMES, metric_names.label
 
 

@@ -1,7 +1,8 @@
 """Fields of replies that MLflow must not get: credentials of third parties, and training data.
 
 A provider knows the keys of the services that its users connect (Weights & Biases, Hugging Face),
-and sends some of them back. They are known by the names of their fields, at any depth.
+and sends some of them back. They are known by the names of their fields, at any depth, and inside
+text by their form.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from bridge.credential_forms import masked
 from bridge.model import Scalar
 from bridge.redaction import MASK
 
@@ -29,6 +31,14 @@ _HARMLESS: Final = re.compile(
     r"|clientrequest|idempotency|continuation)token"
 )
 """Words, cursors and marks of a request that are called token."""
+_SHORT: Final = re.compile(
+    r"(?:.*[\W_])?(?:auth|pat)|(?:(?:user|db|smtp|my|root)[\W_]*)?pass", re.IGNORECASE
+)
+"""Names that are words as well: they count with a text that is not the kind of a login."""
+_KINDS: Final = re.compile(
+    r"none|basic|bearer|token|oauth2?|iam|google|entra|aws|api[ _-]?key|true|false|yes|no",
+    re.IGNORECASE,
+)
 _NAMES: Final = ("name", "key", "variable")
 _EXAMPLES: Final = re.compile(r"(.*examples|messages|samplerows|previewrows|trainingrows)")
 """Where replies show rows of the training data."""
@@ -42,13 +52,16 @@ def is_credential(name: str, value: object) -> bool:
     if bare.endswith("token"):
         return not (isinstance(value, int | float) or _HARMLESS.fullmatch(bare))
     # Tokens in the plural are counted.
-    return not bare.endswith("tokens") and bare.removesuffix("s").endswith(_ENDINGS)
+    if not bare.endswith("tokens") and bare.removesuffix("s").endswith(_ENDINGS):
+        return True
+    is_short = _SHORT.fullmatch(name) is not None
+    return is_short and isinstance(value, str) and not _KINDS.fullmatch(value.strip())
 
 
 def scalars(chosen: Mapping[str, object]) -> dict[str, Scalar]:
     """Return the values that a param can have: text, numbers and flags that are not secret."""
     return {
-        name: value
+        name: masked(value) if isinstance(value, str) else value
         for name, value in chosen.items()
         if isinstance(value, str | int | float) and not is_credential(name, value)
     }
@@ -62,6 +75,8 @@ def published(value: object) -> object:
     """
     if isinstance(value, list):
         return [published(each) for each in value]
+    if isinstance(value, str):
+        return masked(value)
     if not isinstance(value, Mapping):
         return value
     # A list of variables or headers has the name beside the value.

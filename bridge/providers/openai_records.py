@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator
 
+from bridge.credential_forms import masked
 from bridge.model import CurvePoint, Scalar, numbers
 from bridge.providers.credentials import is_credential, scalars
 from bridge.providers.measurements import Metric, measurements
@@ -129,7 +130,7 @@ def params(record: JobRecord) -> dict[str, Scalar]:
 def metadata(record: JobRecord) -> dict[str, str]:
     """Return what the job's owner noted on it, within the limits that OpenAI documents."""
     noted = {
-        one_line(name, _LONGEST_KEY): clean(value, _LONGEST_VALUE)
+        one_line(name, _LONGEST_KEY): clean(masked(value), _LONGEST_VALUE)
         for name, value in (record.metadata or {}).items()
         if isinstance(value, str) and not is_credential(name, value)
     }

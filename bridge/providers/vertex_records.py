@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 from pydantic import Field
 
+from bridge.credential_forms import masked
 from bridge.model import Scalar, numbers
 from bridge.providers.credentials import is_credential, scalars
 from bridge.providers.records import Identifier, Record, Step
@@ -193,4 +194,4 @@ def labels_of(record: JobRecord) -> dict[str, str]:
         for name, text in (record.labels or {}).items()
         if not is_credential(name, text)
     )
-    return {one_line(name, 64): one_line(text, 512) for name, text in labels[:_MOST_LABELS]}
+    return {one_line(name, 64): one_line(masked(text), 512) for name, text in labels[:_MOST_LABELS]}

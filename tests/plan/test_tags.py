@@ -218,6 +218,13 @@ def test_an_error_has_a_thousand_characters(length: int, *, is_cut: bool) -> Non
     assert found[run_tags.ERROR] == ("x" * 999 + "…" if is_cut else "x" * 1000)
 
 
+def test_a_credential_in_an_error_is_in_no_tag() -> None:
+    """A credential in an error's text is masked in its tag and in the description."""
+    found = tagged(told("a", error="no access: Authorization: Bearer abc, hf_AbCdEfGhIjKlMnOp12"))
+    assert found[run_tags.ERROR] == "no access: Authorization: Bearer ***, ***"
+    assert "no access: Authorization: Bearer ***, ***" in found[NOTE]
+
+
 def test_what_a_list_of_jobs_shows_is_in_tags() -> None:
     """Steps, page and price are tags if they are known."""
     shown = {run_tags.TOTAL_STEPS, run_tags.PAGE, run_tags.COST}

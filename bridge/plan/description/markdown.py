@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
+from bridge.credential_forms import masked
 from bridge.text import one_line
 
 _LONGEST: Final = 150
@@ -20,7 +21,7 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 def code(text: str | None, limit: int = _LONGEST) -> str:
     """Return ``text`` on one line as a code span; empty if nothing of it can be seen."""
-    shown = one_line(text or "", limit).strip()
+    shown = one_line(masked(text or ""), limit).strip()
     if not shown:
         return ""
     # MLflow's reader of Markdown looks for tags before it looks for code.
