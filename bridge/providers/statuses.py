@@ -25,7 +25,8 @@ _FIELD: Final[Mapping[JobStatus, str]] = {
     JobStatus.QUEUED: """
         created creating pending queued queueing enqueued re_queued requeued waiting scheduled
         scheduling submitted submitting accepted received new open validated not_running not_started
-        unstarted initialized initializing initialising provisioning allocating starting
+        unstarted queued_for_training pending_approval awaiting_approval
+        initialized initializing initialising provisioning allocating starting
         retry retrying restarting
     """,
     JobStatus.RUNNING: """
@@ -40,17 +41,22 @@ _FIELD: Final[Mapping[JobStatus, str]] = {
         succeeded success successful successfully_completed completed complete
         completed_successfully completed_with_errors completed_with_warnings partially_completed
         partially_succeeded partial_success succeeded_with_warnings done finished early_stopped
-        ready model_ready deployed trained ok
+        early_stopping stopped_early completed_early finished_early ready model_ready
+        deployed trained
     """,
     JobStatus.FAILED: """
         failed failure fail failed_to_start error errored dead user_error system_error
         internal_error failed_validation validation_failed invalid rejected expired
-        timeout timed_out crashed failed_cleaning_up out_of_memory
+        timeout timed_out crashed failed_cleaning_up out_of_memory oom oom_killed node_failure
     """,
     JobStatus.CANCELLED: """
         cancel canceled cancelled cancelled_by_user user_cancelled user_canceled stopped
-        user_stopped aborted killed terminated revoked interrupted deleting deleted archived
+        user_stopped aborted killed terminated revoked interrupted skipped deleting deleted archived
     """,
+    # Its error and its model tell how it ended.
+    JobStatus.ENDED: "ended exited",
+    # It may start again, or go on: where it does not, it has an end.
+    JobStatus.UNKNOWN: "unknown ok preempted evicted uploaded",
 }
 
 
@@ -97,9 +103,9 @@ def status_of(
         has_model: whether it names a model that the job has made.
     """
     status = words.get(word or "", JobStatus.UNKNOWN)
-    if status is not JobStatus.UNKNOWN or not has_ended:
+    if status is not JobStatus.ENDED and not (status is JobStatus.UNKNOWN and has_ended):
         return status
-    # Nobody knows the word, but it is over.
+    # The word does not say how, but it is over.
     if has_failed:
         return JobStatus.FAILED
     return JobStatus.SUCCEEDED if has_model else JobStatus.ENDED
@@ -110,5 +116,12 @@ def _bare(word: str) -> str:
 
 
 _COMMON: Final = {_bare(word): status for status, words in _FIELD.items() for word in words.split()}
-COMMON: Final = Words({word: status for status, words in _FIELD.items() for word in words.split()})
-"""The words of the field."""
+COMMON: Final = Words(
+    {
+        word: status
+        for status, words in _FIELD.items()
+        if status not in {JobStatus.ENDED, JobStatus.UNKNOWN}
+        for word in words.split()
+    }
+)
+"""The words of the field that stand for one status by themselves."""

@@ -45,7 +45,7 @@ def queries(api: PrimeApi, part: str) -> list[dict[str, str]]:
 def test_runs_of_a_team_are_asked_for() -> None:
     """The team is sent with every page."""
     api = PrimeApi()
-    api.jobs = [api.row(f"run-{n}") for n in range(45)]
+    api.jobs = [api.row(f"run-{n}", createdAt=iso(CREATED - n)) for n in range(45)]
     http = connect(
         BASE_URL,
         headers={},
@@ -250,7 +250,7 @@ def test_runs_that_are_followed_have_the_rows_of_those_that_are_backfilled(
             assert sync.run().is_well or rate
             clock.now += 11
         clock.now = END
-        assert any(sync.run().is_well for _ in range(10))
+        assert sync.run().is_well
     with Simulator(jobs=ALL, clock=clock) as simulator:
         other = f"sqlite:///{tmp_path / 'other.db'}"
         make_sync(simulator, Tracking(other), executor, clock, kind="prime").run()

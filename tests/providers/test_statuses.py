@@ -12,7 +12,10 @@ from tests.support.wire_server import Api, OpenAIApi
 from tests.support.wires import WIRES
 
 FIELD = {
-    JobStatus.QUEUED: "queued pending created notRunning not_started submitted scheduled waiting",
+    JobStatus.QUEUED: (
+        "queued queued_for_training pending created notRunning not_started submitted scheduled"
+        " waiting"
+    ),
     JobStatus.VALIDATING: "validating_files validating preprocessing",
     JobStatus.RUNNING: (
         "running in_progress inprogress in-progress IN_PROGRESS processing started training"
@@ -22,12 +25,13 @@ FIELD = {
     JobStatus.SUCCEEDED: (
         "succeeded success completed complete Completed SUCCEEDED done finished"
         " COMPLETED_WITH_ERRORS partially-succeeded TrainingCompleted STATUS_COMPLETED"
-        " fine-tuning-completed complete! model_ready"
+        " fine-tuning-completed complete! model_ready early-stopping stopped_early deployed"
+        " partially_completed partial_success"
     ),
     JobStatus.FAILED: (
-        "failed failure error Failed expired timeout timed_out user_error fail FAILED_TO_START"
+        "failed failure oom error Failed expired timeout timed_out user_error fail FAILED_TO_START"
     ),
-    JobStatus.CANCELLED: "cancelled canceled Canceled CANCELLED stopped aborted",
+    JobStatus.CANCELLED: "cancelled canceled Canceled CANCELLED stopped aborted skipped",
 }
 
 
@@ -85,6 +89,39 @@ def ended(api: Api, *, model: bool, error: bool) -> dict[str, object]:
     if not model:
         fields |= dict.fromkeys(api.model_key.split())
     return {**fields, **(api.failure if error else {})}
+
+
+@pytest.mark.parametrize("word", ["preempted", "evicted", "uploaded", "ok"])
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ({}, JobStatus.UNKNOWN),
+        ({"finished_at": 1_760_000_800}, JobStatus.SUCCEEDED),
+        ({"finished_at": 1_760_000_800, "fine_tuned_model": None}, JobStatus.ENDED),
+        ({"finished_at": 1_760_000_800, **OpenAIApi.failure}, JobStatus.FAILED),
+    ],
+)
+def test_a_word_that_may_be_followed_by_another_needs_an_end(
+    word: str, end: dict[str, object], status: JobStatus
+) -> None:
+    """A word such as preempted is final with an end only: the job may start again."""
+    api = OpenAIApi()
+    api.jobs = [api.row(JOB, status=word) | {"finished_at": None} | end]
+    assert only(api).status is status
+
+
+@pytest.mark.parametrize("ended_at", [None, 1_760_000_800])
+def test_a_job_that_has_exited_has_ended(ended_at: int | None) -> None:
+    """A job that exited is final even without a time, and its error and model tell how."""
+    api = OpenAIApi()
+    row = api.row(JOB, status="exited", finished_at=ended_at)
+    for fields, status in (
+        ({}, JobStatus.SUCCEEDED),
+        ({"fine_tuned_model": None}, JobStatus.ENDED),
+        (OpenAIApi.failure, JobStatus.FAILED),
+    ):
+        api.jobs = [{**row, **fields}]
+        assert only(api).status is status
 
 
 ENDS = [
