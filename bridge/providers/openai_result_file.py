@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import csv
 import io
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -91,7 +93,7 @@ def rows(body: bytes, method: str = "") -> list[Row] | None:
     """Return step and metrics of each row, ascending; ``None`` for any other file."""
     table = as_csv(body)
     if table is None:
-        return None
+        return _json_rows(body, method)
     text = _bare(table).decode("utf-8", "replace")
     found: dict[int, dict[str, float]] = {}
     table_of = csv.DictReader(io.StringIO(text), delimiter=_delimiter(text))
@@ -108,18 +110,43 @@ def rows(body: bytes, method: str = "") -> list[Row] | None:
     return sorted(found.items())
 
 
+def _json_rows(body: bytes, method: str) -> list[Row] | None:
+    """Return the rows of a file with a JSON object on each line; ``None`` if one is none."""
+    found: dict[int, dict[str, float]] = {}
+    for line in filter(None, map(bytes.strip, body.removeprefix(codecs.BOM_UTF8).splitlines())):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        step = row.get(_STEP) if isinstance(row, dict) else None
+        if isinstance(step, bool) or not isinstance(step, int) or not is_step(step):
+            return None
+        cells = {name: cell for name, cell in row.items() if isinstance(cell, int | float)}
+        named = {_COLUMNS.get(name, name): cell for name, cell in cells.items() if name != _STEP}
+        metrics, _ = measurements(named, method)
+        found.setdefault(step, metrics)
+    return sorted(found.items()) or None
+
+
 def as_csv(body: bytes) -> bytes | None:
     """Return the CSV in ``body``, decoded if need be; ``None`` if there is none.
 
     It is known by its header: base64's alphabet would let a plain file through.
     """
+    body = _as_utf8(body)
     if _has_header(body):
         return body
     try:
-        decoded = base64.b64decode(b"".join(body.split()), validate=True)
+        decoded = _as_utf8(base64.b64decode(b"".join(body.split()), validate=True))
     except binascii.Error:
         return None
     return decoded if _has_header(decoded) else None
+
+
+def _as_utf8(body: bytes) -> bytes:
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return body.decode("utf-16", "replace").encode()
+    return body
 
 
 def _has_header(body: bytes) -> bool:
@@ -134,8 +161,11 @@ def _delimiter(text: str) -> str:
 
 
 def _bare(table: bytes) -> bytes:
-    """Return the table without what may stand before its header."""
-    return table.removeprefix(b"\xef\xbb\xbf").lstrip()
+    """Return the table without what may stand before its header: a mark, blanks, comments."""
+    table = table.removeprefix(codecs.BOM_UTF8).lstrip()
+    while table.startswith(b"#"):
+        table = table.partition(b"\n")[2].lstrip()
+    return table
 
 
 def _metrics(line: Mapping[str | None, object]) -> Iterator[tuple[str, float]]:

@@ -90,6 +90,12 @@ LAYOUTS = {
     "semicolons": b"step;train_loss;valid_loss\n1;1.5;null\n2;1.2;0.9\n",
     "tabs": b"step\ttrain_loss\tvalid_loss\n1\t1.5\t-1.0\n2\t1.2\t0.9\n",
     "quotes": b'"step","train_loss","valid_loss"\r\n"1","1.5",""\r\n"2","1.2","0.9"\r\n',
+    "UTF-16": "step,train_loss,valid_loss\n1,1.5,\n2,1.2,0.9\n".encode("utf-16"),
+    "UTF-16, big end first": "\ufeffstep,train_loss,valid_loss\n1,1.5,\n2,1.2,0.9\n".encode(
+        "utf-16-be"
+    ),
+    "comments": b"# made by a tool\n#, 2\nstep,train_loss,valid_loss\n1,1.5,\n# half\n2,1.2,0.9\n",
+    "a mark and quotes": b'\xef\xbb\xbf"step","train_loss","valid_loss"\n"1","1.5",""\n2,1.2,0.9\n',
     "an index": b",step,train_loss,valid_loss\n0,1.0,1.5,#N/A\n1,2.0,1.2,0.9\n",
 }
 
@@ -100,6 +106,19 @@ def test_a_table_may_be_laid_out_in_any_way(body: bytes, *, is_packed: bool) -> 
     """Every layout of a table is read, without its placeholders."""
     expected = [(1, {"train_loss": 1.5}), (2, {"train_loss": 1.2, "valid_loss": 0.9})]
     assert rows(base64.b64encode(body) if is_packed else body) == expected
+
+
+def test_lines_of_json_are_the_same_table() -> None:
+    """A file with a JSON object on each line is read too, under the same names."""
+    body = (
+        b'\xef\xbb\xbf{"step": 2, "train_loss": 1.2, "train_accuracy": 0.5, "valid_loss": null}\n\n'
+        b'{"step": 1, "train_loss": 1.5, "valid_loss": -1}\r\n'
+    )
+    expected = [
+        (1, {"train_loss": 1.5}),
+        (2, {"train_loss": 1.2, "train_mean_token_accuracy": 0.5}),
+    ]
+    assert rows(body) == expected
 
 
 GARBAGE = {
@@ -113,7 +132,10 @@ GARBAGE = {
     "base64 of base64": base64.b64encode(BASE64),
     "base64 cut short": BASE64[:-5],
     "base64 with a stray character": BASE64[:20] + b"!" + BASE64[20:],
-    "UTF-16": CSV.encode("utf-16"),
+    "UTF-16 without a mark": CSV.encode("utf-16-le"),
+    "JSON lines without a step": b'{"epoch": 1, "train_loss": 1.5}\n',
+    "JSON lines that break off": b'{"step": 1, "train_loss": 1.5}\n{"step": 2, "tra',
+    "a comment": b"# step,train_loss\n",
     "binary": bytes(range(256)),
     "a zip": b"PK\x03\x04" + bytes(100),
     "a word of base64": b"step",
