@@ -9,11 +9,14 @@ their times, and what they show is recorded meanwhile. Until the last page is re
 
 So a run is created or written only on knowledge of all runs of its job, as at any other time. With
 every twenty such questions a further page is read: they take as long.
+
+Open jobs whose runs are behind the first page do not wait until the list reaches them: they would
+show nothing new for minutes after a restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -40,6 +43,8 @@ class History:
     """Gets each run."""
     tell: Callable[[Ownership], object] = lambda _owned: None
     """Gets who owns which job once all is read."""
+    first: tuple[str, ...] = ()
+    """Open jobs that do not wait for their place in the list."""
     taken: set[str] = field(default_factory=set)
     """Jobs that workers have got: their outcomes are newer than what is read."""
     _claims: Claims = field(default_factory=Claims)
@@ -89,6 +94,15 @@ class History:
                 self.memory.settled.add(job_id)
             else:
                 self.memory.settled.discard(job_id)
+
+    def take_up(self, runs: Iterable[RecordedRun]) -> None:
+        """Let the jobs of those of ``runs`` come first that are open and on no page yet."""
+        if self._oldest is None:
+            return
+        unread = (run for run in runs if run.start_time <= self._oldest)
+        found = (run.job_id for run in unread if not (run.is_final or run.is_deleted))
+        self.first = tuple(dict.fromkeys(found))
+        self.memory.open.update(self.first)
 
     def add(self, pages: Pages) -> None:
         """Read the runs of one more experiment, after all others."""

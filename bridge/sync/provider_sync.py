@@ -7,10 +7,9 @@
                     └───── ownership <── MLflow's runs ┘
 
 The first pass of a process reads the whole history, MLflow's and the provider's side by side, and
-records meanwhile what they show. Later passes read the list until a page holds only settled jobs,
-and open jobs beyond it one by one. At its end a pass links runs that start from each other's
-models, and adds shutdown dates that were announced after a run was final. A dry run stops before
-anything is written.
+records meanwhile what they show; open jobs deep in it come first. Later passes read the list until
+a page holds only settled jobs, and open jobs beyond it one by one. At its end a pass links runs
+that start from each other's models, and adds shutdown dates announced since. A dry run only reads.
 
 A pass neither waits nor logs: its handlers get events, its caller a report.
 """
@@ -19,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from bridge import errors
@@ -49,8 +48,8 @@ Jobs = Iterable[tuple[str, Job | None] | None]
 class _Listing:
     """How far a pass has come in its provider's list."""
 
-    seen: set[str] = field(default_factory=set)
-    """Ids of listed jobs."""
+    seen: set[str]
+    """Ids of jobs that are listed or taken up already."""
     is_cut: bool = False
     """Whether the list goes on where it cannot be read."""
 
@@ -166,11 +165,12 @@ class ProviderSync:
     ) -> Jobs:
         """Yield the jobs that need to be read, with what the list already says of them."""
         memory = self._memory
+        if first := selection.job_ids or history.first:
+            handler(JobsChosen(self.name, len(first)))
+            yield from ((job_id, None) for job_id in first)
         if selection.job_ids:
-            handler(JobsChosen(self.name, len(selection.job_ids)))
-            yield from ((job_id, None) for job_id in selection.job_ids)
             return
-        listing = _Listing()
+        listing = _Listing(seen={*history.first})
         passed_over: set[str] = set()
         before = 0
         for jobs in self._listed(listing, history, report):

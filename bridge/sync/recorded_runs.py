@@ -53,6 +53,8 @@ class RecordedRuns:
         else:
             history = self._unread([*memory.places.values()], tell)
             history.read_page()
+            if not history.is_read and selection.is_everything:
+                history.take_up(self._open_runs([*memory.places.values()]))
         return history
 
     def place(self, experiment: str, history: History, *, is_dry: bool) -> str | None:
@@ -90,10 +92,12 @@ class RecordedRuns:
             yield from tracking.runs(places, name, job_id=job_id)
 
     def _open_ones(self, places: Sequence[str]) -> Ownership:
-        runs = self.job_sync.tracking.runs(places, self.job_sync.name, only_open=True)
-        owned = resolve(runs)
+        owned = resolve(self._open_runs(places))
         self.memory.learn_runs(owned)
         return owned
+
+    def _open_runs(self, places: Sequence[str]) -> Iterator[RecordedRun]:
+        return self.job_sync.tracking.runs(places, self.job_sync.name, only_open=True)
 
     def _all(self, places: Sequence[str]) -> Ownership:
         history = self._unread(places, lambda _owned: None)

@@ -137,6 +137,75 @@ def test_an_owner_on_an_unread_page_is_completed(
     }
 
 
+class Restarted(Tracking):
+    """Notes which runs are searched for, and reads no second page before a job is recorded."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri, page_size=2)
+        self.open_searches = 0
+        self.written = threading.Event()
+
+    def pages(
+        self, experiment_ids: Sequence[str], provider: str
+    ) -> Iterator[tuple[Iterator[RecordedRun], bool]]:
+        """Wait before the second page."""
+        for number, page in enumerate(super().pages(experiment_ids, provider)):
+            assert number != 1 or self.written.wait(60), "the open job waits for the list"
+            yield page
+
+    def runs(self, *args: object, **kwargs: object) -> Iterator[RecordedRun]:
+        """Count searches for open runs."""
+        self.open_searches += bool(kwargs.get("only_open"))
+        return super().runs(*args, **kwargs)  # type: ignore[arg-type] # as it came
+
+    def record(self, experiment_id: str, plan: Plan, run: RecordedRun | None) -> Written:
+        """Note that a job is recorded."""
+        written = super().record(experiment_id, plan, run)
+        self.written.set()
+        return written
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_an_open_job_deep_in_the_history_is_followed_at_once(
+    uri: str, executor: ThreadPoolExecutor, *, is_dry: bool
+) -> None:
+    """A restart takes up an open job before it reads on, and reads it once."""
+    oldest = job(
+        "ftjob-oldest", total_steps=2000, seconds_per_step=86_400.0, created_at=NOW - APART
+    )
+    clock = later(JOBS)
+    with Simulator(jobs=[*JOBS, oldest], clock=clock) as simulator:
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        before = recorded(uri)
+        clock.now += 20 * 86_400.0
+        events: list[Event] = []
+        tracking = Restarted(uri)
+        if is_dry:
+            tracking.written.set()
+        report = make_sync(simulator, tracking, executor, clock).run(
+            dry_run=is_dry, handler=events.append
+        )
+    assert report.is_well, report
+    assert +report.jobs == {Result.UPDATED: 1, Result.UNCHANGED: len(JOBS)}
+    assert (report.open, tracking.open_searches) == (1, 1)
+    done = [each.outcome.job_id for each in events if isinstance(each, JobDone)]
+    assert done == [oldest.id]
+    after = recorded(uri)
+    grown = max(step for _, step, *_ in after[oldest.id].rows)
+    assert (grown > max(step for _, step, *_ in before[oldest.id].rows)) is not is_dry
+
+
+def test_a_short_history_is_searched_once(uri: str, executor: ThreadPoolExecutor) -> None:
+    """A history of one page shows its open runs, and no search asks for them."""
+    clock = later(JOBS[:1])
+    with Simulator(jobs=JOBS, clock=clock) as simulator:
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        tracking = Restarted(uri)
+        tracking.page_size = 1000
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+    assert tracking.open_searches == 0
+
+
 def history_of(*starts: int) -> tuple[History, list[Ownership]]:
     """Return a history of one final run per page, and the ownership that it reports."""
     runs = [
