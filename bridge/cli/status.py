@@ -30,6 +30,7 @@ from bridge.cli.terminal.tally import Tracked, few, tally
 from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError
+from bridge.plan.recorded import RecordedRun
 from bridge.providers.openai_end import RESCUE, notice
 from bridge.settings.daemon import Address
 from bridge.settings.model import Settings
@@ -106,14 +107,23 @@ def _look(settings: Settings, tracking: Tracking, *, with_archives: bool) -> Loo
     experiments = experiments_of(settings)
     found = [tracking.experiment(name, create=False) for name in experiments]
     places = [identifier for identifier in found if identifier]
-    providers = tally(tracking.runs(places))
+    ended: dict[str, list[RecordedRun]] = {}
+
+    def noted() -> Iterator[RecordedRun]:
+        """Yield the runs, and keep those whose archives are looked at."""
+        for run in tracking.runs(places):
+            if with_archives and run.is_final:
+                ended.setdefault(run.provider, []).append(run)
+            yield run
+
+    providers = tally(noted())
     # It takes a request for each job: too many to be made again every two seconds.
     ending = [name for name, each in providers.items() if each.is_openais and with_archives]
     pages = links(tracking, experiments)
     wanted = [recording_options_of(settings, provider) for provider in settings.providers[:1]]
     return Look(
         providers=providers,
-        archives={name: safety_of(tracking, tracking.runs(places, name)) for name in ending},
+        archives={name: safety_of(tracking, ended.get(name, ())) for name in ending},
         daemon=ask(settings.listen) if settings.listen else None,
         now=now_ms(),
         links=pages,

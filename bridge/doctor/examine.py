@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from bridge import errors
 from bridge.doctor.checks import GIVE_UP, Checks, Finding
 from bridge.doctor.job_examiner import JobExaminer
+from bridge.doctor.run_batches import RunBatches
 from bridge.model import Job
 from bridge.plan import tags
 from bridge.plan.ownership import Ownership, resolve
@@ -30,6 +31,7 @@ from bridge.sync.find_run import Existing, Found, Settled
 from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.outcome import Outcome, Synced, Untouched
 from bridge.sync.report import Report
+from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.sync.workers import WorkerPool
 
 
@@ -124,7 +126,8 @@ class Doctor:
     def _compare(self, places: Sequence[str], found: Examination) -> None:
         owned = resolve(self._runs(places))
         given_up = {each.finding.run_id for each in found.treated if each.finding.remedy == GIVE_UP}
-        pool = WorkerPool(self.executor, JobExaminer(self.job_sync))
+        runs = RunBatches(self.job_sync.tracking, places, owned.run_ids.values())
+        pool = WorkerPool(self.executor, JobExaminer(self.job_sync, runs))
         try:
             for outcome in pool.outcomes(self._tasks(owned, found.report)):
                 self._note(outcome, found, given_up)
@@ -136,6 +139,8 @@ class Doctor:
             yield from self.job_sync.tracking.runs(places, self.job_sync.name, job_id=job_id)
 
     def _tasks(self, owned: Ownership, report: Report) -> Iterator[Task]:
+        sync = self.job_sync
+        dates = ShutdownDates(sync.provider, sync.tracking, sync.now)
         for job_id, listed in self._jobs(owned, report):
             self.job_sync.stop_if_asked()
             yield Task(
@@ -143,6 +148,7 @@ class Doctor:
                 job_id=job_id,
                 listed=listed,
                 found=_found(job_id, owned),
+                shutdowns=dates.needed_for(listed),
                 is_dry=not self.fix,
             )
 

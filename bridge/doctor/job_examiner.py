@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bridge import errors
+from bridge.doctor.run_batches import RunBatches
 from bridge.model import Job, Page
 from bridge.plan import tags
 from bridge.plan.metric_names import MetricNames
@@ -24,6 +25,7 @@ class JobExaminer:
     """Completes runs that should have everything. Others are for a pass to create and continue."""
 
     job_sync: JobSync
+    runs: RunBatches
 
     def __call__(self, task: Task) -> Outcome:
         """Examine one job. Raises nothing: the outcome carries what went wrong."""
@@ -59,7 +61,7 @@ class JobExaminer:
             return found.run
         if not isinstance(found, Settled) or found.run_id is None:
             return None
-        run = self.job_sync.tracking.run(found.run_id)
+        run = self.runs.take(found.run_id)
         return None if run is None or run.is_deleted else run
 
     def _compared(self, job: Job, run: RecordedRun, route: Route | None, task: Task) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from bridge.credential_forms import masked
@@ -44,11 +45,17 @@ _EXAMPLES: Final = re.compile(r"(.*examples|messages|samplerows|previewrows|trai
 """Where replies show rows of the training data."""
 
 
+@lru_cache(maxsize=1024)
+def _bare(name: str) -> str:
+    """Return a field's name without separators: rows of a list have the same few names."""
+    return _SEPARATORS.sub("", name).casefold()
+
+
 def is_credential(name: str, value: object) -> bool:
     """Return whether a field holds a credential."""
     if not value or isinstance(value, bool):
         return False  # it says that there is none, or that there is one
-    bare = _SEPARATORS.sub("", name).casefold()
+    bare = _bare(name)
     if bare.endswith("token"):
         return not (isinstance(value, int | float) or _HARMLESS.fullmatch(bare))
     # Tokens in the plural are counted.
@@ -93,6 +100,4 @@ def published(value: object) -> object:
 
 
 def _is_data(name: str, value: object) -> bool:
-    return isinstance(value, list | Mapping) and bool(
-        _EXAMPLES.fullmatch(_SEPARATORS.sub("", name).casefold())
-    )
+    return isinstance(value, list | Mapping) and bool(_EXAMPLES.fullmatch(_bare(name)))

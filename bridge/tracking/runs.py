@@ -104,6 +104,16 @@ class RunReader(ExperimentReader):
                 if run.info.run_id not in own:
                     yield recorded_run(run)
 
+    def runs_by_id(
+        self, experiment_ids: Sequence[str], run_ids: Sequence[str]
+    ) -> Iterator[RecordedRun]:
+        """Yield those of some runs that are in some experiments, deleted ones too."""
+        for place in range(0, len(run_ids), _LONGEST_LIST):
+            some = ",".join(map(repr, run_ids[place : place + _LONGEST_LIST]))
+            yield from map(
+                recorded_run, self._search(experiment_ids, f"attributes.run_id IN ({some})")
+            )
+
     def run(self, run_id: str) -> RecordedRun | None:
         """One run, deleted or not; ``None`` where there is none."""
         try:

@@ -280,6 +280,8 @@ def test_each_job_is_read_once(healthy: Place, provided: Provided) -> None:
         paths = [request.path for request in provided.simulator.requests[before:]]
         for part in ("checkpoints", "events"):
             assert sum(path.endswith(f"{JOB}/{part}") for path in paths) == 1
+        # Its dates hold for all jobs.
+        assert sum(path.endswith("/models") for path in paths) == 1
 
 
 # Duplicates

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from bridge.doctor.job_examiner import JobExaminer
+from bridge.doctor.run_batches import RunBatches
 from bridge.plan.tags import INCOMPLETE_SINCE
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.sync.job_sync import Task
@@ -237,7 +238,7 @@ def test_the_doctor_tries_again(world: World) -> None:
     world.look(process)
     settled = world.run
     assert (settled.status, len(world.steps())) == ("FINISHED", 3)
-    examine = JobExaminer(process.job_sync)
+    examine = JobExaminer(process.job_sync, RunBatches(process.job_sync.tracking, (), ()))
     task = Task(provider="openai", job_id=JOB, listed=None, found=None)
     for status in (404, 500):
         world.faults.status = status
