@@ -15,6 +15,7 @@ from bridge.http.retries import ATTEMPTS
 from bridge.http.signed_urls import Found, SignedUrlFetcher, addresses_of, is_public
 from bridge.http.transports import LARGEST_REPLY
 from bridge.redaction import Redactor
+from tests.support.scripted import Chunks
 from tests.support.world import NoSleep
 
 URL = "https://storage.example/bucket/metrics.jsonl?X-Signature=s3cr3t-s3cr3t&b=%2F"
@@ -324,18 +325,10 @@ def test_a_stream_from_inside_is_refused() -> None:
     assert storage.asked == []
 
 
-class Breaking(httpx.SyncByteStream):
-    """A body that ends too early."""
-
-    def __iter__(self):  # type: ignore[no-untyped-def] # noqa: ANN204 - the base class's
-        """Yield a single piece."""
-        yield b"a"
-        raise httpx.ReadError("reset")
-
-
 def test_a_stream_that_breaks_off_is_an_error() -> None:
     """A stream that breaks off is an error, and its beginning does not count as a file."""
-    storage = Storage(lambda _request: httpx.Response(200, stream=Breaking()))
+    body = Chunks([b"a"], httpx.ReadError("reset"))
+    storage = Storage(lambda _request: httpx.Response(200, stream=body))
     with pytest.raises(errors.NoAnswer):
         list(storage.files().pieces(URL))
 

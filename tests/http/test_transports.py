@@ -11,6 +11,7 @@ import pytest
 from bridge.http import transports
 from bridge.http.transports import Buffered, RateLimited, Streamed, Timed, TooLarge
 from bridge.redaction import Redactor
+from tests.support.scripted import Chunks
 
 URL = "https://api.example/v1"
 
@@ -26,24 +27,11 @@ class Clock:
         return self.now
 
 
-class Slow(httpx.SyncByteStream):
-    """Chunks of a size, each after some seconds; records that it was closed."""
-
-    def __init__(self, clock: Clock, size: int, *seconds: float) -> None:
-        self._clock = clock
-        self._size = size
-        self._seconds = seconds
-        self.is_closed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield chunk after chunk."""
-        for seconds in self._seconds:
-            self._clock.now += seconds
-            yield b"x" * self._size
-
-    def close(self) -> None:
-        """Note that the reader has closed the stream."""
-        self.is_closed = True
+def slow(clock: Clock, size: int, *seconds: float) -> Iterator[bytes]:
+    """Yield chunks of a size, each after some seconds."""
+    for each in seconds:
+        clock.now += each
+        yield b"x" * size
 
 
 def read(stream: httpx.SyncByteStream, clock: Clock) -> bytes:
@@ -80,13 +68,13 @@ def test_a_reply_has_90_seconds_and_more_for_what_it_brings(
 ) -> None:
     """A reply has 90 seconds, and one more for each quarter of a megabyte."""
     clock = Clock()
-    stream = Slow(clock, size, *seconds)
+    stream = Chunks(slow(clock, size, *seconds))
     if is_in_time:
         assert len(read(stream, clock)) == size * len(seconds)
     else:
         with pytest.raises(httpx.ReadTimeout, match="too slowly"):
             read(stream, clock)
-    assert stream.is_closed
+    assert stream.closed
 
 
 def test_the_wait_for_a_reply_counts_too() -> None:
@@ -95,7 +83,7 @@ def test_the_wait_for_a_reply_counts_too() -> None:
 
     def late(_request: httpx.Request) -> httpx.Response:
         clock.now += 60
-        return httpx.Response(200, stream=Slow(clock, 0, 31.0))
+        return httpx.Response(200, stream=Chunks(slow(clock, 0, 31.0)))
 
     with (
         httpx.Client(transport=Timed(httpx.MockTransport(late), clock)) as client,
@@ -233,11 +221,11 @@ def test_layers_close_what_is_below_them() -> None:
 def test_a_stream_is_passed_on_unread() -> None:
     """A stream is passed on unread, except for an error, which is read to its limit."""
     for status, is_read in ((200, False), (500, True)):
-        stream = Slow(Clock(), 1024, 0.0, 0.0)
+        stream = Chunks([b"x" * 1024] * 2)
         wire = httpx.MockTransport(lambda _, s=status, b=stream: httpx.Response(s, stream=b))
         layer = Streamed(wire, Redactor())
         found = layer.handle_request(httpx.Request("GET", URL))
-        assert stream.is_closed is is_read
+        assert stream.closed is is_read
         assert found.status_code == status
 
 

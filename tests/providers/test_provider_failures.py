@@ -14,6 +14,7 @@ from bridge.model import JobStatus, Snapshot
 from bridge.providers.base import Provider
 from bridge.providers.records import reply_of
 from tests.support.contract import logged_at, points_of
+from tests.support.scripted import Chunks
 from tests.support.wire_server import S3_HOST, Api, over, sent
 from tests.support.wires import WIRES
 from tests.support.world import KEY
@@ -207,19 +208,6 @@ def test_a_part_that_answers_again_is_whole(kind: str, status: int) -> None:
 # Slow and truncated bodies
 
 
-class Broken(httpx.SyncByteStream):
-    """A body that breaks off in the middle."""
-
-    def __init__(self, body: bytes, error: type[httpx.RequestError]) -> None:
-        self._body = body
-        self._error = error
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield half of the body."""
-        yield self._body[: len(self._body) // 2]
-        raise self._error("no more comes")
-
-
 def breaking(kind: str, error: type[httpx.RequestError] | None) -> Handler:
     """Return replies that break off, some of which seem complete without an error."""
     api = finished(kind)
@@ -229,7 +217,8 @@ def breaking(kind: str, error: type[httpx.RequestError] | None) -> Handler:
         if error is None:
             headers = {"Content-Type": "application/json"}
             return httpx.Response(200, headers=headers, content=reply.content[:-3])
-        return httpx.Response(200, headers=reply.headers, stream=Broken(reply.content, error))
+        half = Chunks([reply.content[: len(reply.content) // 2]], error("no more comes"))
+        return httpx.Response(200, headers=reply.headers, stream=half)
 
     return answer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -112,18 +112,20 @@ def shown(error: BaseException | None) -> Iterator[str]:
 
 @dataclass
 class Chunks(httpx.SyncByteStream):
-    """Repeats one chunk, and counts how often it is read."""
+    """A body in chunks, which can end with an error; counts those that are read."""
 
-    chunk: bytes
-    number: int
+    chunks: Iterable[bytes]
+    error: Exception | None = None
     taken: int = 0
     closed: bool = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield chunk after chunk."""
-        for _ in range(self.number):
+        for chunk in self.chunks:
             self.taken += 1
-            yield self.chunk
+            yield chunk
+        if self.error is not None:
+            raise self.error
 
     def close(self) -> None:
         """Note that the reader has closed the stream."""
