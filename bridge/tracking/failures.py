@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Final
@@ -175,7 +174,6 @@ def _of_network(
     return None
 
 
-@cache
 def _network_kinds() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
     """Return exceptions of MLflow's client, each kind with a sentence and what to do.
 

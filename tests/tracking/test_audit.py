@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from bridge.plan import tags
 from bridge.plan.models import Registration
 from bridge.plan.repair import Inventory
-from bridge.tracking import Tracking
+from bridge.tracking import Tracking, Written
 from bridge.tracking.audit import MadeVersion
 from tests.support.plans import plan
 from tests.support.told import Told, told
@@ -92,7 +93,7 @@ def test_versions_and_models_are_deleted_one_by_one(store: Store) -> None:
     assert [*tracking.made_models(store.places, "openai")] == others
 
 
-def test_an_inventory_has_what_a_plan_would_add(store: Store) -> None:
+def test_an_inventory_has_what_a_plan_would_add(store: Store, tmp_path: Path) -> None:
     """Only what a plan would write is asked for: archive, version and models."""
     tracking, run = store.tracking, store.runs["a"]
     models = tracking.ready_models(run)
@@ -104,6 +105,11 @@ def test_an_inventory_has_what_a_plan_would_add(store: Store) -> None:
     found = tracking.inventory(run, wanted, models, "provider")
     assert found.registered == {"bot"}
     assert found.archived == frozenset()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "job.json").write_text("{}")
+    tracking.archive(Written(run), tmp_path / "folder", "provider")
+    for wish in (plan("a", documents={"job.json": b""}), plan("a", files=("f",))):
+        assert tracking.inventory(run, wish, models, "provider").archived == {"job.json"}
     # A deleted version is still known by its model.
     (version,) = tracking.made_versions("openai", "a")
     tracking.delete_version(version)

@@ -217,6 +217,7 @@ def test_a_missing_package_is_named_as_it_is_installed(module: str, package: str
     found = meaning(ModuleNotFoundError(f"No module named {module!r}", name=module))
     assert found.sentence == f"MLflow needs the Python package {package} for {URI}"
     assert found.remedy == f"pip install {repr(package) if '[' in package else package}"
+    assert "package" not in meaning(ModuleNotFoundError("odd")).sentence
 
 
 @pytest.mark.parametrize(
