@@ -21,7 +21,7 @@ _NAME: Final = (
     r"|passw(?:or)?d|pwd)|token)"
 )
 _MIXED: Final = r"(?=[^\s\"',;&]{0,400}\d)"
-"""A value with a digit is no word of a sentence."""
+"""A value with a digit is not a word of a sentence."""
 _FORMS: Final = tuple(
     re.compile(pattern)
     for pattern in (
