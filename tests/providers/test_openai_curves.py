@@ -197,7 +197,7 @@ def test_openai_finished_job_without_result_file_has_all_its_events() -> None:
         b"<html>not found</html>",
         b"PK\x03\x04\xff\xfe",
         base64.b64encode(b"%PDF-1.7"),
-        "step,loss".encode("utf-16"),
+        "step,loss".encode("utf-16-le"),
         b'{"error": {"message": "expired"}}',
         b"step,train_loss\r1,0.5\r2,0.25\r",
         b"step,train_loss\n1," + b"9" * 200_000,
