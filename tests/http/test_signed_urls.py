@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -15,13 +14,11 @@ from bridge.http.retries import ATTEMPTS
 from bridge.http.signed_urls import Found, SignedUrlFetcher, addresses_of, is_public
 from bridge.http.transports import LARGEST_REPLY
 from bridge.redaction import Redactor
-from tests.support.scripted import Chunks
-from tests.support.world import NoSleep
+from tests.support.scripted import Answer, Chunks, Handler, Script
 
 URL = "https://storage.example/bucket/metrics.jsonl?X-Signature=s3cr3t-s3cr3t&b=%2F"
 API = "https://api.example/v1"
 PUBLIC = "93.184.215.14"
-Answer = Callable[[httpx.Request], httpx.Response]
 
 ELSEWHERE = [
     *("127.0.0.1", "127.1.2.3", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),  # noqa: S104 - not bound to
@@ -36,19 +33,12 @@ ELSEWHERE = [
 EVERYWHERE = ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "2a00:1450:4001::1"]
 
 
-class Storage:
+class Storage(Script):
     """A host with one file, which a test can change."""
 
-    def __init__(self, answer: Answer | None = None, body: bytes = b"a,b\n") -> None:
-        self._answer = answer or (lambda _request: httpx.Response(200, content=body))
-        self.asked: list[httpx.Request] = []
+    def __init__(self, answer: Handler | None = None, body: bytes = b"a,b\n") -> None:
+        super().__init__([answer or Answer(200, body, {})])
         self.looked_up: list[tuple[str, int]] = []
-        self.sleep = NoSleep()
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request."""
-        self.asked.append(request)
-        return self._answer(request)
 
     def files(self, *addresses: str, **options: object) -> SignedUrlFetcher:
         """Return a fetcher, for which the host's name has these addresses."""
@@ -82,7 +72,7 @@ def test_a_file_is_fetched() -> None:
     """A file is fetched unchanged, with its whole URL."""
     storage = Storage()
     assert storage.files().find(URL) == Found(b"a,b\n")
-    (request,) = storage.asked
+    (request,) = storage.requests
     assert request.url.raw_path == b"/bucket/metrics.jsonl?X-Signature=s3cr3t-s3cr3t&b=%2F"
     assert request.method == "GET"
 
@@ -107,7 +97,7 @@ def test_nothing_of_ours_goes_along() -> None:
     http.find_signed(URL)
     assert list(http.stream_signed(URL))
     assert len(api) == 1
-    for request in storage.asked:
+    for request in storage.requests:
         assert set(request.headers) == {
             *("host", "accept", "accept-encoding", "connection", "user-agent")
         }
@@ -118,7 +108,7 @@ def test_the_connection_is_made_to_the_address_that_was_checked() -> None:
     """The connection goes to the checked address, even if the name changes between two lookups."""
     storage = Storage()
     storage.files().find(URL)
-    (request,) = storage.asked
+    (request,) = storage.requests
     assert storage.looked_up == [("storage.example", 443)]
     assert request.url.host == PUBLIC
     assert request.headers["host"] == "storage.example"
@@ -129,7 +119,7 @@ def test_an_address_may_be_of_ipv6() -> None:
     """An IPv6 address is put into brackets, with the port kept."""
     storage = Storage()
     storage.files("2606:4700::1111").find(URL.replace(".example", ".example:8443"))
-    (request,) = storage.asked
+    (request,) = storage.requests
     assert request.url.host == "2606:4700::1111"
     assert request.url.netloc == b"[2606:4700::1111]:8443"
     assert request.headers["host"] == "storage.example:8443"
@@ -146,7 +136,7 @@ def test_every_address_is_tried() -> None:
 
     storage = Storage(answer)
     assert storage.files("2606:4700::1111", "8.8.8.8", "8.8.4.4").find(URL).body == b"there"
-    assert [request.url.host for request in storage.asked] == [
+    assert [request.url.host for request in storage.requests] == [
         *("2606:4700::1111", "8.8.8.8", "8.8.4.4")
     ]
 
@@ -161,7 +151,7 @@ def test_a_name_that_leads_inside_is_not_followed(address: str, others: list[str
     assert found.problem == (
         "A signed URL at storage.example was not requested: its address is not public"
     )
-    assert storage.asked == []
+    assert storage.requests == []
     assert storage.sleep.asked == []
 
 
@@ -173,7 +163,7 @@ def test_an_address_in_any_notation_is_checked(host: str) -> None:
     storage = Storage()
     found = storage.files(resolve=addresses_of).find(f"https://{host}/metrics")
     assert found.body is None
-    assert storage.asked == []
+    assert storage.requests == []
     assert "not public" in (found.problem or "")
 
 
@@ -200,7 +190,7 @@ def test_what_is_no_https_address_is_not_asked(url: str) -> None:
     found = storage.files(resolve=addresses_of).find(url)
     assert found.body is None
     assert found.problem
-    assert storage.asked == []
+    assert storage.requests == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -211,7 +201,7 @@ def test_redirects_are_not_followed(status: int) -> None:
     )
     found = storage.files().find(URL)
     assert found == Found(problem=f"storage.example answered {status} to a signed URL")
-    assert len(storage.asked) == 1
+    assert len(storage.requests) == 1
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -226,7 +216,7 @@ def test_a_refusal_is_told(status: int) -> None:
     storage = Storage(lambda _request: httpx.Response(status, text="<Error>s3cr3t-s3cr3t</Error>"))
     found = storage.files().find(URL)
     assert found == Found(problem=f"storage.example answered {status} to a signed URL")
-    assert len(storage.asked) == 1
+    assert len(storage.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -235,7 +225,7 @@ def test_a_failure_is_retried_and_then_an_error(status: int) -> None:
     storage = Storage(lambda _request: httpx.Response(status))
     with pytest.raises(errors.ServerFailed, match=r"storage\.example") as failure:
         storage.files().find(URL)
-    assert len(storage.asked) == ATTEMPTS
+    assert len(storage.requests) == ATTEMPTS
     assert len(storage.sleep.asked) == ATTEMPTS - 1
     assert "s3cr3t" not in str(failure.value)
 
@@ -276,7 +266,7 @@ def test_a_large_file_is_not_read_to_its_end() -> None:
     found = storage.files().find(URL)
     assert found.body is None
     assert "storage.example" in (found.problem or "")
-    assert len(storage.asked) == 1
+    assert len(storage.requests) == 1
 
 
 def test_secrets_in_a_file_are_masked() -> None:
@@ -289,11 +279,11 @@ def test_a_proxy_is_told_the_name() -> None:
     storage = Storage()
     proxied = {"proxy_of": lambda _url: "http://proxy.example:3128"}
     assert storage.files(**proxied).find(URL).body
-    assert storage.asked[-1].url.host == "storage.example"
-    assert "sni_hostname" not in storage.asked[-1].extensions
+    assert storage.requests[-1].url.host == "storage.example"
+    assert "sni_hostname" not in storage.requests[-1].extensions
     assert storage.files(**proxied, resolve=nowhere).find(URL).body
     assert storage.files("10.0.0.1", **proxied).find(URL).problem
-    assert len(storage.asked) == 2
+    assert len(storage.requests) == 2
 
 
 def test_a_stream_comes_in_pieces() -> None:
@@ -301,7 +291,7 @@ def test_a_stream_comes_in_pieces() -> None:
     body = b"a-key-to-hide\n" * 20_000
     storage = Storage(body=body)
     pieces = storage.files().pieces(URL)
-    assert storage.asked == []
+    assert storage.requests == []
     found = list(pieces)
     assert b"".join(found) == body
     assert len(found) > 1
@@ -322,7 +312,7 @@ def test_a_stream_from_inside_is_refused() -> None:
     storage = Storage()
     with pytest.raises(errors.Refused, match="not public"):
         list(storage.files("10.0.0.1").pieces(URL))
-    assert storage.asked == []
+    assert storage.requests == []
 
 
 def test_a_stream_that_breaks_off_is_an_error() -> None:
@@ -356,7 +346,7 @@ def test_the_apis_own_place_may_serve_its_files(api: str, url: str) -> None:
     assert files.find(url).body == b"a,b\n"
     assert b"".join(files.pieces(url)) == b"a,b\n"
     assert storage.looked_up == []
-    for request in storage.asked:
+    for request in storage.requests:
         assert request.url == httpx.URL(url)
         assert "authorization" not in request.headers
 
@@ -381,7 +371,7 @@ def test_an_api_on_this_machine_opens_nothing_else_here(url: str) -> None:
     found = storage.files(api=LOCAL_API, resolve=addresses_of).find(url)
     assert found.body is None
     assert "was not requested" in (found.problem or "")
-    assert storage.asked == []
+    assert storage.requests == []
 
 
 @pytest.mark.parametrize(
@@ -400,7 +390,7 @@ def test_a_public_api_leads_nowhere_inside(url: str) -> None:
     found = storage.files("127.0.0.1", "10.0.0.1").find(url)
     assert found.body is None
     assert "was not requested" in (found.problem or "")
-    assert storage.asked == []
+    assert storage.requests == []
 
 
 def test_the_apis_own_place_leads_nowhere_else() -> None:
@@ -410,14 +400,14 @@ def test_the_apis_own_place_leads_nowhere_else() -> None:
     )
     found = storage.files(api=LOCAL_API).find("http://127.0.0.1:8080/files")
     assert found == Found(problem="127.0.0.1 answered 307 to a signed URL")
-    assert len(storage.asked) == 1
+    assert len(storage.requests) == 1
 
 
 def test_files_beside_an_api_of_the_public_internet_are_found() -> None:
     """Files elsewhere on the public internet are fetched as well."""
     storage = Storage()
     assert storage.files(api=LOCAL_API).find(URL).body == b"a,b\n"
-    assert storage.asked[-1].url.host == PUBLIC
+    assert storage.requests[-1].url.host == PUBLIC
 
 
 def test_the_address_of_the_api_is_not_shown() -> None:

@@ -229,7 +229,7 @@ def test_a_bucket_that_refuses_costs_the_curve(reply: httpx.Response) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return reply if request.url.host == S3_HOST else api(request)
 
-    provider = over(httpx.MockTransport(answer), "bedrock")
+    provider = over(answer, "bedrock")
     snapshot = provider.read(provider.job("abc"), logged={})
     assert [(p.name, p.value) for p in snapshot.curve] == [("trainingLoss", 0.25)]
     assert snapshot.job.status is JobStatus.SUCCEEDED

@@ -112,7 +112,7 @@ def test_checkpoints_that_fail_while_a_job_runs_are_named(status: int) -> None:
         is_failing = request.url.path.endswith("/checkpoints")
         return httpx.Response(status, json={}) if is_failing else api(request)
 
-    provider = over(httpx.MockTransport(answer), "bedrock-mantle")
+    provider = over(answer, "bedrock-mantle")
     snapshot = provider.read(provider.job("a-job"), logged={})
     assert [(part.name, part.is_lasting) for part in snapshot.missing] == [("checkpoints", False)]
     assert {point.step for point in snapshot.curve} == {1, 2, 3, 4, 5}

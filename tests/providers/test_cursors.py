@@ -37,7 +37,7 @@ def test_a_cursor_that_is_refused_ends_the_list_with_a_sentence(kind: str, statu
         gone = {"error": {"message": "This cursor is no longer available"}}
         return httpx.Response(status, json=gone) if is_later(kind, request) else api(request)
 
-    *found, last = over(httpx.MockTransport(answer), kind).pages()
+    *found, last = over(answer, kind).pages()
     assert [page.cut for page in found] == [None] * len(found)
     assert sum(len(page.jobs) for page in found) == api.page_size
     assert last.cut is not None
@@ -60,7 +60,7 @@ def test_a_list_of_new_ids_at_each_call_ends(kind: str) -> None:
         rows: list[object] = [api.row(f"job-{next(ids)}") for _ in range(100)]
         return sent(api.list_of(rows, has_more=True))
 
-    *found, last = over(httpx.MockTransport(answer), kind).pages()
+    *found, last = over(answer, kind).pages()
     names = {job.id for page in found for job in page.jobs}
     assert set(api.ids([f"job-{n}" for n in range(100)])) <= names
     assert last.cut is not None

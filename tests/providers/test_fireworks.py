@@ -18,6 +18,7 @@ from bridge.providers.base import Provider
 from bridge.providers.fireworks import COLLECTIONS
 from bridge.providers.registry import TYPES
 from tests.support.fireworks import JOB, jobs_of, only, other, read, supervised
+from tests.support.scripted import answer
 from tests.support.wire_fireworks import (
     ACCOUNT,
     PREFERENCE,
@@ -113,7 +114,7 @@ def refusing(api: FireworksApi, refused: str, status: int) -> Provider:
         is_refused = request.url.path.endswith(refused)
         return httpx.Response(status, json={"message": "no"}) if is_refused else api(request)
 
-    return over(httpx.MockTransport(answer), "fireworks")
+    return over(answer, "fireworks")
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS[1:])
@@ -153,11 +154,9 @@ def literals(annotation: object) -> set[str]:
 @pytest.mark.parametrize("reply", [{"models": []}, {"code": 0}, {"totalSize": 0}])
 def test_an_object_without_the_list_is_a_bad_reply(reply: Row) -> None:
     """An object without the list is a bad reply, except {}: protocol buffers omit an empty list."""
-    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=reply))
     with pytest.raises(errors.BadReply):
-        jobs_of(over(transport, "fireworks"))
-    empty = httpx.MockTransport(lambda _request: httpx.Response(200, json={}))
-    assert jobs_of(over(empty, "fireworks")) == [[]]
+        jobs_of(over(answer(200, reply), "fireworks"))
+    assert jobs_of(over(answer(200), "fireworks")) == [[]]
 
 
 # The job
@@ -327,7 +326,7 @@ def test_a_preference_job_without_a_file_is_recorded(status: int) -> None:
         asks = ":getMetricsFileEndpoint" in str(request.url)
         return httpx.Response(status, json={}) if asks else api(request)
 
-    provider = over(httpx.MockTransport(answer), "fireworks")
+    provider = over(answer, "fireworks")
     found = provider.read(provider.job(f"{PREFERENCE}/a-job"), logged={})
     assert found.job.status is JobStatus.FAILED
     assert found.curve == ()
@@ -392,7 +391,7 @@ def test_a_url_that_has_expired_is_asked_for_anew(listed: object, status: int) -
         reply = api(request)
         return httpx.Response(status) if "s3cr3t-1" in str(request.url) else reply
 
-    provider = over(httpx.MockTransport(answer), "fireworks")
+    provider = over(answer, "fireworks")
     snapshot = provider.read(job, logged={})
     assert [point.value for point in snapshot.curve] == [0.5]
     assert snapshot.skipped == job.skipped
@@ -520,7 +519,7 @@ def test_checkpoints_are_kept_page_by_page() -> None:
         token = str(n + 1) if n < 2 else ""
         return httpx.Response(200, json={"checkpoints": [rows[n]], "nextPageToken": token})
 
-    provider = over(httpx.MockTransport(answer), "fireworks")
+    provider = over(answer, "fireworks")
     found = provider.read(provider.job(JOB), logged={}, keep=True)
     lines = found.documents["checkpoints.jsonl"].decode().splitlines()
     assert [json.loads(line) for line in lines] == rows
@@ -535,7 +534,7 @@ def test_a_job_is_kept_without_its_checkpoints(status: int) -> None:
         asks = request.url.path.endswith("/checkpoints")
         return httpx.Response(status, json={}) if asks else api(request)
 
-    provider = over(httpx.MockTransport(answer), "fireworks")
+    provider = over(answer, "fireworks")
     found = provider.read(provider.job(JOB), logged={}, keep=True)
     assert [(part.name, part.is_lasting) for part in found.missing] == [("checkpoints", True)]
     assert set(found.documents) == {"job.json"}
@@ -552,7 +551,7 @@ def test_a_dataset_of_several_files_is_all_of_them() -> None:
         api.requests.append(request)
         return httpx.Response(200, json={"filenameToSignedUrls": names})
 
-    provider = over(httpx.MockTransport(answer), "fireworks")
+    provider = over(answer, "fireworks")
     with provider.file(f"{ACCOUNT}/datasets/my-data") as pieces:
         assert b"".join(pieces) == b"/a\n/b\n"
     (request,) = api.requests
@@ -562,6 +561,6 @@ def test_a_dataset_of_several_files_is_all_of_them() -> None:
 @pytest.mark.parametrize("reply", [{}, {"filenameToSignedUrls": None}, {"filenameToSignedUrls": 7}])
 def test_a_dataset_without_files_is_not_found(reply: Row) -> None:
     """A dataset without files counts as not found, as a deleted one does."""
-    provider = over(httpx.MockTransport(lambda _r: httpx.Response(200, json=reply)), "fireworks")
+    provider = over(answer(200, reply), "fireworks")
     with pytest.raises(errors.NotFound), provider.file("my-data"):
         pytest.fail("there is nothing to read")

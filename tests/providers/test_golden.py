@@ -21,6 +21,7 @@ from bridge.providers.base import Provider
 from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
+from tests.support.scripted import Answer, script
 from tests.support.wires import WIRES
 
 Json = dict[str, Any]
@@ -169,12 +170,12 @@ def serving(case: Path) -> httpx.MockTransport:
         kind = "application/octet-stream" if "/files/" in path else "application/json"
         return httpx.Response(200, headers={"Content-Type": kind}, content=body)
 
-    return httpx.MockTransport(answer)
+    return httpx.MockTransport(script(answer))
 
 
 def always(reply: Json) -> httpx.MockTransport:
     """Return a provider with one answer to everything."""
-    return httpx.MockTransport(lambda _request: httpx.Response(200, json=reply))
+    return httpx.MockTransport(script(Answer(content=json.dumps(reply).encode())))
 
 
 def plain(value: Snapshot | Page) -> Json:

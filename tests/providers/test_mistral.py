@@ -42,8 +42,8 @@ def test_mistral_ends_without_a_usable_total(total: object) -> None:
 
 def test_mistral_list_may_lack_its_data() -> None:
     """A list without ``data``, which the specification allows, has no jobs."""
-    transport = httpx.MockTransport(lambda _request: sent({"object": "list", "total": 0}))
-    assert listed(over(transport, "mistral")) == []
+    found = listed(over(lambda _request: sent({"object": "list", "total": 0}), "mistral"))
+    assert found == []
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_mistral_reply_without_all_its_parts_is_not_asked_for_again(
         asked.append(request.url.path)
         return sent(row)
 
-    provider = over(httpx.MockTransport(answer), "mistral")
+    provider = over(answer, "mistral")
     assert read(provider, keep=True).checkpoints == ()
     assert len(asked) == 1
 

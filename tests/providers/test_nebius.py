@@ -14,6 +14,7 @@ from bridge import errors
 from bridge.model import Meaning
 from bridge.providers.registry import TYPES
 from bridge.simulator import Outcome, Simulator
+from tests.support.scripted import answer
 from tests.support.wire_openai_like import NebiusApi
 from tests.support.wire_server import over
 from tests.support.world import KEY, NOW, Clock, job
@@ -75,9 +76,8 @@ def test_its_hyperparameters_are_params() -> None:
 def test_its_errors_are_told() -> None:
     """FastAPI's form of an error is understood."""
     body = {"detail": [{"type": "missing", "loc": ["query", "a"], "msg": "Field required"}]}
-    transport = httpx.MockTransport(lambda _request: httpx.Response(422, json=body))
     with pytest.raises(errors.Refused, match="Field required"):
-        next(over(transport, "nebius").pages())
+        next(over(answer(422, body), "nebius").pages())
 
 
 @pytest.mark.parametrize("seconds", [0.0, 25.0, 36.5, 44.9, 45.0, 1000.0])

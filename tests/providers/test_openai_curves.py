@@ -22,6 +22,7 @@ from tests.support.contract import (
     resumed,
     up_to,
 )
+from tests.support.scripted import answer, script
 from tests.support.wire_server import (
     CREATED,
     OpenAIApi,
@@ -35,26 +36,22 @@ def test_openai_ends_where_a_cursor_repeats() -> None:
     """A cursor that leads back to an earlier page ends the list, after at most one round."""
     api = OpenAIApi()
     pages = [[api.row("a"), api.row("b")], [api.row("c"), api.row("d")]]
-    asked: list[str | None] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.params.get("after"))
-        assert len(asked) < 10, "the provider asks without end"
-        return sent({"data": pages[len(asked) % 2 - 1], "has_more": True})
-
-    provider = over(httpx.MockTransport(answer), "openai")
+    turns = [answer(200, {"data": page, "has_more": True}) for page in pages]
+    scripted = script(*turns * 5, most=9)
+    provider = over(scripted, "openai")
     *found, last = provider.pages()
     assert [job.id for page in found for job in page.jobs] == ["a", "b", "c", "d"]
     assert last.cut is not None
     assert "do not end" in last.cut.reason
-    assert [cursor for cursor in asked if cursor] == ["b", "d"]
+    cursors = [request.url.params.get("after") for request in scripted.requests]
+    assert [cursor for cursor in cursors if cursor] == ["b", "d"]
 
 
 @pytest.mark.parametrize("last", [{"status": "running"}, None, {"id": None}, {"id": 7}])
 def test_openai_says_that_it_cannot_go_on_without_a_cursor(last: object) -> None:
     """A page that promises more, but has no id to continue from, is reported."""
     reply = {"data": [{"id": "a"}, last], "has_more": True}
-    *_, page = over(httpx.MockTransport(lambda _request: sent(reply)), "openai").pages()
+    *_, page = over(lambda _request: sent(reply), "openai").pages()
     assert page.cut is not None
     assert "cursor" in page.cut.reason
 
@@ -72,7 +69,7 @@ def test_a_later_page_that_is_refused_does_not_end_the_service(kind: str, status
         gone = {"error": {"message": "This cursor is no longer available"}}
         return httpx.Response(status, json=gone) if is_later else api(request)
 
-    *found, last = over(httpx.MockTransport(answer), kind).pages()
+    *found, last = over(answer, kind).pages()
     assert [page.cut for page in found] == [None] * len(found)
     assert sum(len(page.jobs) for page in found) == api.page_size
     assert last.cut is not None
@@ -90,7 +87,7 @@ def test_openai_goes_on_where_has_more_is_missing() -> None:
         del reply["has_more"]
         return sent(reply)
 
-    jobs = listed(over(httpx.MockTransport(answer), "openai"))
+    jobs = listed(over(answer, "openai"))
     assert len({job.id for job in jobs}) == len(jobs) == 150
 
 
@@ -231,7 +228,7 @@ def test_openai_job_is_complete_without_access_to_its_result_file(status: int) -
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(status, json={}) if "/files/" in request.url.path else api(request)
 
-    snapshot = read(over(httpx.MockTransport(answer), "openai"))
+    snapshot = read(over(answer, "openai"))
     assert points(snapshot.curve) == {n: float(n) for n in range(1, 351)}
 
 

@@ -13,10 +13,9 @@ from bridge import errors
 from bridge.model import JobStatus, MissingPart
 from bridge.providers.parts import Parts
 from tests.support.contract import JOB, by_id, every_kind, listed, openai_with_steps, points, read
+from tests.support.scripted import Handler
 from tests.support.wire_server import OpenAIApi, over, sent
 from tests.support.wires import WIRES
-
-Handler = Callable[[httpx.Request], httpx.Response]
 
 GONE = errors.NotFound("nothing here")
 BUSY = errors.ServerFailed("not now")
@@ -121,7 +120,7 @@ def test_a_cursor_that_is_refused_costs_the_rest(status: int) -> None:
     def change(request: httpx.Request, reply: httpx.Response) -> object:
         return httpx.Response(status, json={}) if "after" in request.url.params else reply
 
-    snapshot = read(over(httpx.MockTransport(events_of(api, change)), "openai"))
+    snapshot = read(over(events_of(api, change), "openai"))
     assert set(points(snapshot.curve)) == set(range(259, 351))
     assert [(part.name, part.is_lasting) for part in snapshot.missing] == [("events", True)]
 
@@ -141,7 +140,7 @@ def test_new_ids_at_each_call_do_not_go_on_for_ever(more: bool | None) -> None: 
         new = [row | {"id": f"ftevent-{next(ids)}"} for row in rows]
         return sent({"object": "list", "data": new} | ({} if more is None else {"has_more": more}))
 
-    snapshot = read(over(httpx.MockTransport(answer), "openai"))
+    snapshot = read(over(answer, "openai"))
     assert set(points(snapshot.curve)) == set(range(1, 6))
     assert [part.name for part in snapshot.missing] == (["events"] if more else [])
     assert next(ids) < 100
@@ -156,7 +155,7 @@ def test_a_short_list_without_has_more_whose_cursor_is_refused_is_whole() -> Non
             return httpx.Response(400, json={"detail": "no such parameter"})
         return {"data": json.loads(reply.content)["data"]}
 
-    snapshot = read(over(httpx.MockTransport(events_of(api, change)), "openai"))
+    snapshot = read(over(events_of(api, change), "openai"))
     assert set(points(snapshot.curve)) == set(range(1, 6))
     assert snapshot.missing == ()
 
@@ -170,7 +169,7 @@ def test_a_server_that_is_not_ready_yet_costs_a_part_for_the_moment(
     """A request that is too early, or takes too long, leaves its part to the next pass."""
     api = openai_with_steps(5, **DONE)
     refused = events_of(api, lambda _request, _reply: httpx.Response(status, json={}))
-    snapshot = read(over(httpx.MockTransport(refused), "openai"))
+    snapshot = read(over(refused, "openai"))
     assert [(part.name, part.is_lasting) for part in snapshot.missing] == [("events", is_lasting)]
 
 
@@ -182,7 +181,7 @@ def test_rounded_points_do_not_take_the_places_of_exact_ones_that_may_come(statu
     def change(_request: httpx.Request, _reply: httpx.Response) -> object:
         return httpx.Response(status, json={})
 
-    snapshot = read(over(httpx.MockTransport(events_of(api, change)), "openai"))
+    snapshot = read(over(events_of(api, change), "openai"))
     expected = {n: n + 0.5 for n in range(1, 21)} if status == 400 else {}
     assert points(snapshot.curve) == expected
 
@@ -196,7 +195,7 @@ def test_the_list_is_enough() -> None:
         is_list = request.url.path.endswith("/fine_tuning/jobs")
         return api(request) if is_list else httpx.Response(404, json={"detail": "Not Found"})
 
-    provider = over(httpx.MockTransport(answer), "openai")
+    provider = over(answer, "openai")
     for job in (listed(provider)[1], provider.job(JOB)):
         snapshot = provider.read(job, logged={}, keep=True)
         assert snapshot.job.status is JobStatus.SUCCEEDED
@@ -217,7 +216,7 @@ def test_a_job_without_an_address_is_found_in_the_list(kind: str) -> None:
         is_hidden = request.url.path.endswith(f"/{JOB}")
         return httpx.Response(404, json={}) if is_hidden else api(request)
 
-    provider = over(httpx.MockTransport(answer), kind)
+    provider = over(answer, kind)
     assert by_id(provider).id == f"{api.id_prefix}{JOB}"
     assert by_id(provider, "other").id == f"{api.id_prefix}other"
     with pytest.raises(errors.NotFound):
@@ -242,7 +241,7 @@ def test_a_later_page_that_fails_for_the_moment_ends_the_list_for_now(
         is_later = is_later or query.get("page", first) != first
         return httpx.Response(status, json={}) if is_later else api(request)
 
-    *found, last = over(httpx.MockTransport(answer), kind).pages()
+    *found, last = over(answer, kind).pages()
     assert sum(len(page.jobs) for page in found) == api.page_size
     assert last.cut is not None
     assert not last.cut.is_lasting

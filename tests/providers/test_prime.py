@@ -24,8 +24,9 @@ from bridge.tracking import Tracking
 from tests.support.contract import JOB, by_id, listed, only, points, read
 from tests.support.models import run_of
 from tests.support.recorded import RunRows, recorded
+from tests.support.scripted import answer, script
 from tests.support.wire_prime import PrimeApi
-from tests.support.wire_server import BASE_URL, CREATED, sent
+from tests.support.wire_server import BASE_URL, CREATED
 from tests.support.wire_together import iso
 from tests.support.world import KEY, NOW, BrokenReplies, Clock, NoSleep, job, make_sync
 
@@ -62,11 +63,8 @@ def test_runs_of_a_team_are_asked_for() -> None:
 def test_a_server_without_pages_sends_all_at_once() -> None:
     """A server that ignores pages and counts is read in one reply."""
     api = PrimeApi()
-    transport = httpx.MockTransport(
-        lambda _request: sent({"runs": [api.row(f"run-{n}") for n in range(45)]})
-    )
-    http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=transport)
-    assert len(listed(Prime(http))) == 45
+    everything = script(answer(200, {"runs": [api.row(f"run-{n}") for n in range(45)]}))
+    assert len(listed(Prime(everything.http()))) == 45
 
 
 def test_runs_come_newest_first_whatever_their_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from tests.support.contract import (
     read,
     resumed,
 )
+from tests.support.scripted import Answer, answer, script
 from tests.support.wire_server import (
     CREATED,
     OpenAIApi,
@@ -92,7 +94,7 @@ def test_jobs_that_appear_between_pages_push_none_out(kind: str) -> None:
 @pytest.mark.parametrize("reply", [{}, {"object": "list"}, {"data": 7}, {"detail": "no"}, []])
 def test_a_reply_without_a_list_is_a_bad_reply(kind: str, reply: object) -> None:
     """A reply without a list is a bad reply, not an account without jobs."""
-    provider = over(httpx.MockTransport(lambda _request: sent(reply)), kind)
+    provider = over(lambda _request: sent(reply), kind)
     if reply == {} and WIRES[kind].omits_empty_lists:
         assert listed(provider) == []
         return
@@ -103,8 +105,7 @@ def test_a_reply_without_a_list_is_a_bad_reply(kind: str, reply: object) -> None
 @every_kind
 def test_a_list_that_is_null_is_empty(kind: str) -> None:
     """A null in place of a list means no jobs."""
-    transport = httpx.MockTransport(lambda _request: sent(WIRES[kind].null_list))
-    assert listed(over(transport, kind)) == []
+    assert listed(over(lambda _request: sent(WIRES[kind].null_list), kind)) == []
 
 
 @every_kind
@@ -112,17 +113,11 @@ def test_a_server_that_repeats_its_page_for_ever_is_left(kind: str) -> None:
     """A server that ignores the requested page does not keep the bridge paging for ever."""
     api = WIRES[kind]()
     rows: list[object] = [api.row(f"job-{n}") for n in range(100)]
-    asked: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        assert len(asked) < 20, "the provider asks without end"
-        return sent(api.list_of(rows, has_more=True))
-
-    provider = over(httpx.MockTransport(answer), kind)
+    repeating = script(lambda _request: sent(api.list_of(rows, has_more=True)), most=19)
+    provider = over(repeating, kind)
     if api.page_size is None:
         assert len(listed(provider)) == 100
-        assert len(asked) == 1
+        assert len(repeating.requests) == 1
     else:
         *found, last = provider.pages()
         assert len({job.id for page in found for job in page.jobs}) == 100 * api.requests_a_page
@@ -135,14 +130,8 @@ def test_a_server_that_repeats_its_page_and_does_not_count_is_left(kind: str) ->
     """A server that repeats its page, and gives neither count nor end, does not either."""
     api = WIRES[kind]()
     rows: list[object] = [api.row(f"job-{n}") for n in range(100)]
-    asked: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        assert len(asked) < 20, "the provider asks without end"
-        return sent(api.list_of(rows, has_more=None))
-
-    provider = over(httpx.MockTransport(answer), kind)
+    repeating = script(lambda _request: sent(api.list_of(rows, has_more=None)), most=19)
+    provider = over(repeating, kind)
     if kind == "mistral":  # its pages have numbers: the same one twice is an error of the server
         *_, last = provider.pages()
         assert last.cut is not None
@@ -231,9 +220,8 @@ def test_a_job_that_is_gone_is_not_found(kind: str) -> None:
 @every_kind
 def test_a_service_that_has_ended_is_withdrawn(kind: str) -> None:
     """A 410 for the list ends the pass with a sentence about what happens to the runs."""
-    transport = httpx.MockTransport(lambda _request: httpx.Response(410, json={}))
     with pytest.raises(errors.Withdrawn, match="MLflow"):
-        listed(over(transport, kind))
+        listed(over(answer(410), kind))
 
 
 @every_kind
@@ -242,20 +230,14 @@ def test_no_json_whatever_makes_a_provider_fail_without_a_name(
     kind: str, replies: list[object]
 ) -> None:
     """Any reply becomes values of the model, or an error that has a sentence."""
-    asked: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        assert len(asked) < 50, "the provider asks without end"
-        return sent(replies[min(len(asked), len(replies)) - 1])
-
-    provider = over(httpx.MockTransport(answer), kind)
+    scripted = script(*(Answer(content=json.dumps(reply).encode()) for reply in replies), most=49)
+    provider = over(scripted, kind)
     try:
         jobs = listed(provider)
     except errors.ProviderError:
         jobs = []
     for job, keep in itertools.product((None, *jobs), (False, True)):
-        asked.clear()
+        scripted.requests.clear()
         try:
             snapshot = read(provider, job.id if job else JOB, job, keep=keep)
         except errors.ProviderError:
@@ -288,7 +270,7 @@ def test_json_that_is_nested_beyond_reason_is_a_bad_reply(kind: str) -> None:
     """A hundred thousand brackets are a bad reply."""
     reply = httpx.Response(200, headers={"Content-Type": "application/json"}, content=b"[" * 10**5)
     with pytest.raises(errors.BadReply):
-        listed(over(httpx.MockTransport(lambda _request: reply), kind))
+        listed(over(lambda _request: reply, kind))
 
 
 # No request is made twice

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -14,14 +14,13 @@ from bridge.model import JobStatus, Snapshot
 from bridge.providers.base import Provider
 from bridge.providers.records import reply_of
 from tests.support.contract import logged_at, points_of
-from tests.support.scripted import Chunks
+from tests.support.scripted import Chunks, Handler, answer
 from tests.support.wire_server import S3_HOST, Api, over, sent
 from tests.support.wires import WIRES
 from tests.support.world import KEY
 
 every_kind = pytest.mark.parametrize("kind", sorted(WIRES))
 
-Handler = Callable[[httpx.Request], httpx.Response]
 STATUSES = [400, 401, 403, 404, 405, 410, 422, 429, 500, 503]
 
 
@@ -55,7 +54,7 @@ def below_the_list(kind: str) -> list[str]:
         asked.append(address_of(request))
         return api(request)
 
-    provider = over(httpx.MockTransport(note), kind)
+    provider = over(note, kind)
     (job,) = (job for page in provider.pages() for job in page.jobs)
     asked.clear()
     provider.read(job, logged={}, keep=True)
@@ -79,7 +78,7 @@ def at(kind: str, address: str, fault: Handler, *, times: int = 10**6) -> Provid
         left[0] -= 1
         return fault(request)
 
-    return over(httpx.MockTransport(answer), kind)
+    return over(answer, kind)
 
 
 # Statuses
@@ -104,9 +103,8 @@ def test_a_list_that_fails_says_why(
     kind: str, status: int, error: type[errors.ProviderError]
 ) -> None:
     """A list that fails records nothing, says why, and does not count as empty."""
-    transport = httpx.MockTransport(lambda _request: httpx.Response(status, json={}))
     with pytest.raises(errors.ProviderError) as caught:
-        list(over(transport, kind).pages())
+        list(over(answer(status), kind).pages())
     assert type(caught.value) is error
     assert str(status) in caught.value.sentence
 
@@ -153,7 +151,7 @@ def test_what_fails_everywhere_is_no_part_s_fault(kind: str, status: int) -> Non
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(status, json={}) if is_over[0] else api(request)
 
-    provider = over(httpx.MockTransport(answer), kind)
+    provider = over(answer, kind)
     (job,) = (job for page in provider.pages() for job in page.jobs)
     is_over[0] = True
     if status in {500, 503}:
@@ -277,7 +275,7 @@ def test_no_message_and_no_value_shows_the_key(kind: str, status: int) -> None:
             content = api(request).content.replace(b"a-suffix", KEY.encode())
             return httpx.Response(200, headers=headers, content=content)
 
-        found, error = outcome(over(httpx.MockTransport(answer), kind, key=KEY))
+        found, error = outcome(over(answer, kind, key=KEY))
         said += told(error)
         if found is not None:
             said += [repr(found), repr(reply_of(found.job)), repr(found.documents)]
@@ -293,12 +291,12 @@ def test_no_message_and_no_value_shows_the_key(kind: str, status: int) -> None:
 def test_many_looks_find_what_one_does(kind: str, *, curves: bool) -> None:
     """A job that is followed has at each pass the points of a single read."""
     api = WIRES[kind]()
-    followed = over(httpx.MockTransport(api), kind, curves=curves)
+    followed = over(api, kind, curves=curves)
     found: dict[tuple[str, int], float] = {}
 
     def look(steps: int) -> None:
         found.update(new_points(followed, found))
-        alone = new_points(over(httpx.MockTransport(api), kind, curves=curves), {})
+        alone = new_points(over(api, kind, curves=curves), {})
         assert alone.items() <= found.items()
         assert not curves or found == alone
         assert not curves or len({step for _, step in alone}) == steps

@@ -121,7 +121,7 @@ def test_a_job_has_what_its_row_and_its_own_reply_say() -> None:
         replies: dict[str, object] = {"": {"data": [row]}, f"/{JOB}": reply}
         return sent(replies.get(asked[-1], {"data": [], "metrics": []}))
 
-    job = look(over(httpx.MockTransport(answer), "together")).job
+    job = look(over(answer, "together")).job
     assert job.suffix == "mine"
     assert job.params == {"warmup_ratio": 0.1}
     assert asked.count(f"/{JOB}") == 1
@@ -485,7 +485,7 @@ def test_a_job_may_have_no_metrics_yet(metrics: object) -> None:
         is_metrics = request.url.path.endswith("/metrics")
         return sent({} if metrics is None else {"metrics": metrics}) if is_metrics else api(request)
 
-    snapshot = look(over(httpx.MockTransport(answer), "together"))
+    snapshot = look(over(answer, "together"))
     assert (snapshot.curve, snapshot.skipped) == ((), ())
 
 
@@ -497,7 +497,7 @@ def test_a_reply_without_metrics_is_not_taken_for_none(reply: object) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return sent(reply) if request.url.path.endswith("/metrics") else api(request)
 
-    snapshot = look(over(httpx.MockTransport(answer), "together"))
+    snapshot = look(over(answer, "together"))
     assert [(part.name, part.is_lasting) for part in snapshot.missing] == [("metrics", True)]
 
 
@@ -514,7 +514,7 @@ def without(api: TogetherApi, parts: Iterable[str], status: int = 404) -> Provid
         is_missing = request.url.path.endswith(tuple(f"/{part}" for part in parts))
         return httpx.Response(status, json={"error": "none"}) if is_missing else api(request)
 
-    return over(httpx.MockTransport(answer), "together")
+    return over(answer, "together")
 
 
 @pytest.mark.parametrize("status", [404, 405, 410, 501])

@@ -18,7 +18,8 @@ from bridge.providers.credentials import published
 from bridge.providers.vertex import Vertex, address
 from bridge.redaction import Redactor
 from tests.support.contract import JOB, by_id, listed, only, points, read
-from tests.support.wire_server import CREATED, over, sent
+from tests.support.scripted import answer, script
+from tests.support.wire_server import CREATED, over
 from tests.support.wire_vertex import EXPERIMENT, PLACE, RUN, VertexApi, time
 from tests.support.world import NoSleep
 
@@ -398,7 +399,7 @@ def test_a_refusal_says_what_to_do_in_google_clouds_words(
 ) -> None:
     """A refusal names the remedy: role, API, quota project, location or token."""
     with pytest.raises(kind) as caught:
-        listed(over(httpx.MockTransport(lambda _request: reply), "vertex", key="ya29.a-token"))
+        listed(over(lambda _request: reply, "vertex", key="ya29.a-token"))
     assert remedy in caught.value.remedy
     assert "ya29" not in str(caught.value)
 
@@ -407,7 +408,7 @@ def test_another_services_403_keeps_its_words() -> None:
     """Another service's 403 keeps its words: Google Cloud's remedies are for its errors."""
     reply = httpx.Response(403, json={"error": {"message": "no", "code": "forbidden"}})
     with pytest.raises(errors.Forbidden) as caught:
-        listed(over(httpx.MockTransport(lambda _request: reply), "openai"))
+        listed(over(lambda _request: reply, "openai"))
     assert "role" not in caught.value.remedy
 
 
@@ -419,7 +420,7 @@ def test_the_page_of_a_job_is_in_its_location() -> None:
         redactor=Redactor(),
         sleep=NoSleep(),
         transport=httpx.MockTransport(
-            lambda _request: sent({"tuningJobs": [{"name": "projects/1/x/tuningJobs/7"}]})
+            script(answer(200, {"tuningJobs": [{"name": "projects/1/x/tuningJobs/7"}]}))
         ),
     )
     (job,) = listed(Vertex(http, project="acme", location="europe-west4"))

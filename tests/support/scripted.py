@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -27,7 +27,14 @@ JSON = {"content-type": "application/json"}
 PASSING = [408, 409, 425, 429, 500, 502, 503, 504]
 
 
+MOST_REQUESTS = 300
+"""Limit on requests, above any test's need: paging that never ends fails instead of hanging."""
+
+
 LASTING = [300, 302, 400, 401, 403, 404, 405, 410, 413, 422, 501]
+
+
+Handler = Callable[[httpx.Request], httpx.Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Answer:
     content: bytes = b"{}"
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
 
-    def response(self) -> httpx.Response:
+    def __call__(self, _request: httpx.Request) -> httpx.Response:
         """Return a response that has not been read yet."""
         return httpx.Response(self.status, headers=self.headers, content=self.content)
 
@@ -53,17 +60,20 @@ def answer(status: int, body: object = None, **headers: str) -> Answer:
 class Script:
     """Gives its answers in order, and repeats the last one."""
 
-    answers: list[Answer | Exception]
+    answers: Sequence[Handler | Exception]
+    most: int = MOST_REQUESTS
+    """Limit on requests."""
     requests: list[httpx.Request] = field(default_factory=list)
     sleep: NoSleep = field(default_factory=NoSleep)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer a request."""
-        given_answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
         self.requests.append(request)
+        assert len(self.requests) <= self.most, "the requests do not end"
+        given_answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
         if isinstance(given_answer, Exception):
             raise given_answer
-        return given_answer.response()
+        return given_answer(request)
 
     def http(self, patience: int = retries.ATTEMPTS, tell: retries.Tell | None = None) -> ApiClient:
         """Return a client whose network is this script."""
@@ -78,9 +88,9 @@ class Script:
         )
 
 
-def script(*answers: Answer | Exception) -> Script:
-    """Return a script of these answers."""
-    return Script(list(answers))
+def script(*answers: Handler | Exception, most: int = MOST_REQUESTS) -> Script:
+    """Return a script of these answers, or of a function that answers every request."""
+    return Script(answers, most)
 
 
 def failure(scripted: Script) -> errors.ProviderError:

@@ -24,6 +24,7 @@ from bridge.providers.base import Provider
 from bridge.providers.bedrock import Bedrock
 from bridge.providers.registry import TYPES
 from bridge.redaction import Redactor
+from tests.support.scripted import MOST_REQUESTS, Handler, script
 from tests.support.world import NoSleep
 
 Row = dict[str, object]
@@ -33,8 +34,6 @@ BASE_URL = f"https://{HOST}/v1"
 CREATED = 1_760_000_000
 """Creation of all jobs in Unix seconds."""
 S3_HOST = "s3.example"
-MOST_REQUESTS = 300
-"""Limit on requests, above any test's need: it stops a provider that asks for ever."""
 
 
 @dataclass
@@ -226,18 +225,19 @@ class Api(ABC):
         self, *, curves: bool = True, statuses: Mapping[str, JobStatus] | None = None
     ) -> Provider:
         """Return the product's provider for this API."""
-        return over(httpx.MockTransport(self), self.kind, curves=curves, statuses=statuses)
+        return over(self, self.kind, curves=curves, statuses=statuses)
 
 
 def over(
-    transport: httpx.BaseTransport,
+    answer: Handler,
     kind: str,
     *,
     curves: bool = True,
     key: str = "",
     statuses: Mapping[str, JobStatus] | None = None,
 ) -> Provider:
-    """Return a provider over any transport; retries take no time."""
+    """Return a provider over any wire, with a bound on its requests; retries take no time."""
+    transport = httpx.MockTransport(script(answer))
     redactor = Redactor([key])
     files = SignedUrlFetcher(
         redactor,

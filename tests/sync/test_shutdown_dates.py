@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from bridge.cli.terminal.tally import tally
-from bridge.http.client import connect
 from bridge.model import JobStatus
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
 from bridge.providers.base import shutdowns_of
 from bridge.providers.model_shutdowns import read_shutdowns, shutdown_of
 from bridge.providers.registry import TYPES
-from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.tracking import Tracking
 from tests.support.recorded import active_runs, recorded
 from tests.support.run_states import run_state
+from tests.support.scripted import Answer, Script, answer, script
 from tests.support.told import START, Told, told_job
-from tests.support.wire_server import BASE_URL, sent
-from tests.support.world import Clock, NoSleep, job, make_sync
+from tests.support.world import Clock, job, make_sync
 
 BASE = "gpt-4.1-mini-2025-04-14"
 MADE = f"ft:{BASE}:acme::1"
@@ -41,35 +39,19 @@ def midnight(day: str) -> int:
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-@dataclass
-class Models:
-    """A list of models that counts its requests."""
-
-    reply: object
-    status: int = 200
-    asked: list[str] = field(default_factory=list)
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request."""
-        self.asked.append(request.url.path)
-        return sent(self.reply) if self.status == 200 else httpx.Response(self.status)
-
-    def dates(self) -> Mapping[str, int]:
-        """Return the dates of the list."""
-        transport = httpx.MockTransport(self)
-        http = connect(
-            BASE_URL, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport
-        )
-        return read_shutdowns(http) or {}
-
-    def date(self, made: str = MADE, base: str | None = BASE) -> int | None:
-        """Return the end of the model that a job has made."""
-        return shutdown_of(self.dates(), made, base)
+def dates(models: Script) -> Mapping[str, int]:
+    """Return the dates of a list."""
+    return read_shutdowns(models.http()) or {}
 
 
-def listing(*rows: object) -> Models:
+def date(models: Script, made: str = MADE, base: str | None = BASE) -> int | None:
+    """Return the end of the model that a job has made."""
+    return shutdown_of(dates(models), made, base)
+
+
+def listing(*rows: object) -> Script:
     """Return a server with these models."""
-    return Models({"object": "list", "data": list(rows)})
+    return script(answer(200, {"object": "list", "data": list(rows)}))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +69,7 @@ def listing(*rows: object) -> Models:
 )
 def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> None:
     """A date is read from OpenAI's day, Azure's time for inference and Mistral's time."""
-    assert listing({"id": MADE, **told}).date() == midnight("2027-01-14")
+    assert date(listing({"id": MADE, **told})) == midnight("2027-01-14")
 
 
 @pytest.mark.parametrize(
@@ -109,8 +91,8 @@ def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> No
 def test_what_is_no_date_is_none(told: Mapping[str, object]) -> None:
     """An impossible date counts as none, and hides no other model's date."""
     models = listing({"id": MADE, **told}, 7, {"id": BASE, "shutdown_date": "2027-01-14"})
-    assert models.date() == midnight("2027-01-14")
-    assert listing({"id": MADE, **told}).date() is None
+    assert date(models) == midnight("2027-01-14")
+    assert date(listing({"id": MADE, **told})) is None
 
 
 @pytest.mark.parametrize(
@@ -128,9 +110,9 @@ def test_a_model_ends_with_the_one_that_it_comes_from(
 ) -> None:
     """A model ends on its own date, or else with the model that its training began with."""
     models = listing({"id": listed, "shutdown_date": "2027-01-14"})
-    assert models.date(made, base) == midnight("2027-01-14")
+    assert date(models, made, base) == midnight("2027-01-14")
     other = listing({"id": "another", "shutdown_date": "2027-01-14"})
-    assert other.date(made, base) is None
+    assert date(other, made, base) is None
 
 
 def test_a_models_own_date_comes_first() -> None:
@@ -138,13 +120,13 @@ def test_a_models_own_date_comes_first() -> None:
     models = listing(
         {"id": BASE, "shutdown_date": "2026-10-23"}, {"id": MADE, "shutdown_date": "2027-01-14"}
     )
-    assert models.date() == midnight("2027-01-14")
+    assert date(models) == midnight("2027-01-14")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500])
 def test_a_server_without_such_a_list_costs_nothing(status: int) -> None:
     """A server without a list of models leaves the dates unknown."""
-    assert Models(None, status).dates() == {}
+    assert dates(script(answer(status))) == {}
 
 
 @given(
@@ -161,10 +143,10 @@ def test_a_server_without_such_a_list_costs_nothing(status: int) -> None:
 def test_no_list_whatever_breaks_anything(reply: object) -> None:
     """Any reply about models gives a date or none."""
     for told in (reply, {"data": reply}, {"data": [reply]}, {"data": [{"id": MADE, "a": reply}]}):
-        found = Models(told).date()
+        found = date(script(Answer(content=json.dumps(told).encode())))
         assert found is None or isinstance(found, int)
     for key in ("shutdown_date", "deprecation"):
-        found = listing({"id": MADE, key: reply}).date()
+        found = date(listing({"id": MADE, key: reply}))
         assert found is None or isinstance(found, int)
 
 
@@ -172,11 +154,10 @@ def test_no_list_whatever_breaks_anything(reply: object) -> None:
 def test_who_tells_dates(kind: str) -> None:
     """OpenAI's API and Mistral's have dates, and other providers get no request for them."""
     models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
-    http = connect(BASE_URL, headers={}, redactor=Redactor(), transport=httpx.MockTransport(models))
-    told = shutdowns_of(TYPES[kind](http, curves=True))
+    told = shutdowns_of(TYPES[kind](models.http(), curves=True))
     tells = kind in {"openai", "azure", "nebius", "mistral", "bedrock-mantle"}
     assert told == ({MADE: midnight("2027-01-14")} if tells else {})
-    assert len(models.asked) == tells
+    assert len(models.requests) == tells
 
 
 # Tags
