@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.support.http_server import send_json, serving
 from tests.support.processes import PATIENCE
 
 _OF_ONE_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "host"})
@@ -45,28 +47,13 @@ class WriteProxy:
         """Requests that matched these."""
         self._server = urlsplit(server)
         self._lock = threading.Lock()
-        self._http: ThreadingHTTPServer | None = None
-
-    @property
-    def url(self) -> str:
-        """Return the tracking URI."""
-        assert self._http is not None
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._running = contextlib.ExitStack()
+        self.url = ""
+        """Tracking URI."""
 
     def __enter__(self) -> Self:
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def _any(self) -> None:
-                proxy.handle(self)
-
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815 - http.server's names
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        # By HTTP/1.0: a write without a reply ends its connection.
+        self.url = self._running.enter_context(serving(self.handle, "HTTP/1.0"))
         return self
 
     def __exit__(
@@ -75,9 +62,7 @@ class WriteProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._http is not None
-        self._http.shutdown()
-        self._http.server_close()
+        self._running.close()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         """Forward a request, and return the reply."""
@@ -86,13 +71,13 @@ class WriteProxy:
         if any(part in path for part in self.lacks):
             with self._lock:
                 self.lacked.append(path)
-            _refuse(request, 404, b"")
+            send_json(request, 404, b"")
             return
         if self.cannot_search and path.endswith("/search") and self.cannot_search in body:
             with self._lock:
                 self.lacked.append(path)
             said = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "Invalid clause"}'
-            _refuse(request, 400, said)
+            send_json(request, 400, said)
             return
         number = 0
         if request.command != "GET" and not path.endswith("/search"):
@@ -128,11 +113,3 @@ class WriteProxy:
             return reply, reply.read()
         finally:
             connection.close()
-
-
-def _refuse(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
-    request.send_response(status)
-    request.send_header("Content-Type", "application/json")
-    request.send_header("Content-Length", str(len(body)))
-    request.end_headers()
-    request.wfile.write(body)

@@ -6,13 +6,14 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from mlflow import MlflowClient
 
 from bridge.tracking import Tracking
 from bridge.tracking.connections import RequestHeaders, one_each
+from tests.support.http_server import send_json, serving
 
 
 @dataclass
@@ -29,35 +30,14 @@ def served() -> Iterator[Seen]:
     """Run a tracking server without experiments."""
     seen = Seen()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers.get("Content-Length", "0")))
+        seen.headers.append(request.headers.get("Connection"))
+        seen.ports.append(request.client_address[1])
+        send_json(request, 200, b'{"experiments": []}')
 
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            seen.headers.append(self.headers.get("Connection"))
-            seen.ports.append(self.client_address[1])
-            body = b'{"experiments": []}'
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    seen.url = f"http://127.0.0.1:{server.server_port}"
-    yield seen
-    server.shutdown()
-    server.server_close()
+    with serving(answer) as seen.url:
+        yield seen
 
 
 def test_each_request_of_the_bridge_has_its_connection() -> None:

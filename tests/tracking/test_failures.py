@@ -6,15 +6,15 @@ import contextlib
 import json
 import shutil
 import sqlite3
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from bridge.errors import TrackingDown
 from bridge.tracking import Tracking
+from tests.support.http_server import send_json, serving
 from tests.support.tcp_proxy import Line, TcpProxy
 
 NOWHERE = "http://127.0.0.1:9"
@@ -74,35 +74,14 @@ def test_databricks_without_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 # Servers
 
 
-@contextlib.contextmanager
-def answering(status: int, body: bytes = b"") -> Iterator[str]:
+def answering(status: int, body: bytes = b"") -> AbstractContextManager[str]:
     """Run a web server that has one answer, and return its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers.get("Content-Length", "0")))
+        send_json(request, status, body)
 
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    return serving(answer)
 
 
 def words(code: str, message: str) -> bytes:
