@@ -54,6 +54,7 @@ SIMULATOR_MAY_IMPORT: Final = {
 }
 
 MOST_LINES = 300
+MOST_MODULES = 16
 
 
 def name_of(path: Path) -> str:
@@ -242,3 +243,10 @@ def test_every_module_fits_in_the_head(module: str) -> None:
     """No file is longer than the limit."""
     lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES, f"{lines} lines"
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for path in FILES.values()}), ids=str)
+def test_every_package_fits_in_the_head(package: Path) -> None:
+    """No package has more modules than the limit, but for those with a module for each provider."""
+    modules = [path for path in package.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= MOST_MODULES or package.name in {"providers", "simulator"}

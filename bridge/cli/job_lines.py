@@ -13,7 +13,7 @@ from bridge.errors import ConfigError, TrackingDown, TrackingError
 from bridge.model import JobStatus, Meaning
 from bridge.plan import tags
 from bridge.plan.metric_names import MetricNames
-from bridge.plan.silence import is_training, last_sign
+from bridge.plan.run_state import is_training, last_sign
 from bridge.providers.registry import TYPES
 from bridge.settings.model import Settings
 from bridge.text import one_line

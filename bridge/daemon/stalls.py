@@ -11,7 +11,7 @@ from bridge.model import JobStatus
 from bridge.plan import tags
 from bridge.plan.ownership import Ownership
 from bridge.plan.recorded import RecordedRun
-from bridge.plan.silence import is_training, last_sign
+from bridge.plan.run_state import is_training, last_sign
 from bridge.sync.events import Event, JobDone, PassEnded, RunsRead
 from bridge.sync.outcome import Outcome, Synced
 

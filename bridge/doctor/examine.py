@@ -25,7 +25,7 @@ from bridge.plan.ownership import Ownership, resolve
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.repair import GONE
-from bridge.plan.silence import last_sign
+from bridge.plan.run_state import last_sign
 from bridge.sync.events import Handler, JobDone, JobsChosen
 from bridge.sync.find_run import Existing, Found, Settled
 from bridge.sync.job_sync import JobSync, Task

@@ -1,9 +1,10 @@
-"""The status of a run, its start, and its end. Pure."""
+"""The status of a run, its start, its last sign of life, and its end. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from bridge.model import JobStatus, Snapshot
@@ -149,3 +150,21 @@ def end_of(snapshot: Snapshot, start: int, now: int) -> int:
     if finished is not None and is_time(finished, now):
         return max(start, finished)
     return max([start, *times(snapshot, now)])
+
+
+def last_sign(run: RecordedRun) -> int:
+    """Return when a job last showed something, or began, in Unix milliseconds."""
+    return max(run.start_time, _training_began(run), *(time for _, time in run.newest.values()), 0)
+
+
+def is_training(run: RecordedRun) -> bool:
+    """Return whether a job trains, as far as its run says. A paused one does not."""
+    state = run.tags.get(run_tags.STATE)
+    return run.status == "RUNNING" and state in {None, JobStatus.RUNNING}
+
+
+def _training_began(run: RecordedRun) -> int:
+    try:
+        return int(datetime.fromisoformat(run.tags[run_tags.STARTED]).timestamp() * 1000)
+    except (KeyError, ValueError, OverflowError):
+        return 0

@@ -8,7 +8,7 @@ from typing import Final
 from bridge import errors
 from bridge.plan import tags
 from bridge.plan.metric_names import Losses
-from bridge.tracking import experiments, naming, views
+from bridge.tracking import experiments, views
 from bridge.tracking.client import TrackingClient, quoted
 
 _OTHER_EXPERIMENTS: Final = 50
@@ -76,19 +76,19 @@ class ExperimentReader(TrackingClient):
             remember: whether to write down what is decided for one that has no hosted runs.
         """
         with self.asked() as client:
-            return naming.label_of(client, experiment_id, remember=remember)
+            return experiments.label_of(client, experiment_id, remember=remember)
 
     def name_experiment(self, experiment_id: str, label: str, losses: Losses) -> None:
         """Remember the names of an experiment's runs, and let its views show nothing else."""
         with self.asked() as client:
-            client.set_experiment_tag(experiment_id, naming.TAG, label)
+            client.set_experiment_tag(experiment_id, experiments.METRIC_NAMES, label)
             found = client.get_experiment(experiment_id)
             experiments.furnish(client, found, losses, only=True)
 
     def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
         """Return the metrics of each of the newest runs that carry no jobs."""
         with self.asked() as client:
-            return naming.local_metric_names(client, experiment_id)
+            return experiments.local_metric_names(client, experiment_id)
 
     def other_experiments(self, names: Collection[str]) -> dict[str, str]:
         """Return the ids of the experiments beside ``names``, by name: those changed last."""

@@ -1,4 +1,4 @@
-"""The experiments that the bridge writes to: their description and their stored views."""
+"""The experiments that the bridge writes to: their description, stored views and metric names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bridge.plan.metric_names import Losses
+from bridge.plan import tags as run_tags
+from bridge.plan.metric_names import Losses, preset_of
 from bridge.tracking import views
 
 if TYPE_CHECKING:
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 LOSSES: Final = Losses(valid=("valid_loss",), train=("train_loss",))
 """Metrics that compare runs, unless they are logged under other names."""
 
+METRIC_NAMES: Final = "fine_tuning_metric_names"
+"""Tag of an experiment, as of its runs: a preset's name, or a mapping as JSON."""
 NOTE: Final = "mlflow.note.content"
+_LOCAL_RUNS: Final = 50
+"""Local runs, the newest, that decide on metric names."""
+_NEWEST_RUNS: Final = 1000
+"""Runs of any kind among which an older server's local ones are found."""
 _LONGEST_FOLDER: Final = 60
 """Characters, of up to four bytes: file systems take 255 bytes."""
 
@@ -135,3 +142,42 @@ def _artifact_location(name: str, database: Path | None) -> str | None:
         return None
     folder = re.sub(r"[^\w-]+", "-", name).strip("-")[:_LONGEST_FOLDER] or "experiment"
     return (database.absolute().parent / "mlruns" / folder).as_uri()
+
+
+def label_of(client: MlflowClient, experiment_id: str, *, remember: bool) -> str:
+    """Return the label of the names in an experiment.
+
+    Its hosted runs keep the names that they have; without any, what its local runs log decides.
+
+    Args:
+        client: MLflow's.
+        experiment_id: the experiment's.
+        remember: whether to write down what is decided.
+    """
+    known = client.get_experiment(experiment_id).tags.get(METRIC_NAMES)
+    if known:
+        return str(known)
+    for run in client.search_runs(
+        [experiment_id], f"tags.{run_tags.METRIC_NAMES} != ''", max_results=1
+    ):
+        return str(run.data.tags[run_tags.METRIC_NAMES])
+    label = preset_of(local_metric_names(client, experiment_id))
+    if remember:
+        client.set_experiment_tag(experiment_id, METRIC_NAMES, label)
+    return label
+
+
+def local_metric_names(client: MlflowClient, experiment_id: str) -> list[frozenset[str]]:
+    """Return the names of the metrics of each of the newest local runs."""
+    from mlflow.exceptions import MlflowException
+
+    is_local = f"tags.{run_tags.PROVIDER} IS NULL"
+    try:
+        runs = [*client.search_runs([experiment_id], is_local, max_results=_LOCAL_RUNS)]
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        # MLflow 3.5 and older cannot search for tags that are absent.
+        newest = client.search_runs([experiment_id], max_results=_NEWEST_RUNS)
+        runs = [run for run in newest if run_tags.PROVIDER not in run.data.tags][:_LOCAL_RUNS]
+    return [frozenset(run.data.metrics) for run in runs]

@@ -15,7 +15,7 @@ from bridge.sync.experiments import Experiments
 from bridge.sync.find_run import RunFinder
 from bridge.sync.job_sync import JobSync
 from bridge.tracking import Tracking
-from bridge.tracking.naming import TAG
+from bridge.tracking.experiments import METRIC_NAMES
 from tests.support.run_states import run_state
 from tests.support.told import Told
 from tests.support.world import NOW, Clock
@@ -43,7 +43,7 @@ def local_runs(tracking: Tracking, *names: str) -> str:
 def tag_of(tracking: Tracking, experiment_id: str) -> str | None:
     """Return the names that an experiment remembers."""
     with tracking.asked() as client:
-        return client.get_experiment(experiment_id).tags.get(TAG)
+        return client.get_experiment(experiment_id).tags.get(METRIC_NAMES)
 
 
 @pytest.mark.parametrize("is_auto", [True, False])
@@ -92,7 +92,7 @@ def test_a_daemon_learns_another_name_within_the_hour(tracking: Tracking) -> Non
 
     assert label() == "provider"
     with tracking.asked() as client:
-        client.set_experiment_tag(place, TAG, "huggingface")
+        client.set_experiment_tag(place, METRIC_NAMES, "huggingface")
     assert label() == "provider"
     clock.now += 3600
     assert label() == "huggingface"
@@ -104,7 +104,7 @@ def test_a_known_name_is_not_asked_for_again(tracking: Tracking) -> None:
     found = experiments(tracking)
     assert found.options_in(place, remember=True).metric_names.label == "provider"
     with tracking.asked() as client:
-        client.set_experiment_tag(place, TAG, "huggingface")
+        client.set_experiment_tag(place, METRIC_NAMES, "huggingface")
     assert found.options_in(place, remember=True).metric_names.label == "provider"
     assert experiments(tracking).options_in(place, remember=True).metric_names.label == (
         "huggingface"

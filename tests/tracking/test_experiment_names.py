@@ -6,7 +6,7 @@ import pytest
 
 from bridge.plan import tags
 from bridge.tracking import Tracking
-from bridge.tracking.naming import TAG
+from bridge.tracking.experiments import METRIC_NAMES
 
 HOSTED = {tags.PROVIDER: "openai", tags.JOB: "a"}
 
@@ -42,14 +42,14 @@ def test_names_are_decided_once(
     assert place
     with tracking.asked() as client:
         if known:
-            client.set_experiment_tag(place, TAG, known)
+            client.set_experiment_tag(place, METRIC_NAMES, known)
     if hosted:
         logged(tracking, place, "loss", 1, **HOSTED, **{tags.METRIC_NAMES: hosted})
     if local:
         logged(tracking, place, local, 2)
     assert tracking.metric_names(place, remember=remember) == label
     with tracking.asked() as client:
-        written = client.get_experiment(place).tags.get(TAG)
+        written = client.get_experiment(place).tags.get(METRIC_NAMES)
     is_decided = remember and not known and not hosted
     assert written == (label if is_decided else known)
 
