@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import mlflow
 import pytest
+import structlog
 from mlflow import MlflowClient
 
 # Tests assert no durations, because these machines are shared.
@@ -22,7 +23,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # The machine's user may have configured MLflow and the providers.
 OTHERS = (
     *("MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "FTBRIDGE", "OPENAI_", "AZURE_", "NEBIUS_"),
-    *("MISTRAL_", "TOGETHER_", "FIREWORKS_"),
+    *("MISTRAL_", "TOGETHER_", "FIREWORKS_", "AWS_", "GOOGLE_", "PRIME_"),
 )
 for name in list(os.environ):
     if name.startswith(OTHERS):
@@ -61,6 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     servers = {"server", "postgres", "postgres_server"}
     items.sort(key=lambda item: servers.isdisjoint(getattr(item, "fixturenames", ())))
+
+
+@pytest.fixture(autouse=True)
+def _log_as_by_default() -> Iterator[None]:
+    """Undo what a command in this process has set up for the log."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
