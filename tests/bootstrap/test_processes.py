@@ -136,7 +136,10 @@ def test_work_is_shared(uri: str, tmp_path: Path) -> None:
     assert recorded(uri) == in_threads(tmp_path)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)],
+)
 def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signals) -> None:
     """A signal to one process or to all of them ends all, even during work."""
     gates = Gates()

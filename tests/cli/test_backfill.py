@@ -675,7 +675,9 @@ def test_jobs_that_tell_no_time_at_all(uri: str, tmp_path: Path) -> None:
     assert run_of.end_time >= run_of.start_time
 
 
-@pytest.mark.parametrize(("status", "is_created"), [(401, False), (503, True)])
+@pytest.mark.parametrize(
+    ("status", "is_created"), [(401, False), pytest.param(503, True, marks=pytest.mark.soak)]
+)
 def test_a_refused_key_leaves_no_empty_database(
     tmp_path: Path, status: int, *, is_created: bool
 ) -> None:
