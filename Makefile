@@ -12,6 +12,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# uv takes seconds where pip takes a minute.
+UV := $(shell command -v uv)
+ifdef UV
+MAKE_VENV = $(UV) venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV)
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python --constraint config/constraints.txt
+else
+MAKE_VENV = $(PYTHON) -m venv $(VENV)
+INSTALL = $(BIN)/pip install --quiet --constraint config/constraints.txt
+endif
 COMPAT ?= .compat
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # One more than cores: some tests wait for processes that they start.
@@ -51,17 +60,17 @@ mutants: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 $(VENV)/demo.stamp: pyproject.toml config/constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable .
+	$(MAKE_VENV)
+	$(INSTALL) --editable .
 	touch $@
 
 $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev]'
+	$(MAKE_VENV)
+	$(INSTALL) --editable '.[dev]'
 	touch $@ $(VENV)/demo.stamp
 
 $(VENV)/soak.stamp: $(VENV)/dev.stamp
-	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,referees]'
+	$(INSTALL) --editable '.[dev,referees]'
 	$(PYTHON) -m venv $(VENV)/prime
 	$(VENV)/prime/bin/pip install --quiet prime==0.18.0  # a referee that wants an older typer
 	touch $@
@@ -74,7 +83,7 @@ compat: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.compat $(COMPAT) $(ARGS)
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
-	$(BIN)/pip install --quiet --constraint config/constraints.txt --editable '.[dev,bench]'
+	$(INSTALL) --editable '.[dev,bench]'
 	touch $@
 
 bench: $(VENV)/bench.stamp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -19,7 +20,7 @@ from tests.support.browser import browsing
 _ROOT: Final = Path(__file__).parents[2]
 _LINK: Final = re.compile(r"^  charts\s+(http\S+)$")
 _LANDMARKS: Final = {
-    "the packages are installed": re.compile(r"MLflow", re.IGNORECASE),
+    "the packages are installed": re.compile("^Starting MLflow"),
     "the link is printed": _LINK,
 }
 """Lines of ``make demo`` that say how far it is."""
@@ -57,7 +58,7 @@ def tables(say: Callable[[str], None]) -> Iterator[Table]:
             _open(_link(demo, reached))
             reached("the first curve is drawn")
         finally:
-            demo.send_signal(signal.SIGINT)
+            os.killpg(demo.pid, signal.SIGINT)  # make does not pass it on
             demo.wait(timeout=60)
     yield table
 
