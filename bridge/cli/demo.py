@@ -6,12 +6,13 @@ Everything runs on 127.0.0.1, writes to a temporary folder, and ends with the co
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from rich.table import Table
 
@@ -118,7 +119,8 @@ def _live(
             return 0
         with (
             assemble(_settings(simulator, jobs, ui.url), {}, stopping) as bridge,
-            children.local_run(ui.url, seconds_per_step=_PACE),
+            tempfile.TemporaryFile() as output,
+            children.local_run(ui.url, seconds_per_step=_PACE, output=output) as local_run,
         ):
             links = _links(bridge.tracking, jobs[0].id)
             out().print(
@@ -133,7 +135,7 @@ def _live(
                 paces=paces,
                 stopping=stopping,
                 leave=lambda _code: None,
-                handlers=[_Farewell(all_end_by(jobs), time.time)],
+                handlers=[_Farewell(all_end_by(jobs), time.time), _LocalRun(local_run, output)],
             )
     return 0
 
@@ -154,6 +156,28 @@ class _Farewell:
                 "\nAll jobs have ended; their curves stay until Ctrl-C. Now with your own: set"
                 " OPENAI_API_KEY or another provider's key, then ftbridge backfill\n"
             )
+
+
+class _LocalRun:
+    """Says once that the local run has failed."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+        self._process = process
+        self._output = output
+        self._said = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Look for its end after each pass."""
+        has_failed = isinstance(event, PassEnded) and self._process.poll()
+        if has_failed and self._said.acquire(blocking=False):
+            out().print(f"[red]✗[/red] {safe(_failure(self._output))}")
+
+
+def _failure(output: IO[bytes]) -> str:
+    """Return why a local run failed: its last line, where Python names the error."""
+    output.seek(0)
+    lines = output.read().decode(errors="replace").split("\n")
+    return f"the local run failed: {next(filter(str.strip, reversed(lines)), 'it said nothing')}"
 
 
 def _to_the_end(
@@ -184,9 +208,7 @@ def _to_the_end(
                 break
             clock = min(clock + _LEAP, end)
         if local_run.wait() != 0 and not stopping.is_set():
-            output.seek(0)
-            said = output.read().decode(errors="replace")[-600:]
-            troubles.append(f"the local run failed: {said}")
+            troubles.append(_failure(output))
         landed = _landed(bridge.tracking)
         out().print(_table(jobs, landed))
         for trouble in troubles:

@@ -9,7 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import IO
+from typing import IO, Final
+
+_PATIENCE: Final[Mapping[str, str]] = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "120",
+}
+"""MLflow's defaults: a user's script has no next pass, for which the bridge can give up earlier."""
 
 
 class Children:
@@ -52,11 +58,11 @@ class Children:
         mlflow_url: str,
         *,
         seconds_per_step: float,
-        output: IO[bytes] | int = subprocess.DEVNULL,
+        output: IO[bytes],
     ) -> Iterator[subprocess.Popen[bytes]]:
         """The local training run."""
         command = [sys.executable, "-m", "bridge.simulator.local_training", str(seconds_per_step)]
-        environ = {"MLFLOW_TRACKING_URI": mlflow_url}
+        environ = {"MLFLOW_TRACKING_URI": mlflow_url, **_PATIENCE}
         with self.start(command, environ=environ, output=output) as process:
             yield process
 

@@ -63,6 +63,18 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_local_run_that_fails_is_reported(tmp_path: Path) -> None:
+    """A demo whose local run fails says so with the reason, and goes on without it."""
+    (tmp_path / "sklearn.py").write_text("raise ImportError('no such luck')")
+    environ = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    with started("demo", cwd=tmp_path, env=environ, fresh=True) as process:
+        process.wait_for("the local run failed")
+        process.wait_for("no such luck")
+        process.send(signal.SIGINT)
+        assert process.end() == 0, process.said
+    assert process.said.count("the local run failed") == 1
+
+
 @pytest.mark.soak  # it takes a minute
 def test_all_types_land(tmp_path: Path) -> None:
     """``--all`` shows a past and a live job of every type of provider, each with a curve."""
