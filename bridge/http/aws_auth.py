@@ -81,9 +81,9 @@ class AwsSignature(httpx.Auth):
 
     def _sign(self, request: httpx.Request, before: str, region: str) -> None:
         """Sign for a region, whose name takes the place of another in one of AWS's addresses."""
+        credentials = self._credentials()  # first, because it says what to do without botocore
         from botocore.awsrequest import AWSRequest
 
-        credentials = self._credentials()
         host = request.url.host.replace(f".{before}.", f".{region}.")
         request.url = request.url.copy_with(host=host)
         request.headers["Host"] = request.url.netloc.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -285,3 +286,13 @@ def test_a_role_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         error = refused(role)
     assert "role/reader" in error.sentence
     assert "trust policy" in error.remedy
+
+
+@pytest.mark.parametrize("service", [S3, "bedrock"])
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    """A signature without botocore is a sentence that says what to install."""
+    for name in ("botocore", "botocore.awsrequest", "botocore.auth", "botocore.session"):
+        monkeypatch.setitem(sys.modules, name, None)
+    asked = client(lambda _: httpx.Response(200, json={}), service, "https://aws.example.com")
+    with pytest.raises(errors.Unauthorized, match=r"needs the package botocore.*pip install"):
+        asked.get_object("/jobs")
