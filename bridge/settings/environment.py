@@ -55,13 +55,14 @@ def providers_in(environ: Environ) -> list[Item]:
 
 
 def ways_in() -> list[str]:
-    """Return the variables that make each kind of provider known."""
-    return [
+    """Return the variables that make each kind of provider known, once if two kinds share them."""
+    ways = (
         PROJECT_VARIABLE
         if kind is Vertex
         else " with ".join([kind.key_variable, *address_variables(kind)])
         for kind in TYPES.values()
-    ]
+    )
+    return [*dict.fromkeys(ways)]
 
 
 def address_variables(kind: type[Provider]) -> list[str]:
