@@ -190,9 +190,9 @@ def test_only_series_that_have_grown_are_read_again() -> None:
     api.checkpoints = [*measured(1, 2), *measured(2, name="eval_total_loss")]
     provider = api.provider()
 
-    def requests(*, anew: bool = False) -> list[str]:
+    def requests(*, keep: bool = False) -> list[str]:
         before = len(api.requests)
-        snapshot = provider.read(only_job, logged={}, keep=anew)
+        snapshot = provider.read(only_job, logged={}, keep=keep)
         assert points(snapshot.curve, LOSS) == {n: n / 16 for n in range(1, len(steps) + 1)}
         assert points(snapshot.curve, "eval_total_loss") == {2: 0.125}
         return [request.url.path.rpartition("/")[2] for request in api.requests[before:]]
@@ -204,7 +204,7 @@ def test_only_series_that_have_grown_are_read_again() -> None:
     steps = [1, 2, 3]
     api.checkpoints += measured(3)
     assert requests() == ["runs", "timeSeries", "1:read"]
-    assert len(requests(anew=True)) == 4, "what is kept is read to its end"
+    assert len(requests(keep=True)) == 4, "what is kept is read to its end"
 
 
 @dataclass
