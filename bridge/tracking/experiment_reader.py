@@ -81,7 +81,7 @@ class ExperimentReader(TrackingClient):
     def name_experiment(self, experiment_id: str, label: str, losses: Losses) -> None:
         """Remember the names of an experiment's runs, and let its views show nothing else."""
         with self.asked() as client:
-            client.set_experiment_tag(experiment_id, experiments.METRIC_NAMES, label)
+            experiments.set_tag(client, experiment_id, experiments.METRIC_NAMES, label)
             found = client.get_experiment(experiment_id)
             experiments.furnish(client, found, losses, only=True)
 

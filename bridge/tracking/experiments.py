@@ -94,7 +94,23 @@ def furnish(
     # The description first: the views show whether a user has removed it.
     new = _new_note(tags, str(experiment.experiment_id)) | views.wanted(tags, losses, only=only)
     for name, value in new.items():
-        client.set_experiment_tag(experiment.experiment_id, name, value)
+        set_tag(client, experiment.experiment_id, name, value)
+
+
+def set_tag(client: MlflowClient, experiment_id: str, name: str, value: str) -> None:
+    """Set a tag of an experiment, also where another process sets the same tag right now.
+
+    MLflow reads the tag before it writes it: of two writers that both find none, a database
+    refuses the second one. By then the tag is there, and is set like any other.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_experiment_tag(experiment_id, name, value)
+    except MlflowException:
+        if name not in client.get_experiment(experiment_id).tags:
+            raise
+        client.set_experiment_tag(experiment_id, name, value)
 
 
 def _new_note(tags: Mapping[str, str], experiment_id: str) -> dict[str, str]:
@@ -163,7 +179,7 @@ def label_of(client: MlflowClient, experiment_id: str, *, remember: bool) -> str
         return str(run.data.tags[run_tags.METRIC_NAMES])
     label = preset_of(local_metric_names(client, experiment_id))
     if remember:
-        client.set_experiment_tag(experiment_id, METRIC_NAMES, label)
+        set_tag(client, experiment_id, METRIC_NAMES, label)
     return label
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from bridge.errors import TrackingError
-from bridge.tracking import Tracking
+from bridge.tracking import Tracking, experiments
 from tests.support.meddled import Meddled
 from tests.support.models import client_of, experiment_id, models, run_of
 from tests.support.recorded import active_runs, recorded
@@ -163,3 +167,29 @@ def test_models_go_with_a_run_that_is_deleted_meanwhile(
     Told(ONE).sync(store, executor).run()
     assert models(uri) == {}
     assert active_runs(uri) == []
+
+
+def test_two_writers_set_the_first_tag_of_an_experiment_at_once(
+    uri: str, tracking: Tracking
+) -> None:
+    """A tag is set although another process sets it between MLflow's read and its write."""
+    place = tracking.experiment("races", create=True)
+    assert place is not None
+    written: list[str] = []
+
+    def another(*call: object) -> None:
+        statement = str(call[2])  # behind the connection and the cursor
+        if statement.startswith("INSERT INTO experiment_tags") and not written:
+            written.append(statement)
+            with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as other:
+                other.execute("INSERT INTO experiment_tags VALUES ('note', 'theirs', ?)", [place])
+                other.commit()
+
+    event.listen(Engine, "before_cursor_execute", another)
+    try:
+        with tracking.asked() as client:
+            experiments.set_tag(client, place, "note", "ours")
+    finally:
+        event.remove(Engine, "before_cursor_execute", another)
+    assert written
+    assert client_of(uri).get_experiment(place).tags["note"] == "ours"
