@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bridge import log
 from bridge.bootstrap.bridge import assemble
@@ -21,6 +21,9 @@ from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.sync.report import Report, Selection
 from bridge.text import counted
+
+_MOST_WITHHELD: Final = 10
+"""Parts that a provider does not give, shown in full."""
 
 
 def doctor(
@@ -109,6 +112,7 @@ def _finding(treated: Treated) -> dict[str, object]:
         "remedy": treated.finding.remedy,
         "name": treated.finding.name,
         "note": treated.finding.is_note,
+        "withheld": treated.finding.is_withheld,
         "fixed": treated.is_fixed,
         "trouble": described(treated.error) if treated.error else None,
     }
@@ -117,9 +121,12 @@ def _finding(treated: Treated) -> dict[str, object]:
 def _show(examinations: Iterable[Examination], redactor: Redactor, *, fix: bool) -> None:
     console = out()
     for found in examinations:
-        for each in found.treated:
+        shown, left = _shown(found.treated)
+        for each in shown:
             for line in _lines(found, each, fix=fix):
                 console.print(f"{line.mark} {safe(redactor.text(line.text), 800)}")
+        if left:
+            console.print(f"[yellow]![/yellow] {left:,} more parts cannot be read: see --json")
         for text in _not_compared(found):
             console.print(f"[red]✗[/red] {safe(redactor.text(f'{found.provider} {text}'), 800)}")
     for found in examinations:
@@ -130,6 +137,16 @@ def _show(examinations: Iterable[Examination], redactor: Redactor, *, fix: bool)
         err().print("Nothing was written. To repair: [bold]ftbridge doctor --fix[/bold]")
     if any(found.notes for found in examinations):
         err().print("To bring runs up to date: [bold]ftbridge backfill[/bold]")
+
+
+def _shown(treated: Sequence[Treated]) -> tuple[list[Treated], int]:
+    """Return the findings for people, and the number of parts that are left out.
+
+    A server without a part lacks it of every job.
+    """
+    withheld = [each for each in treated if each.finding.is_withheld]
+    others = [each for each in treated if not each.finding.is_withheld]
+    return others + withheld[:_MOST_WITHHELD], len(withheld[_MOST_WITHHELD:])
 
 
 class _Line(NamedTuple):

@@ -46,6 +46,8 @@ class Finding:
     """Whether it comes of a comparison with the provider, which repairs it."""
     is_note: bool = False
     """Whether the next pass does it: nothing is damaged."""
+    is_withheld: bool = False
+    """Whether it is a part that the provider does not give."""
 
     @property
     def by_hand(self) -> bool:

@@ -13,19 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from bridge import errors
 from bridge.doctor.checks import GIVE_UP, Checks, Finding
+from bridge.doctor.comparison import compared, withheld_parts
 from bridge.doctor.job_examiner import JobExaminer
 from bridge.doctor.run_batches import RunBatches
 from bridge.model import Job
-from bridge.plan import tags
 from bridge.plan.ownership import Ownership, resolve
-from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
-from bridge.plan.repair import GONE
-from bridge.plan.run_state import last_sign
 from bridge.sync.events import Handler, JobDone, JobsChosen
 from bridge.sync.find_run import Existing, Found, Settled
 from bridge.sync.job_sync import JobSync, Task
@@ -163,6 +159,8 @@ class Doctor:
         for page in self.job_sync.provider.pages():
             self.job_sync.stop_if_asked()
             report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
+            if page.cut:
+                report.add_cut(page.cut)
             fresh = {job.id: job for job in page.jobs if job.id not in seen}
             seen |= fresh.keys()
             self.handler(JobsChosen(name, len(fresh)))
@@ -182,11 +180,16 @@ class Doctor:
         found.compared += outcome.error is None
         plan, run = outcome.plan, outcome.before
         # The last data of a job that has only just ended is still to come, as a pass knows.
-        if run is None or run.run_id in given_up or plan.is_empty or plan.is_settling:
+        if run is None or run.run_id in given_up or plan.is_settling:
             return
         link = self.job_sync.tracking.link(run.experiment_id, run.run_id)
+        if run.is_final:
+            withheld = withheld_parts(run, plan, link)
+            found.treated += [Treated(finding, is_fixed=False) for finding in withheld]
+        if plan.is_empty:
+            return
         is_fixed = self.fix and outcome.error is None
-        found.treated.append(Treated(_compared(run, plan, link), is_fixed, outcome.error))
+        found.treated.append(Treated(compared(run, plan, link), is_fixed, outcome.error))
 
 
 def _found(job_id: str, owned: Ownership) -> Found | None:
@@ -195,40 +198,3 @@ def _found(job_id: str, owned: Ownership) -> Found | None:
     if job_id in owned.run_ids:
         return Settled(run_id=owned.run_ids[job_id])
     return None  # it may have a run elsewhere
-
-
-def _compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
-    """Return what a run lacks of what its provider has."""
-    if not run.is_final and GONE not in plan.skipped:
-        since = datetime.fromtimestamp(last_sign(run) / 1000, UTC)
-        return Finding(
-            job_id=plan.job_id,
-            run_id=run.run_id,
-            name=run.name,
-            link=link,
-            what=f"not synced since {since:%Y-%m-%d %H:%M} UTC",
-            remedy="bring it up to date",
-            is_compared=True,
-            is_note=True,
-        )
-    lacks = f"lacks {plan.changes}" if plan.changes else ""
-    remedy = "add what is missing" if lacks else ""
-    if not plan.is_final:
-        ended = f"it is {run.status} although its job goes on"
-        remedy = "continue it"
-    elif not run.is_final:
-        ended = f"it is {run.status} although {GONE}"
-        remedy = f"{remedy} and set {plan.status or 'that it is complete'}".removeprefix(" and ")
-    elif tags.STATUS in plan.tags:
-        ended = f"it was set {run.status} before all was there"
-    else:
-        ended = ""
-    return Finding(
-        job_id=plan.job_id,
-        run_id=run.run_id,
-        name=run.name,
-        link=link,
-        is_compared=True,
-        what=", ".join(filter(None, [ended, lacks])),
-        remedy=remedy,
-    )

@@ -33,11 +33,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Value]):
-    """The content of a bucket, or why there is none."""
+    """The content of a bucket, and why it is not all or there is none."""
 
     value: Value | None = None
     problem: str | None = None
-    """Why there is nothing."""
+    """Why something is missing."""
 
 
 class Buckets:
@@ -62,10 +62,14 @@ class Buckets:
     def files(self, folder: str) -> Answer[dict[str, int | None]]:
         """Return the files below a folder such as ``s3://bucket/path``, and when each last changed.
 
+        A list that S3 does not continue has the files up to there, and says why it ends.
+
         Raises:
             ProviderError: S3 cannot answer now, but perhaps later.
         """
-        return _answered(folder, lambda: self._files(folder))
+        found: dict[str, int | None] = {}
+        done = _answered(folder, lambda: found.update(self._files(folder)))
+        return Answer(found if found or done.problem is None else None, done.problem)
 
     def content(self, uri: str) -> Answer[bytes]:
         """Return what is in a file, bounded as every reply is.
@@ -90,22 +94,23 @@ class Buckets:
             for client in self._clients.values():
                 client.close()
 
-    def _files(self, folder: str) -> dict[str, int | None]:
+    def _files(self, folder: str) -> Iterator[tuple[str, int | None]]:
         client, key = self._place(folder)
         prefix = f"{key.rstrip('/')}/" if key else ""
         query = f"list-type=2&prefix={quote(prefix, safe='')}"
-        found: dict[str, int | None] = {}
-        more = ""
+        more, token = "", ""
         for _ in range(_MOST_PAGES):
             page = _parsed(client.get_bytes(f"/?{query}{more}"))
             for row in page.findall("{*}Contents"):
                 name = next(_texts(row, "Key"), "")
-                found[f"s3://{_bucket(folder)}/{name}"] = _moment(row)
-            token = next(_texts(page, "NextContinuationToken"), "")
-            if not token:
-                break
+                yield f"s3://{_bucket(folder)}/{name}", _moment(row)
+            last, token = token, next(_texts(page, "NextContinuationToken"), "")
+            if not token and next(_texts(page, "IsTruncated"), "") != "true":
+                return
+            if token in {"", last}:
+                raise errors.BadReply("Its list of files goes on without a new token")
             more = f"&continuation-token={quote(token, safe='')}"
-        return found
+        raise errors.BadReply(f"Its list of files has more than {_MOST_PAGES} pages")
 
     def _read(self, uri: str) -> bytes:
         client, key = self._place(uri)
@@ -174,10 +179,18 @@ def _moment(row: ET.Element) -> int | None:
 
 
 def _parsed(body: bytes) -> ET.Element:
+    """Return a page of a list; an error or a web page may come as XML too.
+
+    Raises:
+        BadReply: it is something else.
+    """
     try:
-        return ET.fromstring(body)  # noqa: S314 - bounded, and expat refuses bombs
+        page = ET.fromstring(body)  # noqa: S314 - bounded, and expat refuses bombs
     except ET.ParseError:
-        raise errors.BadReply("S3 answered a list with something else than XML") from None
+        page = None
+    if page is None or page.tag.rpartition("}")[2] != "ListBucketResult":
+        raise errors.BadReply("S3 sent no list of files")
+    return page
 
 
 def _texts(page: ET.Element, name: str) -> Iterator[str]:

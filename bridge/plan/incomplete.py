@@ -2,7 +2,8 @@
 
 A part that is missing for good is named on the run, which is complete without it. A part that fails
 for the moment keeps the run open, so that the next pass reads it again; after a day of failures it
-counts as missing for good.
+counts as missing for good. A run that is settled stays so, and one that had everything still
+has it when its provider no longer gives a part.
 """
 
 from __future__ import annotations
@@ -30,14 +31,11 @@ class Gaps:
     removed_tags: tuple[str, ...]
     """The tags that a run no longer is to have."""
     awaited: tuple[str, ...]
-    """A sentence for each part that the next pass reads again."""
+    """A sentence for each part that is to be read again."""
     lost: tuple[str, ...]
     """A sentence for each part that is missing for good."""
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether the run has to stay open."""
-        return bool(self.awaited)
+    is_awaited: bool
+    """Whether the run has to stay open."""
 
 
 def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Gaps:
@@ -53,22 +51,30 @@ def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Ga
     since_name = run_tags.name_in(known, run_tags.INCOMPLETE_SINCE)
     since = _since(known.get(since_name), now)
     # A settled run that is read again, as by doctor, is not opened again.
-    has_patience = now - since < PATIENCE and not is_settled
+    has_patience = is_settled or now - since < PATIENCE
     awaited = [part for part in snapshot.missing if not part.is_lasting and has_patience]
-    wanted = dict(_tags(snapshot.missing))
-    if awaited:
+    is_awaited = bool(awaited) and not is_settled
+    wanted = {} if is_settled and _had_all(known, snapshot) else dict(_tags(snapshot.missing))
+    if is_awaited:
         wanted[since_name] = datetime.fromtimestamp(since / 1000, UTC).isoformat()
     return Gaps(
         tags={name: text for name, text in wanted.items() if known.get(name) != text},
         removed_tags=tuple(name for name in run_tags.GAPS if name in known and name not in wanted),
         awaited=tuple(map(_sentence, awaited)),
         lost=tuple(_sentence(part) for part in snapshot.missing if part not in awaited),
+        is_awaited=is_awaited,
     )
 
 
 def has_gaps(recorded: RecordedRun) -> bool:
     """Return whether something may be missing between the points that a run has."""
     return run_tags.INCOMPLETE in recorded.tags
+
+
+def _had_all(known: Mapping[str, str], snapshot: Snapshot) -> bool:
+    """Return whether a settled run was complete with the job's last word, and lacked no part."""
+    has_last_word = known.get(run_tags.STATUS) == snapshot.job.provider_status
+    return has_last_word and run_tags.INCOMPLETE not in known
 
 
 def _tags(missing: tuple[MissingPart, ...]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.credential_forms import masked
 from bridge.model import Job, Meaning, Snapshot
 from bridge.plan.description.markdown import code
 from bridge.plan.metric_names import MetricNames
@@ -161,7 +162,7 @@ def registration_of(
         return None
     values = {
         "provider": provider,
-        "suffix": job.suffix or job.base_model or provider,
+        "suffix": suffix_of(job) or job.base_model or provider,
         "base_model": job.base_model or provider,
     }
     name = template.format(
@@ -183,9 +184,14 @@ def _description(provider: str, job: Job) -> str:
     return f"The result of the job {code(job.id)} at {code(provider)}{origin}."
 
 
+def suffix_of(job: Job) -> str:
+    """Return the suffix that a job's owner chose, without credentials; empty without one."""
+    return masked(job.suffix or "")
+
+
 def label_of(snapshot: Snapshot) -> str:
     """A short name of what a job makes: the suffix its owner gave it, else its id."""
-    suffix = one_line(snapshot.job.suffix or "", _LONGEST_LABEL).strip()
+    suffix = one_line(suffix_of(snapshot.job), _LONGEST_LABEL).strip()
     return suffix or snapshot.job.id[:_LONGEST_LABEL]
 
 

@@ -21,7 +21,7 @@ from bridge.plan.cost import with_cost
 from bridge.plan.datasets import DatasetInput, datasets_of
 from bridge.plan.incomplete import gaps_of
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames
-from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of
+from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of, suffix_of
 from bridge.plan.options import RecordingOptions
 from bridge.plan.points import all_metric_names, new_params, new_points
 from bridge.plan.recorded import RecordedRun
@@ -63,6 +63,8 @@ class Plan:
     """Tags that are no longer true."""
     awaited: tuple[str, ...] = ()
     """A sentence for each part that could not be read now, and is read again."""
+    lost: tuple[str, ...] = ()
+    """A sentence for each part that the provider does not give."""
     is_final: bool
     """Whether MLflow has everything once this is written."""
     is_settling: bool
@@ -168,6 +170,7 @@ def make_plan(
         end_time=state.end_time,
         removed_tags=gaps.removed_tags,
         awaited=gaps.awaited,
+        lost=gaps.lost,
         is_final=state.is_final,
         is_settling=state.is_settling,
         reason=_reason(job, recorded, is_settling=state.is_settling),
@@ -216,7 +219,7 @@ def _new_points(
 
 def _run_name(provider: str, job: Job) -> str:
     """Return the name of a new run: suffixes repeat, so that the end of the job's id is in it."""
-    suffix = one_line(job.suffix or "", LONGEST_NAME)
+    suffix = one_line(suffix_of(job), LONGEST_NAME)
     end = job.id[-_END:].lstrip("-_")
     return f"{provider}/{suffix}-{end}" if suffix else f"{provider}/{job.id}"
 

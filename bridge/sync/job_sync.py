@@ -278,7 +278,9 @@ def _awaited(plan: Plan) -> errors.BridgeError | None:
     """Return what says that a part of a job could not be read now."""
     if not plan.awaited:
         return None
-    return errors.NoAnswer("; ".join(plan.awaited), "All else is recorded; the next pass goes on")
+    remedy = "Its run stays as it is" if plan.is_final else "All else is recorded"
+    again = "run this again" if plan.is_final else "the next pass goes on"
+    return errors.NoAnswer("; ".join(plan.awaited), f"{remedy}; {again}")
 
 
 def _checked(job: Job, job_id: str) -> Job:

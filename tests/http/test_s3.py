@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import httpx
@@ -44,7 +45,8 @@ def listed(*rows: str, token: str = "") -> str:
     """Return a page of a list."""
     more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
     contents = "".join(f"<Contents>{row}</Contents>" for row in rows)
-    return f'<List xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{contents}{more}</List>'
+    namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return f'<ListBucketResult xmlns="{namespace}">{contents}{more}</ListBucketResult>'
 
 
 def row(key: str, changed: str = "2026-11-27T06:00:00.000Z") -> str:
@@ -93,10 +95,56 @@ def test_a_long_list_has_pages() -> None:
 
 
 def test_a_list_without_an_end_is_left() -> None:
-    """A list without an end is dropped after twenty thousand names."""
-    storage = Storage(text(listed(row("a"), token="again")))
-    assert storage.buckets.files("s3://bucket/").value is not None
+    """A list without an end is left after twenty thousand names, and says so."""
+    tokens = map(str, itertools.count())
+    storage = Storage(lambda _: httpx.Response(200, text=listed(row("a"), token=next(tokens))))
+    answer = storage.buckets.files("s3://bucket/")
+    assert answer.value == {"s3://bucket/a": 1_795_759_200_000}
+    assert answer.problem == "s3://bucket refused (Its list of files has more than 20 pages)"
     assert len(storage.asked) == 20
+
+
+@pytest.mark.parametrize(
+    ("second", "word"),
+    [
+        (httpx.Response(200, text=listed(row("b"), token="t")), "without a new token"),
+        (
+            httpx.Response(
+                200,
+                text=listed(row("b")).replace("</List", "<IsTruncated>true</IsTruncated></List"),
+            ),
+            "without a new token",
+        ),
+        (httpx.Response(400, text="<Error><Code>InvalidArgument</Code></Error>"), "answered 400"),
+        (httpx.Response(403, text="<Error><Code>AccessDenied</Code></Error>"), "denied access"),
+        (httpx.Response(200, text="<Error><Code>SlowDown</Code></Error>"), "sent no list"),
+        (httpx.Response(200, text="<html>Sign in</html>"), "sent no list"),
+        (httpx.Response(200, json={"Contents": []}), "sent no list"),
+    ],
+)
+def test_a_list_that_is_not_continued_has_what_came_before(
+    second: httpx.Response, word: str
+) -> None:
+    """A list whose second page is refused or unreadable gives the first one, and says why."""
+    first = httpx.Response(200, text=listed(row("a"), token="t"))
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        return second if "continuation-token" in request.url.params else first
+
+    answer = Storage(reply).buckets.files("s3://bucket/")
+    assert "s3://bucket/a" in (answer.value or {})
+    assert word in (answer.problem or "")
+
+
+def test_a_list_whose_later_page_fails_for_the_moment_is_asked_again() -> None:
+    """A failure for the moment is an error: the next pass reads the list from its beginning."""
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        is_later = "continuation-token" in request.url.params
+        return httpx.Response(503) if is_later else httpx.Response(200, text=listed(token="t"))
+
+    with pytest.raises(errors.ServerFailed):
+        Storage(reply).buckets.files("s3://bucket/")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +241,7 @@ def test_credentials_that_are_refused_are_not_taken_for_a_right() -> None:
 def test_a_list_that_is_no_xml_is_a_refusal() -> None:
     """A list in another format than XML counts as a refusal, because a portal may have answered."""
     found = Storage(text("<html>")).buckets.files("s3://bucket/out")
-    assert "something else than XML" in (found.problem or "")
+    assert "sent no list of files" in (found.problem or "")
 
 
 @pytest.mark.parametrize("failure", [500, 503, httpx.ConnectError("down"), httpx.ReadError("x")])

@@ -103,6 +103,28 @@ def test_a_settled_run_is_not_opened_again() -> None:
         assert not run("FINISHED", **{name: "2025-10-09T08:53:20"}).is_final
 
 
+@pytest.mark.parametrize(
+    ("tags", "is_named"),
+    [
+        ({"fine_tuning_status": "succeeded"}, False),
+        ({"fine_tuning_status": "succeeded", "fine_tuning_incomplete": "events"}, True),
+        ({"fine_tuning_status": "running"}, True),
+    ],
+)
+def test_a_run_that_had_everything_is_not_called_incomplete(
+    tags: dict[str, str], *, is_named: bool
+) -> None:
+    """A part that is refused later is a gap of a run that lacks it, or was ended too early."""
+    settled = run("FINISHED", **tags)
+    gaps = gaps_of(Snapshot(job=JOB, missing=(LOST, AWAITED)), settled, now=NOW)
+    assert gaps.lost == ("its events cannot be read: it is refused",)
+    assert gaps.awaited == ("its result file cannot be read: it is busy",)
+    assert not gaps.is_awaited
+    named = gaps.tags.get("fine_tuning_incomplete", tags.get("fine_tuning_incomplete"))
+    assert (named is not None) == is_named
+    assert gaps.removed_tags == ()
+
+
 # Time along a curve
 
 

@@ -1,0 +1,68 @@
+"""What a run lacks of what its provider has, and what its provider does not give. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from bridge.doctor.checks import Finding
+from bridge.plan import tags
+from bridge.plan.plan import Plan
+from bridge.plan.recorded import RecordedRun
+from bridge.plan.repair import GONE
+from bridge.plan.run_state import last_sign
+
+
+def withheld_parts(run: RecordedRun, plan: Plan, link: str) -> Iterator[Finding]:
+    """Yield a finding for each part that a final run lacks until its provider gives it."""
+    is_named = tags.INCOMPLETE in {**run.tags, **plan.tags}
+    for sentence in plan.lost if is_named else ():
+        yield Finding(
+            job_id=plan.job_id,
+            run_id=run.run_id,
+            name=run.name,
+            link=link,
+            what=sentence,
+            remedy=(
+                "have the provider give it; then"
+                f" ftbridge doctor --fix --job {plan.job_id} records it"
+            ),
+            is_withheld=True,
+        )
+
+
+def compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
+    """Return what a run lacks of what its provider has."""
+    if not run.is_final and GONE not in plan.skipped:
+        since = datetime.fromtimestamp(last_sign(run) / 1000, UTC)
+        return Finding(
+            job_id=plan.job_id,
+            run_id=run.run_id,
+            name=run.name,
+            link=link,
+            what=f"not synced since {since:%Y-%m-%d %H:%M} UTC",
+            remedy="bring it up to date",
+            is_compared=True,
+            is_note=True,
+        )
+    lacks = f"lacks {plan.changes}" if plan.changes else ""
+    remedy = "add what is missing" if lacks else ""
+    if not plan.is_final:
+        ended = f"it is {run.status} although its job goes on"
+        remedy = "continue it"
+    elif not run.is_final:
+        ended = f"it is {run.status} although {GONE}"
+        remedy = f"{remedy} and set {plan.status or 'that it is complete'}".removeprefix(" and ")
+    elif tags.STATUS in plan.tags:
+        ended = f"it was set {run.status} before all was there"
+    else:
+        ended = ""
+    return Finding(
+        job_id=plan.job_id,
+        run_id=run.run_id,
+        name=run.name,
+        link=link,
+        is_compared=True,
+        what=", ".join(filter(None, [ended, lacks])),
+        remedy=remedy,
+    )
