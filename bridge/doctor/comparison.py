@@ -1,4 +1,4 @@
-"""What a run lacks of what its provider has, and what its provider does not give. Pure."""
+"""The comparison of a run with its job, as findings. Pure."""
 
 from __future__ import annotations
 
