@@ -10,13 +10,13 @@ The layers, from what everybody knows to what users call::
 
     core < http < providers
     core < plan < tracking
-    providers, tracking < sync < doctor < settings < bootstrap < daemon < cli
+    providers, tracking < sync < doctor < settings < bootstrap < listing < daemon < cli
     bootstrap < notebook, the functions that ``import bridge`` offers
     core < simulator, which only cli starts
 
 A module imports its own package and the layers below it, never upwards and never in a circle.
 ``core`` is the modules beside the packages. ``sync`` makes one pass over one provider, ``daemon``
-repeats it, ``cli`` starts either.
+repeats it, ``cli`` starts either; ``listing`` is what both show of the jobs.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ LAYERS: Final[dict[str, set[str]]] = {
     "bootstrap": {CORE, "http", "providers", "plan", "tracking", "sync", "doctor", "settings"},
     "simulator": {CORE},
 }
-LAYERS["daemon"] = LAYERS["bootstrap"] | {"bootstrap"}
 LAYERS["notebook"] = LAYERS["bootstrap"] | {"bootstrap"}
+LAYERS["listing"] = LAYERS["bootstrap"] | {"bootstrap"}
+LAYERS["daemon"] = LAYERS["listing"] | {"listing"}
 LAYERS["cli"] = LAYERS["daemon"] | {"daemon", "simulator"}
 """Packages that each package may import: the table in ``bridge/__init__.py``."""
 

@@ -147,8 +147,8 @@ def jobs(  # noqa: PLR0917 - typer calls it with names
     as_json: the.Json = False,
 ) -> None:
     """List the jobs that are in MLflow, with their losses."""
-    from bridge.cli.job_lines import Filter
     from bridge.cli.jobs import jobs as command
+    from bridge.listing.job_lines import Filter
 
     chosen = Filter(
         name=name or "",

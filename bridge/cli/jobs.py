@@ -9,10 +9,14 @@ from rich.table import Table
 
 from bridge import log
 from bridge.bootstrap.factories import now_ms, redactor_of
-from bridge.cli.job_lines import Filter, JobLine, JobList
 from bridge.cli.terminal.console import out, print_json, safe, saying
-from bridge.cli.terminal.curves import Curve, sparkline
+from bridge.cli.terminal.selection import hint
+from bridge.errors import ConfigError
+from bridge.listing.curves import Curve, sparkline
+from bridge.listing.job_lines import Filter, JobLine, JobList
+from bridge.model import JobStatus
 from bridge.settings.model import Settings
+from bridge.text import one_line
 from bridge.tracking import Tracking
 
 _COLORS: Final = {"running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "yellow"}
@@ -31,7 +35,7 @@ def jobs(
         ConfigError: a status is none.
         TrackingDown: MLflow cannot be asked.
     """
-    chosen.check()
+    _check(chosen.statuses)
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
     job_list = JobList(settings, Tracking(settings.mlflow.tracking_uri, redactor=redactor))
@@ -47,6 +51,18 @@ def jobs(
     else:
         out().print("No job in MLflow matches. [bold]ftbridge jobs[/bold] lists all.")
     return 0
+
+
+def _check(statuses: Iterable[str]) -> None:
+    """Raise ``ConfigError`` where a status is none."""
+    known = [status.value for status in JobStatus if status is not JobStatus.UNKNOWN]
+    problems = [
+        f"--status {one_line(status)}: no such status; {hint(status, known)}"
+        for status in statuses
+        if status.lower() not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _curves(job_list: JobList, lines: Iterable[JobLine]) -> dict[str, Curve]:

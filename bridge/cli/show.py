@@ -10,11 +10,11 @@ from rich.table import Table
 
 from bridge import log
 from bridge.bootstrap.factories import now_ms, redactor_of
-from bridge.cli.job_lines import Filter, JobLine, JobList
 from bridge.cli.jobs import table
 from bridge.cli.terminal.console import out, print_json, safe, saying
-from bridge.cli.terminal.curves import Curve, chart
 from bridge.errors import BridgeError
+from bridge.listing.curves import Curve, chart
+from bridge.listing.job_lines import Filter, JobLine, JobList
 from bridge.plan import tags
 from bridge.settings.model import Settings
 from bridge.text import one_line

@@ -21,7 +21,6 @@ from bridge.bootstrap.factories import (
     recording_options_of,
     redactor_of,
 )
-from bridge.cli.job_lines import Filter, JobList
 from bridge.cli.jobs import age
 from bridge.cli.jobs import shown as shown_jobs
 from bridge.cli.terminal.console import link_lines, links, out, print_json, safe, saying
@@ -30,6 +29,7 @@ from bridge.cli.terminal.tally import Tracked, few, tally
 from bridge.daemon.status import STATES
 from bridge.daemon.status_client import Daemon, ask
 from bridge.errors import TrackingError
+from bridge.listing.job_lines import Filter, JobList
 from bridge.plan.recorded import RecordedRun
 from bridge.providers.openai_end import RESCUE, notice
 from bridge.settings.daemon import Address

@@ -16,9 +16,11 @@ from bridge.daemon.delivery import Attempt, Delivery, to_service, to_webhook
 from bridge.daemon.http_server import application, listening
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.notifications import Heartbeat, Notifier, Send
+from bridge.daemon.recent_jobs import RecentJobs, reader_of
 from bridge.daemon.shutdowns import Ending, Shutdowns
 from bridge.daemon.stalls import Stalled, Stalls
 from bridge.daemon.status import DaemonStatus, View
+from bridge.listing.job_lines import JobList
 from bridge.settings.daemon import NotifySettings
 from bridge.sync.events import Handler
 from bridge.tracking.newest import models_ending
@@ -34,17 +36,21 @@ def handlers_of(
     notify = settings.notify
     notifiers = _notifiers(bridge, notify, stack) if notify else []
     stalls = Stalls(notify.stalled_after if notify else None, time.time, _stalled(notifiers))
+    handlers: list[Handler] = [picture, metrics, stalls]
     if settings.listen:
+        tracking = bridge.tracking
+        # A database has no address that another machine could open.
+        has_links = tracking.is_remote
+        job_list = JobList(settings, tracking)
+        jobs = RecentJobs(reader_of(job_list, bridge.redactor, has_links=has_links))
+        handlers.append(jobs)
 
         def view() -> View:
-            return replace(picture.view(), stalled=stalls.view())
+            return replace(picture.view(), stalled=stalls.view(), jobs=jobs.view())
 
-        # A database has no address that another machine could open.
-        mlflow = bridge.tracking.ui if bridge.tracking.is_remote else ""
-        app = application(view, metrics, mlflow)
+        app = application(view, metrics, tracking.ui if has_links else "")
         at = stack.enter_context(listening(settings.listen, app))
         log.info("listening", at=f"http://{at}/")
-    handlers: list[Handler] = [picture, metrics, stalls]
     if settings.heartbeat:
         send = _sender("heartbeat", settings.heartbeat.url, to_webhook, stack)
         handlers.append(Heartbeat(send, picture.view, time.monotonic))

@@ -1,7 +1,6 @@
 """Keep the status of a daemon in memory: counts, and jobs for as long as they are open.
 
-``DaemonStatus`` gets events from many threads, and ``view`` returns a frozen copy. Runs in
-experiments that only a job's own metadata names count once they change.
+Runs in experiments that only a job's own metadata names count once they change.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from bridge.daemon.recent_jobs import RecentJob
 from bridge.daemon.stalls import Stalled
 from bridge.errors import BridgeError, JobVanished, Stopped, TrackingDown
 from bridge.plan.ownership import Ownership
@@ -94,6 +94,8 @@ class View:
     mlflow_trouble: str | None = None
     stalled: tuple[Stalled, ...] = ()
     """Jobs that show nothing new."""
+    jobs: tuple[RecentJob, ...] = ()
+    """The newest ones."""
 
     @property
     def is_ready(self) -> bool:

@@ -13,7 +13,12 @@ from typing import Final
 from jinja2 import Environment
 
 from bridge import __version__
+from bridge.daemon.recent_jobs import RecentJob
+from bridge.daemon.stalls import Stalled
 from bridge.daemon.status import ProviderView, View
+from bridge.listing.curves import polyline
+from bridge.plan import tags
+from bridge.text import one_line
 
 _SOURCE: Final = files("bridge.daemon").joinpath("status_page.html").read_text(encoding="utf-8")
 _STYLE: Final = _SOURCE.partition("<style>")[2].partition("</style>")[0]
@@ -27,6 +32,10 @@ POLICY: Final = (
 
 _MOST_STALLED: Final = 20
 """Jobs that are named."""
+_LONGEST_ERROR: Final = 160
+"""Characters of a job's error."""
+_SPARKLINE: Final = (96, 20)
+"""Width and height of the box of a job's curve, in pixels."""
 
 
 def age(seconds: float) -> str:
@@ -55,9 +64,30 @@ def html(view: View, mlflow: str = "") -> str:
         view=view,
         mlflow=mlflow,
         headline=headline(view),
+        jobs=[_row(view, job) for job in view.jobs],
+        box=_SPARKLINE,
         troubles={subject: tuple(what) for subject, what in _troubles(view) if what},
         since=datetime.fromtimestamp(view.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _row(view: View, job: RecentJob) -> dict[str, object]:
+    """Return a job as the page shows it now."""
+    line = job.line
+    silent = next((each.seconds for each in view.stalled if _key(each) == job.key), None)
+    error = line.seen.run.tags.get(tags.ERROR, "")
+    return {
+        "line": line,
+        "curve": polyline([value for _, value in job.curve], *_SPARKLINE),
+        "state": line.state if silent is None else "stalled",
+        "silent": silent,
+        "age": max(0.0, view.now - line.created_at / 1000),
+        "error": one_line(error, _LONGEST_ERROR) if line.state == "failed" else "",
+    }
+
+
+def _key(stalled: Stalled) -> tuple[str, str]:
+    return stalled.provider, stalled.job_id
 
 
 def headline(view: View) -> str:
@@ -94,7 +124,8 @@ def _troubles(view: View) -> Iterator[tuple[str, list[str]]]:
 
 
 def document(view: View) -> dict[str, object]:
-    """Return the status for a JSON document; moments are Unix seconds."""
+    """Return the status for a JSON document; moments are Unix seconds, of a job milliseconds."""
+    stalled = {_key(each) for each in view.stalled}
     return {
         "version": __version__,
         "now": view.now,
@@ -103,6 +134,7 @@ def document(view: View) -> dict[str, object]:
         "mlflow": {"up": view.mlflow_is_up, "failure": view.mlflow_trouble},
         "providers": {name: _entry(each, view.now) for name, each in view.providers.items()},
         "stalled": [asdict(each) for each in view.stalled],
+        "jobs": [job.document(is_stalled=job.key in stalled) for job in view.jobs],
     }
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from mlflow import MlflowClient
 from bridge import errors
 from bridge.daemon.http_server import application, listening
 from bridge.daemon.metrics import Metrics
+from bridge.daemon.recent_jobs import RecentJob
 from bridge.daemon.status import DaemonStatus
 from bridge.plan.tags import color_of
 from bridge.redaction import Redactor
@@ -26,6 +28,7 @@ from bridge.simulator.openai_objects import checkpoint_objects, job_object, mode
 from bridge.sync.events import PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
+from tests.daemon.test_recent_jobs import CURVE, line
 from tests.support.browser import CHROMIUM, PATIENCE, browsing
 from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import Started, started
@@ -289,7 +292,8 @@ def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "da
     stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")
     picture(PassEnded(Report(provider="mistral", stopped=stopped), 2.0))
     said: list[str] = []
-    app = application(picture.view, Metrics([], picture.view))
+    jobs = tuple(RecentJob(line(str(number)), CURVE) for number in range(20))
+    app = application(lambda: replace(picture.view(), jobs=jobs), Metrics([], picture.view))
     with (
         listening(Address("127.0.0.1", 0), app) as at,
         browsing(width=420, height=800) as page,
@@ -300,6 +304,11 @@ def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "da
         page.goto(f"http://{at}/")
         sync_api.expect(page.get_by_text("● up").first).to_be_visible()
         sync_api.expect(page.get_by_text("https://api.mistral")).to_be_visible()
+        run = page.get_by_role("link", name="openai/bot-19", exact=True)
+        sync_api.expect(run).to_have_attribute("href", jobs[19].line.url)
+        box = page.locator("polyline").last.bounding_box()
+        assert box is not None
+        assert box["width"] > 50, "the curve is drawn"
         bad = page.locator(".bad").first
         color = bad.evaluate("each => getComputedStyle(each).color")
         assert color == {"light": "rgb(207, 34, 46)", "dark": "rgb(255, 123, 114)"}[scheme]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.terminal.curves import chart, sparkline
+from bridge.listing.curves import chart, sparkline
 
 
 def test_a_line_falls_where_the_values_do() -> None:

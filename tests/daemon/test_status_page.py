@@ -260,6 +260,7 @@ def test_a_document_has_everything(status: DaemonStatus, clock: Clock) -> None:
             "mistral": nothing,
         },
         "stalled": [],
+        "jobs": [],
     }
 
 

@@ -1,4 +1,4 @@
-"""Curves in a terminal: a line of blocks, and a chart of dots. Pure."""
+"""Curves in small: a line of blocks, a line for a page, and a chart of dots. Pure."""
 
 from __future__ import annotations
 
@@ -18,19 +18,33 @@ _AXIS: Final = 9
 
 def sparkline(values: Sequence[float], width: int = 12) -> str:
     """Return a line of blocks, the last value at its end; empty without two finite values."""
+    top = len(_BLOCKS) - 1
+    return "".join(_BLOCKS[round(height * top)] for height in _heights(values, width))
+
+
+def polyline(values: Sequence[float], width: int, height: int) -> str:
+    """Return the points of an SVG line in a box; empty without two finite values."""
+    heights = _heights(values, width)
+    return " ".join(
+        f"{place * width / (len(heights) - 1):.4g},{(1 - up) * height:.4g}"
+        for place, up in enumerate(heights)
+    )
+
+
+def _heights(values: Sequence[float], most: int) -> list[float]:
+    """Return at most so many heights from 0 to 1; none without two finite values."""
     finite = [value for value in values if math.isfinite(value)]
-    if len(finite) < 2 or width < 1:  # noqa: PLR2004 - one value does not make a curve
-        return ""
-    if len(finite) > width:
+    if len(finite) < 2 or most < 1:  # noqa: PLR2004 - one value does not make a curve
+        return []
+    if len(finite) > most:
         finite = [
-            _mean(finite[place * len(finite) // width : (place + 1) * len(finite) // width])
-            for place in range(width)
+            _mean(finite[place * len(finite) // most : (place + 1) * len(finite) // most])
+            for place in range(most)
         ]
     low, high = min(finite), max(finite)
-    top = len(_BLOCKS) - 1
     # In halves: the difference of two numbers near the end of the range would be infinite.
     span = high / 2 - low / 2 or 1.0
-    return "".join(_BLOCKS[round((value / 2 - low / 2) / span * top)] for value in finite)
+    return [(value / 2 - low / 2) / span for value in finite]
 
 
 def chart(curves: Mapping[str, Curve], *, width: int, height: int) -> list[str]:

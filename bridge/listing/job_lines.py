@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bridge.bootstrap.factories import experiments_of, now_ms
-from bridge.cli.terminal.curves import Curve
-from bridge.cli.terminal.selection import hint
-from bridge.errors import ConfigError, TrackingDown, TrackingError
-from bridge.model import JobStatus, Meaning
+from bridge.errors import TrackingDown, TrackingError
+from bridge.listing.curves import Curve
+from bridge.model import Meaning
 from bridge.plan import tags
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.run_state import is_training, last_sign
 from bridge.providers.registry import TYPES
 from bridge.settings.model import Settings
-from bridge.text import one_line
 from bridge.tracking import Tracking
 from bridge.tracking.newest import Seen, curve, newest_jobs
 
@@ -39,17 +37,6 @@ class Filter:
     providers: frozenset[str] = frozenset()
     statuses: tuple[str, ...] = ()
     limit: int = 20
-
-    def check(self) -> None:
-        """Raise ``ConfigError`` where a status is none."""
-        known = [status.value for status in JobStatus if status is not JobStatus.UNKNOWN]
-        problems = [
-            f"--status {one_line(status)}: no such status; {hint(status, known)}"
-            for status in self.statuses
-            if status.lower() not in known
-        ]
-        if problems:
-            raise ConfigError(problems)
 
     def shows(self, job: JobLine) -> bool:
         """Return whether a job is shown."""
