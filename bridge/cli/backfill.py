@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from bridge import log
 from bridge.bootstrap.bridge import Bridge, assemble
-from bridge.bootstrap.factories import experiments_of, open_provider, redactor_of
+from bridge.bootstrap.factories import experiments_of, redactor_of
 from bridge.bootstrap.one_pass import Made, one_pass
 from bridge.bootstrap.processes import beside
 from bridge.cli.rename import is_due, rename
@@ -22,9 +22,8 @@ from bridge.cli.terminal.progress import watching
 from bridge.cli.terminal.selection import Asked, ids_of, select, without_strangers
 from bridge.cli.terminal.turn import turn
 from bridge.daemon.signals import stop_on_signals
-from bridge.errors import BridgeError, TrackingError, Unauthorized
+from bridge.errors import BridgeError, TrackingError
 from bridge.settings.model import Settings
-from bridge.settings.provider import ProviderSettings
 from bridge.sync.outcome import Result
 from bridge.sync.report import Report, Selection
 
@@ -68,8 +67,7 @@ def backfill(
         assemble(settings, environ, stopping, executor=executor) as bridge,
     ):
         _open(bridge, plain=output.is_plain)
-        dry_run = asked.dry_run or _is_in_vain(bridge, plain=output.is_plain)
-        made = _pass(bridge, selection, stopping, output, dry_run=dry_run)
+        made = _pass(bridge, selection, stopping, output, dry_run=asked.dry_run)
         reports = without_strangers(list(made.reports), selection)
         if not made.is_done:  # to leave this block would be to wait again
             _show_early(reports, bridge, as_json=output.as_json)
@@ -123,25 +121,6 @@ def _open(bridge: Bridge, *, plain: bool) -> None:
             bridge.tracking.ping()
         except BridgeError:
             return  # each pass meets it, and its report says so
-
-
-def _is_in_vain(bridge: Bridge, *, plain: bool) -> bool:
-    """Return whether a first backfill would leave no more than an empty database."""
-    if not bridge.tracking.is_missing:
-        return False
-    with saying("Asking the providers", plain=plain):
-        return not any(_lists_jobs(bridge, provider) for provider in bridge.settings.providers)
-
-
-def _lists_jobs(bridge: Bridge, provider: ProviderSettings) -> bool:
-    try:
-        with open_provider(bridge.settings, provider, bridge.redactor, patience=1) as opened:
-            next(iter(opened.pages()), None)
-    except Unauthorized:
-        return False
-    except BridgeError:
-        return True  # what is wrong may pass, and the pass itself says what it is
-    return True
 
 
 def _wait(*, quiet: bool) -> None:

@@ -30,11 +30,9 @@ class RecordedRuns:
     dates: ShutdownDates
 
     def open_experiments(self, *, is_dry: bool) -> None:
-        """Find the experiments that the configuration names, and create the provider's own."""
-        router = self.job_sync.finder.router
-        for name in router.experiments:
-            creates = name == router.experiment
-            if found := self.job_sync.experiments.open(name, create=creates, is_dry=is_dry):
+        """Find the experiments that the configuration names; a job's first run creates one."""
+        for name in self.job_sync.finder.router.experiments:
+            if found := self.job_sync.experiments.open(name, create=False, is_dry=is_dry):
                 self.memory.places[name] = found
 
     def begin(self, selection: Selection, tell: Callable[[Ownership], object]) -> History:
