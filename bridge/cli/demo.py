@@ -122,13 +122,7 @@ def _live(
             tempfile.TemporaryFile() as output,
             children.local_run(ui.url, seconds_per_step=_PACE, output=output) as local_run,
         ):
-            links = _links(bridge.tracking, jobs[0].id)
-            out().print(
-                "\nHosted jobs (simulated) and a local run (trained for real), live in MLflow:\n\n"
-                + "".join(f"  {name:8}{url}\n" for name, url in links)
-                + f"\n{training} hosted jobs train for about a minute and a half; MLflow redraws"
-                " every 30 seconds.\nCtrl-C stops everything.\n"
-            )
+            _announce(_links(bridge.tracking, jobs[0].id), training)
             paces = {sync.name: daemon.Pace(2.0) for sync in bridge.syncs}
             daemon.run(
                 bridge.syncs,
@@ -138,6 +132,15 @@ def _live(
                 handlers=[_Farewell(all_end_by(jobs), time.time), _LocalRun(local_run, output)],
             )
     return 0
+
+
+def _announce(links: Iterable[tuple[str, str]], training: int) -> None:
+    out().print(
+        "\nHosted jobs (simulated) and a local run (trained for real), live in MLflow:\n\n"
+        + "".join(f"  {name:8}{url}\n" for name, url in links)
+        + f"\n{training} hosted jobs train for about a minute and a half; MLflow redraws"
+        " every 30 seconds.\nCtrl-C stops everything.\n"
+    )
 
 
 class _Farewell:

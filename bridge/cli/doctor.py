@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from bridge import log
-from bridge.bootstrap.bridge import assemble
+from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import redactor_of
 from bridge.cli.terminal.console import described, err, out, print_json, safe
 from bridge.cli.terminal.interrupted import leave, stopped_early, wait_for
@@ -19,6 +19,7 @@ from bridge.daemon.signals import stop_on_signals
 from bridge.doctor.examine import Doctor, Examination, Treated
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
+from bridge.sync.events import Handler
 from bridge.sync.report import Report, Selection
 from bridge.text import counted
 
@@ -49,18 +50,7 @@ def doctor(
         contextlib.ExitStack() as shown,
     ):
         handler = shown.enter_context(watching(plain=as_json, dry_run=not fix))
-        # In threads, even where a cluster makes the passes: its workers only sync jobs.
-        doctors = [
-            Doctor(
-                job_sync=sync.job_sync,
-                executor=stack.enter_context(ThreadPoolExecutor(settings.poll.workers)),
-                handler=handler,
-                job_ids=job_ids,
-                fix=fix,
-                is_stopping=stopping.is_set,
-            )
-            for sync in bridge.syncs
-        ]
+        doctors = _doctors(bridge, stack, job_ids, handler, fix=fix)
         examinations = [pool.submit(each.examine) for each in doctors]
         is_done = wait_for(examinations, stopping)
         shown.close()
@@ -74,6 +64,29 @@ def doctor(
     without_strangers([each.report for each in found], Selection(job_ids=job_ids))
     _tell(found, bridge.redactor, fix=fix, as_json=as_json)
     return 0 if all(each.is_well for each in found) else 1
+
+
+def _doctors(
+    bridge: Bridge,
+    stack: contextlib.ExitStack,
+    job_ids: tuple[str, ...],
+    handler: Handler,
+    *,
+    fix: bool,
+) -> list[Doctor]:
+    """Return a doctor for each provider; their threads end with the stack."""
+    # In threads, even where a cluster makes the passes: its workers only sync jobs.
+    return [
+        Doctor(
+            job_sync=sync.job_sync,
+            executor=stack.enter_context(ThreadPoolExecutor(bridge.settings.poll.workers)),
+            handler=handler,
+            job_ids=job_ids,
+            fix=fix,
+            is_stopping=bridge.stopping.is_set,
+        )
+        for sync in bridge.syncs
+    ]
 
 
 def _cut_off(provider: str, *, fix: bool) -> Examination:

@@ -81,9 +81,31 @@ def run(
         wall: this machine's clock, which may be set.
         elapsed: seconds that only go forward.
     """
-    handle = _to_each((PassLog(), *handlers))
     pool = ThreadPoolExecutor(len(syncs))
     scheduler = BlockingScheduler(executors={"default": pool}, timezone=UTC)
+    handle = _to_each((PassLog(), *handlers))
+    _schedule(scheduler, syncs, paces, handle, elapsed)
+    scheduling = _started(scheduler)
+    ahead = wall() - elapsed()
+    while not stopping.wait(_SLICE):
+        beat(scheduling.is_alive())
+        before, ahead = ahead, wall() - elapsed()
+        if ahead < before - _SET_BACK:
+            # The scheduler waits for a time of day, which is now that much further away.
+            for sync in syncs:
+                scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
+    beat(True)  # noqa: FBT003 - its only argument
+    _finish(scheduler, pool, patience=patience, beat=beat, leave=leave)
+
+
+def _schedule(
+    scheduler: BlockingScheduler,
+    syncs: Sequence[ProviderSync],
+    paces: Mapping[str, Pace],
+    handle: Handler,
+    elapsed: Callable[[], float],
+) -> None:
+    """Let each provider's first pass begin now, and the others at its pace."""
     for sync in syncs:
         scheduler.add_job(
             _pass,
@@ -95,16 +117,17 @@ def run(
             coalesce=True,
             misfire_grace_time=None,
         )
-    scheduling = _started(scheduler)
-    ahead = wall() - elapsed()
-    while not stopping.wait(_SLICE):
-        beat(scheduling.is_alive())
-        before, ahead = ahead, wall() - elapsed()
-        if ahead < before - _SET_BACK:
-            # The scheduler waits for a time of day, which is now that much further away.
-            for sync in syncs:
-                scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
-    beat(True)  # noqa: FBT003 - its only argument
+
+
+def _finish(
+    scheduler: BlockingScheduler,
+    pool: ThreadPoolExecutor,
+    *,
+    patience: Callable[[], float],
+    beat: Callable[[bool], None],
+    leave: Callable[[int], None],
+) -> None:
+    """Begin no pass any more, and wait for those under way; ``leave`` if they take too long."""
     log.info("stopping", reason="finishing what is under way")
     # With wait=True it would hold a lock that a pass under way may need.
     scheduler.shutdown(wait=False)

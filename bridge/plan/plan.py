@@ -19,7 +19,7 @@ from bridge.model import Job, JobStatus, MetricPoint, Snapshot
 from bridge.plan import tags as run_tags
 from bridge.plan.cost import with_cost
 from bridge.plan.datasets import DatasetInput, datasets_of
-from bridge.plan.incomplete import gaps_of
+from bridge.plan.incomplete import Gaps, gaps_of
 from bridge.plan.metric_names import LONGEST_NAME, MetricNames
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of, suffix_of
 from bridge.plan.options import RecordingOptions
@@ -153,19 +153,33 @@ def make_plan(
     state = state_of(snapshot, recorded, is_awaited=gaps.is_awaited, now=now)
     points, left_out = _new_points(snapshot, recorded, names, state, now)
     params, refused = new_params(job.params, recorded.params if recorded else {}, names)
-    has_models = options.models and not state.is_settling
     routed = route.refused if route else ()
-    plan = Plan(
+    plan = replace(
+        _outline(provider, job, recorded, state, gaps),
+        tags={**_tags(provider, snapshot, recorded, names, route), **gaps.tags},
+        params=params,
+        points=points,
+        skipped=tuple(
+            chain(routed, snapshot.skipped, gaps.lost, _unknown_word(job), left_out, refused)
+        ),
+    )
+    plan = _linked(plan, snapshot, recorded, options)
+    return _completed(plan, snapshot, recorded, options) if plan.is_final else plan
+
+
+def _outline(
+    provider: str, job: Job, recorded: RecordedRun | None, state: RunState, gaps: Gaps
+) -> Plan:
+    """Return a plan that names a run and says how far it is, and puts nothing into it."""
+    return Plan(
         provider=provider,
         job_id=job.id,
         run_id=recorded.run_id if recorded else None,
         run_name=_run_name(provider, job),
         start_time=state.start_time,
-        tags={**_tags(provider, snapshot, recorded, names, route), **gaps.tags},
-        params=params,
-        points=points,
-        datasets=_new_datasets(snapshot, recorded) if options.datasets else (),
-        models=_new_models(provider, snapshot, recorded, points, names) if has_models else (),
+        tags={},
+        params={},
+        points=(),
         status=state.status,
         end_time=state.end_time,
         removed_tags=gaps.removed_tags,
@@ -174,11 +188,20 @@ def make_plan(
         is_final=state.is_final,
         is_settling=state.is_settling,
         reason=_reason(job, recorded, is_settling=state.is_settling),
-        skipped=tuple(
-            chain(routed, snapshot.skipped, gaps.lost, _unknown_word(job), left_out, refused)
-        ),
+        skipped=(),
     )
-    return _completed(plan, snapshot, recorded, options) if plan.is_final else plan
+
+
+def _linked(
+    plan: Plan, snapshot: Snapshot, recorded: RecordedRun | None, options: RecordingOptions
+) -> Plan:
+    """Return a plan with what MLflow links with a run: its datasets and its models."""
+    has_models = options.models and not plan.is_settling
+    return replace(
+        plan,
+        datasets=_new_datasets(snapshot, recorded) if options.datasets else (),
+        models=_new_models(plan, snapshot, recorded, options.metric_names) if has_models else (),
+    )
 
 
 def _completed(
@@ -263,23 +286,19 @@ def steps_with(
 
 
 def _new_models(
-    provider: str,
-    snapshot: Snapshot,
-    recorded: RecordedRun | None,
-    points: tuple[MetricPoint, ...],
-    metric_names: MetricNames,
+    plan: Plan, snapshot: Snapshot, recorded: RecordedRun | None, metric_names: MetricNames
 ) -> tuple[HostedModel, ...]:
-    """Return the models that are not complete yet, or that one of the points measures too."""
-    steps = steps_with(recorded, points)
+    """Return the models that are not complete yet, or that a point of the plan measures too."""
+    steps = steps_with(recorded, plan.points)
     if recorded is not None and recorded.is_adopted:
         # Its user's own metrics measure something else than the provider's models.
         theirs = all_metric_names(snapshot, metric_names)
         steps = {name: logged for name, logged in steps.items() if name in theirs}
     known = recorded.models if recorded else {}
-    new = {(point.name, point.step) for point in points}
+    new = {(point.name, point.step) for point in plan.points}
     return tuple(
         model
-        for model in hosted_models(provider, snapshot, steps)
+        for model in hosted_models(plan.provider, snapshot, steps)
         if model.model not in known or not new.isdisjoint(model.metrics)
     )
 

@@ -60,38 +60,51 @@ def make_renaming(
         total_steps: of the job; with ``epochs``, for the epoch of a step.
         epochs: of the job.
     """
-    method = params.get("method", "")
-    change = _Change(old.metrics, new.metrics, tuple(old.meanings), method)
-    curves = dict(history)
-    added: list[MetricPoint] = []
+    method, known = params.get("method", ""), tuple(old.meanings)
+    change = _Change(old.metrics, new.metrics, known, method)
+    curves = _Curves(dict(history), [])
     renamed: dict[str, str] = {}
     conflicts: list[str] = []
     for source, target in change.pairs(history):
-        curve, existing = history[source], curves.get(target, ())
-        objection = change.objection(target) or _other_curve(curve, existing)
-        if objection:
+        if objection := change.objection(target) or curves.objection(history[source], target):
             conflicts.append(f"metric {source} is not copied to {_shown(target)}: {objection}")
-        elif missing := list(_missing(curve, existing, target)):
-            added += missing
+        elif curves.add(history[source], target):
             renamed[source] = target
-            curves[target] = [*existing, *missing]
     if new.epoch and new.epoch != old.epoch:
         epoch = list(_epochs(history, new.epoch, total_steps, epochs))
-        existing = curves.get(new.epoch, ())
-        objection = change.objection(new.epoch) or _other_curve(epoch, existing)
+        objection = change.objection(new.epoch) or curves.objection(epoch, new.epoch)
         if not objection:
-            added += _missing(epoch, existing, new.epoch)
+            curves.add(epoch, new.epoch)
         elif epoch:
             conflicts.append(f"metric {new.epoch} is not added: {objection}")
-    new_params, refused = _new_params(
-        params, _Change(old.param_names, new.param_names, tuple(old.meanings), method)
-    )
+    param_change = _Change(old.param_names, new.param_names, known, method)
+    new_params, refused = _new_params(params, param_change)
     return Renaming(
-        points=tuple(sorted(added, key=lambda point: (point.step, point.name))),
+        points=tuple(sorted(curves.added, key=lambda point: (point.step, point.name))),
         params=new_params,
         renamed=renamed,
         conflicts=(*conflicts, *refused),
     )
+
+
+@dataclass(slots=True)
+class _Curves:
+    """The curves of a run, with the points that it is to get."""
+
+    curves: dict[str, Sequence[MetricPoint]]
+    added: list[MetricPoint]
+
+    def objection(self, curve: Sequence[MetricPoint], name: str) -> str:
+        """Return why a curve may not go under ``name``; empty where it may."""
+        return _other_curve(curve, self.curves.get(name, ()))
+
+    def add(self, curve: Sequence[MetricPoint], name: str) -> bool:
+        """Add the points of a curve that ``name`` lacks; return whether it lacked any."""
+        existing = self.curves.get(name, ())
+        missing = list(_missing(curve, existing, name))
+        self.added += missing
+        self.curves[name] = [*existing, *missing]
+        return bool(missing)
 
 
 @dataclass(frozen=True, slots=True)

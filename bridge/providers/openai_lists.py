@@ -8,7 +8,7 @@ reply if the server says all the while that more follows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from bridge.errors import BadReply
 from bridge.http.client import ApiClient, JsonObject, segment
@@ -62,26 +62,47 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
             new_ids.check(rows)
         if is_new:
             yield rows
-        more = reply.get("has_more")
-        cursor = _cursor(rows)
-        if not rows or more is False:
+        following = _following(path, reply, rows, seen, is_new=is_new)
+        if following is None:
             return
-        is_new = is_new and cursor is not None and cursor not in seen
-        # A server that says nothing of more has sent all that it has, unless it sent just as
-        # much as it was asked for.
-        has_all = more is None and len(rows) != PAGE_SIZE
-        if not is_new and has_all:
-            return
-        if cursor is None or not is_new:
-            raise BadReply(f"The pages of {path} do not end: the server sent no new cursor")
-        seen.add(cursor)
-        query["after"] = cursor
+        seen.add(following.cursor)
+        query["after"] = following.cursor
         reply = (
             http.find_object(path, query, is_optional=True)
-            if has_all
+            if following.is_doubtful
             else http.get_object(path, query)
         )
     raise BadReply(f"The pages of {path} do not end")
+
+
+class _Following(NamedTuple):
+    """The page after another one."""
+
+    cursor: str
+    is_doubtful: bool
+    """Whether the server may have sent all that it has."""
+
+
+def _following(
+    path: str, reply: JsonObject, rows: list[object], seen: set[object], *, is_new: bool
+) -> _Following | None:
+    """Return where the next page begins; ``None`` at the end of the list.
+
+    Raises:
+        BadReply: more follows, as the server says, but the page says nothing new.
+    """
+    more = reply.get("has_more")
+    if not rows or more is False:
+        return None
+    # A server that says nothing of more has sent all that it has, unless it sent just as
+    # much as it was asked for.
+    has_all = more is None and len(rows) != PAGE_SIZE
+    cursor = _cursor(rows)
+    if is_new and cursor is not None and cursor not in seen:
+        return _Following(cursor, has_all)
+    if has_all:
+        return None
+    raise BadReply(f"The pages of {path} do not end: the server sent no new cursor")
 
 
 def newest_first(found: Iterable[list[object]]) -> Iterator[list[object]]:

@@ -125,29 +125,34 @@ def _job(job: SimulatedJob, now: float) -> dict[str, object]:
         "outputDataConfig": {"s3Uri": OUTPUT},
     }
     if is_reinforced:
-        document["customizationConfig"] = {
-            "rftConfig": {
-                "graderConfig": {
-                    "lambdaGrader": {
-                        "lambdaArn": f"arn:aws:lambda:{_REGION}:{_ACCOUNT}:function:simulated"
-                    }
-                },
-                "hyperParameters": {
-                    "epochCount": job.n_epochs,
-                    "batchSize": max(job.batch_size, _SMALLEST_BATCH),
-                },
-            }
-        }
+        document["customizationConfig"] = {"rftConfig": _reinforcement(job)}
+    return document | _ending(job, current)
+
+
+def _reinforcement(job: SimulatedJob) -> JsonObject:
+    grader = f"arn:aws:lambda:{_REGION}:{_ACCOUNT}:function:simulated"
+    return {
+        "graderConfig": {"lambdaGrader": {"lambdaArn": grader}},
+        "hyperParameters": {
+            "epochCount": job.n_epochs,
+            "batchSize": max(job.batch_size, _SMALLEST_BATCH),
+        },
+    }
+
+
+def _ending(job: SimulatedJob, current: JobStatus) -> dict[str, object]:
+    """Return what a job says only once it has ended."""
+    ending: dict[str, object] = {}
     if current.is_final:
-        document["endTime"] = iso(job.settled_at)
+        ending["endTime"] = iso(job.settled_at)
     if current is JobStatus.FAILED:
-        document["failureMessage"] = job.failure.message
+        ending["failureMessage"] = job.failure.message
     if current is JobStatus.SUCCEEDED:
         last = metrics_at(job, job.total_steps)
-        document["outputModelArn"] = model_arn(job)
-        document["trainingMetrics"] = {"trainingLoss": last.train.loss}
-        document["validationMetrics"] = [{"validationLoss": last.valid.loss}] if last.valid else []
-    return document
+        ending["outputModelArn"] = model_arn(job)
+        ending["trainingMetrics"] = {"trainingLoss": last.train.loss}
+        ending["validationMetrics"] = [{"validationLoss": last.valid.loss}] if last.valid else []
+    return ending
 
 
 def _base_model(job: SimulatedJob) -> str:

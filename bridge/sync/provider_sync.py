@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bridge import errors
@@ -52,6 +52,8 @@ class _Listing:
     """Ids of jobs that are listed or taken up already."""
     is_cut: bool = False
     """Whether the list goes on where it cannot be read."""
+    passed_over: set[str] = field(default_factory=set)
+    """Ids of jobs that seemed settled before all runs were read."""
 
 
 def no_handler(_event: object) -> None:
@@ -171,28 +173,12 @@ class ProviderSync:
         if selection.job_ids:
             return
         listing = _Listing(seen={*history.first})
-        passed_over: set[str] = set()
-        before = 0
-        for jobs in self._listed(listing, history, report):
-            chosen = choose(jobs, memory, selection, before=before)
-            passed_over.update(() if history.is_read else chosen.settled)
-            number = len(chosen.due)
-            before += number + len(chosen.settled)
-            memory.open.update(job.id for job in chosen.due)
-            report.jobs[Result.UNCHANGED] += len(chosen.settled)
-            handler(JobsChosen(self.name, number, chosen.settled, chosen.unselected))
-            yield from ((job.id, job) for job in chosen.due)
-            for _ in range(0, number, LOOKUPS):
-                yield None
-                history.read_page()
-            yield None
-            if chosen.is_last:
-                break
+        yield from self._due(listing, selection, history, report, handler)
         while not history.is_read:
             history.read_page()
             yield None
         # An older run owns the job, and lacks something.
-        if late := sorted(memory.open & passed_over):
+        if late := sorted(memory.open & listing.passed_over):
             report.jobs[Result.UNCHANGED] -= len(late)
             handler(JobsChosen(self.name, len(late)))
             yield from ((job_id, None) for job_id in late)
@@ -202,6 +188,32 @@ class ProviderSync:
             beyond = sorted(memory.open - listing.seen)
             handler(JobsChosen(self.name, len(beyond)))
             yield from ((job_id, None) for job_id in beyond)
+
+    def _due(
+        self,
+        listing: _Listing,
+        selection: Selection,
+        history: History,
+        report: Report,
+        handler: Handler,
+    ) -> Jobs:
+        """Yield the jobs of the list that need to be read, while MLflow's runs are read too."""
+        before = 0
+        for jobs in self._listed(listing, history, report):
+            chosen = choose(jobs, self._memory, selection, before=before)
+            listing.passed_over.update(() if history.is_read else chosen.settled)
+            number = len(chosen.due)
+            before += number + len(chosen.settled)
+            self._memory.open.update(job.id for job in chosen.due)
+            report.jobs[Result.UNCHANGED] += len(chosen.settled)
+            handler(JobsChosen(self.name, number, chosen.settled, chosen.unselected))
+            yield from ((job.id, job) for job in chosen.due)
+            for _ in range(0, number, LOOKUPS):
+                yield None
+                history.read_page()
+            yield None
+            if chosen.is_last:
+                break
 
     def _listed(
         self, listing: _Listing, history: History, report: Report
