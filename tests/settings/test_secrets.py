@@ -9,9 +9,11 @@ import io
 import json
 import logging
 import re
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -27,6 +29,11 @@ from tests.support.world import job
 
 MARK = "hush"
 """Part of every secret, and of nothing else."""
+PACKED = tuple(
+    base64.b64encode(b"-" * before + MARK.encode()).decode()[start:end]
+    for before, start, end in ((0, 0, 5), (1, 2, 6), (2, 3, 8))
+)
+"""Characters that the mark always becomes in base64, at each of the three places it may begin."""
 ECHO = b"ECHO"
 """Places of a reply that repeat the secrets of its request."""
 PROVIDERS: tuple[Provider, ...] = (
@@ -77,6 +84,8 @@ class Front:
     behind: str
     refusal: Reply | None = None
     seen: set[str] = field(default_factory=set)
+    client: httpx.Client = field(default_factory=partial(httpx.Client, trust_env=False))
+    """Client of the simulator, opened once, because it loads all certificates."""
 
     def __call__(self, request: Request) -> Reply:
         """Forward a request, and make its reply an echo."""
@@ -96,7 +105,7 @@ class Front:
 
     def _passed_on(self, request: Request) -> Reply:
         names = {"authorization", "api-key"} & request.headers.keys()
-        reply = httpx.get(
+        reply = self.client.get(
             self.behind + quote(request.path),
             params=dict(request.query),
             headers={name: request.headers[name] for name in names},
@@ -121,6 +130,8 @@ def leaks(content: bytes) -> list[str]:
     plain = html.unescape(unquote(plain.replace("\\/", "/")))
     found = [plain[max(0, at.start() - 80) :][:160] for at in re.finditer(MARK, plain)]
     for token in {*re.findall(r"[A-Za-z0-9+/_-]{8,}", text + plain)}:
+        if not any(packed in token for packed in PACKED):
+            continue
         for start in range(4):
             part = token[start:].replace("-", "+").replace("_", "/")
             part = part[: len(part) // 4 * 4]
@@ -216,13 +227,17 @@ def watched(path: Path, front: Simulator) -> None:
 
 
 @pytest.mark.usefixtures("environ")
-def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.StringIO) -> None:
+def test_no_command_gives_a_secret_away(
+    tmp_path: Path, empty_database: Path, everything_logged: io.StringIO
+) -> None:
     """No command reveals a secret in its output, its log, the database or the archive.
 
     Every reply, of success and of failure, repeats the key in many encodings.
     """
     jobs = [job(f"ftjob-{name}", name, suffix="ECHO") for name in PROVIDERS]
     jobs.append(job("ftjob-lost", outcome=Outcome.FAILED, suffix="ECHO"))
+    for name in ("mlflow", "live"):
+        shutil.copy(empty_database, tmp_path / "work" / f"{name}.db")
     with Simulator(jobs=jobs) as behind:
         front = Front(behind.url)
         with Simulator(intercept=front) as simulator:
@@ -258,7 +273,7 @@ def test_no_command_gives_a_secret_away(tmp_path: Path, everything_logged: io.St
                 said.append(process.said)
             for front.refusal in REFUSALS:
                 said += [
-                    invoke(*map(str, each), "--config", config).output for each in commands[1:6:2]
+                    invoke(*map(str, each), "--config", config).output for each in commands[1:6:4]
                 ]
     for name in ("openai", "azure", "nebius", "together", "fireworks", "file", "header"):
         assert secret(name) in front.seen, f"{name} was never sent"
