@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import pytest
 from bridge.bootstrap.processes import beside, further_processes
 from bridge.simulator import Reply, Request, Simulator, all_end_by
 from tests.support.configuration import loaded
-from tests.support.processes import Started, run, started, wait_until
+from tests.support.processes import Started, invoke, started, wait_until
 from tests.support.recorded import RunRows, active_runs, recorded
 from tests.support.static_server import (
     StaticServer,
@@ -35,6 +36,7 @@ from tests.support.world import KEY, Clock, job
 FIRST = [job(f"ftjob-{number}", seed=number) for number in range(2)]
 LATER = [job(f"{number:08}-0000-4000-8000-000000000000", "mistral") for number in range(8)]
 JOBS = [*FIRST, *LATER]
+Rows = dict[str, RunRows]
 
 
 class Gates:
@@ -57,7 +59,7 @@ class Gates:
 
 @contextlib.contextmanager
 def backfilling(folder: Path, uri: str, gates: Gates) -> Iterator[tuple[Started, Path, int]]:
-    """Return a backfill whose further process is at work, its configuration, and that process."""
+    """Return a backfill whose further process is at work, one for threads, and that process."""
     clock = Clock()
     clock.now = all_end_by(JOBS) + 1000
     with Simulator(jobs=JOBS, clock=clock, intercept=gates) as simulator:
@@ -68,7 +70,7 @@ def backfilling(folder: Path, uri: str, gates: Gates) -> Iterator[tuple[Started,
             wait_until(lambda: gates.held >= 4, "job in hand", process)
             found = re.search(r"process started +pid=(\d+)", process.said)
             assert found
-            yield process, config, int(found[1])
+            yield process, configured(folder, uri, simulator, "threads"), int(found[1])
             gates.jobs.set()
 
 
@@ -88,14 +90,16 @@ def configured(folder: Path, uri: str, simulator: Simulator, executor: str) -> P
     return config
 
 
-def in_threads(folder: Path) -> dict[str, RunRows]:
+@pytest.fixture(scope="module")
+def in_threads(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Rows:
     """Return the rows of a backfill without further processes."""
+    folder = tmp_path_factory.mktemp("threads")
     clock = Clock()
     clock.now = all_end_by(JOBS) + 1000
-    uri = f"sqlite:///{folder / 'threads.db'}"
+    uri = f"sqlite:///{shutil.copy(empty_database, folder / 'threads.db')}"
     with Simulator(jobs=JOBS, clock=clock) as simulator:
-        done = run("backfill", "--config", configured(folder, uri, simulator, "threads"))
-    assert done.returncode == 0, done.stdout + done.stderr
+        done = invoke("backfill", "--config", configured(folder, uri, simulator, "threads"))
+    assert done.exit_code == 0, done.output
     return recorded(uri)
 
 
@@ -107,10 +111,10 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_processes_do_what_threads_do(uri: str, tmp_path: Path) -> None:
+def test_processes_do_what_threads_do(uri: str, tmp_path: Path, in_threads: Rows) -> None:
     """Processes record the same rows as threads, and a killed one costs its work in progress."""
     gates = Gates()
-    with backfilling(tmp_path, uri, gates) as (process, config, pid):
+    with backfilling(tmp_path, uri, gates) as (process, threads, pid):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: is_gone(pid), "end")
         gates.jobs.set()
@@ -120,20 +124,20 @@ def test_processes_do_what_threads_do(uri: str, tmp_path: Path) -> None:
         assert "Traceback" not in process.said
         before = recorded(uri)
         assert {each.id for each in FIRST} <= before.keys() < {each.id for each in JOBS}
-        again = run("backfill", "--config", config)
-        assert again.returncode == 0, again.stdout + again.stderr
-    assert recorded(uri) == in_threads(tmp_path)
+        again = invoke("backfill", "--config", threads)
+        assert again.exit_code == 0, again.output
+    assert recorded(uri) == in_threads
     assert KEY not in process.said
 
 
-def test_work_is_shared(uri: str, tmp_path: Path) -> None:
+def test_work_is_shared(uri: str, tmp_path: Path, in_threads: Rows) -> None:
     """Both processes record jobs, each job once."""
     gates = Gates()
     gates.jobs.set()
     with backfilling(tmp_path, uri, gates) as (process, _, pid):
         assert process.end() == 0, process.said
         assert is_gone(pid)
-    assert recorded(uri) == in_threads(tmp_path)
+    assert recorded(uri) == in_threads
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_work_is_shared(uri: str, tmp_path: Path) -> None:
 def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signals) -> None:
     """A signal to one process or to all of them ends all, even during work."""
     gates = Gates()
-    with backfilling(tmp_path, uri, gates) as (process, config, pid):
+    with backfilling(tmp_path, uri, gates) as (process, threads, pid):
         if how is not signal.SIGKILL:
             os.kill(pid, how)
         process.send(how)
@@ -151,8 +155,8 @@ def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signa
         wait_until(lambda: is_gone(pid), "end of the further process")
         assert "Traceback" not in process.said
         gates.jobs.set()
-        again = run("backfill", "--config", config)
-        assert again.returncode == 0, again.stdout + again.stderr
+        again = invoke("backfill", "--config", threads)
+        assert again.exit_code == 0, again.output
     assert recorded(uri).keys() == {each.id for each in JOBS}
 
 
