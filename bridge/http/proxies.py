@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import ssl
+from functools import cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,12 +21,25 @@ def network_to(url: str, *, connections: int) -> httpx.HTTPTransport:
     """
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     try:
-        return httpx.HTTPTransport(proxy=proxy_of(url), limits=limits)
+        return httpx.HTTPTransport(verify=trusted(), proxy=proxy_of(url), limits=limits)
     except (httpx.InvalidURL, ValueError, ImportError):
         # Their words may show its password.
         raise errors.ConfigError(
             ["the proxy that the environment names cannot be used; write http://HOST:PORT"]
         ) from None
+
+
+def trusted() -> ssl.SSLContext:
+    """Return the certificates that servers are checked against, which all connections share.
+
+    Reading them takes longer than most requests do.
+    """
+    return _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _trusted(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context()  # which reads the environment itself
 
 
 def proxy_of(url: str) -> str | None:

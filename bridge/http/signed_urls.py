@@ -24,6 +24,7 @@ from typing import Final
 import httpx
 
 from bridge import errors
+from bridge.http.proxies import trusted
 from bridge.http.retries import ATTEMPTS, Retrying
 from bridge.http.transports import PIECE, TIMEOUT, Buffered, Clock, Lasting, Streamed, Timed
 from bridge.redaction import Redactor
@@ -185,7 +186,7 @@ class SignedUrlFetcher:
     def _client(self, url: str, layer: type[Buffered]) -> httpx.Client:
         proxy = self.proxy_of(url)
         wire: httpx.BaseTransport = Timed(
-            self.transport or httpx.HTTPTransport(proxy=proxy), self.clock
+            self.transport or httpx.HTTPTransport(verify=trusted(), proxy=proxy), self.clock
         )
         if _origin(url) != _origin(self.api):
             wire = PublicHostsOnly(wire, self.resolve, is_proxy=proxy is not None)
