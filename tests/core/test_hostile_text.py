@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from mlflow import MlflowClient
 
 from bridge.cli.terminal.console import print_json
 from bridge.model import Checkpoint, Job, JobStatus, Snapshot
@@ -84,15 +83,15 @@ def test_no_reply_steers_a_terminal(uri: str, tmp_path: Path, arguments: list[st
 @pytest.mark.parametrize(
     "name", ["../../outside", "/etc/x", "..", "C:\\con", "a/b", "ö" * 250, "日" * 250, "🦙" * 250]
 )
-def test_an_experiments_name_is_no_path(tmp_path: Path, name: str) -> None:
+def test_an_experiments_name_is_no_path(tracking: Tracking, name: str) -> None:
     """The artifacts of a job's experiment stay beside the database, whatever its name is."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    identifier = Tracking(uri).experiment(name, create=True)
+    identifier = tracking.experiment(name, create=True)
     assert identifier is not None
-    place = Path(
-        unquote(urlsplit(MlflowClient(uri, uri).get_experiment(identifier).artifact_location).path)
-    )
-    assert place.resolve().parent == tmp_path / "mlruns"
+    assert tracking.file is not None
+    with tracking.asked() as client:
+        location = client.get_experiment(identifier).artifact_location
+    place = Path(unquote(urlsplit(location).path))
+    assert place.resolve().parent == tracking.file.parent / "mlruns"
     place.mkdir(parents=True)
 
 

@@ -245,7 +245,7 @@ def test_a_job_is_followed_while_it_trains(
     every: float,
 ) -> None:
     """A job is followed while it trains, and ends with the points of a single backfill."""
-    other_uri = f"sqlite:///{shutil.copy(tmp_path / 'mlflow.db', tmp_path / 'other.db')}"
+    other_uri = f"sqlite:///{shutil.copy(uri.removeprefix('sqlite:///'), tmp_path / 'other.db')}"
     with Simulator(jobs=[SFT, DPO], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="fireworks")
         counts: list[int] = []

@@ -368,17 +368,17 @@ def test_a_dataset_that_is_gone_is_a_sentence(
     assert recorded(uri)[one.id].status == "FINISHED"
 
 
-def test_hostile_file_ids_stay_in_the_archive(uri: str, tmp_path: Path) -> None:
+def test_hostile_file_ids_stay_in_the_archive(new_uri: str, tmp_path: Path) -> None:
     """Files with hostile ids reach no place outside the archive, here or in MLflow."""
     evil, dots = "../../../../evil", ".."
     case = openai_case(1, "succeeded", steps=5, training_file=evil, validation_file=dots)
     case.files |= {evil: b"evil content", dots: b"more of it"}
     case.job["result_files"] = ["../events"]
     with StaticServer([case]) as server:
-        settings = server.config(uri, mlflow={"archive_datasets": True})
+        settings = server.config(new_uri, mlflow={"archive_datasets": True})
         done = invoke("backfill", "--config", write_config(tmp_path, settings))
     assert done.exit_code == 0, done.output
-    found = archived(uri, case.id)
+    found = archived(new_uri, case.id)
     assert {entry["file"] for entry in json.loads(found["datasets.json"])} == {evil, dots}
     assert {b"evil content", b"more of it"} <= set(found.values())
     written = {path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".db"}
@@ -388,7 +388,7 @@ def test_hostile_file_ids_stay_in_the_archive(uri: str, tmp_path: Path) -> None:
 
 
 def test_no_key_is_in_the_archive(
-    uri: str, tmp_path: Path, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+    new_uri: str, tmp_path: Path, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A key that the provider repeats is masked in the archive, whatever the reply."""
     asked = threading.Event()
@@ -402,9 +402,9 @@ def test_no_key_is_in_the_archive(
     one = job("ftjob-a", metadata={"note": f"used {KEY}"})
     with Simulator(jobs=[one], clock=clock, intercept=echo) as simulator:
         clock.now += 1000
-        assert make_sync(simulator, tracking, executor, clock, archive=True).run().is_well
+        assert make_sync(simulator, Tracking(new_uri), executor, clock, archive=True).run().is_well
     assert asked.is_set()
-    found = archived(uri, one.id)
+    found = archived(new_uri, one.id)
     assert json.loads(found["job.json"])["metadata"] == {"note": "used ***"}
     assert found["result-file.csv"].endswith(b"Bearer ***")
     everything = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
@@ -415,9 +415,9 @@ def test_no_key_is_in_the_archive(
 
 
 @pytest.fixture
-def blocked(tmp_path: Path) -> Path:
+def blocked(uri: str) -> Path:
     """Put a file in the place of the artifacts' folder; the store works again without it."""
-    path = tmp_path / "mlruns"
+    path = Path(uri.removeprefix("sqlite:///")).with_name("mlruns")
     path.write_text("in the way")
     return path
 

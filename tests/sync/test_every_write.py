@@ -179,7 +179,8 @@ def test_two_backfills_at_once(
         # Under another name of the same file neither waits for the other, as on two machines.
         folder = tmp_path / "elsewhere"
         folder.mkdir()
-        same = uri.replace(str(tmp_path), str(folder / ".."))
+        database = Path(uri.removeprefix("sqlite:///"))
+        same = f"sqlite:///{database.parent}/../{database.parent.name}/{database.name}"
         elsewhere = write_config(folder, simulator, same, "two", workers=4)
         with (
             Forked("backfill", "--config", config, output=tmp_path / "one") as one,

@@ -74,16 +74,16 @@ def opened(uri: str) -> Iterator[sqlite3.Connection]:
     ],
 )
 def test_a_schema_that_is_not_this_mlflows(
-    uri: str, later: Clock, executor: ThreadPoolExecutor, revision: str, said: tuple[str, ...]
+    new_uri: str, later: Clock, executor: ThreadPoolExecutor, revision: str, said: tuple[str, ...]
 ) -> None:
     """A schema of another version is reported as too old or too new, and nothing is written."""
-    with opened(uri) as other:
+    with opened(new_uri) as other:
         other.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-    before = file_of(uri).read_bytes()
-    stopped = one_pass(uri, later, executor).stopped
+    before = file_of(new_uri).read_bytes()
+    stopped = one_pass(new_uri, later, executor).stopped
     assert isinstance(stopped, TrackingDown)
     assert all(words in str(stopped) for words in said)
-    assert file_of(uri).read_bytes() == before
+    assert file_of(new_uri).read_bytes() == before
 
 
 def test_a_database_that_others_have_locked(
@@ -100,14 +100,14 @@ def test_a_database_that_others_have_locked(
     assert recorded(uri).keys() == {job.id for job in JOBS}
 
 
-def test_a_disk_that_is_full(uri: str, tmp_path: Path, later: Clock) -> None:
+def test_a_disk_that_is_full(new_uri: str, tmp_path: Path, later: Clock) -> None:
     """A full disk is reported without a traceback, and the next backfill completes."""
-    room = file_of(uri).stat().st_size // 1024 + 40
+    room = file_of(new_uri).stat().st_size // 1024 + 40
     limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash"]
     with Simulator(jobs=JOBS, clock=later) as simulator:
         config = tmp_path / "bridge.yaml"
         config.write_text(
-            f"mlflow: {{tracking_uri: '{uri}', archive: false}}\n"
+            f"mlflow: {{tracking_uri: '{new_uri}', archive: false}}\n"
             "providers: [{name: openai, type: openai, api_key: abcdefgh,"
             f" base_url: '{simulator.openai_url}'}}]\n"
         )
@@ -122,10 +122,10 @@ def test_a_disk_that_is_full(uri: str, tmp_path: Path, later: Clock) -> None:
         assert full.returncode == 1
         assert "cannot write to its disk" in full.stdout
         assert "Traceback" not in full.stdout + full.stderr
-        assert len(active_runs(uri)) < len(JOBS)
+        assert len(active_runs(new_uri)) < len(JOBS)
         again = invoke("backfill", "--config", config)
         assert again.exit_code == 0, again.output
-    found = recorded(uri)
+    found = recorded(new_uri)
     assert found.keys() == {job.id for job in JOBS}
     rows = {len(run.rows) for run in found.values()}
     assert len(rows) == 1  # the jobs are alike: those from before and those from after
