@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +34,7 @@ from bridge.bootstrap.process import prepare_process  # noqa: E402 - MLflow read
 prepare_process()
 
 from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environment first
+from tests.support.databases import refill  # noqa: E402 - as above
 from tests.support.mlflow_server import MlflowServer  # noqa: E402 - as above
 from tests.support.postgres import postgres as temporary_postgres  # noqa: E402 - as above
 from tests.support.world import Clock  # noqa: E402 - as above
@@ -109,31 +108,23 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> 
 
 
 @pytest.fixture(scope="session")
-def reused_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file that holds the database of one test after another."""
-    return tmp_path_factory.mktemp("reused") / "mlflow.db"
+def reused_databases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return the files that hold the databases of one test after another."""
+    folders = (tmp_path_factory.mktemp(name) for name in ("reused", "other"))
+    one, other = (folder / "mlflow.db" for folder in folders)
+    return one, other
 
 
 @pytest.fixture
-def uri(reused_database: Path, empty_database: Path) -> str:
-    """Return an empty tracking store, the same file for all tests of a process.
+def uri(reused_databases: tuple[Path, Path], empty_database: Path) -> str:
+    """Return an empty tracking store."""
+    return refill(reused_databases[0], empty_database)
 
-    MLflow checks the schema of each file that is new to it, and SQLAlchemy compiles each query for
-    it: together a third of what such a test costs. The reset goes through sqlite, so that open
-    connections notice it.
-    """
-    for left in reused_database.parent.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left)
-        elif not left.name.startswith(reused_database.name):  # a journal belongs to the database
-            left.unlink()
-    with (
-        contextlib.closing(sqlite3.connect(empty_database)) as empty,
-        contextlib.closing(sqlite3.connect(reused_database)) as reused,
-    ):
-        reused.execute("PRAGMA synchronous = OFF")
-        empty.backup(reused)
-    return f"sqlite:///{reused_database}"
+
+@pytest.fixture
+def other_uri(reused_databases: tuple[Path, Path], empty_database: Path) -> str:
+    """Return another empty tracking store, to compare with."""
+    return refill(reused_databases[1], empty_database)
 
 
 @pytest.fixture

@@ -193,13 +193,11 @@ def healthy(place: Place) -> Place:
 
 
 @pytest.fixture
-def undisturbed(tmp_path: Path, provided: Provided) -> Callable[[], Whole]:
+def undisturbed(other_uri: str, provided: Provided) -> Callable[[], Whole]:
     """Return the content of an undamaged store."""
 
     def hold() -> Whole:
-        folder = tmp_path / "undisturbed"
-        folder.mkdir()
-        other = Place(f"sqlite:///{folder / 'mlflow.db'}", provided)
+        other = Place(other_uri, provided)
         other.backfill()
         return other.whole
 
@@ -563,6 +561,7 @@ def without_times(whole: Whole) -> Whole:
 )
 def test_what_a_complete_run_lacks_is_added(
     place: Place,
+    other_uri: str,
     provided: Provided,
     without: dict[str, object],
     words: str,
@@ -573,7 +572,7 @@ def test_what_a_complete_run_lacks_is_added(
     place.backfill(**without)
     found = repaired(place)
     assert any(words in what and what.startswith("lacks ") for what in found.said)
-    expected = Place(place.uri.replace("mlflow.db", "expected.db"), provided, dict(place.mlflow))
+    expected = Place(other_uri, provided, dict(place.mlflow))
     expected.backfill()
     if "curves" in without:
         # Existing points stay, with the times of their checkpoints.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import fireworks
@@ -240,12 +238,11 @@ def test_a_job_is_followed_while_it_trains(
     tracking: Tracking,
     clock: Clock,
     executor: ThreadPoolExecutor,
-    tmp_path: Path,
+    other_uri: str,
     *,
     every: float,
 ) -> None:
     """A job is followed while it trains, and ends with the points of a single backfill."""
-    other_uri = f"sqlite:///{shutil.copy(uri.removeprefix('sqlite:///'), tmp_path / 'other.db')}"
     with Simulator(jobs=[SFT, DPO], clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="fireworks")
         counts: list[int] = []

@@ -234,7 +234,7 @@ def test_runs_that_are_followed_have_the_rows_of_those_that_are_backfilled(
     tracking: Tracking,
     clock: Clock,
     executor: ThreadPoolExecutor,
-    tmp_path: Path,
+    other_uri: str,
     *,
     restarts: bool,
     rate: float,
@@ -250,9 +250,8 @@ def test_runs_that_are_followed_have_the_rows_of_those_that_are_backfilled(
         clock.now = END
         assert sync.run().is_well
     with Simulator(jobs=ALL, clock=clock) as simulator:
-        other = f"sqlite:///{tmp_path / 'other.db'}"
-        make_sync(simulator, Tracking(other), executor, clock, kind="prime").run()
-    assert without_times(recorded(uri)) == without_times(recorded(other))
+        make_sync(simulator, Tracking(other_uri), executor, clock, kind="prime").run()
+    assert without_times(recorded(uri)) == without_times(recorded(other_uri))
 
 
 def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor) -> None:
@@ -277,7 +276,7 @@ def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoo
 
 @pytest.mark.parametrize(("key", "code"), [(KEY, 0), ("another-key-of-nobody", 1)])
 def test_the_environment_is_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, code: int
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch, key: str, code: int
 ) -> None:
     """A key in the environment is enough, with the address of Prime's CLI, and stays hidden."""
     monkeypatch.chdir(tmp_path)
@@ -286,7 +285,7 @@ def test_the_environment_is_enough(
             "PRIME_API_KEY": key,
             "PRIME_TEAM_ID": "team-1",
             "PRIME_BASE_URL": simulator.prime_url.removesuffix("/api/v1"),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+            "MLFLOW_TRACKING_URI": uri,
         }.items():
             monkeypatch.setenv(name, value)
         checked = CliRunner().invoke(app, ["check", "--json"])

@@ -324,7 +324,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
     tracking: Tracking,
     clock: Clock,
     executor: ThreadPoolExecutor,
-    tmp_path: Path,
+    other_uri: str,
     *,
     restarts: bool,
 ) -> None:
@@ -344,9 +344,8 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
         clock.now = END
         assert sync.run().is_well
         assert not sync.run().points
-        other = f"sqlite:///{tmp_path / 'other.db'}"
-        make_sync(simulator, Tracking(other), executor, clock, kind="together").run()
-    followed, backfilled = comparable(recorded(uri)), comparable(recorded(other))
+        make_sync(simulator, Tracking(other_uri), executor, clock, kind="together").run()
+    followed, backfilled = comparable(recorded(uri)), comparable(recorded(other_uri))
     assert followed == backfilled
     # Only the first and the last pass request everything.
     assert (asked[0], asked[-1]) == (None, None)

@@ -229,7 +229,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
     tracking: Tracking,
     clock: Clock,
     executor: ThreadPoolExecutor,
-    tmp_path: Path,
+    other_uri: str,
     *,
     restarts: bool,
     rate: float,
@@ -245,9 +245,8 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
         clock.now = END
         assert sync.run().is_well
     with Simulator(jobs=ALL, clock=clock) as simulator:
-        other = f"sqlite:///{tmp_path / 'other.db'}"
-        make_sync(simulator, Tracking(other), executor, clock, kind="vertex").run()
-    assert comparable(recorded(uri)) == comparable(recorded(other))
+        make_sync(simulator, Tracking(other_uri), executor, clock, kind="vertex").run()
+    assert comparable(recorded(uri)) == comparable(recorded(other_uri))
 
 
 def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor) -> None:
@@ -309,7 +308,9 @@ def test_local_names_share_charts(
 def test_the_environment_is_enough(
     world: World,
     tmp_path: Path,
+    uri: str,
     monkeypatch: pytest.MonkeyPatch,
+    *,
     token: str,
     code: int,
 ) -> None:
@@ -319,7 +320,7 @@ def test_the_environment_is_enough(
         "GOOGLE_CLOUD_PROJECT": "acme",
         "CLOUDSDK_AUTH_ACCESS_TOKEN": token,
         "VERTEX_BASE_URL": world.simulator.vertex_url,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": uri,
     }.items():
         monkeypatch.setenv(name, value)
     checked = CliRunner().invoke(app, ["check", "--json"])

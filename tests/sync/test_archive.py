@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -260,7 +259,7 @@ def test_the_archive_of_a_short_job_costs_three_requests(
 
 
 def test_a_job_that_was_followed_live_is_archived_whole(
-    uri: str, clock: Clock, executor: ThreadPoolExecutor, empty_database: Path, tmp_path: Path
+    uri: str, clock: Clock, executor: ThreadPoolExecutor, other_uri: str
 ) -> None:
     """A job that was followed has all events in its archive, although each pass read only new ones.
 
@@ -278,10 +277,8 @@ def test_a_job_that_was_followed_live_is_archived_whole(
         live = archived(uri, one.id)
         assert rows(live["events.jsonl"]) == event_objects(one, clock.now)
         assert recorded(uri)[one.id].status == "FINISHED"
-        (tmp_path / "other").mkdir()
-        other = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other')}"
-        make_sync(simulator, Tracking(other), executor, clock, archive=True).run()
-    assert archived(other, one.id) == live
+        make_sync(simulator, Tracking(other_uri), executor, clock, archive=True).run()
+    assert archived(other_uri, one.id) == live
 
 
 def test_a_job_that_ends_while_it_is_looked_at_is_archived(

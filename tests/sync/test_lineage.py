@@ -20,6 +20,7 @@ from bridge.sync.events import Event, JobsChosen
 from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking
+from tests.support.databases import file_of, refill
 from tests.support.models import client_of, models, run_of, versions_by_model
 from tests.support.processes import dump
 from tests.support.recorded import deleted_runs
@@ -189,14 +190,13 @@ class Overtaken:
 
 
 def test_bridges_that_meet_leave_one_family(
-    tmp_path: Path, empty_database: Path, executor: ThreadPoolExecutor
+    uri: str, empty_database: Path, executor: ThreadPoolExecutor
 ) -> None:
     """Bridges that race leave models, versions and links of whichever run stays."""
     provider = Told(*FAMILY)
-    for trial in range(2):  # chance decides which run stays
-        database = tmp_path / f"{trial}.db"
-        shutil.copy(empty_database, database)
-        uri = f"sqlite:///{database}"
+    database = file_of(uri)
+    for _ in range(2):  # chance decides which run stays
+        refill(database, empty_database)
         one, other = (provider.sync(Tracking(uri), executor, register="any") for _ in range(2))
         assert one.run(handler=Overtaken(other)).is_well
         assert len(deleted_runs(uri)) == len(FAMILY)

@@ -7,8 +7,6 @@ undisturbed pass puts into an empty one. A longer run: ``make soak``.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +32,7 @@ from bridge.simulator import Outcome, SimulatedJob, Simulator
 from bridge.sync.outcome import Result
 from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report, Selection
+from tests.support.databases import refill
 from tests.support.failing_store import FailingTracking, Trouble
 from tests.support.measured import measured
 from tests.support.models import artifacts, client_of, datasets, models_of
@@ -70,14 +69,15 @@ class World(RuleBasedStateMachine):
     """Providers, bridges, MLflow and its users."""
 
     template: Path
+    databases: tuple[Path, Path]
+    """That of the bridges, and one to compare with."""
 
     @initialize(archive=st.booleans(), page_size=st.sampled_from([1000, 2]))
     def begin(self, *, archive: bool, page_size: int) -> None:
         """Start with an empty MLflow, a job per provider, and two bridges with small pages."""
         self.page_size = page_size
-        self.folder = tempfile.TemporaryDirectory()
         self.archive = archive
-        self.uri = self._database("mlflow")
+        self.uri = refill(self.databases[0], self.template)
         self.clock = Clock()
         self.jobs: dict[str, SimulatedJob] = {}
         self.replies = BrokenReplies()
@@ -100,7 +100,6 @@ class World(RuleBasedStateMachine):
             finally:
                 self.simulator.__exit__(None, None, None)
                 self.executor.shutdown()
-                self.folder.cleanup()
 
     # At the providers
 
@@ -302,7 +301,7 @@ class World(RuleBasedStateMachine):
 
     def _compare(self, active: dict[str, Run]) -> None:
         """Compare everything else with a single pass into an empty MLflow."""
-        uri = self._database("undisturbed")
+        uri = refill(self.databases[1], self.template)
         assert all(report.is_well for report in self._bridge(uri).run())
         wanted, found = recorded(uri), recorded(self.uri)
         undisturbed = {run.data.tags[JOB]: run for run in active_runs(uri)}
@@ -375,16 +374,12 @@ class World(RuleBasedStateMachine):
         runs = {run.data.tags[JOB]: run for run in active_runs(self.uri)}
         return runs[sorted(runs)[number % len(runs)]] if runs else None
 
-    def _database(self, name: str) -> str:
-        folder = Path(self.folder.name) / name
-        folder.mkdir()
-        shutil.copy(self.template, folder / "mlflow.db")
-        return f"sqlite:///{folder / 'mlflow.db'}"
 
-
-def test_the_world_always_ends_in_order(empty_database: Path) -> None:
+def test_the_world_always_ends_in_order(
+    empty_database: Path, reused_databases: tuple[Path, Path]
+) -> None:
     """The world always ends in order: nothing is lost, doubled or resurrected."""
-    World.template = empty_database
+    World.template, World.databases = empty_database, reused_databases
     run_state_machine_as_test(
         World,
         settings=settings(
@@ -396,9 +391,11 @@ def test_the_world_always_ends_in_order(empty_database: Path) -> None:
 
 
 @pytest.mark.parametrize("trouble", Trouble)
-def test_a_store_that_fails_at_any_write(empty_database: Path, trouble: Trouble) -> None:
+def test_a_store_that_fails_at_any_write(
+    empty_database: Path, reused_databases: tuple[Path, Path], trouble: Trouble
+) -> None:
     """Each write of two finished jobs fails in each way, and the next pass completes them."""
-    World.template = empty_database
+    World.template, World.databases = empty_database, reused_databases
     share = [*Trouble].index(trouble)
     for at in range(1, 27) if SOAK else range(1 + share, 27, 4 * len(Trouble)):
         world = World()

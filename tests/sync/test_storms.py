@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +17,10 @@ from bridge.tracking import Tracking
 from tests.support.recorded import recorded
 from tests.support.world import NOW, Clock, job, make_sync
 
-HOUR = 3600.0
+STORM = 1200.0
+"""Duration of a storm in seconds."""
+LATER = 7200.0
+"""Seconds after which every job has ended."""
 BEGIN = NOW + 300
 LIST = "/openai/v1/fine_tuning/jobs"
 
@@ -29,7 +30,7 @@ Weather = Callable[[float], Reply | None]
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """An hour of bad replies, and the budget of a pass through it."""
+    """Twenty minutes of bad replies, and the budget of a pass through it."""
 
     weather: Weather
     most: int
@@ -68,12 +69,12 @@ def jobs() -> list[SimulatedJob]:
     return [
         job("ftjob-before", created_at=NOW - 9000),
         job("ftjob-through", total_steps=200, seconds_per_step=30.0),
-        job("ftjob-within", created_at=BEGIN + 900, seconds_per_step=60.0),
+        job("ftjob-within", created_at=BEGIN + 300, seconds_per_step=60.0),
     ]
 
 
 class Sky:
-    """A provider with one hour of storm."""
+    """A provider with one storm."""
 
     def __init__(self, clock: Clock, weather: Weather, *, spares_lists: bool = False) -> None:
         self._clock = clock
@@ -84,25 +85,23 @@ class Sky:
         """Return the storm's answer to a request."""
         after = self._clock.now - BEGIN
         is_spared = self._spares_lists and request.path == LIST
-        return self._weather(after) if 0 <= after < HOUR and not is_spared else None
+        return self._weather(after) if 0 <= after < STORM and not is_spared else None
 
 
 def minutes(sync: ProviderSync, simulator: Simulator, clock: Clock) -> list[tuple[int, object]]:
     """Make a daemon's passes until the storm is over; return the requests and end of each."""
     costs: list[tuple[int, object]] = []
-    while clock.now < BEGIN + HOUR:
+    while clock.now < BEGIN + STORM:
         begun, before = clock.now, len(simulator.requests)
         report = sync.run()
-        if begun >= BEGIN and clock.now < BEGIN + HOUR:
+        if begun >= BEGIN and clock.now < BEGIN + STORM:
             costs.append((len(simulator.requests) - before, report.stopped))
         clock.now = max(clock.now, begun + 60)
     return costs
 
 
-def undisturbed(folder: Path, template: Path, clock: Clock) -> str:
+def undisturbed(uri: str, clock: Clock) -> str:
     """Return the MLflow after one pass in good weather."""
-    shutil.copy(template, folder / "undisturbed.db")
-    uri = f"sqlite:///{folder / 'undisturbed.db'}"
     with Simulator(jobs=jobs(), clock=clock) as simulator, ThreadPoolExecutor(1) as worker:
         assert make_sync(simulator, Tracking(uri), worker, clock).run().is_well
     return uri
@@ -118,7 +117,7 @@ def assert_same(uri: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("storm", STORMS.values(), ids=STORMS)
-def test_an_hour_of_storm(uri: str, tmp_path: Path, empty_database: Path, storm: Storm) -> None:
+def test_a_storm(uri: str, other_uri: str, storm: Storm) -> None:
     """Each pass keeps to its budget, and the first one after the storm is complete."""
     clock = Clock()
     with (
@@ -134,12 +133,12 @@ def test_an_hour_of_storm(uri: str, tmp_path: Path, empty_database: Path, storm:
         assert recorded(uri).keys() == {each.id for each in jobs()}
         trained = recorded(uri)["ftjob-through"].rows
         assert max(step for _, step, _, _ in trained) == int((clock.now - NOW - 30) // 30)
-        clock.now += HOUR
+        clock.now += LATER
         assert sync.run().is_well
-    assert_same(uri, undisturbed(tmp_path, empty_database, clock))
+    assert_same(uri, undisturbed(other_uri, clock))
 
 
-def test_a_storm_that_spares_the_list(uri: str, tmp_path: Path, empty_database: Path) -> None:
+def test_a_storm_that_spares_the_list(uri: str, other_uri: str) -> None:
     """In a storm that spares the list each part of an open job costs eight attempts."""
     clock = Clock()
     sky = Sky(clock, lambda _: refusal(503), spares_lists=True)
@@ -150,13 +149,13 @@ def test_a_storm_that_spares_the_list(uri: str, tmp_path: Path, empty_database: 
         sync = make_sync(simulator, Tracking(uri), worker, clock, retries_take_time=True)
         costs = minutes(sync, simulator, clock)
         assert {cost for cost, _ in costs} <= {1 + n * 2 * ATTEMPTS for n in (1, 2)}
-        clock.now += HOUR
+        clock.now += LATER
         assert sync.run().is_well
-    assert_same(uri, undisturbed(tmp_path, empty_database, clock))
+    assert_same(uri, undisturbed(other_uri, clock))
 
 
 @pytest.mark.parametrize("turn", [7.0, 420.0])
-def test_flapping(uri: str, tmp_path: Path, empty_database: Path, turn: float) -> None:
+def test_flapping(uri: str, other_uri: str, turn: float) -> None:
     """A provider that comes and goes is read to the end, at up to eight times the cost."""
     clock = Clock()
 
@@ -172,9 +171,9 @@ def test_flapping(uri: str, tmp_path: Path, empty_database: Path, turn: float) -
         costs = minutes(sync, simulator, clock)
         assert max(cost for cost, _ in costs) <= ATTEMPTS * max(calm) * 2
         assert sync.run().is_well
-        clock.now += HOUR
+        clock.now += LATER
         assert sync.run().is_well
-    assert_same(uri, undisturbed(tmp_path, empty_database, clock))
+    assert_same(uri, undisturbed(other_uri, clock))
 
 
 def _calm(simulator: Simulator, sync: ProviderSync, clock: Clock) -> list[tuple[Request, ...]]:

@@ -22,6 +22,7 @@ from bridge.simulator.openai_objects import model_name
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
+from tests.support.databases import file_of, refill
 from tests.support.interrupted import Interrupted
 from tests.support.processes import dump, invoke
 from tests.support.recorded import active_runs, deleted_runs, recorded
@@ -158,16 +159,23 @@ def untouched(found: Whole) -> bool:
 # Continued runs
 
 
-@pytest.mark.parametrize("experiment", [LAUNCHES, HOME])
-@pytest.mark.parametrize("ended", [True, False])
-@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.FAILED])
+@pytest.mark.parametrize(
+    ("experiment", "ended", "outcome"),
+    [
+        (LAUNCHES, True, Outcome.SUCCEEDED),
+        (LAUNCHES, False, Outcome.FAILED),
+        (HOME, True, Outcome.FAILED),
+        (HOME, False, Outcome.SUCCEEDED),
+    ],
+)
 def test_a_run_is_followed_to_its_jobs_end(
     uri: str,
     clock: Clock,
     executor: ThreadPoolExecutor,
+    other_uri: str,
+    *,
     experiment: str,
     outcome: Outcome,
-    *,
     ended: bool,
 ) -> None:
     """The run shows RUNNING while the job trains and the job's status at its end.
@@ -176,8 +184,7 @@ def test_a_run_is_followed_to_its_jobs_end(
     user's changes, no other run appears, and a backfill of the finished job gives the same.
     """
     run_id = launch(uri, experiment, ended=ended)
-    copy = f"{uri}.copy"
-    shutil.copy(uri.removeprefix("sqlite:///"), copy.removeprefix("sqlite:///"))
+    refill(file_of(other_uri), file_of(uri))
     one = launched_job(run_id, total_steps=40, outcome=outcome, ends_at_step=30)
     with Simulator(jobs=[one], clock=clock) as simulator:
         sync = make_sync(simulator, Tracking(uri), executor, clock)
@@ -206,8 +213,8 @@ def test_a_run_is_followed_to_its_jobs_end(
         if outcome is Outcome.SUCCEEDED:
             assert len(found.models) == 3
             assert all(model[:2] == ("READY", 1) for model in found.models.values())
-        assert make_sync(simulator, Tracking(copy), executor, clock).run().is_well
-    assert whole(copy, run_id).facts == found.facts
+        assert make_sync(simulator, Tracking(other_uri), executor, clock).run().is_well
+    assert whole(other_uri, run_id).facts == found.facts
     assert deleted_runs(uri, experiment) == []
     assert active_runs(uri, LAUNCHES if experiment == HOME else HOME) == []
 
@@ -582,17 +589,14 @@ def test_an_interrupted_adoption_converges(
     run_id = launch(uri)
     one = launched_job(run_id)
 
-    def database(name: str) -> str:
-        return f"sqlite:///{shutil.copy(uri.removeprefix('sqlite:///'), tmp_path / name)}"
-
+    launched = Path(shutil.copy(file_of(uri), tmp_path / "launched.db"))
     clock.now = one.settled_at
     with Simulator(jobs=[one], clock=clock) as simulator:
-        undisturbed = database("undisturbed")
-        assert make_sync(simulator, Tracking(undisturbed), executor, clock).run().is_well
-        wanted = whole(undisturbed, run_id)
+        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
+        wanted = whole(uri, run_id)
         assert untouched(wanted)
         for writes in range(40):
-            place = database(f"cut-{writes}")
+            place = refill(file_of(uri), launched)
             cut = make_sync(simulator, Interrupted(place, writes), executor, clock).run()
             report = make_sync(simulator, Tracking(place), executor, clock).run()
             assert report.is_well

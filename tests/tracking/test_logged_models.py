@@ -86,7 +86,7 @@ def test_a_model_has_the_rows_of_its_run(
 
 
 def test_a_followed_job_has_the_models_of_a_backfilled_one(
-    uri: str, tmp_path: Path, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+    uri: str, other_uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A followed job gets the models of a backfilled one, despite its late checkpoints."""
     followed = job("ftjob-a", late_seconds=20.0)
@@ -97,8 +97,7 @@ def test_a_followed_job_has_the_models_of_a_backfilled_one(
             if clock.now < followed.settled_at + 20:
                 assert not models(uri)
             clock.now += 5
-        other = f"sqlite:///{tmp_path / 'other.db'}"
-        make_sync(simulator, Tracking(other), executor, clock).run()
+        make_sync(simulator, Tracking(other_uri), executor, clock).run()
     assert run_of(uri, "ftjob-a").info.status == "FINISHED"
     assert_linked(uri)
 
@@ -109,7 +108,7 @@ def test_a_followed_job_has_the_models_of_a_backfilled_one(
         }
 
     assert len(models(uri)) == 3
-    assert without_times(uri) == without_times(other)
+    assert without_times(uri) == without_times(other_uri)
 
 
 def test_a_result_without_checkpoints_is_a_model(

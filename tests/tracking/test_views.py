@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -28,12 +27,6 @@ def columns(tags: dict[str, str]) -> list[str]:
     view = json.loads(tags[views.tag_of(views.TABLE)])
     found: list[str] = json.loads(view["state"])["selectedColumns"]
     return found
-
-
-@pytest.fixture
-def tracking(tmp_path: Path) -> Tracking:
-    """Return a new database."""
-    return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
 def tags_of(tracking: Tracking, name: str) -> dict[str, str]:
