@@ -1,36 +1,130 @@
-"""Preparation of a database before MLflow opens it, without avoidable waits and collisions."""
+"""Databases below MLflow: their preparation, and the words in which they refuse."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
+
+REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        r"database( table)? is locked",
+        "is locked by another program",
+        "Run this again when the other program has ended, or use an mlflow server",
+    ),
+    (
+        r"disk I/O error|is full|No space left|[Qq]uota exceeded|could not (extend|write)",
+        "cannot write to its disk",
+        "Free disk space there",
+    ),
+    (
+        r"readonly database|read-only (transaction|option)|read[ -]only mode|is read-only",
+        "is read-only",
+        "Give write permission to the file and its folder, or to this user of the database",
+    ),
+    (
+        r"permission denied|command denied to user|must be owner of|Access denied .* to database",
+        "refused to let this user read or write its tables",
+        "Grant the user all rights to the tables of MLflow",
+    ),
+    (
+        (
+            r"authentication failed|no password supplied|no pg_hba|role .* not (exist|permitted)"
+            r"|Access denied|Login failed"
+        ),
+        "rejected the login",
+        "Correct user and password in mlflow.tracking_uri",
+    ),
+    (
+        r"database \"[^\"]*\" does not exist|Unknown database|Cannot open database",
+        "does not exist",
+        "Create it, or correct mlflow.tracking_uri",
+    ),
+    (
+        r"does not support SSL|certificate verify failed|[Rr]oot certificate|insecure transport",
+        "could not agree with this machine on an encrypted connection",
+        "Correct the certificates, or sslmode (ssl_mode for MySQL) in mlflow.tracking_uri",
+    ),
+    (
+        r"unable to open database file",
+        "cannot be opened",
+        "Correct mlflow.tracking_uri, or give permission to the file and its folder",
+    ),
+    (
+        r"file is not a database",
+        "is not an SQLite database",
+        "Correct mlflow.tracking_uri; the file is left as it is",
+    ),
+    (
+        r"(table|relation) \S+ already exists|duplicate column name",
+        "is incomplete: MLflow was interrupted while it created or upgraded the tables",
+        "If it holds no runs yet, delete it and run this again; else restore your backup",
+    ),
+    (
+        (
+            r"is malformed|no such (table|column)|(relation|column) .*does not exist"
+            r"|Table .*doesn.t exist|Unknown column|Invalid (object|column) name"
+        ),
+        "is damaged: tables, columns or pages of it are missing",
+        "Restore your backup, or use another database",
+    ),
+    (
+        (
+            r"(?i)too many (clients|connections)|remaining connection slots|QueuePool limit"
+            r"|max_user_connections"
+        ),
+        "has no connection left",
+        "End other programs that use it; the next pass tries again",
+    ),
+    (
+        r"the database system is|server closed the connection|server has gone away",
+        "is starting, stopping or has restarted",
+        "The next pass tries again",
+    ),
+)
+"""Signs in a database's words, as a sentence and what to do; the first that fits counts. A server
+passes the words on, so the driver's own exceptions are not enough to tell."""
 
 
 def check_folder(file: Path | None) -> None:
     """Make sure that an sqlite database could be created.
 
     Raises:
-        PermissionError: its folder is not there, or takes no files.
+        FileNotFoundError: its folder does not exist.
+        PermissionError: its folder takes no files.
     """
+    if file is not None and not file.parent.is_dir():
+        raise FileNotFoundError(f"the folder {file.parent} does not exist")
     if file is not None and not os.access(file.parent, os.W_OK):
-        what = "takes no files" if file.parent.is_dir() else "does not exist"
-        raise PermissionError(f"the folder {file.parent} {what}")
+        raise PermissionError(f"the folder {file.parent} takes no files")
 
 
 def knock(uri: str) -> None:
-    """Connect to a database once: MLflow itself would try for minutes if it is down."""
+    """Connect to a database once: MLflow itself would try for minutes if it is down.
+
+    Raises:
+        ModuleNotFoundError: The driver or a package that it needs is not installed.
+        SQLAlchemyError: The database refused.
+    """
     if urlsplit(uri).scheme.partition("+")[0] not in {"postgresql", "mysql", "mssql"}:
         return
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-    with engine.connect():
-        pass
+    try:
+        engine.connect().close()
+    except RuntimeError as error:
+        # PyMySQL misses a package only when the database wants a certain kind of login.
+        needed = re.search(r"'(\w+)' package is required", str(error))
+        if needed is None:
+            raise
+        raise ModuleNotFoundError(str(error), name=needed[1]) from error
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Final
 
 from bridge.errors import RunChanged, TrackingDown, TrackingError
 from bridge.text import one_line
+from bridge.tracking.databases import REFUSALS
 
 _RACED: Final = (
     "UNIQUE constraint failed",
@@ -24,66 +25,6 @@ _PACKAGES: Final = {
     "psycopg2": "psycopg2-binary",
 }
 """Package that brings a module under another name."""
-
-_DATABASE: Final[tuple[tuple[str, str, str], ...]] = (
-    (
-        r"database is locked",
-        "is locked by another program",
-        "Run this again when the other program has ended, or use an mlflow server",
-    ),
-    (
-        r"disk I/O error|disk is full|No space left|could not extend file|table .* is full",
-        "cannot write to its disk",
-        "Free disk space there",
-    ),
-    (
-        r"readonly database|read-only transaction|read-only option|read only mode",
-        "is read-only",
-        "Give write permission to the file and its folder, or to this user of the database",
-    ),
-    (
-        r"authentication failed|no password supplied|no pg_hba|role .* not exist|Access denied",
-        "rejected the login",
-        "Correct user and password in mlflow.tracking_uri",
-    ),
-    (
-        r"permission denied for|command denied to user",
-        "refused to let this user read or write its tables",
-        "Grant the user all rights to the tables of MLflow",
-    ),
-    (
-        r'database "[^"]*" does not exist|Unknown database|Cannot open database',
-        "does not exist",
-        "Create it, or correct mlflow.tracking_uri",
-    ),
-    (
-        r"unable to open database file",
-        "cannot be opened",
-        "Correct mlflow.tracking_uri, or give permission to the file and its folder",
-    ),
-    (
-        r"file is not a database",
-        "is not an SQLite database",
-        "Correct mlflow.tracking_uri; the file is left as it is",
-    ),
-    (
-        r"table \S+ already exists|duplicate column name",
-        "is incomplete: MLflow was interrupted while it created or upgraded the tables",
-        "If it holds no runs yet, delete the file and run this again; else restore your backup",
-    ),
-    (
-        r"is malformed|no such (table|column)|(relation|column|Table) .*(does not|doesn.t) exist",
-        "is damaged: tables, columns or pages of it are missing",
-        "Restore your backup, or use another database",
-    ),
-    (
-        r"too many clients|remaining connection slots|Too many connections|QueuePool limit",
-        "has no connection left",
-        "End other programs that use it; the next pass tries again",
-    ),
-)
-"""Signs in a database's words, as a sentence and what to do. A server passes the words on, so the
-driver's own exceptions are not enough to tell."""
 
 
 def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> TrackingError:
@@ -111,7 +52,14 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
 
 
 def _of_package(causes: tuple[BaseException, ...], uri: str) -> TrackingDown | None:
+    from sqlalchemy.exc import NoSuchModuleError
+
     for each in causes:
+        if isinstance(each, NoSuchModuleError):
+            return TrackingDown(
+                f"{uri} names a driver that SQLAlchemy does not know",
+                "Write postgresql://, mysql:// or mysql+pymysql:// as its beginning",
+            )
         if isinstance(each, ModuleNotFoundError) and each.name:
             package = _PACKAGES.get(each.name, each.name)
             return TrackingDown(
@@ -164,6 +112,11 @@ def _of_network(
     for kinds, what, remedy in _network_kinds():
         if any(isinstance(each, kinds) for each in causes):
             return TrackingDown(f"MLflow at {uri} {what} ({reason})", remedy)
+    if isinstance(causes[0], FileNotFoundError):
+        return TrackingDown(
+            f"MLflow at {uri} cannot be opened ({reason})",
+            "Create the folder, or correct mlflow.tracking_uri",
+        )
     if isinstance(causes[0], OSError):
         return TrackingDown(
             f"MLflow at {uri} cannot be opened ({reason})",
@@ -229,9 +182,10 @@ def _of_database(
         return trouble
     here = next((each for each in causes if isinstance(each, DBAPIError)), None)
     is_here = any(isinstance(each, SQLAlchemyError) for each in causes)
-    if is_here or re.search(r"\((sqlite3|psycopg2?|MySQLdb|pymysql)\.", message):
-        for signs, what, advice in _DATABASE:
-            if re.search(signs, message):
+    if is_here or re.search(r"\((sqlite3|psycopg2?|MySQLdb|pymysql|pyodbc|pymssql)\.", message):
+        words = _cause(message)  # what was to be written may hold any of the signs
+        for signs, what, advice in REFUSALS:
+            if re.search(signs, words):
                 return TrackingDown(f"The database of MLflow at {uri} {what} ({said})", advice)
     # Without a statement it is the connection that failed.
     if here is not None and here.statement is None:
@@ -249,7 +203,9 @@ def _of_database(
 
 def _of_schema(message: str, uri: str) -> TrackingDown | None:
     """Return which of the two is too old, the database or the MLflow that opens it."""
-    revision = re.search(r"out-of-date database schema \(found version (\w+)", message)
+    revision = re.search(
+        r"(?:schema \(found version |locate revision identified by ')(\w+)", message
+    )
     if revision is None:
         return None
     own = version("mlflow")

@@ -13,11 +13,12 @@ from mlflow.protos.databricks_pb2 import (
     UNAUTHENTICATED,
 )
 from requests import exceptions as http
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import NoSuchModuleError, OperationalError
 from urllib3 import exceptions as connections
 from urllib3.connection import HTTPConnection
 
 from bridge.errors import RunChanged, TrackingDown, TrackingError
+from bridge.tracking.databases import knock
 from bridge.tracking.failures import refused
 
 URI = "http://mlflow.example"
@@ -65,6 +66,24 @@ def meaning(error: Exception, *, one_job: bool = False) -> TrackingError:
         ("remaining connection slots are reserved", "has no connection left"),
         ("Too many connections", "has no connection left"),
         ("QueuePool limit of size 5 overflow 10 reached", "has no connection left"),
+        ('too many connections for role "bot"', "has no connection left"),
+        ("User bot already has more than 'max_user_connections'", "has no connection left"),
+        ("database table is locked: runs", "is locked by another program"),
+        ("Disk quota exceeded", "cannot write to its disk"),
+        ("The transaction log for database 'mlflow' is full", "cannot write to its disk"),
+        ('could not write to file "base/1": No space left', "cannot write to its disk"),
+        ("must be owner of table runs", "refused to let this user read or write"),
+        ("permission denied to create role", "refused to let this user read or write"),
+        ("Access denied for user 'a'@'b' to database 'mlflow'", "refused to let this user"),
+        ('role "bot" is not permitted to log in', "rejected the login"),
+        ("Login failed for user 'bot'", "rejected the login"),
+        ("server does not support SSL, but SSL was required", "on an encrypted connection"),
+        ("SSL error: certificate verify failed", "on an encrypted connection"),
+        ('relation "runs" already exists', "is incomplete"),
+        ("Unknown column 'runs.x' in 'field list'", "is damaged"),
+        ("Invalid object name 'runs'", "is damaged"),
+        ("the database system is shutting down", "is starting, stopping or has restarted"),
+        ("MySQL server has gone away", "is starting, stopping or has restarted"),
     ],
 )
 def test_a_database_has_its_own_words(words: str, said: str) -> None:
@@ -77,7 +96,17 @@ def test_a_database_has_its_own_words(words: str, said: str) -> None:
     assert DRIVER.strip() not in error.sentence
 
 
-@pytest.mark.parametrize("driver", ["sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql"])
+def test_what_was_to_be_written_is_not_the_reason() -> None:
+    """Signs count in the database's message, not in the values of its statement."""
+    words = "deadlock detected [SQL: INSERT INTO tags] [parameters: ('the disk is full',)]"
+    found = meaning(MlflowException(DRIVER + words), one_job=True)
+    assert found.sentence == f"MLflow at {URI} refused: deadlock detected"
+    assert not isinstance(found, TrackingDown)
+
+
+@pytest.mark.parametrize(
+    "driver", ["sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql", "pyodbc"]
+)
 def test_each_driver_is_known(driver: str) -> None:
     """Only the name of a known driver identifies a database's message."""
     words = "database is locked"
@@ -195,6 +224,8 @@ def test_a_file_or_an_address_may_be_wrong() -> None:
     """Python's messages about a wrong file or address are passed on."""
     denied = meaning(PermissionError(13, "Permission denied"))
     assert denied.sentence == f"MLflow at {URI} cannot be opened (Permission denied)"
+    missing = meaning(FileNotFoundError("the folder x does not exist"))
+    assert missing.remedy == "Create the folder, or correct mlflow.tracking_uri"
     folder = meaning(PermissionError("the folder x takes no files"))
     assert folder.sentence == f"MLflow at {URI} cannot be opened (the folder x takes no files)"
     assert meaning(ValueError("port")).sentence == f"{URI} is not a valid address (port)"
@@ -229,7 +260,20 @@ def test_a_missing_package_is_named_as_it_is_installed(module: str, package: str
 )
 def test_a_schema_is_older_or_newer(revision: str, said: str) -> None:
     """A schema is older or newer by the upgrades that the installed MLflow knows."""
-    words = f"Detected out-of-date database schema (found version {revision}, but expected x)."
-    found = meaning(MlflowException(words), one_job=True)
-    assert isinstance(found, TrackingDown)
-    assert said in found.sentence
+    for words in (
+        f"Detected out-of-date database schema (found version {revision}, but expected x).",
+        f"Can't locate revision identified by '{revision}'",
+    ):
+        found = meaning(MlflowException(words), one_job=True)
+        assert isinstance(found, TrackingDown)
+        assert said in found.sentence
+
+
+def test_an_unknown_driver_is_named() -> None:
+    """A driver that SQLAlchemy does not know is a wrong address, whatever is installed."""
+    uri = "mysql+nosuch://bot@127.0.0.1/mlflow"
+    with pytest.raises(NoSuchModuleError) as raised:
+        knock(uri)
+    found = refused(raised.value, str(raised.value), uri, one_job=False)
+    assert found.sentence == f"{uri} names a driver that SQLAlchemy does not know"
+    assert "mysql+pymysql://" in found.remedy
