@@ -92,8 +92,8 @@ class TrackingClient:
         with self._connecting:
             if self._connected is None:
                 check_address(self.uri, self.shown_uri)
-                knock(self.uri)
                 with first_opening(self.file, _opened):
+                    knock(self.uri, self.file)
                     client = _opened(self.uri)
                 self.capabilities.probe(client, self.uri)
                 self._connected = client

@@ -64,7 +64,7 @@ REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         r"(table|relation) \S+ already exists|duplicate column name",
         "is incomplete: MLflow was interrupted while it created or upgraded the tables",
-        "If it holds no runs yet, delete it and run this again; else restore your backup",
+        "If it holds no runs yet, delete the file and run this again; else restore your backup",
     ),
     (
         (
@@ -105,20 +105,27 @@ def check_folder(file: Path | None) -> None:
         raise PermissionError(f"the folder {file.parent} takes no files")
 
 
-def knock(uri: str) -> None:
-    """Connect to a database once: MLflow itself would try for minutes if it is down.
+def knock(uri: str, file: Path | None = None) -> None:
+    """Read from a database once: MLflow itself would try for minutes if it refuses.
+
+    Args:
+        uri: the database's.
+        file: the database's file, if it is one; nothing happens where there is none yet.
 
     Raises:
         ModuleNotFoundError: The driver or a package that it needs is not installed.
         SQLAlchemyError: The database refused.
     """
-    if urlsplit(uri).scheme.partition("+")[0] not in {"postgresql", "mysql", "mssql"}:
+    is_server = urlsplit(uri).scheme.partition("+")[0] in {"postgresql", "mysql", "mssql"}
+    if not (is_server or (file is not None and file.exists())):
         return
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     try:
-        engine.connect().close()
+        with engine.connect() as connection:
+            if not is_server:  # SQLite opens a file when something is read
+                connection.exec_driver_sql("PRAGMA schema_version")
     except RuntimeError as error:
         # PyMySQL misses a package only when the database wants a certain kind of login.
         needed = re.search(r"'(\w+)' package is required", str(error))

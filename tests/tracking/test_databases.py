@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from bridge.errors import TrackingDown
 from bridge.tracking import Tracking
@@ -91,3 +92,18 @@ def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
 def test_only_database_servers_are_connected_to(uri: str) -> None:
     """No connection is made to a store that MLflow gives up quickly."""
     knock(uri)
+
+
+def test_a_file_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
+    """A file is read once before MLflow, which would try again for minutes; none is made."""
+    file = tmp_path / "mlflow.db"
+    uri = f"sqlite:///{file}"
+    knock(uri, file)
+    assert not file.exists()
+    file.write_text("a long text " * 100)
+    with pytest.raises(DatabaseError, match="file is not a database"):
+        knock(uri, file)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        knock(uri, file)
