@@ -3,7 +3,8 @@
 Wire format: AWS's user guide on fine-tuning with OpenAI's API, and samples of the Bedrock team with
 one recorded event. The guide covers reinforcement fine-tuning, whose metrics are rewards. The list
 of jobs is not to be trusted about status and end: each job that is looked at is asked for by
-itself, and a settled job is not looked at. Checkpoints may be refused before training begins.
+itself, and a settled job is not looked at. Checkpoints may be refused before training begins; one
+that tells no reward gets that of its step's event, so that the best of them is known.
 
 Not verified against the live service: which regions beside us-west-2 offer it, whether a job has
 result files, and what its checkpoints measure.
@@ -12,16 +13,20 @@ result files, and what its checkpoints measure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from bridge.http.client import ApiClient
-from bridge.model import Job, JobStatus, Meaning
+from bridge.model import CurvePoint, Job, JobStatus, LoggedSteps, Meaning, Snapshot
 from bridge.providers.openai import OpenAI
 from bridge.providers.openai_lists import PAGE_SIZE, job_path, pages
 from bridge.providers.openai_records import JobRecord
 from bridge.providers.parts import CHECKPOINTS, DETAILS, Parts
 from bridge.providers.records import read_record
+
+_REWARD: Final = "critic_rewards_mean"
+"""The metric that training maximises."""
 
 
 class BedrockMantle(OpenAI):
@@ -33,7 +38,7 @@ class BedrockMantle(OpenAI):
     pages_url: ClassVar[str | None] = None
     meanings: ClassVar[Mapping[str, Meaning]] = {
         **OpenAI.meanings,
-        "critic_rewards_mean": Meaning.REWARD,
+        _REWARD: Meaning.REWARD,
     }
 
     def __init__(
@@ -46,11 +51,33 @@ class BedrockMantle(OpenAI):
         super().__init__(http, curves=curves, statuses=statuses)
         self._asked_for: dict[str, Job] = {}
         """Jobs as their own addresses had them, until they are read."""
+        self._rewards: dict[str, dict[int, CurvePoint]] = {}
+        """Rewards of open jobs, by step. Each job is read by one thread at a time."""
 
     def job(self, job_id: str) -> Job:
         """Return one job, as its own address has it."""
         job = self._asked_for[job_id] = super().job(job_id)
         return job
+
+    def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
+        """Return one job, each of its checkpoints with the reward of its step."""
+        known = self._rewards.pop(job.id, None)
+        # Steps that an earlier process logged have rewards that this one has not seen.
+        snapshot = super().read(job, logged={} if known is None else logged, keep=keep)
+        fresh = {point.step: point for point in snapshot.curve if point.name == _REWARD}
+        rewards = (known or {}) | fresh
+        if not snapshot.job.status.is_final and not snapshot.missing:
+            self._rewards[job.id] = rewards
+        told = {step: {_REWARD: point.value} for step, point in rewards.items()}
+        return replace(
+            snapshot,
+            checkpoints=tuple(
+                replace(each, metrics={**told.get(each.step, {}), **each.metrics})
+                for each in snapshot.checkpoints
+            ),
+            # With the time of its event, wherever a checkpoint carries it to MLflow.
+            curve=(*snapshot.curve, *(rewards[step] for step in rewards.keys() - fresh.keys())),
+        )
 
     def _current(self, job: Job, parts: Parts) -> Job:
         """Return the job: requested by itself, unless it was just now."""
