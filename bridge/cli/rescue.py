@@ -18,8 +18,10 @@ from bridge.cli.terminal.interrupted import leave, stopped_early, wait_for
 from bridge.cli.terminal.progress import watching
 from bridge.daemon.signals import stop_on_signals
 from bridge.doctor.examine import Doctor
+from bridge.errors import Stopped
 from bridge.settings.model import Settings
 from bridge.sync import archive
+from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report, Selection
 
 
@@ -57,10 +59,14 @@ def rescue(
         ThreadPoolExecutor(len(bridge.syncs)) as pool,
     ):
         reports = _passes(bridge, pool, selection, stopping, as_json=as_json)
-        if any(report.stopped for report in reports):
+        if any(isinstance(report.stopped, Stopped) for report in reports):
             _show(bridge, reports, [], as_json=as_json, settings=settings)
             leave(1)
-        again = _examined(bridge, pool, selection, stopping, settings, as_json=as_json)
+        # A provider that is down costs only what it has.
+        well = [
+            sync for sync, report in zip(bridge.syncs, reports, strict=True) if not report.stopped
+        ]
+        again = _examined(well, pool, selection, stopping, settings, as_json=as_json)
         rescued = [_rescued(bridge, settings, report, selection) for report in again]
         _show(bridge, reports, rescued, as_json=as_json, settings=settings)
     return 0 if all(report.is_well for report in (*reports, *again)) else 1
@@ -85,7 +91,7 @@ def _passes(
 
 
 def _examined(
-    bridge: Bridge,
+    syncs: Sequence[ProviderSync],
     pool: ThreadPoolExecutor,
     selection: Selection,
     stopping: threading.Event,
@@ -105,15 +111,16 @@ def _examined(
                 handler=handler,
                 job_ids=selection.job_ids,
                 fix=True,
+                wants_all_files=True,
                 is_stopping=stopping.is_set,
             )
-            for sync in bridge.syncs
+            for sync in syncs
         ]
         examinations = [pool.submit(each.examine) for each in doctors]
         wait_for(examinations, stopping)
     return [
         each.result().report if each.done() else Report(provider=sync.name, stopped=stopped_early())
-        for sync, each in zip(bridge.syncs, examinations, strict=True)
+        for sync, each in zip(syncs, examinations, strict=True)
     ]
 
 
@@ -130,10 +137,8 @@ def _rescued(bridge: Bridge, settings: Settings, report: Report, selection: Sele
         found.archived += bool(sizes)
         found.files += len(sizes)
         found.size += sum(sizes)
-    found.lost = [
-        *((job_id, error.sentence) for job_id, error in report.failures),
-        *report.skipped,
-    ]
+    lost = [(job_id, error.sentence) for job_id, error in report.failures] + report.skipped
+    found.lost = [*dict.fromkeys(lost)]
     return found
 
 

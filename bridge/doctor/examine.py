@@ -78,6 +78,8 @@ class Doctor:
     job_ids: tuple[str, ...] = ()
     """The jobs to examine; empty: all."""
     fix: bool = False
+    wants_all_files: bool = False
+    """Whether files are requested that could not be had when the others were archived."""
     is_stopping: Callable[[], bool] = lambda: False
 
     def examine(self) -> Examination:
@@ -123,7 +125,7 @@ class Doctor:
         owned = resolve(self._runs(places))
         given_up = {each.finding.run_id for each in found.treated if each.finding.remedy == GIVE_UP}
         runs = RunBatches(self.job_sync.tracking, places, owned.run_ids.values())
-        pool = WorkerPool(self.executor, JobExaminer(self.job_sync, runs))
+        pool = WorkerPool(self.executor, JobExaminer(self.job_sync, runs, self.wants_all_files))
         try:
             for outcome in pool.outcomes(self._tasks(owned, found.report)):
                 self._note(outcome, found, given_up)

@@ -9,7 +9,7 @@ from bridge.doctor.run_batches import RunBatches
 from bridge.model import Job, Page
 from bridge.plan import tags
 from bridge.plan.metric_names import MetricNames
-from bridge.plan.plan import make_plan
+from bridge.plan.plan import Plan, make_plan
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.repair import farewell, lacking
 from bridge.plan.routing import Route
@@ -26,6 +26,8 @@ class JobExaminer:
 
     job_sync: JobSync
     runs: RunBatches
+    wants_all_files: bool = False
+    """Whether files are requested that could not be had when the others were archived."""
 
     def __call__(self, task: Task) -> Outcome:
         """Examine one job. Raises nothing: the outcome carries what went wrong."""
@@ -73,8 +75,15 @@ class JobExaminer:
         snapshot = sync.read(job, None, task, keep=sync.options.archive)
         plan = make_plan(sync.name, snapshot, run, options, now=sync.now(), route=route)
         inventory = sync.tracking.inventory(run, plan, run.models, archive.ARTIFACT_PATH)
+        if self.wants_all_files and not self._has_all_files(run, plan):
+            inventory = replace(inventory, archived=inventory.archived - {archive.MANIFEST})
         plan = lacking(plan, run, inventory, manifest=archive.MANIFEST)
         return sync.apply(plan, run, run.experiment_id, is_dry=task.is_dry)
+
+    def _has_all_files(self, run: RecordedRun, plan: Plan) -> bool:
+        folder = f"{archive.ARTIFACT_PATH}/{archive.DATASETS}"
+        stored = self.job_sync.tracking.archived_names(run, folder) if plan.files else ()
+        return len(stored) >= len(plan.files)
 
     def _names_of(self, run: RecordedRun) -> MetricNames:
         """Return the names that a run is logged under; ``backfill --rename`` changes them."""

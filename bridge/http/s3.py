@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeVar
@@ -86,7 +86,7 @@ class Buckets:
             ProviderError: there is none for us, or it breaks off in the middle.
         """
         client, key = self._place(uri)
-        return client.stream(_path(key))
+        return _kept_to(uri, client.stream(_path(key)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -135,8 +135,22 @@ class Buckets:
         return f"https://{host}/{bucket}" if "." in bucket else f"https://{bucket}.{host}"
 
 
+@contextmanager
+def _kept_to(
+    uri: str, opened: AbstractContextManager[Iterator[bytes]]
+) -> Iterator[Iterator[bytes]]:
+    """Open a file; what ends all requests to its bucket costs the file, and not its provider."""
+    try:
+        with opened as pieces:
+            yield pieces
+    except errors.Unauthorized as error:
+        raise errors.Refused(f"{_named(uri)} refused ({error.sentence})", error.remedy) from error
+    except errors.ProviderDown as error:
+        raise errors.NoAnswer(error.sentence, "The next pass tries again") from error
+
+
 def _answered(uri: str, ask: Callable[[], Value]) -> Answer[Value]:
-    where = f"s3://{one_line(_bucket(uri), 80)}"
+    where = _named(uri)
     try:
         return Answer(ask())
     except errors.NotFound as error:
@@ -159,6 +173,10 @@ def _way_in(uri: str, error: errors.Forbidden) -> str:
         bucket = f"arn:aws:s3:::{one_line(_bucket(uri), 80)}"
         needed = statement(_RIGHTS, [bucket, f"{bucket}/*"])
     return f"add {needed} to an IAM policy of the role or user"
+
+
+def _named(uri: str) -> str:
+    return f"s3://{one_line(_bucket(uri), 80)}"
 
 
 def _bucket(uri: str) -> str:

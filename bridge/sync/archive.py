@@ -22,7 +22,8 @@ LARGEST_FILE: Final = 512 * 2**20
 
 MANIFEST: Final = "datasets.json"
 """Names the files beside it, written where any were asked for."""
-_FOLDER: Final = "datasets"
+DATASETS: Final = "datasets"
+"""The folder below it with those files."""
 
 Fetch = Callable[[str], AbstractContextManager[Iterator[bytes]]]
 """Opens a provider's file by its id."""
@@ -60,7 +61,7 @@ def laid_out(
         for name, content in documents.items():
             (archive.folder / name).write_bytes(content)
         if files:
-            (archive.folder / _FOLDER).mkdir()
+            (archive.folder / DATASETS).mkdir()
             manifest = [
                 entry
                 for number, file_id in enumerate(files, start=1)
@@ -77,7 +78,7 @@ def _stored(
     """The manifest's entry of a file that is stored now; ``None`` where it cannot be had."""
     # A provider's id may be anything; the number keeps two apart that look the same then.
     name = f"{number}-{re.sub(r'[^A-Za-z0-9_-]+', '-', file_id)[:100]}.jsonl"
-    target = archive.folder / _FOLDER / name
+    target = archive.folder / DATASETS / name
     digest, size = hashlib.sha256(), 0
     try:
         with fetch(file_id) as chunks, target.open("wb") as output:
@@ -98,7 +99,7 @@ def _stored(
         return None
     return {
         "file": file_id,
-        "name": f"{_FOLDER}/{name}",
+        "name": f"{DATASETS}/{name}",
         "bytes": size,
         "sha256": digest.hexdigest(),
     }

@@ -256,3 +256,23 @@ def test_a_failure_is_not_an_answer(failure: int | Exception) -> None:
     with pytest.raises(errors.ProviderError) as caught:
         Storage(reply).buckets.content("s3://bucket/a")
     assert not isinstance(caught.value, errors.ProviderDown)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (errors.Unauthorized("AWS has no credentials", "Sign in"), errors.Refused),
+        (errors.Unreachable("No connection"), errors.NoAnswer),
+    ],
+)
+def test_a_bucket_that_cannot_be_opened_costs_the_file_and_not_its_provider(
+    raised: errors.ProviderError, kind: type[errors.ProviderError]
+) -> None:
+    """An error that would end a pass over a provider is one of a single file."""
+
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise raised
+
+    storage = Storage(fail)
+    with pytest.raises(kind, match=raised.sentence), storage.buckets.stream("s3://bucket/d.csv"):
+        pass
