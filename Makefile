@@ -12,15 +12,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# uv takes seconds where pip takes a minute.
+# uv takes seconds where pip takes a minute: without one, pip installs it first. It does not read
+# pip's settings, so that pip does the work where these replace PyPI, or where uv fails.
 UV := $(shell command -v uv)
 ifdef UV
 MAKE_VENV = $(UV) venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV)
-INSTALL = $(UV) pip install --quiet --python $(BIN)/python --constraint config/constraints.txt
 else
-MAKE_VENV = $(PYTHON) -m venv $(VENV)
-INSTALL = $(BIN)/pip install --quiet --constraint config/constraints.txt
+UV := $(BIN)/uv
+MAKE_VENV = $(PYTHON) -m venv $(VENV) && { $(BIN)/pip config list | grep -q '\.index-url\|no-index' || \
+	$(BIN)/pip install --quiet --constraint config/constraints.txt uv 2>$(VENV)/uv.log || true; }
 endif
+INSTALL = @install() { \
+	$(UV) pip install --quiet --python $(BIN)/python "$$@" 2>>$(VENV)/uv.log || \
+	$(BIN)/pip install --quiet --no-compile "$$@"; }; \
+	install --constraint config/constraints.txt
 COMPAT ?= .compat
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # One more than cores: some tests wait for processes that they start.
@@ -60,12 +65,12 @@ mutants: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 $(VENV)/demo.stamp: pyproject.toml config/constraints.txt
-	$(MAKE_VENV)
+	@$(MAKE_VENV)
 	$(INSTALL) --editable .
 	touch $@
 
 $(VENV)/dev.stamp: pyproject.toml config/constraints.txt
-	$(MAKE_VENV)
+	@$(MAKE_VENV)
 	$(INSTALL) --editable '.[dev]'
 	touch $@ $(VENV)/demo.stamp
 
