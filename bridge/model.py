@@ -109,11 +109,6 @@ class Job:
     skipped: tuple[str, ...] = ()
     """Sentences on the parts of the provider's reply that could not be read."""
 
-    @property
-    def has_validation(self) -> bool:
-        """Whether the job evaluates on a validation file."""
-        return bool(self.validation_files)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:

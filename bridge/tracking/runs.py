@@ -1,4 +1,4 @@
-"""What MLflow has, as the bridge asks for it."""
+"""Reads what MLflow has of jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST_LIST: Final = 1000
 
 
 class RunReader(ExperimentReader):
-    """Runs and models of a tracking store."""
+    """Reads runs and models of a tracking store."""
 
     def runs(
         self,
@@ -42,7 +42,7 @@ class RunReader(ExperimentReader):
         model: str | None = None,
         only_open: bool = False,
     ) -> Iterator[RecordedRun]:
-        """Runs that carry jobs, deleted ones too.
+        """Yield runs that carry jobs, deleted ones too.
 
         Args:
             experiment_ids: where to look.
@@ -83,7 +83,7 @@ class RunReader(ExperimentReader):
     def others(
         self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
     ) -> Iterator[RecordedRun]:
-        """Runs beside ``own`` that may carry the same jobs; not the whole history.
+        """Yield runs beside ``own`` that may carry the same jobs; not the whole history.
 
         Args:
             experiment_ids: where to look.
@@ -115,7 +115,7 @@ class RunReader(ExperimentReader):
             )
 
     def run(self, run_id: str) -> RecordedRun | None:
-        """One run, deleted or not; ``None`` where there is none."""
+        """Return a run, deleted or not; ``None`` where there is none."""
         try:
             with self.asked(one_job=True) as client:
                 return recorded_run(client.get_run(run_id))
@@ -123,17 +123,17 @@ class RunReader(ExperimentReader):
             return None
 
     def _search(self, experiment_ids: Sequence[str], filter_string: str) -> Iterator[Run]:
-        """Runs from the newest on."""
+        """Yield runs from the newest on."""
         for page, _ in self._pages(experiment_ids, filter_string):
             yield from page
 
     def _pages(
         self, experiment_ids: Sequence[str], filter_string: str
     ) -> Iterator[tuple[Iterator[Run], bool]]:
-        """Pages of runs from the newest on, and whether each is the last.
+        """Yield pages of runs from the newest on, and whether each is the last.
 
         Each page begins at the moment where the last one ends. For MLflow's own next page a
-        database sorts all runs before it once more, so that is for runs of one moment alone.
+        database sorts all runs before it once more, so only runs of one moment are read that way.
         """
         from mlflow.entities import ViewType
 
@@ -162,7 +162,7 @@ class RunReader(ExperimentReader):
             del page, fresh  # not beside the next one
 
     def steps(self, run: RecordedRun) -> dict[str, frozenset[int]]:
-        """The steps that are logged in a run, by metric: one request a metric."""
+        """Return the steps that are logged in a run, by metric: one request a metric."""
         with self.asked(one_job=True) as client:
             return {
                 name: frozenset(
@@ -172,7 +172,7 @@ class RunReader(ExperimentReader):
             }
 
     def ready_models(self, run: RecordedRun) -> dict[str, str]:
-        """Ids of a run's complete models by their full names at the provider."""
+        """Return ids of a run's complete models by their full names at the provider."""
         found: Mapping[str, ModelState] = {}
         with self.asked(one_job=True) as client:
             if self.capabilities.has(Feature.MODELS):
@@ -180,7 +180,7 @@ class RunReader(ExperimentReader):
         return {name: model.model_id for name, model in found.items() if model.is_ready}
 
     def history(self, run: RecordedRun) -> dict[str, list[MetricPoint]]:
-        """All points of a run, by metric: one request a metric."""
+        """Return all points of a run, by metric: one request a metric."""
         with self.asked(one_job=True) as client:
             return {
                 name: [
@@ -199,13 +199,13 @@ class RunReader(ExperimentReader):
         return self.capabilities.sentences(options)
 
     def source_run(self, experiment_ids: Sequence[str], model: str) -> str | None:
-        """The run that made a model; ``None`` where no such model is known."""
+        """Return the run that made a model; ``None`` where no such model is known."""
         with self.asked() as client:
             if self.capabilities.has(Feature.MODELS):
                 found = logged_models.source_run(client, experiment_ids, model)
                 if found:
                     return found
-            # Of a run without LoggedModels the tags tell it.
+            # A run without LoggedModels names its model in its tags.
             for name in tags.MADE_MODELS if quoted(model) else ():
                 term = f"tags.{tags.PROVIDER} != '' and tags.{name} = {quoted(model)}"
                 for run in client.search_runs(list(experiment_ids), term, max_results=1):
@@ -214,7 +214,7 @@ class RunReader(ExperimentReader):
 
 
 def recorded_run(run: Run) -> RecordedRun:
-    """A run of MLflow's, as one search or one look shows it."""
+    """Return a run of MLflow's as one search or one request shows it."""
     found = run.data.tags
     outputs = getattr(run, "outputs", None)  # since MLflow 3.0
     return RecordedRun(

@@ -206,14 +206,12 @@ def test_files_of_a_job_are_told(kind: str) -> None:
     training, validation = api.files_told
     assert job.training_files == (training,)
     assert job.validation_files == ((validation,) if validation else ())
-    assert job.has_validation == bool(validation)
     if validation is None:
         return
     api.jobs = [
         {name: _without(value, validation) for name, value in row.items()} for row in [api.row(JOB)]
     ]
     assert only(api).validation_files == ()
-    assert not only(api).has_validation
 
 
 def _without(value: object, file_id: str) -> object:

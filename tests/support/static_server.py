@@ -18,11 +18,12 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.support.http_server import serving
 from tests.support.recorded import RunRows
 
 Json = dict[str, Any]
@@ -617,19 +618,15 @@ class StaticServer:
         self._asked: list[Asked] = []
         self._repeats: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._server: _Server | None = None
+        self.url = ""
+        """The address without a path, while the server runs."""
+        self._running = contextlib.ExitStack()
 
     @property
     def asked(self) -> tuple[Asked, ...]:
         """Return all requests so far."""
         with self._lock:
             return tuple(self._asked)
-
-    @property
-    def url(self) -> str:
-        """Return the address without a path."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def config(
         self,
@@ -652,8 +649,7 @@ class StaticServer:
         )
 
     def __enter__(self) -> Self:
-        self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = self._running.enter_context(serving(self._respond))
         return self
 
     def __exit__(
@@ -662,9 +658,25 @@ class StaticServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
+        self._running.close()
+
+    def _respond(self, request: BaseHTTPRequestHandler) -> None:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        answer = self.answer(request.path, headers)
+        if answer.breaks == "reset":
+            _reset(request)
+            return
+        lines = [
+            f"HTTP/1.1 {answer.status} Whatever",
+            f"Content-Type: {answer.kind}",
+            f"Content-Length: {len(answer.body)}",
+            *(f"{name}: {value}" for name, value in answer.headers.items()),
+        ]
+        body = answer.body
+        if answer.breaks == "short":
+            body = body[: len(body) // 2]
+            request.close_connection = True
+        request.wfile.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     def answer(self, target: str, headers: Mapping[str, str]) -> Answer:
         """Return the reply to a request for ``target``."""
@@ -752,47 +764,11 @@ def _broken(answer: Answer, dice: int) -> Answer:
     return faults[dice % len(faults)]
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-
-    def __init__(self, owner: StaticServer) -> None:
-        self.owner = owner
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore clients that are killed and hang up."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_GET(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.owner.answer(self.path, headers)
-        if answer.breaks == "reset":
-            self._reset()
-            return
-        lines = [
-            f"HTTP/1.1 {answer.status} Whatever",
-            f"Content-Type: {answer.kind}",
-            f"Content-Length: {len(answer.body)}",
-            *(f"{name}: {value}" for name, value in answer.headers.items()),
-        ]
-        body = answer.body
-        if answer.breaks == "short":
-            body = body[: len(body) // 2]
-            self.close_connection = True
-        self.wfile.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        with contextlib.suppress(OSError):
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.rfile.close()
-        self.connection.close()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Log nothing."""
+def _reset(request: BaseHTTPRequestHandler) -> None:
+    """Reset a connection."""
+    request.close_connection = True
+    with contextlib.suppress(OSError):
+        linger = struct.pack("ii", 1, 0)
+        request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    request.rfile.close()
+    request.connection.close()
