@@ -37,6 +37,10 @@ from bridge.tracking import Tracking  # noqa: E402 - MLflow reads the environmen
 from tests.support.databases import refill  # noqa: E402 - as above
 from tests.support.mlflow_server import MlflowServer  # noqa: E402 - as above
 from tests.support.postgres import postgres as temporary_postgres  # noqa: E402 - as above
+from tests.support.undisturbed import (  # noqa: E402 - as above
+    Undisturbed,
+    undisturbed_backfill,
+)
 from tests.support.world import Clock  # noqa: E402 - as above
 
 BEGIN = time.monotonic()
@@ -133,6 +137,12 @@ def new_uri(tmp_path: Path, empty_database: Path) -> str:
     path = tmp_path / "mlflow.db"
     shutil.copy(empty_database, path)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Undisturbed:
+    """Return what a backfill writes that nobody disturbs."""
+    return undisturbed_backfill(tmp_path_factory.mktemp("undisturbed"), empty_database)
 
 
 @pytest.fixture

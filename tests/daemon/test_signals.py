@@ -19,10 +19,9 @@ from bridge.simulator import Reply, Request, Simulator, json_reply
 from tests.support.forked import Forked, Stop
 from tests.support.processes import invoke
 from tests.support.recorded import recorded
+from tests.support.undisturbed import TRIAL, Undisturbed
 from tests.support.whole import CHILD, JOBS, everything, write_config
-from tests.support.write_proxy import Write
 
-TRIAL = "trial"
 COMMANDS = {"run": 0, "backfill": 1}
 """Commands with their exit codes after an interruption."""
 pytestmark = pytest.mark.long
@@ -47,18 +46,6 @@ def cases(phases: Iterable[str]) -> list[tuple[str, str]]:
     if os.environ.get("EVERY_BOUNDARY"):
         return [*product(phases, COMMANDS)]
     return [*zip(phases, cycle(COMMANDS), strict=False)]
-
-
-@dataclass(frozen=True, slots=True)
-class Undisturbed:
-    """Rows and ordered writes of an uninterrupted backfill."""
-
-    whole: dict[str, dict[str, object]]
-    writes: dict[Write, str]
-
-    def before(self, what: str) -> Write:
-        """Return the first write to a table, or of a file."""
-        return next(write for write, name in self.writes.items() if what in name)
 
 
 @dataclass(slots=True)
@@ -97,19 +84,6 @@ def place(tmp_path: Path, empty_database: Path) -> Iterator[Place]:
     found = Place(tmp_path)
     with Simulator(jobs=JOBS, intercept=found.asked) as found.simulator:
         yield found
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Undisturbed:
-    """Make a backfill without any signal."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    place = Place(folder)
-    with Simulator(jobs=JOBS) as place.simulator:
-        with place.forked("backfill") as process:
-            writes = process.writes()
-            assert process.end() == 0, process.said
-        return Undisturbed(everything(place.uri, TRIAL), writes)
 
 
 def finished(place: Place) -> set[str]:

@@ -6,7 +6,6 @@ All of them: ``EVERY_BOUNDARY=1 pytest tests/sync/test_every_commit.py``.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +16,13 @@ from bridge.simulator import Simulator
 from tests.support.forked import Forked, Stop
 from tests.support.processes import dump, invoke
 from tests.support.recorded import recorded
-from tests.support.whole import JOBS, everything, write_config
+from tests.support.undisturbed import TRIAL, Undisturbed, store
+from tests.support.whole import JOBS, everything
 from tests.support.world import Clock, job
 from tests.support.write_proxy import Write
 
 pytestmark = pytest.mark.long
 SHARES = 4
-TRIAL = "trial"
 
 
 @pytest.fixture(scope="module")
@@ -31,32 +30,6 @@ def provider() -> Iterator[Simulator]:
     """Run a provider whose jobs ended long ago."""
     with Simulator(jobs=JOBS) as simulator:
         yield simulator
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    provider: Simulator, tmp_path_factory: pytest.TempPathFactory, empty_database: Path
-) -> tuple[dict[str, dict[str, object]], list[Write]]:
-    """Return the rows and all writes, in order, of an undisturbed backfill."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    uri, config = store(folder, empty_database, provider)
-    with Forked("backfill", "--config", config, output=folder / "said") as process:
-        writes = [*process.writes()]
-        assert process.end() == 0, process.said
-    commits = {write.number for write in writes if write.is_done}
-    assert len(writes) > 2 * len(commits) > 40  # commits from both sides, and files
-    return everything(uri, TRIAL), writes
-
-
-def store(
-    folder: Path, empty_database: Path, provider: Simulator, *, archive: bool = True
-) -> tuple[str, Path]:
-    """Return an empty database and a configuration for it."""
-    folder.mkdir(exist_ok=True)
-    shutil.copy(empty_database, folder / "mlflow.db")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    # With one provider the writes have an order.
-    return uri, write_config(folder, provider, uri, TRIAL, kinds=("openai",), archive=archive)
 
 
 def boundaries(writes: list[Write], share: int) -> list[Write]:
@@ -71,12 +44,13 @@ def test_killed_at_a_commit(
     empty_database: Path,
     provider: Simulator,
     tmp_path: Path,
-    undisturbed: tuple[dict[str, dict[str, object]], list[Write]],
+    undisturbed: Undisturbed,
     share: int,
 ) -> None:
     """A ``kill -9`` before or after any commit leaves the expected rows to the next backfill."""
-    wanted, writes = undisturbed
-    for at in boundaries(writes, share):
+    commits = {write.number for write in undisturbed.writes if write.is_done}
+    assert len(undisturbed.writes) > 2 * len(commits) > 40  # commits from both sides, and files
+    for at in boundaries([*undisturbed.writes], share):
         folder = tmp_path / f"{at.number}-{at.is_done}"
         uri, config = store(folder, empty_database, provider)
         stop = Stop(at, signal.SIGKILL)
@@ -84,7 +58,7 @@ def test_killed_at_a_commit(
             assert process.end() == -signal.SIGKILL, (at, process.said)
         done = invoke("backfill", "--config", config)
         assert done.exit_code == 0, done.output
-        assert everything(uri, TRIAL) == wanted, at
+        assert everything(uri, TRIAL) == undisturbed.whole, at
         before = dump(folder / "mlflow.db")
         assert invoke("backfill", "--config", config).exit_code == 0
         assert dump(folder / "mlflow.db") == before
