@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +21,7 @@ from bridge.daemon.http_server import application, listening
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.recent_jobs import RecentJob
 from bridge.daemon.status import DaemonStatus
+from bridge.plan.routing import Router
 from bridge.plan.tags import color_of
 from bridge.redaction import Redactor
 from bridge.settings.daemon import Address
@@ -29,13 +31,12 @@ from bridge.sync.events import PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.daemon.test_recent_jobs import CURVE, line
-from tests.support.browser import CHROMIUM, PATIENCE, browsing
-from tests.support.mlflow_server import MlflowServer
-from tests.support.processes import Started, started
+from tests.support.browser import CHROMIUM, PATIENCE, launched, window
+from tests.support.processes import Started, started, wait_until
 from tests.support.world import NOW, Clock, job, make_sync
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("openai/support-bot", "mistral/changelog-writer", "local/digits")
@@ -46,6 +47,13 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here"),
 ]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start one browser for all tests; each opens windows with an empty profile."""
+    with launched() as running:
+        yield running
 
 
 @pytest.fixture
@@ -66,6 +74,21 @@ def link(said: str, name: str) -> str:
     found = re.search(rf"^\s*{name}\s+(http\S+)$", said, re.MULTILINE)
     assert found, said
     return found[1]
+
+
+def have_curves(uri: str) -> bool:
+    """Return whether each run has a curve, so that pages need no reload; ask twice a second."""
+    time.sleep(0.5)
+    client = MlflowClient(uri)
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    found = {
+        name
+        for name in NAMES
+        for run in runs
+        if named(name).match(str(run.info.run_name))
+        and len(client.get_metric_history(run.info.run_id, "loss")) > 1
+    }
+    return len(found) == len(NAMES)
 
 
 def drawn(chart: Locator) -> dict[str, int]:
@@ -95,14 +118,18 @@ def points_of(lines: dict[str, int], name: str) -> int:
     return max((count for line, count in lines.items() if named(name).match(line)), default=0)
 
 
-def test_a_newcomer_sees_hosted_beside_local(demo: Started, tmp_path: Path) -> None:
+def test_a_newcomer_sees_hosted_beside_local(
+    demo: Started, browser: Browser, tmp_path: Path
+) -> None:
     """The printed links show both providers' and the local run, with the losses in one chart.
 
     The two charts of losses come first, on the first screen, with all runs on them; other metrics
     are folded below.
     """
-    with browsing(width=1440, height=900) as page:
-        page.goto(link(demo.said, "table"))
+    table = link(demo.said, "table")
+    wait_until(lambda: have_curves(table.partition("/#")[0]), "curves of all runs", demo)
+    with window(browser, width=1440, height=900) as page:
+        page.goto(table)
         for column in COLUMNS:
             page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
         page.get_by_role("gridcell", name="open-mistral-7b").first.wait_for()
@@ -161,24 +188,25 @@ class Family(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
+def family(server: str) -> Family:
     """Record both jobs in an MLflow server."""
-    folder = tmp_path_factory.mktemp("family")
     clock = Clock(END)
     with (
-        MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder) as server,
         Simulator(jobs=(PARENT, CHILD), clock=clock) as simulator,
         ThreadPoolExecutor(4) as executor,
     ):
-        tracking = Tracking(server.url)
-        MlflowClient(server.url).create_experiment("hosted-fine-tunes")
+        tracking = Tracking(server)
+        MlflowClient(server).create_experiment("family")
         report = make_sync(
-            simulator, tracking, executor, clock, archive=True, register="{suffix}"
+            *(simulator, tracking, executor, clock),
+            router=Router(provider="openai", experiment="family", open_to_jobs=("*",)),
+            archive=True,
+            register="{suffix}",
         ).run()
         assert not report.failures, report
-        experiment_id = tracking.experiment("hosted-fine-tunes", create=False) or ""
+        experiment_id = tracking.experiment("family", create=False) or ""
         (run,) = tracking.runs([experiment_id], job_id=CHILD.id)
-        yield Family(
+        return Family(
             run=tracking.link(experiment_id, run.run_id),
             models=tracking.link(experiment_id, page="models"),
         )
@@ -194,10 +222,12 @@ def kept(page: Page, path: Path) -> Iterator[None]:
         raise
 
 
-def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_path: Path) -> None:
+def test_a_run_page_tells_the_job_and_leads_to_its_parent(
+    family: Family, browser: Browser, tmp_path: Path
+) -> None:
     """A run's page shows note, data, models and version, and lineage links lead both ways."""
     expect = sync_api.expect
-    with browsing() as page, kept(page, tmp_path / "run.png"):
+    with window(browser) as page, kept(page, tmp_path / "run.png"):
         page.goto(family.run)
         expect(page.get_by_text("Succeeded", exact=True)).to_be_visible(timeout=PATIENCE)
         parent = page.get_by_role("link", name="openai/greeter-parent", exact=True)
@@ -226,12 +256,12 @@ def test_a_run_page_tells_the_job_and_leads_to_its_parent(family: Family, tmp_pa
 
 
 def test_the_models_tab_lists_the_checkpoints_with_their_metrics(
-    family: Family, tmp_path: Path
+    family: Family, browser: Browser, tmp_path: Path
 ) -> None:
     """The models tab has a row for each checkpoint of each job, with its losses."""
     expect = sync_api.expect
     # Wide enough for all columns to be drawn.
-    with browsing(width=3200) as page, kept(page, tmp_path / "models.png"):
+    with window(browser, width=3200) as page, kept(page, tmp_path / "models.png"):
         page.goto(family.models)
         for one in (PARENT, CHILD):
             for checkpoint in checkpoint_objects(one, END):
@@ -253,9 +283,9 @@ def rgb(color: str) -> str:
     return f"rgb({', '.join(str(int(color[place : place + 2], 16)) for place in (1, 3, 5))})"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.soak)])
 def test_the_description_leads_from_mlflows_home_to_the_charts(
-    family: Family, tmp_path: Path, scheme: Literal["light", "dark"]
+    family: Family, browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
     """The links are on the page that MLflow opens first, and each run has a distinct color.
 
@@ -264,7 +294,7 @@ def test_the_description_leads_from_mlflows_home_to_the_charts(
     expect = sync_api.expect
     home, _, path = family.run.partition("#")
     experiment = f"{home}#{path.partition('/runs')[0]}"
-    with browsing(width=1440, height=900) as page, kept(page, tmp_path / f"{scheme}.png"):
+    with window(browser, width=1440, height=900) as page, kept(page, tmp_path / f"{scheme}.png"):
         page.emulate_media(color_scheme=scheme)
         page.goto(experiment)
         charts = page.locator("a", has_text=re.compile("^Charts$")).first
@@ -285,7 +315,9 @@ def test_the_description_leads_from_mlflows_home_to_the_charts(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
+def test_a_daemons_page_can_be_read(
+    browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
     """The daemon's page can be read by day, by night and on a telephone, without browser errors."""
     picture = DaemonStatus(["openai", "mistral"], Redactor(), lambda: NOW)
     picture(PassEnded(Report(provider="openai"), 1.0))
@@ -296,7 +328,7 @@ def test_a_daemons_page_can_be_read(tmp_path: Path, scheme: Literal["light", "da
     app = application(lambda: replace(picture.view(), jobs=jobs), Metrics([], picture.view))
     with (
         listening(Address("127.0.0.1", 0), app) as at,
-        browsing(width=420, height=800) as page,
+        window(browser, width=420, height=800) as page,
         kept(page, tmp_path / "daemon.png"),
     ):
         page.on("console", lambda message: said.append(message.text))
