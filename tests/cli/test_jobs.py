@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from bridge.cli.jobs import age
 from bridge.cli.open_ui import open_ui
 from bridge.settings.load import load
 from bridge.simulator import Outcome, Simulator
-from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import invoke
 from tests.support.world import NOW, Clock, job
 
@@ -29,13 +29,14 @@ MOMENT = NOW + 2500.0
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def config(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
     """Return a configuration whose MLflow has the jobs."""
     folder = tmp_path_factory.mktemp("jobs")
+    database = shutil.copy(empty_database, folder / "mlflow.db")
     path = folder / "bridge.yaml"
     with Simulator(jobs=JOBS, clock=Clock(MOMENT)) as simulator:
         document = {
-            "mlflow": {"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"},
+            "mlflow": {"tracking_uri": f"sqlite:///{database}"},
             "providers": [{"name": "openai", "api_key": "a-key", "base_url": simulator.openai_url}],
         }
         path.write_text(json.dumps(document))
@@ -172,33 +173,33 @@ def test_one_job_for_programs(config: Path) -> None:
     assert "MLflow has no job with nobody in its name or id" in lost.output
 
 
-def test_a_backfill_has_run_ids_for_programs(config: Path, tmp_path: Path) -> None:
+def test_a_backfill_has_run_ids_for_programs(config: Path, uri: str, tmp_path: Path) -> None:
     """The document of a backfill has the ids of the runs, so that scripts need no search."""
     document = json.loads(config.read_text())
-    document["mlflow"]["tracking_uri"] = f"sqlite:///{tmp_path / 'new.db'}"
+    document["mlflow"]["tracking_uri"] = uri
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(document))
     (provider,) = json.loads(run("backfill", path, "--json", "bot").stdout)["providers"]
     runs = {each["job"]: each for each in provider["runs"]}
     assert runs.keys() == {"ftjob-done-1", "ftjob-done-2"}
-    client = MlflowClient(document["mlflow"]["tracking_uri"])
+    client = MlflowClient(uri)
     for job_id, each in runs.items():
         assert client.get_run(each["run"]).data.tags["fine_tuning_job_id"] == job_id
         assert each["result"] == "new"
         assert each["run"] in each["url"]
 
 
-def test_open_leads_to_the_charts_of_a_server(config: Path, tmp_path: Path) -> None:
+def test_open_leads_to_the_charts_of_a_server(config: Path, server: str, tmp_path: Path) -> None:
     """``open`` sends the browser to the experiment's page with the view of a server."""
     document = json.loads(config.read_text())
+    document["mlflow"] = {"tracking_uri": server, "experiment": "opened"}
     path = tmp_path / "bridge.yaml"
+    path.write_text(json.dumps(document))
+    run("backfill", path, "--job", "ftjob-done-1")
     visited: list[str] = []
-    with MlflowServer(document["mlflow"]["tracking_uri"], tmp_path) as server:
-        document["mlflow"]["tracking_uri"] = server.url
-        path.write_text(json.dumps(document))
-        assert open_ui(load(path, {}), {}, visit=visited.append) == 0
+    assert open_ui(load(path, {}), {}, visit=visited.append) == 0
     (page,) = visited
-    assert page.startswith(server.url)
+    assert page.startswith(server)
     assert page.endswith("compareRunsMode=CHART&viewStateShareKey=ftbridge-charts")
 
 
