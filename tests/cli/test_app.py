@@ -378,7 +378,11 @@ def test_one_provider_alone_can_be_chosen(simulator: Simulator, uri: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["init"], ["status"], ["status", "--json"]]
+    "arguments",
+    [
+        *(["--help"], ["--version"], ["init"], ["status", "--json"]),
+        pytest.param(["status"], marks=pytest.mark.soak),
+    ],
 )
 def test_a_reader_that_leaves_is_no_traceback(arguments: list[str], folder: Path) -> None:
     """A command ends in silence when its reader, such as ``head``, has read enough."""
@@ -418,7 +422,8 @@ def test_simulate_prints_what_copies_every_provider(folder: Path, uri: str) -> N
         start = lines.index("providers:")
         printed = folder / "printed.yaml"
         printed.write_text("\n".join(lines[start : lines.index("", start)]))
-        done = invoke("backfill", "--config", str(printed), environ={"MLFLOW_TRACKING_URI": uri})
+        arguments = ("backfill", "--limit", "1", "--config", str(printed))
+        done = invoke(*arguments, environ={"MLFLOW_TRACKING_URI": uri})
         assert done.exit_code == 0, done.output
         process.send(signal.SIGTERM)
         assert process.end() == 0, process.said

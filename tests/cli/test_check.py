@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -590,15 +587,7 @@ def test_trouble_everywhere_is_one_document(folder: Path) -> None:
     """With everything broken, stdout still holds one JSON document and nothing else."""
     url = f"http://127.0.0.1:{closed_port()}"
     variables = environ(f"{url}/v1", url, MISTRAL_API_KEY="k" * 20, MISTRAL_BASE_URL=f"{url}/v1")
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge", "check", "--json"],
-        cwd=folder,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run("check", "--json", cwd=folder, env=variables)
     assert done.returncode == 1
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["ok"] is False

@@ -11,7 +11,6 @@ import re
 import select
 import socket
 import struct
-import subprocess
 import sys
 import termios
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ from starlette.responses import HTMLResponse
 from typer.testing import CliRunner
 
 from bridge import errors
-from bridge.cli.app import app
+from bridge.cli.app import app, main
 from bridge.cli.jobs import age
 from bridge.cli.status import status as watch_status
 from bridge.cli.terminal.tally import tally
@@ -43,6 +42,7 @@ from bridge.simulator.jobs import Outcome
 from bridge.sync.events import NextPass, PassBegan, PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
+from tests.support.processes import FORKS, wait_until
 from tests.support.world import NOW, Clock, job, make_sync
 
 KEY = "sk-that-must-not-show"
@@ -414,36 +414,43 @@ def test_markup_and_escapes_are_shown_not_obeyed(
 # On a terminal
 
 
+def status_at(terminal: str, folder: Path, environment: dict[str, str]) -> None:
+    """Become ``ftbridge status`` on a terminal."""
+    os.chdir(folder)
+    for number, opened in enumerate((terminal, terminal, os.devnull)):
+        os.dup2(os.open(opened, os.O_RDWR), number)
+    sys.stdout = os.fdopen(1, "w")
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["ftbridge", "status"]
+    main()
+
+
 def on_terminal(variables: Mapping[str, str], folder: Path, columns: int) -> str:
     """Return the text on a terminal of this many columns, without colors."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES", "NO_COLOR"}}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bridge", "status"],
-        cwd=folder,
-        env={**environment, **variables, "TERM": "xterm"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(theirs)
+    there = {**environment, **variables, "TERM": "xterm"}
+    process = FORKS.Process(target=status_at, args=(os.ttyname(theirs), folder, there))
+    process.start()
     seen = b""
+
+    def is_over() -> bool:
+        nonlocal seen
+        has_ended = process.exitcode is not None
+        while select.select([ours], [], [], 0)[0]:
+            seen += os.read(ours, 65536)
+        return has_ended
+
     try:
-        # Silence for a minute counts as a failure.
-        while select.select([ours], [], [], 60)[0]:
-            try:
-                chunk = os.read(ours, 65536)
-            except OSError:  # how Linux says that the other side has hung up
-                break
-            if not chunk:
-                break
-            seen += chunk
-        assert process.wait(timeout=60) == 0, seen
+        wait_until(is_over, "end of the command")
+        assert process.exitcode == 0, seen
     finally:
         process.kill()
-        process.wait()
+        process.join()
         os.close(ours)
+        os.close(theirs)
     return ESCAPES.sub("", seen.decode()).replace("\r\n", "\n")
 
 
