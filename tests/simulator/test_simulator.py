@@ -22,6 +22,7 @@ from tests.support.simulated import (
     STEPS,
     World,
     histories,
+    render,
 )
 
 
@@ -53,13 +54,11 @@ from tests.support.simulated import (
         )
     ),
 )
-def test_each_life_takes_its_course(world: World, job: SimulatedJob, statuses: str) -> None:
+def test_each_life_takes_its_course(job: SimulatedJob, statuses: str) -> None:
     """A job goes through its provider's statuses in order and stays in the last."""
     seen: list[str] = []
     for quarter in range(200):
-        world.clock.now = START + quarter / 4
-        path = f"/fine_tuning/jobs/{job.id}"
-        reply = world.openai(path) if job.provider == "openai" else world.mistral(path)
+        reply = render(job, START + quarter / 4, f"/fine_tuning/jobs/{job.id}")
         if [reply["status"]] != seen[-1:]:
             seen.append(reply["status"])
     assert seen == statuses.split()
