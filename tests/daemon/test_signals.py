@@ -6,7 +6,6 @@ Each phase of both commands: ``EVERY_BOUNDARY=1 pytest tests/daemon/test_signals
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,6 +52,8 @@ class Place:
     """A database, and the provider that is copied to it."""
 
     folder: Path
+    uri: str
+    """Tracking URI of the database."""
     simulator: Simulator = field(init=False)
     hook: Callable[[Request], Reply | None] = lambda _request: None
     """Hook that can answer in place of the simulator."""
@@ -60,11 +61,6 @@ class Place:
     def asked(self, request: Request) -> Reply | None:
         """Return the hook's answer."""
         return self.hook(request)
-
-    @property
-    def uri(self) -> str:
-        """Return the tracking URI of the database."""
-        return f"sqlite:///{self.folder / 'mlflow.db'}"
 
     @property
     def config(self) -> Path:
@@ -78,10 +74,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, empty_database: Path) -> Iterator[Place]:
+def place(tmp_path: Path, uri: str) -> Iterator[Place]:
     """Return an empty database, beside a provider whose jobs ended long ago."""
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    found = Place(tmp_path)
+    found = Place(tmp_path, uri)
     with Simulator(jobs=JOBS, intercept=found.asked) as found.simulator:
         yield found
 
