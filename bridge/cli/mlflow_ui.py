@@ -39,8 +39,8 @@ class MlflowUi:
             BridgeError: it does not start.
         """
         deadline = time.monotonic() + _START_TIMEOUT
-        with saying("MLflow is starting"):
-            while not _answers(self.url) and not stopping.wait(0.2):
+        with saying("MLflow is starting"), httpx.Client(timeout=2.0) as client:
+            while not _answers(client, self.url) and not stopping.wait(0.2):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     said = self._log_file.read_text(errors="replace")[-1000:]
                     raise BridgeError(f"MLflow does not start: {said}")
@@ -68,9 +68,9 @@ def mlflow_ui(
         yield MlflowUi(f"http://127.0.0.1:{port}", process, log_file)
 
 
-def _answers(url: str) -> bool:
+def _answers(client: httpx.Client, url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).is_success
+        return client.get(f"{url}/health").is_success
     except httpx.TransportError:
         return False
 
