@@ -34,7 +34,6 @@ from bridge.sync.provider_sync import no_handler
 from bridge.sync.report import Report
 from bridge.sync.workers import WorkerPool
 from tests.support.dask_cluster import DaskCluster
-from tests.support.postgres import postgres
 from tests.support.processes import invoke, started, wait_until
 from tests.support.recorded import active_runs, recorded
 from tests.support.static_server import (
@@ -49,7 +48,6 @@ from tests.support.world import KEY
 
 CASES = [*openai_cases()[::5], *mistral_cases()[4:7]]
 WANTED = expected(CASES)
-EXPERIMENT = "cluster"
 
 
 @dataclass(slots=True)
@@ -59,6 +57,7 @@ class Place:
     provider: StaticServer
     cluster: DaskCluster
     uri: str
+    experiment: str
     config: Path
 
     def settings(self, **mlflow: object) -> Settings:
@@ -91,38 +90,39 @@ class Midway:
 
 
 @contextlib.contextmanager
-def placed(folder: Path, cases: list[Case], *, workers: int) -> Iterator[Place]:
+def placed(folder: Path, uri: str, cases: list[Case], *, workers: int) -> Iterator[Place]:
     """Return a place whose cluster is still to be started."""
-    with postgres() as uri, StaticServer(cases) as provider:
+    with StaticServer(cases) as provider:
+        experiment = f"cluster {folder.name}"
         config = folder / "bridge.yaml"
         cluster = DaskCluster(folder, config, workers=workers)
         # MLflow keeps artifacts of PostgreSQL in the working folder of a process, so each test has
         # one.
-        mlflow = {"experiment": EXPERIMENT, "archive": False}
+        mlflow = {"experiment": experiment, "archive": False}
         written = json.loads(provider.config(uri, mlflow=mlflow, interval="1s"))
         written["poll"]["executor"] = cluster.address
         config.write_text(json.dumps(written))
-        yield Place(provider, cluster, uri, config)
+        yield Place(provider, cluster, uri, experiment, config)
 
 
-def test_a_cluster_does_what_threads_do(tmp_path: Path) -> None:
+def test_a_cluster_does_what_threads_do(tmp_path: Path, postgres: str) -> None:
     """A cluster records the same rows as threads, even if a worker is killed in the midst.
 
     A daemon whose configuration differs from the workers' writes nothing, and says so. When no
     worker is left, waiting jobs end, and no more are sent.
     """
-    with placed(tmp_path, CASES, workers=2) as place, place.cluster:
+    with placed(tmp_path, postgres, CASES, workers=2) as place, place.cluster:
         for report in place.passes(curves=False):
             assert isinstance(report.stopped, OtherConfiguration), report
             assert "a different configuration" in report.stopped.sentence
-        assert active_runs(place.uri, EXPERIMENT) == []
+        assert active_runs(place.uri, place.experiment) == []
         asked = [each.path for each in place.provider.asked]
         assert not any("checkpoints" in path or "events" in path for path in asked)
         checked = invoke("check", "--config", place.config)
         assert "answers, with 2 workers" in checked.output
         reports = place.passes(Midway({3: place.cluster.kill_worker}))
         assert all(report.is_well for report in reports), reports
-        assert differences(WANTED, recorded(place.uri, EXPERIMENT)) == []
+        assert differences(WANTED, recorded(place.uri, place.experiment)) == []
         assert KEY not in place.cluster.said
         with Cluster(place.cluster.address) as lonely:
             waiting = lonely.submit(time.sleep, 3600)
@@ -211,16 +211,18 @@ def test_dask_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.soak
-def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path) -> None:
+def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path, postgres: str) -> None:
     """A daemon starts without its cluster, reports each outage once, and then completes a pass."""
-    with placed(tmp_path, CASES, workers=2) as place:
+    with placed(tmp_path, postgres, CASES, workers=2) as place:
         environ = {"FTBRIDGE_CONFIG": str(place.config)}
         with started("run", env=environ) as daemon, contextlib.ExitStack() as stack:
             wait_until(lambda: daemon.count("outage") == 2, "an outage of both providers", daemon)
             stack.enter_context(place.cluster)
             wait_until(lambda: daemon.count("recovered") == 2, "its end", daemon)
             wait_until(
-                lambda: differences(WANTED, recorded(place.uri, EXPERIMENT)) == [], "rows", daemon
+                lambda: differences(WANTED, recorded(place.uri, place.experiment)) == [],
+                "rows",
+                daemon,
             )
             place.cluster.kill()
             wait_until(lambda: daemon.count("outage") == 4, "a second outage", daemon)
@@ -234,10 +236,10 @@ def test_a_cluster_that_comes_and_goes_is_an_outage(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_workers_come_and_go(tmp_path: Path) -> None:
+def test_workers_come_and_go(tmp_path: Path, postgres: str) -> None:
     """Four workers that are killed and replaced in turn leave the same rows."""
     cases = [*openai_cases(), *mistral_cases()]
-    with placed(tmp_path, cases, workers=4) as place, place.cluster:
+    with placed(tmp_path, postgres, cases, workers=4) as place, place.cluster:
 
         def replace_one() -> None:
             place.cluster.kill_worker()
@@ -249,7 +251,7 @@ def test_workers_come_and_go(tmp_path: Path) -> None:
                 break
         else:
             pytest.fail("no pass was complete")
-        assert differences(expected(cases), recorded(place.uri, EXPERIMENT)) == []
+        assert differences(expected(cases), recorded(place.uri, place.experiment)) == []
         assert "KilledWorker" not in place.cluster.said
 
 

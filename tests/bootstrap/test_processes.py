@@ -103,6 +103,13 @@ def in_threads(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
     return recorded(uri)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[None]:
+    """Enter an empty working folder, where a configuration is written."""
+    with contextlib.chdir(tmp_path):
+        yield
+
+
 def is_gone(pid: int) -> bool:
     """Return whether a process has ended, even if nobody has collected its exit code."""
     try:
@@ -170,6 +177,7 @@ def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signa
         ("dask://host:8786", "http://127.0.0.1:5000", 0, 0),
     ],
 )
+@pytest.mark.usefixtures("folder")
 def test_how_many_there_may_be(executor: str, uri: str, least: int, most: int) -> None:
     """There are as many processes as requested, up to two, and none without a shared store."""
     settings = loaded(
