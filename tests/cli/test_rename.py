@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.processes import dump, invoke
+from tests.support.processes import copy_database, dump, invoke
 from tests.support.recorded import Row, RunRows, active_runs, recorded
 from tests.support.static_server import StaticServer, mistral_case, openai_case
 
@@ -104,9 +104,10 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, logged: Logged) -> Place:
+def place(uri: str, tmp_path: Path, logged: Logged) -> Place:
     """Return a copy that this test may change, with a configuration for other names."""
-    database = Path(shutil.copy(logged.provider, tmp_path / "mlflow.db"))
+    database = Path(uri.removeprefix("sqlite:///"))
+    copy_database(logged.provider, database)
     with StaticServer() as server:
         mlflow = {"metric_names": "huggingface", "archive": False}
         config = write_config(tmp_path, server, database, mlflow)
