@@ -93,7 +93,7 @@ def test_all_types_land(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("signals", "codes"),
     [
-        ([signal.SIGINT], {0}),
+        pytest.param([signal.SIGINT], {0}, marks=pytest.mark.soak),
         # Signals as ``timeout`` and impatient people send them.
         ([signal.SIGTERM, signal.SIGINT], {128 + signal.SIGTERM, 128 + signal.SIGINT}),
     ],
