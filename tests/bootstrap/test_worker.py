@@ -158,19 +158,19 @@ def contents(uri: str, executor: Executor) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> list[object]:
+def without_loss(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> list[object]:
     """Return the contents where no worker is lost."""
-    path = shutil.copy(empty_database, tmp_path_factory.mktemp("undisturbed") / "mlflow.db")
+    path = shutil.copy(empty_database, tmp_path_factory.mktemp("without-loss") / "mlflow.db")
     with ThreadPoolExecutor(4) as executor:
         return contents(f"sqlite:///{path}", executor)
 
 
 @pytest.mark.parametrize("writes", [1, 4, 99])
 def test_what_a_lost_worker_had_begun_is_not_there_twice(
-    uri: str, undisturbed: list[object], executor: ThreadPoolExecutor, writes: int
+    uri: str, without_loss: list[object], executor: ThreadPoolExecutor, writes: int
 ) -> None:
     """A job that is repeated after a lost worker is recorded once, by an unchanged task."""
-    assert contents(uri, Rescheduled(executor, writes)) == undisturbed
+    assert contents(uri, Rescheduled(executor, writes)) == without_loss
     assert {run.status for run in recorded(uri).values()} == {"FINISHED"}
 
 

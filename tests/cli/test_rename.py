@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.processes import copy_database, dump, invoke
+from tests.support.databases import file_of, refill
+from tests.support.processes import dump, invoke
 from tests.support.recorded import Row, RunRows, active_runs, recorded
 from tests.support.static_server import StaticServer, mistral_case, openai_case
 
@@ -106,8 +107,8 @@ class Place:
 @pytest.fixture
 def place(uri: str, tmp_path: Path, logged: Logged) -> Place:
     """Return a copy that this test may change, with a configuration for other names."""
-    database = Path(uri.removeprefix("sqlite:///"))
-    copy_database(logged.provider, database)
+    database = file_of(uri)
+    refill(database, logged.provider)
     with StaticServer() as server:
         mlflow = {"metric_names": "huggingface", "archive": False}
         config = write_config(tmp_path, server, database, mlflow)
