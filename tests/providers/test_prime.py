@@ -246,7 +246,7 @@ def test_runs_that_are_followed_have_the_rows_of_those_that_are_backfilled(
             if restarts:
                 sync = make_sync(simulator, tracking, executor, clock, kind="prime")
             assert sync.run().is_well or rate
-            clock.now += 11
+            clock.now += 19
         clock.now = END
         assert sync.run().is_well
     with Simulator(jobs=ALL, clock=clock) as simulator:

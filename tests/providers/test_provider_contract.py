@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import errors
@@ -224,7 +225,9 @@ def test_a_service_that_has_ended_is_withdrawn(kind: str) -> None:
         listed(over(answer(410), kind))
 
 
+@pytest.mark.long
 @every_kind
+@settings(max_examples=1000 if os.environ.get("SOAK") else 25)
 @given(replies=st.lists(json_values, min_size=1, max_size=4))
 def test_no_json_whatever_makes_a_provider_fail_without_a_name(
     kind: str, replies: list[object]

@@ -241,7 +241,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
             if restarts:
                 sync = make_sync(simulator, tracking, executor, clock, kind="vertex")
             assert sync.run().is_well or rate
-            clock.now += 11
+            clock.now += 19
         clock.now = END
         assert sync.run().is_well
     with Simulator(jobs=ALL, clock=clock) as simulator:

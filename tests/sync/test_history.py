@@ -30,7 +30,7 @@ from tests.support.world import NOW, Clock, job, make_sync
 
 APART = 3 * 86_400.0
 """Seconds between two jobs, more than clocks can differ by."""
-JOBS = [job(f"ftjob-{n}", total_steps=2, created_at=NOW + n * APART) for n in range(8)]
+JOBS = [job(f"ftjob-{n}", total_steps=2, created_at=NOW + n * APART) for n in range(6)]
 SIZES = [1000, 2]
 
 

@@ -1,6 +1,6 @@
 """A daemon's long life in virtual time: its memory, its files and its log.
 
-Four hours of passes, a minute apart; thirty days with ``make soak``.
+Three hours of passes, a minute apart; thirty days with ``make soak``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support.world import NOW, BrokenReplies, Clock, job, make_sync
 
 pytestmark = pytest.mark.long
 
-PASSES: Final = 43_200 if os.environ.get("SOAK") else 240
+PASSES: Final = 43_200 if os.environ.get("SOAK") else 180
 EARLY: Final = 4320 if os.environ.get("SOAK") else 120
 """Passes after which libraries have filled most of their caches."""
 FASTER: Final = 1 if os.environ.get("SOAK") else 3
@@ -151,7 +151,8 @@ def test_a_long_life(uri: str, request: pytest.FixtureRequest) -> None:
         finally:
             tracemalloc.stop()
         assert open_files() <= files + 4
-    # Libraries fill their caches for a while: a leak of four kilobytes in each pass is more.
+    # Libraries fill their caches for a while: a leak of seven kilobytes in each pass is more, and
+    # in thirty days one of ten bytes.
     assert memory < 384 * 2**10 + 4096 * len(jobs)
     outages = PASSES * FASTER // 360 + 1
     assert lines[0] <= 4 * len(jobs) + 2 * outages
