@@ -15,6 +15,8 @@ from bridge.text import one_line
 _STEP: Final = "step_number"
 _SHARED: Final = frozenset({"epoch_number"})
 """Columns that mean the same in every file."""
+_OF_VALIDATION: Final = ("val", "eval")
+"""How names begin that say that they are validation's."""
 VALIDATION: Final = "validation_metrics.csv"
 SUFFIX: Final = "metrics.csv"
 """With what the names of the files end, whichever folder they are in."""
@@ -37,13 +39,16 @@ def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
     """
     found: dict[int, dict[str, float]] = {}
     names: set[str] = set()
-    # Validation comes last: a column that training has as well gets a name beside it.
+    # Validation comes last: a column whose name says nothing of it, or that training has as well,
+    # gets a name beside training's, whether or not that file can be read.
     for name in sorted(files, key=lambda name: (name.endswith(VALIDATION), name)):
         measured = _by_step(name, files[name], skipped)
         own = {column for metrics in measured.values() for column in metrics}
         renamed = {
-            column: f"validation_{column}" if name.endswith(VALIDATION) else column
-            for column in own & names - _SHARED
+            column: f"validation_{column}"
+            for column in own - _SHARED
+            if name.endswith(VALIDATION)
+            and (column in names or not column.lower().startswith(_OF_VALIDATION))
         }
         names |= own
         for step, metrics in measured.items():
