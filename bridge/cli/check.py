@@ -28,7 +28,7 @@ from bridge.model import Job, JobStatus, Meaning, MissingPart
 from bridge.plan.metric_names import MetricNames, closest_preset, preset_of, shared_charts
 from bridge.plan.presets import PRESETS
 from bridge.providers.openai import OpenAI
-from bridge.providers.openai_end import RESCUE, notice
+from bridge.providers.openai_end import RESCUE, is_made_by_openai, notice
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
@@ -145,7 +145,11 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
     seen = f"{jobs} jobs on the first page" if jobs else "it has no fine-tuning jobs"
     well = Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")
     found = [well, *(_left_out(provider, part) for part in missing)]
-    if provider.base_url.rstrip("/") != OpenAI.base_url:
+    # A gateway has another address, and OpenAI's models.
+    is_openais = provider.base_url.rstrip("/") == OpenAI.base_url or any(
+        is_made_by_openai(job.fine_tuned_model or "") for job in page.jobs
+    )
+    if not is_openais:
         return found
     advice = notice(datetime.now(UTC).date())
     return [*found, Finding(provider.name, Verdict.ADVICE, advice, f"Rescue all of it: {RESCUE}")]
@@ -207,8 +211,11 @@ def _ending(settings: Settings, tracking: Tracking, places: Sequence[str]) -> It
             sentence = f"{len(models):,} of its models shut down on {day}: {few(models)}"
             yield Finding(provider.name, Verdict.ADVICE, sentence)
         safety = safety_of(tracking, runs)
-        remedy = "" if safety.is_whole else f"Rescue all of it: {RESCUE}"
-        yield Finding(provider.name, Verdict.ADVICE, safety.sentence, remedy)
+        if safety.is_whole:
+            yield Finding(provider.name, Verdict.WELL, safety.sentence)
+        else:
+            remedy = f"Rescue all of it: {RESCUE}"
+            yield Finding(provider.name, Verdict.ADVICE, safety.sentence, remedy)
 
 
 def _elsewhere(tracking: Tracking, names: Collection[str]) -> Iterator[Finding]:

@@ -182,10 +182,14 @@ class Look:
         for sentence in self.left_out:
             yield f"[yellow]![/yellow] MLflow: {safe(sentence)}"
         for name, archives in sorted(self.archives.items()):
-            yield f"[yellow]![/yellow] {safe(name)}: {safe(archives.sentence)}"
+            mark = "[green]✓[/green]" if archives.is_whole else "[yellow]![/yellow]"
+            yield f"{mark} {safe(name)}: {safe(archives.sentence)}"
         if any(tracked.is_openais for tracked in self.providers.values()):
             today = datetime.fromtimestamp(self.now // 1000, UTC).date()
-            yield f"[yellow]![/yellow] {notice(today)}. Rescue all of it: [bold]{RESCUE}[/bold]"
+            safeties = self.archives.values()
+            is_safe = bool(safeties) and all(archives.is_whole for archives in safeties)
+            remedy = "" if is_safe else f". Rescue all of it: [bold]{RESCUE}[/bold]"
+            yield f"[yellow]![/yellow] {notice(today)}{remedy}"
         if self.daemon:
             yield from _of_daemon(self.daemon[0])
         elif self.listen:

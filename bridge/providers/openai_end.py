@@ -26,6 +26,11 @@ def end_of(model: str) -> date | None:
     return MODELS_END if made == "ft" and rest.partition(":")[0] in _ENDING else None
 
 
+def is_made_by_openai(model: str) -> bool:
+    """Return whether a fine-tuned model is OpenAI's, wherever it was seen."""
+    return model.startswith("ft:gpt-")
+
+
 def notice(today: date) -> str:
     """Return what a user of OpenAI should know today."""
     jobs = "takes" if today >= NO_NEW_JOBS else f"from {NO_NEW_JOBS} on takes"

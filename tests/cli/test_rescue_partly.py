@@ -1,4 +1,4 @@
-"""``ftbridge backfill --rescue`` where a provider, or a bucket, gives nothing."""
+"""``ftbridge backfill --rescue`` where a provider gives little, and who is advised to use it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.providers.openai_end import RESCUE
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from tests.support.processes import invoke
 from tests.support.world import NOW, Clock, job
@@ -101,3 +102,21 @@ def test_a_second_rescue_gets_the_files_that_the_first_could_not(
     assert [lost for lost, _ in numbers] == [2, 0, 0]
     assert numbers[1][1] >= numbers[0][1] + 2
     assert numbers[2] == numbers[1]
+
+
+def test_users_of_openai_behind_a_gateway_are_advised_until_all_is_rescued(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``check`` tells the dates before anything is copied, ``status`` the command until it ran."""
+    monkeypatch.chdir(tmp_path)
+    with Simulator(jobs=[OPENAI], clock=Clock(NOW + 1000)) as simulator:
+        config = configured(tmp_path, uri, simulator, "openai")
+        advised = " ".join(invoke("check", "--config", config).stdout.split())
+        assert "2027-01-06" in advised
+        assert "2027-01-14" in advised
+        assert RESCUE in advised
+        assert invoke("backfill", "--rescue", "--config", config).exit_code == 0
+        told = " ".join(invoke("status", "--config", config).stdout.split())
+    assert "✓ openai: all 1 ended jobs are archived" in told
+    assert "2027-01-06" in told
+    assert RESCUE not in told

@@ -10,7 +10,7 @@ from typing import Final
 
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
-from bridge.providers.openai_end import end_of
+from bridge.providers.openai_end import end_of, is_made_by_openai
 
 _SHOWN: Final = 3
 """Models of one day that are named; the rest is counted."""
@@ -40,7 +40,7 @@ class Tracked:
         """Count a run."""
         self.jobs[run.status] += 1
         if model := run.tags.get(tags.MODEL):
-            self.is_openais = self.is_openais or model.startswith("ft:gpt-")
+            self.is_openais = self.is_openais or is_made_by_openai(model)
             end = run.tags.get(tags.SHUTDOWN) or end_of(model)
             if end:
                 self.ends.setdefault(str(end), set()).add(model)
