@@ -196,6 +196,8 @@ LoggedSteps = Mapping[str, frozenset[int]]
 def numbers(values: Mapping[str, object]) -> tuple[dict[str, float], list[str]]:
     """Flatten ``values`` to its finite numbers; nested names are joined with dots.
 
+    The entries of a list go by their names, as graders do, or else by their places.
+
     Returns them with the names of the numbers that are NaN or infinite. Text, booleans and nulls
     are not metrics and are passed over.
     """
@@ -223,6 +225,13 @@ def _leaves(
         if isinstance(value, Mapping):
             yield from _leaves(value.items(), f"{name}.")
         elif isinstance(value, list):
-            yield from _leaves(enumerate(value), f"{name}.")
+            yield from _leaves(_entries(value), f"{name}.")
         else:
             yield name, value
+
+
+def _entries(rows: list[object]) -> Iterable[tuple[object, object]]:
+    names = [row.get("name") if isinstance(row, Mapping) else None for row in rows]
+    told = {name for name in names if isinstance(name, str) and name}
+    # Two of one name would hide each other.
+    return zip(names, rows, strict=True) if len(told) == len(rows) else enumerate(rows)

@@ -336,22 +336,39 @@ def test_openai_messages_are_no_points() -> None:
     assert snapshot.skipped == ()
 
 
-def test_openai_nested_numbers_of_an_event_are_flattened() -> None:
-    """Nested scores of reinforcement fine-tuning become metrics, and text does not."""
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["exact", "style"], ["exact", "style"]),
+        (["exact", "exact"], ["0", "1"]),
+        (["exact", None], ["0", "1"]),
+        (["exact", ""], ["0", "1"]),
+    ],
+)
+def test_openai_nested_numbers_of_an_event_are_flattened(
+    names: list[str | None], shown: list[str]
+) -> None:
+    """Nested scores become metrics under the graders' names, and text does not.
+
+    Graders without a name, or with the same one, go by their places.
+    """
     api = OpenAIApi()
     api.jobs = [api.row(JOB)]
     api.events = [
         api.event(
             4,
             train_mean_reward=0.5,
-            scores={"graders": [{"name": "g", "train_reward_mean": 0.25}], "ok": True},
+            scores={
+                "graders": [{"name": name, "train_reward_mean": 0.25} for name in names],
+                "ok": True,
+            },
             errors=["none"],
         )
     ]
     curve = read(api.provider()).curve
     assert {(point.name, point.value) for point in curve} == {
         ("train_mean_reward", 0.5),
-        ("scores.graders.0.train_reward_mean", 0.25),
+        *((f"scores.graders.{each}.train_reward_mean", 0.25) for each in shown),
     }
 
 
