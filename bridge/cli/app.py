@@ -84,7 +84,10 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
     verbose: the.Verbose = False,
     as_json: the.Json = False,
 ) -> None:
-    """Copy the history of all providers into MLflow, once."""
+    """Copy the history of all providers into MLflow, once.
+
+    JOB is a job's id, or the suffix of some; without one all jobs are copied.
+    """
     from bridge.cli.backfill import backfill_as_asked
     from bridge.cli.terminal.selection import Asked
 
@@ -146,7 +149,10 @@ def jobs(  # noqa: PLR0917 - typer calls it with names
     *,
     as_json: the.Json = False,
 ) -> None:
-    """List the jobs that are in MLflow, with their losses."""
+    """List the jobs that are in MLflow, with their losses.
+
+    NAME is a part of a run's name or of a job's id.
+    """
     from bridge.cli.jobs import jobs as command
     from bridge.listing.job_lines import Filter
 
@@ -168,7 +174,10 @@ def show(
     *,
     as_json: the.Json = False,
 ) -> None:
-    """Show one job: its curve, checkpoints, and what is missing."""
+    """Show one job: its curve, checkpoints, and what is missing.
+
+    JOB is a job's id, or a part of its run's name.
+    """
     from bridge.cli.show import show as command
 
     place = chosen_of(experiment)
@@ -202,7 +211,10 @@ def status(
 
 @app.command(epilog="Example:  ftbridge init config/bridge.yaml")
 def init(path: the.Target = Path("config/bridge.yaml"), *, schema: the.Schema = False) -> None:
-    """Write a commented configuration to start from."""
+    """Write a commented configuration to start from.
+
+    FILE is config/bridge.yaml by default.
+    """
     from bridge.cli.init import init as command
     from bridge.cli.init import show_schema
 

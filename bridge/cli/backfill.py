@@ -158,5 +158,5 @@ def _say_next(bridge: Bridge, selection: Selection, reports: Sequence[Report]) -
     _say_names(bridge)
     running = sum(report.open for report in reports)
     if running and not any(report.is_dry for report in reports):
-        jobs = "1 job is" if running == 1 else f"{running:,} jobs are"
-        out().print(f"{jobs} still open. [bold]ftbridge run[/bold] follows them live.")
+        jobs, them = ("1 job is", "it") if running == 1 else (f"{running:,} jobs are", "them")
+        out().print(f"{jobs} still open. [bold]ftbridge run[/bold] follows {them} live.")

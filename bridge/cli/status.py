@@ -199,7 +199,8 @@ class Look:
                 each.jobs["RUNNING"] + each.jobs["SCHEDULED"] for each in self.providers.values()
             )
             if count:
-                yield f"{count:,} open. [bold]ftbridge run[/bold] follows them live."
+                them = "it" if count == 1 else "them"
+                yield f"{count:,} open. [bold]ftbridge run[/bold] follows {them} live."
         if self.providers:
             yield from self.link_lines
 

@@ -26,10 +26,7 @@ Providers = Annotated[
     list[str] | None,
     typer.Option("--provider", "-p", metavar="NAME", help="Only this provider; repeatable."),
 ]
-Jobs = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="JOB", help="Job ids, or the suffixes of jobs.", show_default=False),
-]
+Jobs = Annotated[list[str] | None, typer.Argument(metavar="JOB", hidden=True)]
 JobIds = Annotated[
     list[str] | None, typer.Option("--job", metavar="ID", help="Only this job id; repeatable.")
 ]
@@ -120,10 +117,8 @@ LogFormat = Annotated[
         "--log-format", envvar="FTBRIDGE_LOG_FORMAT", help="One JSON object a line, or text."
     ),
 ]
-Name = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="Only jobs with this in their name or id.")
-]
-Job = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or part of its name.")]
+Name = Annotated[str | None, typer.Argument(metavar="NAME", hidden=True)]
+Job = Annotated[str, typer.Argument(metavar="JOB", hidden=True)]
 ListedStatuses = Annotated[
     list[str] | None,
     typer.Option(metavar="STATUS", help="Only jobs with this status; repeatable."),
@@ -135,7 +130,7 @@ Browser = Annotated[
 Watch = Annotated[
     bool, typer.Option("--watch", "-w", help="On a terminal: the jobs live, until Ctrl-C.")
 ]
-Target = Annotated[Path, typer.Argument(help="File to write.")]
+Target = Annotated[Path, typer.Argument(metavar="FILE", hidden=True)]
 Schema = Annotated[
     bool, typer.Option("--schema", help="Print the JSON Schema instead, for an editor.")
 ]
