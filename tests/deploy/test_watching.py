@@ -187,3 +187,13 @@ def test_every_log_event_is_described() -> None:
     listed = re.findall(r"^\| `([^`]+)` \| (\w+) \|", section("Log events"), re.MULTILINE)
     assert set(listed) == {*logged()}
     assert len(listed) == len(set(listed))
+
+
+def test_every_alert_says_what_to_do() -> None:
+    """Every alert says what is wrong, and what to do about it."""
+    for rule in alerts():
+        annotations = rule["annotations"]
+        assert annotations.keys() == {"summary", "description", "runbook"}, rule["alert"]
+        commands = re.findall(r"ftbridge (\w+)", annotations["runbook"])
+        assert commands, rule["alert"]
+        assert {*commands} <= {"run", "check", "jobs", "doctor"}, rule["alert"]
