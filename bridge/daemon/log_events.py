@@ -81,12 +81,14 @@ class JobLog:
         status = plan.status or (NEW_RUN_STATUS if plan.is_new else None)
         log.info(
             "job recorded",
-            provider=outcome.provider,
-            job=outcome.job_id,
-            run=outcome.run_id,
+            # First those that a person reads, before the end of a line of 80 characters.
+            name=outcome.before.name if outcome.before else plan.run_name,
             kind=outcome.result.value,
             points=len(plan.points),
             **({"status": status} if status else {}),
+            provider=outcome.provider,
+            job=outcome.job_id,
+            run=outcome.run_id,
         )
 
 

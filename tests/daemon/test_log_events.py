@@ -299,6 +299,7 @@ def test_a_new_job_is_told_with_its_run() -> None:
         assert line == {
             "log_level": "info",
             "event": "job recorded",
+            "name": "openai/a",
             "provider": "openai",
             "job": "ftjob-a",
             "run": "r1",
