@@ -125,7 +125,9 @@ def _open(bridge: Bridge, *, plain: bool) -> None:
 
 def _wait(*, quiet: bool) -> None:
     if not quiet:
-        err().print("Another backfill writes to this MLflow. Waiting for its end (Ctrl-C ends it).")
+        err().print(
+            "Waiting for another backfill that writes to this MLflow; Ctrl-C stops waiting."
+        )
 
 
 def _say_names(bridge: Bridge) -> None:

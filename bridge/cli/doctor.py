@@ -185,16 +185,16 @@ def _lines(found: Examination, treated: Treated, *, fix: bool) -> Iterator[_Line
     elif finding.is_note:
         yield _Line(" ", f"ftbridge backfill --job {finding.job_id}")
     elif finding.by_hand:
-        yield _Line(" ", f"to do by you: {finding.remedy}")
+        yield _Line(" ", f"for you to do: {finding.remedy}")
     elif not fix:
         yield _Line(" ", f"ftbridge doctor --fix --job {finding.job_id}: {finding.remedy}")
     yield _Line(" ", finding.link)
 
 
 def _not_compared(found: Examination) -> Iterable[str]:
-    told = {each.finding.job_id for each in found.treated if each.error}
+    shown = {each.finding.job_id for each in found.treated if each.error}
     for job_id, error in found.report.failures:
-        if job_id not in told:
+        if job_id not in shown:
             yield f"{job_id or 'job list'}: {error}"
     if stopped := found.report.stopped:
         left = f", {found.report.unreached} jobs" if found.report.unreached else ""

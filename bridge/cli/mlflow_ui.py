@@ -43,7 +43,7 @@ class MlflowUi:
             while not _answers(client, self.url) and not stopping.wait(0.2):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     said = self._log_file.read_text(errors="replace")[-1000:]
-                    raise BridgeError(f"MLflow does not start: {said}")
+                    raise BridgeError(f"MLflow did not start: {said}")
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ class TroubleLog:
 
     def __init__(self) -> None:
         self._outages: dict[str, str] = {}
-        self._told: dict[tuple[str, str, str], None] = {}
+        self._logged: dict[tuple[str, str, str], None] = {}
 
     def of(self, report: Report) -> None:
         """Log what is new in a pass's report."""
@@ -137,11 +137,11 @@ class TroubleLog:
 
     def _is_new(self, provider: str, job_id: str, sentence: str) -> bool:
         key = (provider, job_id, sentence)
-        if key in self._told:
+        if key in self._logged:
             return False
-        self._told[key] = None
-        if len(self._told) > _MOST_REMEMBERED:
-            self._told.pop(next(iter(self._told)))
+        self._logged[key] = None
+        if len(self._logged) > _MOST_REMEMBERED:
+            self._logged.pop(next(iter(self._logged)))
         return True
 
 

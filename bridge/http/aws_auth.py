@@ -73,10 +73,10 @@ class AwsSignature(httpx.Auth):
         asked = self._region
         self._sign(request, self._home, asked)
         response = yield request
-        told = _told_region(response) if self._service == S3 else None
-        if told is not None and told != asked:
-            self._region = told
-            self._sign(request, asked, told)
+        named = _named_region(response) if self._service == S3 else None
+        if named is not None and named != asked:
+            self._region = named
+            self._sign(request, asked, named)
             yield request
 
     def _sign(self, request: httpx.Request, before: str, region: str) -> None:
@@ -104,14 +104,14 @@ def _canonical(url: httpx.URL) -> httpx.URL:
     return url.copy_with(query=url.query.replace(b"+", b"%20")) if url.query else url
 
 
-def _told_region(response: httpx.Response) -> str | None:
+def _named_region(response: httpx.Response) -> str | None:
     """Return the region of a bucket, from a reply that says that it is not here."""
     if response.is_success:
         return None
     response.read()
     found = _REGION_IN_ERROR.search(response.content)
-    told = response.headers.get("x-amz-bucket-region", found[1].decode() if found else "")
-    return told if _REGION.fullmatch(told) else None
+    named = response.headers.get("x-amz-bucket-region", found[1].decode() if found else "")
+    return named if _REGION.fullmatch(named) else None
 
 
 def signed_in(identity: Identity, redactor: Redactor) -> Credentials:

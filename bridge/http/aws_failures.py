@@ -87,11 +87,11 @@ def statement(actions: Sequence[str], resources: Sequence[str]) -> str:
 
 def error_type(response: httpx.Response) -> str:
     """Return AWS's name for an error; empty where a reply has none."""
-    told = response.headers.get(_TYPE_HEADER, "")
-    if not told:
-        told = xml_error(response).get("Code", "")
+    named = response.headers.get(_TYPE_HEADER, "")
+    if not named:
+        named = xml_error(response).get("Code", "")
     # AccessDeniedException:http://internal.amazon.com/coral/...
-    return one_line(told.partition(":")[0].rpartition("#")[2], 80)
+    return one_line(named.partition(":")[0].rpartition("#")[2], 80)
 
 
 def xml_error(response: httpx.Response) -> dict[str, str]:

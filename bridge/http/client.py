@@ -124,7 +124,9 @@ def _check(headers: Mapping[str, str]) -> None:
     """Refuse headers that cannot be sent; the value may be the key, so it is not shown."""
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
-            raise errors.ConfigError([f"{name}: holds characters that no header can"])
+            raise errors.ConfigError(
+                [f"{name}: a header cannot carry these characters; remove them"]
+            )
 
 
 def _split(base_url: str) -> tuple[str, httpx.QueryParams]:

@@ -56,8 +56,8 @@ def named(token: Callable[[], str]) -> Callable[[], str]:
             return token()
         except AzureError as error:
             raise errors.Unauthorized(
-                f"Microsoft Entra ID gives no token ({one_line(error.message, 200)})",
-                "Sign in with: az login; or set AZURE_CLIENT_ID and what else azure-identity reads",
+                f"Microsoft Entra ID gave no token ({one_line(error.message, 200)})",
+                "Sign in with: az login; or set AZURE_CLIENT_ID and its other variables",
             ) from None
 
     return ask

@@ -31,7 +31,9 @@ _WITHDRAWN: Final = f"{_STAYS}; remove the provider from the configuration to st
 def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError:
     """Return the error for a request without a reply, or with only part of one."""
     if isinstance(error, TooLarge):
-        return errors.BadReply(f"{base_url} sent {error}", "Check that base_url is the API")
+        return errors.BadReply(
+            f"{base_url} sent {error}", "Check that base_url is the address of the API"
+        )
     if isinstance(error, httpx.DecodingError):
         return errors.BadReply(f"{base_url} sent incomplete JSON at every attempt")
     if isinstance(error, httpx.LocalProtocolError):

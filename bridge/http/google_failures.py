@@ -92,6 +92,6 @@ def _reasons(error: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(detail.get("reason"), str):
             about = detail.get("metadata")
-            told = {**(about if isinstance(about, dict) else {}), "reason": detail["reason"]}
-            yield from ((str(name), one_line(str(text), 100)) for name, text in told.items())
+            facts = {**(about if isinstance(about, dict) else {}), "reason": detail["reason"]}
+            yield from ((str(name), one_line(str(text), 100)) for name, text in facts.items())
             return

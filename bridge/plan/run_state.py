@@ -109,10 +109,10 @@ def is_time(timestamp: int, now: int) -> bool:
 def times(snapshot: Snapshot, now: int) -> list[int]:
     """Return every credible moment that the provider gives of the job."""
     job = snapshot.job
-    told = [job.created_at, job.finished_at]
-    told += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
-    told += [point.created_at for point in snapshot.curve]
-    return [time for time in told if time is not None and is_time(time, now)]
+    moments = [job.created_at, job.finished_at]
+    moments += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
+    moments += [point.created_at for point in snapshot.curve]
+    return [time for time in moments if time is not None and is_time(time, now)]
 
 
 def is_settling(snapshot: Snapshot, now: int) -> bool:

@@ -52,9 +52,9 @@ def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
         }
         names |= own
         for step, metrics in measured.items():
-            told = found.setdefault(step, {})
+            given = found.setdefault(step, {})
             for column, value in metrics.items():
-                told.setdefault(renamed.get(column, column), value)
+                given.setdefault(renamed.get(column, column), value)
     return [Row(step, found[step]) for step in sorted(found)]
 
 
@@ -70,14 +70,14 @@ def _by_step(name: str, body: bytes, skipped: list[str]) -> dict[int, dict[str, 
         cells = {column: _number(text) for column, text in line.items() if column != _STEP}
         metrics, broken = measurements(cells)
         skipped += [f"step {step}: {column} is not a finite number" for column in broken]
-        told = values.setdefault(step, {})
+        given = values.setdefault(step, {})
         for column, value in metrics.items():
-            told.setdefault(column, []).append(value)
+            given.setdefault(column, []).append(value)
     if unreadable:
         skipped.append(f"{unreadable} lines of {one_line(name, 120)} have no step")
     return {
-        step: {column: _mean(measured) for column, measured in told.items()}
-        for step, told in values.items()
+        step: {column: _mean(measured) for column, measured in given.items()}
+        for step, given in values.items()
     }
 
 

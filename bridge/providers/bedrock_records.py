@@ -121,8 +121,8 @@ def trained_until(record: JobRecord, changed_at: int | None) -> int | None:
     training = record.stages.training if record.stages else None
     is_over = STATUSES.get(record.status or "", JobStatus.UNKNOWN).is_final
     stage = training.last_modified_time if training else None
-    told = (stage, record.ended_at) if is_over else (changed_at, stage)
-    known = [moment for moment in (*told, record.changed_at) if moment is not None]
+    given = (stage, record.ended_at) if is_over else (changed_at, stage)
+    known = [moment for moment in (*given, record.changed_at) if moment is not None]
     return next((moment for moment in known if moment > (started_at(record) or 0)), None)
 
 
@@ -151,9 +151,9 @@ def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
 
 def epochs(chosen: Mapping[str, Scalar]) -> float | None:
     """Return how often the training set is gone through: hyperparameters are texts."""
-    told = chosen.get("epochCount")
+    given = chosen.get("epochCount")
     try:
-        value = float(told) if isinstance(told, str | int | float) else None
+        value = float(given) if isinstance(given, str | int | float) else None
     except (ValueError, OverflowError):
         return None
     return numbers({"epochs": value})[0].get("epochs")

@@ -277,8 +277,8 @@ def _curve(job: Job, body: bytes, skipped: list[str]) -> tuple[CurvePoint, ...]:
         return ()
     # While a job trains, its last change is the last that is known of it.
     record, _ = read_record(JobRecord, reply_of(job))
-    told = replace(job, finished_at=job.finished_at or record.updated_at)
-    timeline = Timeline(told, [(row.step, row.at) for row in rows]).ending_at(rows[-1].step)
+    given = replace(job, finished_at=job.finished_at or record.updated_at)
+    timeline = Timeline(given, [(row.step, row.at) for row in rows]).ending_at(rows[-1].step)
     return tuple(
         CurvePoint(name, row.step, value, timeline.at(row.step) if row.at is None else row.at)
         for row in rows

@@ -22,9 +22,9 @@ _PART: Final = "models"
 _DATES: Final = frozenset({"shutdown_date", "deprecation"})
 
 
-def _of_inference(told: object) -> object:
+def _of_inference(given: object) -> object:
     """Return the time that counts where each use of a model has one."""
-    return told.get("inference") if isinstance(told, Mapping) else told
+    return given.get("inference") if isinstance(given, Mapping) else given
 
 
 class ModelRecord(Record):
@@ -66,8 +66,8 @@ def shutdown_of(
     dates: Mapping[str, int], model: str | None, base_model: str | None = None
 ) -> int | None:
     """Return when a fine-tuned model is shut down, Unix milliseconds."""
-    told = (dates.get(origin) for origin in _origins(model, base_model))
-    return None if model is None else next((date for date in told if date is not None), None)
+    given = (dates.get(origin) for origin in _origins(model, base_model))
+    return None if model is None else next((date for date in given if date is not None), None)
 
 
 def _origins(*models: str | None) -> Iterator[str]:

@@ -94,12 +94,12 @@ class OpenAI(JobApi):
         checkpoints = _checkpoints(rows, method, skipped)
         file = result_file.ResultFile(job, method, self._content, parts)
         events = _Events(newest_first(self._part(parts, job, EVENTS)), skipped)
-        told: Iterable[list[CurvePoint]] = events.points(method)
+        given: Iterable[list[CurvePoint]] = events.points(method)
         if keep:
-            told, logged = list(told), {}
+            given, logged = list(given), {}
         curve: list[CurvePoint] = []
         if self._curves:
-            curve = _curve(job, told, checkpoints, file=file, logged=logged, parts=parts)
+            curve = _curve(job, given, checkpoints, file=file, logged=logged, parts=parts)
         kept = {}
         if keep:
             lists = {"checkpoints": rows, "events": events.rows}

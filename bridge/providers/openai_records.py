@@ -139,8 +139,8 @@ def metadata(record: JobRecord) -> dict[str, str]:
 
 def started_at(events: Iterable[EventRecord]) -> int | None:
     """Return when training began, if one of ``events`` says so; Unix milliseconds."""
-    told = (event.created_at for event in events if event.message in _STARTED)
-    return min((moment for moment in told if moment is not None), default=None)
+    given = (event.created_at for event in events if event.message in _STARTED)
+    return min((moment for moment in given if moment is not None), default=None)
 
 
 def last_moment(events: Iterable[EventRecord]) -> int | None:
@@ -150,8 +150,8 @@ def last_moment(events: Iterable[EventRecord]) -> int | None:
 
 def total_steps(events: Iterable[EventRecord]) -> int | None:
     """Return how many steps the job has, if one of ``events`` says so."""
-    told = (whole((event.data or {}).get("total_steps")) for event in events)
-    return max((steps for steps in told if steps is not None), default=None)
+    given = (whole((event.data or {}).get("total_steps")) for event in events)
+    return max((steps for steps in given if steps is not None), default=None)
 
 
 def whole(number: object) -> int | None:

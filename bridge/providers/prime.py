@@ -232,8 +232,8 @@ def _timeline(job: Job, found: list[Measured], saved: list[CheckpointRecord]) ->
     known.append((0, job.started_at))
     record, _ = read_record(JobRecord, reply_of(job))
     # While a run trains, its last change is the last that is known of it.
-    told = replace(job, finished_at=job.finished_at or record.updated_at)
-    return Timeline(told, known).ending_at(max((each.step for each in found), default=0))
+    given = replace(job, finished_at=job.finished_at or record.updated_at)
+    return Timeline(given, known).ending_at(max((each.step for each in found), default=0))
 
 
 def _checkpoints(

@@ -62,10 +62,10 @@ class Metrics:
             bounds = {"min_step": least, "max_step": most}
             query = {name: step for name, step in bounds.items() if step is not None}
             found = self._ask(parts, job, METRICS, query)
-            told = {step for step in map(_step_of, found) if step is not None}
-            rows = [*(row for row in rows if _step_of(row) not in told), *found]
-            fresh = told - steps
-            steps |= told
+            given = {step for step in map(_step_of, found) if step is not None}
+            rows = [*(row for row in rows if _step_of(row) not in given), *found]
+            fresh = given - steps
+            steps |= given
             if not fresh or len(found) < _MAY_BE_CUT:
                 continue
             # A server may send some of them: the first, or the last.

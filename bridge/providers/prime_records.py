@@ -75,10 +75,10 @@ class UsageRecord(Record):
 
 def params(row: Mapping[str, object]) -> dict[str, Scalar]:
     """Return the hyperparameters that are set."""
-    told = {name: row.get(name) for name in (*_WORDS, *_NUMBERS)}
+    given = {name: row.get(name) for name in (*_WORDS, *_NUMBERS)}
     return {
         name: value
-        for name, value in scalars(told).items()
+        for name, value in scalars(given).items()
         if (isinstance(value, str) and value and name in _WORDS)
         or (isinstance(value, int | float) and name in _NUMBERS)
     }
@@ -91,7 +91,7 @@ def environments(record: JobRecord) -> tuple[str, ...]:
 
 def _names(rows: Iterable[object]) -> Iterator[str]:
     for row in rows:
-        told = [row.get(key) for key in ("slug", "name", "id")] if isinstance(row, dict) else [row]
-        name = next((each for each in told if isinstance(each, str) and each), None)
+        given = [row.get(key) for key in ("slug", "name", "id")] if isinstance(row, dict) else [row]
+        name = next((each for each in given if isinstance(each, str) and each), None)
         if name:
             yield one_line(name, 250)

@@ -88,8 +88,8 @@ def with_events(
 
 def _total_steps(events: Iterable[EventRecord]) -> int | None:
     """Return how many steps the job has, if one of ``events`` says so."""
-    told = (event.total_steps for event in events)
-    return max((steps for steps in told if steps and steps > 0 and is_step(steps)), default=None)
+    given = (event.total_steps for event in events)
+    return max((steps for steps in given if steps and steps > 0 and is_step(steps)), default=None)
 
 
 def _first(events: Iterable[EventRecord], kind: str) -> int | None:

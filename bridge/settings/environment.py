@@ -134,8 +134,8 @@ def _aws(item: Item, environ: Environ) -> tuple[Item, Environ]:
         if environ.get(variable):
             found.setdefault(key, environ[variable])
     written = _REGION.match(str(found.get("base_url", "")))
-    told = [environ[name] for name in _REGION_VARIABLES if environ.get(name)]
-    if region := written["region"] if written else next(iter(told), None):
+    given = [environ[name] for name in _REGION_VARIABLES if environ.get(name)]
+    if region := written["region"] if written else next(iter(given), None):
         found.setdefault("region", region)
     if "api_key" not in found and not found.keys().isdisjoint({"profile", "role_arn"}):
         # Named credentials count more than a key in the environment.

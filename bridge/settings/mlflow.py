@@ -89,9 +89,9 @@ class MlflowSettings(Section):
     tracking_uri: Annotated[
         str, StringConstraints(min_length=1), AfterValidator(parsed_url), Field(repr=False)
     ] = "sqlite:///mlflow.db"
-    """Database, or address of an MLflow server. Default: $MLFLOW_TRACKING_URI, else this."""
+    """Database, or address of an MLflow server. Default: $MLFLOW_TRACKING_URI, else mlflow.db."""
     experiment: ExperimentName = "hosted-fine-tunes"
-    """Experiment of the runs. Default: $MLFLOW_EXPERIMENT_NAME, else this."""
+    """Experiment of the runs. Default: $MLFLOW_EXPERIMENT_NAME, else hosted-fine-tunes."""
     metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = AUTO
     """Names of the logged metrics: a preset, a mapping from the provider's names to yours, or auto,
     which uses the names of the experiment's local runs. Default: $FTBRIDGE_METRIC_NAMES, else

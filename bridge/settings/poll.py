@@ -57,9 +57,9 @@ class PollSettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """Jobs of one provider that are synced at the same time."""
     executor: Annotated[str, AfterValidator(_executor)] = AUTO
-    """Where jobs are synced: threads; processes, which ftbridge backfill uses beside its own, and
-    all other commands do not; auto: such processes once a backfill has enough to do; or the
-    scheduler of a Dask cluster: dask://host:8786."""
+    """Place where jobs are synced: threads; processes, for ftbridge backfill only; auto, which
+    starts processes once a backfill has enough to do; or the scheduler of a Dask cluster:
+    dask://host:8786."""
 
     @property
     def is_cluster(self) -> bool:

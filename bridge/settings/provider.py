@@ -205,8 +205,8 @@ class ProviderSettings(Section):
             raise ValueError("must be google or token")
         kinds = _AUTH_TYPES.get(auth, ())
         if kinds and info.data.get("type", kinds[0]) not in kinds:
-            others = "; others take their key as a bearer token anyway" if "azure" in kinds else ""
-            raise ValueError(f"is for type {' and '.join(kinds)}{others}")
+            others = "; other types send their key as a bearer token" if "azure" in kinds else ""
+            raise ValueError(f"works for type {' and '.join(kinds)} only{others}; remove it")
         return auth
 
     @field_validator("project", "location", "team")
@@ -218,7 +218,7 @@ class ProviderSettings(Section):
             raise ValueError("missing; export GOOGLE_CLOUD_PROJECT, or write project: NAME")
         if kind and value is not None and not takes_it:
             types = [each for each, names in _OPTIONS.items() if info.field_name in names]
-            raise ValueError(f"is for type {' or '.join(types)}")
+            raise ValueError(f"works for type {' or '.join(types)} only; remove it")
         return value
 
     @field_validator("region")
@@ -234,7 +234,7 @@ class ProviderSettings(Section):
     def _for_aws(cls, value: str | None, info: ValidationInfo) -> str | None:
         kinds = AWS_TYPES[:1] if info.field_name == "s3_url" else AWS_TYPES
         if value is not None and info.data.get("type", kinds[0]) not in kinds:
-            raise ValueError(f"is for type {' and '.join(kinds)}")
+            raise ValueError(f"works for type {' and '.join(kinds)} only; remove it")
         return value
 
     @field_validator("api_key")
@@ -249,7 +249,7 @@ class ProviderSettings(Section):
     def _needed_version(cls, version: str | None, info: ValidationInfo) -> str | None:
         if info.data.get("type") != "azure":
             if version is not None:
-                raise ValueError("is for type azure")
+                raise ValueError("works for type azure only; remove it")
         elif version is None and needs_version(info.data.get("base_url", "")):
             raise ValueError(
                 "missing, such as 2024-10-21: an address that ends in /openai needs one,"

@@ -106,8 +106,8 @@ def _event(job: SimulatedJob, row: JsonObject) -> JsonObject:
     if row["type"] != "metrics" or not isinstance(data, dict):
         return about
     measured = _measured(job, data["step"])
-    told = ", ".join(f"{name}={value:.4f}" for name, value in measured.items())
-    message = f"Step {data['step']}/{job.total_steps}: {told}"
+    given = ", ".join(f"{name}={value:.4f}" for name, value in measured.items())
+    message = f"Step {data['step']}/{job.total_steps}: {given}"
     steps = {"step": data["step"], "total_steps": job.total_steps}
     return about | {"message": message, "data": steps | measured}
 

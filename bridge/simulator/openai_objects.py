@@ -162,7 +162,7 @@ class _Told(NamedTuple):
 
 def event_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
     """Return the events, newest first; metrics appear as soon as their step is done."""
-    told = [event for event in _tell(job, now) if event.at <= now]
+    given = [event for event in _tell(job, now) if event.at <= now]
     return [
         {
             "object": "fine_tuning.job.event",
@@ -174,7 +174,7 @@ def event_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
             "data": event.data,
             "type": event.type,
         }
-        for place, event in reversed(list(enumerate(told)))
+        for place, event in reversed(list(enumerate(given)))
     ]
 
 

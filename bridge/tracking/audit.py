@@ -105,7 +105,7 @@ class Audit(RunReader):
             # Each kind of artifact store has different exceptions.
             said = one_line(self.redactor.text(str(error)).replace(run.run_id, "RUN"), 200)
             raise errors.ArchiveFailed(
-                "The artifact store does not say what is in the archive", f"It said: {said}"
+                "The artifact store did not list the archive", f"It said: {said}"
             ) from error
 
     def made_models(

@@ -97,7 +97,7 @@ def check_single(
     """
     firsts = _only_firsts(client, experiment_id, run_id)
     if any(firsts.get(name) != model_id for name, model_id in model_ids.items()):
-        raise errors.RunChanged("Another process makes the same models")
+        raise errors.RunChanged("Another process is creating the same models")
 
 
 def _only_firsts(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, str]:

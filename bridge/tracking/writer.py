@@ -142,7 +142,7 @@ class Tracking(Relations):
             where = one_line(self.redactor.text(place.partition(written.run_id)[0]))
             # Its message is not in the sentence, because it names another file each time.
             raise errors.ArchiveFailed(
-                f"The artifact store {where} does not take the archive",
+                f"The artifact store {where} refused the archive",
                 "Everything else is recorded; make the store reachable from here, or set"
                 f" mlflow.archive: false, and the runs get their final status. It said: {said}",
             ) from error

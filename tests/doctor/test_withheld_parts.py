@@ -64,7 +64,7 @@ def test_a_part_that_is_not_given_is_listed_until_it_comes(place: Place) -> None
     assert dump(place.database) == before
     code, said = place.call("doctor")
     assert code == 1
-    assert "to do by you: have the provider give it" in said
+    assert "for you to do: have the provider give it" in said
     assert said.splitlines()[-1] == "openai: 1 jobs compared, 2 findings"
     refuse(place, 0)
     done = place.doctor("--fix")
@@ -95,7 +95,7 @@ def test_many_parts_are_listed_in_part(uri: str, clock: Clock) -> None:
         place = Place(uri, found)
         place.backfill()
         _, said = place.call("doctor")
-        assert said.count("to do by you: ") == 10
+        assert said.count("for you to do: ") == 10
         assert "! 2 more parts cannot be read: see --json" in said
         assert len(place.doctor().findings) == 12
 

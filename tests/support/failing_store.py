@@ -97,4 +97,4 @@ class FailingTracking(Tracking):
         try:
             self.failing.call(lambda: store(written, folder, artifact_path), is_write=True)
         except (MlflowException, OSError) as error:
-            raise ArchiveFailed("The artifact store does not take the archive") from error
+            raise ArchiveFailed("The artifact store refused the archive") from error
