@@ -24,7 +24,7 @@ from bridge.plan.metric_names import LONGEST_NAME, MetricNames
 from bridge.plan.models import HostedModel, Registration, hosted_models, registration_of, suffix_of
 from bridge.plan.options import RecordingOptions
 from bridge.plan.points import all_metric_names, new_params, new_points
-from bridge.plan.recorded import RecordedRun
+from bridge.plan.recorded import RecordedRun, steps_with
 from bridge.plan.routing import Route
 from bridge.plan.run_state import RunState, last_tags, state_of
 from bridge.text import clean, counted, one_line
@@ -273,16 +273,6 @@ def _tags(
     )
     known = recorded.tags if recorded else {}
     return run_tags.job_tags(provider, snapshot, names, known, belonging)
-
-
-def steps_with(
-    recorded: RecordedRun | None, points: tuple[MetricPoint, ...]
-) -> dict[str, frozenset[int]]:
-    """Return the steps that are logged once the points are, by MLflow's metric name."""
-    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
-    for point in points:
-        steps.setdefault(point.name, set()).add(point.step)
-    return {name: frozenset(logged) for name, logged in steps.items()}
 
 
 def _new_models(

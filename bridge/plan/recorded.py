@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from bridge.model import MetricPoint
 from bridge.plan import tags as run_tags
 from bridge.plan.datasets import DatasetInput
 
@@ -81,3 +82,13 @@ class RecordedRun:
     def models(self) -> Mapping[str, str]:
         """Ids of the complete LoggedModels by the models' full names, as far as they are read."""
         return (self.logged.models if self.logged else None) or {}
+
+
+def steps_with(
+    recorded: RecordedRun | None, points: tuple[MetricPoint, ...]
+) -> dict[str, frozenset[int]]:
+    """Return the steps that are logged once the points are, by MLflow's metric name."""
+    steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
+    for point in points:
+        steps.setdefault(point.name, set()).add(point.step)
+    return {name: frozenset(logged) for name, logged in steps.items()}

@@ -18,8 +18,8 @@ from bridge import errors
 from bridge.model import Job, LoggedSteps, Snapshot
 from bridge.plan.incomplete import has_gaps
 from bridge.plan.options import RecordingOptions
-from bridge.plan.plan import Plan, make_plan, steps_with
-from bridge.plan.recorded import Logged, RecordedRun
+from bridge.plan.plan import Plan, make_plan
+from bridge.plan.recorded import Logged, RecordedRun, steps_with
 from bridge.plan.routing import Route
 from bridge.providers.base import Provider, shutdowns_of
 from bridge.providers.model_shutdowns import shutdown_of

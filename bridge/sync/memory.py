@@ -17,6 +17,18 @@ from bridge.sync.outcome import Failed, Outcome, Synced, Untouched
 from bridge.sync.report import Selection
 
 
+@dataclass(slots=True)
+class Listing:
+    """How far a pass has come in its provider's list."""
+
+    seen: set[str]
+    """Ids of jobs that are listed or taken up already."""
+    is_cut: bool = False
+    """Whether the list goes on where it cannot be read."""
+    passed_over: set[str] = field(default_factory=set)
+    """Ids of jobs that seemed settled before all runs were read."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Memory:
     """The findings of the passes over one provider."""

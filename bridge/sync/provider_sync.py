@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import Final
 
 from bridge import errors
@@ -29,7 +28,7 @@ from bridge.sync.find_run import Existing, Found, Missing, Settled
 from bridge.sync.history import History
 from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.lineage import Lineage
-from bridge.sync.memory import Memory, choose
+from bridge.sync.memory import Listing, Memory, choose
 from bridge.sync.outcome import Failed, Outcome, Result, Synced
 from bridge.sync.races import races
 from bridge.sync.recorded_runs import LOOKUPS, RecordedRuns
@@ -42,18 +41,6 @@ _MORE_ROUNDS: Final = 3
 
 Jobs = Iterable[tuple[str, Job | None] | None]
 """Ids of jobs to read, with what the list says of them; ``None``: more may come, after a while."""
-
-
-@dataclass(slots=True)
-class _Listing:
-    """How far a pass has come in its provider's list."""
-
-    seen: set[str]
-    """Ids of jobs that are listed or taken up already."""
-    is_cut: bool = False
-    """Whether the list goes on where it cannot be read."""
-    passed_over: set[str] = field(default_factory=set)
-    """Ids of jobs that seemed settled before all runs were read."""
 
 
 def no_handler(_event: object) -> None:
@@ -172,7 +159,7 @@ class ProviderSync:
             yield from ((job_id, None) for job_id in first)
         if selection.job_ids:
             return
-        listing = _Listing(seen={*history.first})
+        listing = Listing(seen={*history.first})
         yield from self._due(listing, selection, history, report, handler)
         while not history.is_read:
             history.read_page()
@@ -191,7 +178,7 @@ class ProviderSync:
 
     def _due(
         self,
-        listing: _Listing,
+        listing: Listing,
         selection: Selection,
         history: History,
         report: Report,
@@ -216,7 +203,7 @@ class ProviderSync:
                 break
 
     def _listed(
-        self, listing: _Listing, history: History, report: Report
+        self, listing: Listing, history: History, report: Report
     ) -> Iterator[Sequence[Job]]:
         """Yield the jobs of the list, as the runs of their time are read."""
         for page in self._provider.pages():
