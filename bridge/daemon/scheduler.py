@@ -25,6 +25,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from bridge.daemon.log_events import PassLog
+from bridge.daemon.signals import GRACE
 from bridge.errors import Stopped, Withdrawn
 from bridge.sync.events import Event, Handler, NextPass, PassBegan, PassEnded
 from bridge.sync.provider_sync import ProviderSync
@@ -32,9 +33,6 @@ from bridge.sync.report import Report
 
 log = structlog.get_logger()
 
-GRACE: Final = 5.0
-"""Seconds that work in hand gets to finish after a signal. Work that is cut off the next start
-repeats: nothing is lost."""
 _SLICE: Final = 0.2
 """Seconds."""
 _SET_BACK: Final = 1.0

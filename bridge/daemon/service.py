@@ -18,8 +18,8 @@ from bridge.daemon import scheduler as daemon
 from bridge.daemon.handlers import handlers_of
 from bridge.daemon.http_server import bound
 from bridge.daemon.metrics import Metrics
-from bridge.daemon.scheduler import GRACE, Pace
-from bridge.daemon.signals import reload_on_hangup, stop_on_signals
+from bridge.daemon.scheduler import Pace
+from bridge.daemon.signals import GRACE, reload_on_hangup, stop_on_signals
 from bridge.daemon.status import DaemonStatus
 from bridge.daemon.systemd import Systemd
 from bridge.errors import ConfigError

@@ -8,6 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+GRACE: Final = 5.0
+"""Seconds that work in hand gets to finish after a signal. Work that is cut off the next start
+repeats: nothing is lost."""
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
 
@@ -45,24 +46,44 @@ _EXAMPLES: Final = re.compile(r"(.*examples|messages|samplerows|previewrows|trai
 """Where replies show rows of the training data."""
 
 
+class _Holds(Enum):
+    """The values of a field, by its name, that are credentials."""
+
+    NONE = auto()
+    NO_NUMBER = auto()
+    ALL = auto()
+    WORDS = auto()
+    """Texts that are not the kind of a login."""
+
+
 @lru_cache(maxsize=1024)
 def _bare(name: str) -> str:
-    """Return a field's name without separators: rows of a list have the same few names."""
+    """Return a name without separators: rows of a list have the same few names."""
     return _SEPARATORS.sub("", name).casefold()
+
+
+@lru_cache(maxsize=1024)
+def _holds(name: str) -> _Holds:
+    """Return what a name says of its values."""
+    bare = _bare(name)
+    if bare.endswith("token"):
+        return _Holds.NONE if _HARMLESS.fullmatch(bare) else _Holds.NO_NUMBER
+    # Tokens in the plural are counted.
+    if not bare.endswith("tokens") and bare.removesuffix("s").endswith(_ENDINGS):
+        return _Holds.ALL
+    return _Holds.WORDS if _SHORT.fullmatch(name) else _Holds.NONE
 
 
 def is_credential(name: str, value: object) -> bool:
     """Return whether a field holds a credential."""
-    if not value or isinstance(value, bool):
-        return False  # it says that there is none, or that there is one
-    bare = _bare(name)
-    if bare.endswith("token"):
-        return not (isinstance(value, int | float) or _HARMLESS.fullmatch(bare))
-    # Tokens in the plural are counted.
-    if not bare.endswith("tokens") and bare.removesuffix("s").endswith(_ENDINGS):
-        return True
-    is_short = _SHORT.fullmatch(name) is not None
-    return is_short and isinstance(value, str) and not _KINDS.fullmatch(value.strip())
+    holds = _holds(name)
+    if holds is _Holds.NONE or not value or isinstance(value, bool):
+        return False  # a flag says that there is none, or that there is one
+    if holds is _Holds.NO_NUMBER:
+        return not isinstance(value, int | float)
+    if holds is _Holds.WORDS:
+        return isinstance(value, str) and not _KINDS.fullmatch(value.strip())
+    return True
 
 
 def scalars(chosen: Mapping[str, object]) -> dict[str, Scalar]:
@@ -80,14 +101,15 @@ def published(value: object) -> object:
     Raises:
         RecursionError: it is nested too deep.
     """
-    if isinstance(value, list):
-        return [published(each) for each in value]
     if isinstance(value, str):
         return masked(value)
+    if isinstance(value, list):
+        return [published(each) for each in value]
     if not isinstance(value, Mapping):
         return value
-    # A list of variables or headers has the name beside the value.
-    named = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), "")
+    named = ""
+    if "value" in value:  # a list of variables or headers has the name beside it
+        named = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), "")
     return {
         name: (
             MASK

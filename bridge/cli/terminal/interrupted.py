@@ -10,7 +10,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from typing import Final, NoReturn, TypeVar
 
-from bridge.daemon.scheduler import GRACE
+from bridge.daemon.signals import GRACE
 from bridge.errors import Stopped
 
 T = TypeVar("T")

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
-from typing import Final
-
-from jinja2 import Environment
+from typing import TYPE_CHECKING, Final
 
 from bridge.model import Checkpoint, Snapshot
 from bridge.plan.description.advice import advice
 from bridge.plan.description.lineage import Lineage, with_lineage
 from bridge.plan.description.markdown import cell, code, duration, listed, number
 from bridge.plan.description.table import table_of
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _LONGEST: Final = 3800
 """Characters of a note without its lineage; with it there are never more than 4,500."""
@@ -42,14 +44,18 @@ def _files(ids: Sequence[str]) -> str:
     return listed([code(each, _LONGEST_ID) for each in ids], _MOST_FILES)
 
 
-_ENVIRONMENT: Final = Environment(  # noqa: S701 - Markdown: HTML's escapes would be shown as they are
-    trim_blocks=True, lstrip_blocks=True
-)
-_ENVIRONMENT.filters |= {"code": code, "cell": cell, "number": number, "files": _files}
-_ENVIRONMENT.globals["duration"] = duration
-_NOTE: Final = _ENVIRONMENT.from_string(
-    files("bridge.plan.description").joinpath("note.md.jinja").read_text(encoding="utf-8")
-)
+@cache
+def _template() -> Template:
+    """Compile the template when the first note is written: most commands write none."""
+    from jinja2 import Environment  # noqa: PLC0415 - slow to import, see above
+
+    environment = Environment(  # noqa: S701 - Markdown: HTML's escapes would be shown as they are
+        trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"code": code, "cell": cell, "number": number, "files": _files}
+    environment.globals["duration"] = duration
+    source = files("bridge.plan.description").joinpath("note.md.jinja")
+    return environment.from_string(source.read_text(encoding="utf-8"))
 
 
 def note(
@@ -93,11 +99,12 @@ def note(
         "is_highest": is_highest,
         "count": len(checkpoints),
     }
+    template = _template()
     for most in range(_MOST_ROWS, 0, -1):
-        text = _NOTE.render(facts, table=table_of(checkpoints, best, most, measure)).rstrip("\n")
+        text = template.render(facts, table=table_of(checkpoints, best, most, measure)).rstrip("\n")
         if len(text) <= _LONGEST:
             return with_lineage(text, lineage)
-    return with_lineage(_NOTE.render(facts, table=None).rstrip("\n"), lineage)
+    return with_lineage(template.render(facts, table=None).rstrip("\n"), lineage)
 
 
 def _linked(page: str | None) -> str:
