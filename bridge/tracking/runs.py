@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bridge.tracking.logged_models import ModelState
 
 _CONTEXT: Final = "mlflow.data.context"
+_FIRST_PAGE: Final = 100
+"""Number of runs. Each further page is twice as long: what the newest runs show is known soon, and
+writes that wait for their turn meanwhile do not wait for long."""
 _LONGEST_LIST: Final = 1000
 """Ids in one search. MLflow's parser gives up on some thousands."""
 
@@ -140,6 +143,7 @@ class RunReader(ExperimentReader):
         token: str | None = None
         until: int | None = None
         seen: set[str] = set()
+        length = min(_FIRST_PAGE, self.page_size)
         while experiment_ids:
             bound = f" and attributes.start_time <= {until}" if until is not None else ""
             with self.asked() as client:
@@ -147,7 +151,7 @@ class RunReader(ExperimentReader):
                     list(experiment_ids),
                     filter_string=filter_string + bound,
                     run_view_type=ViewType.ALL,
-                    max_results=self.page_size,
+                    max_results=length,
                     page_token=token,
                 )
             token = page.token
@@ -158,6 +162,7 @@ class RunReader(ExperimentReader):
             last = page[-1].info.start_time
             if last != until:
                 token, until, seen = None, last, set()
+                length = min(2 * length, self.page_size)
             seen |= {run.info.run_id for run in page if run.info.start_time == last}
             del page, fresh  # not beside the next one
 
