@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,8 +12,8 @@ from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
 from bridge.bootstrap.one_pass import Made, one_pass
 from bridge.bootstrap.processes import beside
+from bridge.bootstrap.read_ahead import reading_ahead
 from bridge.cli.rename import is_due, rename
-from bridge.cli.rescue import rescue
 from bridge.cli.terminal import backfill_report as summary
 from bridge.cli.terminal.console import err, link_lines, links, out, print_json, safe, saying
 from bridge.cli.terminal.finish import Output
@@ -38,6 +38,8 @@ def backfill_as_asked(
     """
     settings, selection = select(settings, asked, datetime.now(UTC))
     if asked.rescue:
+        from bridge.cli.rescue import rescue  # noqa: PLC0415 - most passes rescue nothing
+
         return rescue(settings, environ, selection, as_json=output.as_json)
     if asked.rename:
         return rename(
@@ -65,9 +67,10 @@ def backfill(
         stop_on_signals(stopping),
         beside(settings, stopping, verbose=output.verbose) as executor,
         assemble(settings, environ, stopping, executor=executor) as bridge,
+        reading_ahead(bridge.syncs if selection.is_everything else ()) as forget,
     ):
         _open(bridge, plain=output.is_plain)
-        made = _pass(bridge, selection, stopping, output, dry_run=asked.dry_run)
+        made = _pass(bridge, selection, stopping, output, forget, dry_run=asked.dry_run)
         reports = without_strangers(list(made.reports), selection)
         if not made.is_done:  # to leave this block would be to wait again
             _show_early(reports, bridge, as_json=output.as_json)
@@ -87,14 +90,23 @@ def _pass(
     selection: Selection,
     stopping: threading.Event,
     output: Output,
+    forget: Callable[[], None],
     *,
     dry_run: bool,
 ) -> Made:
     """Make the pass when no other backfill writes to this MLflow, and show how far it is."""
+
+    def wait() -> None:
+        forget()  # jobs go on meanwhile
+        if not output.is_plain:
+            err().print(
+                "Waiting for another backfill that writes to this MLflow; Ctrl-C stops waiting."
+            )
+
     # A dry run is in nobody's way.
     place = f"{bridge.settings.mlflow.tracking_uri}{' (dry)' if dry_run else ''}"
     with (
-        turn(place, waiting=lambda: _wait(quiet=output.is_plain), pause=stopping.wait),
+        turn(place, waiting=wait, pause=stopping.wait),
         watching(plain=output.is_plain, dry_run=dry_run, verbose=output.verbose) as handler,
     ):
         return one_pass(
@@ -121,13 +133,6 @@ def _open(bridge: Bridge, *, plain: bool) -> None:
             bridge.tracking.ping()
         except BridgeError:
             return  # each pass meets it, and its report says so
-
-
-def _wait(*, quiet: bool) -> None:
-    if not quiet:
-        err().print(
-            "Waiting for another backfill that writes to this MLflow; Ctrl-C stops waiting."
-        )
 
 
 def _say_names(bridge: Bridge) -> None:

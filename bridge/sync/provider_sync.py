@@ -21,7 +21,7 @@ from concurrent.futures import Executor
 from typing import Final
 
 from bridge import errors
-from bridge.model import Job
+from bridge.model import Job, Page
 from bridge.plan.ownership import Deletion, may_delete, resolve
 from bridge.sync.events import Handler, JobDone, JobsChosen, RunDeleted, RunsRead
 from bridge.sync.find_run import Existing, Found, Missing, Settled
@@ -68,7 +68,7 @@ class ProviderSync:
         self.name = job_sync.name
         self.job_sync = job_sync
         self.executor = executor
-        self._provider = job_sync.provider
+        self.pages: Callable[[], Iterator[Page]] = job_sync.provider.pages
         self._tracking = job_sync.tracking
         self._work = work or job_sync
         self._memory = Memory()
@@ -206,7 +206,7 @@ class ProviderSync:
         self, listing: Listing, history: History, report: Report
     ) -> Iterator[Sequence[Job]]:
         """Yield the jobs of the list, as the runs of their time are read."""
-        for page in self._provider.pages():
+        for page in self.pages():
             self.job_sync.stop_if_asked()
             report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
             if page.cut is not None:

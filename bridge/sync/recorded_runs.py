@@ -38,7 +38,7 @@ class RecordedRuns:
     def begin(self, selection: Selection, tell: Callable[[Ownership], object]) -> History:
         """Return what a pass knows of the runs: the first one reads all, later ones the open ones.
 
-        The first page is read at once, and nearly always is the only one.
+        The first page is read at once.
         """
         memory = self.memory
         self._learn_dates(self.dates.refresh())
