@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -118,6 +119,7 @@ def points_of(lines: dict[str, int], name: str) -> int:
     return max((count for line, count in lines.items() if named(name).match(line)), default=0)
 
 
+@pytest.mark.soak
 def test_a_newcomer_sees_hosted_beside_local(
     demo: Started, browser: Browser, tmp_path: Path
 ) -> None:
@@ -189,14 +191,15 @@ class Family(NamedTuple):
 
 @pytest.fixture(scope="module")
 def family(server: str) -> Family:
-    """Record both jobs in an MLflow server."""
+    """Record both jobs beside a local run in an MLflow server."""
     clock = Clock(END)
     with (
         Simulator(jobs=(PARENT, CHILD), clock=clock) as simulator,
         ThreadPoolExecutor(4) as executor,
     ):
         tracking = Tracking(server)
-        MlflowClient(server).create_experiment("family")
+        client = MlflowClient(server)
+        client.create_experiment("family")
         report = make_sync(
             *(simulator, tracking, executor, clock),
             router=Router(provider="openai", experiment="family", open_to_jobs=("*",)),
@@ -206,6 +209,9 @@ def family(server: str) -> Family:
         assert not report.failures, report
         experiment_id = tracking.experiment("family", create=False) or ""
         (run,) = tracking.runs([experiment_id], job_id=CHILD.id)
+        local = client.create_run(experiment_id, run_name="local/digits").info.run_id
+        for step, name in product(range(1, 4), ("train_loss", "full_valid_loss")):
+            client.log_metric(local, name, 1 / step, step=step)
         return Family(
             run=tracking.link(experiment_id, run.run_id),
             models=tracking.link(experiment_id, page="models"),
@@ -287,7 +293,7 @@ def rgb(color: str) -> str:
 def test_the_description_leads_from_mlflows_home_to_the_charts(
     family: Family, browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
-    """The links are on the page that MLflow opens first, and each run has a distinct color.
+    """The links on the first page lead to hosted and local losses in one chart, colors distinct.
 
     MLflow opens an experiment that the bridge did not create on its traces.
     """
@@ -304,11 +310,16 @@ def test_the_description_leads_from_mlflows_home_to_the_charts(
         expect(cards).to_have_count(2, timeout=PATIENCE)
         expect(cards.nth(0)).to_contain_text("train_loss")
         expect(cards.nth(1)).to_contain_text("full_valid_loss")
-        cards.nth(0).locator(".scatterlayer .trace").first.wait_for()
-        page.screenshot(path=tmp_path / f"{scheme}.png")
         curves = cards.nth(0).locator(".scatterlayer path.js-line")
+        # Each run has two: as measured, and smoothed.
+        expect(curves).to_have_count(6, timeout=PATIENCE)
+        page.screenshot(path=tmp_path / f"{scheme}.png")
+        lines = drawn(cards.nth(0))
+        assert lines.keys() == {"openai/greeter-parent", "openai/greeter-v2-child", "local/digits"}
+        assert min(lines.values()) > 1
         colors = curves.evaluate_all("paths => paths.map(path => path.style.stroke)")
-        assert set(colors) == {rgb(color_of("openai", one.id)) for one in (PARENT, CHILD)}
+        assert len(set(colors)) == 3
+        assert set(colors) > {rgb(color_of("openai", one.id)) for one in (PARENT, CHILD)}
 
 
 # The daemon's page

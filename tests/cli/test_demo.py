@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import uuid
 from pathlib import Path
@@ -73,6 +74,8 @@ def test_a_local_run_that_fails_is_reported(tmp_path: Path) -> None:
         process.send(signal.SIGINT)
         assert process.end() == 0, process.said
     assert process.said.count("the local run failed") == 1
+    links = re.findall(r"^ +(charts|table|models|a run) +http\S+$", process.said, re.MULTILINE)
+    assert links == ["charts", "table", "models", "a run"]
 
 
 @pytest.mark.soak  # it takes a minute
