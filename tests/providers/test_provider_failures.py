@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import httpx
 import pytest
@@ -45,7 +46,14 @@ def address_of(request: httpx.Request) -> str:
     return str(request.url)
 
 
-def below_the_list(kind: str) -> list[str]:
+@cache
+def complete(kind: str) -> Snapshot:
+    """Return the job as it is read where nothing fails."""
+    return whole(finished(kind).provider())
+
+
+@cache
+def below_the_list(kind: str) -> tuple[str, ...]:
     """Return every address that is requested after the list of jobs."""
     asked: list[str] = []
     api = finished(kind)
@@ -59,7 +67,7 @@ def below_the_list(kind: str) -> list[str]:
     asked.clear()
     provider.read(job, logged={}, keep=True)
     assert asked
-    return asked
+    return tuple(asked)
 
 
 def is_hint(address: str) -> bool:
@@ -126,7 +134,7 @@ def parts_of(kind: str) -> list[str]:
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_part_that_fails_costs_that_part(kind: str, status: int) -> None:
     """A failing part is named, with whether it may pass, and the rest is recorded."""
-    expected = whole(finished(kind).provider())
+    expected = complete(kind)
     for address in parts_of(kind):
         found = whole(at(kind, address, lambda _request: httpx.Response(status, json={})))
         assert found.job.id == expected.job.id
@@ -180,7 +188,7 @@ OTHER_REPLIES = {
 @pytest.mark.parametrize("reply", OTHER_REPLIES.values(), ids=OTHER_REPLIES)
 def test_a_part_that_is_something_else_is_missing(kind: str, reply: httpx.Response) -> None:
     """A part that is a stream, a web page or other JSON is named, and the rest is recorded."""
-    expected = whole(finished(kind).provider())
+    expected = complete(kind)
     for address in parts_of(kind):
         if any(mark in address for mark in ("Signature", S3_HOST)) or address.endswith("a-job"):
             continue  # any content makes a file; a job may lack anything
@@ -193,7 +201,7 @@ def test_a_part_that_is_something_else_is_missing(kind: str, reply: httpx.Respon
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_part_that_answers_again_is_whole(kind: str, status: int) -> None:
     """A part that answers again is complete in the next pass."""
-    expected = whole(finished(kind).provider())
+    expected = complete(kind)
     for address in parts_of(kind):
         provider = at(
             kind, address, lambda _request: httpx.Response(status, json={}), times=ATTEMPTS
@@ -230,7 +238,7 @@ def test_a_body_that_breaks_off_once_makes_no_difference(
     kind: str, error: type[httpx.RequestError] | None
 ) -> None:
     """A body that is too slow, cut off or unfinished JSON is requested again."""
-    expected = whole(finished(kind).provider())
+    expected = complete(kind)
     for address in below_the_list(kind):
         if error is not None or not {"Signature", S3_HOST} & {*re.split(r"[?/=]", address)}:
             found = whole(at(kind, address, breaking(kind, error), times=1))
