@@ -78,6 +78,7 @@ def test_killed_at_a_write(
     kill_and_repeat(server, provider, tmp_path, undisturbed, (share, SHARES))
 
 
+@pytest.mark.soak  # one more server to start, for two conditions that are tested by themselves
 @pytest.mark.parametrize("share", range(FEW))
 def test_killed_at_a_write_to_postgres(
     postgres_server: str,

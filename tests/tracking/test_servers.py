@@ -104,7 +104,10 @@ def in_a_file(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) ->
 
 
 @pytest.mark.usefixtures("server")  # see pytest_collection_modifyitems
-@pytest.mark.parametrize("store", ["server", "postgres", "postgres_server"])
+@pytest.mark.parametrize(
+    "store",
+    ["server", "postgres", pytest.param("postgres_server", marks=pytest.mark.soak)],
+)
 def test_everything_is_the_same_in_every_store(
     request: pytest.FixtureRequest,
     in_a_file: dict[str, object],
