@@ -197,6 +197,8 @@ def test_bridges_that_meet_leave_one_family(
     database = file_of(uri)
     for _ in range(2):  # chance decides which run stays
         refill(database, empty_database)
+        # A bridge that makes the experiment reads the runs that others have put there meanwhile.
+        Tracking(uri).experiment("hosted-fine-tunes", create=True)
         one, other = (provider.sync(Tracking(uri), executor, register="any") for _ in range(2))
         assert one.run(handler=Overtaken(other)).is_well
         assert len(deleted_runs(uri)) == len(FAMILY)
