@@ -171,6 +171,12 @@ class Bedrock(JobApi):
                 parts.lacks(METRICS_FILE, f"{uri.rpartition('/')[2]}: {content.problem}")
             elif content is not None and content.value is not None:
                 contents[uri] = content.value
+                # A job that trains may have an empty file; a web page has no such column.
+                if not curves_in.has_steps(content.value) and (
+                    content.value.strip() or job.status.is_final
+                ):
+                    name = uri.rpartition("/")[2]
+                    parts.lacks(METRICS_FILE, f"{name} has no column {curves_in.STEP}")
         moments = [at for at in wanted.values() if at is not None]
         return _Files(contents, max(moments, default=None))
 

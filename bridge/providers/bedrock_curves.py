@@ -12,7 +12,7 @@ from bridge.providers.measurements import measurements
 from bridge.providers.records import is_step
 from bridge.text import one_line
 
-_STEP: Final = "step_number"
+STEP: Final = "step_number"
 _SHARED: Final = frozenset({"epoch_number"})
 """Columns that mean the same in every file."""
 _OF_VALIDATION: Final = ("val", "eval")
@@ -58,16 +58,22 @@ def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
     return [Row(step, found[step]) for step in sorted(found)]
 
 
+def has_steps(body: bytes) -> bool:
+    """Return whether a file begins with the names of columns, among them the step's."""
+    first, *_ = body.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)
+    return STEP.encode() in [name.strip(b' \t\r"') for name in first.split(b",")]
+
+
 def _by_step(name: str, body: bytes, skipped: list[str]) -> dict[int, dict[str, float]]:
     """Return the mean of each column at each step."""
     values: dict[int, dict[str, list[float]]] = {}
     unreadable = 0
     for line in _lines(body):
-        step = _whole(line.get(_STEP))
+        step = _whole(line.get(STEP))
         if step is None:
             unreadable += 1
             continue
-        cells = {column: _number(text) for column, text in line.items() if column != _STEP}
+        cells = {column: _number(text) for column, text in line.items() if column != STEP}
         metrics, broken = measurements(cells)
         skipped += [f"step {step}: {column} is not a finite number" for column in broken]
         given = values.setdefault(step, {})

@@ -10,13 +10,20 @@ from bridge.errors import BadReply
 class NewIds:
     """Recognizes a job list whose later pages are its first one under new ids."""
 
-    def __init__(self, path: str, first: Callable[[], Sequence[object]]) -> None:
+    def __init__(
+        self,
+        path: str,
+        first: Callable[[], Sequence[object]],
+        names: frozenset[str] = frozenset({"id"}),
+    ) -> None:
         """Compare the pages of a list.
 
         Args:
             path: where the list is, for errors.
             first: requests the rows of the first page again.
+            names: keys whose value is a row's id.
         """
+        self._names = names
         self._path = path
         self._first = first
         self._ids: frozenset[object] = frozenset()
@@ -29,17 +36,21 @@ class NewIds:
             BadReply: the server has new ids at each call.
             ProviderError: the first page cannot be read again.
         """
-        content = [without_id(row) for row in rows]
+        content = [without_id(row, self._names) for row in rows]
         if self._content is None:
-            self._ids, self._content = _ids(rows), content
+            self._ids, self._content = self._ids_of(rows), content
         elif self._ids and content == self._content:
             # Jobs may differ by their ids only. Those that keep them are there again.
-            if not self._ids & _ids(self._first()):
+            if not self._ids & self._ids_of(self._first()):
                 raise BadReply(f"The pages of {self._path} do not end: ids are new at each call")
             self._ids = frozenset()
 
+    def _ids_of(self, rows: Sequence[object]) -> frozenset[object]:
+        found = (row.get(name) for row in rows if isinstance(row, Mapping) for name in self._names)
+        return frozenset(each for each in found if isinstance(each, str))
 
-def without_id(row: object) -> object:
+
+def without_id(row: object, names: frozenset[str] = frozenset({"id"})) -> object:
     """Return the plain values of a row, and those one level below, except for its id."""
     if not isinstance(row, Mapping):
         return repr(type(row))
@@ -48,10 +59,5 @@ def without_id(row: object) -> object:
     return frozenset(
         (name, repr(value) if isinstance(value, float) else value)
         for name, value in items
-        if isinstance(value, str | int | float | None) and name != "id"
+        if isinstance(value, str | int | float | None) and name not in names
     )
-
-
-def _ids(rows: Sequence[object]) -> frozenset[object]:
-    ids = (row.get("id") for row in rows if isinstance(row, Mapping))
-    return frozenset(each for each in ids if isinstance(each, str))

@@ -18,6 +18,8 @@ _TIMES: Final = ("timestamp", "_timestamp", "createdAt", "created_at")
 """Where a row of metrics says when it was measured, if it does."""
 _MAY_BE_CUT: Final = 10
 """So many rows of metrics, or more, may be as many as come at once."""
+_MOST_REQUESTS: Final = 500
+"""Requests for the rows of one run: more come only where a server always has further steps."""
 
 
 class StepRecord(Record):
@@ -54,16 +56,21 @@ class Metrics:
 
     def read(self, job: Job, parts: Parts, *, reread: bool) -> list[object]:
         """Return the rows as they came; an open run is asked for its newest step again."""
-        rows = [] if reread else self._rows.get(job.id, [])
-        steps = {step for step in map(_step_of, rows) if step is not None}
+        rows = [(_step_of(row), row) for row in ([] if reread else self._rows.get(job.id, []))]
+        steps = {step for step, _ in rows if step is not None}
+        left = _MOST_REQUESTS
         todo: list[tuple[int | None, int | None]] = [(max(steps, default=None), None)]
         while todo:
+            if not left:
+                parts.lacks(METRICS, f"its rows do not end after {_MOST_REQUESTS:,} requests")
+                break
+            left -= 1
             least, most = todo.pop()
             bounds = {"min_step": least, "max_step": most}
             query = {name: step for name, step in bounds.items() if step is not None}
-            found = self._ask(parts, job, METRICS, query)
-            given = {step for step in map(_step_of, found) if step is not None}
-            rows = [*(row for row in rows if _step_of(row) not in given), *found]
+            found = [(_step_of(row), row) for row in self._ask(parts, job, METRICS, query)]
+            given = {step for step, _ in found if step is not None}
+            rows = [*(each for each in rows if each[0] not in given), *found]
             fresh = given - steps
             steps |= given
             if not fresh or len(found) < _MAY_BE_CUT:
@@ -75,8 +82,8 @@ class Metrics:
                 todo.append((least, min(fresh) - 1))
         self._rows.pop(job.id, None)
         if not job.status.is_final and not parts.missing:
-            self._rows[job.id] = rows
-        return rows
+            self._rows[job.id] = [row for _, row in rows]
+        return [row for _, row in rows]
 
 
 def measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:

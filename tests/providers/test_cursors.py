@@ -58,7 +58,9 @@ def test_a_list_of_new_ids_at_each_call_ends(kind: str) -> None:
         asked.append(request)
         assert len(asked) < MOST, "the provider asks without end"
         rows: list[object] = [api.row(f"job-{next(ids)}") for _ in range(100)]
-        return sent(api.list_of(rows, has_more=True))
+        page = api.list_of(rows, has_more=True)
+        token = next((name for name in page if name in {"nextPageToken", "nextToken"}), None)
+        return sent(page | {token: f"token-{len(asked)}"} if token else page)
 
     *found, last = over(answer, kind).pages()
     names = {job.id for page in found for job in page.jobs}
