@@ -80,7 +80,7 @@ class TrackingClient:
                 yield self._client
         except (
             MlflowException,
-            ModuleNotFoundError,
+            ImportError,
             SQLAlchemyError,
             OSError,
             ValueError,

@@ -60,6 +60,13 @@ def _of_package(causes: tuple[BaseException, ...], uri: str) -> TrackingDown | N
                 f"{uri} names a driver that SQLAlchemy does not know",
                 "Write postgresql://, mysql:// or mysql+pymysql:// as its beginning",
             )
+        is_missing = isinstance(each, ModuleNotFoundError)
+        if isinstance(each, ImportError) and not is_missing and "sqlalchemy" in str(each.name):
+            return TrackingDown(
+                f"The installed mlflow {version('mlflow')} does not work with the installed"
+                f" SQLAlchemy {version('sqlalchemy')}",
+                "pip install 'sqlalchemy<2.1', or pip install --upgrade mlflow",
+            )
         if isinstance(each, ModuleNotFoundError) and each.name:
             package = _PACKAGES.get(each.name, each.name)
             return TrackingDown(

@@ -1,6 +1,7 @@
 """Backfills that are killed, after which MLflow still gets the same rows.
 
-A first start at forty moments: ``SOAK=1 pytest tests/sync/test_crash.py``.
+A first start at forty moments: ``SOAK=1 pytest tests/sync/test_crash.py``; at three times as many,
+all different: ``SOAK=3``.
 """
 
 from __future__ import annotations
@@ -129,11 +130,14 @@ def test_killed_again_and_again(uri: str, tmp_path: Path, undisturbed: dict[str,
 
 STATEMENTS = 1_600
 """Statements while MLflow creates its tables, and a few more."""
-MOMENTS = (
-    [1, *range(STATEMENTS // 39, STATEMENTS, STATEMENTS // 39)]
-    if os.environ.get("SOAK")
-    else [1, STATEMENTS // 3, STATEMENTS // 2]
-)
+SOAK = os.environ.get("SOAK", "")
+ROUNDS = int(SOAK) if SOAK.isdecimal() else int(bool(SOAK))
+BETWEEN = STATEMENTS // 40
+MOMENTS = [
+    1 + moment + BETWEEN * number // ROUNDS
+    for number in range(ROUNDS)
+    for moment in range(0, STATEMENTS, BETWEEN)
+] or [1, STATEMENTS // 3, STATEMENTS // 2]
 
 
 @pytest.mark.long

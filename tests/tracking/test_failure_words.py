@@ -277,3 +277,11 @@ def test_an_unknown_driver_is_named() -> None:
     found = refused(raised.value, str(raised.value), uri, one_job=False)
     assert found.sentence == f"{uri} names a driver that SQLAlchemy does not know"
     assert "mysql+pymysql://" in found.remedy
+
+
+def test_an_mlflow_that_is_too_old_for_sqlalchemy_is_said() -> None:
+    """MLflow before 3.6 imports a class that SQLAlchemy 2.1 no longer has."""
+    words = "cannot import name 'FallbackAsyncAdaptedQueuePool' from 'sqlalchemy.pool'"
+    found = meaning(ImportError(words, name="sqlalchemy.pool"))
+    assert "does not work with the installed SQLAlchemy" in found.sentence
+    assert found.remedy.startswith("pip install 'sqlalchemy<2.1'")
