@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import ClassVar, Final
 
 from bridge.http.client import ApiClient
@@ -22,7 +23,7 @@ from bridge.model import CurvePoint, Job, JobStatus, LoggedSteps, Meaning, Snaps
 from bridge.providers.openai import OpenAI
 from bridge.providers.openai_lists import PAGE_SIZE, job_path, pages
 from bridge.providers.openai_records import JobRecord
-from bridge.providers.parts import CHECKPOINTS, DETAILS, Parts
+from bridge.providers.parts import CHECKPOINTS, DETAILS, EVENTS, Parts
 from bridge.providers.records import read_record
 
 _REWARD: Final = "critic_rewards_mean"
@@ -51,6 +52,8 @@ class BedrockMantle(OpenAI):
         super().__init__(http, curves=curves, statuses=statuses)
         self._asked_for: dict[str, Job] = {}
         """Jobs as their own addresses had them, until they are read."""
+        self._events: dict[str, Iterator[list[object]]] = {}
+        """Pages of events that were begun to be read."""
         self._rewards: dict[str, dict[int, CurvePoint]] = {}
         """Rewards of open jobs, by step. Each job is read by one thread at a time."""
 
@@ -62,6 +65,7 @@ class BedrockMantle(OpenAI):
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """Return one job, each of its checkpoints with the reward of its step."""
         known = self._rewards.pop(job.id, None)
+        self._events.pop(job.id, None)  # of a read that broke off
         # Steps that an earlier process logged have rewards that this one has not seen.
         snapshot = super().read(job, logged={} if known is None else logged, keep=keep)
         fresh = {point.step: point for point in snapshot.curve if point.name == _REWARD}
@@ -91,11 +95,24 @@ class BedrockMantle(OpenAI):
 
     def _part(self, parts: Parts, job: Job, name: str) -> Iterator[list[object]]:
         """Yield the pages of a list below a job."""
+        if name == EVENTS and job.id in self._events:
+            return self._events.pop(job.id)
         if name != CHECKPOINTS or job.status is JobStatus.SUCCEEDED:
             return super()._part(parts, job, name)
+        if not job.status.is_final and self._is_before_first_step(parts, job):
+            # It has none, and the answer may be any error.
+            return iter(())
         path = f"{job_path(job.id)}/{name}"
-        # They may be refused before training begins, for good where a job has ended before it:
-        # while it is open the next pass asks again.
+        # They may be refused for good where a job has ended before training began; while it is open
+        # the next pass asks again.
         ask = partial(self._http.find_object, path, {"limit": PAGE_SIZE}, is_optional=True)
         first = parts.one(name, ask)
         return parts.pages(name, pages(self._http, path, first)) if first else iter(())
+
+    def _is_before_first_step(self, parts: Parts, job: Job) -> bool:
+        """Return whether there are events, and none of a step; they are kept for who reads all."""
+        pages = super()._part(parts, job, EVENTS)
+        newest = next(pages, [])
+        self._events[job.id] = chain([newest], pages)
+        rows = [row.get("data") for row in newest if isinstance(row, dict)]
+        return bool(rows) and not any(isinstance(data, dict) and "step" in data for data in rows)

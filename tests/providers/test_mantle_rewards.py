@@ -1,4 +1,4 @@
-"""Bedrock's ``bedrock-mantle``: the best of checkpoints that name no metrics."""
+"""Bedrock's ``bedrock-mantle``: the best of checkpoints without metrics, and when they are read."""
 
 from __future__ import annotations
 
@@ -106,3 +106,14 @@ def test_a_process_that_has_just_started_reads_all_events_once() -> None:
             sum(request.url.path.endswith("/events") for request in api.requests[before:])
         )
     assert numbers == [3, 1]
+
+
+def test_a_job_before_its_first_step_is_not_asked_for_checkpoints() -> None:
+    """A job that has begun but has no step yet has no checkpoints: asking may end in any error."""
+    api = api_of(last=0, saved={})
+    api.events = [api.message(1)]
+    snapshot = read(api.provider())
+    assert (snapshot.checkpoints, snapshot.missing) == ((), ())
+    asked = [request.url.path.rpartition("/")[2] for request in api.requests]
+    assert "checkpoints" not in asked
+    assert asked.count("events") == 1
