@@ -107,7 +107,9 @@ def _pass(
     place = f"{bridge.settings.mlflow.tracking_uri}{' (dry)' if dry_run else ''}"
     with (
         turn(place, waiting=wait, pause=stopping.wait),
-        watching(plain=output.is_plain, dry_run=dry_run, verbose=output.verbose) as handler,
+        watching(
+            plain=output.is_plain, dry_run=dry_run, verbose=output.verbose, quiet=output.quiet
+        ) as handler,
     ):
         return one_pass(
             bridge,

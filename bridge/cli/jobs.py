@@ -109,7 +109,7 @@ def table(lines: Iterable[JobLine], curves: Mapping[str, Curve], now: int) -> Ta
             sparkline([value for _, value in curves.get(line.seen.run.run_id, ())]),
             age(now - line.created_at),
         ]
-        shown.add_row(*cells, *([safe(line.cost or "", 20)] if has_cost else []))
+        shown.add_row(*cells, *([safe(line.short_cost, 20)] if has_cost else []))
     return shown
 
 

@@ -80,6 +80,12 @@ class JobLine:
     """Whether that is longer than ``notify.stalled_after``."""
     seen: Seen = field(repr=False)
 
+    @property
+    def short_cost(self) -> str:
+        """The amount, with a sign where it is not the provider's."""
+        amount, _, how = (self.cost or "").partition(" (")
+        return f"≈ {amount}" if how else amount
+
     def document(self) -> dict[str, object]:
         """Return it for a JSON document."""
         return {

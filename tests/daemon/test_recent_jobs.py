@@ -173,6 +173,20 @@ def test_a_failed_job_tells_its_error_and_a_stalled_one_since_when() -> None:
     assert "silent_seconds" not in found[0]
 
 
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [
+        ("3.77 USD", ">3.77 USD<"),
+        ("0.86 USD (computed: 5 USD per million tokens)", ">≈ 0.86 USD<"),
+        (None, "><"),
+    ],
+)
+def test_a_computed_cost_differs_from_a_known_one(cost: str | None, shown: str) -> None:
+    """A cost that the provider does not give has a sign, and says elsewhere where it is from."""
+    both = (RecentJob(line(cost=cost)), RecentJob(line("b", cost="1.00 EUR")))
+    assert f'<td class="number" title="{cost or ""}"{shown}/td>' in html(view(*both))
+
+
 def test_a_reward_is_called_one() -> None:
     """A reward does not pass for a loss."""
     assert "<small>reward</small> 0.9" in html(view(RecentJob(line(train=0.9, is_reward=True))))

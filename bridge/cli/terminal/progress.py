@@ -24,14 +24,16 @@ from bridge.sync.provider_sync import no_handler
 
 
 @contextmanager
-def watching(*, plain: bool, dry_run: bool, verbose: bool = False) -> Iterator[Handler]:
+def watching(
+    *, plain: bool, dry_run: bool, verbose: bool = False, quiet: bool = False
+) -> Iterator[Handler]:
     """Yield a handler that shows passes; a dry run's plans speak for themselves."""
     console = err()
     if verbose:  # a bar would hide what is decided
         yield JobLog(only_turns=False, is_dry=dry_run)
         return
     if plain or not console.is_terminal:
-        yield no_handler if dry_run else JobLog(only_turns=False)
+        yield no_handler if dry_run or quiet else JobLog(only_turns=False)
         return
     columns = (
         TextColumn("{task.description}"),
