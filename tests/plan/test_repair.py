@@ -12,6 +12,7 @@ from bridge.plan.models import HostedModel, Registration
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import Logged, RecordedRun
 from bridge.plan.repair import GONE, Inventory, farewell, lacking
+from tests.support import plans
 
 BEGAN = 1_760_000_000_000
 MANIFEST = "files/manifest.json"
@@ -33,22 +34,7 @@ RUN = RecordedRun(
     logged=Logged(models={"ft:1": "m-1"}),
 )
 ADOPTED = replace(RUN, tags={tags.BRIDGE: tags.COMPLETED, tags.JOB: "a"})
-NOTHING = Plan(
-    provider="openai",
-    job_id="a",
-    run_id="run",
-    run_name="openai/a",
-    start_time=BEGAN,
-    tags={},
-    params={},
-    points=(),
-    status=None,
-    end_time=BEGAN + 60,
-    is_final=True,
-    is_settling=False,
-    reason="",
-    skipped=(),
-)
+NOTHING = plans.plan("a", run_name="openai/a", start_time=BEGAN, end_time=BEGAN + 60, is_final=True)
 POINT = MetricPoint("loss", 1, 0.5, BEGAN)
 
 

@@ -23,6 +23,7 @@ from bridge.plan.plan import Plan, make_plan
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.routing import Route
 from bridge.plan.run_state import SETTLING
+from tests.support import plans
 
 NOW = 1_760_000_000_000
 BEGAN = NOW - 3_600_000
@@ -156,22 +157,7 @@ def test_datasets_that_a_run_has_are_not_planned_again() -> None:
     assert plan_of(snapshot, user_run(datasets=frozenset({first}))).datasets == tuple(others)
 
 
-REST = Plan(
-    provider="openai",
-    job_id="ftjob-1",
-    run_id="run",
-    run_name="openai/x",
-    start_time=BEGAN,
-    tags={},
-    params={},
-    points=(),
-    status=None,
-    end_time=None,
-    is_final=False,
-    is_settling=False,
-    reason="",
-    skipped=(),
-)
+REST = plans.plan("ftjob-1", run_name="openai/x", start_time=BEGAN)
 MODEL = HostedModel(model="ft:1", name="x-1", step=1, metrics=(), about={})
 POINTS = tuple(MetricPoint(name, 1, 0.5, BEGAN) for name in ("a", "b"))
 

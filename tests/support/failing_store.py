@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import ReadTimeout
 
 from bridge.errors import ArchiveFailed
-from bridge.tracking import Tracking, Written
+from bridge.tracking import Written
+from tests.support.wrapped_store import WrappedTracking
 
 _WRITES: Final = ("create_", "log_", "set_", "update_", "delete_", "finalize_")
 
@@ -65,31 +65,15 @@ class Failing:
         return done
 
 
-class _Client:
-    """An MLflow client whose calls can fail."""
-
-    def __init__(self, client: MlflowClient, failing: Failing) -> None:
-        self._client = client
-        self._failing = failing
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._client, name)
-        is_write = name.startswith(_WRITES)
-        return lambda *args, **more: self._failing.call(
-            lambda: method(*args, **more), is_write=is_write
-        )
-
-
-class FailingTracking(Tracking):
+class FailingTracking(WrappedTracking):
     """Fails as ``failing`` says."""
 
     def __init__(self, uri: str, *, page_size: int = 1000) -> None:
-        super().__init__(uri, page_size=page_size)
+        super().__init__(uri, self._call, page_size=page_size)
         self.failing = Failing()
 
-    @property
-    def _client(self) -> MlflowClient:
-        return cast("MlflowClient", _Client(super()._client, self.failing))
+    def _call(self, name: str, do: Callable[[], Any]) -> Any:  # noqa: ANN401 - MLflow's
+        return self.failing.call(do, is_write=name.startswith(_WRITES))
 
     def archive(self, written: Written, folder: Path, artifact_path: str) -> None:
         """Store files, which counts as a write."""

@@ -1,0 +1,38 @@
+"""A tracking store whose calls to MLflow go through a test's function; MLflow itself stays real."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from mlflow import MlflowClient
+
+from bridge.tracking import Tracking
+
+Around = Callable[[str, Callable[[], Any]], Any]
+"""Gets the name of a method of MLflow's client and the call, and returns its result."""
+
+
+class WrappedTracking(Tracking):
+    """Makes each call of MLflow's client in ``around``."""
+
+    def __init__(self, uri: str, around: Around, *, page_size: int = 1000) -> None:
+        super().__init__(uri, page_size=page_size)
+        self._around = around
+
+    @contextlib.contextmanager
+    def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
+        """Lend MLflow's client, wrapped."""
+        with super().asked(one_job=one_job) as client:
+            yield cast("MlflowClient", _Client(client, self._around))
+
+
+class _Client:
+    def __init__(self, client: MlflowClient, around: Around) -> None:
+        self._client = client
+        self._around = around
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        return lambda *args, **more: self._around(name, lambda: method(*args, **more))
