@@ -232,6 +232,6 @@ def _leaves(
 
 def _entries(rows: list[object]) -> Iterable[tuple[object, object]]:
     names = [row.get("name") if isinstance(row, Mapping) else None for row in rows]
-    told = {name for name in names if isinstance(name, str) and name}
+    named = {name for name in names if isinstance(name, str) and name}
     # Two of one name would hide each other.
-    return zip(names, rows, strict=True) if len(told) == len(rows) else enumerate(rows)
+    return zip(names, rows, strict=True) if len(named) == len(rows) else enumerate(rows)

@@ -72,11 +72,11 @@ class BedrockMantle(OpenAI):
         rewards = (known or {}) | fresh
         if not snapshot.job.status.is_final and not snapshot.missing:
             self._rewards[job.id] = rewards
-        told = {step: {_REWARD: point.value} for step, point in rewards.items()}
+        rewarded = {step: {_REWARD: point.value} for step, point in rewards.items()}
         return replace(
             snapshot,
             checkpoints=tuple(
-                replace(each, metrics={**told.get(each.step, {}), **each.metrics})
+                replace(each, metrics={**rewarded.get(each.step, {}), **each.metrics})
                 for each in snapshot.checkpoints
             ),
             # With the time of its event, wherever a checkpoint carries it to MLflow.
