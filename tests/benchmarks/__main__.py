@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -43,12 +44,13 @@ def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
         stores=stores,
         workers=wanted.workers,
         latencies=wanted.latency or speed.LATENCIES,
+        is_short=not (wanted.full or wanted.latency),
     )
     return speed.tables(size, _say)
 
 
 def _whole(wanted: argparse.Namespace) -> Iterator[Table]:
-    return whole.tables(wanted.jobs or (150 if wanted.full else 60), wanted.rounds, _say)
+    return whole.tables(wanted.jobs or (150 if wanted.full else 40), wanted.rounds, _say)
 
 
 def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
@@ -102,6 +104,17 @@ def _say(what: str) -> None:
     sys.stderr.write(f"{what}\n")
 
 
+def _duration(minutes: Mapping[str, float]) -> Table:
+    """Return the table of what the measurements themselves took."""
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    table = Table(title=f"Minutes that this took; {os.cpu_count()} cores, load {load}")
+    for heading in ("part", "minutes"):
+        table.add_column(heading, justify="right" if heading == "minutes" else "left")
+    for part, taken in {**minutes, "all": sum(minutes.values())}.items():
+        table.add_row(part, f"{taken:.1f}")
+    return table
+
+
 def main() -> None:
     """Make the requested measurements, and print a table of each."""
     parser = argparse.ArgumentParser(description="What things cost, measured here.")
@@ -117,9 +130,13 @@ def main() -> None:
     console = Console(width=150)
     if unknown := {*wanted.parts} - {*_PARTS}:
         parser.error(f"no such part: {', '.join(unknown)}")
+    minutes: dict[str, float] = {}
     for part in wanted.parts or _PARTS:
+        begin = time.perf_counter()
         for table in _PARTS[part](wanted):
             console.print(table)
+        minutes[part] = (time.perf_counter() - begin) / 60
+    console.print(_duration(minutes))
 
 
 if __name__ == "__main__":
