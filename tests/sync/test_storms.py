@@ -1,7 +1,11 @@
-"""Storms at a provider, in virtual time: their cost in requests, and the rows after them."""
+"""Storms at a provider, in virtual time: their cost in requests, and the rows after them.
+
+Twenty minutes each; an hour with ``make soak``.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +21,9 @@ from bridge.tracking import Tracking
 from tests.support.recorded import recorded
 from tests.support.world import NOW, Clock, job, make_sync
 
-STORM = 1200.0
+pytestmark = pytest.mark.long
+
+STORM = 3600.0 if os.environ.get("SOAK") else 1200.0
 """Duration of a storm in seconds."""
 LATER = 7200.0
 """Seconds after which every job has ended."""
@@ -30,7 +36,7 @@ Weather = Callable[[float], Reply | None]
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """Twenty minutes of bad replies, and the budget of a pass through it."""
+    """Some time of bad replies, and the budget of a pass through it."""
 
     weather: Weather
     most: int
