@@ -214,7 +214,7 @@ def _last_name(node: ast.Name | ast.Attribute) -> str:
     "module",
     [m for m in FILES if layer_of(m) not in {"bootstrap", "daemon", "notebook", "cli"}],
 )
-def test_the_time_is_told_not_read(module: str) -> None:
+def test_the_time_is_passed_in_not_read(module: str) -> None:
     """Below ``bootstrap`` only modules with a reason read the wall clock."""
     assert bool(clock_readings(module)) == (module in MAY_READ_THE_WALL_CLOCK), clock_readings(
         module

@@ -54,16 +54,16 @@ def test_two_accounts_of_a_provider_stay_apart(uri: str, tmp_path: Path) -> None
         for request in simulators[name].requests:
             assert request.headers["authorization"] == f"Bearer {key}"
             assert {h: v for h, v in request.headers.items() if h.lower() in HEADERS} == wanted
-    told = {
+    reported = {
         (run.data.tags["fine_tuning_provider"], run.data.tags["fine_tuning_job_id"]): run.info
         for run in active_runs(uri)
     }
-    assert {key: info.run_name for key, info in told.items()} == {
+    assert {key: info.run_name for key, info in reported.items()} == {
         ("openai-research", "ftjob-a"): "openai-research/r-tjob-a",
         ("openai-support", "ftjob-a"): "openai-support/s-tjob-a",
         ("openai-support", "ftjob-b"): "openai-support/about-tjob-b-tjob-b",
     }
-    assert len(told) == len(active_runs(uri))
+    assert len(reported) == len(active_runs(uri))
     for done in (again, only_one):
         assert done.exit_code == 0
         assert '"new": 0,\n        "updated": 0,' in done.stdout

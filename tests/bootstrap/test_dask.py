@@ -256,7 +256,7 @@ def test_workers_come_and_go(tmp_path: Path, postgres: str) -> None:
 
 
 @pytest.mark.soak
-def test_a_job_that_kills_its_workers_is_lost_alone(tmp_path: Path) -> None:
+def test_a_job_that_kills_its_workers_is_lost_only(tmp_path: Path) -> None:
     """A job that kills four workers is given up by Dask, and reported as that job's loss."""
     cluster = DaskCluster(tmp_path, tmp_path / "none.yaml", workers=4)
     task = Task(

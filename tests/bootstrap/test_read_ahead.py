@@ -10,7 +10,7 @@ import pytest
 from bridge.bootstrap.read_ahead import AHEAD, reading_ahead
 from bridge.errors import ServerFailed
 from bridge.model import Page
-from tests.support.told import told_job
+from tests.support.in_memory import ended_job
 
 _LONG = 3 * AHEAD
 
@@ -37,7 +37,7 @@ class Source:
             self.read.append(number)
             if number == min(AHEAD, self._length) - 1:
                 self.is_ahead.set()
-            yield Page((told_job(f"ftjob-{number}"),))
+            yield Page((ended_job(f"ftjob-{number}"),))
         if self._error is not None:
             raise self._error
 

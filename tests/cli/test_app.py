@@ -98,9 +98,9 @@ def test_help_waits_for_nothing_heavy() -> None:
         check=True,
     )
     heavy = {"mlflow", "pandas", "numpy", "sqlalchemy", "httpx", "apscheduler"}
-    told = [line.split() for line in done.stderr.splitlines()]
-    assert done.stdout.count("Usage") == len(told)
-    for words, line in zip([[], *([each] for each in COMMANDS)], told, strict=True):
+    reported = [line.split() for line in done.stderr.splitlines()]
+    assert done.stdout.count("Usage") == len(reported)
+    for words, line in zip([[], *([each] for each in COMMANDS)], reported, strict=True):
         assert line[: len(words) + 1] == [*words, "0"]
         assert heavy.isdisjoint(line), words
 
@@ -130,7 +130,7 @@ def test_the_documented_options_are_there(command: str, options: list[str]) -> N
         assert option in text
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_reported() -> None:
     """``--version`` prints name and version."""
     result = invoke("--version")
     assert (result.exit_code, result.stdout) == (0, f"ftbridge {__version__}\n")
@@ -184,7 +184,7 @@ def test_a_demo_on_a_port_that_cannot_be_is_exit_code_2(port: str) -> None:
     assert "port" in done.stderr
 
 
-def test_everything_wrong_on_the_command_line_is_told_at_once(folder: Path) -> None:
+def test_everything_wrong_on_the_command_line_is_reported_at_once(folder: Path) -> None:
     """All wrong values on the command line are listed together, and nothing is done."""
     result = invoke(
         *("backfill", "--since", "soon", "--until", "later", "--status", "odd"),
@@ -368,7 +368,7 @@ def test_a_provider_that_is_down_is_exit_code_1(uri: str) -> None:
     assert "cannot be reached" in result.stdout
 
 
-def test_one_provider_alone_can_be_chosen(simulator: Simulator, uri: str) -> None:
+def test_one_provider_only_can_be_chosen(simulator: Simulator, uri: str) -> None:
     """``--provider`` chooses one provider, and an unreachable other one does not matter."""
     environ = environ_of(simulator, uri) | {"MISTRAL_API_KEY": "k" * 12}
     environ["MISTRAL_BASE_URL"] = f"http://127.0.0.1:{closed_port()}/v1"
@@ -428,8 +428,8 @@ def test_simulate_prints_what_copies_every_provider(folder: Path, uri: str) -> N
         process.send(signal.SIGTERM)
         assert process.end() == 0, process.said
     assert "Traceback" not in process.said
-    told = {run.data.tags["fine_tuning_provider"] for run in active_runs(uri)}
-    assert told == {*TYPES}
+    reported = {run.data.tags["fine_tuning_provider"] for run in active_runs(uri)}
+    assert reported == {*TYPES}
 
 
 def test_simulate_ends_with_ctrl_c() -> None:

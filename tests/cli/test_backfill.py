@@ -121,7 +121,7 @@ def test_large_pages_change_no_row(uri: str, tmp_path: Path) -> None:
     assert differences(expected(LONG), recorded(uri)) == []
 
 
-def test_without_curves_there_are_the_checkpoints_alone(uri: str, tmp_path: Path) -> None:
+def test_without_curves_there_are_the_checkpoints_only(uri: str, tmp_path: Path) -> None:
     """With ``curves: false`` exactly the checkpoints' rows are in MLflow, and no event is read."""
     cases = [*LONG, *CASES[40:43]]
     with StaticServer(cases) as server:
@@ -288,7 +288,7 @@ def test_a_limit_takes_the_newest_jobs(uri: str, tmp_path: Path) -> None:
     assert differences(expected(newest), recorded(uri)) == []
 
 
-def test_wrong_filters_are_told_together(uri: str, tmp_path: Path) -> None:
+def test_wrong_filters_are_reported_together(uri: str, tmp_path: Path) -> None:
     """Everything wrong on the command line is reported at once, with 2 and no traceback."""
     with StaticServer() as server:
         config = write_config(tmp_path, server.config(uri))
@@ -471,7 +471,7 @@ def test_wrong_types_deep_in_a_job_leave_its_good_points(
     assert case.curve.keys() <= there
 
 
-def test_rows_that_are_no_jobs_are_told(uri: str, tmp_path: Path) -> None:
+def test_rows_that_are_no_jobs_are_reported(uri: str, tmp_path: Path) -> None:
     """A row of the list that cannot be a job gives exit code 1, and all jobs are copied."""
     good = CASES[:8]
     rows: list[object] = [

@@ -266,7 +266,7 @@ def test_a_dry_run_writes_nothing_and_counts_the_same(place: Place) -> None:
     assert mistral["points"] > 30
 
 
-def test_a_person_is_told_what_was_done(place: Place) -> None:
+def test_the_output_says_what_was_done(place: Place) -> None:
     """The output has a line per provider, and says that the old names stay."""
     code, said = place.rename()
     assert code == 0
@@ -297,7 +297,7 @@ def test_jobs_can_be_chosen(place: Place) -> None:
     }
 
 
-def test_a_job_that_no_run_carries_is_told(place: Place) -> None:
+def test_a_job_that_no_run_carries_is_reported(place: Place) -> None:
     """A mistyped id is a failure, and the right one beside it is renamed."""
     code, said = place.rename("--job", MISTRAL.id, "--job", "ftjob-mistyped", "--json")
     assert code == 1
@@ -344,9 +344,9 @@ def test_a_name_that_is_taken_is_a_conflict(place: Place) -> None:
     for _ in range(2):
         code, said = place.rename("--json")
         assert code == 1
-        told = json.loads(said)
-        assert told["ok"] is False
-        ((conflict,), ()) = (each["conflicts"] for each in told["providers"])
+        reported = json.loads(said)
+        assert reported["ok"] is False
+        ((conflict,), ()) = (each["conflicts"] for each in reported["providers"])
         assert conflict["job"] == VALIDATED.id
         assert "train_loss" in conflict["what"]
         assert "loss" in conflict["what"]

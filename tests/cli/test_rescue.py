@@ -48,9 +48,9 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
         assert lacking in advice
         assert "ftbridge backfill --rescue" in advice
         clock.now += 20_000
-        told = invoke("backfill", "--rescue", "--config", config, "--json")
-        assert told.exit_code == 0, told.output
-        document = json.loads(told.stdout)
+        reported = invoke("backfill", "--rescue", "--config", config, "--json")
+        assert reported.exit_code == 0, reported.output
+        document = json.loads(reported.stdout)
         (rescued,) = document["rescued"]
         files = archived(uri)
         assert sum(path.endswith("datasets.json") for path in files) == len(JOBS)
@@ -66,9 +66,9 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
         assert "all 3 ended jobs are archived with their training files" in " ".join(
             checked(config)
         )
-        told = json.loads(invoke("status", "--config", config, "--json").stdout)
+        reported = json.loads(invoke("status", "--config", config, "--json").stdout)
         safety = {"ended": 3, "without_archive": 0, "without_files": 0}
-        assert told["providers"]["openai"]["archives"] == safety
+        assert reported["providers"]["openai"]["archives"] == safety
 
 
 def test_jobs_that_were_copied_without_an_archive_are_counted(
@@ -94,9 +94,9 @@ def test_an_artifact_store_that_does_not_answer_costs_the_count(
         client = mlflow.MlflowClient(uri)
         client.create_experiment("hosted-fine-tunes", artifact_location="nowhere://a/b")
         assert invoke("backfill", "--config", config).exit_code == 0
-        told = invoke("status", "--config", config)
-        assert told.exit_code == 0, told.output
-        assert "what is archived cannot be seen" in told.stdout
+        reported = invoke("status", "--config", config)
+        assert reported.exit_code == 0, reported.output
+        assert "what is archived cannot be seen" in reported.stdout
         assert "what is archived cannot be seen" in " ".join(checked(config))
         document = json.loads(invoke("status", "--config", config, "--json").stdout)
         assert set(document["providers"]["openai"]["archives"]) == {"problem"}
@@ -104,9 +104,9 @@ def test_an_artifact_store_that_does_not_answer_costs_the_count(
 
 def checked(config: Path) -> list[str]:
     """Return the lines of ``ftbridge check``."""
-    told = invoke("check", "--config", config)
-    assert told.exit_code == 0, told.output
-    lines: list[str] = told.stdout.splitlines()
+    reported = invoke("check", "--config", config)
+    assert reported.exit_code == 0, reported.output
+    lines: list[str] = reported.stdout.splitlines()
     return lines
 
 
@@ -153,7 +153,7 @@ def test_models_that_end_are_known(model: str, end: date | None) -> None:
     assert end_of(model) == end
 
 
-def test_the_dates_are_told_before_and_after_they_have_come() -> None:
+def test_the_dates_are_reported_before_and_after_they_have_come() -> None:
     """Every date is stated in the present, before and after it has come."""
     assert "from 2027-01-06 on takes no" in notice(date(2026, 11, 27))
     assert "OpenAI takes no fine-tuning jobs" in notice(date(2027, 1, 6))

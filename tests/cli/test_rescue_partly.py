@@ -46,13 +46,13 @@ def test_a_provider_that_is_down_costs_only_its_jobs(
         config = configured(tmp_path, uri, simulator, "openai", "mistral")
         # Its archive lacks the datasets, which only the second part of a rescue adds.
         assert invoke("backfill", "--provider", "openai", "--config", config).exit_code == 0
-        told = invoke("backfill", "--rescue", "--config", config, "--json")
-    assert told.exit_code == 1
-    document = json.loads(told.stdout)
+        reported = invoke("backfill", "--rescue", "--config", config, "--json")
+    assert reported.exit_code == 1
+    document = json.loads(reported.stdout)
     (rescued,) = document["rescued"]
     assert (rescued["provider"], rescued["archived"], rescued["lost"]) == ("openai", 1, [])
     assert rescued["files"] > 3
-    assert "refused the API key" in told.stdout
+    assert "refused the API key" in reported.stdout
 
 
 def test_a_bucket_without_credentials_costs_its_files(
@@ -67,9 +67,9 @@ def test_a_bucket_without_credentials_costs_its_files(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with Simulator(jobs=[BEDROCK], clock=Clock(NOW + 1000)) as simulator:
         config = configured(tmp_path, uri, simulator, "bedrock")
-        told = invoke("backfill", "--rescue", "--config", config, "--json")
-    assert told.exit_code == 0, told.output
-    (rescued,) = json.loads(told.stdout)["rescued"]
+        reported = invoke("backfill", "--rescue", "--config", config, "--json")
+    assert reported.exit_code == 0, reported.output
+    (rescued,) = json.loads(reported.stdout)["rescued"]
     assert (rescued["jobs"], rescued["archived"]) == (1, 1)
     lost = " ".join(each["what"] for each in rescued["lost"])
     assert "training.jsonl is not archived: s3://simulated-fine-tuning refused" in lost
@@ -94,9 +94,9 @@ def test_a_second_rescue_gets_the_files_that_the_first_could_not(
         numbers: list[tuple[int, int]] = []
         for is_refused in (True, False, False):
             state["is_refused"] = is_refused
-            told = invoke("backfill", "--rescue", "--config", config, "--json")
-            assert told.exit_code == 0, told.output
-            (rescued,) = json.loads(told.stdout)["rescued"]
+            reported = invoke("backfill", "--rescue", "--config", config, "--json")
+            assert reported.exit_code == 0, reported.output
+            (rescued,) = json.loads(reported.stdout)["rescued"]
             files = [each["what"] for each in rescued["lost"] if "is not archived" in each["what"]]
             numbers.append((len(files), rescued["files"]))
     assert [lost for lost, _ in numbers] == [2, 0, 0]
@@ -116,7 +116,7 @@ def test_users_of_openai_behind_a_gateway_are_advised_until_all_is_rescued(
         assert "2027-01-14" in advised
         assert RESCUE in advised
         assert invoke("backfill", "--rescue", "--config", config).exit_code == 0
-        told = " ".join(invoke("status", "--config", config).stdout.split())
-    assert "✓ openai: all 1 ended jobs are archived" in told
-    assert "2027-01-06" in told
-    assert RESCUE not in told
+        reported = " ".join(invoke("status", "--config", config).stdout.split())
+    assert "✓ openai: all 1 ended jobs are archived" in reported
+    assert "2027-01-06" in reported
+    assert RESCUE not in reported

@@ -14,9 +14,9 @@ from bridge.cli.terminal.console import print_json
 from bridge.model import Checkpoint, Job, JobStatus, Snapshot
 from bridge.redaction import Redactor
 from bridge.tracking import Tracking
+from tests.support.in_memory import START, InMemoryProvider
 from tests.support.processes import dump, invoke
 from tests.support.static_server import StaticServer, openai_case
-from tests.support.told import START, Told
 
 HOSTILE = "a\x1b[2Jb\x9b31mc\x00d\u202ee\u200bf\ufeffg\u2066h\U000e0041i"
 HARMLESS = "a[2Jb31mcdefghi"
@@ -53,8 +53,8 @@ def test_no_field_of_a_job_carries_controls_into_mlflow(
         id=HOSTILE,
         model=f"{HOSTILE}1",
     )
-    told = Told(Snapshot(job=one, checkpoints=(checkpoint,)))
-    report = told.sync(tracking, executor, register="{suffix}-{base_model}").run()
+    reported = InMemoryProvider(Snapshot(job=one, checkpoints=(checkpoint,)))
+    report = reported.sync(tracking, executor, register="{suffix}-{base_model}").run()
     assert report.failures == []
     content = dump(Path(uri.removeprefix("sqlite:///")))
     assert content.count(HARMLESS) > 10

@@ -207,11 +207,11 @@ def test_an_attempt_says_what_went_wrong(answer: int | Exception, trouble: str |
 
 
 @pytest.mark.parametrize(
-    ("answers", "attempts", "is_told"),
+    ("answers", "attempts", "is_reported"),
     [([200], 1, False), ([503, 200], 2, False), ([503, 503, 200], 3, False), ([503], 3, True)],
 )
 def test_a_message_has_three_attempts(
-    answers: list[int | Exception], attempts: int, *, is_told: bool
+    answers: list[int | Exception], attempts: int, *, is_reported: bool
 ) -> None:
     """A message has three attempts, and none after a success."""
     wire = Wire(answers)
@@ -222,7 +222,7 @@ def test_a_message_has_three_attempts(
         delivery.send(FAILED)
         wait_until(lambda: len(wire.requests) > attempts)
         delivery.close()
-    assert bool(lines) is is_told
+    assert bool(lines) is is_reported
 
 
 def test_a_hundred_messages_wait() -> None:
@@ -255,7 +255,7 @@ def test_a_hundred_messages_wait() -> None:
         *(("failed", "failure"), ("outage", "failure")),
     ],
 )
-def test_a_service_is_told_how_bad_it_is(event: str, kind: str) -> None:
+def test_a_service_gets_how_bad_it_is(event: str, kind: str) -> None:
     """The service is sent the severity, and a message without details has its title as body."""
     pytest.importorskip("apprise")
     service = Service([200])

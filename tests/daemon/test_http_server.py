@@ -153,7 +153,7 @@ def test_it_ends_with_its_context() -> None:
     hanging.close()
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_reported() -> None:
     """A port in use is reported with the remedy."""
     with (
         listening(HERE, WELL) as at,

@@ -28,7 +28,7 @@ from tests.support.world import Clock, job, make_sync
 Line = dict[str, object]
 
 
-def told(news: TroubleLog, *reports: Report) -> list[Line]:
+def reported(news: TroubleLog, *reports: Report) -> list[Line]:
     """Return the log of some passes."""
     with capture_logs() as lines:
         for report in reports:
@@ -53,10 +53,10 @@ DOWN = errors.Unreachable("No connection", "Check the network")
 # Jobs
 
 
-def test_a_lost_job_is_told_once() -> None:
+def test_a_lost_job_is_reported_once() -> None:
     """The same job with the same trouble is one line, however many passes it lasts."""
     news = TroubleLog()
-    assert told(news, failed("ftjob-a")) == [
+    assert reported(news, failed("ftjob-a")) == [
         {
             "log_level": "error",
             "event": "job not recorded",
@@ -66,7 +66,7 @@ def test_a_lost_job_is_told_once() -> None:
             "remedy": "Try again later",
         }
     ]
-    assert told(news, failed("ftjob-a"), failed("ftjob-a")) == []
+    assert reported(news, failed("ftjob-a"), failed("ftjob-a")) == []
 
 
 @pytest.mark.parametrize(
@@ -74,24 +74,24 @@ def test_a_lost_job_is_told_once() -> None:
     [failed("ftjob-b"), failed("ftjob-a", "It broke anew"), failed("ftjob-a", provider="other")],
     ids=["job", "trouble", "provider"],
 )
-def test_another_trouble_is_told(other: Report) -> None:
+def test_another_trouble_is_reported(other: Report) -> None:
     """Another job, another trouble and another provider are each logged."""
     news = TroubleLog()
-    assert len(told(news, failed("ftjob-a"), other)) == 2
+    assert len(reported(news, failed("ftjob-a"), other)) == 2
 
 
 def test_an_error_without_remedy_has_none_in_its_line() -> None:
     """A line about an error without a remedy does not end in an empty field."""
     report = Report(provider="openai", failures=[("ftjob-a", errors.NotFound("It is gone"))])
-    (line,) = told(TroubleLog(), report)
+    (line,) = reported(TroubleLog(), report)
     assert "remedy" not in line
 
 
-def test_a_value_that_was_left_out_is_told_once() -> None:
+def test_a_value_that_was_left_out_is_reported_once() -> None:
     """A value that could not be recorded is a warning, once."""
     news = TroubleLog()
     report = Report(provider="openai", skipped=[("ftjob-a", "step 3: loss is not finite")])
-    (line,) = told(news, report, report)
+    (line,) = reported(news, report, report)
     assert line["log_level"] == "warning"
     assert line["what"] == "step 3: loss is not finite"
 
@@ -99,18 +99,18 @@ def test_a_value_that_was_left_out_is_told_once() -> None:
 def test_the_memory_of_troubles_is_bounded() -> None:
     """The memory of troubles is bounded: the oldest is forgotten, and can be logged again."""
     news = TroubleLog()
-    assert told(news, failed("ftjob-first"))
+    assert reported(news, failed("ftjob-first"))
     many = Report(
         provider="openai",
         failures=[(f"ftjob-{number}", errors.NotFound("It is gone")) for number in range(10_000)],
     )
-    assert len(told(news, many)) == 10_000
-    assert told(news, failed("ftjob-first")), "nothing was forgotten"
+    assert len(reported(news, many)) == 10_000
+    assert reported(news, failed("ftjob-first")), "nothing was forgotten"
     newest = Report(provider="openai", failures=many.failures[-1:])
-    assert told(news, newest) == [], "the newest trouble was forgotten"
+    assert reported(news, newest) == [], "the newest trouble was forgotten"
 
 
-def test_a_lasting_trouble_is_told_once_whatever_the_requests_are_called(
+def test_a_lasting_trouble_is_reported_once_whatever_the_requests_are_called(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A job that fails in every pass is one line, although each reply has another request id."""
@@ -127,18 +127,18 @@ def test_a_lasting_trouble_is_told_once_whatever_the_requests_are_called(
     with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=broken) as simulator:
         clock.now += 1000
         sync = make_sync(simulator, tracking, executor, clock)
-        lines = told(news, sync.run(), sync.run(), sync.run())
+        lines = reported(news, sync.run(), sync.run(), sync.run())
     assert [line["event"] for line in lines] == ["job not recorded"], lines
 
 
 # Outages
 
 
-def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
+def test_an_outage_is_reported_when_it_begins_and_when_it_is_over() -> None:
     """An outage is one line at its beginning and one at the first good pass."""
     news = TroubleLog()
-    assert told(news, stopped(None)) == []
-    assert told(news, stopped(DOWN), stopped(DOWN), stopped(DOWN)) == [
+    assert reported(news, stopped(None)) == []
+    assert reported(news, stopped(DOWN), stopped(DOWN), stopped(DOWN)) == [
         {
             "log_level": "error",
             "event": "outage",
@@ -148,34 +148,34 @@ def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
             "remedy": "Check the network",
         }
     ]
-    assert told(news, stopped(None), stopped(None)) == [
+    assert reported(news, stopped(None), stopped(None)) == [
         {"log_level": "info", "event": "recovered", "provider": "openai"}
     ]
-    assert [line["event"] for line in told(news, stopped(DOWN))] == ["outage"]
+    assert [line["event"] for line in reported(news, stopped(DOWN))] == ["outage"]
 
 
 def test_an_outage_that_only_words_itself_differently_is_no_news() -> None:
     """An outage with other words of the same kind is not logged again."""
     again = errors.Unreachable("No connection (timed out)", "Check the network")
-    assert len(told(TroubleLog(), stopped(DOWN), stopped(again))) == 1
+    assert len(reported(TroubleLog(), stopped(DOWN), stopped(again))) == 1
 
 
-def test_an_outage_of_another_kind_is_told() -> None:
+def test_an_outage_of_another_kind_is_reported() -> None:
     """An outage of another kind is logged, because it needs another person's help."""
     refused = errors.Unauthorized("The key is refused", "Check api_key")
-    lines = told(TroubleLog(), stopped(DOWN), stopped(refused), stopped(None))
+    lines = reported(TroubleLog(), stopped(DOWN), stopped(refused), stopped(None))
     assert [line["event"] for line in lines] == ["outage", "outage", "recovered"]
 
 
 def test_an_outage_says_whose_it_is() -> None:
     """An outage of MLflow is not blamed on the provider."""
-    (line,) = told(TroubleLog(), stopped(errors.TrackingDown("MLflow is down", "Start it")))
+    (line,) = reported(TroubleLog(), stopped(errors.TrackingDown("MLflow is down", "Start it")))
     assert (line["provider"], line["of"]) == ("openai", "mlflow")
 
 
 def test_each_provider_has_outages_of_its_own() -> None:
     """A good pass of one provider does not end another's outage."""
-    lines = told(
+    lines = reported(
         TroubleLog(),
         stopped(DOWN),
         stopped(None, provider="mistral"),
@@ -193,10 +193,10 @@ def test_a_request_to_stop_is_neither_outage_nor_recovery() -> None:
     """A request to stop, which the user knows of, is neither an outage nor a recovery."""
     news = TroubleLog()
     end = stopped(errors.Stopped("Asked to stop"))
-    assert told(news, end) == []
-    assert len(told(news, stopped(DOWN))) == 1
-    assert told(news, end) == []
-    assert [line["event"] for line in told(news, stopped(None))] == ["recovered"]
+    assert reported(news, end) == []
+    assert len(reported(news, stopped(DOWN))) == 1
+    assert reported(news, end) == []
+    assert [line["event"] for line in reported(news, stopped(None))] == ["recovered"]
 
 
 # A service that has ended
@@ -292,7 +292,7 @@ def said(teller: JobLog, what: Outcome) -> list[Line]:
     return [dict(line) for line in lines if line["log_level"] != "debug"]
 
 
-def test_a_new_job_is_told_with_its_run() -> None:
+def test_a_new_job_is_reported_with_its_run() -> None:
     """The line on a new job has everything that is needed to find its run."""
     for only_turns in (True, False):
         (line,) = said(JobLog(only_turns=only_turns), outcome(Result.NEW, status="FINISHED"))
@@ -309,20 +309,20 @@ def test_a_new_job_is_told_with_its_run() -> None:
         }
 
 
-def test_more_points_of_a_known_job_are_told_only_where_all_is() -> None:
+def test_more_points_of_a_known_job_are_reported_only_where_all_is() -> None:
     """New points of a known job are logged by a backfill, and not by the daemon."""
     assert said(JobLog(only_turns=True), outcome(status=None)) == []
     (line,) = said(JobLog(only_turns=False), outcome(status=None))
     assert "status" not in line
 
 
-def test_a_new_status_of_a_known_job_is_told() -> None:
+def test_a_new_status_of_a_known_job_is_reported() -> None:
     """A new status of a known job is logged by the daemon too."""
     (line,) = said(JobLog(only_turns=True), outcome(status="FINISHED"))
     assert line["status"] == "FINISHED"
 
 
-def test_what_was_not_written_is_not_told_as_recorded() -> None:
+def test_what_was_not_written_is_not_reported_as_recorded() -> None:
     """Unchanged and failed jobs are not logged as recorded."""
     for only_turns in (True, False):
         teller = JobLog(only_turns=only_turns)
@@ -463,20 +463,20 @@ def test_a_deletion_is_logged_with_its_reason() -> None:
     }
 
 
-def test_duplicates_that_stay_are_told_once() -> None:
+def test_duplicates_that_stay_are_reported_once() -> None:
     """Duplicates that stay are logged once, with their number and the command that deletes them."""
     deletions = [Deletion(str(number), "a", "") for number in range(11)]
     report = Report(provider="openai", withheld=deletions)
-    (line,) = told(TroubleLog(), report, report)
+    (line,) = reported(TroubleLog(), report, report)
     assert (line["event"], line["runs"]) == ("duplicates not deleted", 11)
     assert "doctor --fix" in str(line["remedy"])
 
 
-def test_a_store_that_takes_no_archive_is_told_once() -> None:
+def test_a_store_that_takes_no_archive_is_reported_once() -> None:
     """A store without an archive is logged once, and other troubles of each job are too."""
     full = errors.ArchiveFailed("The store is full")
     reports = [Report(provider="openai", failures=[(name, full)]) for name in ("a", "b")]
-    (line,) = told(TroubleLog(), *reports)
+    (line,) = reported(TroubleLog(), *reports)
     assert (line["job"], line["error"]) == ("", "The store is full")
 
 
@@ -490,7 +490,7 @@ def test_a_store_that_takes_no_archive_is_told_once() -> None:
 )
 def test_an_outage_is_somebodys(error: errors.BridgeError, whose: str) -> None:
     """An outage belongs to the provider, to MLflow, or to the cluster."""
-    (line,) = told(TroubleLog(), stopped(error))
+    (line,) = reported(TroubleLog(), stopped(error))
     assert (line["of"], line["error"]) == (whose, error.sentence)
 
 
@@ -503,9 +503,9 @@ def test_an_outage_is_somebodys(error: errors.BridgeError, whose: str) -> None:
 )
 def test_a_passing_outage_may_look_different_each_time(error: errors.BridgeError) -> None:
     """A passing outage is one line, although a server in trouble varies its answers."""
-    assert len(told(TroubleLog(), stopped(DOWN), stopped(error))) == 1
+    assert len(reported(TroubleLog(), stopped(DOWN), stopped(error))) == 1
     refused = errors.Unauthorized("The key is refused")
-    assert len(told(TroubleLog(), stopped(refused), stopped(error))) == 2
+    assert len(reported(TroubleLog(), stopped(refused), stopped(error))) == 2
 
 
 def test_a_pass_is_logged_by_its_turns_and_its_end() -> None:

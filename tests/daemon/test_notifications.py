@@ -46,7 +46,7 @@ def ended(
 
 
 @dataclass
-class Told:
+class InMemoryProvider:
     """A notifier and its messages."""
 
     wanted: Sequence[Event] = ALL
@@ -68,17 +68,17 @@ class Told:
 
 def test_a_history_is_no_news() -> None:
     """The history causes no message, and later ends do, for each provider separately."""
-    told = Told()
-    assert told.pass_over(*(ended(f"job-{number}") for number in range(5000))) == []
-    assert told.pass_over(ended("new")) == ["failed"]
+    reported = InMemoryProvider()
+    assert reported.pass_over(*(ended(f"job-{number}") for number in range(5000))) == []
+    assert reported.pass_over(ended("new")) == ["failed"]
 
 
 def test_a_history_that_takes_several_passes_is_none_either() -> None:
     """A history that takes several passes causes no message, even after an outage in its middle."""
-    told = Told(wanted=("failed",))
-    told.pass_over(ended("one"), stopped=DOWN)
-    assert told.pass_over(ended("two")) == []
-    assert told.pass_over(ended("three")) == ["failed"]
+    reported = InMemoryProvider(wanted=("failed",))
+    reported.pass_over(ended("one"), stopped=DOWN)
+    assert reported.pass_over(ended("two")) == []
+    assert reported.pass_over(ended("three")) == ["failed"]
 
 
 @pytest.mark.parametrize(
@@ -90,49 +90,51 @@ def test_a_history_that_takes_several_passes_is_none_either() -> None:
 )
 def test_a_job_of_the_history_that_comes_late_is_none(late: Outcome) -> None:
     """A late job of the history causes no message."""
-    told = Told()
-    told.pass_over(late)
-    assert told.pass_over(ended("late")) == []
+    reported = InMemoryProvider()
+    reported.pass_over(late)
+    assert reported.pass_over(ended("late")) == []
 
 
-def test_only_ends_are_told_and_only_once_they_are_recorded() -> None:
+def test_only_ends_are_reported_and_only_once_they_are_recorded() -> None:
     """An end causes one message once it is recorded completely, and a point causes none."""
-    told = Told()
-    told.pass_over()
-    assert told.pass_over(ended(status=None, is_final=False)) == []
-    assert told.pass_over(ended(error=errors.ArchiveFailed("Full"))) == []
-    assert told.pass_over(ended(status="FINISHED")) == ["succeeded"]
-    assert told.pass_over(ended(status="KILLED")) == ["cancelled"]
+    reported = InMemoryProvider()
+    reported.pass_over()
+    assert reported.pass_over(ended(status=None, is_final=False)) == []
+    assert reported.pass_over(ended(error=errors.ArchiveFailed("Full"))) == []
+    assert reported.pass_over(ended(status="FINISHED")) == ["succeeded"]
+    assert reported.pass_over(ended(status="KILLED")) == ["cancelled"]
 
 
-def test_only_what_is_wanted_is_told() -> None:
+def test_only_what_is_wanted_is_reported() -> None:
     """By default only failures cause messages."""
-    told = Told(wanted=("failed",))
-    told.pass_over()
+    reported = InMemoryProvider(wanted=("failed",))
+    reported.pass_over()
     ends = [ended(status="FINISHED"), ended(status="FAILED"), ended(status="KILLED")]
-    assert told.pass_over(*ends) == ["failed"]
-    assert told.pass_over(stopped=DOWN) == []
+    assert reported.pass_over(*ends) == ["failed"]
+    assert reported.pass_over(stopped=DOWN) == []
 
 
-def test_an_outage_and_its_end_are_told_once() -> None:
+def test_an_outage_and_its_end_are_reported_once() -> None:
     """An outage and its end cause one message each: per provider, but once for MLflow."""
-    told = Told()
-    assert told.pass_over(stopped=DOWN) == ["outage"]
-    assert told.pass_over(stopped=DOWN) == []
-    assert told.pass_over() == ["recovered"]
-    assert told.pass_over() == []
-    assert told.pass_over(stopped=AWAY) == ["outage"]
-    assert told.pass_over(stopped=AWAY, of="mistral") == []
-    assert told.pass_over(of="mistral") == ["recovered"]
-    assert told.pass_over(stopped=errors.Stopped("Asked to stop")) == []
+    reported = InMemoryProvider()
+    assert reported.pass_over(stopped=DOWN) == ["outage"]
+    assert reported.pass_over(stopped=DOWN) == []
+    assert reported.pass_over() == ["recovered"]
+    assert reported.pass_over() == []
+    assert reported.pass_over(stopped=AWAY) == ["outage"]
+    assert reported.pass_over(stopped=AWAY, of="mistral") == []
+    assert reported.pass_over(of="mistral") == ["recovered"]
+    assert reported.pass_over(stopped=errors.Stopped("Asked to stop")) == []
 
 
 def test_a_message_says_what_happened() -> None:
     """A message has a title and facts for programs, bounded and without secrets."""
-    told = Told()
-    told.pass_over()
-    told.pass_over(ended(fine_tuned_model="ft:a", fine_tuning_error=f"b {SECRET} " + "x" * 10_000))
-    (message,) = told.sent
+    reported = InMemoryProvider()
+    reported.pass_over()
+    reported.pass_over(
+        ended(fine_tuned_model="ft:a", fine_tuning_error=f"b {SECRET} " + "x" * 10_000)
+    )
+    (message,) = reported.sent
     assert message
     assert message.title == "openai: job ftjob-a failed, model ft:a"
     assert message.details.startswith("b *** xxx")
@@ -234,11 +236,11 @@ def test_a_message_has_what_is_known_and_nothing_else() -> None:
 
 def test_an_outage_is_a_message_too() -> None:
     """An outage's message has the reason, and its end a message per provider that returns."""
-    told = Told()
-    told.pass_over(stopped=AWAY)
-    told.pass_over(stopped=DOWN)
-    told.pass_over()
-    found = [(each.title, dict(each.facts)) for each in told.sent if each]
+    reported = InMemoryProvider()
+    reported.pass_over(stopped=AWAY)
+    reported.pass_over(stopped=DOWN)
+    reported.pass_over()
+    found = [(each.title, dict(each.facts)) for each in reported.sent if each]
     assert found == [
         ("MLflow: outage", {"provider": "MLflow", "error": "MLflow is down"}),
         ("openai: outage", {"provider": "openai", "error": "No connection"}),
@@ -249,18 +251,18 @@ def test_an_outage_is_a_message_too() -> None:
 
 def test_a_late_job_of_the_history_is_news_the_next_time() -> None:
     """A late job of the history causes a message at its next end, after a resumption."""
-    told = Told()
-    told.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
-    assert told.pass_over(ended("late", "RUNNING", is_final=False)) == []
-    assert told.pass_over(ended("late")) == []
-    assert told.pass_over(ended("late")) == ["failed"]
+    reported = InMemoryProvider()
+    reported.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
+    assert reported.pass_over(ended("late", "RUNNING", is_final=False)) == []
+    assert reported.pass_over(ended("late")) == []
+    assert reported.pass_over(ended("late")) == ["failed"]
 
 
 def test_a_job_of_the_history_that_goes_on_is_news_when_it_ends() -> None:
     """An open job of the history causes a message when it ends."""
-    told = Told()
-    told.pass_over(ended("open", "RUNNING", is_final=False))
-    assert told.pass_over(ended("open")) == ["failed"]
+    reported = InMemoryProvider()
+    reported.pass_over(ended("open", "RUNNING", is_final=False))
+    assert reported.pass_over(ended("open")) == ["failed"]
 
 
 def test_a_sign_of_life_comes_after_passes_only() -> None:
@@ -281,9 +283,9 @@ def test_a_sign_of_life_comes_after_passes_only() -> None:
 
 def test_jobs_of_two_providers_may_have_one_id() -> None:
     """A job of one provider's history is new for another provider with the same id."""
-    told = Told()
-    told.pass_over(of="mistral")
-    told.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
+    reported = InMemoryProvider()
+    reported.pass_over(of="mistral")
+    reported.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
     other = dataclasses.replace(outcome("late", "FAILED", is_final=True), provider="mistral")
-    assert told.pass_over(other, of="mistral") == ["failed"]
-    assert told.pass_over(ended("late")) == []
+    assert reported.pass_over(other, of="mistral") == ["failed"]
+    assert reported.pass_over(ended("late")) == []

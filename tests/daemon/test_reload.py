@@ -36,7 +36,7 @@ def write(folder: Path, uri: str, *providers: dict[str, Any], **more: object) ->
     return path
 
 
-def test_a_service_manager_is_told_of_a_whole_life(uri: str, tmp_path: Path) -> None:
+def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: Path) -> None:
     """The service manager gets READY, watchdog messages, each reload, and the end, in order.
 
     A refused configuration is reported with all its problems, including those of the assembled

@@ -150,7 +150,7 @@ def test_a_second_signal_ends_it_at_once(uri: str, tmp_path: Path) -> None:
             release.set()
 
 
-def test_an_outage_is_told_once(uri: str, tmp_path: Path) -> None:
+def test_an_outage_is_reported_once(uri: str, tmp_path: Path) -> None:
     """An outage and its end are one line each, and the other provider's jobs continue meanwhile."""
     clock = Clock()
     there, away = job("ftjob-there"), job("ftjob-away", total_steps=40)
@@ -274,7 +274,7 @@ class Heard:
     """Records the events that it gets."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.seconds: list[float] = []
         self.moments: list[float] = []
 
@@ -282,16 +282,16 @@ class Heard:
         """Record an event."""
         match event:
             case RunsRead(provider=provider, owned=owned):
-                self.told.append(f"{provider} has {len(owned.open)} open, {owned.is_complete=}")
+                self.reported.append(f"{provider} has {len(owned.open)} open, {owned.is_complete=}")
             case JobDone(outcome=outcome):
-                self.told.append(f"{outcome.result} {outcome.job_id}")
+                self.reported.append(f"{outcome.result} {outcome.job_id}")
             case PassBegan(provider=provider):
-                self.told.append(f"{provider} begins")
+                self.reported.append(f"{provider} begins")
             case PassEnded(report=report, seconds=seconds):
-                self.told.append(f"{report.provider} ended")
+                self.reported.append(f"{report.provider} ended")
                 self.seconds.append(seconds)
             case NextPass(provider=provider, at=at):
-                self.told.append(f"{provider} is due")
+                self.reported.append(f"{provider} is due")
                 self.moments.append(at)
 
 
@@ -321,7 +321,7 @@ def test_handlers_get_the_events_of_every_pass(
         finally:
             stopping.set()
         done.result(timeout=60)
-    assert heard.told == [
+    assert heard.reported == [
         "openai begins",
         "openai has 0 open, owned.is_complete=True",
         "new ftjob-a",
@@ -411,7 +411,7 @@ def test_a_pass_under_way_ends_in_order(
         done.result(timeout=60)
     assert codes == []
     assert all(beats)
-    assert "openai ended" in heard.told
+    assert "openai ended" in heard.reported
 
 
 # The passes
@@ -582,7 +582,7 @@ def test_a_pass_survives_anything_in_the_list(
     assert "ftjob-good" in recorded(uri)
 
 
-def test_a_pass_that_breaks_unexpectedly_is_told(uri: str, tmp_path: Path) -> None:
+def test_a_pass_that_breaks_unexpectedly_is_reported(uri: str, tmp_path: Path) -> None:
     """A pass that cannot be made at all is logged."""
     odd = {"id": "ftjob-odd", "object": "fine_tuning.job", "status": "queued", "created_at": 1e307}
 

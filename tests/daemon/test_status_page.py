@@ -210,7 +210,7 @@ def test_a_stalled_job_is_named() -> None:
         (864_000.0, "10 d"),
     ],
 )
-def test_an_age_is_told_in_the_unit_of_a_person(seconds: float, shown: str) -> None:
+def test_an_age_is_reported_in_the_unit_of_a_person(seconds: float, shown: str) -> None:
     """An age has two units that a person would use."""
     assert age(seconds) == shown
 

@@ -45,10 +45,17 @@ def systemd(manager: NotifySocket, clock: Clock, **more: str) -> Systemd:
     return Systemd({"NOTIFY_SOCKET": manager.address} | more, clock)
 
 
-def test_each_state_is_told_once(manager: NotifySocket, clock: Clock) -> None:
+def test_each_state_is_reported_once(manager: NotifySocket, clock: Clock) -> None:
     """Each state is sent once, and a reload with its time."""
-    told = systemd(manager, clock)
-    for state in (told.ready, told.ready, told.reloading, told.ready, told.stopping, told.stopping):
+    reported = systemd(manager, clock)
+    for state in (
+        reported.ready,
+        reported.ready,
+        reported.reloading,
+        reported.ready,
+        reported.stopping,
+        reported.stopping,
+    ):
         state()
     assert manager.states() == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
     (moment,) = (each for each in manager.heard if each.startswith("MONOTONIC_USEC="))
@@ -57,10 +64,10 @@ def test_each_state_is_told_once(manager: NotifySocket, clock: Clock) -> None:
 
 def test_signs_of_life_come_twice_as_often_as_needed(manager: NotifySocket, clock: Clock) -> None:
     """A sign of life comes at once, then after each half of the allowed time."""
-    told = systemd(manager, clock, WATCHDOG_USEC="20000000", WATCHDOG_PID=str(os.getpid()))
+    reported = systemd(manager, clock, WATCHDOG_USEC="20000000", WATCHDOG_PID=str(os.getpid()))
     counts = []
     for _ in range(5):
-        told.beat(well(clock), is_alive=True)
+        reported.beat(well(clock), is_alive=True)
         counts.append(manager.listen().count("WATCHDOG=1"))
         clock.now += 5.0
     assert counts == [1, 1, 2, 2, 3]
@@ -79,15 +86,15 @@ def test_nobody_waits_for_signs_of_life(
     manager: NotifySocket, clock: Clock, more: dict[str, str]
 ) -> None:
     """No sign of life is sent without a request, or on behalf of another process."""
-    told = systemd(manager, clock, **more)
-    told.beat(well(clock), is_alive=True)
+    reported = systemd(manager, clock, **more)
+    reported.beat(well(clock), is_alive=True)
     assert manager.listen() == ["STATUS=starting"]
 
 
 def test_a_dead_scheduler_gives_no_sign_of_life(manager: NotifySocket, clock: Clock) -> None:
     """A dead scheduler sends no sign of life, so that systemd restarts the daemon."""
-    told = systemd(manager, clock, WATCHDOG_USEC="2000000")
-    told.beat(well(clock), is_alive=False)
+    reported = systemd(manager, clock, WATCHDOG_USEC="2000000")
+    reported.beat(well(clock), is_alive=False)
     assert "WATCHDOG=1" not in manager.listen()
 
 
@@ -115,10 +122,10 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
 
 def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> None:
     """The status has each provider's open jobs or trouble on one line, sent on each change."""
-    progress, told = status(clock, KEY), systemd(manager, clock)
+    progress, reported = status(clock, KEY), systemd(manager, clock)
     down = errors.Unreachable(f"No connection\nREADY=1 {KEY}", "Check the network")
     progress(PassBegan("openai"))
-    told.beat(progress.view(), is_alive=True)
+    reported.beat(progress.view(), is_alive=True)
     progress(
         RunsRead("openai", Ownership(open={"a": run_state("a"), "b": run_state("b", "SCHEDULED")}))
     )
@@ -127,7 +134,7 @@ def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> No
     progress(PassEnded(report, 1.0))
     progress(PassEnded(Report(provider="mistral", stopped=down), 1.0))
     for _ in range(2):
-        told.beat(progress.view(), is_alive=True)
+        reported.beat(progress.view(), is_alive=True)
     first, second = manager.listen()
     assert first == "STATUS=openai: first pass"
     assert second.startswith("STATUS=mistral: No connection")
@@ -140,10 +147,10 @@ def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> No
 )
 def test_an_address_that_nobody_listens_at_is_no_matter(address: str, clock: Clock) -> None:
     """An address without a listener leaves the daemon as it is without systemd."""
-    told = Systemd({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}, clock)
-    told.ready()
-    told.beat(well(clock), is_alive=True)
-    told.stopping()
+    reported = Systemd({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}, clock)
+    reported.ready()
+    reported.beat(well(clock), is_alive=True)
+    reported.stopping()
 
 
 @pytest.mark.parametrize(("seconds", "signs"), [(9.9, 1), (10.0, 2), (15.0, 2)])
@@ -151,19 +158,19 @@ def test_a_sign_of_life_comes_at_half_the_time(
     manager: NotifySocket, clock: Clock, seconds: float, signs: int
 ) -> None:
     """A sign of life comes after exactly half the time, for this process if no other is named."""
-    told = systemd(manager, clock, WATCHDOG_USEC="20000000")
+    reported = systemd(manager, clock, WATCHDOG_USEC="20000000")
     for _ in range(2):
-        told.beat(well(clock), is_alive=True)
+        reported.beat(well(clock), is_alive=True)
         clock.now += seconds
     assert manager.listen().count("WATCHDOG=1") == signs
 
 
 def test_a_reload_ends_with_ready(manager: NotifySocket, clock: Clock) -> None:
     """A reload ends with READY, and each state is sent again after another."""
-    told = systemd(manager, clock)
-    told.ready()
-    told.stopping()
-    told.ready()
+    reported = systemd(manager, clock)
+    reported.ready()
+    reported.stopping()
+    reported.ready()
     assert manager.states() == ["READY=1", "STOPPING=1", "READY=1"]
 
 

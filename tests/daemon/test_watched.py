@@ -95,7 +95,7 @@ def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
         process = stack.enter_context(started("run", "--config", config, env=ENVIRON))
         daemon = Watched(process)
 
-        def told() -> list[str]:
+        def reported() -> list[str]:
             return [each.path for each in hook.requests if each.method == "POST"]
 
         wait_until(lambda: daemon.get("readyz").status_code == 200, "readiness", process)
@@ -104,7 +104,7 @@ def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
         assert daemon.value("ftbridge_jobs", provider="openai", state="running") == 1
         assert daemon.value("ftbridge_jobs", provider="openai", state="failed") == 1
         wait_until(lambda: [each for each in hook.requests if each.method == "GET"], "heartbeat")
-        assert told() == [], "a job of the history was told of"
+        assert reported() == [], "a job of the history was told of"
 
         provider.__exit__(None, None, None)
         daemon.until("ftbridge_provider_up", 0, provider="openai")
@@ -131,7 +131,7 @@ def test_those_who_watch_see_what_happens(uri: str, tmp_path: Path) -> None:
         clock.now = all_end_by([live])
         daemon.until("ftbridge_jobs", 2, provider="openai", state="failed")
         daemon.until("ftbridge_jobs", 0, provider="openai", state="running")
-        wait_until(lambda: len(told()) == 5, "the webhook's calls", process)
+        wait_until(lambda: len(reported()) == 5, "the webhook's calls", process)
         process.send(signal.SIGTERM)
         assert process.end() == 0, process.said
     assert daemon.events == [

@@ -107,24 +107,24 @@ def commands(tmp_path: Path) -> Iterator[list[str]]:
         if name == "FROM":
             return
         if name == "RUN":
-            told = rest.replace("/dist", f"{tmp_path}/dist").replace("/opt", f"{tmp_path}/opt")
-            yield ["sh", "-euc", re.sub(r"^python ", f"{sys.executable} ", told)]
+            reported = rest.replace("/dist", f"{tmp_path}/dist").replace("/opt", f"{tmp_path}/opt")
+            yield ["sh", "-euc", re.sub(r"^python ", f"{sys.executable} ", reported)]
 
 
 def test_the_image_is_small_and_not_roots() -> None:
     """The image has two stages, the second without tools, and an unprivileged user."""
-    told = instructions()
-    stages = [rest for name, rest in told if name == "FROM"]
+    reported = instructions()
+    stages = [rest for name, rest in reported if name == "FROM"]
     assert stages == ["python:3.11-slim-bookworm AS build", "python:3.11-slim-bookworm"]
-    users = [rest for name, rest in told if name == "USER"]
+    users = [rest for name, rest in reported if name == "USER"]
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
-    ran = [rest for name, rest in told if name == "RUN"]
+    ran = [rest for name, rest in reported if name == "RUN"]
     assert all("--no-cache-dir" in each for each in ran if " pip " in each or "/pip " in each)
     assert not re.search(r"\b(curl|wget|apt-get|sudo|ADD)\b", DOCKERFILE.read_text())
     for name in ("ENTRYPOINT", "CMD"):
-        (form,) = (rest for each, rest in told if each == name)
+        (form,) = (rest for each, rest in reported if each == name)
         assert form.startswith("["), "a shell would take the signals"
-    (check,) = (rest for name, rest in told if name == "HEALTHCHECK")
+    (check,) = (rest for name, rest in reported if name == "HEALTHCHECK")
     assert "/healthz" in check
     assert '"python"' in check
 
@@ -170,38 +170,38 @@ def test_the_image_can_sign_in_without_a_key() -> None:
 
 def compose() -> dict[str, Any]:
     """Return the file of Docker Compose."""
-    told: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    return told
+    reported: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return reported
 
 
 def test_compose_configures_the_bridge(tmp_path: Path) -> None:
     """The bridge accepts the Compose file's configuration, and finds it and the key."""
-    told = compose()
-    found = settings_of(told["configs"]["bridge"]["content"], tmp_path)
+    reported = compose()
+    found = settings_of(reported["configs"]["bridge"]["content"], tmp_path)
     assert found.mlflow.tracking_uri == "http://mlflow:5000"
     assert str(found.listen) == "0.0.0.0:9187"
-    bridge = told["services"]["bridge"]
+    bridge = reported["services"]["bridge"]
     assert f"FTBRIDGE_CONFIG={bridge['configs'][0]['target']}" in DOCKERFILE.read_text()
     assert bridge["environment"]["OPENAI_API_KEY_FILE"] == f"/run/secrets/{bridge['secrets'][0]}"
 
 
 def test_compose_opens_nothing_to_others() -> None:
     """Compose opens ports only to this machine, and takes secrets from files that exist."""
-    told = compose()
-    ports = [port for service in told["services"].values() for port in service.get("ports", ())]
+    reported = compose()
+    ports = [port for service in reported["services"].values() for port in service.get("ports", ())]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
-    for service in told["services"].values():
-        assert set(service["secrets"]) <= told["secrets"].keys()
+    for service in reported["services"].values():
+        assert set(service["secrets"]) <= reported["secrets"].keys()
         assert {volume.partition(":")[0] for volume in service.get("volumes", ())} <= {
-            *told["volumes"]
+            *reported["volumes"]
         }
-        assert service.get("depends_on", {}).keys() <= told["services"].keys()
+        assert service.get("depends_on", {}).keys() <= reported["services"].keys()
         if "build" in service:
             assert (DEPLOY / service["build"]["context"]).resolve() == ROOT
             assert (ROOT / service["build"]["dockerfile"]).exists()
     assert "/config/deploy/secrets/" in (ROOT / ".gitignore").read_text()
-    assert all(each["file"].startswith("./secrets/") for each in told["secrets"].values())
+    assert all(each["file"].startswith("./secrets/") for each in reported["secrets"].values())
 
 
 # Kubernetes
@@ -219,9 +219,9 @@ def manifests(name: str = WITH_KEYS) -> dict[str, dict[str, Any]]:
 
 def pods(name: str = WITH_KEYS) -> list[dict[str, Any]]:
     """Return the daemon's pod and the backfill's, if there is one."""
-    told = manifests(name)
-    jobs = [told["CronJob"]["spec"]["jobTemplate"]] if "CronJob" in told else []
-    return [each["spec"]["template"]["spec"] for each in (told["Deployment"], *jobs)]
+    reported = manifests(name)
+    jobs = [reported["CronJob"]["spec"]["jobTemplate"]] if "CronJob" in reported else []
+    return [each["spec"]["template"]["spec"] for each in (reported["Deployment"], *jobs)]
 
 
 @pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])
@@ -255,8 +255,8 @@ def test_the_cluster_configures_the_bridge(tmp_path: Path) -> None:
 
 def test_without_keys_the_cluster_vouches_for_the_bridge(tmp_path: Path) -> None:
     """Without keys each provider takes an identity, no secret is mounted, the rest is the same."""
-    told = manifests(WITHOUT_KEYS)
-    found = settings_of(told["ConfigMap"]["data"]["bridge.yaml"], tmp_path)
+    reported = manifests(WITHOUT_KEYS)
+    found = settings_of(reported["ConfigMap"]["data"]["bridge.yaml"], tmp_path)
     assert {each.type: each.auth for each in found.providers} == {
         "bedrock": "aws",
         "bedrock-mantle": "aws",
@@ -265,12 +265,12 @@ def test_without_keys_the_cluster_vouches_for_the_bridge(tmp_path: Path) -> None
     }
     assert all(each.api_key is None for each in found.providers)
     (pod,) = pods(WITHOUT_KEYS)
-    assert pod["serviceAccountName"] == told["ServiceAccount"]["metadata"]["name"]
-    assert told["ServiceAccount"]["metadata"]["annotations"].keys() == {
+    assert pod["serviceAccountName"] == reported["ServiceAccount"]["metadata"]["name"]
+    assert reported["ServiceAccount"]["metadata"]["annotations"].keys() == {
         *("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account"),
         "azure.workload.identity/client-id",
     }
-    labels = told["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    labels = reported["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert labels["azure.workload.identity/use"] == "true"
     with_keys = pods()[0]
     del pod["serviceAccountName"]
@@ -283,20 +283,20 @@ def test_without_keys_the_cluster_vouches_for_the_bridge(tmp_path: Path) -> None
 
 def test_compose_takes_logins_in_place_of_keys(tmp_path: Path) -> None:
     """Compose mounts AWS's login in the image's home, and Google's as a secret."""
-    told = yaml.safe_load((DEPLOY / "compose-identity.yaml").read_text())
-    found = settings_of(told["configs"]["bridge"]["content"], tmp_path)
+    reported = yaml.safe_load((DEPLOY / "compose-identity.yaml").read_text())
+    found = settings_of(reported["configs"]["bridge"]["content"], tmp_path)
     assert {each.name: each.auth for each in found.providers} == {
         "openai": "key",
         "bedrock": "aws",
         "vertex": "google",
     }
-    assert told["configs"].keys() == compose()["configs"].keys()
-    bridge = told["services"]["bridge"]
+    assert reported["configs"].keys() == compose()["configs"].keys()
+    bridge = reported["services"]["bridge"]
     assert bridge["volumes"] == ["${HOME}/.aws:/tmp/.aws:ro"]
     assert any("HOME=/tmp" in rest for name, rest in instructions() if name == "ENV")
     (secret,) = bridge["secrets"]
     assert bridge["environment"]["GOOGLE_APPLICATION_CREDENTIALS"] == f"/run/secrets/{secret}"
-    assert told["secrets"] == {secret: {"file": f"./secrets/{secret}"}}
+    assert reported["secrets"] == {secret: {"file": f"./secrets/{secret}"}}
 
 
 @pytest.mark.parametrize("name", [WITH_KEYS, WITHOUT_KEYS])

@@ -207,17 +207,17 @@ def undisturbed(other_uri: str, provided: Provided) -> Callable[[], Whole]:
 def repaired(place: Place, *arguments: str, code: int = 1, **changes: object) -> Doctor:
     """Return the findings, which are reported, then repaired, then gone."""
     before = dump(place.database)
-    told = place.doctor(*arguments, **changes)
-    assert told.code == code
+    reported = place.doctor(*arguments, **changes)
+    assert reported.code == code
     assert dump(place.database) == before, "a look has written something"
-    assert not any(finding["fixed"] for finding in told.findings)
+    assert not any(finding["fixed"] for finding in reported.findings)
     done = place.doctor("--fix", *arguments, **changes)
     assert done.code == 0, done
-    assert sorted(done.said) == sorted(told.said)
+    assert sorted(done.said) == sorted(reported.said)
     assert all(finding["fixed"] for finding in done.findings)
     again = place.doctor(*arguments, **changes)
     assert (again.code, again.findings) == (0, []), again
-    return told
+    return reported
 
 
 # Healthy stores
@@ -256,7 +256,7 @@ def test_in_a_healthy_world_nothing_is_found(
         assert dump(place.database) == before
 
 
-def test_a_person_is_told_that_all_is_well(healthy: Place) -> None:
+def test_the_output_says_that_all_is_well(healthy: Place) -> None:
     """A healthy store is reported in one line per provider."""
     code, said = healthy.call("doctor")
     assert code == 0
@@ -344,7 +344,7 @@ def test_of_two_runs_of_a_job_the_finished_one_stays(
         (EXPERIMENT, {"fine_tuning_bridge": "adopted, complete"}, "did not create"),
     ],
 )
-def test_other_runs_of_a_job_are_told(
+def test_other_runs_of_a_job_are_reported(
     healthy: Place, experiment: str, changes: dict[str, str], words: str
 ) -> None:
     """A run in another experiment and a user's run are reported, and never deleted."""
@@ -407,7 +407,7 @@ def test_what_a_deleted_run_has_left_goes(healthy: Place) -> None:
     assert recorded(healthy.uri).keys() == {OTHER}
 
 
-def test_a_version_that_its_user_has_named_is_told(healthy: Place) -> None:
+def test_a_version_that_its_user_has_named_is_reported(healthy: Place) -> None:
     """A version with a user's alias is reported, and deleted once the alias is gone."""
     client = client_of(healthy.uri)
     client.delete_run(healthy.run_id())
@@ -488,9 +488,9 @@ def test_the_key_of_another_account_ends_no_run(
         provided.simulator.add(job(job_id))
     done = place.doctor("--fix")
     assert (done.code, done.findings) == (1, [])
-    told = done.chart["not_compared"]
-    assert {each["job"] for each in told} == {JOB, OTHER}
-    assert all("another account" in each["remedy"] for each in told)
+    reported = done.chart["not_compared"]
+    assert {each["job"] for each in reported} == {JOB, OTHER}
+    assert all("another account" in each["remedy"] for each in reported)
     assert place.run().info.status == "RUNNING"
     assert dump(place.database) == before
 
@@ -687,7 +687,7 @@ def test_other_metric_names_are_no_damage(healthy: Place) -> None:
 # Partial examinations
 
 
-def test_without_its_provider_mlflow_alone_tells(healthy: Place, provided: Provided) -> None:
+def test_without_its_provider_only_mlflow_is_checked(healthy: Place, provided: Provided) -> None:
     """Without its provider a run is repaired from MLflow, and the exit code is 1."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
     rival = twin(healthy)
@@ -713,8 +713,8 @@ def test_open_runs_end_with_their_providers_service(
     found = place.doctor("--fix")
     assert found.code == 1
     assert found.chart["stopped"]
-    told = ["it is RUNNING although its provider has ended the service"]
-    assert found.said == (told * 2 if is_ended else [])
+    reported = ["it is RUNNING although its provider has ended the service"]
+    assert found.said == (reported * 2 if is_ended else [])
     assert place.run().info.status == ("KILLED" if is_ended else "RUNNING")
     assert place.doctor("--fix").findings == []
 
@@ -747,7 +747,7 @@ def test_a_store_that_takes_nothing_leaves_the_finding(place: Place, provided: P
     assert archived(place.uri, JOB)
 
 
-def test_one_job_or_one_provider_alone(healthy: Place) -> None:
+def test_one_job_or_one_provider_only(healthy: Place) -> None:
     """With one job or one provider chosen, other findings are neither reported nor repaired."""
     client = client_of(healthy.uri)
     for job_id in (JOB, OTHER):
@@ -777,14 +777,14 @@ def test_a_person_reads_what_is_wrong_and_what_to_do(healthy: Place) -> None:
     run_id = healthy.run_id()
     client_of(healthy.uri).delete_tag(run_id, "base_model")
     code, said = healthy.call("doctor")
-    told, remedy, link, total = said.splitlines()
+    reported, remedy, link, total = said.splitlines()
     assert code == 1
-    assert told == "! openai/bot-tjob-a: lacks 1 tag"
+    assert reported == "! openai/bot-tjob-a: lacks 1 tag"
     assert remedy == f"  ftbridge doctor --fix --job {JOB}: add what is missing"
     assert f"/runs/{run_id}?" in link
     assert total == "openai: 2 jobs compared, 1 finding"
     code, said = healthy.call("doctor", "--fix")
-    told, remedy, _, total = said.splitlines()
+    reported, remedy, _, total = said.splitlines()
     assert code == 0
-    assert (told, remedy) == ("✓ openai/bot-tjob-a: lacks 1 tag", "  done: add what is missing")
+    assert (reported, remedy) == ("✓ openai/bot-tjob-a: lacks 1 tag", "  done: add what is missing")
     assert total == "openai: 2 jobs compared, 1 finding, 1 fixed"

@@ -113,8 +113,8 @@ def test_curves_that_may_not_be_listed_are_found(
         clock.now += ENDED
         place = Place(uri, found, kinds=("bedrock",))
         place.backfill()
-        told = place.doctor()
-    (finding,) = told.findings
-    assert told.code == 1
+        reported = place.doctor()
+    (finding,) = reported.findings
+    assert reported.code == 1
     assert finding["what"].startswith("its metrics file cannot be read: s3://")
     assert "s3:ListBucket" in finding["what"]

@@ -233,7 +233,7 @@ def test_a_profile_that_is_not_there_is_named() -> None:
     assert "aws configure list-profiles" in error.remedy
 
 
-def test_a_machine_without_credentials_is_told_where_they_come_from() -> None:
+def test_a_machine_without_credentials_learns_where_they_come_from() -> None:
     """A machine without credentials learns the three ways: a login, a variable, a role."""
     error = refused(Identity())
     assert "no credentials" in error.sentence

@@ -232,7 +232,7 @@ def test_what_a_server_does_not_have_may_be_none() -> None:
             script(answer(status)).http().find_object(PATH)
 
 
-def test_the_request_id_is_told() -> None:
+def test_the_request_id_is_reported() -> None:
     """The request id is in the error, because the provider's support asks for it."""
     error = failure(script(answer(400, x_request_id="req_123")))
     assert "req_123" in error.remedy
@@ -251,7 +251,7 @@ def test_the_request_id_is_told() -> None:
         {"error": {"message": ["the reason"]}},
     ],
 )
-def test_the_servers_words_are_told(body: object) -> None:
+def test_the_servers_words_are_reported(body: object) -> None:
     """The server's words are in the error, in every form in which providers send them."""
     assert "the reason" in failure(script(answer(422, body))).sentence
 
@@ -270,7 +270,7 @@ def test_the_servers_words_are_told(body: object) -> None:
         Answer(502, b'{"error": {"message": "\\ud800 \\u001b[31m\\u202e"}}', JSON),
     ],
 )
-def test_an_error_without_readable_words_is_still_told(answered: Answer) -> None:
+def test_an_error_without_readable_words_is_still_reported(answered: Answer) -> None:
     """An error without readable words is one plain sentence without markup."""
     error = failure(script(answered))
     assert isinstance(error, errors.ServerFailed)

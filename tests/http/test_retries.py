@@ -92,16 +92,16 @@ def test_other_text_in_place_of_json_is_not_asked_for_again(body: bytes) -> None
     assert len(scripted.requests) == 1
 
 
-def test_every_attempt_is_told() -> None:
+def test_every_attempt_is_reported() -> None:
     """Each attempt is reported with its number and with its end in one of few words."""
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     broken = Answer(200, b'{"id": ')
     first = (httpx.ConnectError("refused"), answer(429), answer(503), broken, answer(200, {}))
-    http = script(*first, answer(302)).http(tell=lambda *each: told.append(each))
+    http = script(*first, answer(302)).http(tell=lambda *each: reported.append(each))
     http.get_object(PATH)
     with pytest.raises(errors.ProviderError):
         http.get_object(PATH)
-    assert told == [
+    assert reported == [
         ("no_answer", 1),
         ("429", 2),
         ("5xx", 3),
@@ -109,7 +109,7 @@ def test_every_attempt_is_told() -> None:
         ("2xx", 5),
         ("3xx", 1),
     ]
-    assert {result for result, _ in told} <= set(retries.RESULTS)
+    assert {result for result, _ in reported} <= set(retries.RESULTS)
 
 
 @pytest.mark.parametrize("status", LASTING)

@@ -216,7 +216,7 @@ def test_a_refusal_is_a_sentence(status: int, said: str) -> None:
     assert (policy in (found.problem or "")) is (status == 403)
 
 
-def test_what_else_a_bucket_needs_is_told() -> None:
+def test_what_else_a_bucket_needs_is_reported() -> None:
     """Files that are encrypted with a key need a permission for it, which the sentence names."""
     key = "arn:aws:kms:us-west-2:123456789012:key/abc"
     said = f'User: x is not authorized to perform: kms:Decrypt on resource: "{key}" because'

@@ -211,7 +211,7 @@ def test_a_file_that_is_not_there_is_no_problem(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 416])
-def test_a_refusal_is_told(status: int) -> None:
+def test_a_refusal_is_reported(status: int) -> None:
     """A permanent refusal is reported with the host, without the URL."""
     storage = Storage(lambda _request: httpx.Response(status, text="<Error>s3cr3t-s3cr3t</Error>"))
     found = storage.files().find(URL)
@@ -274,7 +274,7 @@ def test_secrets_in_a_file_are_masked() -> None:
     assert Storage(body=b"x a-key-to-hide y").files().find(URL).body == b"x *** y"
 
 
-def test_a_proxy_is_told_the_name() -> None:
+def test_a_proxy_gets_the_name() -> None:
     """A proxy gets the name, after the checks that are possible here."""
     storage = Storage()
     proxied = {"proxy_of": lambda _url: "http://proxy.example:3128"}

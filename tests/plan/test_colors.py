@@ -59,7 +59,7 @@ def test_a_release_changes_no_color(provider: str, first: str, second: str) -> N
     assert color_of(provider, "ftjob-2") == second
 
 
-def test_two_providers_are_told_apart() -> None:
+def test_two_providers_differ() -> None:
     """The middles of two providers' hues are at least ten degrees apart."""
 
     def middle(provider: str) -> float:

@@ -10,14 +10,16 @@ from bridge.model import Snapshot
 from bridge.plan.cost import Price, with_cost
 from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import make_plan
-from tests.support.told import START, told
+from tests.support.in_memory import START, snapshot_of
 
 PRICES = {
     "gpt-4.1": Price.parsed("25 USD"),
     "gpt-4.1-mini": Price.parsed("5 USD"),
     "open": Price.parsed("0.48 EUR"),
 }
-JOB = replace(told("a", 0.5).job, trained_tokens=172_800, base_model="gpt-4.1-mini-2025-04-14")
+JOB = replace(
+    snapshot_of("a", 0.5).job, trained_tokens=172_800, base_model="gpt-4.1-mini-2025-04-14"
+)
 
 
 @pytest.mark.parametrize(

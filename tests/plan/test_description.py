@@ -101,7 +101,7 @@ def shown_steps(text: str) -> list[int]:
 # Content
 
 
-def test_a_finished_job_is_told_as_a_person_would_want_it() -> None:
+def test_a_finished_job_is_reported_as_a_person_would_want_it() -> None:
     """State, times and tokens come first, then lineage, names and data, and the checkpoints."""
     text = described(
         rows=ROWS,
@@ -169,7 +169,7 @@ def test_the_providers_word_is_there_if_it_adds_something(
         (10**18, 10**19, ""),
     ],
 )
-def test_times_are_told_in_two_units(
+def test_times_are_reported_in_two_units(
     started: int | None, finished: int | None, expected: str
 ) -> None:
     """Times have two units, for queue and training if known, and impossible ones are left out."""
@@ -179,7 +179,7 @@ def test_times_are_told_in_two_units(
     assert text.splitlines()[0] == f"**Succeeded**{expected}"
 
 
-def test_costs_and_many_files_are_told() -> None:
+def test_costs_and_many_files_are_reported() -> None:
     """Costs are in the provider's words, and many files are the first one and a count."""
     job = changed(cost="2.62 USD", training_files=tuple("abcde"), validation_files=())
     lines = described(job).splitlines()

@@ -44,8 +44,8 @@ def test_nothing_is_said_of_a_whole_job() -> None:
     gaps = gaps_of(Snapshot(job=JOB), None, now=NOW)
     assert (gaps.tags, gaps.removed_tags, gaps.is_awaited) == ({}, (), False)
     for name in (INCOMPLETE_SINCE, "fine_tuning_incomplete_since"):
-        told = run(**{"fine_tuning_incomplete": "events", name: "2025-10-09T08:00:00"})
-        gaps = gaps_of(Snapshot(job=JOB), told, now=NOW)
+        reported = run(**{"fine_tuning_incomplete": "events", name: "2025-10-09T08:00:00"})
+        gaps = gaps_of(Snapshot(job=JOB), reported, now=NOW)
         assert gaps.removed_tags == ("fine_tuning_incomplete", name)
         assert not gaps.tags
 
@@ -67,8 +67,8 @@ def test_parts_are_named_once() -> None:
 def test_a_part_is_awaited_for_a_day(later: int, *, is_awaited: bool) -> None:
     """A part is awaited for a day, and then counts as missing for good."""
     snapshot = Snapshot(job=JOB, missing=(AWAITED,))
-    told = run(**gaps_of(snapshot, None, now=NOW).tags)
-    gaps = gaps_of(snapshot, told, now=NOW + later)
+    reported = run(**gaps_of(snapshot, None, now=NOW).tags)
+    gaps = gaps_of(snapshot, reported, now=NOW + later)
     assert gaps.is_awaited is is_awaited
     assert bool(gaps.lost) is not is_awaited
     assert gaps.removed_tags == (() if is_awaited else (INCOMPLETE_SINCE,))
@@ -76,8 +76,8 @@ def test_a_part_is_awaited_for_a_day(later: int, *, is_awaited: bool) -> None:
 
 def test_a_time_that_cannot_be_read_begins_again() -> None:
     """An unreadable time in the tag, which a user may have edited, restarts the day."""
-    told = run(**{INCOMPLETE_SINCE: "long ago"})
-    gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), told, now=NOW)
+    reported = run(**{INCOMPLETE_SINCE: "long ago"})
+    gaps = gaps_of(Snapshot(job=JOB, missing=(AWAITED,)), reported, now=NOW)
     assert gaps.is_awaited
     assert gaps.tags[INCOMPLETE_SINCE].startswith("2025-10-09")
 
@@ -85,11 +85,11 @@ def test_a_time_that_cannot_be_read_begins_again() -> None:
 def test_a_run_of_an_earlier_version_keeps_the_name_of_its_tag() -> None:
     """A tag of an earlier version keeps its name and time, and a settled run keeps its tags."""
     name = "fine_tuning_incomplete_since"
-    told = run(**{"fine_tuning_incomplete": "result file", name: "2025-10-09T08:53:20+00:00"})
+    reported = run(**{"fine_tuning_incomplete": "result file", name: "2025-10-09T08:53:20+00:00"})
     snapshot = Snapshot(job=JOB, missing=(AWAITED,))
-    gaps = gaps_of(snapshot, told, now=NOW + 1)
+    gaps = gaps_of(snapshot, reported, now=NOW + 1)
     assert (gaps.is_awaited, gaps.tags, gaps.removed_tags) == (True, {}, ())
-    late = gaps_of(snapshot, told, now=NOW + PATIENCE)
+    late = gaps_of(snapshot, reported, now=NOW + PATIENCE)
     assert (late.is_awaited, late.removed_tags) == (False, (name,))
 
 

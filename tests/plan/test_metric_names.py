@@ -442,7 +442,7 @@ def test_many_averages_do_not_outweigh_a_curve(present: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["eval_loss", "val_loss", "mean_token_accuracy"])
-def test_results_alone_are_no_reason_for_advice(name: str) -> None:
+def test_results_are_not_a_reason_for_advice(name: str) -> None:
     """A run without a training curve, which may be an evaluation, gives no advice."""
     assert closest_preset([(openai(), [frozenset({name, "rouge"})])]) is None
 

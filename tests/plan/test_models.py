@@ -12,7 +12,7 @@ from bridge.model import Checkpoint, JobStatus, Snapshot
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.models import best_model, hosted_models, label_of, registration_of
 from bridge.providers.registry import TYPES
-from tests.support.told import START, told, told_job
+from tests.support.in_memory import START, ended_job, snapshot_of
 
 OPENAI = MetricNames.of("provider", TYPES["openai"].meanings)
 HUGGINGFACE = MetricNames.of("huggingface", TYPES["openai"].meanings)
@@ -25,12 +25,12 @@ def with_metrics(*metrics: dict[str, float]) -> Snapshot:
         Checkpoint(step=step, created_at=START, metrics=each, model=f"ft:{step}")
         for step, each in enumerate(metrics, start=1)
     )
-    return Snapshot(job=told_job("a", fine_tuned_model=None), checkpoints=checkpoints)
+    return Snapshot(job=ended_job("a", fine_tuned_model=None), checkpoints=checkpoints)
 
 
 def test_checkpoints_that_can_be_called_are_models() -> None:
     """A checkpoint that can be called is a model, with its metrics under MLflow's names."""
-    snapshot = told("ftjob-a", 0.9, 0.5, suffix="bot")
+    snapshot = snapshot_of("ftjob-a", 0.9, 0.5, suffix="bot")
     steps = {"loss": {1, 2, 3}, "eval_batch_loss": {2}, "eval_loss": {3}}
     first, last = hosted_models("work", snapshot, steps)
     assert (first.model, first.name, first.step) == ("ft:ftjob-a:1", "bot-step-000001", 1)
@@ -57,7 +57,7 @@ def test_what_a_steps_event_tells_of_a_checkpoint_is_linked_too() -> None:
 def test_a_checkpoint_without_a_name_is_no_model() -> None:
     """A checkpoint without a name is not a model, and the job's named result is one."""
     checkpoint = Checkpoint(step=7, created_at=START, metrics={"train_loss": 0.5})
-    snapshot = Snapshot(job=told_job("a", fine_tuned_model="ft:x"), checkpoints=(checkpoint,))
+    snapshot = Snapshot(job=ended_job("a", fine_tuned_model="ft:x"), checkpoints=(checkpoint,))
     (model,) = hosted_models("mistral", snapshot, {"train_loss": {6, 7}, "valid_loss": {5}})
     assert (model.model, model.step) == ("ft:x", 7)
     assert set(model.metrics) == {("train_loss", 7), ("valid_loss", 5)}
@@ -67,7 +67,7 @@ def test_a_checkpoint_without_a_name_is_no_model() -> None:
 @pytest.mark.parametrize("status", [status for status in JobStatus if not status.is_final])
 def test_a_running_job_has_no_result(status: JobStatus) -> None:
     """A running job has no result, and its checkpoints are models."""
-    running = told_job("a", status=status, fine_tuned_model="ft:x")
+    running = ended_job("a", status=status, fine_tuned_model="ft:x")
     checkpoint = Checkpoint(step=7, created_at=START, metrics={}, model="ft:x:7")
     assert hosted_models("openai", Snapshot(job=running), {"train_loss": {7}}) == ()
     snapshot = Snapshot(job=running, checkpoints=(checkpoint,))
@@ -82,7 +82,7 @@ def test_names_are_allowed_and_sort_by_step(suffix: str, steps: list[int], model
         Checkpoint(step=step, created_at=START, metrics={}, model=f"{model}{step}", id=model)
         for step in sorted(steps)
     )
-    snapshot = Snapshot(job=told_job("a", suffix=suffix), checkpoints=checkpoints)
+    snapshot = Snapshot(job=ended_job("a", suffix=suffix), checkpoints=checkpoints)
     found = hosted_models("openai", snapshot, {})
     ours = [each for each in found if each.model != "ft:a"]
     assert [each.step for each in ours] == sorted(steps)
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_cannot_be_called_is_not_the_best() -> None:
 
 def test_a_registration() -> None:
     """A registration has a name from the template, MLflow's form of address, and a time."""
-    snapshot = told("ftjob-a", 0.5, suffix="Shop: EU", base_model="ft:gpt-4.1:org::x")
+    snapshot = snapshot_of("ftjob-a", 0.5, suffix="Shop: EU", base_model="ft:gpt-4.1:org::x")
     found = registration_of("{provider}-{suffix}-{base_model}", "work", "openai", snapshot)
     assert found is not None
     assert found.name == "work-Shop-EU-ft-gpt-4.1-org-x"
@@ -133,15 +133,15 @@ def test_a_registration() -> None:
 
 def test_nothing_to_register() -> None:
     """Without the wish or without a result nothing is registered."""
-    assert registration_of(None, "work", "openai", told("a", 0.5)) is None
-    unnamed = Snapshot(job=told_job("a", fine_tuned_model=None))
+    assert registration_of(None, "work", "openai", snapshot_of("a", 0.5)) is None
+    unnamed = Snapshot(job=ended_job("a", fine_tuned_model=None))
     assert registration_of("{suffix}", "work", "openai", unnamed) is None
 
 
 @given(names, names | st.none())
 def test_any_job_can_be_registered(suffix: str, base_model: str | None) -> None:
     """A registered name has neither slash nor colon, and a limited length."""
-    snapshot = told("a", 0.5, suffix=suffix, base_model=base_model)
+    snapshot = snapshot_of("a", 0.5, suffix=suffix, base_model=base_model)
     found = registration_of("{suffix}/{base_model}", "work", "openai", snapshot)
     assert found is not None
     assert re.fullmatch(r"[^/:'\"\s]{1,250}", found.name)
@@ -151,17 +151,17 @@ def test_any_job_can_be_registered(suffix: str, base_model: str | None) -> None:
 @example("\x00 \x01")
 def test_a_label_is_short(suffix: str) -> None:
     """A suffix of blanks is replaced by the job's id in a label."""
-    label = label_of(Snapshot(job=told_job("ftjob-a", suffix=suffix)))
+    label = label_of(Snapshot(job=ended_job("ftjob-a", suffix=suffix)))
     assert 0 < len(label) <= 100
     assert label.strip() == label
-    assert label_of(Snapshot(job=told_job("ftjob-a", suffix=" \n "))) == "ftjob-a"
+    assert label_of(Snapshot(job=ended_job("ftjob-a", suffix=" \n "))) == "ftjob-a"
 
 
 def test_the_result_is_one_of_its_checkpoints_where_they_have_names() -> None:
     """A result that is a checkpoint appears once, and another one at the last measured step."""
-    found = hosted_models("work", told("a", 0.9, 0.5), {})
+    found = hosted_models("work", snapshot_of("a", 0.9, 0.5), {})
     assert [(each.model, each.step) for each in found] == [("ft:a:1", 1), ("ft:a", 2)]
-    other = told("a", 0.9, fine_tuned_model="ft:other")
+    other = snapshot_of("a", 0.9, fine_tuned_model="ft:other")
     renamed = Snapshot(
         job=other.job,
         checkpoints=(Checkpoint(step=1, created_at=START, metrics={}, model="ft:1"),),
@@ -173,7 +173,7 @@ def test_the_result_is_one_of_its_checkpoints_where_they_have_names() -> None:
 
 def test_a_result_without_a_measurement_is_at_the_first_step() -> None:
     """A result without a measurement is a model at the first step."""
-    (model,) = hosted_models("work", Snapshot(job=told_job("a", suffix="bot")), {})
+    (model,) = hosted_models("work", Snapshot(job=ended_job("a", suffix="bot")), {})
     assert (model.name, model.step, model.metrics) == ("bot-step-000000", 0, ())
 
 
@@ -183,14 +183,14 @@ def test_a_result_without_a_measurement_is_at_the_first_step() -> None:
 )
 def test_a_version_is_as_old_as_its_jobs_end(facts: dict[str, None], at: int) -> None:
     """A version has the time of its job's end, or else of its beginning."""
-    found = registration_of("{suffix}", "work", "openai", Snapshot(job=told_job("a", **facts)))
+    found = registration_of("{suffix}", "work", "openai", Snapshot(job=ended_job("a", **facts)))
     assert found is not None
     assert found.at == at
 
 
 def test_a_version_without_any_moment_is_the_oldest() -> None:
     """A version without any time is the oldest, so that others get the alias."""
-    job = told_job("a", finished_at=None, created_at=None)
+    job = ended_job("a", finished_at=None, created_at=None)
     found = registration_of("{suffix}", "work", "openai", Snapshot(job=job))
     assert found is not None
     assert found.at == 0
@@ -212,7 +212,7 @@ def test_a_registered_model_is_called_by_what_is_known(
     facts: dict[str, str | None], name: str
 ) -> None:
     """A registered model is named after the suffix, the base model, or the provider."""
-    found = registration_of("{suffix}", "work", "openai", Snapshot(job=told_job("a", **facts)))
+    found = registration_of("{suffix}", "work", "openai", Snapshot(job=ended_job("a", **facts)))
     assert found is not None
     assert found.name == name
 
@@ -230,13 +230,13 @@ def test_a_label_is_cut_at_a_hundred_characters(
     suffix: str | None, job_id: str, label: str
 ) -> None:
     """A label is cut after a hundred characters, with an ellipsis in a suffix."""
-    assert label_of(Snapshot(job=told_job(job_id, suffix=suffix))) == label
+    assert label_of(Snapshot(job=ended_job(job_id, suffix=suffix))) == label
 
 
 @pytest.mark.parametrize(("length", "is_cut"), [(500, False), (501, True)])
 def test_a_models_name_is_as_long_as_mlflows_params(length: int, *, is_cut: bool) -> None:
     """A model's name is as long as MLflow's params allow, because a tag has to find it again."""
-    job = told_job("a", fine_tuned_model="m" * length)
+    job = ended_job("a", fine_tuned_model="m" * length)
     (model,) = hosted_models("work", Snapshot(job=job), {})
     assert model.model == ("m" * 499 + "…" if is_cut else "m" * 500)
     assert model.about["fine_tuned_model"] == model.model

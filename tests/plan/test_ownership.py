@@ -108,11 +108,11 @@ def test_what_is_finished_is_not_given_up_for_what_is_not(found: list[RecordedRu
 
 
 @given(many)
-def test_each_active_run_carries_its_job_or_is_told_of(found: list[RecordedRun]) -> None:
+def test_each_active_run_carries_its_job_or_is_reported(found: list[RecordedRun]) -> None:
     """Each active run is the owner, a duplicate to delete now or later, or a rival that stays."""
     owned = resolve(found)
-    told = [*owned.run_ids.values(), *(each.run_id for each in owned.duplicates)]
-    assert sorted(told) == sorted({run.run_id for run in found if not run.is_deleted})
+    reported = [*owned.run_ids.values(), *(each.run_id for each in owned.duplicates)]
+    assert sorted(reported) == sorted({run.run_id for run in found if not run.is_deleted})
 
 
 @given(runs)

@@ -226,7 +226,7 @@ def test_a_job_without_a_credible_start_starts_with_its_first_known_moment() -> 
     assert plan_of(Snapshot(job=dataclasses.replace(JOB, created_at=None))).start_time == NOW
 
 
-def test_a_name_that_mlflow_refuses_costs_that_metric_alone() -> None:
+def test_a_name_that_mlflow_refuses_costs_that_metric_only() -> None:
     """A name that MLflow refuses is reported once, and the other metrics are logged."""
     snapshot = Snapshot(
         job=JOB,

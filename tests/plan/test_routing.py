@@ -244,8 +244,8 @@ def test_every_job_is_found_again_where_it_went(
         assert {name: recorded(uri, name).keys() for name in PLACES} == PLACES
         assert experiments(uri) == PLACES.keys()
         before = dump(path_of(uri))
-        anew = make_sync(simulator, Tracking(uri), executor, clock, router=ROUTES)
-        for each in (anew, sync, anew):
+        again = make_sync(simulator, Tracking(uri), executor, clock, router=ROUTES)
+        for each in (again, sync, again):
             report = each.run()
             assert +report.jobs == Counter({Result.UNCHANGED: 5})
             assert dump(path_of(uri)) == before
@@ -311,7 +311,7 @@ def test_a_change_of_routes_records_no_job_twice(
     assert recorded(uri, "support").keys() == {"ftjob-c"}
 
 
-def test_a_wish_that_is_refused_is_told_and_costs_nothing(
+def test_a_wish_that_is_refused_is_reported_and_costs_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A job with a refused wish is recorded once in its normal place, and the refusal reported."""
@@ -334,7 +334,7 @@ def test_a_wish_that_is_refused_is_told_and_costs_nothing(
 
 
 @pytest.mark.parametrize("by_id", [False, True])
-def test_a_deleted_experiment_that_one_job_names_costs_that_job_alone(
+def test_a_deleted_experiment_that_one_job_names_costs_that_job_only(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor, *, by_id: bool
 ) -> None:
     """A deleted experiment that one job names costs only that job, until it is restored."""
@@ -416,9 +416,9 @@ def test_routes_from_the_configuration_to_mlflow(uri: str, tmp_path: Path) -> No
         for arguments in (chosen, [], chosen):
             done = invoke("backfill", "--config", config, "--json", *arguments)
             assert done.exit_code == 0, done.output
-            told = json.loads(done.stdout)
+            reported = json.loads(done.stdout)
     assert all(
-        not each["jobs"]["new"] and not each["jobs"]["updated"] for each in told["providers"]
+        not each["jobs"]["new"] and not each["jobs"]["updated"] for each in reported["providers"]
     )
     found = {name: recorded(uri, name).keys() for name in experiments(uri)}
     assert found == {

@@ -24,7 +24,7 @@ from bridge.plan.run_state import (
     status_of,
     times,
 )
-from tests.support.told import told_job
+from tests.support.in_memory import ended_job
 
 NOW = 1_760_000_000_000
 HOUR = 3_600_000
@@ -51,7 +51,7 @@ def run(status: str = "RUNNING", bridge: str = tags.OWNED) -> RecordedRun:
 def job(**changes: object) -> Snapshot:
     """Return a job that began an hour ago and has nothing else."""
     facts = {"created_at": NOW - HOUR, "finished_at": None, "fine_tuned_model": None}
-    return Snapshot(job=told_job("a", **(facts | changes)))
+    return Snapshot(job=ended_job("a", **(facts | changes)))
 
 
 def test_the_bounds_are_what_the_documents_say() -> None:

@@ -99,8 +99,8 @@ def test_the_official_client_reads_everything(
             assert jobs.retrieve(each.id) == each
             steps = [row.step_number for row in jobs.checkpoints.list(each.id, limit=2)]
             assert steps == sorted(set(steps))
-            told = [event.created_at for event in jobs.list_events(each.id, limit=7)]
-            assert told == sorted(told)
+            reported = [event.created_at for event in jobs.list_events(each.id, limit=7)]
+            assert reported == sorted(reported)
 
 
 @pytest.mark.parametrize("seconds", MOMENTS)
@@ -398,7 +398,7 @@ def test_a_token_that_is_refused_is_not_shown() -> None:
     assert "no use for" in str(caught.value)
 
 
-def test_an_identity_that_gives_no_token_is_told() -> None:
+def test_an_identity_that_gives_no_token_is_reported() -> None:
     """An identity without a token is reported in one line that says what to do."""
 
     def refuse() -> str:

@@ -42,8 +42,8 @@ def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> Non
             whole = jobs.retrieve(each.id)
             assert whole.method is not None
             assert whole.method.type == "reinforcement"
-            told = [event.data for event in jobs.list_events(each.id, limit=7)]
-            steps = [row["step"] for row in told if isinstance(row, dict) and "step" in row]
+            reported = [event.data for event in jobs.list_events(each.id, limit=7)]
+            steps = [row["step"] for row in reported if isinstance(row, dict) and "step" in row]
             if whole.status in {"validating_files", "queued"}:
                 with pytest.raises(openai.BadRequestError):
                     jobs.checkpoints.list(each.id)

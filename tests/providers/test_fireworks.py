@@ -365,7 +365,7 @@ def test_a_file_that_is_not_there_is_missed_after_a_success(
 REFUSED = MissingPart("metrics file", f"{STORAGE} answered 403 to a signed URL", is_lasting=True)
 
 
-def test_a_file_that_is_refused_is_told() -> None:
+def test_a_file_that_is_refused_is_reported() -> None:
     """A refused file is named by its host, because the URL is as good as a key."""
     api = supervised()
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
@@ -380,7 +380,7 @@ def signed_at(moment: int) -> str:
 
 @pytest.mark.parametrize("listed", [signed_at(1), None, "", 7])
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_a_url_that_has_expired_is_asked_for_anew(listed: object, status: int) -> None:
+def test_a_url_that_has_expired_is_asked_for_again(listed: object, status: int) -> None:
     """An expired or missing URL is requested again: hours can pass between a list and the read."""
     api = supervised(state=FireworksApi.succeeded, metricsFileSignedUrl=listed)
     api.checkpoints = [api.checkpoint(1, loss=0.5)]
@@ -398,7 +398,7 @@ def test_a_url_that_has_expired_is_asked_for_anew(listed: object, status: int) -
     assert str(api.fetched[-1].url).endswith("s3cr3t-2")
 
 
-def test_a_url_that_is_refused_anew_is_not_asked_for_a_third_time() -> None:
+def test_a_url_that_is_refused_again_is_not_asked_for_a_third_time() -> None:
     """A URL that is refused twice is not requested a third time, and the sentence comes once."""
     api = supervised(state=FireworksApi.succeeded, metricsFileSignedUrl=signed_at(1))
     job = only(api)

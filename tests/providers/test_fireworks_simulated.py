@@ -126,7 +126,7 @@ def test_signed_urls_lead_to_the_files(sdk: fireworks.Fireworks, clock: Clock) -
     assert len(urls) == 3
 
 
-def test_the_sdk_is_told_what_is_wrong(sdk: fireworks.Fireworks, simulator: Simulator) -> None:
+def test_the_sdk_gets_what_is_wrong(sdk: fireworks.Fireworks, simulator: Simulator) -> None:
     """The SDK gets the right codes for missing jobs, bad orders and bad keys."""
     with pytest.raises(fireworks.NotFoundError):
         sdk.supervised_fine_tuning_jobs.get(DPO.id)
@@ -255,8 +255,8 @@ def test_a_job_is_followed_while_it_trains(
         followed = recorded(uri)
         assert sync.run().jobs[Result.UPDATED] == 0
         assert recorded(uri) == followed
-        anew = make_sync(simulator, tracking, executor, clock, kind="fireworks").run()
-        assert +anew.jobs == Counter({Result.UNCHANGED: 2})
+        again = make_sync(simulator, tracking, executor, clock, kind="fireworks").run()
+        assert +again.jobs == Counter({Result.UNCHANGED: 2})
         assert recorded(uri) == followed
         at_once = make_sync(simulator, Tracking(other_uri), executor, clock, kind="fireworks").run()
         assert +at_once.jobs == Counter({Result.NEW: 2})

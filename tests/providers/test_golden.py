@@ -152,9 +152,9 @@ def openai_addresses(case: Path) -> dict[str, str]:
 
 def asked_for(request: httpx.Request, base_url: str, known: Iterable[str]) -> str:
     """Return the key of a request, with the part of its query that tells the replies apart."""
-    told = {name for address in known for name in httpx.URL(address).params} | {"after"}
+    reported = {name for address in known for name in httpx.URL(address).params} | {"after"}
     path = request.url.path.removeprefix(httpx.URL(base_url).path.rstrip("/"))
-    query = [f"{name}={value}" for name, value in request.url.params.items() if name in told]
+    query = [f"{name}={value}" for name, value in request.url.params.items() if name in reported]
     return "?".join([path, *query])
 
 

@@ -28,7 +28,7 @@ from tests.support.wires import WIRES
 
 
 @every_kind
-def test_an_id_alone_makes_a_job(kind: str) -> None:
+def test_an_id_is_enough_for_a_job(kind: str) -> None:
     """A job needs nothing but its id."""
     api = WIRES[kind]()
     api.jobs = [api.bare(JOB)]
@@ -94,7 +94,7 @@ def wrong_values() -> Iterator[tuple[str, str, object]]:
 
 
 @pytest.mark.parametrize(("kind", "key", "value"), list(wrong_values()))
-def test_a_value_of_the_wrong_type_is_left_out_alone(kind: str, key: str, value: object) -> None:
+def test_a_value_of_the_wrong_type_is_left_out_only(kind: str, key: str, value: object) -> None:
     """A value of the wrong type counts as a missing key, and a sentence names the key."""
     api = WIRES[kind]()
     full = api.row(JOB)
@@ -132,7 +132,7 @@ def test_all_values_wrong_at_once_leave_the_id(kind: str) -> None:
 
 
 @every_kind
-def test_wrong_values_deep_inside_are_left_out_alone(kind: str) -> None:
+def test_wrong_values_deep_inside_are_left_out_only(kind: str) -> None:
     """Wrong values among a checkpoint's metrics are left out one by one, and each is named."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]

@@ -40,13 +40,13 @@ def test_its_result_files_hold_weights_and_are_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("reported", "expected"),
     [(30, 30), (30.0, 30), (0, None), (-1, None), (None, None), ("30", None), (True, None)],
 )
-def test_the_job_tells_its_steps(told: object, expected: int | None) -> None:
+def test_the_job_tells_its_steps(reported: object, expected: int | None) -> None:
     """The number of steps comes from the job itself, even while it runs."""
     api = NebiusApi()
-    api.jobs = [api.row("a-job", total_steps=told)]
+    api.jobs = [api.row("a-job", total_steps=reported)]
     provider = api.provider()
     job = provider.job("a-job")
     assert job.total_steps == expected
@@ -73,7 +73,7 @@ def test_its_hyperparameters_are_params() -> None:
     assert TYPES["nebius"].meanings["warmup_ratio"] is Meaning.WARMUP
 
 
-def test_its_errors_are_told() -> None:
+def test_its_errors_are_reported() -> None:
     """FastAPI's form of an error is understood."""
     body = {"detail": [{"type": "missing", "loc": ["query", "a"], "msg": "Field required"}]}
     with pytest.raises(errors.Refused, match="Field required"):
@@ -98,8 +98,8 @@ def test_openais_client_reads_the_simulator(clock: Clock, seconds: float) -> Non
             assert bool(found) == (each.status == "succeeded")
             for row in found:
                 assert row.to_dict().keys() == documented("checkpoints")["data"][0].keys()
-            told = [event.data for event in jobs.list_events(each.id, limit=7)]
-            steps = [row["step"] for row in told if isinstance(row, dict) and "step" in row]
+            reported = [event.data for event in jobs.list_events(each.id, limit=7)]
+            steps = [row["step"] for row in reported if isinstance(row, dict) and "step" in row]
             trained = each.to_dict()["trained_steps"]
             assert isinstance(trained, int)
             assert steps == list(range(trained, 0, -1))

@@ -247,7 +247,7 @@ def test_openai_result_file_id_is_one_segment_of_the_path() -> None:
     assert request.url.raw_path == b"/v1/files/..%2F..%2Fadmin/content"
 
 
-def test_openai_without_curves_reads_checkpoints_alone() -> None:
+def test_openai_without_curves_reads_checkpoints_only() -> None:
     """Without curves neither events nor the result file are requested."""
     api = openai_with_steps(350, **DONE)
     api.checkpoints = [api.checkpoint(350, train_loss=0.5)]
@@ -267,7 +267,7 @@ def test_openai_finished_job_is_resumed_to_the_same_points(cut: int) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 300, 520, 600, 650, 690])
-def test_openai_columns_of_the_result_file_alone_survive_an_interruption(cut: int) -> None:
+def test_openai_columns_only_in_the_result_file_survive_an_interruption(cut: int) -> None:
     """A metric that only the result file has survives an interrupted write."""
     api = openai_with_steps(350, **DONE)
     lines = [f"{n},{n}.5,{n}.25" for n in range(1, 351)]

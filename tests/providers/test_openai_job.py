@@ -20,7 +20,7 @@ from tests.support.contract import (
     openai_with_steps,
     points,
     read,
-    told,
+    reported,
     up_to,
 )
 from tests.support.wire_server import (
@@ -101,7 +101,7 @@ def test_openai_training_begins_when_an_event_says_so(message: str) -> None:
     """Training starts at the first event that says so, because the job has no field for it."""
     api = openai_with_steps(5)
     assert isinstance(api.events, list)
-    api.events += [told(api, message, 60, 91), told(api, message, 30, 90)]
+    api.events += [reported(api, message, 60, 91), reported(api, message, 30, 90)]
     snapshot = read(api.provider())
     assert snapshot.job.started_at == (CREATED + 30) * 1000
     assert replace(snapshot.job, started_at=None, total_steps=None) == only(api)
@@ -130,7 +130,7 @@ def test_openai_start_is_unknown_until_its_event_is_read() -> None:
     """The start is unknown until its event is read, which the newest events may not include."""
     api = openai_with_steps(350)
     assert isinstance(api.events, list)
-    api.events.append(told(api, STARTED, 30))
+    api.events.append(reported(api, STARTED, 30))
     provider = api.provider()
     job = provider.job(JOB)
     late = provider.read(job, logged=up_to(340))

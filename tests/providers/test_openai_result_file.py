@@ -171,7 +171,7 @@ def test_a_malformed_table_is_none(body: bytes) -> None:
     assert rows(body) is None
 
 
-def test_a_file_with_a_header_alone_is_an_empty_table() -> None:
+def test_a_file_with_only_a_header_is_an_empty_table() -> None:
     """A file with only a header is an empty table, of a job without steps."""
     assert rows(b"step,train_loss\n") == []
 
@@ -324,7 +324,7 @@ def test_time_never_runs_backwards(
 
 
 @given(moments=known_moments, steps=asked_steps, data=st.data())
-def test_time_depends_on_what_is_known_alone(
+def test_time_depends_on_what_is_known_only(
     moments: list[tuple[int, int]], steps: list[int], data: st.DataObject
 ) -> None:
     """A step's time depends only on the known times, not on their order."""

@@ -155,7 +155,7 @@ def test_the_readme_counts_what_a_provider_takes() -> None:
     assert line.strip().replace('"', "") == entry.read_text(encoding="utf-8").splitlines()[1]
 
 
-def test_a_provider_is_named_in_its_own_files_alone() -> None:
+def test_a_provider_is_named_in_its_own_files_only() -> None:
     """Acme is named only in its own files: no list in the bridge or its tests mentions it."""
     knowing = {
         str(path.relative_to(ROOT))

@@ -171,8 +171,8 @@ def test_what_a_run_cost_is_asked_once_it_has_ended() -> None:
 def test_a_run_tells_its_environments_and_its_end() -> None:
     """A run names its environments, in all spellings, and its end."""
     api = PrimeApi()
-    told = [{"name": "a/b"}, {"id": "c"}, "d", {"args": {}}, 7, {"slug": "a/b"}]
-    api.jobs = [api.row(JOB, environments=told, status="FAILED", errorMessage="no GPU")]
+    reported = [{"name": "a/b"}, {"id": "c"}, "d", {"args": {}}, 7, {"slug": "a/b"}]
+    api.jobs = [api.row(JOB, environments=reported, status="FAILED", errorMessage="no GPU")]
     found = only(api)
     assert found.training_files == ("a/b", "c", "d")
     assert (found.error, found.finished_at) == ("no GPU", (CREATED + 60) * 1000)

@@ -306,7 +306,7 @@ def test_no_request_is_made_twice(kind: str, found: str, *, keep: bool) -> None:
 
 
 @every_kind
-def test_a_job_is_read_anew_each_time(kind: str) -> None:
+def test_a_job_is_read_again_each_time(kind: str) -> None:
     """A second read of a job requests it again, and sees the changes."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]

@@ -260,7 +260,7 @@ def test_a_body_that_always_breaks_off_is_waited_for(
 # The key
 
 
-def told(error: BaseException | None) -> Iterator[str]:
+def reported(error: BaseException | None) -> Iterator[str]:
     """Return every text of an error and of its causes."""
     while error is not None:
         yield from (str(error), repr(error), getattr(error, "remedy", ""))
@@ -284,7 +284,7 @@ def test_no_message_and_no_value_shows_the_key(kind: str, status: int) -> None:
             return httpx.Response(200, headers=headers, content=content)
 
         found, error = outcome(over(answer, kind, key=KEY))
-        said += told(error)
+        said += reported(error)
         if found is not None:
             said += [repr(found), repr(reply_of(found.job)), repr(found.documents)]
     assert any("***" in text for text in said)

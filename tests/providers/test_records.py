@@ -113,7 +113,7 @@ def test_what_is_right_is_read_whole() -> None:
         ([], ("parts", 1, "label")),
     ],
 )
-def test_a_wrong_value_is_left_out_alone(value: object, path: tuple[str | int, ...]) -> None:
+def test_a_wrong_value_is_left_out_only(value: object, path: tuple[str | int, ...]) -> None:
     """A wrong value at any depth is left out and named, and everything around it is kept."""
     record, skipped = read_record(Whole, with_value(value, *path))
     assert record == without(*path)
@@ -151,7 +151,7 @@ def test_any_number_of_wrong_values_leaves_the_right_ones(names: set[str]) -> No
     assert record == Whole.model_validate(expected)
 
 
-def test_a_name_that_is_no_unicode_costs_its_table_alone() -> None:
+def test_a_name_that_is_no_unicode_costs_its_table_only() -> None:
     """Half a surrogate pair in a name costs its table, although pydantic reports it differently."""
     for table in ({"x": 1.0, "\ud800": False}, dict.fromkeys(("\ud800", "\udfff"), False)):
         record, skipped = read_record(Whole, RIGHT | {"table": table})

@@ -198,12 +198,12 @@ def test_an_odd_file_id_is_one_segment_of_the_path(kind: str, file_id: str) -> N
 
 
 @every_kind
-def test_files_of_a_job_are_told(kind: str) -> None:
+def test_files_of_a_job_are_reported(kind: str) -> None:
     """The training and validation files of a job are listed by the provider's ids."""
     api = WIRES[kind]()
     api.jobs = [api.row(JOB)]
     job = only(api)
-    training, validation = api.files_told
+    training, validation = api.given_files
     assert job.training_files == (training,)
     assert job.validation_files == ((validation,) if validation else ())
     if validation is None:

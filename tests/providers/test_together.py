@@ -95,8 +95,8 @@ def test_every_word_for_a_status_means_what_it_says() -> None:
         "failed": ("error", "user_error"),
         "cancelled": ("cancelled",),
     }
-    told = {word: status for status, known in words.items() for word in known}
-    assert TYPES["together"].statuses == told
+    reported = {word: status for status, known in words.items() for word in known}
+    assert TYPES["together"].statuses == reported
 
 
 # Lists and details
@@ -603,7 +603,7 @@ def test_a_checkpoint_gets_an_evaluation_that_was_late() -> None:
     assert checkpoint.metrics == {"train/loss": 0.5, "eval/loss": 0.25}
 
 
-def test_without_curves_metrics_are_asked_for_at_checkpoints_alone() -> None:
+def test_without_curves_metrics_are_asked_for_at_checkpoints_only() -> None:
     """Without curves, metrics are requested once per checkpoint, and all of them at the end."""
     api = api_of()
     api.metrics = [train(n, n / 64) for n in range(1, 41)]

@@ -109,8 +109,8 @@ def test_each_kind_of_job_tells_its_params(
     chosen = {"epochCount": "4", "learningRateMultiplier": 0.5, "odd": None, "deep": {"a": 1}}
     asked = {"hyperParameters": chosen, "singleRewardConfig": {"a": "b"}, **params}
     api.jobs = [row | {"encryptionSpec": {"kmsKeyName": "k"}, spec: asked}]
-    told = {"epochCount": "4", "learningRateMultiplier": 0.5, **params}
-    assert only(api).params == told | ({"method": method} if method else {})
+    reported = {"epochCount": "4", "learningRateMultiplier": 0.5, **params}
+    assert only(api).params == reported | ({"method": method} if method else {})
     assert only(api).epochs == 4
 
 
@@ -131,7 +131,7 @@ def test_open_models_and_models_that_go_on() -> None:
 
 
 @pytest.mark.parametrize("word", sorted(VertexApi.words - {"JOB_STATE_UNSPECIFIED"}))
-def test_a_result_counts_after_success_alone(word: str) -> None:
+def test_a_result_counts_after_success_only(word: str) -> None:
     """A result counts only after success: before, and after a failure, its model answers 404."""
     api = VertexApi()
     api.jobs = [api.row(JOB, state=word, endTime=time(CREATED + 90))]

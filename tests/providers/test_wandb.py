@@ -11,7 +11,7 @@ from bridge.plan.options import RecordingOptions
 from bridge.plan.plan import make_plan
 from bridge.providers.vertex_records import evaluations_of
 from bridge.providers.wandb import integrated_run, run_page
-from tests.support.told import START, told
+from tests.support.in_memory import START, snapshot_of
 
 RUN = "https://wandb.ai/team/sft/runs/ftjob-a"
 
@@ -63,7 +63,7 @@ def test_an_address_with_a_key_is_not_shown(url: object) -> None:
 
 def test_both_are_on_the_run() -> None:
     """The run has both as tags and in its description."""
-    job = replace(told("ftjob-a", 0.5).job, wandb_run=RUN, evaluation="eval_1")
+    job = replace(snapshot_of("ftjob-a", 0.5).job, wandb_run=RUN, evaluation="eval_1")
     plan = make_plan("openai", Snapshot(job=job), None, RecordingOptions(), now=START + 10**6)
     assert plan.tags["fine_tuning_wandb_run"] == RUN
     assert plan.tags["fine_tuning_evaluation"] == "eval_1"

@@ -116,7 +116,7 @@ def test_http_is_for_this_machine(path: Path) -> None:
         ("heartbeat: [1]\n", "heartbeat"),
     ],
 )
-def test_mistakes_are_told_with_their_place(path: Path, text: str, key: str) -> None:
+def test_mistakes_are_reported_with_their_place(path: Path, text: str, key: str) -> None:
     """Mistakes are reported with their place."""
     assert problem(path, text).startswith(f"{key}: ")
 

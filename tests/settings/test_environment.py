@@ -204,7 +204,7 @@ def test_what_a_kind_of_provider_needs_is_said(written: str, path: str, hint: st
     assert not set(found) - {"providers[0].api_key"}
 
 
-def test_ways_in_are_told_for_every_kind() -> None:
+def test_ways_in_are_reported_for_every_kind() -> None:
     """Without any provider the ways to configure each type are listed."""
     with pytest.raises(ConfigError) as caught:
         load(None, {})

@@ -150,7 +150,7 @@ def test_the_starter_file_says_which_key_is_missing() -> None:
 # Problems
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     """One run reports every problem, each with the key's path."""
     found = problems(
         """
@@ -297,7 +297,7 @@ def test_an_empty_variable_is_not_set() -> None:
         "2026-01-31",
     ],
 )
-def test_a_file_that_is_no_configuration_is_told_by_its_name(text: str) -> None:
+def test_a_file_that_is_no_configuration_is_reported_by_its_name(text: str) -> None:
     """Broken YAML, other YAML and impossible values are reported in one sentence with the file."""
     with pytest.raises(ConfigError) as caught:
         loaded(text, OPENAI)
@@ -305,7 +305,7 @@ def test_a_file_that_is_no_configuration_is_told_by_its_name(text: str) -> None:
     assert all("\n" not in problem for problem in caught.value.problems)
 
 
-def test_broken_yaml_is_told_with_its_line() -> None:
+def test_broken_yaml_is_reported_with_its_line() -> None:
     """Broken YAML is reported with its line."""
     with pytest.raises(ConfigError, match=r"written\.yaml .*line 3"):
         loaded("mlflow:\n  experiment: x\n  curves: yes: no\npoll: {}\n")
@@ -526,7 +526,7 @@ def test_a_template_that_no_job_can_fill_is_a_problem(written: str) -> None:
         ("register: [a]", "mlflow.register"),
     ],
 )
-def test_a_wrong_value_is_told_at_its_place(text: str, path: str) -> None:
+def test_a_wrong_value_is_reported_at_its_place(text: str, path: str) -> None:
     """Each wrong value is one problem at the exact entry."""
     assert problems(ONE_PROVIDER + f"mlflow: {{{text}}}").keys() == {path}
 

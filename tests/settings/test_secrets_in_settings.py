@@ -152,7 +152,7 @@ REMOTE = ["10.0.0.1", "gateway", "0.0.0.0", "localhost.example", "127.1", "[::2]
 
 
 @pytest.mark.parametrize("host", LOCAL + REMOTE)
-def test_a_key_is_sent_unencrypted_on_this_machine_alone(host: str) -> None:
+def test_a_key_is_sent_unencrypted_on_this_machine_only(host: str) -> None:
     """A key goes over http:// only to this machine, unless the user allows it."""
     text = "providers: [{{name: openai, api_key: k, base_url: {}, allow_http: {}}}]"
     plain, encrypted = f"'http://{host}:4000/v1'", f"'https://{host}:4000/v1'"

@@ -96,8 +96,10 @@ def test_mistral_job_object(world: World) -> None:
     assert detail["fine_tuned_model"] == name
     assert detail["modified_at"] == int(SETTLED)
     assert detail["trained_tokens"] == detail["metadata"]["train_tokens"]
-    told = [(event["created_at"] - START, event["data"]["status"]) for event in detail["events"]]
-    assert told == [
+    reported = [
+        (event["created_at"] - START, event["data"]["status"]) for event in detail["events"]
+    ]
+    assert reported == [
         (0, "QUEUED"),
         (5, "VALIDATING"),
         (10, "VALIDATED"),

@@ -53,10 +53,12 @@ def test_the_openai_client_reads_everything(
         assert jobs.retrieve(job.id) == job
         steps = [row.step_number for row in jobs.checkpoints.list(job.id, limit=2)]
         assert steps == sorted(set(steps), reverse=True)
-        told = list(jobs.list_events(job.id, limit=7))
-        assert told[-1].message == f"Created fine-tuning job: {job.id}"
-        assert len({event.id for event in told}) == len(told)
-        assert [e.created_at for e in told] == sorted((e.created_at for e in told), reverse=True)
+        reported = list(jobs.list_events(job.id, limit=7))
+        assert reported[-1].message == f"Created fine-tuning job: {job.id}"
+        assert len({event.id for event in reported}) == len(reported)
+        assert [e.created_at for e in reported] == sorted(
+            (e.created_at for e in reported), reverse=True
+        )
         for file_id in job.result_files:
             assert openai_sdk.files.retrieve(file_id).purpose == "fine-tune-results"
             assert openai_sdk.files.content(file_id).content

@@ -179,7 +179,7 @@ def test_the_demo_has_a_history_and_a_present() -> None:
             assert all(":simulated:" in model for model in models)
 
 
-def test_the_simulator_alone_has_jobs_of_all_providers() -> None:
+def test_only_the_simulator_has_jobs_of_all_providers() -> None:
     """Each provider has a job that has succeeded and one that ends within a minute and a half."""
     jobs = all_jobs(START)
     assert len(set(ids(jobs))) == len(jobs)

@@ -198,7 +198,7 @@ DONE = {
 STARTED = "Fine-tuning job started"
 
 
-def told(api: OpenAIApi, message: object, at: int, number: int = 90) -> dict[str, object]:
+def reported(api: OpenAIApi, message: object, at: int, number: int = 90) -> dict[str, object]:
     """Return an event with a message."""
     return api.message(number) | {"message": message, "created_at": CREATED + at}
 

@@ -53,7 +53,7 @@ class Forked(Started):
 
     def __init__(self, *arguments: str | Path, output: Path, stop: Stop | None = None) -> None:
         self._writes: dict[Write, str] = {}
-        self._told, self._telling = FORKS.Pipe(duplex=False)
+        self._reported, self._telling = FORKS.Pipe(duplex=False)
         files = output, output.with_suffix(".err")
         settings = ([*map(str, arguments)], files, stop, self._telling)
         super().__init__(FORKS.Process(target=_run, args=settings), *files)
@@ -71,7 +71,7 @@ class Forked(Started):
     ) -> None:
         self._process.kill()
         self._process.join()
-        self._told.close()
+        self._reported.close()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal, and return once the process has acted on it."""
@@ -82,21 +82,21 @@ class Forked(Started):
     def wait_for_write(self, write: Write) -> None:
         """Return once the process writes something."""
         while write not in self._writes:
-            told = self._recv()
-            if isinstance(told, _Told):
-                self._writes[told.write] = told.what
+            reported = self._recv()
+            if isinstance(reported, _Told):
+                self._writes[reported.write] = reported.what
 
     def _recv(self) -> object:
-        assert self._told.poll(PATIENCE), self.said
-        return self._told.recv()
+        assert self._reported.poll(PATIENCE), self.said
+        return self._reported.recv()
 
     def writes(self) -> dict[Write, str]:
         """Wait for the end, and return all writes in order: tables, or files."""
         with contextlib.suppress(EOFError):
             while True:
-                told = self._recv()
-                if isinstance(told, _Told):
-                    self._writes[told.write] = told.what
+                reported = self._recv()
+                if isinstance(reported, _Told):
+                    self._writes[reported.write] = reported.what
         return self._writes
 
 
@@ -104,10 +104,10 @@ class Forked(Started):
 
 
 def _run(
-    arguments: list[str], files: tuple[Path, Path], stop: Stop | None, told: Connection
+    arguments: list[str], files: tuple[Path, Path], stop: Stop | None, reported: Connection
 ) -> None:
     write_to(*files)
-    boundaries = _Boundaries(stop, told)
+    boundaries = _Boundaries(stop, reported)
     event.listen(Engine, "before_cursor_execute", boundaries.executes)
     event.listen(Engine, "commit", boundaries.commits)
     event.listen(Session, "after_commit", boundaries.committed)
@@ -129,9 +129,9 @@ def _stopping() -> threading.Event | None:
 class _Boundaries:
     """Counts the writes, and sends the signal. Thread-safe."""
 
-    def __init__(self, stop: Stop | None, told: Connection) -> None:
+    def __init__(self, stop: Stop | None, reported: Connection) -> None:
         self._stop = stop
-        self._told = told
+        self._reported = reported
         self._lock = threading.Lock()
         self._writes = 0
         self._under_way = threading.local()
@@ -142,7 +142,7 @@ class _Boundaries:
             threading.Event().wait(0.01)
         stopping.wait()
         with self._lock:
-            self._told.send("stopping")
+            self._reported.send("stopping")
 
     def executes(
         self, connection: DatabaseConnection, _cursor: object, statement: str, *_: object
@@ -179,7 +179,7 @@ class _Boundaries:
         write = Write(number, is_done)
         if self._stop is None:
             with self._lock:
-                self._told.send(_Told(write, what))
+                self._reported.send(_Told(write, what))
         elif self._stop.at == write:
             os.kill(os.getpid(), self._stop.number)
             if stopping := _stopping():

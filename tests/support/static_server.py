@@ -325,15 +325,15 @@ def mistral_case(
             metrics["valid_loss"] = metrics["valid_mean_token_accuracy"] = None
         row = {"metrics": metrics, "step_number": step, "created_at": created + 30 + step // 2}
         case.checkpoints.insert(0, row)
-    told = ["QUEUED", "VALIDATING"]
-    told += [] if status in told else (["VALIDATED", "RUNNING"] if steps else []) + [status]
+    reported = ["QUEUED", "VALIDATING"]
+    reported += [] if status in reported else (["VALIDATED", "RUNNING"] if steps else []) + [status]
     case.events = [
         {
             "name": "status-updated",
             "data": {"status": word},
             "created_at": created + (5 * place if word != status else 100 + steps),
         }
-        for place, word in enumerate(told)
+        for place, word in enumerate(reported)
     ]
     if old_order:
         case.events.reverse()
@@ -441,7 +441,7 @@ def _expected(case: Case) -> Expected:
     error = (job.get("error") or {}).get("message")
     if job["status"] == "FAILED_VALIDATION":
         error = "validation failed"  # the status is all that the provider says
-    told = {
+    reported = {
         "fine_tuning_provider": case.provider,
         "fine_tuning_job_id": case.id,
         "fine_tuning_status": job["status"],
@@ -470,7 +470,7 @@ def _expected(case: Case) -> Expected:
         start=int(job["created_at"] * 1000) if "created_at" in job else None,
         end=end * 1000 if end is not None else None,
         has_ended=status in {"FINISHED", "FAILED", "KILLED"},
-        tags={name: str(value) for name, value in told.items() if value is not None},
+        tags={name: str(value) for name, value in reported.items() if value is not None},
         error=error,
         params={k: _param(v) for k, v in params.items() if v is not None and v != "auto"},
         exact=exact,

@@ -58,7 +58,7 @@ class BedrockApi(Api):
     measured_document: ClassVar[str] = "step_wise_training_metrics.csv"
     lists: ClassVar[frozenset[str]] = frozenset()
     more_documents: ClassVar[frozenset[str]] = frozenset({measured_document})
-    files_told: ClassVar[tuple[str, str]] = ("s3://a-bucket/file-1", "s3://a-bucket/file-2")
+    given_files: ClassVar[tuple[str, str]] = ("s3://a-bucket/file-1", "s3://a-bucket/file-2")
     file_address: ClassVar[str] = "/a-bucket/{}"
     omits_empty_lists: ClassVar[bool] = True
     null_list: ClassVar[Mapping[str, object]] = {ROWS: None, "nextToken": None}
@@ -109,8 +109,8 @@ class BedrockApi(Api):
             "failureMessage": None,
             "hyperParameters": {"epochCount": "3", "batchSize": "8", "learningRate": "0.00001"},
             "customizationConfig": None,
-            "trainingDataConfig": {"s3Uri": self.files_told[0]},
-            "validationDataConfig": {"validators": [{"s3Uri": self.files_told[1]}]},
+            "trainingDataConfig": {"s3Uri": self.given_files[0]},
+            "validationDataConfig": {"validators": [{"s3Uri": self.given_files[1]}]},
             "trainingMetrics": None,
             "validationMetrics": [],
             **fields,

@@ -79,7 +79,7 @@ class FireworksApi(Api):
         **dict.fromkeys(COLLECTIONS),
         "nextPageToken": "",
     }
-    files_told: ClassVar[tuple[str, str | None]] = (
+    given_files: ClassVar[tuple[str, str | None]] = (
         f"{ACCOUNT}/datasets/file-1",
         f"{ACCOUNT}/datasets/file-2",
     )

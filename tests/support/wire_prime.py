@@ -36,7 +36,7 @@ class PrimeApi(Api):
     lists: ClassVar[frozenset[str]] = frozenset()
     more_documents: ClassVar[frozenset[str]] = frozenset({"metrics.jsonl"})
     file_address: ClassVar[str | None] = None
-    files_told: ClassVar[tuple[str, str | None]] = ("acme/reverse-text", None)
+    given_files: ClassVar[tuple[str, str | None]] = ("acme/reverse-text", None)
     public_root: ClassVar[str] = "/api/v1/"
     has_flat_rows: ClassVar[bool] = True
     has_epochs: ClassVar[bool] = False

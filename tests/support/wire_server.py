@@ -59,7 +59,7 @@ class Api(ABC):
     """Path that serves only the curve."""
     more_documents: ClassVar[frozenset[str]] = frozenset()
     """Documents that are archived besides the job, its checkpoints and its events."""
-    files_told: ClassVar[tuple[str, str | None]] = ("file-1", "file-2")
+    given_files: ClassVar[tuple[str, str | None]] = ("file-1", "file-2")
     """Training and validation file of a row."""
     has_epochs: ClassVar[bool] = True
     """Whether jobs state their number of epochs."""
@@ -436,7 +436,7 @@ class MistralApi(Api):
             *("FAILED", "SUCCESS", "CANCELLED", "CANCELLATION_REQUESTED"),
         }
     )
-    files_told: ClassVar[tuple[str, str | None]] = ("a", "b")
+    given_files: ClassVar[tuple[str, str | None]] = ("a", "b")
     wrong: ClassVar[Mapping[str, object]] = {
         "status": 7,
         "model": ["m"],

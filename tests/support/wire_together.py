@@ -39,7 +39,7 @@ class TogetherApi(Api):
     step_key: ClassVar[str] = "step"
     curve_part: ClassVar[str | None] = None
     more_documents: ClassVar[frozenset[str]] = frozenset({"metrics.jsonl"})
-    files_told: ClassVar[tuple[str, str | None]] = ("file-1", "file-2")
+    given_files: ClassVar[tuple[str, str | None]] = ("file-1", "file-2")
     model_key: ClassVar[str] = "model_output_name"
     public_page: ClassVar[str | None] = "https://api.together.ai/fine-tuning/{}"
     wrong: ClassVar[Mapping[str, object]] = {

@@ -77,7 +77,7 @@ class VertexApi(Api):
     )
     omits_empty_lists: ClassVar[bool] = True
     null_list: ClassVar[Mapping[str, object]] = {"tuningJobs": None, "nextPageToken": ""}
-    files_told: ClassVar[tuple[str, str | None]] = (
+    given_files: ClassVar[tuple[str, str | None]] = (
         "gs://bucket/train.jsonl",
         "gs://bucket/valid.jsonl",
     )

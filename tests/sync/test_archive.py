@@ -209,8 +209,8 @@ def test_without_being_asked_a_backfill_archives_what_the_provider_said(
     assert done.exit_code == 0, done.output
     for case in (base64, plain, failed, mistral):
         found = archived(uri, case.id)
-        told = json.loads(found.pop("job.json"))
-        assert {name: told[name] for name in case.job} == case.job
+        reported = json.loads(found.pop("job.json"))
+        assert {name: reported[name] for name in case.job} == case.job
         assert rows(found.pop("events.jsonl")) == case.events
         if case.checkpoints:
             assert rows(found.pop("checkpoints.jsonl")) == case.checkpoints

@@ -16,8 +16,8 @@ from bridge.sync.find_run import RunFinder
 from bridge.sync.job_sync import JobSync
 from bridge.tracking import Tracking
 from bridge.tracking.experiments import METRIC_NAMES
+from tests.support.in_memory import InMemoryProvider
 from tests.support.run_states import run_state
-from tests.support.told import Told
 from tests.support.world import NOW, Clock
 
 OPTIONS = RecordingOptions(metric_names=MetricNames.of("provider", TYPES["openai"].meanings))
@@ -80,7 +80,7 @@ def test_a_daemon_learns_another_name_within_the_hour(tracking: Tracking) -> Non
     clock = Clock(NOW)
     sync = JobSync(
         name="openai",
-        provider=Told(),
+        provider=InMemoryProvider(),
         tracking=tracking,
         finder=RunFinder(tracking=tracking, router=Router(provider="openai", experiment=HOME)),
         options=replace(OPTIONS, is_auto=True),

@@ -19,8 +19,8 @@ from bridge.simulator import Simulator
 from bridge.sync.find_run import Existing, Missing, RunFinder, Settled
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking, Written
+from tests.support.in_memory import InMemoryProvider, ended_job, snapshot_of
 from tests.support.recorded import active_runs, recorded
-from tests.support.told import Told, told, told_job
 from tests.support.world import Clock, job, make_sync
 
 HOME = "hosted-fine-tunes"
@@ -37,10 +37,10 @@ def named_run(uri: str) -> str:
     return str(client.create_run(client.create_experiment(HOME)).info.run_id)
 
 
-def test_every_wish_that_is_refused_is_told(tracking: Tracking) -> None:
+def test_every_wish_that_is_refused_is_reported(tracking: Tracking) -> None:
     """A refused experiment is reported even if the named run is refused as well."""
     wishes = {EXPERIMENT_KEY: "elsewhere", RUN_KEY: "0" * 32}
-    found = finder(tracking).find(told_job("ftjob-a", metadata=wishes))
+    found = finder(tracking).find(ended_job("ftjob-a", metadata=wishes))
     assert isinstance(found, Missing)
     first, second = found.route.refused
     assert "elsewhere" in first
@@ -58,8 +58,8 @@ class Unreadable(Tracking):
 def test_a_named_run_in_an_unreadable_experiment_costs_the_job_nothing(uri: str) -> None:
     """A job that names a run in an unreadable experiment gets another run, and a reason."""
     wish = {RUN_KEY: named_run(uri)}
-    assert isinstance(finder(Tracking(uri)).find(told_job("ftjob-a", metadata=wish)), Existing)
-    found = finder(Unreadable(uri)).find(told_job("ftjob-a", metadata=wish))
+    assert isinstance(finder(Tracking(uri)).find(ended_job("ftjob-a", metadata=wish)), Existing)
+    found = finder(Unreadable(uri)).find(ended_job("ftjob-a", metadata=wish))
     assert isinstance(found, Missing)
     (sentence,) = found.route.refused
     assert "is in an experiment that cannot be read" in sentence
@@ -139,7 +139,7 @@ def test_a_named_run_is_continued_if_it_may_be(tracking: Tracking, wish: Wish) -
             client.delete_run(run_id)
         elif wish.end:
             client.set_terminated(run_id, wish.end)
-    a_job = told_job("ftjob-a", metadata={RUN_KEY: run_id})
+    a_job = ended_job("ftjob-a", metadata={RUN_KEY: run_id})
     found = RunFinder(tracking=tracking, router=router).find(a_job)
     if wish.answer == "settled":
         assert isinstance(found, Settled)
@@ -179,7 +179,7 @@ def test_duplicates_are_those_that_can_go(
                 client.set_tag(run_id, tags.BRIDGE, tags.OWNED)
             if ends == "FINISHED":
                 client.set_terminated(run_id, ends)
-    found = finder(tracking).find(told_job("ftjob-a"))
+    found = finder(tracking).find(ended_job("ftjob-a"))
     assert not isinstance(found, Missing)
     assert isinstance(found, Settled) is (status == "FINISHED")
     assert found.has_duplicates is has_duplicates
@@ -215,22 +215,22 @@ def test_mlflow_that_goes_down_while_a_place_is_looked_up_ends_the_pass(
     assert report.failures == []
 
 
-class Confused(Told):
+class Confused(InMemoryProvider):
     """A provider that answers with another job."""
 
     def job(self, job_id: str) -> Job:
         """Return the other job."""
         del job_id
-        return told_job("ftjob-other")
+        return ended_job("ftjob-other")
 
 
-class ConfusedReading(Told):
+class ConfusedReading(InMemoryProvider):
     """A provider that lists one job, and then reads another."""
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """Return the other job."""
         del job, logged, keep
-        return told("ftjob-other", 0.5)
+        return snapshot_of("ftjob-other", 0.5)
 
 
 def test_another_jobs_data_are_not_recorded_under_a_job(
@@ -240,7 +240,7 @@ def test_another_jobs_data_are_not_recorded_under_a_job(
     confused = Confused().sync(Tracking(uri), executor)
     reports = [
         confused.run(Selection(job_ids=("ftjob-a",))),
-        ConfusedReading(told("ftjob-a", 0.5)).sync(Tracking(uri), executor).run(),
+        ConfusedReading(snapshot_of("ftjob-a", 0.5)).sync(Tracking(uri), executor).run(),
     ]
     for report in reports:
         ((job_id, error),) = report.failures
@@ -272,5 +272,10 @@ def test_a_version_is_registered_before_its_run_is_final(
 ) -> None:
     """A version is registered before its run is final, so that a process can die in between."""
     tracking = InOrder(uri)
-    assert Told(told("ftjob-a", 0.5)).sync(tracking, executor, register="model").run().is_well
+    assert (
+        InMemoryProvider(snapshot_of("ftjob-a", 0.5))
+        .sync(tracking, executor, register="model")
+        .run()
+        .is_well
+    )
     assert tracking.done == ["register", "finish"]

@@ -217,9 +217,9 @@ def history_of(*starts: int) -> tuple[History, list[Ownership]]:
         )
         for start in starts
     ]
-    told: list[Ownership] = []
+    reported: list[Ownership] = []
     pages = ((iter([run]), run is runs[-1]) for run in runs)
-    return History(memory=Memory(), pages=pages, tell=told.append), told
+    return History(memory=Memory(), pages=pages, tell=reported.append), reported
 
 
 DAY = 86_400_000
@@ -238,7 +238,7 @@ def listed(start: int) -> Job:
 
 def test_jobs_are_decided_as_their_runs_are_read() -> None:
     """Jobs are decided as pages are read, and the owners are reported once, at the end."""
-    history, told = history_of(*DAYS)
+    history, reported = history_of(*DAYS)
     history.read_page()
     parts = history.parts([listed(start) for start in (DAYS[0] + 2 * DAY, *DAYS)])
     known = next(parts)
@@ -246,13 +246,13 @@ def test_jobs_are_decided_as_their_runs_are_read() -> None:
     assert len(history.memory.settled) == 1
     assert [each.created_at for each in next(parts)] == [DAYS[0]]
     assert len(history.memory.settled) == 2
-    assert (history.is_read, told) == (False, [])
+    assert (history.is_read, reported) == (False, [])
     assert [each.created_at for part in parts for each in part] == DAYS[1:]
     assert history.is_read
-    assert told == [history.owned]
+    assert reported == [history.owned]
     assert history.owned.is_complete
     history.read_page()  # there is none
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_a_job_without_a_time_waits_for_all_runs() -> None:
@@ -274,10 +274,10 @@ def test_what_workers_have_found_out_is_newer_than_what_is_read() -> None:
 
 def test_runs_of_an_experiment_that_is_found_late_are_read_last() -> None:
     """An experiment that is found while a history is read joins it, and is not needed after it."""
-    told: list[Ownership] = []
+    reported: list[Ownership] = []
     final = replace(run_state("a", "FINISHED"), tags={tags.BRIDGE: tags.OWNED})
     pages = iter([(iter([final]), True)])
-    history = History(memory=Memory(), pages=pages, tell=told.append)
+    history = History(memory=Memory(), pages=pages, tell=reported.append)
     history.add(iter([(iter([run_state("b")]), True)]))
     history.read_page()
     assert (history.is_read, history.memory.settled) == (False, {"a"})
@@ -289,4 +289,4 @@ def test_runs_of_an_experiment_that_is_found_late_are_read_last() -> None:
     history.add(iter([(iter([run_state("c")]), True)]))
     history.read_page()
     assert history.is_read
-    assert told == [history.owned]
+    assert reported == [history.owned]

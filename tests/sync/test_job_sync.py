@@ -19,15 +19,15 @@ from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.outcome import Failed, Result, Synced, Untouched
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking, Written
+from tests.support.in_memory import START, InMemoryProvider, ended_job, snapshot_of
 from tests.support.models import models
 from tests.support.plans import plan
 from tests.support.recorded import active_runs
-from tests.support.told import START, Told, told, told_job
 
 POINT = MetricPoint("loss", 1, 0.5, START)
 
 
-class Asked(Told):
+class Asked(InMemoryProvider):
     """A provider that records how jobs are read, and lists them page by page."""
 
     def __init__(self, *snapshots: Snapshot) -> None:
@@ -51,7 +51,11 @@ class Asked(Told):
 
 
 def job_sync(
-    provider: Told, tracking: Tracking, executor: ThreadPoolExecutor, *, archive: bool = False
+    provider: InMemoryProvider,
+    tracking: Tracking,
+    executor: ThreadPoolExecutor,
+    *,
+    archive: bool = False,
 ) -> JobSync:
     """Return the sync of its jobs."""
     found = provider.sync(tracking, executor).job_sync
@@ -96,7 +100,7 @@ def test_replies_are_kept_for_the_archive(
     keep: bool | None,
 ) -> None:
     """Replies are kept only for an ended job, with an archive, and outside a dry run."""
-    provider = Asked(told("a", 0.5, status=status))
+    provider = Asked(snapshot_of("a", 0.5, status=status))
     sync = job_sync(provider, tracking, executor, archive=archive)
     sync.read(provider.job("a"), None, task(is_dry=is_dry), keep=keep)
     assert provider.keeps == expected
@@ -107,8 +111,8 @@ def test_a_job_that_ends_meanwhile_is_read_again(
     tracking: Tracking, executor: ThreadPoolExecutor, expected: list[bool], *, archive: bool
 ) -> None:
     """A job that ends between two reads is read again for its replies."""
-    provider = Asked(told("a", 0.5))
-    listed = told_job("a", status=JobStatus.RUNNING)
+    provider = Asked(snapshot_of("a", 0.5))
+    listed = ended_job("a", status=JobStatus.RUNNING)
     job_sync(provider, tracking, executor, archive=archive).read(listed, None, task())
     assert provider.keeps == expected
 
@@ -132,7 +136,7 @@ def test_a_model_has_the_end_that_its_provider_announces(
     expected: int | None,
 ) -> None:
     """A model's end date comes from the pass, or else from the provider, or is unknown."""
-    provider = Asked(told("a", **facts))
+    provider = Asked(snapshot_of("a", **facts))
     sync = job_sync(provider, tracking, executor)
     snapshot = sync.read(provider.job("a"), None, task(shutdowns=shutdowns))
     assert snapshot.job.model_shutdown == expected
@@ -141,7 +145,7 @@ def test_a_model_has_the_end_that_its_provider_announces(
 def test_what_a_run_has_is_not_read_again(tracking: Tracking, executor: ThreadPoolExecutor) -> None:
     """Recorded metrics are not read again by the provider's names, unless a run has gaps."""
     running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
-    provider = Asked(told("a", 0.9, 0.4, **running))
+    provider = Asked(snapshot_of("a", 0.9, 0.4, **running))
     assert provider.sync(tracking, executor).run().is_well
     assert provider.sync(tracking, executor).run().jobs == {Result.UNCHANGED: 1}
     assert [dict(each) for each in provider.logged] == [
@@ -156,11 +160,11 @@ def test_a_run_with_gaps_is_read_from_its_beginning(
     """A job of which a part could not be read is read whole, in this process and in the next."""
     part = MissingPart("events", "no answer", is_lasting=False)
     running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
-    provider = Asked(replace(told("a", 0.9, **running), missing=(part,)))
+    provider = Asked(replace(snapshot_of("a", 0.9, **running), missing=(part,)))
     sync = provider.sync(tracking, executor)
     for each in (sync, sync, provider.sync(tracking, executor)):
         assert not each.run().is_well
-    provider.tell(told("a", 0.9, **running))
+    provider.tell(snapshot_of("a", 0.9, **running))
     assert sync.run().is_well
     assert [dict(each) for each in provider.logged] == [{}, {}, {}, {}]
     assert sync.run().is_well
@@ -172,7 +176,7 @@ def test_models_of_a_job_that_runs_are_written_once(
 ) -> None:
     """Models of an open job are written once, even by another process."""
     running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
-    provider = Told(told("a", 0.9, 0.4, **running))
+    provider = InMemoryProvider(snapshot_of("a", 0.9, 0.4, **running))
     for expected in (Result.NEW, Result.UNCHANGED):
         assert +provider.sync(tracking, executor).run().jobs == {expected: 1}
         assert len(models(uri)) == 1
@@ -185,12 +189,12 @@ def test_what_is_known_of_a_run_is_not_asked_for(
     tracking: Tracking, uri: str, executor: ThreadPoolExecutor
 ) -> None:
     """A run that the pass has read already is not read again."""
-    sync = job_sync(Told(told("a", 0.5)), tracking, executor)
+    sync = job_sync(InMemoryProvider(snapshot_of("a", 0.5)), tracking, executor)
     outcome = sync(task(found=Settled(run_id="r", has_duplicates=True)))
     assert outcome == Untouched(provider="openai", job_id="a", has_duplicates=True)
-    assert isinstance(sync.finder.find(told_job("a")), Missing)
+    assert isinstance(sync.finder.find(ended_job("a")), Missing)
     assert tracking.experiment("hosted-fine-tunes", create=False) is None
-    route = sync.finder.router.route(told_job("a"))
+    route = sync.finder.router.route(ended_job("a"))
     outcome = sync(task(found=Missing(route=route, experiment_id=None), is_dry=True))
     assert isinstance(outcome, Synced)
     assert (outcome.run_id, outcome.experiment_id, outcome.result) == (None, None, Result.NEW)
@@ -200,14 +204,14 @@ def test_what_is_known_of_a_run_is_not_asked_for(
     assert (outcome.run_id, outcome.result) == (run.info.run_id, Result.NEW)
     assert [*(outcome.logged.models or {})] == ["ft:a"]
     assert outcome.logged.steps == {"train_loss": {1}, "valid_loss": {1}}
-    found = sync.finder.find(told_job("a"))
+    found = sync.finder.find(ended_job("a"))
     assert isinstance(found, Settled)
     assert found.run_id == run.info.run_id
 
 
 def test_duplicates_are_passed_on(tracking: Tracking, executor: ThreadPoolExecutor) -> None:
     """Duplicates are passed on to the end of the pass."""
-    provider = Told(told("a", 0.5, status=JobStatus.RUNNING))
+    provider = InMemoryProvider(snapshot_of("a", 0.5, status=JobStatus.RUNNING))
     assert provider.sync(tracking, executor).run().is_well
     sync = job_sync(provider, tracking, executor)
     found = sync.finder.find(provider.job("a"))
@@ -226,7 +230,7 @@ def test_a_job_that_cannot_be_had_is_lost(
     tracking: Tracking, executor: ThreadPoolExecutor, job_id: str, kind: type[errors.BridgeError]
 ) -> None:
     """A job that its provider lacks, or answers with another one, is lost."""
-    provider = Told(told("a", 0.5))
+    provider = InMemoryProvider(snapshot_of("a", 0.5))
     provider.snapshots["other"] = provider.snapshots["a"]
     outcome = job_sync(provider, tracking, executor)(task(job_id))
     assert isinstance(outcome, Failed)
@@ -237,7 +241,7 @@ def test_only_what_the_store_takes_is_possible(
     tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
     """A plan contains only writes that the store supports, which for sqlite are all."""
-    sync = job_sync(Told(), tracking, executor)
+    sync = job_sync(InMemoryProvider(), tracking, executor)
     assert isinstance(sync.possible, RecordingOptions)
     assert sync.possible == sync.options
 
@@ -257,7 +261,7 @@ class Archiving(Tracking):
         self.stored.append(sorted(str(each.relative_to(folder)) for each in found))
 
 
-class Filed(Told):
+class Filed(InMemoryProvider):
     """A provider that has every file but one."""
 
     @contextlib.contextmanager
@@ -287,7 +291,7 @@ def test_documents_are_stored_before_files(
 ) -> None:
     """Documents are stored first, then files, and nothing where there is nothing to store."""
     tracking = Archiving(uri)
-    sync = job_sync(Filed(told("a", 0.5)), tracking, executor)
+    sync = job_sync(Filed(snapshot_of("a", 0.5)), tracking, executor)
     place = tracking.experiment("hosted-fine-tunes", create=True)
     assert place
     wanted = plan(
@@ -314,7 +318,7 @@ def test_nothing_is_written_without_need(
     is_dry: bool,
 ) -> None:
     """A dry run and an empty plan write nothing, and the outcome names the run as it was."""
-    provider = Told(told("a", 0.5, status=JobStatus.RUNNING))
+    provider = InMemoryProvider(snapshot_of("a", 0.5, status=JobStatus.RUNNING))
     assert provider.sync(tracking, executor).run().is_well
     (run,) = tracking.runs(tracking_places(tracking), "openai")
     before = active_runs(uri)[0].to_dictionary()
@@ -336,7 +340,7 @@ def tracking_places(tracking: Tracking) -> list[str]:
 
 def paged(*pages: str, cut: bool = False, unreadable: tuple[str, ...] = ()) -> Asked:
     """Return a provider with a job for each letter, listed in these pages."""
-    provider = Asked(*(told(letter) for letter in sorted({*"".join(pages)})))
+    provider = Asked(*(snapshot_of(letter) for letter in sorted({*"".join(pages)})))
     provider.listed = [
         Page(tuple(provider.job(letter) for letter in page), unreadable=unreadable)
         for page in pages
@@ -406,7 +410,7 @@ def test_a_pass_says_what_it_chooses(tracking: Tracking, executor: ThreadPoolExe
     """Each page of jobs, each further list of them, and each job is one event."""
     provider = paged("ab", "bc")
     running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
-    provider.tell(told("c", 0.5, **running))
+    provider.tell(snapshot_of("c", 0.5, **running))
     provider.listed = [
         replace(page, jobs=tuple(provider.job(j.id) for j in page.jobs))
         for page in provider.listed or ()
@@ -414,19 +418,19 @@ def test_a_pass_says_what_it_chooses(tracking: Tracking, executor: ThreadPoolExe
     sync = provider.sync(tracking, executor)
 
     def events(selection: Selection | None = None) -> list[object]:
-        told_of: list[object] = []
+        reports_of: list[object] = []
 
         def handler(event: Event) -> None:
             match event:
                 case JobsChosen(jobs=jobs, settled=settled, unselected=unselected):
-                    told_of.append((jobs, "".join(settled), "".join(unselected)))
+                    reports_of.append((jobs, "".join(settled), "".join(unselected)))
                 case JobDone(outcome=outcome):
-                    told_of.append(outcome.job_id)
+                    reports_of.append(outcome.job_id)
                 case _:
-                    told_of.append(type(event))
+                    reports_of.append(type(event))
 
         assert sync.run(selection, handler=handler).is_well
-        return sorted(told_of, key=str)
+        return sorted(reports_of, key=str)
 
     def ordered(*found: object) -> list[object]:
         return sorted(found, key=str)

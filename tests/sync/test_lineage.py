@@ -21,16 +21,16 @@ from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking
 from tests.support.databases import file_of, refill
+from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.models import client_of, models, run_of, versions_by_model
 from tests.support.processes import dump
 from tests.support.recorded import deleted_runs
-from tests.support.told import Told, told
 
 NOTE = "mlflow.note.content"
-PARENT = told("ftjob-parent", 0.9, 0.4, 0.6)
-CHILD = told("ftjob-child", 0.5, base_model="ft:ftjob-parent")
-OF_CHECKPOINT = told("ftjob-other", 0.3, base_model="ft:ftjob-parent:1")
-GRANDCHILD = told("ftjob-third", 0.2, base_model="ft:ftjob-child")
+PARENT = snapshot_of("ftjob-parent", 0.9, 0.4, 0.6)
+CHILD = snapshot_of("ftjob-child", 0.5, base_model="ft:ftjob-parent")
+OF_CHECKPOINT = snapshot_of("ftjob-other", 0.3, base_model="ft:ftjob-parent:1")
+GRANDCHILD = snapshot_of("ftjob-third", 0.2, base_model="ft:ftjob-child")
 FAMILY = (PARENT, CHILD, OF_CHECKPOINT, GRANDCHILD)
 MADE_BY = {
     "ftjob-child": "ftjob-parent",
@@ -68,7 +68,7 @@ def linked(run: Run, words: str, other: str) -> bool:
 
 def test_all_in_one_pass(uri: str, tracking: Tracking, executor: ThreadPoolExecutor) -> None:
     """One pass links jobs that continue a result, a checkpoint, and a result of that."""
-    provider = Told(*reversed(FAMILY))  # newest first, as lists are
+    provider = InMemoryProvider(*reversed(FAMILY))  # newest first, as lists are
     provider.sync(tracking, executor).run()
     assert links(uri) == set(MADE_BY.items())
 
@@ -84,7 +84,7 @@ def test_in_any_order(
     is_new_process: bool,
 ) -> None:
     """Jobs recorded one by one are linked in either order, by one process or by several."""
-    provider = Told()
+    provider = InMemoryProvider()
     sync = provider.sync(tracking, executor)
     for snapshot in order:
         provider.tell(snapshot)  # type: ignore[arg-type] # pytest's ids want a plain tuple
@@ -100,8 +100,13 @@ def test_in_any_order(
 
 def test_without_logged_models(uri: str, executor: ThreadPoolExecutor) -> None:
     """With ``models: false`` tags identify the run that made a result or the best checkpoint."""
-    family = (PARENT, CHILD, told("ftjob-other", 0.3, base_model="ft:ftjob-parent:2"), GRANDCHILD)
-    provider = Told()
+    family = (
+        PARENT,
+        CHILD,
+        snapshot_of("ftjob-other", 0.3, base_model="ft:ftjob-parent:2"),
+        GRANDCHILD,
+    )
+    provider = InMemoryProvider()
     for snapshot in family:
         provider.tell(snapshot)
         assert provider.sync(Tracking(uri), executor, models=False).run().is_well
@@ -112,7 +117,7 @@ def test_a_note_that_its_user_changed_is_left_alone(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
     """A note that its user edited or removed stays as it is, and the tags have the lineage."""
-    provider = Told(PARENT, OF_CHECKPOINT)
+    provider = InMemoryProvider(PARENT, OF_CHECKPOINT)
     sync = provider.sync(tracking, executor)
     sync.run()
     client = client_of(uri)
@@ -153,7 +158,7 @@ def test_interrupted_at_any_call(
     uri: str, tmp_path: Path, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
     """A bridge that dies while it records a lineage leaves a state that the next one completes."""
-    provider = Told(CHILD, GRANDCHILD)
+    provider = InMemoryProvider(CHILD, GRANDCHILD)
     provider.sync(tracking, executor).run()
     provider.tell(PARENT)
     provider.sync(tracking, executor).run(Selection(job_ids=("ftjob-parent",)))
@@ -193,7 +198,7 @@ def test_bridges_that_meet_leave_one_family(
     uri: str, empty_database: Path, executor: ThreadPoolExecutor
 ) -> None:
     """Bridges that race leave models, versions and links of whichever run stays."""
-    provider = Told(*FAMILY)
+    provider = InMemoryProvider(*FAMILY)
     database = file_of(uri)
     for _ in range(2):  # chance decides which run stays
         refill(database, empty_database)
@@ -218,10 +223,10 @@ def test_a_strange_base_model(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor, name: str
 ) -> None:
     """A pass ends well with any name of a base model, and finds most of them."""
-    provider = Told(told("ftjob-b", 0.5, base_model=name))
+    provider = InMemoryProvider(snapshot_of("ftjob-b", 0.5, base_model=name))
     sync = provider.sync(tracking, executor)
     assert sync.run().is_well
-    provider.tell(told("ftjob-a", 0.5, fine_tuned_model=name))
+    provider.tell(snapshot_of("ftjob-a", 0.5, fine_tuned_model=name))
     assert sync.run().is_well
     assert provider.sync(Tracking(uri), executor).run().is_well
     assert len(models(uri)) == 2

@@ -166,8 +166,8 @@ def assert_whole(simulated: SimulatedJob, run: RunRows) -> None:
     """Check every value at its step, and at its time or that of the slightly earlier checkpoint."""
     ends = {Outcome.SUCCEEDED: "FINISHED", Outcome.FAILED: "FAILED", Outcome.CANCELLED: "KILLED"}
     assert run.status == ends[simulated.outcome]
-    told = measured(simulated)
-    assert [(name, step) for name, step, _, _ in run.rows] == sorted(told)
+    reported = measured(simulated)
+    assert [(name, step) for name, step, _, _ in run.rows] == sorted(reported)
     for name, step, value, at in run.rows:
-        assert value == pytest.approx(told[name, step], abs=1e-5)
+        assert value == pytest.approx(reported[name, step], abs=1e-5)
         assert int(simulated.step_at(step)) - at // 1000 in {0, 1, 2}

@@ -12,9 +12,9 @@ from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking, Written
+from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.plans import plan
 from tests.support.recorded import active_runs, recorded
-from tests.support.told import Told, told
 
 
 class Searched(Tracking):
@@ -38,7 +38,7 @@ def test_mlflow_is_not_searched_again_where_nothing_is_open(
 ) -> None:
     """With no open job MLflow is searched once, in the first pass of a process."""
     tracking = Searched(uri)
-    sync = Told(told("ftjob-a", 0.5)).sync(tracking, executor)
+    sync = InMemoryProvider(snapshot_of("ftjob-a", 0.5)).sync(tracking, executor)
     assert sync.run().is_well
     before = tracking.searches
     assert before > 0
@@ -61,7 +61,7 @@ class Contested(Tracking):
 def test_a_plan_without_news_makes_no_request(uri: str, executor: ThreadPoolExecutor) -> None:
     """An idle pass over open jobs sends MLflow no request."""
     tracking = Contested(uri)
-    job_sync = Told().sync(tracking, executor).job_sync
+    job_sync = InMemoryProvider().sync(tracking, executor).job_sync
     empty = plan("ftjob-a")
     assert empty.is_empty
     job_sync.apply(empty, None, "1", is_dry=False)
@@ -73,7 +73,7 @@ def test_a_run_that_others_keep_changing_is_given_up_for_this_pass(
 ) -> None:
     """A run that others keep changing is left to the next pass, with a sentence."""
     tracking = Contested(uri)
-    report = Told(told("ftjob-a", 0.5)).sync(tracking, executor).run()
+    report = InMemoryProvider(snapshot_of("ftjob-a", 0.5)).sync(tracking, executor).run()
     ((job_id, error),) = report.failures
     assert (job_id, type(error)) == ("ftjob-a", RunChanged)
     assert "Other processes keep changing its run" in str(error)
@@ -100,13 +100,13 @@ def test_rivals_are_looked_for_where_a_run_was_created(
     uri: str, executor: ThreadPoolExecutor
 ) -> None:
     """Only a pass that created runs looks for those that others created for the same jobs."""
-    running = told("a", 0.5, status=JobStatus.RUNNING)
-    tracking, provider = Rivals(uri), Told(running, told("b", 0.5))
+    running = snapshot_of("a", 0.5, status=JobStatus.RUNNING)
+    tracking, provider = Rivals(uri), InMemoryProvider(running, snapshot_of("b", 0.5))
     sync = provider.sync(tracking, executor)
     assert sync.run(dry_run=True).is_well
     assert tracking.own == []
     assert sync.run().is_well
     assert tracking.own == [{run.info.run_id for run in active_runs(uri)}]
-    provider.tell(told("a", 0.5, 0.4))
+    provider.tell(snapshot_of("a", 0.5, 0.4))
     assert sync.run().jobs[Result.UPDATED] == 1
     assert len(tracking.own) == 1

@@ -17,7 +17,7 @@ from bridge.sync.recorded_runs import LOOKUPS, RecordedRuns
 from bridge.sync.report import Selection
 from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.tracking import Tracking
-from tests.support.told import START, Told, told
+from tests.support.in_memory import START, InMemoryProvider, snapshot_of
 
 DAY = 86_400_000
 
@@ -52,7 +52,7 @@ class Counting(Tracking):
         )
 
 
-class Ending(Told):
+class Ending(InMemoryProvider):
     """A provider that announces the shutdown of models."""
 
     dates: dict[str, int]
@@ -68,7 +68,7 @@ class World:
     def __init__(self, uri: str, executor: ThreadPoolExecutor) -> None:
         self.tracking = Counting(uri)
         self.now = START
-        self.provider = Ending(*(told(name, 0.5) for name in "abc"))
+        self.provider = Ending(*(snapshot_of(name, 0.5) for name in "abc"))
         self.provider.dates = {}
         sync = self.provider.sync(self.tracking, executor)
         assert sync.run().is_well
@@ -138,23 +138,23 @@ def test_a_later_pass_reads_open_runs_only(
         open={"b"} if is_open else set(),
         places=dict(world.runs.memory.places),
     )
-    told_of: list[object] = []
+    reports_of: list[object] = []
     runs = replace(world.runs, memory=memory)
-    history = runs.begin(Selection(job_ids=jobs), told_of.append)
+    history = runs.begin(Selection(job_ids=jobs), reports_of.append)
     assert len(world.tracking.searches) == searches
     assert history.is_read
-    assert told_of == [history.owned]
+    assert reports_of == [history.owned]
 
 
 def test_a_first_pass_reads_a_page_at_once(world: World) -> None:
     """A first pass reads all runs, and knows of every job whether it has one."""
-    told_of: list[object] = []
+    reports_of: list[object] = []
     runs = replace(world.runs, memory=Memory(places=dict(world.runs.memory.places)))
-    history = runs.begin(Selection(), told_of.append)
+    history = runs.begin(Selection(), reports_of.append)
     assert history.is_read
     assert history.owned.is_complete
     assert history.owned.settled == set("abc")
-    assert told_of == [history.owned]
+    assert reports_of == [history.owned]
     assert world.tracking.searches == []
 
 

@@ -23,10 +23,10 @@ from bridge.providers.registry import TYPES
 from bridge.simulator import Reply, Request, Simulator, json_reply
 from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.tracking import Tracking
+from tests.support.in_memory import START, InMemoryProvider, ended_job
 from tests.support.recorded import active_runs, recorded
 from tests.support.run_states import run_state
 from tests.support.scripted import Answer, Script, answer, script
-from tests.support.told import START, Told, told_job
 from tests.support.world import Clock, job, make_sync
 
 BASE = "gpt-4.1-mini-2025-04-14"
@@ -55,7 +55,7 @@ def listing(*rows: object) -> Script:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {"shutdown_date": "2027-01-14"},
         {"shutdown_date": "2027-01-14T00:00:00Z"},
@@ -67,13 +67,13 @@ def listing(*rows: object) -> Script:
         {"shutdown_date": "2027-01-14", "deprecation": "2026-01-01T00:00:00Z"},
     ],
 )
-def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> None:
+def test_a_date_is_read_in_each_providers_form(reported: Mapping[str, object]) -> None:
     """A date is read from OpenAI's day, Azure's time for inference and Mistral's time."""
-    assert date(listing({"id": MADE, **told})) == midnight("2027-01-14")
+    assert date(listing({"id": MADE, **reported})) == midnight("2027-01-14")
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {},
         {"shutdown_date": None, "deprecation": None},
@@ -88,11 +88,11 @@ def test_a_date_is_read_in_each_providers_form(told: Mapping[str, object]) -> No
         {"deprecation": 10**400},
     ],
 )
-def test_what_is_no_date_is_none(told: Mapping[str, object]) -> None:
+def test_what_is_no_date_is_none(reported: Mapping[str, object]) -> None:
     """An impossible date counts as none, and hides no other model's date."""
-    models = listing({"id": MADE, **told}, 7, {"id": BASE, "shutdown_date": "2027-01-14"})
+    models = listing({"id": MADE, **reported}, 7, {"id": BASE, "shutdown_date": "2027-01-14"})
     assert date(models) == midnight("2027-01-14")
-    assert date(listing({"id": MADE, **told})) is None
+    assert date(listing({"id": MADE, **reported})) is None
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,13 @@ def test_a_server_without_such_a_list_costs_nothing(status: int) -> None:
 )
 def test_no_list_whatever_breaks_anything(reply: object) -> None:
     """Any reply about models gives a date or none."""
-    for told in (reply, {"data": reply}, {"data": [reply]}, {"data": [{"id": MADE, "a": reply}]}):
-        found = date(script(Answer(content=json.dumps(told).encode())))
+    for reported in (
+        reply,
+        {"data": reply},
+        {"data": [reply]},
+        {"data": [{"id": MADE, "a": reply}]},
+    ):
+        found = date(script(Answer(content=json.dumps(reported).encode())))
         assert found is None or isinstance(found, int)
     for key in ("shutdown_date", "deprecation"):
         found = date(listing({"id": MADE, key: reply}))
@@ -154,9 +159,9 @@ def test_no_list_whatever_breaks_anything(reply: object) -> None:
 def test_who_tells_dates(kind: str) -> None:
     """OpenAI's API and Mistral's have dates, and other providers get no request for them."""
     models = listing({"id": MADE, "shutdown_date": "2027-01-14"})
-    told = shutdowns_of(TYPES[kind](models.http(), curves=True))
+    reported = shutdowns_of(TYPES[kind](models.http(), curves=True))
     tells = kind in {"openai", "azure", "nebius", "mistral", "bedrock-mantle"}
-    assert told == ({MADE: midnight("2027-01-14")} if tells else {})
+    assert reported == ({MADE: midnight("2027-01-14")} if tells else {})
     assert len(models.requests) == tells
 
 
@@ -281,7 +286,7 @@ def test_a_dry_run_and_a_deleted_run(
 OURS = {tags.BRIDGE: tags.OWNED}
 
 
-class Dated(Told):
+class Dated(InMemoryProvider):
     """A provider that counts the requests for its dates."""
 
     def __init__(self) -> None:
@@ -318,11 +323,11 @@ def test_dates_are_asked_for_once_a_day(tracking: Tracking, direction: int) -> N
 
 def test_dates_wait_for_a_job_that_may_need_them(tracking: Tracking) -> None:
     """Dates are asked for with the first job that has succeeded, or of which nothing is known."""
-    running = told_job("a", status=JobStatus.RUNNING)
-    for listed in (None, told_job("a")):
+    running = ended_job("a", status=JobStatus.RUNNING)
+    for listed in (None, ended_job("a")):
         dates = ShutdownDates(Dated(), tracking, lambda: START)
         assert dates.needed_for(running) is None
-        assert dates.needed_for(told_job("a", status=JobStatus.FAILED)) is None
+        assert dates.needed_for(ended_job("a", status=JobStatus.FAILED)) is None
         assert dates.needed_for(listed) == {MADE: START}
         assert dates.needed_for(running) == {MADE: START}
 
@@ -405,7 +410,7 @@ def test_an_end_that_openai_has_announced_is_warned_of_without_a_date_in_its_lis
     assert list(tracked.ending(midnight("2026-11-22"))) == [("2027-01-14", [MADE])]
 
 
-def test_models_that_end_together_are_told_together() -> None:
+def test_models_that_end_together_are_reported_together() -> None:
     """Models that end on the same day are named together, each once."""
     runs = [
         run_with("2027-01-14", "b"),

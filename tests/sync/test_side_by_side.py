@@ -127,8 +127,8 @@ def bedrock_rows(simulator: Simulator, job: SimulatedJob) -> Iterable[Mapping[st
             step = int(row.pop("step_number"))
             rows.setdefault(step, {"step": step}).update(row)
     url = f"{simulator.base_urls['bedrock']}/model-customization-jobs/{quote(arn_of(job), safe='')}"
-    told = httpx.get(url, headers={"Authorization": f"Bearer {KEY}"}).raise_for_status().json()
-    for losses in (told.get("trainingMetrics", {}), *told.get("validationMetrics", [])):
+    reported = httpx.get(url, headers={"Authorization": f"Bearer {KEY}"}).raise_for_status().json()
+    for losses in (reported.get("trainingMetrics", {}), *reported.get("validationMetrics", [])):
         rows[max(rows)].update(losses)
     return rows.values()
 
@@ -210,7 +210,7 @@ def points(run: RunRows) -> list[Point]:
     return sorted((name, step, value) for name, step, value, _ in run.rows)
 
 
-def told(
+def reported(
     simulator: Simulator, jobs: Iterable[SimulatedJob], status: str | None = None
 ) -> dict[str, Shown]:
     """Return the expected runs of jobs that have this status, or end with it."""
@@ -268,7 +268,7 @@ def test_all_providers_are_copied_and_followed_in_one_experiment(
         filled = run("backfill", "--config", config, cwd=tmp_path)
         assert filled.returncode == 0, filled.stdout + filled.stderr
         old, before = runs_in(uri), rows_in(uri)
-        wanted = told(simulator, HISTORY)
+        wanted = reported(simulator, HISTORY)
         assert shown(uri, old) == wanted
         assert {name: max(step for _, step, _ in rows) for name, (_, rows) in wanted.items()} == {
             name_of(each): each.last_step for each in HISTORY
@@ -276,12 +276,12 @@ def test_all_providers_are_copied_and_followed_in_one_experiment(
         with started("run", "--config", config, cwd=tmp_path) as process:
             for step in (2, 9):
                 clock.now = LIVE[0].step_at(step)
-                wanted = told(simulator, LIVE, "RUNNING")
+                wanted = reported(simulator, LIVE, "RUNNING")
                 assert {max(at for _, at, _ in rows) for _, rows in wanted.values()} == {step}
                 is_there = partial(shows, uri, wanted, before)
                 wait_until(is_there, f"step {step} of all live jobs", process)
             clock.now = all_end_by(LIVE)
-            is_there = partial(shows, uri, told(simulator, LIVE), before)
+            is_there = partial(shows, uri, reported(simulator, LIVE), before)
             wait_until(is_there, "end of all jobs", process)
             process.send(signal.SIGTERM)
             assert process.end() == 0, process.said

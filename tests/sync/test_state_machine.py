@@ -290,11 +290,11 @@ class World(RuleBasedStateMachine):
             assert rows == self.vanished[job_id]
         else:
             expected = self.jobs[job_id]
-            told = [measured(each) for each in (expected, *self.earlier.get(job_id, ()))]
+            reported = [measured(each) for each in (expected, *self.earlier.get(job_id, ()))]
             assert run.info.status == RUN_STATUS[expected.outcome]
-            assert {(name, step) for name, step, _, _ in rows} == told[0].keys()
+            assert {(name, step) for name, step, _, _ in rows} == reported[0].keys()
             for name, step, value, _ in rows:
-                assert any(value == pytest.approx(t[name, step], abs=1e-5) for t in told)
+                assert any(value == pytest.approx(t[name, step], abs=1e-5) for t in reported)
         is_edited = run.info.run_id in self.edited
         assert (run.info.run_name == "renamed") is is_edited
         assert (EDITS.items() <= run.data.tags.items()) is is_edited
@@ -313,7 +313,7 @@ class World(RuleBasedStateMachine):
                 aim = replace(aim, name=seen.name, tags=aim.tags | edits)
             # A checkpoint is slightly older than its step's event: the first to be read counts.
             for row, other in zip(seen.rows, aim.rows, strict=True):
-                assert row == other or row == (*other[:3], self._told_at(job_id, row[1]))
+                assert row == other or row == (*other[:3], self._reported_at(job_id, row[1]))
             assert replace(seen, rows=()) == replace(aim, rows=())
             assert models_of(self.uri, run) == models_of(uri, twin)
             assert datasets(run) == datasets(twin)
@@ -344,7 +344,7 @@ class World(RuleBasedStateMachine):
             assert report.stopped is None, report
             assert all(isinstance(error, JobVanished) for _, error in report.failures), report
 
-    def _told_at(self, job_id: str, step: int) -> int:
+    def _reported_at(self, job_id: str, step: int) -> int:
         """Return the Unix milliseconds of a step's event."""
         return int(self.jobs[job_id].step_at(step)) * 1000
 

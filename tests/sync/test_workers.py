@@ -164,7 +164,7 @@ def test_a_cluster_that_is_lost_is_no_lost_worker() -> None:
     assert pool.unreached == 3
 
 
-def test_a_worker_that_dies_costs_its_job_alone(executor: ThreadPoolExecutor) -> None:
+def test_a_worker_that_dies_costs_its_job_only(executor: ThreadPoolExecutor) -> None:
     """A worker that dies costs its job, which is named and done again in the next pass."""
     pool = WorkerPool(executor, Work(7, OSError("the worker has gone")))
     outcomes = {each.job_id: each for each in pool.outcomes(map(task, range(20)))}

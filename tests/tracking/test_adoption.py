@@ -506,8 +506,8 @@ def test_of_two_providers_jobs_that_name_one_run_one_gets_it(uri: str, tmp_path:
         done = invoke("backfill", "--config", config, "--json")
     assert done.exit_code == 0, done.output
     reports = json.loads(done.stdout)["providers"]
-    told = [each["what"] for report in reports for each in report["left_out"]]
-    (refused,) = [what for what in told if "carries another job" in what]
+    reported = [each["what"] for report in reports for each in report["left_out"]]
+    (refused,) = [what for what in reported if "carries another job" in what]
     tags = [run.data.tags for run in active_runs(uri)]
     assert sorted(each["fine_tuning_provider"] for each in tags) == ["account", "gateway"]
     carried = whole(uri, run_id)
@@ -549,8 +549,8 @@ def test_of_two_bridges_that_adopt_a_run_at_once_one_gets_it(
         found = whole(uri, run_id)
         winner = found.run.data.tags["fine_tuning_job_id"]
         (loser,) = {"ftjob-a", "ftjob-b"} - {winner}
-        told = [what for report in reports for _, what in report.skipped]
-        (refused,) = [what for what in told if "gets a new run" in what]
+        reported = [what for report in reports for _, what in report.skipped]
+        (refused,) = [what for what in reported if "gets a new run" in what]
         assert f"carries another job ({winner} of openai)" in refused
         for each in simulators:
             assert make_sync(each, Tracking(uri), executor, clock).run().is_well

@@ -12,8 +12,8 @@ from bridge.plan.models import Registration
 from bridge.plan.repair import Inventory
 from bridge.tracking import Tracking, Written
 from bridge.tracking.audit import MadeVersion
+from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.plans import plan
-from tests.support.told import Told, told
 
 NAMES = ("a", "b")
 
@@ -23,7 +23,7 @@ class Store:
 
     def __init__(self, tracking: Tracking, executor: ThreadPoolExecutor) -> None:
         self.tracking = tracking
-        provider = Told(*(told(name, 0.9, 0.4, suffix="bot") for name in NAMES))
+        provider = InMemoryProvider(*(snapshot_of(name, 0.9, 0.4, suffix="bot") for name in NAMES))
         assert provider.sync(tracking, executor, register="{suffix}").run().is_well
         found = tracking.experiment("hosted-fine-tunes", create=False)
         assert found

@@ -12,14 +12,14 @@ from bridge.errors import TrackingDown
 from bridge.plan.options import RecordingOptions
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
+from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.models import datasets, models, run_of, versions_by_model
 from tests.support.recorded import active_runs, recorded
-from tests.support.told import Told, told
 from tests.support.write_proxy import WriteProxy
 
 MODELS = "/mlflow/logged-models"
-PARENT = told("ftjob-parent", 0.9, 0.4, 0.6, training_files=("file-1",))
-CHILD = told("ftjob-child", 0.5, base_model="ft:ftjob-parent")
+PARENT = snapshot_of("ftjob-parent", 0.9, 0.4, 0.6, training_files=("file-1",))
+CHILD = snapshot_of("ftjob-child", 0.5, base_model="ft:ftjob-parent")
 FAMILY = (PARENT, CHILD)
 EVERYTHING = RecordingOptions(register="all")
 
@@ -43,7 +43,9 @@ def sync_of(
 ) -> ProviderSync:
     """Make passes of a new process."""
     tracking = Tracking(proxy.url)
-    return Told(*FAMILY).sync(tracking, executor, register="{suffix}" if register else None)
+    return InMemoryProvider(*FAMILY).sync(
+        tracking, executor, register="{suffix}" if register else None
+    )
 
 
 def examined(sync: ProviderSync, executor: ThreadPoolExecutor) -> Examination:

@@ -20,6 +20,7 @@ from bridge.simulator import Simulator
 from bridge.simulator.openai_objects import checkpoint_objects, model_name
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
+from tests.support.in_memory import START, InMemoryProvider, ended_job, snapshot_of
 from tests.support.models import (
     client_of,
     datasets,
@@ -30,7 +31,6 @@ from tests.support.models import (
 )
 from tests.support.processes import dump
 from tests.support.recorded import active_runs, recorded
-from tests.support.told import START, Told, told, told_job
 from tests.support.world import Clock, job, make_sync
 
 MISTRAL = "11111111-2222-3333-4444-555555555555"
@@ -325,15 +325,15 @@ def test_the_jobs_that_were_trained_on_a_file(
 ) -> None:
     """A search by a file's id finds all jobs that used it, each with one dataset per role."""
     train, valid, strange = "file-training", "file-validation", "it's" + "x" * 600
-    provider = Told(
-        told("ftjob-a", 0.5, training_files=(train,), validation_files=(valid,)),
-        told("ftjob-b", 0.5, training_files=(train, strange), validation_files=(train,)),
-        told("ftjob-c", 0.5, training_files=("", valid)),
-        told("ftjob-d", training_files=(valid,), status=JobStatus.RUNNING),
+    provider = InMemoryProvider(
+        snapshot_of("ftjob-a", 0.5, training_files=(train,), validation_files=(valid,)),
+        snapshot_of("ftjob-b", 0.5, training_files=(train, strange), validation_files=(train,)),
+        snapshot_of("ftjob-c", 0.5, training_files=("", valid)),
+        snapshot_of("ftjob-d", training_files=(valid,), status=JobStatus.RUNNING),
     )
     sync = provider.sync(tracking, executor)
     assert sync.run().is_well
-    provider.tell(told("ftjob-d", 0.5, training_files=(valid,)))
+    provider.tell(snapshot_of("ftjob-d", 0.5, training_files=(valid,)))
     assert sync.run().is_well
     assert {each: datasets(run_of(uri, f"ftjob-{each}")) for each in "abcd"} == {
         "a": [(train, "training"), (valid, "validation")],
@@ -358,8 +358,8 @@ def test_a_hostile_provider_spoils_no_model(
         Checkpoint(step=step, created_at=START, metrics=metrics, model=name, id="c" * 9000)
         for step, name in enumerate(names)
     )
-    job = told_job("ftjob-a", fine_tuned_model="ft:\x1b" + "y" * 9000, suffix="./:%'\"")
-    provider = Told(Snapshot(job=job, checkpoints=checkpoints))
+    job = ended_job("ftjob-a", fine_tuned_model="ft:\x1b" + "y" * 9000, suffix="./:%'\"")
+    provider = InMemoryProvider(Snapshot(job=job, checkpoints=checkpoints))
     assert provider.sync(tracking, executor, register="{suffix}").run().is_well
     found = models(uri)
     assert [len(name) for name in found] == [500, 6, 17, 7, 500]

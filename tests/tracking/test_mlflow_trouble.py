@@ -19,9 +19,9 @@ from bridge.model import JobStatus
 from bridge.simulator import Simulator
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
+from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.processes import PATIENCE, command, invoke
 from tests.support.recorded import active_runs, recorded
-from tests.support.told import Told, told
 from tests.support.world import Clock, job, make_sync
 from tests.support.write_proxy import WriteProxy
 
@@ -158,7 +158,7 @@ def test_an_experiment_that_is_deleted_under_a_daemon(
 
 
 LONG = "long 'words' with \"quotes\" and ü ".ljust(9_000, "x")
-GREATEST = told(
+GREATEST = snapshot_of(
     "job-" + "j" * 500,
     0.5,
     0.4,
@@ -184,10 +184,10 @@ def assert_shortened(run: Run) -> None:
 
 def test_what_is_longer_than_mlflow_takes(uri: str, executor: ThreadPoolExecutor) -> None:
     """The bridge shortens long values itself, so that a second pass writes nothing."""
-    report = Told(GREATEST).sync(Tracking(uri), executor).run()
+    report = InMemoryProvider(GREATEST).sync(Tracking(uri), executor).run()
     assert report.is_well, report.failures
     before = file_of(uri).read_bytes()
-    assert Told(GREATEST).sync(Tracking(uri), executor).run().is_well
+    assert InMemoryProvider(GREATEST).sync(Tracking(uri), executor).run().is_well
     assert file_of(uri).read_bytes() == before
     (run,) = active_runs(uri)
     assert_shortened(run)
@@ -197,11 +197,18 @@ def test_what_is_longer_than_a_server_takes(server: str, executor: ThreadPoolExe
     """The same holds for a server, which checks the values that it gets."""
     place = "longer than a server takes"
     with WriteProxy(server) as proxy:
-        report = Told(GREATEST).sync(Tracking(proxy.url), executor, experiment=place).run()
+        report = (
+            InMemoryProvider(GREATEST).sync(Tracking(proxy.url), executor, experiment=place).run()
+        )
         assert report.is_well, report.failures
         before = len(proxy.writes)
         assert before
-        assert Told(GREATEST).sync(Tracking(proxy.url), executor, experiment=place).run().is_well
+        assert (
+            InMemoryProvider(GREATEST)
+            .sync(Tracking(proxy.url), executor, experiment=place)
+            .run()
+            .is_well
+        )
         assert len(proxy.writes) == before
     (run,) = active_runs(server, place)
     assert_shortened(run)

@@ -8,17 +8,17 @@ import pytest
 
 from bridge.tracking import Tracking
 from bridge.tracking.newest import curve, newest_jobs
-from tests.support.told import START, Told, told
+from tests.support.in_memory import START, InMemoryProvider, snapshot_of
 
 
 @pytest.fixture
 def experiment_id(tracking: Tracking, executor: ThreadPoolExecutor) -> str:
     """Create three jobs, the second of which is the newest."""
     jobs = [
-        told(name, 0.9, 0.4, created_at=START + later)
+        snapshot_of(name, 0.9, 0.4, created_at=START + later)
         for name, later in (("a", 10), ("b", 30), ("c", 20))
     ]
-    assert Told(*jobs).sync(tracking, executor).run().is_well
+    assert InMemoryProvider(*jobs).sync(tracking, executor).run().is_well
     found = tracking.experiment("hosted-fine-tunes", create=False)
     assert found
     return found

@@ -15,12 +15,12 @@ from sqlalchemy.engine import Engine
 
 from bridge.errors import TrackingError
 from bridge.tracking import Tracking, experiments
+from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.meddled import Meddled
 from tests.support.models import client_of, experiment_id, models, run_of
 from tests.support.recorded import active_runs, recorded
-from tests.support.told import Told, told
 
-ONE = told("ftjob-one", 0.9, 0.4)
+ONE = snapshot_of("ftjob-one", 0.9, 0.4)
 OURS = {"fine_tuning_bridge": "ftbridge"}
 
 
@@ -40,7 +40,7 @@ def test_a_users_model_does_not_go_with_a_run(
     uri: str, store: Meddled, executor: ThreadPoolExecutor
 ) -> None:
     """A user's model does not go with a run, whatever its tags are."""
-    Told(ONE).sync(store, executor).run()
+    InMemoryProvider(ONE).sync(store, executor).run()
     run_id, place = run_of(uri, "ftjob-one").info.run_id, experiment_id(uri)
     mine = client_of(uri).create_logged_model(
         place,
@@ -87,7 +87,7 @@ def test_a_link_to_a_doubled_version_goes(
         links.append(model.model_id)
 
     store.before["create_model_version"] = another
-    assert Told(ONE).sync(store, executor, register="m").run().is_well
+    assert InMemoryProvider(ONE).sync(store, executor, register="m").run().is_well
     written = client.get_logged_model(links[0]).tags["mlflow.modelVersions"]
     assert json.loads(written) == [{"name": "m", "version": "1"}]
     assert [int(each.version) for each in client.search_model_versions("name = 'm'")] == [1]
@@ -142,7 +142,7 @@ def test_a_model_that_is_deleted_while_it_is_written(
             client.delete_logged_model(model.model_id)
 
     store.before["finalize_logged_model"] = another
-    assert Told(ONE).sync(store, executor).run().is_well
+    assert InMemoryProvider(ONE).sync(store, executor).run().is_well
     assert {model.status for model in models(uri).values()} == {"READY"}
     assert recorded(uri)["ftjob-one"].status == "FINISHED"
 
@@ -151,10 +151,10 @@ def test_a_model_that_is_not_ready_is_completed(uri: str, executor: ThreadPoolEx
     """A pending model of a dead process is completed."""
     dying = Meddled(uri)
     dying.before["finalize_logged_model"] = refuse
-    assert not Told(ONE).sync(dying, executor).run().is_well
+    assert not InMemoryProvider(ONE).sync(dying, executor).run().is_well
     (run,) = Tracking(uri).runs([experiment_id(uri)])
     assert dying.ready_models(run) == {}
-    assert Told(ONE).sync(Tracking(uri), executor).run().is_well
+    assert InMemoryProvider(ONE).sync(Tracking(uri), executor).run().is_well
     assert {model.status for model in models(uri).values()} == {"READY"}
 
 
@@ -164,7 +164,7 @@ def test_models_go_with_a_run_that_is_deleted_meanwhile(
     """Models are deleted with a run that its user deletes meanwhile."""
     client = client_of(uri)
     store.before["log_batch"] = lambda: client.delete_run(run_of(uri, "ftjob-one").info.run_id)
-    Told(ONE).sync(store, executor).run()
+    InMemoryProvider(ONE).sync(store, executor).run()
     assert models(uri) == {}
     assert active_runs(uri) == []
 

@@ -25,9 +25,9 @@ from bridge.simulator import Outcome, Simulator
 from bridge.simulator.openai_objects import model_name
 from bridge.tracking import Tracking
 from bridge.tracking.registry import register
+from tests.support.in_memory import START, InMemoryProvider, snapshot_of
 from tests.support.models import client_of, logged_models, newest, run_of, versions
 from tests.support.processes import dump
-from tests.support.told import START, Told, told
 from tests.support.world import Clock, job, make_sync
 
 
@@ -75,10 +75,10 @@ def test_the_alias_is_at_the_newest_job(
 ) -> None:
     """The alias is at the job that ended last, in whatever order jobs are recorded."""
     ends = {"a": START + 1000, "b": START + 2000, "c": START + 3000}
-    provider = Told()
+    provider = InMemoryProvider()
     recorded: list[str] = []
     for each in order:
-        provider.tell(told(f"ftjob-{each}", 0.5, suffix="bot", finished_at=ends[each]))
+        provider.tell(snapshot_of(f"ftjob-{each}", 0.5, suffix="bot", finished_at=ends[each]))
         assert provider.sync(tracking, executor, register="{suffix}").run().is_well
         recorded.append(each)
         assert newest(uri, "bot") == f"ft:ftjob-{max(recorded)}"
@@ -91,13 +91,13 @@ def test_what_users_register_is_left_alone(
     """A user's versions and aliases stay, even under the same name and of the same run."""
     client = client_of(uri)
     client.create_registered_model("bot")
-    provider = Told(told("ftjob-a", 0.5, suffix="bot", status=JobStatus.RUNNING))
+    provider = InMemoryProvider(snapshot_of("ftjob-a", 0.5, suffix="bot", status=JobStatus.RUNNING))
     provider.sync(tracking, executor, register="{suffix}").run()
     run_id = run_of(uri, "ftjob-a").info.run_id
     for source in ("openai:/by-hand", "openai:/again"):
         client.create_model_version("bot", source, run_id=run_id)
     client.set_registered_model_alias("bot", "champion", "2")
-    provider.tell(told("ftjob-a", 0.5, suffix="bot"))
+    provider.tell(snapshot_of("ftjob-a", 0.5, suffix="bot"))
     assert provider.sync(tracking, executor, register="{suffix}").run().is_well
     assert [version.source for version in versions(uri, "bot")] == [
         "openai:/by-hand",
@@ -115,8 +115,8 @@ class Results:
         self.uri = uri
         tracking = Tracking(uri)
         with ThreadPoolExecutor(2) as executor:
-            snapshots = [told(f"ftjob-{each}", 0.5) for each in range(number)]
-            assert Told(*snapshots).sync(tracking, executor).run().is_well
+            snapshots = [snapshot_of(f"ftjob-{each}", 0.5) for each in range(number)]
+            assert InMemoryProvider(*snapshots).sync(tracking, executor).run().is_well
         self.models = {model.tags["fine_tuned_model"]: model for model in logged_models(uri)}
 
     def register(self, number: int) -> None:

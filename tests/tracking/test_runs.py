@@ -10,7 +10,7 @@ from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.run_state import CLOCK_SKEW
 from bridge.tracking import Tracking
-from tests.support.told import START
+from tests.support.in_memory import START
 
 OURS = {tags.PROVIDER: "openai", tags.JOB: "a"}
 BOTH_QUOTES = 'a\'s "b"'

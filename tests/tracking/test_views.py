@@ -113,7 +113,7 @@ def test_a_view_that_somebody_else_stored_is_replaced(stored: str) -> None:
     assert charted(found) == ["train_loss", "full_valid_loss"]
 
 
-def test_a_view_can_be_made_to_show_new_names_alone() -> None:
+def test_a_view_can_be_made_to_show_new_names_only() -> None:
     """After a rename the views can show only the new names."""
     old = views.wanted({}, OPENAI)
     new = Losses(valid=("eval_loss",), train=("loss",))

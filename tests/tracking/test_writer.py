@@ -11,8 +11,8 @@ from bridge.model import MetricPoint
 from bridge.plan import tags
 from bridge.plan.plan import Plan
 from bridge.tracking import Tracking, Written
+from tests.support.in_memory import START
 from tests.support.plans import plan
-from tests.support.told import START
 
 OURS = {tags.PROVIDER: "openai", tags.JOB: "a", tags.BRIDGE: tags.OWNED}
 

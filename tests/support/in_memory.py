@@ -23,7 +23,7 @@ START = 1_760_000_000_000
 """Creation of these jobs in Unix milliseconds, long before any pass over them."""
 
 
-class Told:
+class InMemoryProvider:
     """Returns the snapshots that a test puts into it, and makes no requests."""
 
     base_url: ClassVar = "https://api.example.com/v1"
@@ -87,7 +87,7 @@ class Told:
         return ProviderSync(job_sync, executor=executor)
 
 
-def told_job(job_id: str, **changes: object) -> Job:
+def ended_job(job_id: str, **changes: object) -> Job:
     """Return a job that has succeeded."""
     settings: dict[str, object] = {
         "status": JobStatus.SUCCEEDED,
@@ -100,12 +100,12 @@ def told_job(job_id: str, **changes: object) -> Job:
     return Job(id=job_id, **(settings | changes))  # type: ignore[arg-type] # as the test says
 
 
-def told(job_id: str, *losses: float | None, **changes: object) -> Snapshot:
+def snapshot_of(job_id: str, *losses: float | None, **changes: object) -> Snapshot:
     """Return a job with a checkpoint for each validation loss (``None``: not measured).
 
     The steps count from 1, and the last checkpoint is the job's result.
     """
-    job = told_job(job_id, **changes)
+    job = ended_job(job_id, **changes)
     return Snapshot(
         job=job,
         checkpoints=tuple(
