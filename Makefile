@@ -23,8 +23,9 @@ MAKE_VENV = $(PYTHON) -m venv $(VENV) && { $(BIN)/pip config list | grep -q '\.i
 	$(BIN)/pip install --quiet --constraint config/constraints.txt uv 2>$(VENV)/uv.log || true; }
 endif
 INSTALL = @install() { \
-	$(UV) pip install --quiet --python $(BIN)/python "$$@" 2>>$(VENV)/uv.log || \
-	$(BIN)/pip install --quiet --no-compile "$$@"; }; \
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python "$$@" \
+		2>>$(VENV)/uv.log || \
+	$(BIN)/pip install --quiet "$$@"; }; \
 	install --constraint config/constraints.txt
 COMPAT ?= .compat
 CORES := $(shell getconf _NPROCESSORS_ONLN)

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,14 +166,16 @@ def test_two_backfills_at_once(
     uri: str, tmp_path: Path, undisturbed: tuple[dict[str, dict[str, object]], int]
 ) -> None:
     """Two backfills into one file leave one run per job, and one model per checkpoint."""
-    gate = threading.Barrier(4, timeout=60)  # two providers each
-    arrived: list[str] = []
+    gates = {each.id: threading.Barrier(2, timeout=60) for each in JOBS}
+    arrived: Counter[str] = Counter()
 
     def meet(asked: Request) -> Reply | None:
-        if asked.path.endswith("/fine_tuning/jobs") and len(arrived) < 4:
-            arrived.append(asked.path)
+        # The first that each asks of a job, when it knows of no run and has created none.
+        job_id = next((each for each in gates if f"/{each}" in asked.path), None)
+        if job_id is not None and arrived[job_id] < 2:
+            arrived[job_id] += 1
             with contextlib.suppress(threading.BrokenBarrierError):
-                gate.wait()
+                gates[job_id].wait()
         return None
 
     with Simulator(jobs=JOBS, intercept=meet) as simulator:
