@@ -29,8 +29,8 @@ INSTALL = @install() { \
 	install --constraint config/constraints.txt
 COMPAT ?= .compat
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# One more than cores: some tests wait for processes that they start.
-PARALLEL := -n $(shell expr $(CORES) + 1) --dist worksteal
+# Two for each core: many tests wait for processes and servers that they start.
+PARALLEL := -n $(shell expr $(CORES) \* 2) --dist worksteal
 CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
 

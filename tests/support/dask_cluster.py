@@ -18,6 +18,8 @@ _DASK: Final = [sys.executable, "-m", "dask"]
 _ENVIRON: Final = {
     "PYTHONUNBUFFERED": "1",
     "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s",  # as the page on operations says
+    # Python 3.11 can stand still for ever while Dask's profiler looks at all threads.
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
 }
 _HERE: Final = ["--host", "127.0.0.1", "--no-dashboard"]
 
