@@ -24,7 +24,11 @@ def one_line(text: str, limit: int = 300) -> str:
     return clean(" ".join(text.split()), limit)
 
 
-def counted(things: Sized, what: str) -> str:
+def number_of(number: int, noun: str) -> str:
+    """Return a number with its noun, as in ``1 job``, ``3 jobs`` and ``0 jobs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def counted(things: Sized, noun: str) -> str:
     """Return how many there are, as in ``1 tag`` and ``3 tags``; empty where there are none."""
-    number = len(things)
-    return f"{number:,} {what}{'s' if number > 1 else ''}" if number else ""
+    return number_of(len(things), noun) if len(things) else ""

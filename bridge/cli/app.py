@@ -17,8 +17,8 @@ from bridge.cli.terminal.finish import Output, chosen_of, finish, settings_of
 
 app = typer.Typer(
     name="ftbridge",
-    help="Hosted fine-tuning jobs (OpenAI, Azure, ...) as MLflow runs, beside your local ones.",
-    epilog="Look first, with no key and no network:  ftbridge demo",
+    help="Copy hosted fine-tuning jobs (OpenAI, Azure, ...) into MLflow, next to your local runs.",
+    epilog="Try it without a key or a network:  ftbridge demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # frames around the help would take longer than all the rest of it
@@ -30,7 +30,7 @@ app = typer.Typer(
 def demo(
     port: the.DemoPort = None, *, all_types: the.AllTypes = False, once: the.Once = False
 ) -> None:
-    """Show it at work with no key and no network."""
+    """Show the bridge at work, without a key or a network."""
     from bridge.cli.demo import demo as command
 
     finish(lambda: command(port=port, once=once, every=all_types))
@@ -46,7 +46,7 @@ def run(
     log_format: the.LogFormat = "text",
     verbose: the.Verbose = False,
 ) -> None:
-    """Follow all providers until stopped."""
+    """Follow the jobs of all providers, until stopped."""
     from bridge.daemon.service import run as command
 
     chosen = chosen_of(experiment, tracking_uri, metric_names)
@@ -84,9 +84,9 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
     verbose: the.Verbose = False,
     as_json: the.Json = False,
 ) -> None:
-    """Copy the history of all providers into MLflow, once.
+    """Copy the jobs of all providers into MLflow, once.
 
-    JOB is a job's id, or the suffix of some; without one all jobs are copied.
+    JOB is a job's id, or a suffix that jobs share. Without JOB, all jobs are copied.
     """
     from bridge.cli.backfill import backfill_as_asked
     from bridge.cli.terminal.selection import Asked
@@ -110,7 +110,7 @@ def backfill(  # noqa: PLR0917 - typer calls it with names
 
 @app.command(epilog="Example:  ftbridge check --config config/bridge.yaml")
 def check(config: the.Config = None, *, as_json: the.Json = False) -> None:
-    """Check the configuration, and reach every provider and MLflow."""
+    """Check the configuration, every provider and MLflow."""
     from bridge.cli.check import check as command
 
     finish(lambda: command(settings_of(config), os.environ, as_json=as_json))
@@ -125,7 +125,7 @@ def doctor(
     fix: the.Fix = False,
     as_json: the.Json = False,
 ) -> None:
-    """Find what no pass heals by itself: lost, doubled, stuck."""
+    """Find lost, duplicate and stuck runs; --fix repairs them."""
     from bridge.cli.doctor import doctor as command
     from bridge.cli.terminal.selection import Asked, select
 
@@ -149,9 +149,9 @@ def jobs(  # noqa: PLR0917 - typer calls it with names
     *,
     as_json: the.Json = False,
 ) -> None:
-    """List the jobs that are in MLflow, with their losses.
+    """List the jobs in MLflow, with their losses.
 
-    NAME is a part of a run's name or of a job's id.
+    NAME is part of a run's name or of a job's id.
     """
     from bridge.cli.jobs import jobs as command
     from bridge.listing.job_lines import Filter
@@ -174,9 +174,9 @@ def show(
     *,
     as_json: the.Json = False,
 ) -> None:
-    """Show one job: its curve, checkpoints, and what is missing.
+    """Show one job: its curve, its checkpoints and what is missing.
 
-    JOB is a job's id, or a part of its run's name.
+    JOB is a job's id, or part of its run's name.
     """
     from bridge.cli.show import show as command
 
@@ -202,7 +202,7 @@ def status(
     as_json: the.Json = False,
     watch: the.Watch = False,
 ) -> None:
-    """Show what is tracked, and what a running daemon does."""
+    """Count the jobs in MLflow, and ask a running daemon."""
     from bridge.cli.status import status as command
 
     place = chosen_of(experiment)
@@ -213,7 +213,7 @@ def status(
 def init(path: the.Target = Path("config/bridge.yaml"), *, schema: the.Schema = False) -> None:
     """Write a commented configuration to start from.
 
-    FILE is config/bridge.yaml by default.
+    FILE defaults to config/bridge.yaml.
     """
     from bridge.cli.init import init as command
     from bridge.cli.init import show_schema

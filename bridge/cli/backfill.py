@@ -26,6 +26,7 @@ from bridge.errors import BridgeError, TrackingError
 from bridge.settings.model import Settings
 from bridge.sync.outcome import Result
 from bridge.sync.report import Report, Selection
+from bridge.text import number_of
 
 
 def backfill_as_asked(
@@ -167,5 +168,8 @@ def _say_next(bridge: Bridge, selection: Selection, reports: Sequence[Report]) -
     _say_names(bridge)
     running = sum(report.open for report in reports)
     if running and not any(report.is_dry for report in reports):
-        jobs, them = ("1 job is", "it") if running == 1 else (f"{running:,} jobs are", "them")
-        out().print(f"{jobs} still open. [bold]ftbridge run[/bold] follows {them} live.")
+        are, them = ("is", "it") if running == 1 else ("are", "them")
+        out().print(
+            f"{number_of(running, 'job')} {are} still open."
+            f" [bold]ftbridge run[/bold] follows {them} live."
+        )

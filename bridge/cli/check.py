@@ -32,6 +32,7 @@ from bridge.providers.openai_end import RESCUE, is_made_by_openai, notice
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
+from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _JOBS = "/fine_tuning/jobs"
@@ -118,7 +119,13 @@ def _begun(check: Callable[..., list[Finding]], *about: object) -> Future[list[F
 def _cluster(settings: Settings) -> list[Finding]:
     try:
         with Cluster(settings.poll.executor) as cluster:
-            return [Finding("cluster", Verdict.WELL, f"answers, with {cluster.workers()} workers")]
+            return [
+                Finding(
+                    "cluster",
+                    Verdict.WELL,
+                    f"answers, with {number_of(cluster.workers(), 'worker')}",
+                )
+            ]
     except BridgeError as error:
         return [Finding("cluster", Verdict.WRONG, error.sentence, error.remedy)]
 
@@ -142,7 +149,7 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
     except BridgeError as error:
         return [Finding(provider.name, Verdict.WRONG, error.sentence, error.remedy)]
     jobs = len(page.jobs) + len(page.unreadable)
-    seen = f"{jobs} jobs on the first page" if jobs else "it has no fine-tuning jobs"
+    seen = f"{number_of(jobs, 'job')} on the first page" if jobs else "it has no fine-tuning jobs"
     well = Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")
     found = [well, *(_left_out(provider, part) for part in missing)]
     # A gateway has another address, and OpenAI's models.
@@ -208,7 +215,8 @@ def _ending(settings: Settings, tracking: Tracking, places: Sequence[str]) -> It
         if tracked is None or not tracked.is_openais:
             continue
         for day, models in tracked.ending(now_ms()):
-            sentence = f"{len(models):,} of its models shut down on {day}: {few(models)}"
+            many = number_of(len(models), "fine-tuned model")
+            sentence = f"{many} will be shut down on {day}: {few(models)}"
             yield Finding(provider.name, Verdict.ADVICE, sentence)
         safety = safety_of(tracking, runs)
         if safety.is_whole:

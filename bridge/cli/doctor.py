@@ -21,7 +21,7 @@ from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.sync.events import Handler
 from bridge.sync.report import Report, Selection
-from bridge.text import counted
+from bridge.text import counted, number_of
 
 _MOST_WITHHELD: Final = 10
 """Parts that a provider does not give, shown in full."""
@@ -197,7 +197,9 @@ def _not_compared(found: Examination) -> Iterable[str]:
         if job_id not in shown:
             yield f"{job_id or 'job list'}: {error}"
     if stopped := found.report.stopped:
-        left = f", {found.report.unreached} jobs" if found.report.unreached else ""
+        left = (
+            f" ({number_of(found.report.unreached, 'job')} left)" if found.report.unreached else ""
+        )
         yield f"could not be read further{left}, so only MLflow was checked: {stopped}"
 
 
@@ -205,7 +207,7 @@ def _sum(found: Examination) -> str:
     fixed = sum(each.is_fixed for each in found.treated)
     damage = [each for each in found.treated if each.is_fixed or not each.finding.is_note]
     parts = [
-        f"{found.compared:,} jobs compared",
+        f"{number_of(found.compared, 'job')} compared",
         counted(damage, "finding") or "no findings",
     ]
     if notes := len(found.notes):
@@ -213,5 +215,5 @@ def _sum(found: Examination) -> str:
     if fixed:
         parts.append(f"{fixed:,} fixed")
     if unrecorded := found.without_run:
-        parts.append(f"{unrecorded:,} jobs without a run, which ftbridge backfill records")
+        parts.append(f"{number_of(unrecorded, 'job')} without a run (ftbridge backfill creates it)")
     return ", ".join(parts)

@@ -34,6 +34,7 @@ from bridge.plan.recorded import RecordedRun
 from bridge.providers.openai_end import RESCUE, notice
 from bridge.settings.daemon import Address
 from bridge.settings.model import Settings
+from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _AGAIN: Final = 2.0
@@ -218,7 +219,7 @@ def _of_daemon(daemon: Daemon) -> Iterator[str]:
         for trouble in filter(None, (each.stopped, *each.failures)):
             yield f"[red]![/red] {safe(name)}: {safe(trouble)}"
         if (more := each.failing_jobs - len(each.failures)) > 0:
-            yield f"[red]![/red] {safe(name)}: and {more:,} more jobs"
+            yield f"[red]![/red] {safe(name)}: and {number_of(more, 'more job')}"
 
 
 def _ago(seconds: float) -> str:

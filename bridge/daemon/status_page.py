@@ -18,7 +18,7 @@ from bridge.daemon.stalls import Stalled
 from bridge.daemon.status import ProviderView, View
 from bridge.listing.curves import polyline
 from bridge.plan import tags
-from bridge.text import one_line
+from bridge.text import number_of, one_line
 
 _SOURCE: Final = files("bridge.daemon").joinpath("status_page.html").read_text(encoding="utf-8")
 _STYLE: Final = _SOURCE.partition("<style>")[2].partition("</style>")[0]
@@ -101,8 +101,8 @@ def headline(view: View) -> str:
     words = (
         f"{', '.join(down)} down" if down else "",
         f"{', '.join(hanging)} hanging" if hanging else "",
-        f"{failing:,} {'job' if failing == 1 else 'jobs'} not recorded" if failing else "",
-        f"{stalled:,} {'job' if stalled == 1 else 'jobs'} stalled" if stalled else "",
+        f"{number_of(failing, 'job')} not recorded" if failing else "",
+        f"{number_of(stalled, 'job')} stalled" if stalled else "",
     )
     return "; ".join(filter(None, words))
 
@@ -114,7 +114,7 @@ def _troubles(view: View) -> Iterator[tuple[str, list[str]]]:
         # MLflow's outage ends the passes of all providers: it is shown once.
         own = each.stopped if each.stopped != view.mlflow_trouble else None
         rest = each.failing - len(each.failures)
-        more = f"{rest:,} more jobs were not recorded" if rest > 0 else None
+        more = f"{number_of(rest, 'more job')} not recorded" if rest > 0 else None
         stalled = [
             f"{job.name} has shown nothing new for {age(job.seconds)}"
             for job in view.stalled[:_MOST_STALLED]

@@ -141,7 +141,8 @@ def _refused(
         case 403:
             return errors.Forbidden(
                 f"{host} denied access (403){said}",
-                "Give the key read permission for fine-tuning, or use the key of the right project",
+                "Give the key permission to read fine-tuning jobs, or use one of the right project"
+                " or team",
             )
         case 404 if is_entry:
             return errors.NoService(

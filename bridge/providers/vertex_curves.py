@@ -100,7 +100,9 @@ class Series:
             for number in finite.values():
                 yield CurvePoint(metric, record.step, number, record.at)
         if infinite:
-            skipped.append(f"{metric}: {infinite} of its values are not finite")
+            skipped.append(
+                f"{metric}: {infinite} of its values {'is' if infinite == 1 else 'are'} not finite"
+            )
 
 
 class Curves:

@@ -117,6 +117,6 @@ def test_users_of_openai_behind_a_gateway_are_advised_until_all_is_rescued(
         assert RESCUE in advised
         assert invoke("backfill", "--rescue", "--config", config).exit_code == 0
         reported = " ".join(invoke("status", "--config", config).stdout.split())
-    assert "✓ openai: all 1 ended jobs are archived" in reported
+    assert "✓ openai: the one ended job is archived" in reported
     assert "2027-01-06" in reported
     assert RESCUE not in reported

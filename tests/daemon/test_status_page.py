@@ -142,7 +142,7 @@ def test_jobs_beyond_those_that_are_shown_are_counted(status: DaemonStatus) -> N
     ended(status, None, *lost)
     shown = html(status.view())
     assert shown.count("It is gone") == 20
-    assert "30 more jobs were not recorded." in shown
+    assert "30 more jobs not recorded." in shown
 
 
 def test_the_title_says_what_is_wrong(status: DaemonStatus, clock: Clock) -> None:
@@ -269,7 +269,7 @@ def test_many_lost_jobs_are_counted_with_a_comma(status: DaemonStatus) -> None:
     lost = [(f"job-{number}", errors.NotFound("It is gone")) for number in range(1021)]
     ended(status, None, *lost)
     assert headline(status.view()) == "1,021 jobs not recorded"
-    assert "1,001 more jobs were not recorded." in html(status.view())
+    assert "1,001 more jobs not recorded." in html(status.view())
     ended(status, None, *lost[:20])
     assert "more jobs" not in html(status.view())
 

@@ -65,7 +65,7 @@ def test_a_part_that_is_not_given_is_listed_until_it_comes(place: Place) -> None
     code, said = place.call("doctor")
     assert code == 1
     assert "for you to do: have the provider give it" in said
-    assert said.splitlines()[-1] == "openai: 1 jobs compared, 2 findings"
+    assert said.splitlines()[-1] == "openai: 1 job compared, 2 findings"
     refuse(place, 0)
     done = place.doctor("--fix")
     (finding,) = done.findings

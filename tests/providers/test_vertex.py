@@ -283,7 +283,7 @@ def test_zeros_and_odd_numbers_of_protocol_buffers() -> None:
     api.checkpoints = measured(1)
     snapshot = read(api.provider())
     assert points(snapshot.curve, LOSS) == {0: 0.0, 1: 1e-7}
-    assert snapshot.skipped == (f"{LOSS}: 1 of its values are not finite",)
+    assert snapshot.skipped == (f"{LOSS}: 1 of its values is not finite",)
 
 
 @pytest.mark.parametrize("name", ["../../secrets", "https://elsewhere.example/a", "a\nb", 7, ""])

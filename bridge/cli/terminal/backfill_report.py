@@ -15,6 +15,7 @@ from bridge.plan.ownership import Deletion
 from bridge.redaction import Redactor
 from bridge.sync.outcome import Result
 from bridge.sync.report import Report
+from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _SHOWN = 20
@@ -85,19 +86,21 @@ def _troubles(report: Report) -> Iterator[tuple[str, str]]:
     for text in _failures(report):
         yield lost, text
     if report.stopped:
-        left = f" {report.unreached} jobs were not reached." if report.unreached else ""
+        unreached = number_of(report.unreached, "job")
+        left = f" Not reached: {unreached}." if report.unreached else ""
         yield lost, f"stopped: {report.stopped}{left}"
     for job_id, what in report.skipped[:_SHOWN]:
         yield note, f"{job_id}: {what}"
     if len(report.skipped) > _SHOWN:
-        yield note, f"and {len(report.skipped) - _SHOWN} more values left out"
+        yield note, f"and {number_of(len(report.skipped) - _SHOWN, 'more value')} left out"
     if report.deleted and not report.is_dry:
-        yield note, f"{len(report.deleted)} runs deleted, whose jobs other runs own"
+        yield note, f"{number_of(len(report.deleted), 'duplicate run')} deleted"
     if report.withheld:
-        what = f"{len(report.withheld)} runs not deleted, whose jobs other runs own"
-        yield note, f"{what}: too many for a pass. Delete them with ftbridge doctor --fix"
+        what = f"{number_of(len(report.withheld), 'duplicate run')} not deleted"
+        yield note, f"{what}: too many for one pass. Delete them with ftbridge doctor --fix"
     if report.settling:
-        yield note, f"{report.settling} jobs have only just ended: run again in five minutes"
+        what = number_of(report.settling, "job")
+        yield note, f"{what} ended only just now: run the command again in five minutes"
 
 
 def _failures(report: Report) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Final
 from bridge.errors import ArchiveFailed
 from bridge.plan.recorded import RecordedRun
 from bridge.sync import archive
+from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _AT_ONCE: Final = 8
@@ -41,6 +42,8 @@ class Safety:
             return f"what is archived cannot be seen: {self.problem}"
         if not self.jobs:
             return "no ended job is archived yet"
+        if self.is_whole and self.jobs == 1:
+            return "the one ended job is archived with its training files"
         if self.is_whole:
             return f"all {self.jobs:,} ended jobs are archived with their training files"
         lacking = [
@@ -51,7 +54,7 @@ class Safety:
             )
             if count
         ]
-        return f"not archived yet, of {self.jobs:,} ended jobs: {', '.join(lacking)}"
+        return f"not archived yet, of {number_of(self.jobs, 'ended job')}: {', '.join(lacking)}"
 
     def document(self) -> dict[str, object]:
         """Return the counts for programs."""

@@ -13,11 +13,12 @@ Config = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="YAML file; else $FTBRIDGE_CONFIG, else config/bridge.yaml, else the environment.",
+        help="Configuration. Default: $FTBRIDGE_CONFIG, else config/bridge.yaml, else the keys in"
+        " the environment.",
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Log every decision: what is skipped, and why.")
 ]
@@ -35,7 +36,7 @@ Experiment = Annotated[
     typer.Option(
         "--experiment",
         metavar="NAME",
-        help="Experiment of the runs, instead of mlflow.experiment.",
+        help="MLflow experiment of the runs; overrides mlflow.experiment.",
     ),
 ]
 TrackingUri = Annotated[
@@ -43,7 +44,7 @@ TrackingUri = Annotated[
     typer.Option(
         "--tracking-uri",
         metavar="URI",
-        help="MLflow's server or database, instead of mlflow.tracking_uri.",
+        help="MLflow server or database; overrides mlflow.tracking_uri.",
     ),
 ]
 MetricNames = Annotated[
@@ -51,19 +52,19 @@ MetricNames = Annotated[
     typer.Option(
         "--metric-names",
         metavar="PRESET",
-        help="auto, provider, huggingface, lightning or torchtune.",
+        help="Metric names: auto, provider, huggingface, lightning or torchtune.",
     ),
 ]
 Since = Annotated[
     str | None,
-    typer.Option(metavar="WHEN", help="Created at or after: 2026-01-31, 30d, 2w, yesterday."),
+    typer.Option(metavar="WHEN", help="Only jobs created since: 2026-01-31, 30d, 2w, yesterday."),
 ]
-Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Created before.")]
+Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Only jobs created before.")]
 Statuses = Annotated[
     list[str] | None,
     typer.Option(
         metavar="STATUS",
-        help="Only running, succeeded, failed, cancelled, queued, ... jobs; repeatable.",
+        help="Only jobs that are running, succeeded, failed, cancelled, queued, ...; repeatable.",
     ),
 ]
 NewestOfEach = Annotated[
@@ -74,26 +75,24 @@ DryRun = Annotated[
 ]
 Rename = Annotated[
     bool,
-    typer.Option(
-        "--rename", help="Give the runs that are logged the names of mlflow.metric_names."
-    ),
+    typer.Option("--rename", help="Apply a change of mlflow.metric_names to the runs in MLflow."),
 ]
 Rescue = Annotated[
     bool,
     typer.Option(
         "--rescue",
-        help="Archive everything, with datasets, also of jobs copied before; print a summary.",
+        help="Archive all that the providers still have, training files included; print a summary.",
     ),
 ]
 Fix = Annotated[
-    bool, typer.Option("--fix", help="Correct what it finds; without it nothing is written.")
+    bool, typer.Option("--fix", help="Repair what is found. Without --fix, nothing is written.")
 ]
 Once = Annotated[
     bool, typer.Option("--once", help="Run the simulated jobs to their end, then exit.")
 ]
 AllTypes = Annotated[
     bool,
-    typer.Option("--all", help="Show every type of provider, not only two that fit one chart."),
+    typer.Option("--all", help="Show every provider type, not only the two that share a chart."),
 ]
 DemoPort = Annotated[
     int | None,
@@ -101,20 +100,23 @@ DemoPort = Annotated[
         min=1,
         max=65535,
         metavar="PORT",
-        help="Port of the MLflow UI; else 5000, or any if that is taken.",
+        help="Port of the MLflow UI. Default: 5000, or any free port if that is taken.",
     ),
 ]
 UiPort = Annotated[
-    int, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the UI, if one is started.")
+    int,
+    typer.Option(
+        min=1, max=65535, metavar="PORT", help="Port of MLflow's UI, if it has to be started."
+    ),
 ]
 ApiPort = Annotated[
     int,
-    typer.Option(min=0, max=65535, metavar="PORT", help="Port on 127.0.0.1; 0 takes any free one."),
+    typer.Option(min=0, max=65535, metavar="PORT", help="Port on 127.0.0.1; 0 picks a free one."),
 ]
 LogFormat = Annotated[
     Literal["text", "json"],
     typer.Option(
-        "--log-format", envvar="FTBRIDGE_LOG_FORMAT", help="One JSON object a line, or text."
+        "--log-format", envvar="FTBRIDGE_LOG_FORMAT", help="Text, or one JSON object per line."
     ),
 ]
 Name = Annotated[str | None, typer.Argument(metavar="NAME", hidden=True)]
@@ -128,9 +130,10 @@ Browser = Annotated[
     bool, typer.Option("--browser/--no-browser", help="Whether to open the browser.")
 ]
 Watch = Annotated[
-    bool, typer.Option("--watch", "-w", help="On a terminal: the jobs live, until Ctrl-C.")
+    bool, typer.Option("--watch", "-w", help="Show the jobs live in the terminal, until Ctrl-C.")
 ]
 Target = Annotated[Path, typer.Argument(metavar="FILE", hidden=True)]
 Schema = Annotated[
-    bool, typer.Option("--schema", help="Print the JSON Schema instead, for an editor.")
+    bool,
+    typer.Option("--schema", help="Print the JSON Schema of a configuration instead, for editors."),
 ]
