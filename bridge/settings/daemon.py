@@ -120,7 +120,7 @@ class NotifySettings(Section):
     on: tuple[Event, ...] = ("failed", "stalled", "shutdown")
     """Events that trigger a message."""
     stalled_after: Seconds | None = None
-    """Time without anything new after which a job that trains is called stalled. Default: never."""
+    """Time without anything new after which a running job counts as stalled. Default: never."""
 
     @field_validator("webhook")
     @classmethod

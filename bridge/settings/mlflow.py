@@ -85,7 +85,7 @@ class MlflowSettings(Section):
     """Tracking store, experiments, names, and what is recorded."""
 
     allow_http: bool = False
-    """Whether a login may go to tracking_uri over http:// on another machine."""
+    """Whether the bridge may send its login to another machine over http://."""
     tracking_uri: Annotated[
         str, StringConstraints(min_length=1), AfterValidator(parsed_url), Field(repr=False)
     ] = "sqlite:///mlflow.db"
@@ -95,7 +95,7 @@ class MlflowSettings(Section):
     metric_names: Annotated[str | dict[str, str], BeforeValidator(_metric_names)] = AUTO
     """Names of the logged metrics: a preset, a mapping from the provider's names to yours, or auto,
     which uses the names of the experiment's local runs. Default: $FTBRIDGE_METRIC_NAMES, else
-    this."""
+    auto."""
     curves: bool = True
     """Whether to log the whole training curve; false logs checkpoints only."""
     models: bool = True

@@ -47,7 +47,7 @@ Seconds = Annotated[
 
 
 class PollSettings(Section):
-    """Schedule of the passes, and how much runs at a time."""
+    """Schedule of the passes, and where and how many jobs are synced at the same time."""
 
     interval: Seconds = 60.0
     """Time between two passes over a provider with open jobs: 30s, 5m, 1h."""

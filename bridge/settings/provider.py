@@ -138,7 +138,7 @@ class ProviderSettings(Section):
     team: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")] | None = (
         None
     )
-    """Team whose runs are followed, for type prime. Default: $PRIME_TEAM_ID, else the account."""
+    """Team whose runs are followed, for type prime. Default: $PRIME_TEAM_ID, else no team."""
     api_key: Annotated[
         Annotated[SecretStr, AfterValidator(_header_value)] | None, Field(validate_default=True)
     ] = None
@@ -176,8 +176,8 @@ class ProviderSettings(Section):
     prices: dict[
         Annotated[str, StringConstraints(min_length=1)], Annotated[str, AfterValidator(_price)]
     ] = Field(default_factory=dict)
-    """Prices per million trained tokens, by the beginning of a base model's name: 5 USD. They
-    count where the provider gives no cost."""
+    """Prices per million trained tokens, by the beginning of a base model's name: 5 USD. Used
+    if the provider reports no cost."""
     api_version: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")] | None,
         BeforeValidator(_as_written),
