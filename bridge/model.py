@@ -54,17 +54,17 @@ class Meaning(StrEnum):
     BATCH_VALID_ACCURACY = "mean token accuracy over one batch of the validation set"
     REWARD = "mean reward of a training step"
     VALID_REWARD = "mean reward over the whole validation set"
-    EPOCHS = "how often the training set is gone through"
-    STEPS = "how many steps are trained"
+    EPOCHS = "number of passes over the training set"
+    STEPS = "number of training steps"
     GRADIENT = "norm of the gradient in a step"
     STEP_RATE = "learning rate of a step"
     BATCH_SIZE = "examples in a step"
-    WARMUP = "share of the steps in which the learning rate rises"
+    WARMUP = "share of the steps in which the learning rate warms up"
     LEARNING_RATE = "highest learning rate"
     RANK = "rank of the adapter"
-    CONTEXT = "most tokens of an example"
-    SEED = "seed of whatever is random"
-    METHOD = "how is trained: supervised, by preferences, by rewards"
+    CONTEXT = "maximum number of tokens in an example"
+    SEED = "seed of the random numbers"
+    METHOD = "training method: supervised, by preferences, by rewards"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

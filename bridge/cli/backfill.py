@@ -146,8 +146,8 @@ def _say_names(bridge: Bridge) -> None:
         return  # the passes have said it
     if label:
         out().print(
-            f"[yellow]![/yellow] Some runs are logged under other names than {safe(label, 80)}:"
-            " [bold]ftbridge backfill --rename[/bold] copies their curves to these."
+            f"[yellow]![/yellow] Some runs have other metric names than {safe(label, 80)}:"
+            " [bold]ftbridge backfill --rename[/bold] copies their curves to those."
         )
 
 

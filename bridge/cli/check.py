@@ -140,7 +140,7 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
         remedy = error.remedy
         if _JOBS in error.sentence:
             remedy = (
-                f"Correct base_url ({provider.base_url}): it is all that stands before"
+                f"Correct base_url ({provider.base_url}): it is everything before"
                 f" {_JOBS} in the API's addresses"
             )
         if provider.region:

@@ -102,7 +102,10 @@ def _missing(line: JobLine) -> Iterator[tuple[str, str]]:
     if incomplete := known.get(tags.INCOMPLETE):
         yield "yellow", f"Not in MLflow: {incomplete}"
     if line.state in {"running", "paused", "queued", "validating"}:
-        yield "cyan", "It has not ended. ftbridge run follows it; ftbridge backfill looks once"
+        yield (
+            "cyan",
+            "The job is still open: ftbridge run follows it; ftbridge backfill updates it once",
+        )
 
 
 def _shown(

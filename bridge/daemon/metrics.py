@@ -39,12 +39,12 @@ _INTERVAL: Final = "Time from the beginning of the last pass to that of the next
 _JOBS: Final = "Jobs by the state of their runs."
 _POINTS: Final = "Metric points written to MLflow."
 _REQUESTS: Final = "Requests to the provider's API, each attempt, by how it ended."
-_RETRIES: Final = "Attempts after a request's first."
+_RETRIES: Final = "Attempts at requests after the first."
 _FAILURES: Final = "Jobs that a pass could not record."
 
 _GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None]]]] = {
     "ftbridge_provider_up": (
-        "Whether the last pass was not stopped by the provider.",
+        "1 unless the provider stopped the last pass.",
         lambda each, _: each.is_up,
     ),
     "ftbridge_last_success_timestamp_seconds": (

@@ -24,8 +24,7 @@ def withheld_parts(run: RecordedRun, plan: Plan, link: str) -> Iterator[Finding]
             link=link,
             what=sentence,
             remedy=(
-                "have the provider give it; then"
-                f" ftbridge doctor --fix --job {plan.job_id} records it"
+                f"make the provider give it; then run ftbridge doctor --fix --job {plan.job_id}"
             ),
             is_withheld=True,
         )
@@ -48,13 +47,13 @@ def compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
     lacks = f"lacks {plan.changes}" if plan.changes else ""
     remedy = "add what is missing" if lacks else ""
     if not plan.is_final:
-        ended = f"it is {run.status} although its job goes on"
+        ended = f"it is {run.status} although its job is still open"
         remedy = "continue it"
     elif not run.is_final:
         ended = f"it is {run.status} although {GONE}"
         remedy = f"{remedy} and set {plan.status or 'that it is complete'}".removeprefix(" and ")
     elif tags.STATUS in plan.tags:
-        ended = f"it was set {run.status} before all was there"
+        ended = f"it was set {run.status} before everything was recorded"
     else:
         ended = ""
     return Finding(

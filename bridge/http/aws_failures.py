@@ -36,7 +36,7 @@ _NOT_HERE: Final = re.compile(
 )
 _XML: Final = re.compile(r"<(?P<name>Code|Message)>(?P<text>[^<]*)</")
 REGION_REMEDY: Final = (
-    "Correct region: not every region has model customization; us-east-1 and us-west-2 have"
+    "Correct region: not every region has model customization; us-east-1 and us-west-2 do"
 )
 
 

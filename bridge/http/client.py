@@ -247,7 +247,8 @@ class ApiClient:
         except httpx.RequestError as error:
             why = self._redactor.line(str(error), 120) or type(error).__name__
             raise errors.NoAnswer(
-                f"{self._shown} broke off its answer to {one_line(path, 120)} ({why})",
+                f"{self._shown} closed the connection in the middle of its answer to"
+                f" {one_line(path, 120)} ({why})",
                 "The next pass tries again",
             ) from error
 

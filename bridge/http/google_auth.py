@@ -120,7 +120,7 @@ def _named() -> Iterator[None]:
     except GoogleAuthError as error:
         if error.retryable:
             raise errors.Unreachable(
-                f"Google gave no access token for the moment ({_said(error)})",
+                f"Google failed to give an access token ({_said(error)})",
                 "The next pass tries again",
             ) from None
         raise errors.Unauthorized(

@@ -22,7 +22,7 @@ _NOT_HERE: Final = re.compile(
 _TUNING: Final = "/tuningJobs"
 _VIEWER: Final = "Vertex AI Viewer (roles/aiplatform.viewer)"
 _LOCATION: Final = (
-    "Correct project and location: tuning is offered in us-central1, europe-west4 and few others"
+    "Correct project and location: tuning is offered in us-central1, europe-west4 and a few others"
 )
 
 

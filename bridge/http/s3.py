@@ -154,7 +154,7 @@ def _answered(uri: str, ask: Callable[[], Value]) -> Answer[Value]:
     try:
         return Answer(ask())
     except errors.NotFound as error:
-        return Answer(problem=f"{where} has no such thing ({error.sentence})")
+        return Answer(problem=f"{where} has no such object ({error.sentence})")
     except errors.Forbidden as error:
         return Answer(problem=f"{where} denied access; {_way_in(uri, error)} ({error.sentence})")
     except errors.Unauthorized as error:

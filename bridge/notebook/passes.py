@@ -49,7 +49,7 @@ def settings_of(providers: Sequence[str]) -> Settings:
     known = [provider.name for provider in settings.providers]
     if unknown := [name for name in providers if name not in known]:
         raise ConfigError(
-            [f"{name}: not configured; there is {', '.join(known)}" for name in unknown]
+            [f"{name}: not configured; choose from {', '.join(known)}" for name in unknown]
         )
     chosen = tuple(each for each in settings.providers if not providers or each.name in providers)
     return settings.model_copy(update={"providers": chosen})

@@ -33,9 +33,9 @@ def is_made_by_openai(model: str) -> bool:
 
 def notice(today: date) -> str:
     """Return what a user of OpenAI should know today."""
-    jobs = "takes" if today >= NO_NEW_JOBS else f"from {NO_NEW_JOBS} on takes"
-    models = "ended" if today >= MODELS_END else "end"
+    since = "" if today >= NO_NEW_JOBS else f" from {NO_NEW_JOBS} on"
+    end = "were shut down" if today >= MODELS_END else "will be shut down"
     return (
-        f"OpenAI {jobs} no fine-tuning jobs; models made of gpt-4o, gpt-4o-mini, gpt-4.1 and"
-        f" gpt-4.1-mini {models} on {MODELS_END}"
+        f"OpenAI accepts no new fine-tuning jobs{since}; models made from gpt-4o, gpt-4o-mini,"
+        f" gpt-4.1 and gpt-4.1-mini {end} on {MODELS_END}"
     )

@@ -118,7 +118,7 @@ def _with_defaults(data: Entry, files: KeyFiles) -> Entry:
             files.problems["providers"] = (
                 f"none configured; export a key ({known}),"
                 f" or write a configuration with: ftbridge init {DEFAULT_PATH};"
-                " or look first: ftbridge demo"
+                " or try it first: ftbridge demo"
             )
     if isinstance(data["providers"], list):
         data["providers"] = [

@@ -35,15 +35,15 @@ _DESCRIPTION: Final = """\
 {beginning} beside local runs.
 
 - A **run** is a job: its curves are its metrics, its settings its params, its state the run's \
-status. The description of a run tells the rest.
+status. A run's description has the rest.
 - A **model** is a checkpoint that can be called at the provider. *Models* shows each with its \
 metrics; `mlflow.search_logged_models(filter_string="metrics.{loss} < 0.5")` finds the good ones.
 - Runs are found by tags, such as `tags.fine_tuning_provider = 'openai'`, \
 `tags.fine_tuning_job_id = '...'` and `tags.base_model LIKE 'gpt-%'`, or by what they were trained \
 on: `dataset.name = 'file-...'`.
 
-A run shows as finished once all that the provider tells of its job is here, and in its artifacts \
-as the provider said it. Runs that are deleted are not made again.
+A run shows as finished once everything that the provider gives about its job is here, and in its \
+artifacts as the provider sent it. Deleted runs are not created again.
 """
 
 

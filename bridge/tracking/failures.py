@@ -168,7 +168,7 @@ def _network_kinds() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]
                 *(http.ConnectionError, http.ChunkedEncodingError),
                 *(connections.HTTPError, ConnectionError),
             ),
-            "broke off the connection",
+            "closed the connection",
             "The next pass tries again",
         ),
         (
@@ -202,7 +202,7 @@ def _of_database(
         )
     if here is not None and here.connection_invalidated:
         return TrackingDown(
-            f"The database of MLflow at {uri} broke off the connection ({said})",
+            f"The database of MLflow at {uri} closed the connection ({said})",
             "The next pass tries again",
         )
     return None

@@ -155,9 +155,9 @@ def test_models_that_end_are_known(model: str, end: date | None) -> None:
 
 def test_the_dates_are_reported_before_and_after_they_have_come() -> None:
     """Every date is stated in the present, before and after it has come."""
-    assert "from 2027-01-06 on takes no" in notice(date(2026, 11, 27))
-    assert "OpenAI takes no fine-tuning jobs" in notice(date(2027, 1, 6))
-    assert "ended on 2027-01-14" in notice(date(2027, 1, 14))
+    assert "accepts no new fine-tuning jobs from 2027-01-06 on" in notice(date(2026, 11, 27))
+    assert "accepts no new fine-tuning jobs; models" in notice(date(2027, 1, 6))
+    assert "were shut down on 2027-01-14" in notice(date(2027, 1, 14))
 
 
 def test_status_tells_which_models_stop_when(

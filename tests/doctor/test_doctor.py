@@ -516,7 +516,7 @@ def test_a_run_that_was_ended_too_early_gets_the_rest(
     place.backfill()
     assert not models(place.uri), "a pass takes it for complete"
     (what,) = repaired(place).said
-    assert what.startswith(f"it was set {status} before all was there, lacks ")
+    assert what.startswith(f"it was set {status} before everything was recorded, lacks ")
     for lacking in ("points", "3 models", "archived files", "a registered version"):
         assert lacking in what
     held = undisturbed()
@@ -531,7 +531,7 @@ def test_a_run_that_was_ended_while_its_job_goes_on_is_opened(
     place.backfill()
     client_of(place.uri).set_terminated(place.run_id(), "FINISHED")
     (what,) = repaired(place).said
-    assert what.startswith("it is FINISHED although its job goes on")
+    assert what.startswith("it is FINISHED although its job is still open")
     assert place.run().info.status == "RUNNING"
     provided.clock.now += ENDED
     place.backfill()

@@ -58,13 +58,13 @@ def test_a_part_that_is_not_given_is_listed_until_it_comes(place: Place) -> None
     for finding, part in zip(found.findings, ("events", "result file"), strict=True):
         assert finding["what"].startswith(f"its {part} cannot be read: ")
         assert finding["remedy"] == (
-            f"have the provider give it; then ftbridge doctor --fix --job {JOB} records it"
+            f"make the provider give it; then run ftbridge doctor --fix --job {JOB}"
         )
         assert (finding["withheld"], finding["note"], finding["fixed"]) == (True, False, False)
     assert dump(place.database) == before
     code, said = place.call("doctor")
     assert code == 1
-    assert "for you to do: have the provider give it" in said
+    assert "for you to do: make the provider give it" in said
     assert said.splitlines()[-1] == "openai: 1 job compared, 2 findings"
     refuse(place, 0)
     done = place.doctor("--fix")

@@ -161,7 +161,7 @@ def test_a_bad_network_before_mlflow(
             assert done.exit_code == 1
             assert any(
                 f"MLflow at {proxy.url} {what}" in done.output
-                for what in ("did not answer in time", "broke off the connection")
+                for what in ("did not answer in time", "closed the connection")
             )
         proxy.line = lambda _: Line()
         proxy.hang_up()

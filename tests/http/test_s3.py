@@ -197,7 +197,7 @@ def test_a_buckets_name_has_3_to_63_characters(bucket: str) -> None:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (404, "s3://bucket has no such thing (bucket.s3.us-west-2.amazonaws.com answered 404"),
+        (404, "s3://bucket has no such object (bucket.s3.us-west-2.amazonaws.com answered 404"),
         (403, "s3://bucket denied access; add {"),
         (401, "s3://bucket refused ("),
         (400, "s3://bucket refused ("),

@@ -76,7 +76,7 @@ def test_a_job_that_nobody_knows(world: World) -> None:
     """An unknown job is one sentence, with any number of providers."""
     with pytest.raises(bridge.BridgeError, match="No provider knows the job ftjob-lost"):
         bridge.log_job("ftjob-lost")
-    with pytest.raises(bridge.BridgeError, match="together: not configured; there is openai"):
+    with pytest.raises(bridge.BridgeError, match="together: not configured; choose from openai"):
         bridge.log_job("ftjob-one", provider="together")
     with pytest.raises(TypeError, match="int has no job id"):
         bridge.log_job(7)

@@ -120,7 +120,7 @@ def test_a_database_is_reached_or_not() -> None:
     assert "cannot be reached" in meaning(away).sentence
     broken = OperationalError("SELECT 1", None, OSError("gone"), connection_invalidated=True)
     error = meaning(broken)
-    assert "broke off the connection" in error.sentence
+    assert "closed the connection" in error.sentence
     assert "SELECT" not in error.sentence
 
 
@@ -194,9 +194,9 @@ def test_a_server_that_fails_for_one_job_may_do_so_for_its_data(
         (http.ReadTimeout("x"), "did not answer in time"),
         (connections.TimeoutError("x"), "did not answer in time"),
         (TimeoutError("x"), "did not answer in time"),
-        (http.ConnectionError("x"), "broke off the connection"),
-        (http.ChunkedEncodingError("x"), "broke off the connection"),
-        (connections.ProtocolError("x"), "broke off the connection"),
+        (http.ConnectionError("x"), "closed the connection"),
+        (http.ChunkedEncodingError("x"), "closed the connection"),
+        (connections.ProtocolError("x"), "closed the connection"),
         (ConnectionResetError(104, "Connection reset by peer"), "(Connection reset by peer)"),
         (http.TooManyRedirects("x"), "sent an invalid reply"),
     ],

@@ -145,7 +145,7 @@ def test_a_broken_connection() -> None:
         answering(200, b"{}" * 1000) as url,
         TcpProxy(url, lambda _: Line(resets_after=40)) as proxy,
     ):
-        assert "broke off the connection" in refusal(proxy.url).sentence
+        assert "closed the connection" in refusal(proxy.url).sentence
 
 
 def test_no_tls() -> None:

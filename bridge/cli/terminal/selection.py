@@ -89,7 +89,7 @@ def hint(word: str, known: Iterable[str]) -> str:
     """Return which word was meant, or which there are."""
     known = list(known)
     close = difflib.get_close_matches(word.lower(), known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
 
 
 def _unknown_statuses(settings: Settings, statuses: Sequence[str]) -> list[str]:

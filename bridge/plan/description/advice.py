@@ -19,7 +19,7 @@ _ADVICE: Final = {
     # OpenAI; Azure has some of them too. `invalid_..._file` is also said of moderated files.
     "invalid_training_file": f"The provider does not accept the training file: {_REFUSED}",
     "invalid_validation_file": f"The provider does not accept the validation file: {_REFUSED}",
-    "invalid_file_format": f"An example in a file does not have the form it must have: {_REFUSED}",
+    "invalid_file_format": f"An example in a file has the wrong form: {_REFUSED}",
     "invalid_n_examples": (
         "The number of examples in a file is out of bounds: upload one with as many as the message"
         " asks for and start a new job."
@@ -32,7 +32,7 @@ _ADVICE: Final = {
     "insufficient_quota": _LIMIT,
     "server_error": _FAULT,
     # Azure.
-    "jsonlValidationFailed": f"A line of a file is not what it must be: {_REFUSED}",
+    "jsonlValidationFailed": f"A line of a file is invalid: {_REFUSED}",
     "fileImportFailed": "A file could not be imported: upload it again and start a new job.",
     "quotaExceeded": _LIMIT,
     "internalFailure": _FAULT,
