@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import structlog
 from pydantic import SecretStr
@@ -23,7 +24,7 @@ from bridge.daemon.status import DaemonStatus, View
 from bridge.listing.job_lines import JobList
 from bridge.settings.daemon import NotifySettings
 from bridge.sync.events import Handler
-from bridge.tracking.newest import models_ending
+from bridge.tracking.newest import models_ending, next_shutdown
 
 log = structlog.get_logger()
 
@@ -55,8 +56,8 @@ def handlers_of(
         send = _sender("heartbeat", settings.heartbeat.url, to_webhook, stack)
         handlers.append(Heartbeat(send, picture.view, time.monotonic))
     handlers += notifiers
-    if any(notifier.wants("shutdown") for notifier in notifiers):
-        handlers.append(_shutdowns(bridge, notifiers))
+    if settings.listen or any(notifier.wants("shutdown") for notifier in notifiers):
+        handlers.append(_shutdowns(bridge, notifiers, metrics))
     return handlers
 
 
@@ -91,16 +92,22 @@ def _stalled(notifiers: list[Notifier]) -> Callable[[Stalled], None]:
     return found
 
 
-def _shutdowns(bridge: Bridge, notifiers: list[Notifier]) -> Shutdowns:
+def _shutdowns(bridge: Bridge, notifiers: list[Notifier], metrics: Metrics) -> Shutdowns:
     tracking = bridge.tracking
 
-    def models(provider: str, day: str) -> list[str]:
+    def places() -> list[str]:
         names = experiments_of(bridge.settings)
-        places = [tracking.experiment(name, create=False) for name in names]
-        return models_ending(tracking, [place for place in places if place], provider, day)
+        found = [tracking.experiment(name, create=False) for name in names]
+        return [place for place in found if place]
+
+    def models(provider: str, day: str) -> list[str]:
+        return models_ending(tracking, places(), provider, day)
+
+    def next_day(provider: str, today: date) -> str | None:
+        return next_shutdown(tracking, places(), provider, today)
 
     def found(ending: Ending) -> None:
         for notifier in notifiers:
             notifier.shut_down(ending)
 
-    return Shutdowns(models, time.time, found)
+    return Shutdowns(models, next_day, time.time, found, metrics.shutdown_known)

@@ -41,6 +41,7 @@ _POINTS: Final = "Metric points written to MLflow."
 _REQUESTS: Final = "Requests to the provider's API, each attempt, by how it ended."
 _RETRIES: Final = "Attempts at requests after the first."
 _FAILURES: Final = "Jobs that a pass could not record."
+_SHUTDOWN: Final = "Beginning of the next day on which the provider shuts down fine-tuned models."
 
 _GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None]]]] = {
     "ftbridge_provider_up": (
@@ -86,6 +87,7 @@ class Metrics:
         # It has no label to leave it out by: it is exposed beside the others once it is known.
         self._mlflow_up = Gauge("ftbridge_mlflow_up", _MLFLOW_UP, registry=None)
         self._interval = gauge("ftbridge_interval_seconds", _INTERVAL, _PROVIDER)
+        self._shutdown = gauge("ftbridge_next_shutdown_timestamp_seconds", _SHUTDOWN, _PROVIDER)
         self._jobs = gauge("ftbridge_jobs", _JOBS, ("provider", "state"))
         self._points = counter("ftbridge_points_written", _POINTS, _PROVIDER)
         self._requests = counter("ftbridge_requests", _REQUESTS, ("provider", "result"))
@@ -128,6 +130,11 @@ class Metrics:
         if provider in self._providers:
             self._requests.labels(provider, result).inc()
             self._retries.labels(provider).inc(attempt > 1)
+
+    def shutdown_known(self, provider: str, moment: float | None) -> None:
+        """Take in when a provider shuts down models next."""
+        if provider in self._providers:
+            _set(self._shutdown, provider, moment)
 
     def __call__(self, event: Event) -> None:
         """Count what happens in a pass."""

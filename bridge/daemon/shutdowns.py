@@ -1,11 +1,11 @@
-"""Say in time which fine-tuned models a provider shuts down."""
+"""Say in time which fine-tuned models a provider shuts down, and when the next ones end."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from bridge.errors import TrackingError
@@ -18,6 +18,8 @@ _NAMED: Final = 10
 
 Models = Callable[[str, str], Sequence[str]]
 """Return the models of a provider that are shut down on a day."""
+NextDay = Callable[[str, date], str | None]
+"""Return the first day from another one on, on which a provider shuts down models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,25 @@ class Shutdowns:
 
     Args:
         models: asks MLflow.
+        next_day: asks MLflow.
         wall: this machine's clock, Unix seconds.
         found: takes what ends on one day.
+        known: takes a provider's name and the beginning of the next such day, in Unix seconds.
     """
 
     def __init__(
-        self, models: Models, wall: Callable[[], float], found: Callable[[Ending], object]
+        self,
+        models: Models,
+        next_day: NextDay,
+        wall: Callable[[], float],
+        found: Callable[[Ending], object],
+        known: Callable[[str, float | None], object],
     ) -> None:
         self._models = models
+        self._next_day = next_day
         self._wall = wall
         self._found = found
+        self._known = known
         self._lock = threading.Lock()
         self._looked: dict[str, str] = {}
         """By provider the day of the last look."""
@@ -61,6 +72,7 @@ class Shutdowns:
                 return
             self._looked[provider] = str(today)
         try:
+            first = self._next_day(provider, today)
             endings = [
                 Ending(provider, day, _listed(names))
                 for days in _DAYS_BEFORE
@@ -71,6 +83,8 @@ class Shutdowns:
             with self._lock:
                 del self._looked[provider]
             return
+        begins = datetime.fromisoformat(f"{first}T00:00Z").timestamp() if first else None
+        self._known(provider, begins)
         for ending in endings:
             self._found(ending)
 

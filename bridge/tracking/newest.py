@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from bridge.plan import tags
@@ -13,6 +15,9 @@ from bridge.tracking.runs import recorded_run
 
 _PAGE: Final = 100
 """Number of runs in a page: a whole history takes seconds, and a person reads twenty."""
+_MONTHS: Final = 24
+"""How far ahead the next shutdown is searched for."""
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,43 @@ def models_ending(
             filter_string=f"tags.{tags.PROVIDER} = '{provider}' and tags.{tags.SHUTDOWN} = '{day}'",
         )
     return [model for run in found if (model := run.data.tags.get(tags.MODEL))]
+
+
+def next_shutdown(
+    tracking: TrackingClient, experiment_ids: Sequence[str], provider: str, today: date
+) -> str | None:
+    """Return the next day on which a provider shuts down models, within two years.
+
+    MLflow sorts by a tag and does not compare its order: each search finds the last day of a month
+    that is not known yet.
+
+    Args:
+        tracking: MLflow.
+        experiment_ids: where to look.
+        provider: its name in the configuration.
+        today: the first day that counts.
+    """
+    first = today.year * 12 + today.month - 1
+    for year, month in (divmod(number, 12) for number in range(first, first + _MONTHS)):
+        days: list[str] = []
+        while experiment_ids:
+            known = "".join(f" and tags.{tags.SHUTDOWN} != '{day}'" for day in days)
+            with tracking.asked() as client:
+                found = client.search_runs(
+                    list(experiment_ids),
+                    filter_string=f"tags.{tags.PROVIDER} = '{provider}' and"
+                    f" tags.{tags.SHUTDOWN} LIKE '{year}-{month + 1:02}-__'{known}",
+                    max_results=1,
+                    order_by=[f"tags.{tags.SHUTDOWN} DESC"],
+                )
+            day = next((run.data.tags[tags.SHUTDOWN] for run in found), "")
+            # A user may have written anything into the tag.
+            if day < today.isoformat() or not _DAY.fullmatch(day):
+                break
+            days.append(day)
+        if days:
+            return days[-1]
+    return None
 
 
 def curve(tracking: TrackingClient, run_id: str, metric: str) -> list[tuple[int, float]]:

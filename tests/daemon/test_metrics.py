@@ -65,6 +65,8 @@ def test_metrics_say_what_passes_do(followed: Followed) -> None:
     report.failures.append(("c", errors.NotFound("It is gone")))
     passes(PassEnded(report, 3.0))
     passes(NextPass("openai", NOW + 30))
+    followed.metrics.shutdown_known("openai", NOW + 86_400)
+    followed.metrics.shutdown_known("another", NOW)
     found = followed.samples()
     expected = {
         ("ftbridge_provider_up", ("openai",)): 1,
@@ -76,6 +78,7 @@ def test_metrics_say_what_passes_do(followed: Followed) -> None:
         ("ftbridge_jobs", ("openai", "running")): 1,
         ("ftbridge_jobs", ("openai", "failed")): 1,
         ("ftbridge_failing_jobs", ("openai",)): 1,
+        ("ftbridge_next_shutdown_timestamp_seconds", ("openai",)): NOW + 86_400,
         ("ftbridge_job_failures_total", ("openai",)): 1,
         ("ftbridge_points_written_total", ("openai",)): 1,
         ("ftbridge_requests_total", ("openai", "429")): 1,
@@ -88,6 +91,8 @@ def test_metrics_say_what_passes_do(followed: Followed) -> None:
     }
     assert {key: found.get(key) for key in expected} == expected
     assert any(name == "process_cpu_seconds_total" for name, _ in found)
+    followed.metrics.shutdown_known("openai", None)
+    assert not [name for name, _ in followed.samples() if "shutdown" in name]
 
 
 def test_counters_begin_at_zero_and_gauges_when_they_are_known(followed: Followed) -> None:

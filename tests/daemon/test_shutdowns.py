@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 import pytest
 from mlflow import MlflowClient
@@ -13,7 +14,7 @@ from bridge.errors import TrackingDown, Unreachable
 from bridge.sync.events import PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
-from bridge.tracking.newest import models_ending
+from bridge.tracking.newest import models_ending, next_shutdown
 from tests.support.world import Clock
 
 DAY = 86_400
@@ -28,11 +29,18 @@ class Ends:
     days: dict[str, list[str]]
     found: list[Ending] = field(default_factory=list)
     asked: int = 0
+    known: list[tuple[str, float | None]] = field(default_factory=list)
     is_down: bool = False
     clock: Clock = field(default_factory=lambda: Clock(NOW))
 
     def __post_init__(self) -> None:
-        self.shutdowns = Shutdowns(self.models, self.clock, self.found.append)
+        self.shutdowns = Shutdowns(
+            self.models,
+            self.next_day,
+            self.clock,
+            self.found.append,
+            lambda *known: self.known.append(known),
+        )
 
     def models(self, provider: str, day: str) -> Sequence[str]:
         """Answer as MLflow does."""
@@ -41,6 +49,11 @@ class Ends:
         if self.is_down:
             raise TrackingDown("MLflow is down", "Start it")
         return self.days.get(day, [])
+
+    def next_day(self, provider: str, today: date) -> str | None:
+        """Answer as MLflow does."""
+        assert provider == "openai"
+        return min((day for day in self.days if day >= today.isoformat()), default=None)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +66,7 @@ def test_it_is_said_in_time(days: int, *, is_said: bool) -> None:
     ends.shutdowns(WELL)
     wanted = [Ending("openai", "2025-12-01", "ft:a, ft:b")]
     assert ends.found == (wanted if is_said else [])
+    assert ends.known == [("openai", 1_764_547_200)]
 
 
 def test_a_day_has_one_look() -> None:
@@ -87,3 +101,23 @@ def test_mlflow_is_asked_by_tags(uri: str, tracking: Tracking) -> None:
     run("openai", "2025-10-16")
     assert models_ending(tracking, [place], "openai", "2025-10-16") == ["ft:a"]
     assert models_ending(tracking, [], "openai", "2025-10-16") == []
+
+
+def test_the_next_day_is_found_among_all(uri: str, tracking: Tracking) -> None:
+    """The next day counts from today on, whatever else the tags of runs say."""
+    client = MlflowClient(uri)
+    place = client.create_experiment("ends")
+    for day in ("2025-10-01", "2025-10-31", "2025-10-20", "2025-10-31", "2026-02-03", "2026-01-'x"):
+        tags = {"fine_tuning_provider": "openai", "fine_tuned_model_shutdown": day}
+        client.create_run(place, tags=tags)
+
+    def first(today: str, provider: str = "openai", places: tuple[str, ...] = (place,)) -> object:
+        return next_shutdown(tracking, places, provider, date.fromisoformat(today))
+
+    assert first("2025-10-09") == "2025-10-20"
+    assert first("2025-10-20") == "2025-10-20"
+    assert first("2025-10-21") == "2025-10-31"
+    assert first("2025-11-01") == "2026-02-03"
+    assert first("2026-02-04") is None
+    assert first("2025-10-09", "azure") is None
+    assert first("2025-10-09", places=()) is None

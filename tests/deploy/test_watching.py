@@ -58,6 +58,7 @@ def exposed() -> dict[str, set[str]]:
     ):
         picture(event)
         metrics(event)
+    metrics.shutdown_known("openai", 1_760_086_400.0)
     text = metrics.exposition().decode()
     samples = chain.from_iterable(each.samples for each in text_string_to_metric_families(text))
     return {sample.name: set(sample.labels) for sample in samples}
