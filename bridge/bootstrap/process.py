@@ -35,4 +35,6 @@ def prepare_process() -> None:
         os.environ.setdefault(name, value)
     # MLflow writes a traceback of what it raises as well.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # It warns of each login that it tries; the error has a sentence on what is missing.
+    logging.getLogger("mlflow.utils.databricks_utils").setLevel(logging.ERROR)
     gc.set_threshold(max(_NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])

@@ -21,7 +21,8 @@ import mlflow.store.tracking.sqlalchemy_store
 from mlflow.utils import request_utils
 import urllib3.connectionpool
 def seen():
-    names = [None, "mlflow", "alembic", "mlflow.store.db.utils", "sqlalchemy.engine"]
+    databricks = "mlflow.utils.databricks_utils"
+    names = [None, "mlflow", "alembic", "mlflow.store.db.utils", "sqlalchemy.engine", databricks]
     return {
         "environment": {k: v for k, v in os.environ.items() if k.startswith("MLFLOW")},
         "levels": [logging.getLogger(name).level for name in names],

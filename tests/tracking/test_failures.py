@@ -65,10 +65,13 @@ def test_an_address_that_is_nearly_right(uri: str, remedy: str, tmp_path: Path) 
     assert "cannot be reached" not in str(refused.value)
 
 
-def test_databricks_without_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Databricks without a login is reported with the credentials that it needs."""
+def test_databricks_without_a_login(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Databricks without a login is reported once, with the credentials that it needs."""
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
     assert "DATABRICKS_TOKEN" in refusal("databricks").remedy
+    assert not capsys.readouterr().err
 
 
 # Servers
