@@ -28,6 +28,7 @@ _WIDTHS: Final = {
     "tags.`fine_tuning_state`": 140,
     "tags.`base_model`": 220,
     "attributes.`Dataset`": 150,
+    "tags.`fine_tuned_model`": 420,
 }
 """Pixels, where the UI's own width cuts off what matters or wastes it."""
 _LETTER: Final = 8
@@ -68,6 +69,9 @@ def _table(metrics: Sequence[str]) -> str:
         "tags.`base_model`",
         "attributes.`Models`",
         "attributes.`Dataset`",
+        # The name to call it by. Best and newest checkpoint would have titles that are cut to the
+        # same letters, and not every provider names its checkpoints.
+        "tags.`fine_tuned_model`",
     ]
     widths = {f"metrics.`{name}`": max(110, 40 + _LETTER * len(name)) for name in metrics}
     state = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths | _WIDTHS}

@@ -129,12 +129,13 @@ def test_the_views_are_written_in_the_words_of_the_ui() -> None:
     table, charts = (json.loads(view) for view in found.values())
     columns = ["metrics.`valid_loss`", "metrics.`a_train_loss`", "tags.`fine_tuning_state`"]
     columns += ["tags.`base_model`", "attributes.`Models`", "attributes.`Dataset`"]
+    columns += ["tags.`fine_tuned_model`"]
     times = {"createdAt": 0, "updatedAt": 0}
     assert json.loads(table.pop("state")) == {
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": dict(zip(columns[:4], (120, 136, 140, 220), strict=True))
-        | {"attributes.`Dataset`": 150},
+        | dict(zip(columns[5:], (150, 420), strict=True)),
     }
     assert table == {
         "name": "Fine-tuning jobs",
