@@ -139,7 +139,7 @@ def _show(examinations: Iterable[Examination], redactor: Redactor, *, fix: bool)
             for line in _lines(found, each, fix=fix):
                 console.print(f"{line.mark} {safe(redactor.text(line.text), 800)}")
         if left:
-            console.print(f"[yellow]![/yellow] {left:,} more parts cannot be read: see --json")
+            console.print(f"[cyan]·[/cyan] {left:,} more parts cannot be read: see --json")
         for text in _not_compared(found):
             console.print(f"[red]✗[/red] {safe(redactor.text(f'{found.provider} {text}'), 800)}")
     for found in examinations:
@@ -172,7 +172,8 @@ class _Line(NamedTuple):
 def _lines(found: Examination, treated: Treated, *, fix: bool) -> Iterator[_Line]:
     """Yield what is wrong with a run, then what to do, and where to see it."""
     finding = treated.finding
-    mark = "[cyan]·[/cyan]" if finding.is_note else "[yellow]![/yellow]"
+    is_note = finding.is_note or finding.is_withheld
+    mark = "[cyan]·[/cyan]" if is_note else "[yellow]![/yellow]"
     if treated.is_fixed:
         mark = "[green]✓[/green]"
     name = finding.name or finding.job_id
@@ -184,6 +185,8 @@ def _lines(found: Examination, treated: Treated, *, fix: bool) -> Iterator[_Line
         yield _Line(" ", f"done: {finding.remedy}")
     elif finding.is_note:
         yield _Line(" ", f"ftbridge backfill --job {finding.job_id}")
+    elif finding.is_withheld:
+        yield _Line(" ", finding.remedy)
     elif finding.by_hand:
         yield _Line(" ", f"for you to do: {finding.remedy}")
     elif not fix:
@@ -205,13 +208,15 @@ def _not_compared(found: Examination) -> Iterable[str]:
 
 def _sum(found: Examination) -> str:
     fixed = sum(each.is_fixed for each in found.treated)
-    damage = [each for each in found.treated if each.is_fixed or not each.finding.is_note]
+    damage = [*found.damage, *(each for each in found.treated if each.is_fixed)]
     parts = [
         f"{number_of(found.compared, 'job')} compared",
         counted(damage, "finding") or "no findings",
     ]
     if notes := len(found.notes):
         parts.append(f"{notes:,} not up to date")
+    if found.withheld:
+        parts.append(f"{counted(found.withheld, 'part')} that cannot be read")
     if fixed:
         parts.append(f"{fixed:,} fixed")
     if unrecorded := found.without_run:

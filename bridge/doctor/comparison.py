@@ -14,7 +14,7 @@ from bridge.plan.run_state import last_sign
 
 
 def withheld_parts(run: RecordedRun, plan: Plan, link: str) -> Iterator[Finding]:
-    """Yield a finding for each part that a final run lacks until its provider gives it."""
+    """Yield a finding for each part that a final run lacks unless its provider gives it."""
     is_named = tags.INCOMPLETE in {**run.tags, **plan.tags}
     for sentence in plan.lost if is_named else ():
         yield Finding(
@@ -23,9 +23,7 @@ def withheld_parts(run: RecordedRun, plan: Plan, link: str) -> Iterator[Finding]
             name=run.name,
             link=link,
             what=sentence,
-            remedy=(
-                f"make the provider give it; then run ftbridge doctor --fix --job {plan.job_id}"
-            ),
+            remedy=f"if the provider gives it: ftbridge doctor --fix --job {plan.job_id}",
             is_withheld=True,
         )
 

@@ -59,13 +59,22 @@ class Examination:
 
     @property
     def damage(self) -> list[Treated]:
-        """Findings that are not repaired and that no pass repairs."""
-        return [each for each in self.treated if not (each.is_fixed or each.finding.is_note)]
+        """Findings that are not repaired, that no pass repairs, and that somebody can repair."""
+        return [
+            each
+            for each in self.treated
+            if not (each.is_fixed or each.finding.is_note or each.finding.is_withheld)
+        ]
 
     @property
     def notes(self) -> list[Treated]:
         """Runs that the next pass brings up to date."""
         return [each for each in self.treated if each.finding.is_note and not each.is_fixed]
+
+    @property
+    def withheld(self) -> list[Treated]:
+        """Parts that the provider does not give: many never come again, so nothing is to do."""
+        return [each for each in self.treated if each.finding.is_withheld]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
