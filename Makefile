@@ -4,7 +4,7 @@
 # make coverage  statements that no test executes, with a floor for the core
 # make mutants   mistakes in the core that no test notices
 # make soak      longer searches for what goes wrong rarely
-# make compat    MLflow servers of every age, installed below .compat
+# make compat    MLflow servers of every age, and the oldest client, installed below .compat
 # make bench     what things cost, measured here
 # make wheel     dist/ with the wheel and the source archive
 # All make their own .venv and need only Python 3.11+, make and pip.

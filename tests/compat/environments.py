@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 import venv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
 from packaging.version import Version
+
+ROOT: Final = Path(__file__).parents[2]
 
 VERSIONS: Final = ("2.3.2", "2.9.2", "2.14.3", "2.22.5", "3.1.4", "3.5.1", "3.17.2")
 """Versions of MLflow: the oldest that works, some common ones, and the newest."""
 
 LITELLM: Final = ("litellm[proxy]==1.108.7", "prisma==0.15.0")
 """LiteLLM's proxy, which reports no errors without its database client."""
+
+
+def _oldest_client() -> str:
+    """Return the lowest version of MLflow that the bridge may be installed with."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {each.name: each.specifier for each in map(Requirement, project["dependencies"])}
+    (oldest,) = (each.version for each in found["mlflow"] if each.operator == ">=")
+    return oldest
+
+
+OLDEST_CLIENT: Final = _oldest_client()
 
 _BEFORE_SQLALCHEMY_21: Final = Version("3.6")
 """Older ones import a class that SQLAlchemy 2.1 no longer has."""
@@ -30,6 +45,18 @@ def python_of(version: str, cache: Path) -> Path:
         cache: the folder of all environments.
     """
     return environment(cache / version, _requirements(version))
+
+
+def bridge_with(version: str, cache: Path) -> Path:
+    """Return the interpreter of an environment with this bridge and a version of MLflow.
+
+    Args:
+        version: MLflow's.
+        cache: the folder of all environments.
+    """
+    # The tests' support starts processes under coverage where that is wanted.
+    wanted = ["--editable", str(ROOT), "coverage", *_requirements(version)]
+    return environment(cache / f"bridge-{version}", wanted)
 
 
 def environment(folder: Path, requirements: Sequence[str]) -> Path:

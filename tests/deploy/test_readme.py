@@ -18,7 +18,7 @@ from bridge.providers.registry import TYPES
 from bridge.settings.environment import address_variables, providers_in
 from bridge.simulator import Simulator, all_end_by
 from bridge.tracking.capabilities import Feature
-from tests.compat.environments import VERSIONS
+from tests.compat.environments import OLDEST_CLIENT, VERSIONS
 from tests.support.world import Clock, job
 
 ROOT: Final = Path(__file__).parents[2]
@@ -100,6 +100,13 @@ def test_every_server_is_there_with_what_it_lacks() -> None:
         ]
         for version in VERSIONS
     }
+
+
+def test_the_oldest_mlflow_beside_the_bridge_is_the_one_that_pip_accepts() -> None:
+    """The oldest MLflow beside the bridge is the one that pip accepts, here and in config."""
+    assert f"brings MLflow {OLDEST_CLIENT} or newer" in README
+    guide = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
+    assert f"`mlflow>={OLDEST_CLIENT},<4`" in guide
 
 
 def test_links_lead_somewhere() -> None:
