@@ -160,7 +160,7 @@ def test_a_key_without_permission(uri: str) -> None:
         line = provider_finding(server.openai_url, uri)
     assert "(403)" in line
     assert "Missing scopes: api.fine_tuning.jobs.read" in line
-    assert "permission for fine-tuning" in line
+    assert "permission to read fine-tuning jobs" in line
 
 
 def test_a_closed_port(uri: str) -> None:
