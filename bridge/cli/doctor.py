@@ -139,7 +139,9 @@ def _show(examinations: Iterable[Examination], redactor: Redactor, *, fix: bool)
             for line in _lines(found, each, fix=fix):
                 console.print(f"{line.mark} {safe(redactor.text(line.text), 800)}")
         if left:
-            console.print(f"[cyan]·[/cyan] {left:,} more parts cannot be read: see --json")
+            console.print(
+                f"[cyan]·[/cyan] {number_of(left, 'more part')} cannot be read: see --json"
+            )
         for text in _not_compared(found):
             console.print(f"[red]✗[/red] {safe(redactor.text(f'{found.provider} {text}'), 800)}")
     for found in examinations:

@@ -43,9 +43,9 @@ def log_job(job: object, *, provider: str | None = None, run_id: str | None = No
     Args:
         job: its id, or an SDK's object that has it as ``id`` (OpenAI, Azure, Together, Mistral,
             Nebius), ``job_id``, ``jobArn`` (Bedrock) or ``name`` (Fireworks, Vertex).
-        provider: the name of its provider; by default all that are configured are asked.
-        run_id: the run of yours that the job continues, where its provider has no metadata that
-            could say so; see ``metadata``.
+        provider: the name of its provider; by default all configured providers are asked.
+        run_id: your run that the job continues, for providers that store no metadata with a job;
+            see ``metadata``.
 
     Raises:
         BridgeError: no provider knows the job, or it cannot be logged; it says what to do.
@@ -66,19 +66,18 @@ def follow(
     """Put one job into MLflow while it trains; return its run when it has ended.
 
     Ctrl-C, or the notebook's stop button, ends the wait: what is logged stays, and the next
-    ``follow``, or a daemon, goes on from there.
+    ``follow``, or a daemon, continues from there.
 
     Args:
         job: as for ``log_job``.
         provider: as for ``log_job``.
         run_id: as for ``log_job``.
-        interval: seconds between two looks.
+        interval: seconds between two passes.
         progress: whether to show a bar, in a terminal or in a notebook.
         sleep: waits so many seconds; by default ``time.sleep``.
 
     Raises:
-        BridgeError: as for ``log_job``; a provider or MLflow that is away for a moment is waited
-            for.
+        BridgeError: as for ``log_job``. A temporary failure of a provider or MLflow raises nothing.
     """
     pause = sleep or threading.Event().wait
     with bridge_for(provider, job, run_id) as (bridge, job_id), bar(shown=progress) as show:
@@ -101,7 +100,7 @@ def backfill(
     until: str | datetime | None = None,
     dry_run: bool = False,
 ) -> Logged:
-    """Put the history of all providers, or of some, into MLflow.
+    """Put the jobs of all providers, or of some, into MLflow.
 
     Args:
         providers: their names; by default all that are configured.
@@ -110,8 +109,7 @@ def backfill(
         dry_run: whether to write nothing: ``runs`` are those that are there already.
 
     Raises:
-        BridgeError: the configuration does not hold; what goes wrong with a job is among the
-            failures.
+        BridgeError: the configuration is invalid. Errors of single jobs are in ``failures``.
     """
     settings = settings_of(providers)
     now = datetime.now(UTC)
@@ -127,14 +125,14 @@ def backfill(
 
 
 def metadata(run: Run | str) -> dict[str, str]:
-    """Return the metadata that lets a job continue a run of yours.
+    """Return the metadata that lets a job continue one of your runs.
 
     For providers whose jobs take metadata (OpenAI, Azure, Nebius, Mistral)::
 
         with mlflow.start_run() as run:
             client.fine_tuning.jobs.create(..., metadata=bridge.metadata(run))
 
-    Elsewhere (Together, Fireworks, Vertex) name the run when the job is there::
+    For others (Together, Fireworks, Vertex), name the run once the job exists::
 
         with mlflow.start_run() as run:
             job = client.fine_tuning.create(...)

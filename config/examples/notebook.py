@@ -2,7 +2,7 @@
 # # Hosted fine-tuning jobs beside local runs, from a notebook
 #
 # Needs a provider's key in the environment, such as OPENAI_API_KEY. Open this file in an editor that
-# knows cells (VS Code, PyCharm, Jupytext), or run it: `python notebook.py`.
+# supports cells (VS Code, PyCharm, Jupytext), or run it: `python notebook.py`.
 
 # %%
 import mlflow
@@ -11,7 +11,7 @@ import bridge
 
 mlflow.set_experiment(
     "support-bots"
-)  # where your own runs are; MLFLOW_TRACKING_URI says in what MLflow
+)  # where your own runs are; MLFLOW_TRACKING_URI names the MLflow server
 
 # %% [markdown]
 # ## The history
@@ -50,7 +50,7 @@ print(run.info.run_name, run.info.status)
 # %% [markdown]
 # ## A launch script
 #
-# The run exists before the job does: what you log to it and what the job logs is one run.
+# The run exists before the job does: it has what you log and what the job logs.
 
 # %%
 with mlflow.start_run(run_name="support bot, second try") as launched:
@@ -58,6 +58,6 @@ with mlflow.start_run(run_name="support bot, second try") as launched:
     wanted = bridge.metadata(launched)
     # OpenAI, Azure, Nebius, Mistral:
     #     client.fine_tuning.jobs.create(training_file=..., model=..., metadata=wanted)
-    # Together, Fireworks, Vertex, which have no metadata: when the job is there
+    # Together, Fireworks, Vertex, which store no metadata: once the job exists
     #     bridge.log_job(job, run_id=launched.info.run_id)
 print(wanted)
