@@ -200,8 +200,9 @@ class Look:
                 each.jobs["RUNNING"] + each.jobs["SCHEDULED"] for each in self.providers.values()
             )
             if count:
-                them = "it" if count == 1 else "them"
-                yield f"{count:,} open. [bold]ftbridge run[/bold] follows {them} live."
+                are, them = ("is", "it") if count == 1 else ("are", "them")
+                jobs = f"{number_of(count, 'job')} {are} open"
+                yield f"{jobs}. [bold]ftbridge run[/bold] follows {them} live."
         if self.providers:
             yield from self.link_lines
 

@@ -42,7 +42,7 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
         config = configured(tmp_path, uri, simulator)
         assert invoke("backfill", "--config", config).exit_code == 0
         assert all("datasets.json" not in path for path in archived(uri))
-        lacking = "not archived yet, of 2 ended jobs: 2 without their training files"
+        lacking = "2 ended jobs: 2 are archived without training files"
         assert lacking in invoke("status", "--config", config).stdout
         (advice,) = [line for line in checked(config) if "archive" in line]
         assert lacking in advice
@@ -79,7 +79,7 @@ def test_jobs_that_were_copied_without_an_archive_are_counted(
     with Simulator(jobs=JOBS, clock=Clock(NOW + 1000)) as simulator:
         config = configured(tmp_path, uri, simulator, archive=False)
         assert invoke("backfill", "--config", config).exit_code == 0
-        lacking = "not archived yet, of 2 ended jobs: 2 without an archive"
+        lacking = "2 ended jobs: 2 are not archived yet"
         assert lacking in invoke("status", "--config", config).stdout
         assert lacking in " ".join(checked(config))
 

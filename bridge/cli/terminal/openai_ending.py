@@ -47,14 +47,14 @@ class Safety:
         if self.is_whole:
             return f"all {self.jobs:,} ended jobs are archived with their training files"
         lacking = [
-            f"{count:,} {what}"
+            f"{count:,} {'is' if count == 1 else 'are'} {what}"
             for count, what in (
-                (self.unarchived, "without an archive"),
-                (self.without_files, "without their training files"),
+                (self.unarchived, "not archived yet"),
+                (self.without_files, "archived without training files"),
             )
             if count
         ]
-        return f"not archived yet, of {number_of(self.jobs, 'ended job')}: {', '.join(lacking)}"
+        return f"{number_of(self.jobs, 'ended job')}: {', '.join(lacking)}"
 
     def document(self) -> dict[str, object]:
         """Return the counts for programs."""
