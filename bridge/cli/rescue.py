@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.table import Table
 
@@ -18,7 +18,7 @@ from bridge.cli.terminal.interrupted import leave, stopped_early, wait_for
 from bridge.cli.terminal.progress import watching
 from bridge.daemon.signals import stop_on_signals
 from bridge.doctor.examine import Doctor
-from bridge.errors import Stopped
+from bridge.errors import BridgeError, Stopped
 from bridge.settings.model import Settings
 from bridge.sync import archive
 from bridge.sync.provider_sync import ProviderSync
@@ -137,7 +137,7 @@ def _rescued(bridge: Bridge, settings: Settings, report: Report, selection: Sele
         found.archived += bool(sizes)
         found.files += len(sizes)
         found.size += sum(sizes)
-    lost = [(job_id, error.sentence) for job_id, error in report.failures] + report.skipped
+    lost = [_said(each) for each in report.failures] + report.skipped
     found.lost = [*dict.fromkeys(lost)]
     return found
 
@@ -150,20 +150,34 @@ def _show(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    experiments = experiments_of(settings)
+    experiments, redactor = experiments_of(settings), bridge.redactor
     if as_json:
         document = summary.document(reports) | {"rescued": [_document(each) for each in rescued]}
         pages = {"links": links(bridge.tracking, experiments)}
-        print_json(document | pages, bridge.redactor)
+        print_json(document | pages, redactor)
         return
-    summary.show(reports, bridge.redactor)
+    # Both parts of a rescue ask for what is missing; it is printed once.
+    lost = {each.provider: each.lost for each in rescued}
+    summary.show([_without(report, lost.get(report.provider, ())) for report in reports], redactor)
+    printed = {(report.provider, *_said(each)) for report in reports for each in report.failures}
     for each in rescued:
         for job_id, what in each.lost:
-            text = safe(bridge.redactor.text(f"{each.provider} {job_id}: {what}"), 800)
+            if (each.provider, job_id, what) in printed:
+                continue
+            text = safe(redactor.text(f"{each.provider} {job_id}: {what}"), 800)
             out().print(f"[yellow]![/yellow] not available: {text}")
     if rescued:
         out().print(_table(rescued))
         print_links(bridge.tracking, experiments)
+
+
+def _said(failure: tuple[str, BridgeError]) -> tuple[str, str]:
+    job_id, error = failure
+    return job_id, error.sentence
+
+
+def _without(report: Report, lost: Collection[tuple[str, str]]) -> Report:
+    return replace(report, skipped=[each for each in report.skipped if each not in lost])
 
 
 def _table(rescued: Sequence[Rescued]) -> Table:

@@ -75,10 +75,15 @@ class JobExaminer:
         snapshot = sync.read(job, None, task, keep=sync.options.archive)
         plan = make_plan(sync.name, snapshot, run, options, now=sync.now(), route=route)
         inventory = sync.tracking.inventory(run, plan, run.models, archive.ARTIFACT_PATH)
-        if self.wants_all_files and not self._has_all_files(run, plan):
-            inventory = replace(inventory, archived=inventory.archived - {archive.MANIFEST})
+        inventory = replace(inventory, archived=self._archived(inventory.archived, run, plan))
         plan = lacking(plan, run, inventory, manifest=archive.MANIFEST)
         return sync.apply(plan, run, run.experiment_id, is_dry=task.is_dry)
+
+    def _archived(self, names: frozenset[str], run: RecordedRun, plan: Plan) -> frozenset[str]:
+        """Return the names in an archive, with the manifest if no file is to be requested."""
+        has_tried = not names.isdisjoint({archive.MANIFEST, archive.PARTIAL})
+        is_done = has_tried and (not self.wants_all_files or self._has_all_files(run, plan))
+        return names | {archive.MANIFEST} if is_done else names - {archive.MANIFEST}
 
     def _has_all_files(self, run: RecordedRun, plan: Plan) -> bool:
         folder = f"{archive.ARTIFACT_PATH}/{archive.DATASETS}"

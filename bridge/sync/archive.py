@@ -21,7 +21,9 @@ LARGEST_FILE: Final = 512 * 2**20
 """Bytes of a dataset that is archived."""
 
 MANIFEST: Final = "datasets.json"
-"""Names the files beside it, written where any were asked for."""
+"""Names the files beside it, written where all that were asked for are there."""
+PARTIAL: Final = "datasets.partial.json"
+"""The same where some could not be had."""
 DATASETS: Final = "datasets"
 """The folder below it with those files."""
 
@@ -68,7 +70,8 @@ def laid_out(
                 if (entry := _stored(archive, number, file_id, fetch, largest))
             ]
             text = json.dumps(manifest, indent=2)
-            (archive.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            name = PARTIAL if archive.missing else MANIFEST
+            (archive.folder / name).write_text(text + "\n", encoding="utf-8")
         yield archive
 
 
@@ -77,7 +80,8 @@ def _stored(
 ) -> dict[str, object] | None:
     """The manifest's entry of a file that is stored now; ``None`` where it cannot be had."""
     # A provider's id may be anything; the number keeps two apart that look the same then.
-    name = f"{number}-{re.sub(r'[^A-Za-z0-9_-]+', '-', file_id)[:100]}.jsonl"
+    stem = f"{number}-{re.sub(r'[^A-Za-z0-9_-]+', '-', file_id)[:100]}"
+    name = f"{stem}.jsonl"
     target = archive.folder / DATASETS / name
     digest, size = hashlib.sha256(), 0
     try:
@@ -96,6 +100,8 @@ def _stored(
         target.unlink()
         limit = f"{largest / 2**20:,.0f} MiB"
         archive.missing.append(f"file {file_id} is not archived: it is larger than {limit}")
+        # In its place, so that a rescue does not read as much of it again.
+        (archive.folder / DATASETS / f"{stem}.too-large").write_text(f"larger than {limit}\n")
         return None
     return {
         "file": file_id,

@@ -67,7 +67,7 @@ def test_all_that_there_is_is_archived_also_of_jobs_copied_before(
             checked(config)
         )
         reported = json.loads(invoke("status", "--config", config, "--json").stdout)
-        safety = {"ended": 3, "without_archive": 0, "without_files": 0}
+        safety = {"ended": 3, "without_archive": 0, "without_files": 0, "files_unavailable": 0}
         assert reported["providers"]["openai"]["archives"] == safety
 
 

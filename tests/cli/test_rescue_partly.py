@@ -67,7 +67,10 @@ def test_a_bucket_without_credentials_costs_its_files(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with Simulator(jobs=[BEDROCK], clock=Clock(NOW + 1000)) as simulator:
         config = configured(tmp_path, uri, simulator, "bedrock")
+        shown = " ".join(invoke("backfill", "--rescue", "--config", config).stdout.split())
         reported = invoke("backfill", "--rescue", "--config", config, "--json")
+    assert shown.count("training.jsonl is not archived") == 1
+    assert shown.count("metrics file cannot be read") == 1
     assert reported.exit_code == 0, reported.output
     (rescued,) = json.loads(reported.stdout)["rescued"]
     assert (rescued["jobs"], rescued["archived"]) == (1, 1)
@@ -92,6 +95,7 @@ def test_a_second_rescue_gets_the_files_that_the_first_could_not(
     with Simulator(jobs=[OPENAI], clock=Clock(NOW + 1000), intercept=refuse) as simulator:
         config = configured(tmp_path, uri, simulator, "openai")
         numbers: list[tuple[int, int]] = []
+        unavailable: list[int] = []
         for is_refused in (True, False, False):
             state["is_refused"] = is_refused
             reported = invoke("backfill", "--rescue", "--config", config, "--json")
@@ -99,7 +103,10 @@ def test_a_second_rescue_gets_the_files_that_the_first_could_not(
             (rescued,) = json.loads(reported.stdout)["rescued"]
             files = [each["what"] for each in rescued["lost"] if "is not archived" in each["what"]]
             numbers.append((len(files), rescued["files"]))
+            said = json.loads(invoke("status", "--config", config, "--json").stdout)
+            unavailable.append(said["providers"]["openai"]["archives"]["files_unavailable"])
     assert [lost for lost, _ in numbers] == [2, 0, 0]
+    assert unavailable == [1, 0, 0]
     assert numbers[1][1] >= numbers[0][1] + 2
     assert numbers[2] == numbers[1]
 

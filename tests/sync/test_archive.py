@@ -98,9 +98,12 @@ def test_a_file_without_end_is_left_out() -> None:
 
     fetch = fetching({"file-endless": endless(), "file-a": [b"a" * 10_000]})
     with laid_out({}, ["file-endless", "file-a"], fetch, largest=10_000) as archive:
-        (entry,) = json.loads((archive.folder / "datasets.json").read_text())
+        (entry,) = json.loads((archive.folder / "datasets.partial.json").read_text())
         assert entry["file"] == "file-a", "a file of just that size is not too large"
-        assert [path.name for path in (archive.folder / "datasets").iterdir()] == ["2-file-a.jsonl"]
+        assert sorted(path.name for path in (archive.folder / "datasets").iterdir()) == [
+            "1-file-endless.too-large",
+            "2-file-a.jsonl",
+        ], "as many as were asked for: none is requested again"
         (sentence,) = archive.missing
     assert "file-endless" in sentence
     assert "larger" in sentence
@@ -118,7 +121,7 @@ def test_a_file_that_cannot_be_had_is_a_sentence(error: type[errors.BridgeError]
         assert archive.missing == ["file file-a is not archived: It is gone"]
         assert files_below(archive.folder).keys() == {
             "job.json",
-            "datasets.json",
+            "datasets.partial.json",
             "datasets/2-file-b.jsonl",
         }
 
@@ -360,7 +363,8 @@ def test_a_dataset_that_is_gone_is_a_sentence(
     assert ids[0] in sentence
     assert "404" in sentence
     found = archived(uri, one.id)
-    (entry,) = json.loads(found["datasets.json"])
+    assert "datasets.json" not in found
+    (entry,) = json.loads(found["datasets.partial.json"])
     assert found[entry["name"]] == examples(one, "validation")
     assert recorded(uri)[one.id].status == "FINISHED"
 

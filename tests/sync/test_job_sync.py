@@ -279,7 +279,7 @@ class Filed(InMemoryProvider):
         ({"job.json": b"{}"}, (), [["job.json"]]),
         ({}, ("f",), [["datasets.json", "datasets/1-f.jsonl"]]),
         ({"job.json": b"{}"}, ("f",), [["job.json"], ["datasets.json", "datasets/1-f.jsonl"]]),
-        ({}, ("gone", "f"), [["datasets.json", "datasets/2-f.jsonl"]]),
+        ({}, ("gone", "f"), [["datasets.partial.json", "datasets/2-f.jsonl"]]),
     ],
 )
 def test_documents_are_stored_before_files(

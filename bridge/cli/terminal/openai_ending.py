@@ -26,7 +26,9 @@ class Safety:
     unarchived: int = 0
     """Jobs without an archive."""
     without_files: int = 0
-    """Jobs whose archive has no training files."""
+    """Jobs whose training files were never asked for."""
+    unavailable: int = 0
+    """Jobs of which some files could not be had."""
     problem: str | None = None
     """Why nobody can tell."""
 
@@ -45,7 +47,9 @@ class Safety:
         if self.is_whole and self.jobs == 1:
             return "the one ended job is archived with its training files"
         if self.is_whole:
-            return f"all {self.jobs:,} ended jobs are archived with their training files"
+            some = f", but for files of {self.unavailable:,} that could not be had"
+            all_of_them = f"all {self.jobs:,} ended jobs are archived with their training files"
+            return f"{all_of_them}{some if self.unavailable else ''}"
         lacking = [
             f"{count:,} {'is' if count == 1 else 'are'} {what}"
             for count, what in (
@@ -64,6 +68,7 @@ class Safety:
             "ended": self.jobs,
             "without_archive": self.unarchived,
             "without_files": self.without_files,
+            "files_unavailable": self.unavailable,
         }
 
 
@@ -77,8 +82,10 @@ def safety_of(tracking: Tracking, runs: Iterable[RecordedRun]) -> Safety:
         except ArchiveFailed as error:
             # A user who may read MLflow may have no right to where it keeps files.
             return Safety(problem=f"{error.sentence}. {error.remedy}")
+    manifests = {archive.MANIFEST, archive.PARTIAL}
     return Safety(
         jobs=len(ended),
         unarchived=sum(not names for names in found),
-        without_files=sum(bool(names) and archive.MANIFEST not in names for names in found),
+        without_files=sum(bool(names) and names.isdisjoint(manifests) for names in found),
+        unavailable=sum(names & manifests == {archive.PARTIAL} for names in found),
     )
