@@ -279,7 +279,7 @@ def test_checkpoints_that_cannot_be_called_give_way_to_those_that_can() -> None:
     rows = sorted([*models(2, 4), *steps(1, 3, 5, valid_loss=1.0)], key=lambda row: row.step)
     text = described(rows=rows)
     assert shown_steps(text) == [2, 4]
-    assert text.endswith("Rows shown: 2 of 5, the newest.")
+    assert text.endswith("Rows shown: 2 of 5, the newest that can be called.")
 
 
 def test_a_name_that_many_checkpoints_share_makes_no_more_rows() -> None:

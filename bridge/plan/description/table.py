@@ -45,7 +45,9 @@ def table_of(
     named = [row for row in checkpoints if row.model]
     validated = [row for row in checkpoints if any(map(_VALIDATION.search, row.metrics))]
     if named or not validated:
-        rows, which = named or checkpoints, "the newest"
+        has_others = 0 < len(named) < len(checkpoints)
+        rows = named or checkpoints
+        which = "the newest that can be called" if has_others else "the newest"
     else:
         rows, which = validated, "the newest with validation"
     newest, earlier = rows[-most:], rows[:-most]
