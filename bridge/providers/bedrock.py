@@ -74,6 +74,7 @@ class Bedrock(JobApi):
         "train_reward_mean": Meaning.REWARD,
         "epochCount": Meaning.EPOCHS,
         "batchSize": Meaning.BATCH_SIZE,
+        "learningRate": Meaning.LEARNING_RATE,
     }
 
     def __init__(

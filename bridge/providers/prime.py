@@ -78,6 +78,8 @@ class Prime(JobApi):
         "reward/all/mean": Meaning.REWARD,
         "maxSteps": Meaning.STEPS,
         "batchSize": Meaning.BATCH_SIZE,
+        "learningRate": Meaning.LEARNING_RATE,
+        "seqLen": Meaning.CONTEXT,
     }
 
     def __init__(

@@ -204,6 +204,28 @@ def test_no_two_metrics_get_one_name(preset: str, kind: str) -> None:
     assert len(set(given)) == len(given)
 
 
+@pytest.mark.parametrize("preset", ["huggingface", "lightning", "torchtune"])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("bedrock", {"batchSize": "batch_size", "learningRate": "learning_rate"}),
+        (
+            "prime",
+            {"batchSize": "batch_size", "learningRate": "learning_rate", "seqLen": "max_length"},
+        ),
+    ],
+)
+def test_params_in_camel_case_get_the_names_that_others_have(
+    preset: str, kind: str, expected: dict[str, str]
+) -> None:
+    """Params that a provider writes in camel case get the name that all providers share."""
+    metric_names = MetricNames.of(preset, TYPES[kind].meanings)
+    assert {name: metric_names.param(name) for name in (*expected, "loraAlpha")} == {
+        **expected,
+        "loraAlpha": "loraAlpha",
+    }
+
+
 @pytest.mark.parametrize("preset", [*PRESETS])
 def test_mistrals_accuracy_keeps_its_name(preset: str) -> None:
     """Mistral's valid_mean_token_accuracy keeps its name, because it is a perplexity."""
