@@ -6,16 +6,16 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import httpx
 
-from tests.support.processes import wait_until
+from tests.support.processes import FORKS, wait_until, write_to
 
 _SMALL: Final = ("--workers", "1")
 """Number of workers; it starts faster than the default of four."""
@@ -39,7 +39,7 @@ class MlflowServer:
         self._python = str(python)
         self._options = options
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BaseProcess | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = int(probe.getsockname()[1])
@@ -52,29 +52,24 @@ class MlflowServer:
 
     def start(self) -> None:
         """Start the server, and return once it answers."""
-        command = [self._python, "-m", "mlflow", "server", *self._options]
-        command += ["--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--backend-store-uri", self._store]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        arguments = ["server", *self._options, "--host", "127.0.0.1", "--port", str(self._port)]
+        arguments += ["--backend-store-uri", self._store]
+        arguments += ["--artifacts-destination", str(self._folder / "artifacts")]
         log = self._folder / "mlflow.log"
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                env=os.environ
-                | {
-                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                    # Old versions look for gunicorn there.
-                    "PATH": f"{Path(self._python).parent}{os.pathsep}{os.environ['PATH']}",
-                },
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        environ = os.environ | {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            # Old versions look for gunicorn there.
+            "PATH": f"{Path(self._python).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        process = FORKS.Process(target=_serve, args=(self._python, arguments, log, environ))
+        process.start()
         self._process = process
         wait_until(
-            lambda: process.poll() is not None or self._answers(), "answer of MLflow", seconds=120
+            lambda: process.exitcode is not None or self._answers(),
+            "answer of MLflow",
+            seconds=120,
         )
-        assert process.poll() is None, log.read_text()[-3000:]
+        assert process.exitcode is None, log.read_text()[-3000:]
 
     def _answers(self) -> bool:
         try:
@@ -85,8 +80,9 @@ class MlflowServer:
     def kill(self) -> None:
         """Kill the server at once, including its workers."""
         if self._process is not None:
+            assert self._process.pid is not None
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self._process.join()
             self._process = None
 
     def __enter__(self) -> Self:
@@ -100,3 +96,16 @@ class MlflowServer:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
+
+
+def _serve(python: str, arguments: list[str], log: Path, environ: dict[str, str]) -> None:
+    """Become ``mlflow``: with the imports already done, unless it is another interpreter's."""
+    os.setsid()
+    write_to(log, log)
+    os.environ.clear()
+    os.environ.update(environ)
+    if python != sys.executable:
+        os.execv(python, [python, "-m", "mlflow", *arguments])  # noqa: S606 - an MLflow to test with
+    from mlflow.cli import cli  # noqa: PLC0415 - other forks do without
+
+    cli(arguments, prog_name="mlflow")
