@@ -25,14 +25,21 @@ class WrappedTracking(Tracking):
     def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
         """Lend MLflow's client, wrapped."""
         with super().asked(one_job=one_job) as client:
-            yield cast("MlflowClient", _Client(client, self._around))
+            yield cast("MlflowClient", _Client(client, self._around, self.page_size))
 
 
 class _Client:
-    def __init__(self, client: MlflowClient, around: Around) -> None:
+    def __init__(self, client: MlflowClient, around: Around, page_size: int) -> None:
         self._client = client
+        self._page_size = page_size
         self._around = around
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
-        return lambda *args, **more: self._around(name, lambda: method(*args, **more))
+
+        def call(*args: object, **more: Any) -> Any:  # noqa: ANN401 - as in MLflow
+            if "max_results" in more:
+                more["max_results"] = min(more["max_results"], self._page_size)
+            return self._around(name, lambda: method(*args, **more))
+
+        return call
