@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -523,6 +524,8 @@ long_texts = st.sampled_from(
 )
 
 
+@pytest.mark.long
+@settings(max_examples=100 if os.environ.get("SOAK") else 25)  # each takes 50 ms
 @given(texts=st.lists(long_texts, min_size=9, max_size=9), count=st.integers(0, 30))
 def test_a_note_is_never_too_long_and_never_without_its_error(texts: list[str], count: int) -> None:
     """A long note loses rows first, and never its state or its error."""
