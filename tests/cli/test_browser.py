@@ -65,7 +65,9 @@ def demo(tmp_path: Path) -> Iterator[Started]:
         port = probe.getsockname()[1]
     folder = tmp_path / "temporary"
     folder.mkdir()
-    with started("demo", "--port", str(port), env={"TMPDIR": str(folder)}, fresh=True) as process:
+    with started(
+        "demo", "--port", str(port), env={"TMPDIR": str(folder)}, is_parent=True
+    ) as process:
         process.wait_for("Ctrl-C stops everything")
         yield process
 

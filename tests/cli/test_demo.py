@@ -68,7 +68,7 @@ def test_a_local_run_that_fails_is_reported(tmp_path: Path) -> None:
     """A demo whose local run fails says so with the reason, and goes on without it."""
     (tmp_path / "sklearn.py").write_text("raise ImportError('no such luck')")
     environ = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(tmp_path)}
-    with started("demo", cwd=tmp_path, env=environ, fresh=True) as process:
+    with started("demo", cwd=tmp_path, env=environ, is_parent=True) as process:
         process.wait_for("the local run failed")
         process.wait_for("no such luck")
         process.send(signal.SIGINT)

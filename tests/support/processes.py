@@ -124,11 +124,13 @@ def started(
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
     fresh: bool = False,
+    is_parent: bool = False,
 ) -> Iterator[Started]:
     """Start ``ftbridge`` in a separate process, which ends with the context at the latest.
 
     It is a fork of a process that has imported everything, and gets killed. With ``fresh`` it is a
-    new interpreter, as its user starts it, and may end the processes that it has started itself.
+    new interpreter, as its user starts it. With either ``fresh`` or ``is_parent`` it may end the
+    processes that it has started itself.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "stdout", Path(folder) / "stderr"
@@ -142,7 +144,7 @@ def started(
         try:
             yield running
         finally:
-            if fresh:
+            if fresh or is_parent:
                 running.send(signal.SIGTERM)
                 process.join(60)
             running.kill()
