@@ -33,6 +33,8 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 PARALLEL := -n $(shell expr $(CORES) \* 2) --dist worksteal
 CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
+# pytest rewrites the asserts of every test file, which takes each worker five seconds: kept, once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types unit coverage mutants soak compat bench picture wheel clean
 
