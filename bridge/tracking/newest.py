@@ -86,26 +86,29 @@ def next_shutdown(
         provider: its name in the configuration.
         today: the first day that counts.
     """
+
+    def latest(days: str, but: Sequence[str] = ()) -> str:
+        wanted = f"tags.{tags.PROVIDER} = '{provider}' and tags.{tags.SHUTDOWN} LIKE '{days}'"
+        with tracking.asked() as client:
+            found = client.search_runs(
+                list(experiment_ids),
+                filter_string=wanted + "".join(f" and tags.{tags.SHUTDOWN} != '{d}'" for d in but),
+                max_results=1,
+                order_by=[f"tags.{tags.SHUTDOWN} DESC"],
+            )
+        day = next((run.data.tags[tags.SHUTDOWN] for run in found), "")
+        # A user may have written anything into the tag.
+        return day if _DAY.fullmatch(day) else ""
+
+    if not experiment_ids or latest("____-__-__") < today.isoformat():
+        return None
     first = today.year * 12 + today.month - 1
     for year, month in (divmod(number, 12) for number in range(first, first + _MONTHS)):
-        days: list[str] = []
-        while experiment_ids:
-            known = "".join(f" and tags.{tags.SHUTDOWN} != '{day}'" for day in days)
-            with tracking.asked() as client:
-                found = client.search_runs(
-                    list(experiment_ids),
-                    filter_string=f"tags.{tags.PROVIDER} = '{provider}' and"
-                    f" tags.{tags.SHUTDOWN} LIKE '{year}-{month + 1:02}-__'{known}",
-                    max_results=1,
-                    order_by=[f"tags.{tags.SHUTDOWN} DESC"],
-                )
-            day = next((run.data.tags[tags.SHUTDOWN] for run in found), "")
-            # A user may have written anything into the tag.
-            if day < today.isoformat() or not _DAY.fullmatch(day):
-                break
-            days.append(day)
-        if days:
-            return days[-1]
+        found: list[str] = []
+        while (day := latest(f"{year}-{month + 1:02}-__", found)) >= today.isoformat():
+            found.append(day)
+        if found:
+            return found[-1]
     return None
 
 
