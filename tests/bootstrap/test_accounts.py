@@ -13,6 +13,7 @@ from bridge.bootstrap.factories import open_provider, redactor_of
 from bridge.errors import Stopped
 from bridge.settings.load import load
 from bridge.simulator import Simulator
+from tests.support.config_file import write_config
 from tests.support.processes import invoke
 from tests.support.recorded import active_runs
 from tests.support.world import Clock, job
@@ -34,18 +35,11 @@ def test_two_accounts_of_a_provider_stay_apart(uri: str, tmp_path: Path) -> None
         Simulator(jobs=[job("ftjob-a", suffix="s"), job("ftjob-b")], clock=Clock()) as support,
     ):
         simulators = dict(zip(ACCOUNTS, (research, support), strict=True))
-        providers = [
-            {
-                "name": name,
-                "type": "openai",
-                "api_key": key,
-                "headers": headers,
-                "base_url": simulators[name].openai_url,
-            }
+        providers = {
+            name: {"api_key": key, "headers": headers, "base_url": simulators[name].openai_url}
             for name, (key, headers) in ACCOUNTS.items()
-        ]
-        path = tmp_path / "bridge.yaml"
-        path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": providers}))
+        }
+        path = write_config(tmp_path, uri, providers)
         assert invoke("backfill", "--config", path).exit_code == 0
         again = invoke("backfill", "--config", path, "--json")
         only_one = invoke("backfill", "--config", path, "--provider", "openai-support", "--json")

@@ -21,6 +21,7 @@ import pytest
 
 from bridge.bootstrap.processes import beside, further_processes
 from bridge.simulator import Reply, Request, Simulator, all_end_by
+from tests.support.config_file import simulated, write_config
 from tests.support.configuration import loaded
 from tests.support.processes import Started, invoke, started, wait_until
 from tests.support.recorded import RunRows, active_runs, recorded
@@ -76,18 +77,9 @@ def backfilling(folder: Path, uri: str, gates: Gates) -> Iterator[tuple[Started,
 
 def configured(folder: Path, uri: str, simulator: Simulator, executor: str) -> Path:
     """Run both providers."""
-    config = folder / f"{executor}.yaml"
-    providers = [
-        {"name": name, "type": name, "api_key": KEY, "base_url": simulator.base_urls[name]}
-        for name in ("openai", "mistral")
-    ]
-    written = {
-        "mlflow": {"tracking_uri": uri},
-        "poll": {"executor": executor, "workers": 4},
-        "providers": providers,
-    }
-    config.write_text(json.dumps(written))
-    return config
+    poll = {"executor": executor, "workers": 4}
+    providers = simulated(simulator, "openai", "mistral")
+    return write_config(folder / f"{executor}.yaml", uri, providers, poll=poll)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from typer.testing import Result
 
 from bridge.simulator import Simulator, all_end_by
+from tests.support.config_file import simulated, write_config
 from tests.support.processes import invoke
 from tests.support.world import Clock, job
 
@@ -57,10 +58,8 @@ class Place:
 @pytest.fixture
 def place(uri: str, tmp_path: Path) -> Iterator[Place]:
     """Return two ended jobs and a configuration without metric names."""
-    config = tmp_path / "bridge.yaml"
     with Simulator(jobs=JOBS, clock=Clock(all_end_by(JOBS) + 1)) as simulator:
-        entry = {"name": "openai", "api_key": "a-key", "base_url": simulator.openai_url}
-        config.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": [entry]}))
+        config = write_config(tmp_path, uri, simulated(simulator, "openai"))
         yield Place(MlflowClient(uri), config, simulator)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from bridge.simulator import Simulator, all_end_by
+from tests.support.config_file import write_config
 from tests.support.forked import Forked
 from tests.support.processes import invoke, wait_until
 from tests.support.recorded import active_runs, recorded
 from tests.support.tcp_proxy import Line, TcpProxy
-from tests.support.world import KEY, Clock, job
+from tests.support.world import Clock, job
 
 
 @pytest.mark.parametrize("arguments", [["backfill"], ["backfill", "--json"], ["doctor", "--fix"]])
@@ -27,13 +28,8 @@ def test_a_silent_provider_does_not_hold_up_the_end(
         Simulator(jobs=[other], clock=clock) as behind,
         TcpProxy(behind.openai_url, lambda _: Line(answers=False)) as silent,
     ):
-        config = tmp_path / "bridge.yaml"
         urls = {"silent": silent.url, "well": well.openai_url}
-        providers = [
-            {"name": name, "type": "openai", "api_key": KEY, "base_url": url}
-            for name, url in urls.items()
-        ]
-        config.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": providers}))
+        config = write_config(tmp_path, uri, urls)
         with Forked(*arguments, "--config", config, output=tmp_path / "said") as process:
             wait_until(lambda: silent.connections, "request")
             if "backfill" in arguments:

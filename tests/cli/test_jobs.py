@@ -15,6 +15,7 @@ from bridge.cli.jobs import age
 from bridge.cli.open_ui import open_ui
 from bridge.settings.load import load
 from bridge.simulator import Outcome, Simulator
+from tests.support.config_file import simulated, write_config
 from tests.support.processes import invoke
 from tests.support.world import NOW, Clock, job
 
@@ -33,13 +34,8 @@ def config(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
     """Return a configuration whose MLflow has the jobs."""
     folder = tmp_path_factory.mktemp("jobs")
     database = shutil.copy(empty_database, folder / "mlflow.db")
-    path = folder / "bridge.yaml"
     with Simulator(jobs=JOBS, clock=Clock(MOMENT)) as simulator:
-        document = {
-            "mlflow": {"tracking_uri": f"sqlite:///{database}"},
-            "providers": [{"name": "openai", "api_key": "a-key", "base_url": simulator.openai_url}],
-        }
-        path.write_text(json.dumps(document))
+        path = write_config(folder, f"sqlite:///{database}", simulated(simulator, "openai"))
         done = invoke("backfill", "--config", path)
         assert done.exit_code == 0, done.output
         assert "1 job is still open" in done.output

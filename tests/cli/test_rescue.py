@@ -11,6 +11,7 @@ import pytest
 
 from bridge.providers.openai_end import end_of, notice
 from bridge.simulator import Outcome, Simulator
+from tests.support.config_file import simulated, write_config
 from tests.support.processes import invoke
 from tests.support.recorded import recorded
 from tests.support.world import NOW, Clock, job
@@ -24,12 +25,7 @@ JOBS = [
 
 def configured(folder: Path, uri: str, simulator: Simulator, **mlflow: object) -> Path:
     """Return a configuration that archives no datasets."""
-    path = folder / "bridge.yaml"
-    provider = {"name": "openai", "api_key": "any-key", "base_url": simulator.openai_url}
-    path.write_text(
-        json.dumps({"mlflow": {"tracking_uri": uri, **mlflow}, "providers": [provider]})
-    )
-    return path
+    return write_config(folder, uri, simulated(simulator, "openai"), mlflow=mlflow)
 
 
 def test_all_that_there_is_is_archived_also_of_jobs_copied_before(

@@ -9,6 +9,8 @@ import pytest
 
 from bridge.providers.openai_end import RESCUE
 from bridge.simulator import Reply, Request, Simulator, json_reply
+from bridge.simulator.jobs import Provider
+from tests.support.config_file import simulated, write_config
 from tests.support.processes import invoke
 from tests.support.world import NOW, Clock, job
 
@@ -23,17 +25,9 @@ def refused(request: Request) -> Reply | None:
     return None
 
 
-def configured(folder: Path, uri: str, simulator: Simulator, *kinds: str) -> Path:
+def configured(folder: Path, uri: str, simulator: Simulator, *kinds: Provider) -> Path:
     """Return a configuration of some types."""
-    path = folder / "bridge.yaml"
-    providers = [
-        {"name": kind, "api_key": "any-key", "base_url": url, **simulator.more_settings(kind)}
-        for kind, url in simulator.base_urls.items()
-        if kind in kinds
-    ]
-    mlflow = {"tracking_uri": uri}
-    path.write_text(json.dumps({"mlflow": mlflow, "providers": providers}))
-    return path
+    return write_config(folder, uri, simulated(simulator, *kinds))
 
 
 def test_a_provider_that_is_down_costs_only_its_jobs(

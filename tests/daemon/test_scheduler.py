@@ -34,9 +34,10 @@ from bridge.simulator import (
 from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
+from tests.support.config_file import write_config
 from tests.support.processes import Started, dump, started, wait_until
 from tests.support.recorded import recorded
-from tests.support.world import KEY, NOW, Clock, job, make_sync
+from tests.support.world import NOW, Clock, job, make_sync
 
 
 @contextlib.contextmanager
@@ -44,20 +45,9 @@ def started_daemon(
     folder: Path, uri: str, *simulators: tuple[str, Simulator], interval: str = "1s"
 ) -> Iterator[Started]:
     """Run a daemon over providers with these names."""
-    path = folder / "bridge.yaml"
-    providers = [
-        {"name": name, "type": "openai", "api_key": KEY, "base_url": simulator.openai_url}
-        for name, simulator in simulators
-    ]
-    path.write_text(
-        json.dumps(
-            {
-                "mlflow": {"tracking_uri": uri},
-                "poll": {"interval": interval, "idle_interval": interval, "workers": 4},
-                "providers": providers,
-            }
-        )
-    )
+    providers = {name: simulator.openai_url for name, simulator in simulators}
+    poll = {"interval": interval, "idle_interval": interval, "workers": 4}
+    path = write_config(folder, uri, providers, poll=poll)
     with started("run", "--config", path) as process:
         yield process
 

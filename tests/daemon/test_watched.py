@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.simulator import Outcome, Reply, Simulator, all_end_by
+from tests.support.config_file import simulated, write_config
 from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import Started, invoke, started, wait_until
 from tests.support.world import KEY, Clock, job
@@ -63,18 +64,15 @@ class Watched:
 
 def configured(folder: Path, uri: str, provider: Simulator, hook: Simulator) -> Path:
     """Write the configuration of a daemon that is watched in every way."""
-    path = folder / "bridge.yaml"
-    one = {"name": "openai", "type": "openai", "api_key": KEY, "base_url": provider.openai_url}
-    document = {
-        "listen": "127.0.0.1:0",
-        "heartbeat": f"{hook.url}/alive",
-        "notify": {"webhook": f"{hook.url}/told", "on": ["failed", "outage", "recovered"]},
-        "mlflow": {"tracking_uri": uri},
-        "poll": {"interval": "1s", "idle_interval": "1s"},
-        "providers": [one],
-    }
-    path.write_text(json.dumps(document))
-    return path
+    return write_config(
+        folder,
+        uri,
+        simulated(provider, "openai"),
+        listen="127.0.0.1:0",
+        heartbeat=f"{hook.url}/alive",
+        notify={"webhook": f"{hook.url}/told", "on": ["failed", "outage", "recovered"]},
+        poll={"interval": "1s", "idle_interval": "1s"},
+    )
 
 
 @pytest.mark.soak

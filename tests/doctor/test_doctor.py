@@ -17,6 +17,7 @@ from bridge.simulator.jobs import Provider
 from bridge.simulator.messages import Reply, Request, json_reply
 from bridge.simulator.openai_objects import model_name
 from tests.support.artifacts import archived
+from tests.support.config_file import simulated, write_config
 from tests.support.models import (
     EXPERIMENT,
     ModelRows,
@@ -78,20 +79,12 @@ class Place:
 
     def call(self, *arguments: str, **changes: object) -> tuple[int, str]:
         """Return exit code and stdout of a command."""
-        path = self.database.with_suffix(".yaml")
-        simulator = self.provided.simulator
-        providers = [
-            {
-                "name": kind,
-                "type": kind,
-                "api_key": KEY,
-                "base_url": simulator.base_urls[kind],
-                **simulator.more_settings(kind),
-            }
-            for kind in self.kinds
-        ]
-        mlflow = {"tracking_uri": self.uri} | self.mlflow | changes
-        path.write_text(json.dumps({"mlflow": mlflow, "providers": providers}))
+        path = write_config(
+            self.database.with_suffix(".yaml"),
+            self.uri,
+            simulated(self.provided.simulator, *self.kinds),
+            mlflow=self.mlflow | changes,
+        )
         command, *rest = arguments
         done = invoke(command, "--config", path, *rest)
         assert "Traceback" not in done.output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +16,12 @@ from bridge.http.transports import LONGEST_REPLY, SLOWEST, Timed
 from bridge.redaction import Redactor
 from bridge.simulator import Reply, Request, Simulator, all_end_by
 from bridge.tracking import Tracking
+from tests.support.config_file import write_config
 from tests.support.processes import invoke, started, wait_until
 from tests.support.recorded import RunRows, recorded
 from tests.support.static_server import StaticServer, differences, expected, openai_cases
 from tests.support.tcp_proxy import Line, TcpProxy
-from tests.support.world import KEY, Clock, NoSleep, job, make_sync
+from tests.support.world import Clock, NoSleep, job, make_sync
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 GZIP = b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"
@@ -189,13 +189,7 @@ def test_a_dead_provider_delays_no_other(uri: str, tmp_path: Path, command: str)
         Simulator(jobs=[one], clock=clock, intercept=note) as well,
         TcpProxy(NOWHERE, lambda _: Line(answers=False)) as dead,
     ):
-        path = tmp_path / "bridge.yaml"
-        urls = {"dead": dead.url, "well": well.openai_url}
-        providers = [
-            {"name": name, "type": "openai", "api_key": KEY, "base_url": url}
-            for name, url in urls.items()
-        ]
-        path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": providers}))
+        path = write_config(tmp_path, uri, {"dead": dead.url, "well": well.openai_url})
         with started(command, "--config", path) as process:
             wait_until(lambda: rows() if command != "check" else attempts, "row", process)
             wait_until(lambda: dead.connections, "request", process)

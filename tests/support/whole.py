@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from bridge.simulator import Simulator
 from bridge.simulator.jobs import Provider
 from bridge.simulator.openai_objects import model_name
+from tests.support import config_file
 from tests.support.models import artifacts, datasets, models, newest, versions_by_model
 from tests.support.recorded import active_runs, recorded
 from tests.support.world import NOW, job
@@ -43,27 +44,21 @@ def write_config(
 
     Each provider has a separate experiment: in a shared one only the first to arrive would write.
     """
-    path = folder / f"{trial}.yaml"
-    settings = {
-        "mlflow": {
-            "tracking_uri": uri,
-            "register": f"{trial}-of-{{suffix}}",
-            "archive": archive,
-            "archive_datasets": archive,
-        },
-        "poll": {"workers": workers, "interval": "1h"},
-        "providers": [
-            {
-                "name": name,
-                "api_key": "any-key-will-do",
-                "base_url": provider.base_urls[name],
-                "experiment": f"{trial}-{name}",
-            }
-            for name in kinds
-        ],
+    mlflow = {
+        "register": f"{trial}-of-{{suffix}}",
+        "archive": archive,
+        "archive_datasets": archive,
     }
-    path.write_text(json.dumps(settings))
-    return path
+    return config_file.write_config(
+        folder / f"{trial}.yaml",
+        uri,
+        {
+            name: {"base_url": provider.base_urls[name], "experiment": f"{trial}-{name}"}
+            for name in kinds
+        },
+        mlflow=mlflow,
+        poll={"workers": workers, "interval": "1h"},
+    )
 
 
 def experiments(trial: str) -> tuple[str, ...]:

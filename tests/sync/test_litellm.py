@@ -24,6 +24,7 @@ from bridge.simulator import Simulator, all_end_by
 from bridge.simulator.jobs import Provider
 from bridge.tracking import Tracking
 from tests.compat.environments import LITELLM, environment
+from tests.support.config_file import write_config
 from tests.support.processes import invoke, wait_until
 from tests.support.recorded import RunRows, recorded
 from tests.support.world import KEY, Clock, job, make_sync
@@ -123,11 +124,8 @@ def proxy(
 
 def configured(folder: Path, name: str, kind: str, url: str) -> Path:
     """Return a configuration of one provider, with a database beside it."""
-    config = folder / f"{name}.yaml"
-    entry = {"name": "p", "type": kind, "base_url": url, "api_key": KEY}
-    tracking = {"tracking_uri": f"sqlite:///{folder / name}.db"}
-    config.write_text(json.dumps({"mlflow": tracking, "providers": [entry]}))
-    return config
+    uri = f"sqlite:///{folder / name}.db"
+    return write_config(folder / f"{name}.yaml", uri, {"p": {"type": kind, "base_url": url}})
 
 
 @pytest.mark.parametrize(("kind", "path"), PASSED.values(), ids=PASSED)

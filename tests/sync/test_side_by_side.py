@@ -28,6 +28,7 @@ from bridge.simulator import Outcome, SimulatedJob, Simulator, all_end_by
 from bridge.simulator.bedrock import arn_of
 from bridge.simulator.bedrock_files import BUCKET
 from bridge.simulator.jobs import Provider
+from tests.support.config_file import simulated, write_config
 from tests.support.databases import file_of
 from tests.support.processes import dump, run, started, wait_until
 from tests.support.recorded import RunRows, recorded
@@ -238,21 +239,8 @@ def shows(uri: str, wanted: Mapping[str, Shown], before: int) -> bool:
 
 def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
     """Return one configuration of every provider."""
-    path = folder / "bridge.yaml"
-    path.write_text(
-        json.dumps(
-            {
-                "mlflow": {"tracking_uri": uri, "experiment": "hosted-fine-tunes"},
-                "poll": {"interval": "1s", "workers": 2},
-                "providers": [
-                    {"name": name, "type": name, "api_key": KEY, "base_url": base_url}
-                    | dict(simulator.more_settings(name))
-                    for name, base_url in simulator.base_urls.items()
-                ],
-            }
-        )
-    )
-    return path
+    poll = {"interval": "1s", "workers": 2}
+    return write_config(folder, uri, simulated(simulator), poll=poll)
 
 
 def test_all_providers_are_copied_and_followed_in_one_experiment(

@@ -24,11 +24,12 @@ from bridge.simulator.openai_objects import model_name
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.artifacts import archived
+from tests.support.config_file import write_config
 from tests.support.databases import file_of, refill
 from tests.support.interrupted import Interrupted
 from tests.support.processes import dump, invoke
 from tests.support.recorded import active_runs, deleted_runs, recorded
-from tests.support.world import KEY, NOW, Clock, job, make_sync
+from tests.support.world import NOW, Clock, job, make_sync
 
 LAUNCHES = "launches"
 HOME = "hosted-fine-tunes"
@@ -496,13 +497,8 @@ def test_of_two_providers_jobs_that_name_one_run_one_gets_it(uri: str, tmp_path:
 
     # An account and a gateway before it, for example.
     with Simulator(jobs=[launched_job(run_id)], intercept=wait_for_both) as simulator:
-        config = tmp_path / "bridge.yaml"
-        providers = [
-            {"name": name, "type": "openai", "api_key": KEY, "base_url": simulator.openai_url}
-            for name in ("account", "gateway")
-        ]
-        settings = {"mlflow": {"tracking_uri": uri}, "providers": providers}
-        config.write_text(json.dumps(settings), encoding="utf-8")
+        urls = dict.fromkeys(("account", "gateway"), simulator.openai_url)
+        config = write_config(tmp_path, uri, urls)
         done = invoke("backfill", "--config", config, "--json")
     assert done.exit_code == 0, done.output
     reports = json.loads(done.stdout)["providers"]
