@@ -26,7 +26,7 @@ from bridge.simulator.together_objects import model_name
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.models import artifacts, run_of
-from tests.support.recorded import RunRows, recorded
+from tests.support.recorded import recorded, without_links
 from tests.support.world import NOW, Clock, job, make_sync
 
 Json = dict[str, Any]
@@ -265,15 +265,6 @@ ALL = (FIRST, FAILED, CANCELLED, WAITING, NEXT)
 END = NOW + 400
 
 
-def comparable(runs: dict[str, RunRows]) -> dict[str, RunRows]:
-    """Return tags without the links to other runs, which differ with the runs' ids."""
-    linked = {"fine_tuned_from_run", "fine_tuned_into_runs"}
-    return {
-        job_id: replace(run, tags={k: v for k, v in run.tags.items() if k not in linked})
-        for job_id, run in runs.items()
-    }
-
-
 def test_a_backfill_records_every_job(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
@@ -345,7 +336,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
         assert sync.run().is_well
         assert not sync.run().points
         make_sync(simulator, Tracking(other_uri), executor, clock, kind="together").run()
-    followed, backfilled = comparable(recorded(uri)), comparable(recorded(other_uri))
+    followed, backfilled = without_links(recorded(uri)), without_links(recorded(other_uri))
     assert followed == backfilled
     # Only the first and the last pass request everything.
     assert (asked[0], asked[-1]) == (None, None)

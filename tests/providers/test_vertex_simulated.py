@@ -21,7 +21,7 @@ from bridge.simulator.vertex import model_name
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.models import artifacts, run_of
-from tests.support.recorded import RunRows, recorded
+from tests.support.recorded import recorded, without_links
 from tests.support.world import KEY, NOW, BrokenReplies, Clock, job, make_sync
 
 Json = dict[str, Any]
@@ -152,15 +152,6 @@ def test_a_long_series_comes_as_a_sample_unless_all_is_asked_for() -> None:
 # From the simulator into MLflow
 
 
-def comparable(runs: dict[str, RunRows]) -> dict[str, RunRows]:
-    """Return tags without the links to other runs, which differ with the runs' ids."""
-    linked = {"fine_tuned_from_run", "fine_tuned_into_runs"}
-    return {
-        job_id: replace(run, tags={k: v for k, v in run.tags.items() if k not in linked})
-        for job_id, run in runs.items()
-    }
-
-
 def test_a_backfill_records_every_job_and_a_second_one_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
@@ -247,7 +238,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
         assert sync.run().is_well
     with Simulator(jobs=ALL, clock=clock) as simulator:
         make_sync(simulator, Tracking(other_uri), executor, clock, kind="vertex").run()
-    assert comparable(recorded(uri)) == comparable(recorded(other_uri))
+    assert without_links(recorded(uri)) == without_links(recorded(other_uri))
 
 
 def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor) -> None:

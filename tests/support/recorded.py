@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
@@ -41,6 +41,15 @@ def recorded(uri: str, experiment: str = "hosted-fine-tunes") -> dict[str, RunRo
             rows=rows_of(uri, run),
         )
     return found
+
+
+def without_links(runs: dict[str, RunRows]) -> dict[str, RunRows]:
+    """Return tags without the links to other runs, which differ with the runs' ids."""
+    linked = {"fine_tuned_from_run", "fine_tuned_into_runs"}
+    return {
+        job_id: replace(run, tags={k: v for k, v in run.tags.items() if k not in linked})
+        for job_id, run in runs.items()
+    }
 
 
 def rows_of(uri: str, run: Run) -> tuple[Row, ...]:
