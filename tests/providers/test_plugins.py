@@ -123,8 +123,7 @@ def test_a_package_with_a_wire_format_of_its_own_is_recorded(uri: str, tmp_path:
     api.jobs = [api.row("a-job", phase="graduated", ended_at=iso(CREATED + 90))]
     with serving(api) as server:
         config = configured(tmp_path, "acme", f"{server.url}/v1", uri)
-        arguments = ("backfill", "--status", "graduated", "--config", config)
-        done = run(*arguments, env={"PYTHONPATH": str(PACKAGE)}, fresh=True)
+        done = run("backfill", "--status", "graduated", "--config", config)
     assert done.returncode == 0, done.stdout + done.stderr
     found = recorded(uri)["a-job"]
     assert (found.name, found.status) == ("mine/a-suffix-a-job", "FINISHED")
