@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import time
@@ -68,11 +67,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     servers = {"server", "postgres", "postgres_server"}
     items.sort(key=lambda item: servers.isdisjoint(getattr(item, "fixturenames", ())))
-
-
-def pytest_collection_finish() -> None:
-    """Keep the garbage collector from the ten thousand tests, which stay to the end."""
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
