@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from bridge.doctor.checks import Finding
 from bridge.plan import tags
@@ -15,13 +16,10 @@ from bridge.plan.run_state import last_sign
 
 def withheld_parts(run: RecordedRun, plan: Plan, link: str) -> Iterator[Finding]:
     """Yield a finding for each part that a final run lacks unless its provider gives it."""
+    finding = _about(run, plan, link)
     is_named = tags.INCOMPLETE in {**run.tags, **plan.tags}
     for sentence in plan.lost if is_named else ():
-        yield Finding(
-            job_id=plan.job_id,
-            run_id=run.run_id,
-            name=run.name,
-            link=link,
+        yield finding(
             what=sentence,
             remedy=f"if the provider gives it: ftbridge doctor --fix --job {plan.job_id}",
             is_withheld=True,
@@ -30,13 +28,10 @@ def withheld_parts(run: RecordedRun, plan: Plan, link: str) -> Iterator[Finding]
 
 def compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
     """Return what a run lacks of what its provider has."""
+    finding = _about(run, plan, link)
     if not run.is_final and GONE not in plan.skipped:
         since = datetime.fromtimestamp(last_sign(run) / 1000, UTC)
-        return Finding(
-            job_id=plan.job_id,
-            run_id=run.run_id,
-            name=run.name,
-            link=link,
+        return finding(
             what=f"not synced since {since:%Y-%m-%d %H:%M} UTC",
             remedy="bring it up to date",
             is_compared=True,
@@ -54,12 +49,13 @@ def compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
         ended = f"it was set {run.status} before everything was recorded"
     else:
         ended = ""
-    return Finding(
-        job_id=plan.job_id,
-        run_id=run.run_id,
-        name=run.name,
-        link=link,
+    return finding(
         is_compared=True,
         what=", ".join(filter(None, [ended, lacks])),
         remedy=remedy,
     )
+
+
+def _about(run: RecordedRun, plan: Plan, link: str) -> partial[Finding]:
+    """Return what makes findings about a run."""
+    return partial(Finding, job_id=plan.job_id, run_id=run.run_id, name=run.name, link=link)
