@@ -33,7 +33,8 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 PARALLEL := -n $(shell expr $(CORES) \* 2) --dist worksteal
 CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
-# pytest rewrites the asserts of every test file, which takes each worker five seconds: kept, once.
+# pytest rewrites the asserts of all test files, which takes each worker five seconds unless Python
+# may keep the result.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types unit coverage mutants soak compat bench picture wheel clean
