@@ -70,6 +70,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """Fail if a test leaves variables to the tests after it, whose order is random."""
+    before = dict(os.environ)
+    yield
+    before["PYTEST_CURRENT_TEST"] = os.environ.get("PYTEST_CURRENT_TEST", "")
+    after = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(before)
+    assert after == before
+
+
+@pytest.fixture(autouse=True)
 def _log_as_by_default() -> Iterator[None]:
     """Undo what a command in this process has set up for the log."""
     yield

@@ -47,7 +47,13 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # spares ten processes that nobody needs here
     "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
 }
-
+_USERS: Final = (
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_TRACKING_AUTH",
+)
+"""Settings for the user's own MLflow, which the local run would look for in the demo's."""
 
 _AWS: Final[Mapping[str, str]] = {
     # The simulated S3 takes any signature; without these the credentials of a user would sign.
@@ -70,6 +76,8 @@ def demo(*, port: int | None, once: bool, every: bool = False) -> int:
     """
     log.set_up(Redactor())
     os.environ.update({**_ENVIRONMENT, **(_AWS if every else {})})
+    for name in _USERS:
+        os.environ.pop(name, None)
     make_jobs = all_jobs if every else demo_jobs
     stopping = threading.Event()
     children = Children()

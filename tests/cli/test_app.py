@@ -20,6 +20,7 @@ from bridge.cli.app import app
 from bridge.providers.registry import TYPES
 from bridge.settings.load import STARTER, load
 from bridge.simulator import Simulator
+from tests.support.ports import free_port
 from tests.support.processes import run, started
 from tests.support.recorded import active_runs
 from tests.support.world import job
@@ -55,13 +56,6 @@ def ftbridge(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a process, as users do; ``fresh`` if its imports are part of the test."""
     return run(*arguments, env={"OPENAI_API_KEY": KEY, **(environ or {})}, fresh=fresh)
-
-
-def closed_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environ_of(simulator: Simulator, uri: str) -> dict[str, str]:
@@ -251,7 +245,7 @@ def test_no_provider_is_a_sentence(command: str) -> None:
 def test_an_environment_that_does_not_hold_is_no_traceback(environ: Mapping[str, str]) -> None:
     """Every mistyped variable of the environment ends in an exit code and a sentence."""
     usable = {
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{closed_port()}/v1",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
         "MLFLOW_TRACKING_URI": "sqlite:///none.db",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
@@ -361,7 +355,7 @@ def test_a_job_that_is_lost_is_exit_code_1(uri: str) -> None:
 
 def test_a_provider_that_is_down_is_exit_code_1(uri: str) -> None:
     """A provider that is down gives exit code 1 and a sentence without a traceback."""
-    url = f"http://127.0.0.1:{closed_port()}/v1"
+    url = f"http://127.0.0.1:{free_port()}/v1"
     environ = {"OPENAI_BASE_URL": url, "MLFLOW_TRACKING_URI": uri}
     result = invoke("backfill", environ=environ)
     assert result.exit_code == 1
@@ -371,7 +365,7 @@ def test_a_provider_that_is_down_is_exit_code_1(uri: str) -> None:
 def test_one_provider_only_can_be_chosen(simulator: Simulator, uri: str) -> None:
     """``--provider`` chooses one provider, and an unreachable other one does not matter."""
     environ = environ_of(simulator, uri) | {"MISTRAL_API_KEY": "k" * 12}
-    environ["MISTRAL_BASE_URL"] = f"http://127.0.0.1:{closed_port()}/v1"
+    environ["MISTRAL_BASE_URL"] = f"http://127.0.0.1:{free_port()}/v1"
     result = invoke("backfill", "--provider", "openai", "--json", environ=environ)
     assert result.exit_code == 0
     assert [each["provider"] for each in json.loads(result.stdout)["providers"]] == ["openai"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.daemon.test_recent_jobs import CURVE, line
 from tests.support.browser import CHROMIUM, PATIENCE, launched, window
+from tests.support.ports import free_port
 from tests.support.processes import Started, started, wait_until
 from tests.support.world import NOW, Clock, job, make_sync
 
@@ -60,13 +60,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Started]:
     """Run a demo, and return once it has printed its links."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path / "temporary"
     folder.mkdir()
     with started(
-        "demo", "--port", str(port), env={"TMPDIR": str(folder)}, is_parent=True
+        "demo", "--port", str(free_port()), env={"TMPDIR": str(folder)}, is_parent=True
     ) as process:
         process.wait_for("Ctrl-C stops everything")
         yield process

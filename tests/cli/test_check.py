@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 
 from bridge.cli.app import app
 from bridge.simulator import Intercept, Reply, Request, Simulator, json_reply
+from tests.support.ports import free_port
 from tests.support.processes import run
 from tests.support.world import KEY, job
 
@@ -44,13 +44,6 @@ def answering(reply: Reply) -> Simulator:
         return reply
 
     return Simulator(intercept=answer)
-
-
-def closed_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environ(base_url: str, uri: str, **more: str) -> dict[str, str]:
@@ -113,7 +106,7 @@ def test_all_well_as_json(simulator: Simulator, uri: str) -> None:
 def test_every_provider_is_checked(simulator: Simulator, uri: str) -> None:
     """One provider's trouble hides neither another's good health nor MLflow's."""
     variables = environ(
-        f"http://127.0.0.1:{closed_port()}/v1",
+        f"http://127.0.0.1:{free_port()}/v1",
         uri,
         MISTRAL_API_KEY=KEY,
         MISTRAL_BASE_URL=simulator.mistral_url,
@@ -165,7 +158,7 @@ def test_a_key_without_permission(uri: str) -> None:
 
 def test_a_closed_port(uri: str) -> None:
     """A host that refuses connections cannot be reached."""
-    url = f"http://127.0.0.1:{closed_port()}/v1"
+    url = f"http://127.0.0.1:{free_port()}/v1"
     line = provider_finding(url, uri)
     assert f"{url} cannot be reached" in line
     assert "Check base_url, the network" in line
@@ -269,7 +262,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown(simulator: Simulator, uri: str, 
 def test_a_password_in_the_base_url_is_not_shown(uri: str) -> None:
     """A password in the base URL is never shown, however short it is."""
     for password in ("pw1", "a-longer-password"):
-        url = f"http://user:{password}@127.0.0.1:{closed_port()}/v1"
+        url = f"http://user:{password}@127.0.0.1:{free_port()}/v1"
         assert f":{password}@" not in provider_finding(url, uri)
 
 
@@ -305,7 +298,7 @@ def mlflow_finding(simulator: Simulator, uri: str, **more: str) -> str:
 
 def test_no_mlflow_there(simulator: Simulator) -> None:
     """A closed port means an MLflow to start, or an address to correct."""
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     line = mlflow_finding(simulator, url)
     assert f"MLflow at {url} cannot be reached" in line
     assert "Start it, or correct mlflow.tracking_uri" in line
@@ -370,7 +363,7 @@ def test_an_address_that_nobody_can_read(simulator: Simulator) -> None:
 def test_a_password_in_mlflows_address_is_not_shown(simulator: Simulator) -> None:
     """A password in MLflow's address is never shown, even in MLflow's own message."""
     for password in ("pw1", "a-longer-password"):
-        url = f"http://user:{password}@127.0.0.1:{closed_port()}"
+        url = f"http://user:{password}@127.0.0.1:{free_port()}"
         line = mlflow_finding(simulator, url)
         assert f":{password}@" not in line
         assert "user:***@" in line
@@ -394,7 +387,7 @@ def test_an_mlflow_that_repeats_the_token_does_not_show_it(simulator: Simulator)
 )
 def test_a_database_that_does_not_listen(folder: Path, address: str) -> None:
     """A PostgreSQL that is down is reported within seconds, without its password."""
-    port = closed_port()
+    port = free_port()
     with answering(json_reply({"data": [], "has_more": False})) as server:
         variables = environ(server.openai_url, address.format(port))
         done = run("check", cwd=folder, env=variables)
@@ -494,7 +487,7 @@ def test_advice_as_json(simulator: Simulator, uri: str) -> None:
 def test_advice_hides_no_trouble(uri: str) -> None:
     """A provider in trouble decides the exit code in spite of advice."""
     train_locally(uri, *TRANSFORMERS)
-    code, text = check(environ(f"http://127.0.0.1:{closed_port()}/v1", uri) | PROVIDER_NAMES)
+    code, text = check(environ(f"http://127.0.0.1:{free_port()}/v1", uri) | PROVIDER_NAMES)
     assert code == 1
     assert line_of("openai", text).startswith("✗")
     assert line_of("charts", text).startswith("!")
@@ -588,7 +581,7 @@ def test_a_plain_folder_is_not_created(simulator: Simulator, folder: Path) -> No
 
 def test_trouble_everywhere_is_one_document(folder: Path) -> None:
     """With everything broken, stdout still holds one JSON document and nothing else."""
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     variables = environ(f"{url}/v1", url, MISTRAL_API_KEY="k" * 20, MISTRAL_BASE_URL=f"{url}/v1")
     done = run("check", "--json", cwd=folder, env=variables)
     assert done.returncode == 1

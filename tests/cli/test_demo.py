@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 
 from bridge.providers.registry import TYPES
+from tests.support.ports import free_port
 from tests.support.processes import run, started, wait_until
 
 MARK = "FTBRIDGE_TEST_MARK"
+
+
+def port() -> tuple[str, str]:
+    """Return the option of a port that no other demo takes meanwhile."""
+    return "--port", str(free_port())
 
 
 def left_behind(mark: str) -> list[str]:
@@ -37,7 +43,10 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     folder = tmp_path / "temporary"
     folder.mkdir()
-    done = run("demo", "--once", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(folder)})
+    # What a user has set for other runs than the demo's.
+    users = {"MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_RUN_ID": "r7", "MLFLOW_REGISTRY_URI": "sqlite://"}
+    environ = {MARK: mark, "TMPDIR": str(folder), **users}
+    done = run("demo", "--once", *port(), cwd=tmp_path, env=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_behind(mark) == []
     assert list(tmp_path.iterdir()) == [folder]
@@ -68,7 +77,7 @@ def test_a_local_run_that_fails_is_reported(tmp_path: Path) -> None:
     """A demo whose local run fails says so with the reason, and goes on without it."""
     (tmp_path / "sklearn.py").write_text("raise ImportError('no such luck')")
     environ = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(tmp_path)}
-    with started("demo", cwd=tmp_path, env=environ, is_parent=True) as process:
+    with started("demo", *port(), cwd=tmp_path, env=environ, is_parent=True) as process:
         process.wait_for("the local run failed")
         process.wait_for("no such luck")
         process.send(signal.SIGINT)
@@ -81,7 +90,7 @@ def test_a_local_run_that_fails_is_reported(tmp_path: Path) -> None:
 @pytest.mark.soak  # it takes a minute
 def test_all_types_land(tmp_path: Path) -> None:
     """``--all`` shows a past and a live job of every type of provider, each with a curve."""
-    done = run("demo", "--all", "--once", cwd=tmp_path, env={"TMPDIR": str(tmp_path)})
+    done = run("demo", "--all", "--once", *port(), cwd=tmp_path, env={"TMPDIR": str(tmp_path)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "missing" not in done.stdout
     rows = [
@@ -106,7 +115,9 @@ def test_signals_while_it_starts_leave_nothing(
 ) -> None:
     """One signal or two while MLflow starts end the demo and MLflow with it."""
     mark = uuid.uuid4().hex
-    with started("demo", cwd=tmp_path, env={MARK: mark, "TMPDIR": str(tmp_path)}) as process:
+    with started(
+        "demo", *port(), cwd=tmp_path, env={MARK: mark, "TMPDIR": str(tmp_path)}
+    ) as process:
         process.wait_for("Starting MLflow")
         wait_until(lambda: left_behind(mark), "MLflow's process", process)
         process.send(signal.SIGSTOP)  # so that all of them wait for it

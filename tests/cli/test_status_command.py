@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import select
-import socket
 import struct
 import sys
 import termios
@@ -42,6 +41,7 @@ from bridge.simulator.jobs import Outcome
 from bridge.sync.events import NextPass, PassBegan, PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
+from tests.support.ports import free_port
 from tests.support.processes import FORKS, wait_until
 from tests.support.world import NOW, Clock, job, make_sync
 
@@ -59,18 +59,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "work"
 
 
-def closed_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def environ(uri: str, **more: str) -> dict[str, str]:
     """Return an environment with one provider that must not get a request."""
     return {
         "OPENAI_API_KEY": KEY,
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{closed_port()}/v1",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
         "MLFLOW_TRACKING_URI": uri,
     } | more
 
@@ -354,7 +347,7 @@ def test_an_age_is_in_a_persons_unit(milliseconds: int, text: str) -> None:
 
 def test_an_mlflow_that_is_down_is_one_sentence() -> None:
     """Without MLflow there is one sentence with the remedy, and exit code 1."""
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     variables = environ(url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     result = CliRunner().invoke(app, ["status"], env=variables)
     assert result.exit_code == 1
@@ -546,7 +539,7 @@ def test_watching_goes_on_without_mlflow(
     """``--watch`` reports that MLflow is down, and tries again."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    variables = environ(f"http://127.0.0.1:{closed_port()}")
+    variables = environ(f"http://127.0.0.1:{free_port()}")
 
     def pause(_seconds: float) -> None:
         raise KeyboardInterrupt

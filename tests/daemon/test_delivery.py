@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
 
 import httpx
 import pytest
@@ -82,24 +82,41 @@ def test_what_is_not_delivered_is_logged_once(trouble: int | Exception) -> None:
     assert {request.url.host for request in wire.requests} == {"hooks.example"}
 
 
-def test_a_server_that_hangs_holds_nobody() -> None:
-    """A server that hangs delays nobody: surplus messages are dropped and the end comes at once."""
-    release, asked = threading.Event(), count()
+@dataclass
+class Hanging:
+    """A server that accepts a message and does not answer."""
 
-    def hang(_: Message | None) -> None:
-        next(asked)
+    delivery: Delivery
+    begun: threading.Event
+    asked: list[Message | None]
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    """Deliver to a server that hangs until the test is over."""
+    release, begun, asked = threading.Event(), threading.Event(), list[Message | None]()
+
+    def attempt(message: Message | None) -> None:
+        asked.append(message)
+        begun.set()
         release.wait(60)
 
+    delivery = Delivery("a delivery that hangs", URL, attempt)
+    yield Hanging(delivery, begun, asked)
+    delivery.close()
+    release.set()
+    # Its last line must not come in another test.
+    wait_until(lambda: "a delivery that hangs" not in {t.name for t in threading.enumerate()})
+
+
+def test_a_server_that_hangs_holds_nobody(hanging: Hanging) -> None:
+    """A server that hangs delays nobody: surplus messages are dropped and the end comes at once."""
     with capture_logs() as lines:
-        delivery = Delivery("webhook", URL, hang)
-        try:
-            for _ in range(1000):
-                delivery.send(FAILED)
-            delivery.close()
-        finally:
-            release.set()
-    assert [line["event"] for line in lines] == ["not reached"]
-    assert next(asked) <= 1
+        for _ in range(1000):
+            hanging.delivery.send(FAILED)
+        hanging.delivery.close()
+        assert [line["event"] for line in lines] == ["not reached"]
+        assert len(hanging.asked) <= 1
 
 
 def test_the_end_cuts_a_wait_short() -> None:
@@ -225,27 +242,16 @@ def test_a_message_has_three_attempts(
     assert bool(lines) is is_reported
 
 
-def test_a_hundred_messages_wait() -> None:
+def test_a_hundred_messages_wait(hanging: Hanging) -> None:
     """A hundred messages can wait, and the next one is dropped and logged."""
-    release, begun = threading.Event(), threading.Event()
-
-    def hang(_: Message | None) -> None:
-        begun.set()
-        release.wait(60)
-
     with capture_logs() as lines:
-        delivery = Delivery("webhook", URL, hang)
-        try:
-            delivery.send(FAILED)
-            begun.wait(60)
-            for _ in range(100):
-                delivery.send(FAILED)
-            assert lines == []
-            delivery.send(FAILED)
-            assert [line["error"] for line in lines] == ["more than 100 messages wait"]
-        finally:
-            delivery.close()
-            release.set()
+        hanging.delivery.send(FAILED)
+        hanging.begun.wait(60)
+        for _ in range(100):
+            hanging.delivery.send(FAILED)
+        assert lines == []
+        hanging.delivery.send(FAILED)
+        assert [line["error"] for line in lines] == ["more than 100 messages wait"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import httpx
 
 from bridge.simulator import Reply, Request, Simulator
 from tests.support.notify_socket import notify_socket
+from tests.support.ports import free_port
 from tests.support.processes import PATIENCE, started, wait_until
 from tests.support.recorded import active_runs
 from tests.support.world import Clock, job
@@ -203,8 +204,7 @@ def test_nohup_holds() -> None:
 
 def test_a_port_in_force_is_kept_over_a_reload(uri: str, tmp_path: Path) -> None:
     """A reload keeps the port if it stays the same, and the metrics count passes of both lives."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    listen = f"127.0.0.1:{free_port()}"
     (tmp_path / "key").write_text("a-key")
     (tmp_path / "key").chmod(0o600)
 

@@ -138,7 +138,9 @@ def test_the_notebook_example_runs(
 
     client = SimpleNamespace(fine_tuning=SimpleNamespace(jobs=SimpleNamespace(create=create)))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    # Set by mlflow's functions, and not restored.
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.setenv(name, "")
     with Simulator(jobs=jobs, clock=Clock(all_end_by(jobs) + 1)) as simulator:
         monkeypatch.setenv("OPENAI_API_KEY", "a-key")
         monkeypatch.setenv("OPENAI_BASE_URL", simulator.openai_url)

@@ -40,7 +40,9 @@ def world(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         monkeypatch.setenv("OPENAI_API_KEY", "a-key")
         monkeypatch.setenv("OPENAI_BASE_URL", simulator.openai_url)
-        monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+        # Set by mlflow's functions, and not restored.
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
+            monkeypatch.setenv(name, "")
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment("mine")
         yield World(uri, clock, simulator)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
 _DASK: Final = [sys.executable, "-m", "dask"]
@@ -36,9 +36,7 @@ class DaskCluster:
         self._threads = threads
         self._size = workers
         self._processes: list[subprocess.Popen[bytes]] = []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
 
     @property
     def address(self) -> str:

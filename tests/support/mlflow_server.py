@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Final, Self
 
 import httpx
 
+from tests.support.ports import free_port
 from tests.support.processes import FORKS, wait_until, write_to
 
 _SMALL: Final = ("--workers", "1")
@@ -40,9 +40,7 @@ class MlflowServer:
         self._options = options
         self._folder = folder
         self._process: BaseProcess | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
 
     @property
     def url(self) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from bridge.simulator.jobs import Provider
 from bridge.tracking import Tracking
 from tests.compat.environments import LITELLM, environment
 from tests.support.config_file import write_config
+from tests.support.ports import free_port
 from tests.support.processes import invoke, wait_until
 from tests.support.recorded import RunRows, recorded
 from tests.support.world import KEY, Clock, job, make_sync
@@ -79,13 +79,6 @@ def served(command: list[str | Path], port: int, alive: str, log: Path) -> Itera
             yield url
         finally:
             it.terminate()
-
-
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from mlflow import MlflowClient
@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from bridge.errors import JobVanished
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.plan import Plan
+from bridge.plan.recorded import RecordedRun
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
-from bridge.sync.events import Event, JobsChosen
 from bridge.sync.outcome import Result
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking, Written
@@ -127,35 +127,42 @@ def test_a_job_that_its_provider_has_deleted_is_asked_for_once(
         assert len(simulator.requests) == before + 1
 
 
+class Meeting(Tracking):
+    """Creates the run of a job only when another bridge is about to create one too."""
+
+    def __init__(self, uri: str, meetings: Mapping[str, threading.Barrier]) -> None:
+        super().__init__(uri)
+        self._meetings = meetings
+
+    def record(self, experiment_id: str, plan: Plan, run: RecordedRun | None) -> Written:
+        """Wait for the other bridge, which has found no run of the job either."""
+        if run is None:
+            self._meetings[plan.job_id].wait()
+        return super().record(experiment_id, plan, run)
+
+
 def test_two_bridges_at_once_leave_one_run_a_job(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """Two bridges that both find nothing and both create leave one whole run per job."""
     jobs = [job(f"ftjob-{n}", total_steps=20) for n in range(6)]
-    both_have_listed = threading.Barrier(2, timeout=60)
-    with Simulator(jobs=jobs, clock=clock) as simulator, ThreadPoolExecutor(2) as pool:
+    meetings = {each.id: threading.Barrier(2, timeout=60) for each in jobs}
+    # As many threads as both have jobs: none of them may wait for one that has no thread.
+    with (
+        Simulator(jobs=jobs, clock=clock) as simulator,
+        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(2 * len(jobs)) as threads,
+    ):
         clock.now += 200
-        alone = make_sync(simulator, tracking, executor, clock)
-        bridges = [make_sync(simulator, Tracking(uri), executor, clock) for _ in range(2)]
-
-        class Meeting:
-            """Holds a bridge between its search and its first write until both are there."""
-
-            def __init__(self) -> None:
-                self.met = False
-
-            def __call__(self, event: Event) -> None:
-                if isinstance(event, JobsChosen) and not self.met:
-                    self.met = True
-                    both_have_listed.wait()
-
-        reports = list(pool.map(lambda bridge: bridge.run(handler=Meeting()), bridges))
+        bridges = [make_sync(simulator, Meeting(uri, meetings), threads, clock) for _ in range(2)]
+        reports = list(pool.map(lambda bridge: bridge.run(), bridges))
         assert all(report.is_well for report in reports), reports
         found = recorded(uri)
         assert set(found) == {each.id for each in jobs}
         assert all(run.status == "FINISHED" for run in found.values())
         assert len({len(run.rows) for run in found.values()}) == 1
         assert len(deleted_runs(uri)) == 6
+        alone = make_sync(simulator, tracking, executor, clock)
         assert +alone.run().jobs == Counter({Result.UNCHANGED: 6})
         assert recorded(uri) == found
 
