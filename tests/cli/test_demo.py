@@ -43,7 +43,7 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     folder = tmp_path / "temporary"
     folder.mkdir()
-    # What a user has set for other runs than the demo's.
+    # A user has set these for other runs than the demo's.
     users = {"MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_RUN_ID": "r7", "MLFLOW_REGISTRY_URI": "sqlite://"}
     environ = {MARK: mark, "TMPDIR": str(folder), **users}
     done = run("demo", "--once", *port(), cwd=tmp_path, env=environ)
