@@ -8,8 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Final
+
+from bridge.errors import BridgeError
 
 _PATIENCE: Final[Mapping[str, str]] = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
@@ -23,6 +27,8 @@ class Children:
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
+        self._starting = threading.RLock()  # of several signals, one handler interrupts another
+        self._is_over = False
 
     @contextlib.contextmanager
     def start(
@@ -33,14 +39,10 @@ class Children:
         output: IO[bytes] | int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A process that ends, with its own children, when the context does."""
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
-            command,
-            env=os.environ | dict(environ or {}),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._groups.add(process.pid)
+        # In a thread: a signal's handler interrupts the main one even between the start of a
+        # process and the note of its id.
+        with ThreadPoolExecutor(1) as thread:
+            process = thread.submit(self._started, command, environ or {}, output).result()
         try:
             yield process
         finally:
@@ -67,8 +69,26 @@ class Children:
             yield process
 
     def end_now(self, folder: str) -> None:
-        """Kill them all, and remove what they wrote."""
-        for group in tuple(self._groups):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+        """Kill them all, start no other, and remove what they wrote."""
+        with self._starting:
+            self._is_over = True
+            for group in tuple(self._groups):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _started(
+        self, command: list[str], environ: Mapping[str, str], output: IO[bytes] | int
+    ) -> subprocess.Popen[bytes]:
+        with self._starting:
+            if self._is_over:
+                raise BridgeError("The command is ending")
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
+                command,
+                env=os.environ | dict(environ),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._groups.add(process.pid)
+            return process

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
+from bridge.cli.processes import Children
+from bridge.errors import BridgeError
 from bridge.providers.registry import TYPES
 from tests.support.ports import free_port
 from tests.support.processes import run, started, wait_until
@@ -127,3 +130,11 @@ def test_signals_while_it_starts_leave_nothing(
     wait_until(lambda: not left_behind(mark), "end of MLflow's process")
     assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in process.said
+
+
+def test_nothing_starts_once_everything_was_killed(tmp_path: Path) -> None:
+    """A process that is about to start when the others are killed does not start."""
+    children = Children()
+    children.end_now(str(tmp_path))
+    with pytest.raises(BridgeError), children.start([sys.executable, "-c", "pass"]):
+        pass
