@@ -174,3 +174,10 @@ def executor() -> Iterator[ThreadPoolExecutor]:
     """Return threads for jobs."""
     with ThreadPoolExecutor(4) as threads:
         yield threads
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make MLflow's client retry at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")

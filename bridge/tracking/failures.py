@@ -114,8 +114,7 @@ def _of_network(
     causes: tuple[BaseException, ...], said: str, uri: str, *, one_job: bool
 ) -> TrackingDown | None:
     """Return what happened on the way to a server, where nothing or no whole reply came."""
-    words = (each.strerror for each in causes if isinstance(each, OSError) and each.strerror)
-    reason = next(words, said)
+    reason = _os_reason(causes) or said
     for kinds, what, remedy in _network_kinds():
         if any(isinstance(each, kinds) for each in causes):
             return TrackingDown(f"MLflow at {uri} {what} ({reason})", remedy)
@@ -226,6 +225,18 @@ def _of_schema(message: str, uri: str) -> TrackingDown | None:
         f"The database at {uri} has the schema of a newer MLflow than the installed {own}",
         "pip install --upgrade mlflow",
     )
+
+
+def reason_of(error: Exception, message: str) -> str:
+    """Return why an artifact store took nothing, without what was sent to it and how often."""
+    if getattr(error, "error_code", None) is None:
+        return message  # no exception of MLflow: a cloud's SDK, or the file system with its path
+    return _os_reason(tuple(_causes(error))) or _cause(message)
+
+
+def _os_reason(causes: tuple[BaseException, ...]) -> str | None:
+    words = (each.strerror for each in causes if isinstance(each, OSError) and each.strerror)
+    return next(words, None)
 
 
 def _cause(message: str) -> str:

@@ -17,6 +17,7 @@ from bridge.text import one_line
 from bridge.tracking import logged_models, registry
 from bridge.tracking.capabilities import Feature
 from bridge.tracking.connections import one_each
+from bridge.tracking.failures import reason_of
 from bridge.tracking.relations import Relations
 from bridge.tracking.runs import outputs_of, recorded_run
 
@@ -138,7 +139,8 @@ class Tracking(Relations):
                 repository.log_artifacts(str(folder), artifact_path)  # type: ignore[no-untyped-call] # MLflow's
         except Exception as error:
             # Each kind of artifact store has different exceptions.
-            said = one_line(self.redactor.text(str(error)).replace(written.run_id, "RUN"), 200)
+            words = reason_of(error, self.redactor.text(str(error)))
+            said = one_line(words.replace(written.run_id, "RUN"), 200)
             where = one_line(self.redactor.text(place.partition(written.run_id)[0]))
             # Its message is not in the sentence, because it names another file each time.
             raise errors.ArchiveFailed(

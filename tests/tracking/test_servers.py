@@ -176,13 +176,6 @@ def test_no_more_calls_at_a_time_than_a_server_has_connections_for(server: str) 
     assert crowds == [False] * 32
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make MLflow's client retry at once."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-
-
 def at_request(serial: int, act: Callable[[], None]) -> Callable[[Asked], Answer | None]:
     """Return a hook that acts before the reply to the request of this number."""
 

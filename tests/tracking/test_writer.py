@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bridge.plan.plan import Plan
 from bridge.tracking import Tracking, Written
 from tests.support.in_memory import START
 from tests.support.plans import plan
+from tests.support.ports import free_port
 
 OURS = {tags.PROVIDER: "openai", tags.JOB: "a", tags.BRIDGE: tags.OWNED}
 
@@ -119,3 +121,15 @@ def test_a_store_that_takes_no_archive_is_named_without_the_run(
     assert blocked.parent.parent.name in refused.value.sentence
     assert "RUN" in refused.value.remedy
     assert "mlflow.archive: false" in refused.value.remedy
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_gone_is_no_story_of_retries(tracking: Tracking, tmp_path: Path) -> None:
+    """Where the server that stores artifacts is gone, the remedy has the reason in two words."""
+    place = written(tracking)
+    gone = Tracking(f"http://127.0.0.1:{free_port()}")
+    run = replace(place.run, artifact_uri=f"mlflow-artifacts:/1/{place.run_id}/artifacts")
+    (tmp_path / "job.json").write_text("{}")
+    with pytest.raises(ArchiveFailed) as refused:
+        gone.archive(replace(place, run=run), tmp_path, "provider")
+    assert refused.value.remedy.endswith("It said: Connection refused")
