@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,6 +23,22 @@ def test_the_changelog_begins_with_this_version() -> None:
     """The newest heading of the changelog names the package's version, and a day."""
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", headings[0])
+
+
+def test_the_package_page_leads_to_the_repository() -> None:
+    """With the repository's address, the package's links and pictures lead to its files there."""
+    env = {**os.environ, "FTBRIDGE_REPOSITORY": "https://git.example/owner/name/"}
+    shown = [sys.executable, "-m", "hatchling", "metadata"]
+    done = subprocess.run(shown, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
+    metadata = json.loads(done.stdout)
+    assert metadata["urls"]["Repository"] == "https://git.example/owner/name"
+    text = metadata["readme"]["text"]
+    addresses = re.findall(r"\]\((\S+?)\)", text)
+    assert all(re.match("https?://|#", each) for each in addresses)
+    here = re.findall(rf"https://git.example/owner/name/(blob|raw)/v{__version__}/([^#)]+)", text)
+    assert ("raw", ".github/charts.png") in here
+    assert ("blob", "CHANGELOG.md") in here
+    assert all((ROOT / path).exists() for _, path in here)
 
 
 @pytest.mark.soak
