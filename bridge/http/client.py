@@ -33,6 +33,7 @@ from bridge.text import one_line
 
 Query = Mapping[str, str | int]
 JsonObject = dict[str, object]
+Keep = Callable[[JsonObject], object] | None
 
 _HEADERS: Final = {
     "User-Agent": f"ftbridge/{__version__}",
@@ -47,9 +48,8 @@ _AS_STREAM: Final = {**_AS_FILE, "Accept-Encoding": "identity"}
 def segment(identifier: str) -> str:
     """Return ``identifier`` as one segment of a URL's path, whatever characters it holds."""
     # Dots by themselves would walk up the path: quote() leaves them as they are.
-    return (
-        identifier.replace(".", "%2E") if set(identifier) == {"."} else quote(identifier, safe="")
-    )
+    are_dots = set(identifier) == {"."}
+    return identifier.replace(".", "%2E") if are_dots else quote(identifier, safe="")
 
 
 def connect(
@@ -168,7 +168,7 @@ class ApiClient:
         return self._base_url.lower().startswith(f"{address.rstrip('/').lower()}/")
 
     def get_object(
-        self, path: str, query: Query | None = None, *, is_entry: bool = False
+        self, path: str, query: Query | None = None, *, is_entry: bool = False, keep: Keep = None
     ) -> JsonObject:
         """Return the JSON object at ``path``.
 
@@ -176,13 +176,14 @@ class ApiClient:
             path: Below the base URL.
             query: Parameters of this request.
             is_entry: Whether the service begins here: a 404 means that there is none at all.
+            keep: Returns what stands for each object in the reply, those within others first.
 
         Raises:
             ProviderError: The one that says why there is none.
         """
         response = self._ask(self._client, path, query, is_entry=is_entry)
         try:
-            reply = response.json()
+            reply = response.json(object_hook=keep)
         except (ValueError, RecursionError):
             raise not_json(self._shown, path, response) from None
         if not isinstance(reply, dict):

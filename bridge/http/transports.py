@@ -174,22 +174,23 @@ class Buffered(httpx.BaseTransport):
         return httpx.Response(reply.status_code, headers=headers, content=body, request=request)
 
     def _masked(self, body: bytes, reply: httpx.Response, request: httpx.Request) -> bytes:
+        is_json = True
         try:
-            document = json.loads(body)
+            json.loads(body, object_hook=_nothing)
         except (ValueError, RecursionError) as error:
             if reply.is_success and _is_json(request.headers, "accept") and _is_json(reply.headers):
                 deep = isinstance(error, RecursionError)
                 said = "JSON that is nested too deep" if deep else "incomplete JSON"
                 raise httpx.DecodingError(said, request=request) from None
-            document = None
+            is_json = False
         # Bytes that are not UTF-8 come through unchanged.
         text = body.decode(errors="surrogateescape")
         masked = self._redactor.known(text)
         if masked == text:
             return body
-        if document is not None:
+        if is_json:
             with contextlib.suppress(RecursionError):
-                return json.dumps(self._redactor.document(document)).encode()
+                return json.dumps(self._redactor.document(json.loads(body))).encode()
         return masked.encode(errors="surrogateescape")
 
     def close(self) -> None:
@@ -228,4 +229,9 @@ def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
             if reply.is_success:
                 raise TooLarge(f"more than {limit} bytes", request=request)
             break
-    return bytes(body[:limit])
+    del body[limit:]
+    return bytes(body)
+
+
+def _nothing(_object: object) -> None:
+    """Keep nothing of a JSON object: a long list takes ten times its length once it is read."""

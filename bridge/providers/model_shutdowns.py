@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator
 
-from bridge.http.client import ApiClient
+from bridge.http.client import ApiClient, JsonObject
 from bridge.providers.parts import Parts
 from bridge.providers.records import Identifier, Record, read_rows
 from bridge.providers.times import Moment
@@ -48,14 +48,22 @@ def read_shutdowns(http: ApiClient) -> dict[str, int] | None:
     Empty where the server has none for us; ``None`` where it cannot be read now.
     """
     parts = Parts(lambda: None)
-    reply = parts.one(_PART, lambda: http.get_object(_MODELS))
+    reply = parts.one(_PART, lambda: http.get_object(_MODELS, keep=_kept))
     if reply is None:
         return None if parts.is_awaited(_PART) else {}
     rows = reply.get("data")
-    # An account lists each model that its jobs have ever made, and few have a date.
     dated = [row for row in rows if _is_dated(row)] if isinstance(rows, list) else []
     records, _ = read_rows(ModelRecord, dated)
     return {record.id: date for record, _ in records if (date := record.shutdown) is not None}
+
+
+def _kept(each: JsonObject) -> JsonObject | None:
+    """Return an object of the reply, unless it is a model without a date.
+
+    An account lists each model that its jobs have ever made, and few have a date.
+    """
+    is_model = "id" in each and "data" not in each
+    return None if is_model and not _is_dated(each) else each
 
 
 def _is_dated(row: object) -> bool:

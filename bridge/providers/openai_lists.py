@@ -54,8 +54,9 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
         if reply is None:
             return
         rows = rows_of(reply, "data", path)
-        # Jobs may differ by their ids only; of a part, rows with new ids may be old.
-        content = tuple(_content(row, with_id=path == JOBS) for row in rows)
+        # Jobs may differ by their ids only; of a part, rows with new ids may be old. The hash is
+        # enough: the content itself would be kept until the end of a long list.
+        content = hash(tuple(_content(row, with_id=path == JOBS) for row in rows))
         is_new = content not in seen
         seen.add(content)
         if path == JOBS:

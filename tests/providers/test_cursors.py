@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import tracemalloc
 
 import httpx
 import pytest
@@ -68,3 +70,25 @@ def test_a_list_of_new_ids_at_each_call_ends(kind: str) -> None:
     assert last.cut is not None
     assert last.cut.is_lasting
     assert "do not end" in last.cut.reason
+
+
+def test_the_pages_of_a_long_list_are_not_kept() -> None:
+    """Reading a list takes no more memory for each page that has been read."""
+    api, numbers = WIRES["openai"](), itertools.count()
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        some = itertools.islice(numbers, 10)
+        rows: list[object] = [api.row(f"job-{n}") | {"note": f"{n:40000}"} for n in some]
+        return sent(api.list_of(rows, has_more=True))
+
+    pages = over(answer, "openai").pages()
+    sizes: list[int] = []
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            assert all(page.jobs for page in itertools.islice(pages, 3))
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[1] - sizes[0] < 300_000  # three pages have 1,200,000 characters

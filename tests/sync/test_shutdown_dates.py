@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -93,6 +94,20 @@ def test_what_is_no_date_is_none(reported: Mapping[str, object]) -> None:
     models = listing({"id": MADE, **reported}, 7, {"id": BASE, "shutdown_date": "2027-01-14"})
     assert date(models) == midnight("2027-01-14")
     assert date(listing({"id": MADE, **reported})) is None
+
+
+def test_the_models_of_a_long_history_are_not_kept() -> None:
+    """A list of many models without dates takes a few times its length while it is read."""
+    made = ({"id": f"{MADE}{n}", "created": n, "shutdown_date": None} for n in range(5000))
+    reply = answer(200, {"data": [*made, {"id": BASE, "shutdown_date": "2027-01-14"}]})
+    http = script(reply).http()
+    tracemalloc.start()
+    try:
+        assert read_shutdowns(http) == {BASE: midnight("2027-01-14")}
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * len(reply.content)
 
 
 @pytest.mark.parametrize(
