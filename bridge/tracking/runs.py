@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from bridge.tracking.logged_models import ModelState
 
 _CONTEXT: Final = "mlflow.data.context"
-_FIRST_PAGE: Final = 100
-"""Number of runs. Each further page is twice as long: what the newest runs show is known soon, and
-writes that wait for their turn meanwhile do not wait for long."""
 _LONGEST_LIST: Final = 1000
 """Ids in one search. MLflow's parser gives up on some thousands."""
 
@@ -55,13 +52,15 @@ class RunReader(ExperimentReader):
             model: only jobs that made this model.
             only_open: only runs without final status.
         """
-        terms = [f"tags.{tags.PROVIDER} = {quoted(provider)}"] if provider else []
-        if not provider:
-            terms.append(f"tags.{tags.PROVIDER} != ''")
         wanted = {tags.JOB: job_id, tags.BASE_MODEL: base_model, tags.MODEL: model}
-        for name, value in wanted.items():
-            if literal := quoted(value):
-                terms.append(f"tags.{name} = {literal}")
+        # sqlite begins with the first term, and looks up the others for what that one finds.
+        terms = [
+            f"tags.{name} = {literal}"
+            for name, value in wanted.items()
+            if (literal := quoted(value))
+        ]
+        whose = f"= {quoted(provider)}" if provider else "!= ''"
+        terms.append(f"tags.{tags.PROVIDER} {whose}")
         if only_open:
             terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
         for run in self._search(experiment_ids, " and ".join(terms)):
@@ -143,7 +142,6 @@ class RunReader(ExperimentReader):
         token: str | None = None
         until: int | None = None
         seen: set[str] = set()
-        length = min(_FIRST_PAGE, self.page_size)
         while experiment_ids:
             bound = f" and attributes.start_time <= {until}" if until is not None else ""
             with self.asked() as client:
@@ -151,7 +149,7 @@ class RunReader(ExperimentReader):
                     list(experiment_ids),
                     filter_string=filter_string + bound,
                     run_view_type=ViewType.ALL,
-                    max_results=length,
+                    max_results=self.page_size,
                     page_token=token,
                 )
             token = page.token
@@ -162,7 +160,6 @@ class RunReader(ExperimentReader):
             last = page[-1].info.start_time
             if last != until:
                 token, until, seen = None, last, set()
-                length = min(2 * length, self.page_size)
             seen |= {run.info.run_id for run in page if run.info.start_time == last}
             del page, fresh  # not beside the next one
 
