@@ -11,6 +11,7 @@ from functools import partial
 
 from bridge.bootstrap.dask import Cluster
 from bridge.bootstrap.factories import Asked, job_sync_of, open_provider, redactor_of
+from bridge.bootstrap.read_ahead import Pages
 from bridge.bootstrap.worker import needs_of, work
 from bridge.redaction import Redactor
 from bridge.settings.model import Settings
@@ -42,6 +43,7 @@ def assemble(
     asked: Asked | None = None,
     runs: Mapping[str, str] | None = None,
     executor: Callable[[], Executor] | None = None,
+    ahead: Callable[[Pages], Pages] | None = None,
 ) -> Iterator[Bridge]:
     """Put a bridge together; its connections and threads end with the context.
 
@@ -53,6 +55,7 @@ def assemble(
         runs: by job id the runs that jobs are to continue.
         executor: makes where a provider's jobs are synced; by default as configured. Each provider
             has one, so that one that hangs holds up no other.
+        ahead: returns what reads a provider's list before it is asked for.
     """
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
@@ -60,10 +63,11 @@ def assemble(
 
     def opened(provider: ProviderSettings) -> ProviderSync:
         connected = open_provider(settings, provider, redactor, stopping=stopping, asked=asked)
+        api = stack.enter_context(connected)
         job_sync = job_sync_of(
             settings,
             provider,
-            stack.enter_context(connected),
+            api,
             tracking,
             is_stopping=stopping.is_set,
             runs=runs,
@@ -72,6 +76,7 @@ def assemble(
             job_sync,
             executor=stack.enter_context(make()),
             work=_work_elsewhere(settings, provider, redactor),
+            pages=ahead(api.pages) if ahead else None,
         )
 
     with contextlib.ExitStack() as stack:

@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Final, Self
 
 from bridge.model import Page
 
 AHEAD: Final = 8
 """Pages that are read before they are asked for."""
 
-
-class Lister(Protocol):
-    """Something that reads a provider's list, such as ``ProviderSync``."""
-
-    pages: Callable[[], Iterator[Page]]
+Pages = Callable[[], Iterator[Page]]
+"""Reads a list from its beginning."""
 
 
-@contextlib.contextmanager
-def reading_ahead(listers: Sequence[Lister]) -> Iterator[Callable[[], None]]:
-    """Read the lists of providers for those who will ask for them.
+class ReadAhead:
+    """Reads lists within its context for those who will ask for them."""
 
-    Yields a function that forgets what was read, for a pass that does not begin soon.
-    """
-    lists = [_List(each.pages) for each in listers]
-    for lister, ahead in zip(listers, lists, strict=True):
-        lister.pages = ahead.pages
+    def __init__(self) -> None:
+        self._lists: list[_List] = []
 
-    def forget() -> None:
-        for ahead in lists:
-            ahead.forget()
+    def of(self, pages: Pages) -> Pages:
+        """Begin to read a list, and return what its reader calls instead of ``pages``."""
+        self._lists.append(_List(pages))
+        return self._lists[-1].pages
 
-    try:
-        yield forget
-    finally:
-        forget()
+    def forget(self) -> None:
+        """Forget what nobody has asked for yet: a pass that begins later reads the lists then."""
+        for each in self._lists:
+            each.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.forget()
 
 
 class _List:
     """A list whose pages a thread reads, one after the other, before they are asked for."""
 
-    def __init__(self, read: Callable[[], Iterator[Page]]) -> None:
+    def __init__(self, read: Pages) -> None:
         self._read = read
         self._source = read()
         self._thread = ThreadPoolExecutor(1)
@@ -54,14 +59,22 @@ class _List:
         coming, self._coming = self._coming, deque()
         if not coming:
             yield from self._read()
-        while coming and (page := coming.popleft().result()) is not None:
-            coming.append(self._next())
-            yield page
+            return
+        try:
+            while (page := coming.popleft().result()) is not None:
+                coming.append(self._next())
+                yield page
+        finally:
+            self._end()
 
     def forget(self) -> None:
-        """Read no further; the list is read from its beginning when it is asked for."""
+        """Read no further, unless the pages are asked for already."""
+        if self._coming:
+            self._coming.clear()
+            self._end()
+
+    def _end(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
-        self._coming.clear()
 
     def _next(self) -> Future[Page | None]:
         return self._thread.submit(next, self._source, None)

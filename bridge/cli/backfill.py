@@ -12,7 +12,7 @@ from bridge.bootstrap.bridge import Bridge, assemble
 from bridge.bootstrap.factories import experiments_of, redactor_of
 from bridge.bootstrap.one_pass import Made, one_pass
 from bridge.bootstrap.processes import beside
-from bridge.bootstrap.read_ahead import reading_ahead
+from bridge.bootstrap.read_ahead import ReadAhead
 from bridge.cli.rename import is_due, rename
 from bridge.cli.terminal import backfill_report as summary
 from bridge.cli.terminal.console import err, link_lines, links, out, print_json, safe, saying
@@ -67,11 +67,17 @@ def backfill(
     with (
         stop_on_signals(stopping),
         beside(settings, stopping, verbose=output.verbose) as executor,
-        assemble(settings, environ, stopping, executor=executor) as bridge,
-        reading_ahead(bridge.syncs if selection.is_everything else ()) as forget,
+        ReadAhead() as lists,
+        assemble(
+            settings,
+            environ,
+            stopping,
+            executor=executor,
+            ahead=lists.of if selection.is_everything else None,
+        ) as bridge,
     ):
         _open(bridge, plain=output.is_plain)
-        made = _pass(bridge, selection, stopping, output, forget, dry_run=asked.dry_run)
+        made = _pass(bridge, selection, stopping, output, lists.forget, dry_run=asked.dry_run)
         reports = without_strangers(list(made.reports), selection)
         if not made.is_done:  # to leave this block would be to wait again
             _show_early(reports, bridge, as_json=output.as_json)

@@ -56,19 +56,20 @@ class ProviderSync:
         *,
         executor: Executor,
         work: Callable[[Task], Outcome] | None = None,
+        pages: Callable[[], Iterator[Page]] | None = None,
     ) -> None:
         """Make passes.
 
         Args:
             job_sync: syncs one job, and has the parts that a pass needs too.
             executor: where jobs are synced.
-            work: what is called there instead of ``job_sync``; on a cluster another process does
-                it, with separate connections.
+            work: what is called there instead of ``job_sync``, such as another process's.
+            pages: reads the list of jobs in the provider's place.
         """
         self.name = job_sync.name
         self.job_sync = job_sync
         self.executor = executor
-        self.pages: Callable[[], Iterator[Page]] = job_sync.provider.pages
+        self._pages = pages or job_sync.provider.pages
         self._tracking = job_sync.tracking
         self._work = work or job_sync
         self._memory = Memory()
@@ -109,10 +110,9 @@ class ProviderSync:
             if again:
                 jobs = ((job_id, None) for job_id in sorted(again))
                 again = self._round(jobs, History(memory=self._memory), report, handler)
+        contested = errors.RunChanged("Other processes keep changing its run")
         for job_id in sorted(again):
-            contested = errors.RunChanged("Other processes keep changing its run")
-            failed = Failed(provider=self.name, job_id=job_id, error=contested)
-            self._count(failed, report, handler)
+            self._count(Failed(provider=self.name, job_id=job_id, error=contested), report, handler)
         self._delete_duplicates(report, handler)
         left_out = self._tracking.left_out(self.job_sync.options)
         report.skipped += [("mlflow", sentence) for sentence in left_out]
@@ -206,7 +206,7 @@ class ProviderSync:
         self, listing: Listing, history: History, report: Report
     ) -> Iterator[Sequence[Job]]:
         """Yield the jobs of the list, as the runs of their time are read."""
-        for page in self.pages():
+        for page in self._pages():
             self.job_sync.stop_if_asked()
             report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
             if page.cut is not None:
@@ -241,9 +241,8 @@ class ProviderSync:
         """Return a job's run as far as ``history`` says; ``None``: the worker asks MLflow."""
         route = self.job_sync.finder.router.route(listed) if listed else None
         try:
-            place = (
-                self._runs.place(route.experiment, history, is_dry=report.is_dry) if route else None
-            )
+            is_dry = report.is_dry
+            place = self._runs.place(route.experiment, history, is_dry=is_dry) if route else None
         except errors.TrackingDown:
             raise
         except errors.TrackingError:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from bridge.bootstrap.read_ahead import AHEAD, reading_ahead
+from bridge.bootstrap.read_ahead import AHEAD, ReadAhead
 from bridge.errors import ServerFailed
 from bridge.model import Page
 from tests.support.in_memory import ended_job
 
 _LONG = 3 * AHEAD
-
-
-class Listing:
-    """A provider's list, as a pass asks for it."""
-
-    def __init__(self, pages: Callable[[], Iterator[Page]]) -> None:
-        self.pages = pages
 
 
 class Source:
@@ -53,39 +46,38 @@ ALL = [f"ftjob-{number}" for number in range(_LONG)]
 def test_pages_are_read_before_they_are_asked_for() -> None:
     """The first pages are read while nobody waits for them, and each of all pages once."""
     source = Source()
-    listing = Listing(source)
-    with reading_ahead([listing]):
+    with ReadAhead() as lists:
+        pages = lists.of(source)
         assert source.is_ahead.wait(30)
-        assert ids(listing.pages()) == ALL
+        assert ids(pages()) == ALL
     assert source.read == [*range(_LONG)]
 
 
 def test_a_second_reader_gets_the_list_as_it_is_then() -> None:
     """Pages that are read ahead serve one reader only, also one that stops in the middle."""
     source = Source()
-    listing = Listing(source)
-    with reading_ahead([listing]):
-        assert next(listing.pages()).jobs[0].id == "ftjob-0"
-        assert ids(listing.pages()) == ALL
+    with ReadAhead() as lists:
+        pages = lists.of(source)
+        assert next(pages()).jobs[0].id == "ftjob-0"
+        assert ids(pages()) == ALL
     assert source.read.count(0) == 2
 
 
 def test_a_forgotten_list_is_read_from_its_beginning() -> None:
     """A pass that has waited for its turn does not use what was read before."""
     source = Source(length=1)
-    listing = Listing(source)
-    with reading_ahead([listing]) as forget:
+    with ReadAhead() as lists:
+        pages = lists.of(source)
         assert source.is_ahead.wait(30)
-        forget()
-        assert ids(listing.pages()) == ["ftjob-0"]
+        lists.forget()
+        assert ids(pages()) == ["ftjob-0"]
     assert source.read == [0, 0]
 
 
 def test_an_error_comes_where_the_list_has_it() -> None:
     """The pages before an error are given, and the error is raised to the reader."""
-    listing = Listing(Source(length=2, error=ServerFailed("It failed")))
-    with reading_ahead([listing]):
-        pages = listing.pages()
+    with ReadAhead() as lists:
+        pages = lists.of(Source(length=2, error=ServerFailed("It failed")))()
         assert [next(pages).jobs[0].id, next(pages).jobs[0].id] == ALL[:2]
         with pytest.raises(ServerFailed, match="It failed"):
             next(pages)
@@ -94,6 +86,17 @@ def test_an_error_comes_where_the_list_has_it() -> None:
 def test_nothing_is_read_after_the_end() -> None:
     """A command that ends before its pass leaves no thread that reads on."""
     source = Source()
-    with reading_ahead([Listing(source)]):
+    with ReadAhead() as lists:
+        lists.of(source)
         assert source.is_ahead.wait(30)
     assert source.read == [*range(AHEAD)]
+
+
+def test_a_reader_at_work_gets_the_whole_list() -> None:
+    """A pass that still runs when the command ends loses no page of its list."""
+    source = Source()
+    with ReadAhead() as lists:
+        pages = lists.of(source)()
+        assert next(pages).jobs[0].id == ALL[0]
+    assert ids(pages) == ALL[1:]
+    assert source.read == [*range(_LONG)]
