@@ -56,6 +56,10 @@ class History:
         """Whether nothing is left to read."""
         return self.pages is None
 
+    def holds_up(self) -> bool:
+        """Return whether workers may have to wait while this is read on: sqlite has one reader."""
+        return not self.is_read
+
     def parts(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         """Yield jobs, in their order, as their runs are read, if they have any; at least once."""
         left = [*jobs]

@@ -126,7 +126,8 @@ class ProviderSync:
         again: set[str] = set()
         pool = WorkerPool(self.executor, self._work)
         try:
-            for outcome in pool.outcomes(self._tasks(jobs, history, report)):
+            tasks = self._tasks(jobs, history, report)
+            for outcome in pool.outcomes(tasks, is_held_up=history.holds_up):
                 if isinstance(outcome.error, errors.RunChanged):
                     again.add(outcome.job_id)
                     continue
@@ -159,6 +160,7 @@ class ProviderSync:
             yield from ((job_id, None) for job_id in first)
         if selection.job_ids:
             return
+        yield None
         listing = Listing(seen={*history.first})
         yield from self._due(listing, selection, history, report, handler)
         while not history.is_read:

@@ -13,6 +13,8 @@ from bridge.sync.outcome import Failed, Outcome
 from bridge.text import one_line
 
 _ENDS_ALL: Final = (ProviderDown, TrackingDown, ClusterDown, Stopped)
+_FEW: Final = 20
+"""Up to this many tasks are finished before the next one is looked for where that holds them up."""
 
 
 class WorkerPool:
@@ -27,10 +29,14 @@ class WorkerPool:
         self._finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
         self._stop: Exception | None = None
 
-    def outcomes(self, tasks: Iterable[Task | None]) -> Iterator[Outcome]:
+    def outcomes(
+        self, tasks: Iterable[Task | None], *, is_held_up: Callable[[], bool] = lambda: False
+    ) -> Iterator[Outcome]:
         """Yield the outcome of each task as soon as it is there; more tasks are taken meanwhile.
 
-        ``None`` among the tasks says that the next one may take a while.
+        Args:
+            tasks: what to do; ``None`` among them says that the next one may take a while.
+            is_held_up: whether looking for the next task makes the others wait.
 
         Raises:
             Exception: An error of ``tasks``, once the tasks before it are done; or a task's error
@@ -42,7 +48,8 @@ class WorkerPool:
                     future = self._executor.submit(self._work, task)
                     self._pending[future] = task
                     future.add_done_callback(self._finished.put)
-                while not self._finished.empty():
+                are_first = task is None and len(self._pending) <= _FEW and is_held_up()
+                while not self._finished.empty() or (are_first and self._pending):
                     yield from self._next()
                 if self._stop is not None:
                     break

@@ -49,7 +49,7 @@ def start_long_ago(uri: str, *run_ids: str) -> None:
 
 
 class Held(Tracking):
-    """Reads no third page before a job is recorded."""
+    """Notes whether a job is recorded when the second page is read."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri, page_size=2)
@@ -58,9 +58,9 @@ class Held(Tracking):
     def pages(
         self, experiment_ids: Sequence[str], provider: str
     ) -> Iterator[tuple[Iterator[RecordedRun], bool]]:
-        """Wait before the third page."""
+        """Read the second page only once a job is recorded."""
         for number, page in enumerate(super().pages(experiment_ids, provider)):
-            assert number != 2 or self.recorded.wait(60), "nothing is recorded meanwhile"
+            assert number != 1 or self.recorded.is_set(), "the job waits for a page"
             yield page
 
     def finish(self, written: Written, plan: Plan) -> None:
@@ -70,7 +70,7 @@ class Held(Tracking):
 
 
 def test_a_new_job_does_not_wait_for_the_history(uri: str, executor: ThreadPoolExecutor) -> None:
-    """A new job is recorded and reported before the last runs are read."""
+    """A new job is recorded and reported before more than the newest runs are read."""
     new = job("ftjob-new", total_steps=2, created_at=NOW + len(JOBS) * APART)
     clock = later([*JOBS, new])
     events: list[Event] = []
@@ -138,7 +138,7 @@ def test_an_owner_on_an_unread_page_is_completed(
 
 
 class Restarted(Tracking):
-    """Notes which runs are searched for, and reads no second page before a job is recorded."""
+    """Notes which runs are searched for, and whether a job is recorded before the second page."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri, page_size=2)
@@ -148,9 +148,9 @@ class Restarted(Tracking):
     def pages(
         self, experiment_ids: Sequence[str], provider: str
     ) -> Iterator[tuple[Iterator[RecordedRun], bool]]:
-        """Wait before the second page."""
+        """Read the second page only once a job is recorded."""
         for number, page in enumerate(super().pages(experiment_ids, provider)):
-            assert number != 1 or self.written.wait(60), "the open job waits for the list"
+            assert number != 1 or self.written.is_set(), "the open job waits for the list"
             yield page
 
     def runs(self, *args: object, **kwargs: object) -> Iterator[RecordedRun]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,6 +69,43 @@ def test_every_task_has_its_outcome(executor: ThreadPoolExecutor) -> None:
     found, error = collected(pool, map(task, range(200)))
     assert sorted(found, key=int) == [str(n) for n in range(200)]
     assert error is None
+
+
+def test_few_tasks_are_done_before_they_are_held_up(executor: ThreadPoolExecutor) -> None:
+    """Few tasks are done before a search for further ones makes them wait."""
+    done: list[str] = []
+
+    def tasks() -> Iterator[Task | None]:
+        for number in range(3):
+            yield task(number)
+        yield None
+        assert sorted(done) == ["0", "1", "2"]
+        yield task(3)
+
+    for outcome in WorkerPool(executor, Work()).outcomes(tasks(), is_held_up=lambda: True):
+        done.append(outcome.job_id)  # noqa: PERF401 - the tasks look at it meanwhile
+    assert sorted(done) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(("number", "is_held_up"), [(100, True), (3, False)])
+def test_tasks_do_not_keep_others_waiting(
+    executor: ThreadPoolExecutor, number: int, *, is_held_up: bool
+) -> None:
+    """Further tasks are looked for beside many, and beside those that it does not hold up."""
+    is_found = threading.Event()
+
+    def work(task: Task) -> Outcome:
+        assert is_found.wait(60), "nothing further is looked for"
+        return Untouched(provider=task.provider, job_id=task.job_id)
+
+    def tasks() -> Iterator[Task | None]:
+        yield from map(task, range(number))
+        yield None
+        is_found.set()
+
+    found = [*WorkerPool(executor, work).outcomes(tasks(), is_held_up=lambda: is_held_up)]
+    assert {type(each) for each in found} == {Untouched}
+    assert len(found) == number
 
 
 def test_a_list_that_breaks_off_costs_no_job_before_it(executor: ThreadPoolExecutor) -> None:
