@@ -6,7 +6,7 @@ The flow, and the folders that show it::
                                             ^                                           |
                                             +----------------- recorded ----------------+
 
-The layers, from what everybody knows to what users call::
+The layers, from the modules that everything imports to the commands that users call::
 
     core < http < providers
     core < plan < tracking
@@ -14,9 +14,9 @@ The layers, from what everybody knows to what users call::
     bootstrap < notebook, the functions that ``import bridge`` offers
     core < simulator, which only cli starts
 
-A module imports its own package and the layers below it, never upwards and never in a circle.
-``core`` is the modules beside the packages. ``sync`` makes one pass over one provider, ``daemon``
-repeats it, ``cli`` starts either; ``listing`` is what both show of the jobs.
+A module imports its own package and the layers below it, never a layer above, and never in a
+circle. ``core`` is the modules beside the packages. ``sync`` makes one pass over one provider,
+``daemon`` repeats it, ``cli`` starts either; ``listing`` is what both show of the jobs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a type checker reads the imports above
-    """Import the functions for notebooks when one is used: they take MLflow's seconds."""
+    """Import a function for notebooks on first use, because it imports MLflow, which is slow."""
     if name in __all__:
         return getattr(import_module("bridge.notebook"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""``python -m bridge``."""
+"""Run the command line as ``python -m bridge``."""
 
 from bridge.cli.app import main
 

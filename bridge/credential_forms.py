@@ -1,6 +1,6 @@
-"""Credentials inside text, known by their form: keys with a prefix, logins in URLs, headers.
+"""Credentials inside text, recognized by their form: keys with a prefix, logins in URLs, headers.
 
-Harmless text stays: a name of a dataset, a hash of a file, a sentence about a token.
+Harmless text is kept: the name of a dataset, the hash of a file, a sentence about a token.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ _MARKS: Final = (
     *("ghr_", "github_pat", "glpat", "xox", "aiza", "eyj", "dapi", "nvapi", "tgp_", "pypi-"),
     *("key", "auth", "token", "secret", "passw", "pwd", "bearer", "wandb"),
 )
-"""At least one of these is in every text that holds a credential; most texts hold none."""
+"""Substrings of which every text with a credential contains at least one; most texts contain
+none."""
 _NAME: Final = (
     r"(?:[\w-]*(?:api[_-]?key|access[_-]?token|auth[_-]?token|secret(?:[_-]?(?:access[_-]?)?key)?"
     r"|passw(?:or)?d|pwd)|token)"
 )
 _MIXED: Final = r"(?=[^\s\"',;&]{0,400}\d)"
-"""A value with a digit is not a word of a sentence."""
+"""A value that contains a digit, and is therefore not a word of a sentence."""
 _FORMS: Final = tuple(
     re.compile(pattern)
     for pattern in (
@@ -37,7 +38,7 @@ _FORMS: Final = tuple(
             r"|x-amz-security-token)=)[^\s&#\"'<>]+"
         ),
         rf"(?P<kept>(?<![\w-])(?i:{_NAME})[\"']?\s*[:=]\s*[\"']?){_MIXED}[^\s\"',;&)}}\]]{{6,}}",
-        # Weights & Biases' keys look like a hash: they count behind a word for a key only.
+        # A Weights & Biases key looks like a hash, so it counts only after a word for a key.
         (
             r"(?P<kept>(?i:api[ _-]?key|wandb[ _-]?(?:key|token|login)|wandb\.login\()"
             r"(?:[\"'\s:=(]|key|is){0,8})\b[0-9a-f]{40}\b"

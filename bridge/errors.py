@@ -1,12 +1,12 @@
-"""Errors of the bridge, and who does what next.
+"""Errors of the bridge, and what happens after each.
 
 ::
 
-    BridgeError                 raised itself for a defect of the bridge
+    BridgeError raised directly for a defect of the bridge
     ├── ConfigError             the user corrects the configuration; every problem is listed
-    ├── Stopped                 the user asked to stop; the next pass goes on from here
+    ├── Stopped                 the user asked to stop; the next pass continues from here
     ├── ClusterDown             no job can succeed: the pass ends, the next one reconnects
-    │   └── OtherConfiguration  a worker has another configuration: it writes nothing
+    │   └── OtherConfiguration a worker has a different configuration: it writes nothing
     ├── WorkerLost              the process that did a job died: the next pass repeats it
     ├── ProviderError           one request failed: its job is reported, the others go on
     │   ├── Forbidden           403
@@ -25,8 +25,8 @@
     │       ├── Throttled       429 for longer than a pass may wait: the next pass
     │       └── Unreachable     no connection: the next pass
     └── TrackingError           MLflow refused one write: its job is reported, the others go on
-        ├── RunChanged          others deleted it or wrote to it meanwhile: it is read again
-        ├── ArchiveFailed       all but the archive is there: the next pass tries again
+        ├── RunChanged          someone else deleted it or wrote to it: it is read again
+        ├── ArchiveFailed       all but the archive is recorded: the next pass tries again
         └── TrackingDown        no write can succeed: the pass ends, the next one converges
 """
 
@@ -39,7 +39,7 @@ from typing import Self
 
 
 class BridgeError(Exception):
-    """Something went wrong that has a name and a remedy.
+    """Base class of errors that say what happened and what to do about it.
 
     Attributes:
         sentence: what happened.
@@ -52,24 +52,24 @@ class BridgeError(Exception):
         super().__init__(f"{sentence}. {remedy}".rstrip(". ") + ".")
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        """Return what makes it again in another process."""
+        """Return the class and arguments that recreate the error in another process."""
         return type(self), (self.sentence, self.remedy)
 
     def alone(self) -> Self:
-        """Return the same without its causes, which may hold secrets or be impossible to pickle.
+        """Return a copy without its causes, which may hold secrets or be impossible to pickle.
 
-        Dask lets every exception take its causes along, whatever ``__reduce__`` says.
+        Dask pickles the causes of every exception, whatever ``__reduce__`` returns.
         """
         kind, arguments = self.__reduce__()
-        return kind(*arguments)  # type: ignore[arg-type] # as many as it gave itself
+        return kind(*arguments)  # type: ignore[arg-type] # the arguments of the same class
 
 
 class ConfigError(BridgeError):
     """The configuration or the command line is invalid.
 
     Attributes:
-        problems: every problem found, one sentence each with the way out.
-        file: the file that they are in; empty where they are elsewhere.
+        problems: every problem found, one sentence each with its remedy.
+        file: the file that contains them; empty if they are elsewhere.
     """
 
     def __init__(self, problems: Sequence[str], file: str = "") -> None:
@@ -78,24 +78,24 @@ class ConfigError(BridgeError):
         super().__init__("; ".join(problem.rstrip(".") for problem in self.problems))
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        """Return the problems; the rest follows from them."""
+        """Return the problems, from which the rest is derived."""
         return type(self), (self.problems, self.file)
 
 
 class Stopped(BridgeError):
-    """Asked to stop."""
+    """The user asked the bridge to stop."""
 
 
 class ClusterDown(BridgeError):
-    """The cluster that the jobs are sent to cannot be reached, or does not do them."""
+    """The cluster that syncs the jobs cannot be reached or does not accept them."""
 
 
 class OtherConfiguration(ClusterDown):
-    """A worker's own configuration, or its version of the bridge, is not the daemon's."""
+    """A worker's configuration or version of the bridge differs from the daemon's."""
 
 
 class WorkerLost(BridgeError):
-    """The process that worked on a job has died, or could not take it."""
+    """The process that worked on a job died, or could not accept it."""
 
 
 class ProviderError(BridgeError):
@@ -103,11 +103,11 @@ class ProviderError(BridgeError):
 
 
 class Forbidden(ProviderError):
-    """The key may not do this (403)."""
+    """The key lacks permission for this request (403)."""
 
 
 class NotFound(ProviderError):
-    """Nothing is at this address (404), or no longer (410)."""
+    """Nothing exists at this address (404), or no longer does (410)."""
 
 
 class JobVanished(NotFound):
@@ -115,7 +115,7 @@ class JobVanished(NotFound):
 
     @classmethod
     def of(cls, error: NotFound) -> JobVanished:
-        """Make one of a 404 for a job that was requested by its id."""
+        """Convert the 404 for a job that was requested by its id."""
         return cls(error.sentence, "The provider no longer has this job; its run stays as it is")
 
 
@@ -124,7 +124,7 @@ class Refused(ProviderError):
 
 
 class NotOffered(Refused):
-    """The server does not do that (405, 501)."""
+    """The server does not support this request (405, 501)."""
 
 
 class ServerFailed(ProviderError):
@@ -136,11 +136,11 @@ class BadReply(ProviderError):
 
 
 class NoAnswer(ProviderError):
-    """No complete answer in time, at every attempt."""
+    """No attempt brought a complete answer in time."""
 
 
 class ProviderDown(ProviderError):
-    """Error after which no other request to this provider can succeed now."""
+    """An error after which no other request to this provider can succeed now."""
 
 
 class Unauthorized(ProviderDown):
@@ -164,7 +164,7 @@ class Throttled(ProviderDown):
 
 
 class Unreachable(ProviderDown):
-    """No connection at every attempt."""
+    """No attempt established a connection."""
 
 
 class TrackingError(BridgeError):
@@ -176,15 +176,15 @@ class RunChanged(TrackingError):
 
 
 class ArchiveFailed(TrackingError):
-    """The artifact store does not take a run's archive."""
+    """The artifact store refused a run's archive."""
 
 
 class TrackingDown(TrackingError):
-    """MLflow cannot be reached, or refuses everything."""
+    """MLflow cannot be reached or refuses every request."""
 
 
 def unexpected(error: Exception) -> BridgeError:
-    """Return a defect of the bridge as an error that one job can have."""
+    """Return a defect of the bridge as an error that can be reported for one job."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return BridgeError(

@@ -1,4 +1,4 @@
-"""Log lines on stderr: one event per outcome, its facts as fields."""
+"""Log lines on stderr: one event for each outcome, with its facts as fields."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def set_up(redactor: Redactor, *, as_json: bool = False, verbose: bool = False) 
 
     Args:
         redactor: masks secrets.
-        as_json: whether each line is a JSON object, for programs, and not for people.
-        verbose: whether decisions and retries are logged too, and not only what came of them.
+        as_json: whether each line is a JSON object for programs rather than text for people.
+        verbose: whether decisions and retries are logged in addition to outcomes.
     """
 
     def tame(
@@ -44,20 +44,20 @@ def set_up(redactor: Redactor, *, as_json: bool = False, verbose: bool = False) 
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.DEBUG if verbose else logging.INFO
         ),
-        # Looked up at each line: a progress bar puts itself in front of stderr while it shows.
+        # Looked up for each line: a progress bar replaces stderr while it is visible.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Were any library to send these to a handler, they would show replies as they came.
+    # If a library added a handler for these, it would log replies unmasked.
     for name in ("httpcore", "httpx", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # An error has a sentence on credentials that cannot be renewed.
+    # The bridge's own error explains credentials that cannot be renewed.
     logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
     # The daemon reports late and overlapping passes itself.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
 
 def _json(event: MutableMapping[str, Any], **options: Any) -> str:  # noqa: ANN401 - json's own
-    """When, how bad and what come first, as in the lines for people."""
+    """Render an event with time, level and name first, as in the lines for people."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
     return json.dumps(first | dict(event), **options)

@@ -1,6 +1,6 @@
 """Fine-tuning jobs as values that all providers share: frozen, no I/O.
 
-Times are Unix milliseconds, as MLflow counts them. ``None`` means that the provider did not say.
+Times are Unix milliseconds, as in MLflow. ``None`` means that the provider did not say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Scalar = str | int | float | bool
 
 
 class JobStatus(StrEnum):
-    """Where a job is in its life, in words that all providers share."""
+    """The stages of a job's life, in words that all providers share."""
 
     VALIDATING = "validating"
     QUEUED = "queued"
@@ -24,13 +24,13 @@ class JobStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     ENDED = "ended"
-    """It is over, and the provider's word for how is not known."""
+    """The job is over, but the provider's word for its outcome is unknown."""
     UNKNOWN = "unknown"
-    """A word that the bridge does not know yet: the job counts as running."""
+    """The bridge does not know the provider's word: the job counts as running."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the job has ended and will not change any more."""
+        """Whether the job has ended and will not change again."""
         return self in _FINAL
 
     @property
@@ -44,7 +44,7 @@ _WAITING = frozenset({JobStatus.VALIDATING, JobStatus.QUEUED})
 
 
 class Meaning(StrEnum):
-    """The meaning of a metric or a param, under whichever name a provider or a trainer logs it."""
+    """The meaning of a metric or a param, whatever name a provider or a trainer gives it."""
 
     TRAIN_LOSS = "training loss of a step"
     VALID_LOSS = "loss over the whole validation set"
@@ -77,49 +77,49 @@ class Job:
     """The provider's own word for the status."""
     created_at: int | None = None
     started_at: int | None = None
-    """When training began."""
+    """Time at which training began."""
     finished_at: int | None = None
     base_model: str | None = None
     fine_tuned_model: str | None = None
     suffix: str | None = None
-    """The name its owner gave it."""
+    """Name that the job's owner chose."""
     trained_tokens: int | None = None
     error: str | None = None
-    """Why it failed, in the provider's words."""
+    """Reason of the failure in the provider's words."""
     params: Mapping[str, Scalar] = field(default_factory=dict)
-    """Hyperparameters that are resolved: never ``auto``."""
+    """Resolved hyperparameters, never ``auto``."""
     total_steps: int | None = None
     epochs: float | None = None
     training_files: tuple[str, ...] = ()
-    """The provider's ids."""
+    """The provider's ids of the files."""
     validation_files: tuple[str, ...] = ()
     result_files: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """Notes of its owner."""
+    """Metadata that the job's owner attached to it."""
     cost: str | None = None
     """Cost with its currency, in the provider's words."""
     page: str | None = None
-    """Where the provider shows it to people."""
+    """Address of the job's page at the provider."""
     wandb_run: str | None = None
-    """The page of its run at Weights & Biases."""
+    """Address of the job's run at Weights & Biases."""
     evaluation: str | None = None
-    """The provider's names of what evaluates it."""
+    """The provider's names of the job's graders or evaluations."""
     model_shutdown: int | None = None
-    """When the provider shuts down the model that the job has made."""
+    """Time at which the provider shuts down the job's model."""
     skipped: tuple[str, ...] = ()
-    """Sentences on the parts of the provider's reply that could not be read."""
+    """Sentences about the parts of the provider's reply that could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A saved state of the model with the metrics measured at its step."""
+    """A saved state of the model, with the metrics measured at its step."""
 
     step: int
     created_at: int | None
     metrics: Mapping[str, float]
     id: str | None = None
     model: str | None = None
-    """A name to run inference with, where the provider gives checkpoints one."""
+    """Model name for inference, if the provider names its checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,33 +144,33 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class MissingPart:
-    """A part of a provider's data that could not be read, or not to its end."""
+    """A part of a provider's data that could not be read completely."""
 
     name: str
     """Name: checkpoints, events, result file ..."""
     reason: str
-    """A sentence without its period."""
+    """Sentence without its period."""
     is_lasting: bool
-    """Whether it is refused or unreadable for good; else the next pass may get it."""
+    """Whether it is refused or unreadable for good; otherwise the next pass may read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that one look at one job found."""
+    """The result of reading one job once."""
 
     job: Job
     checkpoints: tuple[Checkpoint, ...] = ()
     """By ascending step."""
     curve: tuple[CurvePoint, ...] = ()
-    """Points beside the checkpoints. Where two share name and step, the first is the exact one."""
+    """Points in addition to the checkpoints. If two share name and step, the first is exact."""
     documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """The provider's replies, unchanged, by file name; empty unless they were asked for."""
+    """The provider's unchanged replies by file name; empty unless requested."""
     skipped: tuple[str, ...] = ()
-    """Sentences on what could not be read; includes the job's."""
+    """Sentences about what could not be read, including the job's."""
     missing: tuple[MissingPart, ...] = ()
-    """The parts that are not here, or not to their end."""
+    """The parts that are missing or incomplete."""
     is_whole: bool = False
-    """Whether nothing more comes of a job that has succeeded, although it has no checkpoints."""
+    """Whether a job that succeeded without checkpoints will not get any later."""
 
     @property
     def newest_checkpoint(self) -> Checkpoint | None:
@@ -184,21 +184,20 @@ class Page:
 
     jobs: tuple[Job, ...]
     unreadable: tuple[str, ...] = ()
-    """A sentence for each row that is not a job: it has no id to file it under."""
+    """A sentence for each row that is not a job because it has no id."""
     cut: MissingPart | None = None
-    """Why the list ends here although more follows."""
+    """Reason why the list ends here although more follows."""
 
 
 LoggedSteps = Mapping[str, frozenset[int]]
-"""The steps that are logged already, by the provider's name of a metric."""
+"""The logged steps, by the provider's name of the metric."""
 
 
 def numbers(values: Mapping[str, object]) -> tuple[dict[str, float], list[str]]:
     """Flatten ``values`` to its finite numbers; nested names are joined with dots.
 
-    The entries of a list go by their names, as graders do, or else by their places.
-
-    Returns them with the names of the numbers that are NaN or infinite. Text, booleans and nulls
+    The entries of a list are named by their names, as graders are, or else by their positions.
+    Returns the numbers, and the names of those that are NaN or infinite. Text, booleans and nulls
     are not metrics and are passed over.
     """
     finite: dict[str, float] = {}
@@ -233,5 +232,5 @@ def _leaves(
 def _entries(rows: list[object]) -> Iterable[tuple[object, object]]:
     names = [row.get("name") if isinstance(row, Mapping) else None for row in rows]
     named = {name for name in names if isinstance(name, str) and name}
-    # Two of one name would hide each other.
+    # Two entries with one name would hide each other.
     return zip(names, rows, strict=True) if len(named) == len(rows) else enumerate(rows)

@@ -15,19 +15,20 @@ from bridge.text import one_line
 MASK: Final = "***"
 
 _SHORTEST_SECRET: Final = 6
-"""Characters. Anything shorter is a placeholder; masking it would only mangle ordinary words."""
+"""Length of the shortest secret in characters. Anything shorter is a placeholder, and masking it
+would only garble ordinary words."""
 _USERINFO: Final = re.compile(r"(?<=://)(?P<user>[^\s/@:]*):[^\s/@]+@")
 _WEB_TOKEN: Final = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+")
-"""A JSON web token is always somebody's pass, and a new one every hour."""
+"""JSON web tokens, which are always credentials and change every hour."""
 _PASSWORD_PARAMETER: Final = re.compile(r"(?<=[?&]password=)[^\s&'\"]+")
 _JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/]))')
 
 
 class Redactor:
-    """Replaces every known secret by ``***``; never shows what it knows.
+    """Replaces every known secret with ``***``, and never shows the secrets it knows.
 
-    A secret is also found where it is escaped as in URLs, HTML or JSON, and as a part of what is
-    written in base64, such as the header of basic authentication.
+    A secret is also found if it is escaped for URLs, HTML or JSON, or if it is part of base64 text
+    such as the header of basic authentication.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -36,9 +37,9 @@ class Redactor:
         self._known = _pattern(self._configured)
 
     def learn(self, kind: str, secret: str) -> None:
-        """Mask ``secret`` from now on as well, in the place of the last one of its kind.
+        """Mask ``secret`` from now on, in place of the last one of its kind.
 
-        Credentials that are renewed while a process lives are in no configuration.
+        Credentials that are renewed while a process runs do not appear in the configuration.
         """
         if self._learned.get(kind) != secret:
             self._learned = {**self._learned, kind: secret}
@@ -47,7 +48,7 @@ class Redactor:
     def known(self, text: str) -> str:
         """Return ``text`` with the known secrets masked.
 
-        Text whose escapes hide a secret comes back without those escapes.
+        If escapes hide a secret, the text is returned without those escapes.
         """
         known = self._known
         if known is None:
@@ -64,14 +65,14 @@ class Redactor:
         return _PASSWORD_PARAMETER.sub(MASK, _USERINFO.sub(rf"\g<user>:{MASK}@", text))
 
     def line(self, text: str, limit: int = 300) -> str:
-        """Return ``text`` on one line, masked before a cut could leave half a secret."""
+        """Return ``text`` on one line, masked before the cut so that no half secret is left."""
         return one_line(self.text(one_line(text, len(text) + 1)), limit)
 
     def document(self, value: object) -> object:
-        """Return decoded JSON with the known secrets masked in its keys and texts.
+        """Return decoded JSON with the known secrets masked in its keys and strings.
 
         Raises:
-            RecursionError: It is nested too deep.
+            RecursionError: It is nested too deeply.
         """
         if isinstance(value, str):
             return self.known(value)
@@ -86,7 +87,7 @@ class Redactor:
 
 
 def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """Return what matches each of ``secrets``, also as a part of base64."""
+    """Return a pattern that matches each of ``secrets``, also inside base64."""
     stripped = {secret.strip() for secret in secrets}
     known = {secret for secret in stripped if len(secret) >= _SHORTEST_SECRET}
     known |= {part for secret in known for raw in _in_bytes(secret) for part in _in_base64(raw)}
@@ -97,16 +98,17 @@ def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
 
 def _in_bytes(secret: str) -> Iterator[bytes]:
     yield secret.encode(errors="surrogatepass")
-    # The environment's bytes that are not UTF-8 are lone surrogates in Python.
+    # In Python, bytes of the environment that are not UTF-8 are lone surrogates.
     with contextlib.suppress(UnicodeEncodeError):
         yield secret.encode(errors="surrogateescape")
 
 
 def _in_base64(secret: bytes) -> Iterator[str]:
-    """Yield what shows of ``secret`` in base64 at each of the three possible alignments."""
+    """Yield the characters of ``secret`` in base64 for each of the three possible alignments."""
     for before, first in ((0, 0), (1, 2), (2, 3)):
         padded = bytes(before) + secret
-        whole = slice(first, len(padded) * 8 // 6)  # those that hold bits of no other character
+        # Only characters that encode no bits of the neighbours.
+        whole = slice(first, len(padded) * 8 // 6)
         yield base64.b64encode(padded).decode()[whole]
         yield base64.urlsafe_b64encode(padded).decode()[whole]
 
@@ -124,4 +126,4 @@ _ESCAPES: Final[Mapping[str, Callable[[str], str]]] = {
     "%": _without_percents,
     "&": html.unescape,
 }
-"""By the sign that begins an escape, what undoes it."""
+"""Functions that undo an escape, by the character that begins it."""
