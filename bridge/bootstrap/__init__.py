@@ -1,1 +1,1 @@
-"""Put the parts together as the configuration says."""
+"""Assemble the parts as the configuration says."""

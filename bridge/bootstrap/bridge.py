@@ -1,4 +1,4 @@
-"""Puts the parts together as the configuration says."""
+"""Assemble the parts as the configuration says."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from bridge.tracking import Tracking
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bridge:
-    """The parts that a command needs."""
+    """The assembled parts that a command needs."""
 
     settings: Settings
     tracking: Tracking
     redactor: Redactor
     syncs: tuple[ProviderSync, ...]
     stopping: threading.Event
-    """Set to end waits and to let passes finish what is under way."""
+    """Event that ends waits and lets passes finish only the jobs in hand."""
 
 
 @contextlib.contextmanager
@@ -45,17 +45,17 @@ def assemble(
     executor: Callable[[], Executor] | None = None,
     ahead: Callable[[Pages], Pages] | None = None,
 ) -> Iterator[Bridge]:
-    """Put a bridge together; its connections and threads end with the context.
+    """Assemble a bridge; its connections and threads end with the context.
 
     Args:
-        settings: what is wanted.
+        settings: the configuration.
         environ: the environment.
         stopping: ends waits and passes.
-        asked: gets every request to a provider.
-        runs: by job id the runs that jobs are to continue.
-        executor: makes where a provider's jobs are synced; by default as configured. Each provider
-            has one, so that one that hangs holds up no other.
-        ahead: returns what reads a provider's list before it is asked for.
+        asked: receives every request to a provider.
+        runs: the runs that jobs continue, by job id.
+        executor: creates the executor of a provider's jobs; by default as configured. Each provider
+            has one, so that a provider that hangs does not delay the others.
+        ahead: wraps the reader of a provider's list, to read it in advance.
     """
     redactor = redactor_of(settings, environ)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
@@ -99,7 +99,7 @@ def _executor(settings: Settings) -> Executor:
 def _work_elsewhere(
     settings: Settings, provider: ProviderSettings, redactor: Redactor
 ) -> Callable[[Task], Outcome] | None:
-    """Return what a cluster's worker calls; ``None`` where jobs are synced on this machine."""
+    """Return the function that a cluster's worker calls; ``None`` without a cluster."""
     if not settings.poll.is_cluster:
         return None
     return partial(work, needs_of(settings, provider, redactor))

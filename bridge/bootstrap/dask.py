@@ -1,6 +1,6 @@
-"""A Dask cluster in place of threads: many processes, on as many machines as one likes.
+"""A Dask cluster in place of threads: many processes on any number of machines.
 
-Dask gives the task of a worker that dies to another one. A cluster that is lost ends the pass with
+If a worker dies, Dask gives its task to another one. A lost cluster ends the pass with
 ``ClusterDown``, and the next pass connects again.
 """
 
@@ -26,17 +26,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _ANSWER: Final = 5.0
-"""Seconds in which a scheduler has to answer."""
+"""Timeout of a scheduler's answers in seconds."""
 
 
 class Cluster(Executor):
-    """The executor of a Dask cluster, connected when it is first needed. Thread-safe.
+    """The executor of a Dask cluster, which connects on first use. Thread-safe.
 
-    A future of it cannot be cancelled; it raises ``ClusterDown`` if the cluster is lost.
+    Its futures cannot be cancelled, and raise ``ClusterDown`` if the cluster is lost.
 
     Args:
         address: ``dask://host:port``, or ``dask+tls://host:port``.
-        most: Tasks under way at once; a further one waits, and leaves room for other executors.
+        most: Highest number of simultaneous tasks; more wait, and leave room for other executors.
 
     Raises:
         ConfigError: Dask is not installed.
@@ -44,13 +44,13 @@ class Cluster(Executor):
 
     def __init__(self, address: str, most: int = 1) -> None:
         try:
-            import distributed  # noqa: F401 - only to know whether it is installed
+            import distributed  # noqa: F401 - checks whether it is installed
         except ImportError:
             raise ConfigError(
                 ["poll.executor needs the Python package distributed: pip install distributed"]
             ) from None
         for name in ("client", "core", "comm"):
-            # Whatever it says of a lost connection, the pass says once.
+            # The pass reports a lost connection once; Dask's own log lines would repeat it.
             logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
         parts = urlsplit(address)
         self._shown = one_line(address, 200)
@@ -60,10 +60,10 @@ class Cluster(Executor):
         self._client: Client | None = None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have work done by a worker, as soon as there is room.
+        """Submit work to the workers as soon as there is room.
 
         Raises:
-            ClusterDown: No worker is left to send it to.
+            ClusterDown: No worker is left.
         """
         self._room.acquire()
         back: Future[T] = Future()
@@ -77,15 +77,15 @@ class Cluster(Executor):
         return back
 
     def workers(self) -> int:
-        """Return how many workers there are.
+        """Return the number of workers.
 
         Raises:
-            ClusterDown: There are none, or the scheduler does not answer.
+            ClusterDown: There is none, or the scheduler does not answer.
         """
         return len(self._connected().nthreads())  # type: ignore[no-untyped-call] # Dask's
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base class's
-        """Close the connection; what is under way is finished there all the same."""
+        """Close the connection; the workers finish the tasks in hand all the same."""
         del wait, cancel_futures
         if self._client is not None:
             with contextlib.suppress(OSError, RuntimeError):  # the scheduler may be gone

@@ -1,4 +1,4 @@
-"""The parts that a configuration describes, made here and on a cluster's workers."""
+"""The parts that a configuration describes, created here and on a cluster's workers."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from bridge.tracking import Tracking
 log = structlog.get_logger()
 
 Asked = Callable[[str, str, int], object]
-"""Listener that gets a provider's name and the arguments of ``retries.Tell``."""
+"""Listener that receives a provider's name and the arguments of ``retries.Tell``."""
 
 
 def now_ms() -> int:
-    """Return Unix milliseconds."""
+    """Return the current time in Unix milliseconds."""
     return time.time_ns() // 1_000_000
 
 
@@ -52,7 +52,7 @@ def redactor_of(settings: Settings, environ: Mapping[str, str]) -> Redactor:
 def router_of(
     settings: Settings, provider: ProviderSettings, runs: Mapping[str, str] | None = None
 ) -> Router:
-    """Return the router of a provider's jobs; ``runs`` has the runs that some jobs continue."""
+    """Return the router of a provider's jobs; ``runs`` are those that some jobs continue."""
     return Router(
         provider=provider.name,
         experiment=provider.experiment or settings.mlflow.experiment,
@@ -90,7 +90,7 @@ def job_sync_of(
     is_stopping: Callable[[], bool] = lambda: False,
     runs: Mapping[str, str] | None = None,
 ) -> JobSync:
-    """Return what syncs one job of a provider after the other."""
+    """Return the object that syncs a provider's jobs one by one."""
 
     def stop_if_asked() -> None:
         if is_stopping():
@@ -128,12 +128,12 @@ def headers_of(provider: ProviderSettings) -> dict[str, str]:
 
 
 def statuses_of(provider: ProviderSettings) -> dict[str, JobStatus]:
-    """Return the statuses that a configuration gives to a server's words."""
+    """Return the statuses that a configuration assigns to a server's words."""
     return {word: JobStatus(status) for word, status in provider.statuses.items()}
 
 
 def query_of(provider: ProviderSettings) -> dict[str, str]:
-    """Return the parameters that go with every request to a provider."""
+    """Return the query parameters of every request to a provider."""
     version = {"api-version": provider.api_version} if provider.api_version else {}
     return version | provider.query
 
@@ -148,7 +148,7 @@ def open_provider(
     patience: int = retries.ATTEMPTS,
     asked: Asked | None = None,
 ) -> Iterator[Provider]:
-    """Return a provider with its connections, which close with the stack; ``asked`` counts."""
+    """Return a provider whose connections close with the stack; ``asked`` counts requests."""
     interrupted = stopping or threading.Event()
 
     def sleep(seconds: float) -> None:
@@ -190,7 +190,7 @@ def _log_retry(provider: str, cause: str, seconds: float) -> None:
 def _auth_of(
     provider: ProviderSettings, redactor: Redactor, stack: contextlib.ExitStack
 ) -> httpx.Auth | None:
-    """Return the credentials that are not a header; they end with the stack."""
+    """Return credentials other than a header; their connections close with the stack."""
     match provider.auth:
         case "entra":
             return stack.enter_context(entra.signed_in())
@@ -213,7 +213,7 @@ def _identity_of(provider: ProviderSettings) -> aws.Identity:
 def _buckets_of(
     provider: ProviderSettings, redactor: Redactor, connect: Callable[..., http.ApiClient]
 ) -> s3.Buckets:
-    """Return the files that a provider's jobs leave in S3, which accepts only signatures."""
+    """Return a reader of the files that a provider's jobs leave in S3."""
     credentials = aws.signed_in(_identity_of(provider), redactor)
     region = provider.region or s3.ANY_REGION
 

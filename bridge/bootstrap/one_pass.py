@@ -26,13 +26,14 @@ class Landed:
     job_id: str
     result: Result
     run_id: str | None
-    """Run of the job; ``None``: nothing was left to do, it failed, or a dry run would create it."""
+    """Run of the job; ``None`` if nothing was left to do, it failed, or a dry run would create
+    it."""
     experiment_id: str | None
     error: BridgeError | None
 
     @classmethod
     def of(cls, outcome: Outcome) -> Landed:
-        """Return an outcome without its plan: the points of a long history are gigabytes."""
+        """Return an outcome without its plan: the points of a long history take gigabytes."""
         synced = outcome if isinstance(outcome, Synced) else None
         return cls(
             provider=outcome.provider,
@@ -53,7 +54,7 @@ class Made:
     landed: tuple[Landed, ...]
     """Outcomes of the jobs that were read."""
     is_done: bool = True
-    """Whether every pass has ended: threads of one that was cut off still wait for an answer."""
+    """Whether every pass has ended; threads of a pass that was cut off still wait for an answer."""
 
 
 def one_pass(
@@ -68,12 +69,12 @@ def one_pass(
     """Make one pass over every provider.
 
     Args:
-        bridge: whose providers.
-        selection: which jobs; by default all.
+        bridge: the bridge with the providers.
+        selection: the jobs to sync; by default all.
         dry_run: whether to write nothing.
-        handler: gets what happens, from several threads.
-        wait: waits for the passes; whether they have ended. By default as long as it takes.
-        cut_off: why a pass that has not ended has no report.
+        handler: receives the events, from several threads.
+        wait: waits for the passes and returns whether they have ended; by default without limit.
+        cut_off: reason why a pass that has not ended has no report.
     """
     landed: dict[tuple[str, str], Landed] = {}
 
@@ -92,7 +93,7 @@ def one_pass(
         ]
         is_done = (wait or _ended)(passes)
     finally:
-        if not is_done:  # Ctrl-C too: else the whole history would be read first
+        if not is_done:  # also on Ctrl-C: otherwise the whole history would be read first
             bridge.stopping.set()
         pool.shutdown(wait=is_done)
     reports = tuple(
@@ -105,7 +106,7 @@ def one_pass(
 
 
 def _ended(passes: Sequence[Future[Report]]) -> bool:
-    """Wait for passes, in slices: the main thread has to run to act on Ctrl-C."""
+    """Wait for passes in short slices, because only a running main thread acts on Ctrl-C."""
     while futures.wait(passes, timeout=_SLICE).not_done:
         pass
     return True

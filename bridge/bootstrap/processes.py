@@ -1,4 +1,4 @@
-"""Processes beside this one for a long backfill: MLflow's client keeps a whole core busy.
+"""Additional processes for a long backfill, because MLflow's client keeps a whole core busy.
 
 A thread hands its job to another process over a line, and waits for the outcome; where no line is
 free it does the job itself. So this process works too, those that start late cost no time, and one
@@ -33,19 +33,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST: Final = 3
-"""Processes, this one among them. An sqlite file has one writer at a time; of a server's database
-connections each process may take up to eight, and there are fifteen."""
+"""Number of processes, including this one. An sqlite file has one writer at a time; a server has
+fifteen database connections, of which each process may take up to eight."""
 _ENOUGH: Final = 60
-"""Jobs from which on another process is worth its start, which takes as long as some 24 jobs: by
-then it saves two seconds."""
+"""Number of jobs from which another process saves time: its start takes as long as about 24
+jobs."""
 _SLICE: Final = 0.2
-"""Seconds from one question whether to stop to the next."""
+"""Seconds between two checks whether to stop."""
 _END: Final = 5.0
-"""Seconds in which a process has to end."""
+"""Timeout for the end of a process in seconds."""
 
 
 def further_processes(settings: Settings) -> int:
-    """Return how many processes a backfill may start beside its own."""
+    """Return the number of processes that a backfill may start in addition to its own."""
     if ":memory:" in settings.mlflow.tracking_uri:
         return 0  # each would have another database
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
@@ -58,11 +58,11 @@ def further_processes(settings: Settings) -> int:
 def beside(
     settings: Settings, stopping: threading.Event, *, verbose: bool = False
 ) -> Iterator[Callable[[], Executor] | None]:
-    """Yield what makes executors that use further processes; ``None`` where there are none.
+    """Yield a factory of executors that use additional processes; ``None`` if there are none.
 
     Args:
-        settings: what is wanted.
-        stopping: lets the processes begin no further job.
+        settings: the configuration.
+        stopping: keeps the processes from beginning another job.
         verbose: whether they log retries.
     """
     number = further_processes(settings)
@@ -77,7 +77,7 @@ def beside(
 
 
 class Processes:
-    """Further processes, which are started once there is enough to do. Thread-safe."""
+    """Additional processes, which start once there is enough to do. Thread-safe."""
 
     def __init__(
         self, settings: Settings, stopping: threading.Event, *, number: int, verbose: bool
@@ -90,32 +90,32 @@ class Processes:
         self._lock = threading.Lock()
         self._expected = 0
         self._started: list[tuple[SpawnProcess, Connection]] = []
-        """Each with what says to it when to stop."""
+        """The processes, each with the connection that stops it."""
         self._starting: list[Connection] = []
-        """Lines of processes that do not answer yet."""
+        """Lines of processes that are still starting."""
         self._free: deque[Connection] = deque()
 
     def executor(self) -> Executor:
-        """Return threads that share the processes with those of other executors."""
+        """Return an executor whose threads share the processes with other executors."""
         return _Threads(self._settings.poll.workers, self)
 
     def expect(self) -> None:
-        """Take in that there is one more job to do."""
+        """Count one more job to do."""
         with self._lock:
             self._expected += 1
             if self._expected >= self._enough and not self._started:
                 self._start()
 
     def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Have work done by another process where one is free, else here.
+        """Do work in another process if one is free, else in this one.
 
         Raises:
-            WorkerLost: that process died meanwhile.
+            WorkerLost: the other process died.
         """
         while (line := self._line()) is not None:
             try:
                 line.send(args[0])
-            except OSError:  # it died before: the work has not begun
+            except OSError:  # it died earlier: the work has not begun
                 line.close()
                 continue
             return cast("T", self._answer(line))
@@ -132,10 +132,10 @@ class Processes:
                 process.join()
 
     def _start(self) -> None:
-        """Start the processes. Their lines are free once each has opened MLflow."""
+        """Start the processes. Each offers its lines once it has opened MLflow."""
         threads = self._settings.poll.workers * len(self._settings.providers)
         lines = math.ceil(threads / (self._number + 1))
-        # A terminal's Ctrl-C while they start would end them with a traceback.
+        # A terminal's Ctrl-C during the start would end them with a traceback.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             for _ in range(self._number):
@@ -159,7 +159,7 @@ class Processes:
         )
         process.start()
         for _, each in pairs:
-            each.close()  # else its end would not be noticed
+            each.close()  # otherwise its end would go unnoticed
         self._started.append((process, ours))
         return [line for line, _ in others]
 
@@ -188,7 +188,7 @@ class Processes:
         return found
 
     def _stop(self) -> None:
-        """Let the processes begin no further job."""
+        """Keep the processes from beginning another job."""
         for _, control in self._started:
             with contextlib.suppress(OSError):
                 control.send(None)
@@ -202,6 +202,6 @@ class _Threads(ThreadPoolExecutor):
         self._processes = processes
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have work done here, or in a process."""
+        """Submit work, to be done in this process or another."""
         self._processes.expect()
         return super().submit(partial(self._processes.call, fn, *args, **kwargs))

@@ -11,25 +11,25 @@ from typing import Final, Self
 from bridge.model import Page
 
 AHEAD: Final = 8
-"""Pages that are read before they are asked for."""
+"""Number of pages that are read in advance."""
 
 Pages = Callable[[], Iterator[Page]]
-"""Reads a list from its beginning."""
+"""Function that reads a list from its beginning."""
 
 
 class ReadAhead:
-    """Reads lists within its context for those who will ask for them."""
+    """Lists that are read in advance, within its context."""
 
     def __init__(self) -> None:
         self._lists: list[_List] = []
 
     def of(self, pages: Pages) -> Pages:
-        """Begin to read a list, and return what its reader calls instead of ``pages``."""
+        """Begin to read a list, and return the function to call instead of ``pages``."""
         self._lists.append(_List(pages))
         return self._lists[-1].pages
 
     def forget(self) -> None:
-        """Forget what nobody has asked for yet: a pass that begins later reads the lists then."""
+        """Discard pages that nobody has requested; a pass that begins later reads the lists itself."""
         for each in self._lists:
             each.forget()
 
@@ -46,7 +46,7 @@ class ReadAhead:
 
 
 class _List:
-    """A list whose pages a thread reads, one after the other, before they are asked for."""
+    """A list whose pages a thread reads in advance, one after the other."""
 
     def __init__(self, read: Pages) -> None:
         self._read = read
@@ -55,7 +55,7 @@ class _List:
         self._coming = deque(self._next() for _ in range(AHEAD))
 
     def pages(self) -> Iterator[Page]:
-        """Yield the pages from the first on; raise what reading one has raised."""
+        """Yield the pages from the first on; raise the error that ended the reading."""
         coming, self._coming = self._coming, deque()
         if not coming:
             yield from self._read()
@@ -68,7 +68,7 @@ class _List:
             self._end()
 
     def forget(self) -> None:
-        """Read no further, unless the pages are asked for already."""
+        """Stop reading, unless the pages are already requested."""
         if self._coming:
             self._coming.clear()
             self._end()

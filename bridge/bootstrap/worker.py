@@ -1,7 +1,7 @@
-"""Jobs in another process, over its connections: of a Dask cluster, or of this machine.
+"""Jobs in another process, of a Dask cluster or of this machine, over its own connections.
 
-A cluster's worker reads its configuration where it is: keys do not travel. A process of this
-machine is given the configuration of the command that starts it.
+A cluster's worker reads the configuration of its machine, so that no keys are sent. A process on
+this machine receives the configuration of the command that starts it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _ASSEMBLING: Final = threading.Lock()
 def job_syncs(
     settings: Settings, stack: contextlib.ExitStack, stopping: threading.Event | None = None
 ) -> dict[str, JobSync]:
-    """Return what does each provider's jobs in this process.
+    """Return the functions that sync each provider's jobs in this process.
 
     Args:
-        settings: what is wanted.
-        stack: ends the connections.
+        settings: the configuration.
+        stack: closes the connections.
         stopping: ends waits, and lets no further job begin.
     """
     redactor = redactor_of(settings, os.environ)
@@ -65,7 +65,7 @@ def job_syncs(
 
 
 def _sent(outcome: Outcome) -> Outcome:
-    """Return an outcome as it travels: without what only this process knows of its error."""
+    """Return an outcome that can be sent: without the causes of its error."""
     if isinstance(outcome, Untouched) or outcome.error is None:
         return outcome
     return replace(outcome, error=outcome.error.alone())
@@ -77,8 +77,8 @@ def _sent(outcome: Outcome) -> Outcome:
 def needs_of(
     settings: Settings, provider: ProviderSettings, redactor: Redactor
 ) -> Mapping[str, str]:
-    """Return what a worker has to agree on to write what the daemon would; it holds no secret."""
-    # Each machine may have its key where it likes.
+    """Return the facts in which a worker must match the daemon; none is secret."""
+    # Each machine may store its key in a different place.
     entry = provider.model_dump_json(exclude={"api_key", "api_key_file"})
     return {
         "version": __version__,
@@ -88,9 +88,9 @@ def needs_of(
 
 
 def work(needs: Mapping[str, str], task: Task) -> Outcome:
-    """Do one job in this process, as its own configuration says: keys do not travel.
+    """Do one job in this process under its own configuration, so that no keys are sent.
 
-    Nothing is read or written if the daemon's needs are not met. Errors are in the outcome.
+    If it does not match the daemon's, nothing is read or written. Errors are in the outcome.
     """
     try:
         with _ASSEMBLING:
@@ -114,7 +114,7 @@ def _unfit(task: Task, why: str) -> Outcome:
 
 @cache
 def _own_job_syncs() -> Mapping[str, tuple[Mapping[str, str], JobSync]]:
-    """Return by provider what holds here and what does its jobs, until this process ends."""
+    """Return by provider the facts of this process and the function that does its jobs."""
     settings = config.load(None, os.environ)
     redactor = redactor_of(settings, os.environ)
     stack = contextlib.ExitStack()
@@ -132,15 +132,15 @@ def _own_job_syncs() -> Mapping[str, tuple[Mapping[str, str], JobSync]]:
 def serve(
     settings: Settings, *, verbose: bool, control: Connection, lines: Sequence[Connection]
 ) -> None:
-    """Do the jobs that come over each line, one after the other, until ``control`` breaks.
+    """Do the jobs that arrive on each line, one after the other, until ``control`` breaks.
 
-    It breaks when the other process ends, in whatever way, and this one ends with it.
+    It breaks when the other process ends for any reason, and this one ends too.
 
     Args:
         settings: what is wanted.
         verbose: whether retries are logged.
-        control: says when to begin no further job.
-        lines: each brings tasks, and takes their outcomes.
+        control: tells the process to begin no further job.
+        lines: connections that bring tasks and return their outcomes.
     """
     for which in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to all processes
         signal.signal(which, signal.SIG_IGN)
@@ -156,7 +156,7 @@ def serve(
 
 
 def _begin(settings: Settings, stopping: threading.Event, lines: Sequence[Connection]) -> None:
-    """Open MLflow and the providers, and then the lines."""
+    """Open MLflow and the providers, then the lines."""
     with contextlib.ExitStack() as stack:
         try:
             syncs = job_syncs(settings, stack, stopping)
@@ -170,7 +170,7 @@ def _begin(settings: Settings, stopping: threading.Event, lines: Sequence[Connec
 
 
 def _answer(syncs: Mapping[str, JobSync], line: Connection) -> None:
-    # A line that is closed without an outcome says that its job was lost.
+    # A line that closes without an outcome tells the other process that its job was lost.
     with line, contextlib.suppress(EOFError, OSError):
         line.send(None)  # it is open
         while True:
