@@ -1,4 +1,4 @@
-"""The commands that users call, one file a command. A command's imports load when it runs."""
+"""The commands that users call, one module each. A command's imports load when it runs."""
 
 from bridge.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The command line. A command's module is imported when it runs: ``--help`` is instant."""
+"""The command line. A command's module is imported when it runs, so that ``--help`` is instant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     epilog="Try it without a key or a network:  ftbridge demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # frames around the help would take longer than all the rest of it
+    rich_markup_mode=None,  # drawing frames would take longer than everything else that --help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

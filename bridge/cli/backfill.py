@@ -32,10 +32,10 @@ from bridge.text import number_of
 def backfill_as_asked(
     settings: Settings, environ: Mapping[str, str], asked: Asked, output: Output
 ) -> int:
-    """Make the pass, the renaming or the rescue that is asked for; return the exit code.
+    """Make the requested pass, renaming or rescue; return the exit code.
 
     Raises:
-        ConfigError: with everything on the command line that does not hold.
+        ConfigError: with every problem of the command line.
     """
     settings, selection = select(settings, asked, datetime.now(UTC))
     if asked.rescue:
@@ -79,7 +79,7 @@ def backfill(
         _open(bridge, plain=output.is_plain)
         made = _pass(bridge, selection, stopping, output, lists.forget, dry_run=asked.dry_run)
         reports = without_strangers(list(made.reports), selection)
-        if not made.is_done:  # to leave this block would be to wait again
+        if not made.is_done:  # leaving this block would wait again
             _show_early(reports, bridge, as_json=output.as_json)
             leave(1)
         if output.as_json:
@@ -101,7 +101,7 @@ def _pass(
     *,
     dry_run: bool,
 ) -> Made:
-    """Make the pass when no other backfill writes to this MLflow, and show how far it is."""
+    """Make the pass once no other backfill writes to this MLflow, and show its progress."""
 
     def wait() -> None:
         forget()  # jobs go on meanwhile
@@ -136,35 +136,35 @@ def _show_early(reports: Sequence[Report], bridge: Bridge, *, as_json: bool) -> 
 
 
 def _open(bridge: Bridge, *, plain: bool) -> None:
-    """Reach MLflow before there is a bar to show: the first import of it takes seconds."""
+    """Reach MLflow before any bar is shown, because its first import takes seconds."""
     with saying("Opening MLflow", plain=plain):
         try:
             bridge.tracking.ping()
         except BridgeError:
-            return  # each pass meets it, and its report says so
+            return  # each pass meets the same error and reports it
 
 
 def _say_names(bridge: Bridge) -> None:
-    """Say where runs are logged under other names than they should be by now."""
+    """Report where the metrics of runs have outdated names."""
     try:
         label = is_due(bridge.settings, bridge.tracking)
     except TrackingError:
-        return  # the passes have said it
+        return  # the passes have reported it
     if label:
         out().print(
-            f"[yellow]![/yellow] Some runs have other metric names than {safe(label, 80)}:"
-            " [bold]ftbridge backfill --rename[/bold] copies their curves to those."
+            f"[yellow]![/yellow] The metric names of some runs are not those of {safe(label, 80)}:"
+            " [bold]ftbridge backfill --rename[/bold] copies their curves to the new names."
         )
 
 
 def _links(bridge: Bridge, reports: Sequence[Report]) -> dict[str, str]:
-    """Return the pages of what was written; none where nothing was."""
+    """Return the links to the experiments that were written to; none if nothing was written."""
     wrote = any(report.jobs[Result.NEW] or report.jobs[Result.UPDATED] for report in reports)
     return links(bridge.tracking, experiments_of(bridge.settings)) if wrote else {}
 
 
 def _say_next(bridge: Bridge, selection: Selection, reports: Sequence[Report]) -> None:
-    """Say where to look, and what is left to do."""
+    """Print the links, and what is left to do."""
     is_well = all(report.is_well for report in reports)
     if is_well and not any(report.jobs.total() for report in reports):
         what = "The providers have no jobs yet" if selection.is_everything else "No job matches"

@@ -1,4 +1,4 @@
-"""``ftbridge check``: is everything there that a pass needs? Writes nothing."""
+"""``ftbridge check``: test everything that a pass needs. Writes nothing."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _JOBS = "/fine_tuning/jobs"
-"""Where the API of most providers begins."""
+"""Path at which the API of most providers begins."""
 _PATIENCE = 2
-"""Attempts: a person waits for the answer."""
+"""Number of attempts; few, because a person waits for the answer."""
 
 
 class Verdict(Enum):
@@ -46,7 +46,7 @@ class Verdict(Enum):
 
     WELL = "[green]✓[/green]"
     ADVICE = "[yellow]![/yellow]"
-    """Nothing is wrong, but something could be better."""
+    """Nothing is wrong, but something could be improved."""
     WRONG = "[red]✗[/red]"
 
 
@@ -60,7 +60,7 @@ class Finding:
     remedy: str = ""
 
     def document(self) -> dict[str, object]:
-        """The finding for a JSON document."""
+        """Return the finding for a JSON document."""
         return {
             "subject": self.subject,
             "ok": self.verdict is not Verdict.WRONG,
@@ -71,7 +71,7 @@ class Finding:
 
 
 def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = False) -> int:
-    """Reach every provider and MLflow, and say what is wrong; returns the exit code."""
+    """Reach every provider and MLflow, and print what is wrong; return the exit code."""
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
     findings: list[Finding] = []
@@ -93,7 +93,7 @@ def check(settings: Settings, environ: Mapping[str, str], *, as_json: bool = Fal
 def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
     names = ", ".join(provider.name for provider in settings.providers)
     yield Finding("configuration", Verdict.WELL, f"valid; providers: {names}")
-    # All at once, shown in their order: one that does not answer delays no other.
+    # All run at once and are shown in order, so that one without an answer delays no other.
     checks = [_begun(_provider, settings, provider, redactor) for provider in settings.providers]
     checks.append(_begun(_mlflow, settings, redactor))
     if settings.poll.is_cluster:
@@ -103,13 +103,13 @@ def _findings(settings: Settings, redactor: Redactor) -> Iterator[Finding]:
 
 
 def _begun(check: Callable[..., list[Finding]], *about: object) -> Future[list[Finding]]:
-    """A check under way, in a thread that Ctrl-C does not wait for."""
+    """Start a check in a thread that Ctrl-C does not wait for."""
     findings: Future[list[Finding]] = Future()
 
     def work() -> None:
         try:
             findings.set_result(check(*about))
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is taken
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is read
             findings.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -152,7 +152,7 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
     seen = f"{number_of(jobs, 'job')} on the first page" if jobs else "it has no fine-tuning jobs"
     well = Finding(provider.name, Verdict.WELL, f"answers at {provider.base_url}; {seen}")
     found = [well, *(_left_out(provider, part) for part in missing)]
-    # A gateway has another address, and OpenAI's models.
+    # A gateway has a different address but serves OpenAI's models.
     is_openais = provider.base_url.rstrip("/") == OpenAI.base_url or any(
         is_made_by_openai(job.fine_tuned_model or "") for job in page.jobs
     )
@@ -163,7 +163,7 @@ def _provider(settings: Settings, provider: ProviderSettings, redactor: Redactor
 
 
 def _trained(jobs: Sequence[Job]) -> Job | None:
-    """The newest job that has all of its parts: files and boards may be refused where it is not."""
+    """Return the newest job that succeeded, else that started: others lack files and metrics."""
     started = [job for job in jobs if job.status.has_started]
     done = [job for job in started if job.status is JobStatus.SUCCEEDED]
     return next(iter([*done, *started]), None)
@@ -183,7 +183,7 @@ def _mlflow(settings: Settings, redactor: Redactor) -> list[Finding]:
 
 
 def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
-    """Yield the findings about an MLflow that answers."""
+    """Return the findings about an MLflow that answers."""
     tracking.ping()
     names = experiments_of(settings)
     experiments = {name: tracking.experiment(name, create=False) for name in names}
@@ -208,7 +208,7 @@ def _reached(settings: Settings, tracking: Tracking) -> list[Finding]:
 
 
 def _ending(settings: Settings, tracking: Tracking, places: Sequence[str]) -> Iterator[Finding]:
-    """Advice, where models end or jobs are not archived yet at a provider that ends."""
+    """Yield advice about models that end, and about jobs that are not archived yet."""
     for provider in settings.providers:
         runs = list(tracking.runs(places, provider.name)) if places else []
         tracked = tally(runs).get(provider.name)
@@ -227,7 +227,7 @@ def _ending(settings: Settings, tracking: Tracking, places: Sequence[str]) -> It
 
 
 def _elsewhere(tracking: Tracking, names: Collection[str]) -> Iterator[Finding]:
-    """Advice, where local runs are in another experiment than hosted ones would be."""
+    """Yield advice if local runs are in an experiment other than that of hosted runs."""
     for name, found in tracking.other_experiments(names).items():
         runs = tracking.local_metric_names(found)
         preset = preset_of(runs)
@@ -249,7 +249,7 @@ def _charts(
     local_runs: Mapping[str, Sequence[frozenset[str]]],
     labels: Mapping[str, str],
 ) -> Iterator[Finding]:
-    """Advice, where other names would put hosted curves on the charts of local runs."""
+    """Yield advice if other metric names would put hosted curves on the charts of local runs."""
     neighbours = [
         (
             experiment,

@@ -35,7 +35,7 @@ from bridge.tracking.views import TABLE
 
 EXPERIMENT: Final = "ftbridge demo (simulated jobs)"
 _LOSSES: Final = Losses(valid=("eval_loss",), train=("loss",))
-"""The losses of the local run and of the jobs of all providers."""
+"""Losses of the local run and of all providers' jobs."""
 _KEY: Final = "demo-key-of-no-account"
 _PACE: Final = 0.6
 """Seconds per step of the local run."""
@@ -53,22 +53,22 @@ _USERS: Final = (
     "MLFLOW_REGISTRY_URI",
     "MLFLOW_TRACKING_AUTH",
 )
-"""Settings for the user's own MLflow, which the local run would look for in the demo's."""
+"""Variables that point to the user's own MLflow, and that the local run must not inherit."""
 
 _AWS: Final[Mapping[str, str]] = {
-    # The simulated S3 takes any signature; without these the credentials of a user would sign.
+    # The simulated S3 accepts any signature; without these, a user's own credentials would sign.
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": _KEY,
 }
 
 
 def demo(*, port: int | None, once: bool, every: bool = False) -> int:
-    """Show the whole thing; return the exit code.
+    """Run the demo; return the exit code.
 
     Args:
-        port: where MLflow is to listen.
-        once: whether to run the jobs to their end and leave.
-        every: whether to show a history and a live job of every type of provider.
+        port: port for MLflow.
+        once: whether to run the jobs to their end and exit.
+        every: whether to show a finished job and a running one of every provider type.
 
     Raises:
         ConfigError: the port is taken.
@@ -91,7 +91,7 @@ def demo(*, port: int | None, once: bool, every: bool = False) -> int:
         seconds = 40 if every else 20
         out().print(f"Starting MLflow and the simulated providers: about {seconds} seconds ...")
         with saying("A database is created"):
-            # Before its server opens it: two processes that create one get in each other's way.
+            # Created before its server opens it: two processes that create one disturb each other.
             Tracking(store).experiment(EXPERIMENT, create=True, losses=_LOSSES)
         if stopping.is_set():
             return 0
@@ -111,12 +111,12 @@ def _live(
     stopping: threading.Event,
     children: Children,
 ) -> int:
-    """The daemon, in real time, until a signal."""
+    """Run the daemon in real time until a signal."""
     now = time.time()
     jobs = make_jobs(now)
     training = sum(job.created_at >= now for job in jobs)
     with Simulator(jobs=jobs, api_key=_KEY) as simulator:
-        # While the server imports what it needs, so that the links lead to something.
+        # During the server's imports, so that the links already lead to runs.
         with (
             saying("The first pass"),
             assemble(_settings(simulator, jobs, store), {}, stopping) as first,
@@ -152,7 +152,7 @@ def _announce(links: Iterable[tuple[str, str]], training: int) -> None:
 
 
 class _Farewell:
-    """Says once that all jobs have ended: from then on nothing moves."""
+    """A message that all jobs have ended, printed once."""
 
     def __init__(self, end: float, clock: Callable[[], float]) -> None:
         self._end = end
@@ -160,17 +160,17 @@ class _Farewell:
         self._said = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Say it after the first pass that begins when everything has ended."""
+        """Print it after the first pass that began after the end of all jobs."""
         is_over = isinstance(event, PassEnded) and self._clock() > self._end + event.seconds
         if is_over and self._said.acquire(blocking=False):
             out().print(
-                "\nAll jobs have ended; their curves stay until Ctrl-C. Now with your own: set"
-                " OPENAI_API_KEY or another provider's key, then ftbridge backfill\n"
+                "\nAll jobs have ended; their curves stay until Ctrl-C. For your own jobs, set"
+                " OPENAI_API_KEY or another provider's key and run: ftbridge backfill\n"
             )
 
 
 class _LocalRun:
-    """Says once that the local run has failed."""
+    """A message that the local run has failed, printed once."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         self._process = process
@@ -178,17 +178,17 @@ class _LocalRun:
         self._said = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Look for its end after each pass."""
+        """Check after each pass whether the local run has failed."""
         has_failed = isinstance(event, PassEnded) and self._process.poll()
         if has_failed and self._said.acquire(blocking=False):
             out().print(f"[red]✗[/red] {safe(_failure(self._output))}")
 
 
 def _failure(output: IO[bytes]) -> str:
-    """Return why a local run failed: its last line, where Python names the error."""
+    """Return the error of a failed local run: the last line of its output."""
     output.seek(0)
     lines = output.read().decode(errors="replace").split("\n")
-    return f"the local run failed: {next(filter(str.strip, reversed(lines)), 'it said nothing')}"
+    return f"the local run failed: {next(filter(str.strip, reversed(lines)), 'no output')}"
 
 
 def _to_the_end(
@@ -197,8 +197,8 @@ def _to_the_end(
     stopping: threading.Event,
     children: Children,
 ) -> int:
-    """The same passes on a clock that is turned by hand, then what landed."""
-    # Begins in the past, so that nothing happens in the future.
+    """Make the same passes on a clock that the demo advances, then print the result."""
+    # The clock begins in the past, so that nothing is dated in the future.
     started = time.time() - all_end_by(make_jobs(0.0))
     jobs = make_jobs(started)
     clock = started
@@ -228,7 +228,7 @@ def _to_the_end(
 
 
 def _links(tracking: Tracking, job_id: str) -> Iterator[tuple[str, str]]:
-    """Where to look, each by a word for what is there."""
+    """Yield the links, each with a word for its target."""
     experiment_id = tracking.experiment(EXPERIMENT, create=False) or ""
     yield "charts", tracking.page(experiment_id)
     yield "table", tracking.link(experiment_id, view=TABLE)
@@ -240,7 +240,7 @@ def _links(tracking: Tracking, job_id: str) -> Iterator[tuple[str, str]]:
 def _landed(tracking: Tracking) -> dict[str, RecordedRun]:
     experiment_id = tracking.experiment(EXPERIMENT, create=False)
     found = tracking.runs([experiment_id] if experiment_id else [])
-    # Fireworks' ids begin with the collection that a job is in.
+    # Fireworks' ids begin with the job's collection.
     return {run.job_id.rpartition("/")[2]: run for run in found if not run.is_deleted}
 
 

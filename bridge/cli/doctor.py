@@ -1,4 +1,4 @@
-"""``ftbridge doctor``: what no pass repairs by itself, and ``--fix`` to repair it."""
+"""``ftbridge doctor``: find what no pass repairs; ``--fix`` repairs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bridge.sync.report import Report, Selection
 from bridge.text import counted, number_of
 
 _MOST_WITHHELD: Final = 10
-"""Parts that a provider does not give, shown in full."""
+"""Number of withheld parts that are listed; the rest is counted."""
 
 
 def doctor(
@@ -38,7 +38,7 @@ def doctor(
     """Compare MLflow with itself and with every provider; return the exit code.
 
     Raises:
-        TrackingError: MLflow cannot be asked.
+        TrackingError: MLflow cannot be read.
     """
     log.set_up(redactor_of(settings, environ))
     stopping = threading.Event()
@@ -58,7 +58,7 @@ def doctor(
             each.result() if each.done() else _cut_off(sync.name, fix=fix)
             for sync, each in zip(bridge.syncs, examinations, strict=True)
         ]
-        if not is_done:  # to leave this block would be to wait again
+        if not is_done:  # leaving this block would wait again
             _tell(found, bridge.redactor, fix=fix, as_json=as_json)
             leave(1)
     without_strangers([each.report for each in found], Selection(job_ids=job_ids))
@@ -75,7 +75,7 @@ def _doctors(
     fix: bool,
 ) -> list[Doctor]:
     """Return a doctor for each provider; their threads end with the stack."""
-    # In threads, even where a cluster makes the passes: its workers only sync jobs.
+    # In threads even if a cluster is configured, because its workers only sync jobs.
     return [
         Doctor(
             job_sync=sync.job_sync,
@@ -155,9 +155,9 @@ def _show(examinations: Iterable[Examination], redactor: Redactor, *, fix: bool)
 
 
 def _shown(treated: Sequence[Treated]) -> tuple[list[Treated], int]:
-    """Return the findings for people, and the number of parts that are left out.
+    """Return the findings for people, and the number of parts that are not listed.
 
-    A server without a part lacks it of every job.
+    A server that lacks a part lacks it for every job.
     """
     withheld = [each for each in treated if each.finding.is_withheld]
     others = [each for each in treated if not each.finding.is_withheld]
@@ -165,14 +165,14 @@ def _shown(treated: Sequence[Treated]) -> tuple[list[Treated], int]:
 
 
 class _Line(NamedTuple):
-    """A line about a finding."""
+    """A line of text about a finding."""
 
     mark: str
     text: str
 
 
 def _lines(found: Examination, treated: Treated, *, fix: bool) -> Iterator[_Line]:
-    """Yield what is wrong with a run, then what to do, and where to see it."""
+    """Yield what is wrong with a run, what to do, and the link to it."""
     finding = treated.finding
     is_note = finding.is_note or finding.is_withheld
     mark = "[cyan]·[/cyan]" if is_note else "[yellow]![/yellow]"
@@ -190,7 +190,7 @@ def _lines(found: Examination, treated: Treated, *, fix: bool) -> Iterator[_Line
     elif finding.is_withheld:
         yield _Line(" ", finding.remedy)
     elif finding.by_hand:
-        yield _Line(" ", f"for you to do: {finding.remedy}")
+        yield _Line(" ", f"to do by hand: {finding.remedy}")
     elif not fix:
         yield _Line(" ", f"ftbridge doctor --fix --job {finding.job_id}: {finding.remedy}")
     yield _Line(" ", finding.link)

@@ -12,16 +12,16 @@ from bridge.settings.schema import schema
 
 
 def show_schema() -> int:
-    """Print the configuration's JSON Schema; returns the exit code."""
+    """Print the configuration's JSON Schema; return the exit code."""
     print_json(schema(), Redactor())
     return 0
 
 
 def init(path: Path) -> int:
-    """Write the starter configuration; returns the exit code.
+    """Write the starter configuration; return the exit code.
 
     Raises:
-        ConfigError: there is a file already, or none can be written.
+        ConfigError: the file exists already or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

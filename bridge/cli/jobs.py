@@ -32,8 +32,8 @@ def jobs(
     """List the jobs; return the exit code.
 
     Raises:
-        ConfigError: a status is none.
-        TrackingDown: MLflow cannot be asked.
+        ConfigError: a status is unknown.
+        TrackingDown: MLflow cannot be read.
     """
     _check(chosen.statuses)
     redactor = redactor_of(settings, environ)
@@ -54,7 +54,7 @@ def jobs(
 
 
 def _check(statuses: Iterable[str]) -> None:
-    """Raise ``ConfigError`` where a status is none."""
+    """Raise ``ConfigError`` if a status is unknown."""
     known = [status.value for status in JobStatus if status is not JobStatus.UNKNOWN]
     problems = [
         f"--status {one_line(status)}: no such status; {hint(status, known)}"
@@ -73,7 +73,7 @@ def _curves(job_list: JobList, lines: Iterable[JobLine]) -> dict[str, Curve]:
 
 
 def shown(job_list: JobList, chosen: Filter, now: int) -> Iterator[Table | str]:
-    """Yield what there is to see now, as rich prints it."""
+    """Yield the jobs in MLflow now, as rich prints them."""
     lines = job_list.lines(chosen)
     if lines:
         yield table(lines, _curves(job_list, lines), now)
@@ -82,7 +82,7 @@ def shown(job_list: JobList, chosen: Filter, now: int) -> Iterator[Table | str]:
 
 
 def table(lines: Iterable[JobLine], curves: Mapping[str, Curve], now: int) -> Table:
-    """Return the jobs as a table; a name leads to the run, a state to the provider's page."""
+    """Return the jobs as a table; a name links to the run, a state to the provider's page."""
     lines = list(lines)
     shown = Table(box=None, padding=(0, 2, 0, 0))
     shown.add_column("job", overflow="fold", ratio=1)
@@ -114,7 +114,7 @@ def table(lines: Iterable[JobLine], curves: Mapping[str, Curve], now: int) -> Ta
 
 
 def _label(line: JobLine) -> str:
-    """Return a run's name; a user's own run does not say whose job it continues."""
+    """Return a run's name, with the provider if a user's own run does not contain it."""
     return line.name if line.provider in line.name else f"{line.name} ({line.provider})"
 
 
@@ -131,7 +131,7 @@ def _number(value: float | None, *, is_reward: bool) -> str:
 
 
 def age(milliseconds: int) -> str:
-    """A duration in the unit that a person would use."""
+    """Return a duration in the unit that a person would use."""
     seconds = max(0, milliseconds) // 1000
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:

@@ -1,4 +1,4 @@
-"""MLflow's own server, started for a person who wants to look."""
+"""MLflow's own server, started to show runs to a person."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class MlflowUi:
     _log_file: Path
 
     def wait(self, stopping: threading.Event) -> None:
-        """Return once it answers, or ``stopping`` is set.
+        """Wait until it answers or ``stopping`` is set.
 
         Raises:
-            BridgeError: it does not start.
+            BridgeError: it did not start.
         """
         deadline = time.monotonic() + _START_TIMEOUT
         with saying("MLflow is starting"), httpx.Client(timeout=2.0) as client:
@@ -54,10 +54,10 @@ def mlflow_ui(
 
     Args:
         store: the URI of its database.
-        port: a free one.
-        folder: where its log goes.
-        children: the processes of the command.
-        artifacts: where clients' artifacts go.
+        port: a free port.
+        folder: folder of its log.
+        children: the command's processes.
+        artifacts: location of the clients' artifacts.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", store]
@@ -76,18 +76,18 @@ def _answers(client: httpx.Client, url: str) -> bool:
 
 
 def free_port(wanted: int | None) -> int:
-    """Return the port that is asked for, else the usual one, else any that is free.
+    """Return the requested port, else the usual one, else any free one.
 
     Raises:
-        ConfigError: somebody listens on the one that is asked for.
+        ConfigError: another program uses the requested port.
     """
     for port in (wanted,) if wanted else (USUAL_PORT, 0):
         with socket.socket() as probe:
-            # As servers do: the connections of one that has just ended do not keep its port.
+            # As servers do, so that connections of one that has just ended do not block its port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise ConfigError([f"--port {wanted}: another program listens there; name another port"])
+    raise ConfigError([f"--port {wanted}: another program uses it; choose another port"])

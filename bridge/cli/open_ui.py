@@ -30,12 +30,12 @@ def open_ui(
 ) -> int:
     """Open the charts of the first experiment that has jobs; return the exit code.
 
-    A server shows them itself. A database has none: MLflow's own is started on it, and ends with
-    the command.
+    A server shows them itself. For a database MLflow's own server is started, and ends with the
+    command.
 
     Raises:
         ConfigError: the port is taken.
-        BridgeError: there is nothing to show yet, or MLflow does not start.
+        BridgeError: there is nothing to show yet, or MLflow did not start.
     """
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)

@@ -19,15 +19,15 @@ _PATIENCE: Final[Mapping[str, str]] = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "120",
 }
-"""MLflow's defaults: a user's script has no next pass, for which the bridge can give up earlier."""
+"""MLflow's own defaults, because a user's script has no next pass that would try again."""
 
 
 class Children:
-    """The processes that the demo starts: each in a separate group, so only we get Ctrl-C."""
+    """The demo's processes, each in a separate group, so that Ctrl-C reaches only this one."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
-        self._starting = threading.RLock()  # of several signals, one handler interrupts another
+        self._starting = threading.RLock()  # the handler of one signal may interrupt another's
         self._is_over = False
 
     @contextlib.contextmanager
@@ -38,9 +38,9 @@ class Children:
         environ: Mapping[str, str] | None = None,
         output: IO[bytes] | int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that ends, with its own children, when the context does."""
-        # In a thread: a signal's handler interrupts the main one even between the start of a
-        # process and the note of its id.
+        """Yield a process that ends, with its own children, with the context."""
+        # In a thread, because a signal's handler may interrupt the main thread between the start of
+        # a process and the recording of its id.
         with ThreadPoolExecutor(1) as thread:
             process = thread.submit(self._started, command, environ or {}, output).result()
         try:
@@ -62,14 +62,14 @@ class Children:
         seconds_per_step: float,
         output: IO[bytes],
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """The local training run."""
+        """Yield the process of the local training run."""
         command = [sys.executable, "-m", "bridge.simulator.local_training", str(seconds_per_step)]
         environ = {"MLFLOW_TRACKING_URI": mlflow_url, **_PATIENCE}
         with self.start(command, environ=environ, output=output) as process:
             yield process
 
     def end_now(self, folder: str) -> None:
-        """Kill them all, start no other, and remove what they wrote."""
+        """Kill all of them, start no more, and remove what they wrote."""
         with self._starting:
             self._is_over = True
             for group in tuple(self._groups):
@@ -83,7 +83,7 @@ class Children:
         with self._starting:
             if self._is_over:
                 raise BridgeError("The command is ending")
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
                 command,
                 env=os.environ | dict(environ),
                 stdout=output,

@@ -1,6 +1,6 @@
-"""``ftbridge backfill --rename``: the configured names for runs that are logged already.
+"""``ftbridge backfill --rename``: apply the configured names to runs in MLflow.
 
-Reads MLflow only, so that jobs that their provider has forgotten are renamed too.
+Reads MLflow only, so that jobs that a provider no longer has are renamed too.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Renamed:
     unchanged: int = 0
     points: int = 0
     job_ids: set[str] = field(default_factory=set)
-    """The jobs of all these runs."""
+    """Jobs of all these runs."""
     conflicts: list[tuple[str, str]] = field(default_factory=list)
-    """Job ids with a sentence on what was not copied."""
+    """Job ids, each with a sentence about what was not copied."""
     failures: list[tuple[str, BridgeError]] = field(default_factory=list)
 
     def document(self) -> dict[str, object]:
@@ -60,10 +60,10 @@ def rename(
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Copy what is logged to the names that the configuration asks for; return the exit code.
+    """Copy the metrics to the configured names; return the exit code.
 
     Raises:
-        TrackingDown: MLflow cannot be asked.
+        TrackingDown: MLflow cannot be read.
     """
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
@@ -127,7 +127,7 @@ def _renamed(
 
 
 def _show_names(settings: Settings, tracking: Tracking) -> None:
-    """Let the experiments remember the names, and their views show the losses of all providers."""
+    """Record the names in the experiments, and show the losses of all providers in their views."""
     shown: dict[str, tuple[str, Losses]] = {}
     for provider in settings.providers:
         for place, names in _wanted_names(settings, provider, tracking):
@@ -140,7 +140,7 @@ def _show_names(settings: Settings, tracking: Tracking) -> None:
 def _wanted_names(
     settings: Settings, provider: ProviderSettings, tracking: Tracking
 ) -> Iterator[tuple[str, MetricNames]]:
-    """Yield a provider's experiments, each with the names that its runs should have now."""
+    """Yield a provider's experiments, each with the metric names that its runs should have."""
     options = recording_options_of(settings, provider)
     for name in router_of(settings, provider).experiments:
         if place := tracking.experiment(name, create=False):
@@ -149,11 +149,11 @@ def _wanted_names(
 
 
 def is_due(settings: Settings, tracking: Tracking) -> str | None:
-    """Return the names that some runs should have and do not; ``None``: all have theirs."""
+    """Return the names that some runs lack; ``None`` if every run has its names."""
     for provider in settings.providers:
         is_auto = recording_options_of(settings, provider).is_auto
         for place, names in _wanted_names(settings, provider, tracking):
-            # Without local runs there is nothing that other names would be good for.
+            # Without local runs, other names have no use.
             is_asked_for = not is_auto or names.label != "provider"
             if is_asked_for and tracking.is_named_otherwise([place], names.label):
                 return names.label
@@ -186,7 +186,7 @@ def _rename(
 
 
 def _total_steps(run: RecordedRun, history: History) -> int | None:
-    """Return how many steps the job has: of a finished one without that tag the last logged."""
+    """Return the job's number of steps; without a tag, a finished job's last logged step."""
     with contextlib.suppress(KeyError, ValueError):
         return int(run.tags[tags.TOTAL_STEPS])
     if run.status != "FINISHED":

@@ -1,4 +1,4 @@
-"""``ftbridge backfill --rescue``: everything that providers still have, and what it comes to."""
+"""``ftbridge backfill --rescue``: archive everything that providers still have."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bridge.sync.report import Report, Selection
 
 @dataclass(slots=True)
 class Rescued:
-    """The ended jobs of one provider that MLflow has."""
+    """The ended jobs of one provider in MLflow."""
 
     provider: str
     jobs: int = 0
@@ -41,7 +41,7 @@ class Rescued:
 
 
 def with_everything(settings: Settings) -> Settings:
-    """Return settings that leave nothing out."""
+    """Return settings that record and archive everything."""
     more = {"archive": True, "archive_datasets": True, "curves": True}
     return settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=more)})
 
@@ -49,7 +49,7 @@ def with_everything(settings: Settings) -> Settings:
 def rescue(
     settings: Settings, environ: Mapping[str, str], selection: Selection, *, as_json: bool = False
 ) -> int:
-    """Copy and archive everything, also of jobs that were copied before; return the exit code."""
+    """Copy and archive everything, including jobs copied earlier; return the exit code."""
     settings = with_everything(settings)
     log.set_up(redactor_of(settings, environ))
     stopping = threading.Event()
@@ -62,7 +62,7 @@ def rescue(
         if any(isinstance(report.stopped, Stopped) for report in reports):
             _show(bridge, reports, [], as_json=as_json, settings=settings)
             leave(1)
-        # A provider that is down costs only what it has.
+        # A provider that is down costs only its own jobs.
         well = [
             sync for sync, report in zip(bridge.syncs, reports, strict=True) if not report.stopped
         ]
@@ -80,7 +80,7 @@ def _passes(
     *,
     as_json: bool,
 ) -> list[Report]:
-    """A pass over each provider: new jobs, and those that were not settled."""
+    """Make a pass over each provider for new jobs and those that are not settled."""
     with watching(plain=as_json, dry_run=False) as handler:
         passes = [pool.submit(sync.run, selection, handler=handler) for sync in bridge.syncs]
         wait_for(passes, stopping)
@@ -99,7 +99,7 @@ def _examined(
     *,
     as_json: bool,
 ) -> list[Report]:
-    """Compare the jobs that were copied before with all that there is, and complete them."""
+    """Compare the jobs copied earlier with what the provider has, and complete them."""
     with (
         watching(plain=as_json, dry_run=False) as handler,
         ThreadPoolExecutor(settings.poll.workers) as executor,
@@ -156,7 +156,7 @@ def _show(
         pages = {"links": links(bridge.tracking, experiments)}
         print_json(document | pages, redactor)
         return
-    # Both parts of a rescue ask for what is missing; it is printed once.
+    # Both parts of a rescue find what is missing; it is printed once.
     lost = {each.provider: each.lost for each in rescued}
     summary.show([_without(report, lost.get(report.provider, ())) for report in reports], redactor)
     printed = {(report.provider, *_said(each)) for report in reports for each in report.failures}

@@ -1,4 +1,4 @@
-"""``ftbridge show``: one job, as MLflow knows it. Reads MLflow only."""
+"""``ftbridge show``: show one job. Reads MLflow only."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from bridge.text import one_line
 from bridge.tracking import Tracking
 
 _HEIGHT: Final = 12
-"""Lines of the chart."""
+"""Height of the chart in lines."""
 _WIDEST: Final = 100
-"""Characters of a line of the chart."""
+"""Width of the chart in characters."""
 _SEVERAL: Final = 5
-"""Other jobs that are named where a name fits more than one."""
+"""Number of other jobs that are named if a name matches several."""
 
 
 def show(settings: Settings, environ: Mapping[str, str], job: str, *, as_json: bool = False) -> int:
     """Show a job; return the exit code.
 
     Args:
-        settings: where to look.
+        settings: the configuration.
         environ: the environment.
-        job: its id, or part of its name; of several the newest.
-        as_json: for programs.
+        job: its id, or part of its name; the newest of several.
+        as_json: whether to print JSON.
 
     Raises:
-        BridgeError: MLflow has no such job, or cannot be asked.
+        BridgeError: MLflow has no such job, or cannot be read.
     """
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
@@ -77,13 +77,13 @@ def _document(
 
 
 def _curves(job_list: JobList, line: JobLine) -> dict[str, Curve]:
-    """Return the losses by MLflow's names, the training loss first."""
+    """Return the curves of the losses by MLflow's names, the training loss first."""
     names = [name for name in (line.train_metric, line.valid_metric) if name]
     return {name: curve for name in names if (curve := job_list.curve(line, name))}
 
 
 def _checkpoints(tracking: Tracking, line: JobLine) -> list[dict[str, object]]:
-    """Return the models that can be called at the provider, by step."""
+    """Return the models that the provider serves, by step."""
     run = line.seen.run
     best = run.tags.get(tags.BEST_CHECKPOINT)
     models = tracking.ready_models(run).items() if run.outputs else ()
@@ -95,7 +95,7 @@ def _checkpoints(tracking: Tracking, line: JobLine) -> list[dict[str, object]]:
 
 
 def _missing(line: JobLine) -> Iterator[tuple[str, str]]:
-    """Yield what went wrong with the job, or is not in MLflow, with the color to say it in."""
+    """Yield what went wrong with the job or is missing in MLflow, each with its color."""
     known = line.seen.run.tags
     if error := known.get(tags.ERROR):
         yield "red", error
@@ -146,4 +146,4 @@ def _drawn(line: JobLine, curves: Mapping[str, Curve]) -> Iterator[str]:
     if lines:
         yield ""
         yield "   ".join(f"{marks[name]} {safe(name)}" for name in curves)
-        yield from lines  # only digits and the marks
+        yield from lines  # contains only digits and the marks

@@ -1,4 +1,4 @@
-"""``ftbridge simulate``: the providers' APIs on this machine, with invented jobs."""
+"""``ftbridge simulate``: serve the providers' APIs on this machine, with invented jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.simulator import Simulator, all_jobs
 
 
 def simulate(*, port: int) -> int:
-    """Serve until a signal; returns the exit code.
+    """Serve until a signal; return the exit code.
 
     Raises:
         ConfigError: the port is taken.

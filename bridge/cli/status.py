@@ -1,4 +1,4 @@
-"""``ftbridge status``: what is tracked, as MLflow knows it, and what a running daemon says."""
+"""``ftbridge status``: count the jobs in MLflow, and ask a running daemon."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from bridge.tracking import Tracking
 _AGAIN: Final = 2.0
 """Seconds."""
 _BELOW: Final = 12
-"""Lines of a terminal that are kept for what is not a job."""
+"""Lines of a terminal that are reserved for everything but jobs."""
 
 
 def status(
@@ -51,17 +51,17 @@ def status(
     watch: bool = False,
     pause: Callable[[float], object] = time.sleep,
 ) -> int:
-    """Show what is tracked; return the exit code.
+    """Show the jobs; return the exit code.
 
     Args:
-        settings: where to look.
+        settings: the configuration.
         environ: the environment.
-        as_json: for programs.
-        watch: on a terminal, show it again and again, until interrupted.
-        pause: waits so many seconds; raises ``KeyboardInterrupt`` at the end.
+        as_json: whether to print JSON.
+        watch: whether to refresh the output on a terminal until Ctrl-C.
+        pause: waits for a number of seconds; raises ``KeyboardInterrupt`` at the end.
 
     Raises:
-        TrackingDown: MLflow cannot be asked.
+        TrackingDown: MLflow cannot be read.
     """
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
@@ -87,18 +87,18 @@ def _watch(
     look: Callable[[], Look],
     pause: Callable[[float], object],
 ) -> None:
-    """Show the jobs live, and below them what the daemon does."""
+    """Show the jobs live, and the daemon's state below them."""
     with (
         suppress(KeyboardInterrupt),
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         while True:
             try:
-                # As many as fit: nobody sees what is below the edge of a terminal.
+                # As many as fit, because a terminal cuts off the rest.
                 chosen = Filter(limit=max(3, console.height - _BELOW))
                 jobs = list(shown_jobs(job_list, chosen, now_ms()))
                 shown = Group(*jobs, "", *look().below())
-            except TrackingError as error:  # it may come back
+            except TrackingError as error:  # MLflow may come back
                 shown = Group(f"[red]{safe(str(error))}[/red]")
             live.update(shown, refresh=True)
             pause(_AGAIN)
@@ -111,14 +111,14 @@ def _look(settings: Settings, tracking: Tracking, *, with_archives: bool) -> Loo
     ended: dict[str, list[RecordedRun]] = {}
 
     def noted() -> Iterator[RecordedRun]:
-        """Yield the runs, and keep those whose archives are looked at."""
+        """Yield the runs, and keep those whose archives are counted."""
         for run in tracking.runs(places):
             if with_archives and run.is_final:
                 ended.setdefault(run.provider, []).append(run)
             yield run
 
     providers = tally(noted())
-    # It takes a request for each job: too many to be made again every two seconds.
+    # It takes a request per job, too many to repeat every two seconds.
     ending = [name for name, each in providers.items() if each.is_openais and with_archives]
     pages = links(tracking, experiments)
     wanted = [recording_options_of(settings, provider) for provider in settings.providers[:1]]
@@ -136,7 +136,7 @@ def _look(settings: Settings, tracking: Tracking, *, with_archives: bool) -> Loo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """The state of MLflow and the daemon at one moment."""
+    """The state of MLflow and the daemon at one time."""
 
     providers: Mapping[str, Tracked]
     daemon: tuple[Daemon, dict[str, object]] | None
@@ -147,12 +147,12 @@ class Look:
     left_out: tuple[str, ...]
     """The features that MLflow cannot record."""
     archives: Mapping[str, Safety] = field(default_factory=dict)
-    """The archives of jobs whose provider ends."""
+    """The archives of jobs whose provider ends its service."""
     listen: Address | None = None
-    """Where the configuration has a daemon listen."""
+    """Address on which the configured daemon listens."""
 
     def document(self) -> dict[str, object]:
-        """Return the state for programs."""
+        """Return the state for a JSON document."""
         return {
             "providers": {
                 name: _document(each, self.now) | self._archives(name)
@@ -176,7 +176,7 @@ class Look:
         yield from self.below()
 
     def below(self) -> Iterator[str]:
-        """Yield dates, the daemon, and links."""
+        """Yield the lines below the table: dates, the daemon, and links."""
         for name, tracked in sorted(self.providers.items()):
             for day, models in tracked.ending(self.now):
                 yield f"[yellow]![/yellow] {safe(name)} shuts down on {day}: {safe(few(models))}"
@@ -194,7 +194,7 @@ class Look:
         if self.daemon:
             yield from _of_daemon(self.daemon[0])
         elif self.listen:
-            yield f"No daemon answers at {safe(str(self.listen))}. Start it: ftbridge run"
+            yield f"No daemon answers at {safe(str(self.listen))}. Start one: ftbridge run"
         else:
             count = sum(
                 each.jobs["RUNNING"] + each.jobs["SCHEDULED"] for each in self.providers.values()
@@ -208,7 +208,7 @@ class Look:
 
 
 def _of_daemon(daemon: Daemon) -> Iterator[str]:
-    """Yield what a daemon does."""
+    """Yield the lines about a daemon."""
     for name, each in daemon.providers.items():
         last, due = each.last_pass.ended, each.next_pass
         facts = [
@@ -228,7 +228,7 @@ def _ago(seconds: float) -> str:
 
 
 def _table(providers: Mapping[str, Tracked], now: int) -> Table:
-    """Return a table that fits the usual 80 columns."""
+    """Return a table that fits into the usual 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("provider", style="bold", overflow="fold")
     for heading in STATES.values():

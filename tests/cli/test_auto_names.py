@@ -98,7 +98,7 @@ def test_it_is_decided_once(place: Place) -> None:
     place.local_run("hosted-fine-tunes", "loss", "eval_loss")
     again = place.run("backfill")
     assert place.metrics() == before
-    assert "other metric names than huggingface" in again.output
+    assert "metric names of some runs are not those of huggingface" in again.output
     assert "backfill --rename" in again.output
 
     renamed = place.run("backfill", "--rename")

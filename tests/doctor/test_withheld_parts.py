@@ -48,7 +48,7 @@ def refuse(place: Place, status: int) -> None:
 
 
 def test_a_part_that_is_not_given_is_listed_until_it_comes(place: Place) -> None:
-    """A refused part is listed with exit code 0, and is recorded once the provider gives it."""
+    """A refused part is listed with exit code 0, and is recorded once the provider returns it."""
     refuse(place, 404)
     place.backfill()
     before = dump(place.database)
@@ -57,13 +57,13 @@ def test_a_part_that_is_not_given_is_listed_until_it_comes(place: Place) -> None
     assert len(found.findings) == 2
     for finding, part in zip(found.findings, ("events", "result file"), strict=True):
         assert finding["what"].startswith(f"its {part} cannot be read: ")
-        assert finding["remedy"] == f"if the provider gives it: ftbridge doctor --fix --job {JOB}"
+        assert finding["remedy"] == f"if the provider returns it: ftbridge doctor --fix --job {JOB}"
         assert (finding["withheld"], finding["note"], finding["fixed"]) == (True, False, False)
     assert dump(place.database) == before
     code, said = place.call("doctor")
     assert code == 0
-    assert f"  if the provider gives it: ftbridge doctor --fix --job {JOB}" in said
-    assert "for you to do" not in said
+    assert f"  if the provider returns it: ftbridge doctor --fix --job {JOB}" in said
+    assert "to do by hand" not in said
     assert "Nothing was written" not in said
     (last,) = said.splitlines()[-1:]
     assert last == "openai: 1 job compared, no findings, 2 parts that cannot be read"
@@ -96,7 +96,7 @@ def test_many_parts_are_listed_in_part(uri: str, clock: Clock) -> None:
         place = Place(uri, found)
         place.backfill()
         _, said = place.call("doctor")
-        assert said.count("if the provider gives it: ") == 10
+        assert said.count("if the provider returns it: ") == 10
         assert "· 2 more parts cannot be read: see --json" in said
         assert len(place.doctor().findings) == 12
 

@@ -1,1 +1,1 @@
-"""The parts that commands share: they read their line, speak to a person, and end in order."""
+"""The parts that commands share: options, output, progress, and exit codes."""

@@ -1,4 +1,4 @@
-"""The result of a backfill, and why it is not everything."""
+"""The result of a backfill, and what it did not record."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _SHOWN = 20
-"""Values left out that are listed by provider; the rest is counted."""
+"""Number of omitted values that are listed per provider; the rest is counted."""
 _NAMED = 3
-"""Jobs that are named of those with the same trouble; ``--json`` names all."""
+"""Number of jobs that are named per trouble; ``--json`` names all."""
 
 
 def show(reports: Sequence[Report], redactor: Redactor, *, quiet: bool = False) -> None:
-    """Print plans, counts and troubles; only troubles if it is to be quiet."""
+    """Print plans, counts and troubles; only troubles if ``quiet``."""
     console = out()
     if not quiet:
         for report in reports:
@@ -43,12 +43,12 @@ def show(reports: Sequence[Report], redactor: Redactor, *, quiet: bool = False) 
 
 
 Runs = Mapping[str, Sequence[Mapping[str, object]]]
-"""By provider its jobs with their runs."""
+"""Jobs with their runs, by provider."""
 EMPTY: Final[Runs] = MappingProxyType({})
 
 
 def runs_of(made: Made, tracking: Tracking) -> Runs:
-    """Return the run of each job that was read, with the page that shows it."""
+    """Return the run of each job that was read, with its link."""
     runs: dict[str, list[Mapping[str, object]]] = {}
     for job in made.landed:
         where, run_id = job.experiment_id, job.run_id
@@ -59,7 +59,7 @@ def runs_of(made: Made, tracking: Tracking) -> Runs:
 
 
 def document(reports: Sequence[Report], runs: Runs = EMPTY) -> dict[str, object]:
-    """Return the same for programs."""
+    """Return the result for a JSON document."""
     return {
         "ok": all(report.is_well for report in reports),
         "providers": [
@@ -81,7 +81,7 @@ def _table(reports: Sequence[Report]) -> Table:
 
 
 def _troubles(report: Report) -> Iterator[tuple[str, str]]:
-    """Mark and text of everything that a person should know."""
+    """Yield the mark and text of everything that a person should know."""
     lost, note = "[red]✗[/red]", "[yellow]![/yellow]"
     for text in _failures(report):
         yield lost, text
@@ -100,11 +100,11 @@ def _troubles(report: Report) -> Iterator[tuple[str, str]]:
         yield note, f"{what}: too many for one pass. Delete them with ftbridge doctor --fix"
     if report.settling:
         what = number_of(report.settling, "job")
-        yield note, f"{what} ended only just now: run the command again in five minutes"
+        yield note, f"{what} ended just now: run the command again in five minutes"
 
 
 def _failures(report: Report) -> Iterator[str]:
-    """A line for each trouble, however many jobs have it."""
+    """Yield a line for each trouble, however many jobs have it."""
     troubles: dict[tuple[bool, str], list[tuple[str, BridgeError]]] = {}
     for job_id, error in report.failures:
         troubles.setdefault((bool(job_id), error.sentence), []).append((job_id, error))
@@ -116,7 +116,7 @@ def _failures(report: Report) -> Iterator[str]:
         elif count == 1:
             yield f"{job_id}: {error}"
         else:
-            # The jobs come last: what is cut off of a long line is least missed there.
+            # The jobs come last, because the end of a long line may be cut off.
             named = [job_id for job_id, _ in failures[:_NAMED]]
             named += ["..."] if count > _NAMED else []
             yield f"{count:,} jobs: {error} ({', '.join(named)})"

@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout, progress and trouble on stderr."""
+"""Output of commands: results on stdout, progress and trouble on stderr."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Json = Mapping[str, object]
 
 
 _WIDE: Final = 200
-"""Columns where nobody looks at a terminal: a file or a pipe need not fold its lines."""
+"""Columns of a file or a pipe, where lines need no folding."""
 
 
 def out() -> Console:
-    """Where results go."""
+    """Return the console for results."""
     width = None if sys.stdout.isatty() else _WIDE
     return Console(highlight=False, soft_wrap=True, emoji=False, width=width)
 
 
 def err() -> Console:
-    """Where progress and trouble go."""
+    """Return the console for progress and trouble."""
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 @contextlib.contextmanager
 def saying(what: str, *, plain: bool = False) -> Iterator[None]:
-    """Show what is under way on a terminal, for as long as it takes."""
+    """Show what is under way on a terminal, until the context ends."""
     console = err()
     if plain or not console.is_terminal:
         yield
@@ -48,13 +48,13 @@ def saying(what: str, *, plain: bool = False) -> Iterator[None]:
 
 
 def safe(text: str, limit: int = 300) -> str:
-    """Text that others wrote, as rich may print it."""
+    """Return untrusted text in a form that rich can print safely."""
     return escape(one_line(text, limit))
 
 
 def print_json(document: Json, redactor: Redactor) -> None:
-    """One JSON document, and nothing else, on stdout."""
-    # In ASCII: JSON escapes no other control characters, and terminals obey them.
+    """Print one JSON document, and nothing else, on stdout."""
+    # In ASCII, because JSON leaves C1 control characters unescaped, and terminals obey them.
     sys.stdout.write(json.dumps(_masked(document, redactor), indent=2) + "\n")
 
 
@@ -69,24 +69,24 @@ def _masked(value: object, redactor: Redactor) -> object:
 
 
 def described(error: BridgeError) -> dict[str, str]:
-    """An error for a JSON document."""
+    """Return an error for a JSON document."""
     return {"error": error.sentence, "remedy": error.remedy, "kind": type(error).__name__}
 
 
 def links(tracking: Tracking, experiments: Iterable[str]) -> dict[str, str]:
-    """By experiment the page of its runs; an experiment that does not exist has none."""
+    """Return the page of each experiment's runs; an experiment that does not exist has none."""
     found = {name: tracking.experiment(name, create=False) for name in sorted(set(experiments))}
     return {name: tracking.page(identifier) for name, identifier in found.items() if identifier}
 
 
 def print_links(tracking: Tracking, experiments: Iterable[str]) -> None:
-    """Say where the runs can be looked at."""
+    """Print the addresses of the runs in MLflow's UI."""
     for line in link_lines(tracking, links(tracking, experiments)):
         out().print(line)
 
 
 def link_lines(tracking: Tracking, pages: Mapping[str, str]) -> Iterator[str]:
-    """Where the runs can be looked at, as rich prints it."""
+    """Yield the addresses of the runs in MLflow's UI, as rich prints them."""
     if pages and tracking.ui_command:
         yield f"\nTo view them: [bold]{safe(tracking.ui_command)}[/bold], then open"
     for name, page in pages.items():

@@ -1,4 +1,4 @@
-"""How a command ends: its errors as text, and its exit code."""
+"""The end of a command: its errors as text, and its exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USAGE: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How much a command says, and in which form."""
+    """The amount and the form of a command's output."""
 
     as_json: bool = False
     """Whether to print one document for programs."""
@@ -31,14 +31,14 @@ class Output:
 
     @property
     def is_plain(self) -> bool:
-        """Whether to leave out all that moves or is only for people."""
+        """Whether to omit progress bars and text for people."""
         return self.as_json or self.quiet
 
 
 def chosen_of(
     experiment: str | None, tracking_uri: str | None = None, metric_names: str | None = None
 ) -> dict[str, str]:
-    """Return what the command line says of ``mlflow:``, by key."""
+    """Return the keys of ``mlflow:`` that the command line sets."""
     said = {
         "experiment": experiment,
         "tracking_uri": tracking_uri,
@@ -74,7 +74,8 @@ def finish(work: Callable[[], int]) -> NoReturn:
         typer.echo(f"ftbridge: {error}", err=True)
         code = 1
     except BrokenPipeError:
-        # The reader of our output has gone, as `| head` does; silence the interpreter's own word.
+        # The reader of the output has gone, as with `| head`; silence the interpreter's own
+        # message.
         sys.stderr.close()
         code = 1
     raise typer.Exit(code)

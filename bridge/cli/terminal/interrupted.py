@@ -1,4 +1,4 @@
-"""The end of a command that was asked to stop while a provider or MLflow leaves it waiting."""
+"""The end of a command that is asked to stop while it waits for a provider or MLflow."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bridge.errors import Stopped
 T = TypeVar("T")
 
 _SLICE: Final = 0.2
-"""Seconds. The main thread has to run now and then to act on a signal."""
+"""Seconds between two checks, because only a running main thread acts on a signal."""
 
 
 def wait_for(work: Collection[Future[T]], stopping: threading.Event) -> bool:
-    """Wait for ``work``, no longer than ``GRACE`` once ``stopping`` is set; return if it is done.
+    """Wait for ``work``, at most ``GRACE`` once ``stopping`` is set; return whether it is done.
 
-    Whatever is cut off, the next pass does again.
+    The next pass repeats work that is cut off.
     """
     waited = 0.0
     while futures.wait(work, timeout=_SLICE).not_done:
@@ -34,12 +34,12 @@ def wait_for(work: Collection[Future[T]], stopping: threading.Event) -> bool:
 
 
 def stopped_early() -> Stopped:
-    """Return why a pass that was cut off has no result."""
+    """Return the error of a pass that was cut off."""
     return Stopped(f"Work in hand took longer than {GRACE:.0f} s after the request to stop")
 
 
 def leave(code: int) -> NoReturn:
-    """End the process although some of its threads wait for an answer."""
+    """End the process even if some of its threads wait for an answer."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

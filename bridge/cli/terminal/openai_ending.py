@@ -1,4 +1,4 @@
-"""The end of OpenAI's fine-tuning, and the recorded jobs of which something would be lost then."""
+"""The end of OpenAI's fine-tuning, and the jobs that would lose data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _AT_ONCE: Final = 8
-"""Requests to the artifact store."""
+"""Number of simultaneous requests to the artifact store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Safety:
     unarchived: int = 0
     """Jobs without an archive."""
     without_files: int = 0
-    """Jobs whose training files were never asked for."""
+    """Jobs whose training files were never requested."""
     unavailable: int = 0
-    """Jobs of which some files could not be had."""
+    """Jobs with files that were not available."""
     problem: str | None = None
-    """Why nobody can tell."""
+    """Reason why the archives cannot be counted."""
 
     @property
     def is_whole(self) -> bool:
@@ -39,7 +39,7 @@ class Safety:
 
     @property
     def sentence(self) -> str:
-        """Sentence on what is archived, and what is not yet."""
+        """Sentence about what is archived, and what is not yet."""
         if self.problem:
             return f"what is archived cannot be seen: {self.problem}"
         if not self.jobs:
@@ -47,7 +47,7 @@ class Safety:
         if self.is_whole and self.jobs == 1:
             return "the one ended job is archived with its training files"
         if self.is_whole:
-            some = f", but for files of {self.unavailable:,} that could not be had"
+            some = f", except for unavailable files of {self.unavailable:,}"
             all_of_them = f"all {self.jobs:,} ended jobs are archived with their training files"
             return f"{all_of_them}{some if self.unavailable else ''}"
         lacking = [
@@ -61,7 +61,7 @@ class Safety:
         return f"{number_of(self.jobs, 'ended job')}: {', '.join(lacking)}"
 
     def document(self) -> dict[str, object]:
-        """Return the counts for programs."""
+        """Return the counts for a JSON document."""
         if self.problem:
             return {"problem": self.problem}
         return {
@@ -73,14 +73,14 @@ class Safety:
 
 
 def safety_of(tracking: Tracking, runs: Iterable[RecordedRun]) -> Safety:
-    """Return what is archived of these runs; each costs a request to the artifact store."""
+    """Return the state of these runs' archives; each costs a request to the artifact store."""
     ended = [run for run in runs if run.is_final and not run.is_deleted]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         look = partial(tracking.archived_names, folder=archive.ARTIFACT_PATH)
         try:
             found = list(pool.map(look, ended))
         except ArchiveFailed as error:
-            # A user who may read MLflow may have no right to where it keeps files.
+            # A user who may read MLflow may have no access to its artifact store.
             return Safety(problem=f"{error.sentence}. {error.remedy}")
     manifests = {archive.MANIFEST, archive.PARTIAL}
     return Safety(

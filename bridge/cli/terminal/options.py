@@ -1,4 +1,4 @@
-"""The options and arguments of the commands, by the names that the commands give them."""
+"""The options and arguments of the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a person follows a backfill: bars on a terminal, a line for each job otherwise."""
+"""Progress of a backfill: bars on a terminal, otherwise a line for each job."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from bridge.sync.provider_sync import no_handler
 def watching(
     *, plain: bool, dry_run: bool, verbose: bool = False, quiet: bool = False
 ) -> Iterator[Handler]:
-    """Yield a handler that shows passes; a dry run's plans speak for themselves."""
+    """Yield a handler that shows passes; a dry run prints only its plans."""
     console = err()
-    if verbose:  # a bar would hide what is decided
+    if verbose:  # a bar would hide the log of decisions
         yield JobLog(only_turns=False, is_dry=dry_run)
         return
     if plain or not console.is_terminal:
@@ -47,7 +47,7 @@ def watching(
 
 
 class Bars:
-    """A bar for each provider; its length grows as jobs are listed. Thread-safe."""
+    """A bar for each provider, which grows as jobs are listed. Thread-safe."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -57,7 +57,7 @@ class Bars:
         self._points: Counter[str] = Counter()
 
     def __call__(self, event: Event) -> None:
-        """Draw what happens in a pass."""
+        """Draw an event of a pass."""
         match event:
             case JobsChosen(provider=provider, jobs=jobs):
                 self._lengthen(provider, jobs)

@@ -22,12 +22,12 @@ from bridge.text import one_line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A selection as it stands on the command line."""
+    """A selection as given on the command line."""
 
     providers: tuple[str, ...] = ()
     job_ids: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    """Ids, or suffixes that the owners of jobs chose."""
+    """Job ids, or suffixes that the jobs' owners chose."""
     since: str | None = None
     until: str | None = None
     statuses: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ def select(settings: Settings, asked: Asked, now: datetime) -> tuple[Settings, S
     """Return the providers and jobs that the command line asks for.
 
     Raises:
-        ConfigError: with everything on the command line that does not hold.
+        ConfigError: with every problem of the command line.
     """
     names = [provider.name for provider in settings.providers]
     problems = [
@@ -55,7 +55,7 @@ def select(settings: Settings, asked: Asked, now: datetime) -> tuple[Settings, S
         if name not in names
     ]
     problems += [*_unknown_statuses(settings, asked.statuses), *_conflicts(asked)]
-    # Without a pass that lists jobs a name can only be an id.
+    # Without a pass that lists jobs, a name can only be an id.
     names_are_ids = asked.rename or asked.rescue
     selection = Selection(
         job_ids=tuple(dict.fromkeys(asked.job_ids + (asked.names if names_are_ids else ()))),
@@ -76,7 +76,7 @@ def select(settings: Settings, asked: Asked, now: datetime) -> tuple[Settings, S
 
 
 def _conflicts(asked: Asked) -> Iterator[str]:
-    """Yield a problem for each option that excludes another one."""
+    """Yield a problem for each pair of options that exclude each other."""
     if (asked.job_ids or asked.names) and asked.is_filtered:
         yield "named jobs exclude --since, --until, --status and --limit; remove these"
     if asked.rename and asked.is_filtered:
@@ -86,14 +86,14 @@ def _conflicts(asked: Asked) -> Iterator[str]:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """Return which word was meant, or which there are."""
+    """Return a hint: the known word that was probably meant, or all known words."""
     known = list(known)
     close = difflib.get_close_matches(word.lower(), known, n=1)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
 
 
 def _unknown_statuses(settings: Settings, statuses: Sequence[str]) -> list[str]:
-    """Return a problem for each status that is neither a shared word nor a provider's."""
+    """Return a problem for each status that is neither the bridge's word nor a provider's."""
     shared = [status.value for status in JobStatus if status is not JobStatus.UNKNOWN]
     kinds = {*TYPES, *(provider.type for provider in settings.providers)}
     theirs = {word.lower() for kind in kinds for word in TYPES[kind].statuses}
@@ -115,9 +115,9 @@ def _moment(option: str, text: str | None, now: datetime, problems: list[str]) -
 
 
 def ids_of(settings: Settings, redactor: Redactor, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids of jobs that are given by id or by the suffix that their owner chose.
+    """Return the ids of jobs that are named by id or by their owner's suffix.
 
-    A name that no provider lists goes as it is: a provider may know a job that it does not list.
+    A name that no provider lists is kept as an id, because providers may have unlisted jobs.
     """
     found: dict[str, list[str]] = {name: [] for name in names}
     for provider in settings.providers:
@@ -131,7 +131,7 @@ def ids_of(settings: Settings, redactor: Redactor, names: Sequence[str]) -> tupl
 
 
 def without_strangers(reports: list[Report], selection: Selection) -> list[Report]:
-    """Return the reports of named jobs, where a failure is a job that no provider knows.
+    """Return the reports of named jobs, in which an unknown job is a failure.
 
     It is one failure, not one for each provider.
     """

@@ -13,9 +13,9 @@ from bridge.plan.recorded import RecordedRun
 from bridge.providers.openai_end import end_of, is_made_by_openai
 
 _SHOWN: Final = 3
-"""Models of one day that are named; the rest is counted."""
+"""Number of models per day that are named; the rest is counted."""
 _NOTICE: Final = 60
-"""Days ahead of a model's end in which it is warned of."""
+"""Days before a model's shutdown in which it is announced."""
 
 
 @dataclass(slots=True)
@@ -23,17 +23,17 @@ class Tracked:
     """The runs of one provider."""
 
     jobs: Counter[str] = field(default_factory=Counter)
-    """By MLflow's run status."""
+    """Number of runs by MLflow's status."""
     newest_point: int | None = None
     """Unix milliseconds of the newest metric."""
     newest_active: int | None = None
-    """As ``newest_point``, but only among running jobs."""
+    """The newest metric of running jobs, Unix milliseconds."""
     checkpoint: str = ""
     """The newest checkpoint's model name."""
     ends: dict[str, set[str]] = field(default_factory=dict)
-    """The models of its jobs by the day on which they are shut down."""
+    """Models of its jobs, by the day of their shutdown."""
     is_openais: bool = False
-    """Whether OpenAI hosts its models."""
+    """Whether OpenAI hosts the provider's models."""
     _checkpoint_at: int = -1
 
     def add(self, run: RecordedRun) -> None:
@@ -59,7 +59,7 @@ class Tracked:
         return None if self.newest_active is None else max(0, now - self.newest_active)
 
     def ending(self, now: int) -> Iterator[tuple[str, list[str]]]:
-        """Yield the coming days on which models are shut down before long, with the models."""
+        """Yield the next days on which models are shut down, with the models."""
         today = datetime.fromtimestamp(now // 1000, UTC).date()
         for day in sorted(self.ends):
             if 0 <= _days_to(day, today) <= _NOTICE:
@@ -67,7 +67,7 @@ class Tracked:
 
 
 def few(models: list[str]) -> str:
-    """Return the first of some models, and how many more there are."""
+    """Return the first models, and the number of the others."""
     more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
     return ", ".join(models[:_SHOWN]) + more
 
@@ -82,7 +82,7 @@ def tally(runs: Iterable[RecordedRun]) -> dict[str, Tracked]:
 
 
 def _days_to(day: str, today: date) -> int:
-    """Return the days from today to a day; -1 if a user has edited it to something else."""
+    """Return the days from today to a day; -1 if a user has edited the tag to something else."""
     try:
         return (date.fromisoformat(day) - today).days
     except ValueError:

@@ -1,6 +1,7 @@
-"""Turns: of several backfills into one MLflow, on one machine, one works at a time.
+"""Turns of backfills: on one machine, one at a time writes to an MLflow.
 
-Two at once end in the same runs, but each does all the work of both: one run in two is thrown away.
+Two at once would produce the same runs, but each would do all the work, and half of the runs would
+be deleted again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 _AGAIN: Final = 0.5
-"""Seconds from one attempt to the next."""
+"""Seconds between two attempts."""
 
 
 @contextlib.contextmanager
@@ -26,8 +27,8 @@ def turn(
 
     Args:
         uri: the store's address.
-        waiting: is called once if another process has the turn.
-        pause: waits so many seconds; whether to give up waiting and go ahead.
+        waiting: called once if another process has the turn.
+        pause: waits for a number of seconds; returns whether to stop waiting and go ahead.
     """
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"ftbridge-{os.getuid()}-{name}.lock"
@@ -35,7 +36,7 @@ def turn(
         try:
             file = stack.enter_context(path.open("ab"))
         except OSError:
-            # Without a folder for locks nobody waits for anybody; the result is the same.
+            # Without a folder for locks no process waits; the result is the same.
             yield
             return
         if not _is_taken(file.fileno()):
