@@ -1,6 +1,6 @@
-"""Find what is wrong with one provider's runs, models and versions, from MLflow only.
+"""Find what is wrong with one provider's runs, models and versions, reading MLflow only.
 
-Each finding brings its repair. Nothing is done here: a caller may only want to know.
+Each finding contains its repair, which the caller may call.
 """
 
 from __future__ import annotations
@@ -22,53 +22,53 @@ from bridge.tracking.audit import MadeModel, MadeVersion
 from bridge.tracking.registry import ALIAS
 
 GIVE_UP: Final = "delete the unfinished one"
-"""The remedy for a run if another one of its job has everything."""
+"""Remedy for a run if another run of the job has everything."""
 
 _Made = TypeVar("_Made", MadeModel, MadeVersion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that a pass does not heal."""
+    """A defect that passes do not repair."""
 
     job_id: str
     run_id: str
     link: str
-    """Where it can be looked at."""
+    """Link to it."""
     what: str
     remedy: str
-    """The remedy; without a ``repair`` it is for the user to do."""
+    """Remedy; without a ``repair``, the user has to apply it."""
     repair: Callable[[], None] | None = field(default=None, compare=False)
     """The function that ``--fix`` calls."""
     name: str = ""
-    """The run's, if it is known."""
+    """Id of the run's job, if known."""
     is_compared: bool = False
-    """Whether it comes of a comparison with the provider, which repairs it."""
+    """Whether it results from the comparison with the provider, which repairs it."""
     is_note: bool = False
-    """Whether the next pass does it: nothing is damaged."""
+    """Whether nothing is damaged and the next pass repairs it."""
     is_withheld: bool = False
-    """Whether it is a part that the provider does not give."""
+    """Whether it is a part that the provider does not return."""
 
     @property
     def by_hand(self) -> bool:
-        """Whether only its user can do it."""
+        """Whether only the user can repair it."""
         return self.repair is None and not self.is_compared
 
 
 @dataclass(slots=True, kw_only=True)
 class Checks:
-    """The checks of one provider. They remember the ids of the runs that they have seen."""
+    """The checks of one provider, with a memory of the ids of known runs."""
 
     tracking: Tracking
     provider: str
     experiment_ids: Sequence[str]
     job_ids: tuple[str, ...] = ()
-    """Only of these jobs; empty: of all."""
+    """Ids of the jobs to check; empty: all."""
     _active: dict[str, bool] = field(default_factory=dict)
-    """By run id whether the run is there, and not in the trash."""
+    """Whether a run exists and is not in the trash, by run id."""
 
     def runs(self) -> Iterator[Finding]:
-        """Several runs of one job."""
+        """Yield a finding for each surplus run of a job."""
         owned = resolve(self._seen())
         for duplicate in owned.duplicates:
             run = self.tracking.run(duplicate.run_id)
@@ -108,10 +108,10 @@ class Checks:
         return f"{whose} in {self.tracking.experiment_name(run.experiment_id)}"
 
     def stranded(self, statuses: Mapping[str, JobStatus]) -> Iterator[Finding]:
-        """Open runs, whose jobs end without a word: their provider has ended its service.
+        """Yield a finding for each open run whose provider has ended its service.
 
         Args:
-            statuses: what the provider's words mean.
+            statuses: the meanings of the provider's words.
         """
         for run in self._seen(only_open=True):
             if run.is_deleted or run.is_final:
@@ -128,7 +128,7 @@ class Checks:
             )
 
     def models(self) -> Iterator[Finding]:
-        """Models of runs that are gone, and several of one name in a run."""
+        """Yield findings about models that have lost their run or exist twice."""
         for run_id, found in groupby(self._models(), key=attrgetter("run_id")):
             is_active = self._is_active(run_id)
             models = sorted(found, key=attrgetter("model", "age"))
@@ -147,13 +147,13 @@ class Checks:
                     )
 
     def versions(self) -> Iterator[Finding]:
-        """Registered versions of runs that are gone, several of one run, and wrong aliases."""
+        """Yield findings about surplus versions, and about wrong aliases."""
         for name, found in groupby(self._versions(), key=attrgetter("name")):
             versions = sorted(found, key=attrgetter("run_id", "number"))
             lost = list(self._lost_versions(versions))
             yield from lost
             at, newest = self.tracking.alias(name)
-            # With a lost version its alias goes to where it belongs.
+            # Deleting a lost version also moves its alias.
             if at == newest or any(finding.repair for finding in lost):
                 continue
             for version in versions:
@@ -174,7 +174,7 @@ class Checks:
                 yield self._of_version(
                     version,
                     f"version {version.number} of {version.name} {which}",
-                    # Somebody may be calling it by that name.
+                    # Someone may call the model by this alias.
                     f"move your alias {', '.join(aliases)} first" if aliases else "delete it",
                     None if aliases else partial(self.tracking.delete_version, version),
                 )
@@ -221,6 +221,6 @@ class Checks:
 
 
 def _groups(made: Iterable[_Made], attribute: str) -> Iterator[list[_Made]]:
-    """Yield groups with the same attribute, from a list that is sorted by it."""
+    """Yield groups with the same attribute, from a list sorted by it."""
     for _, same in groupby(made, key=attrgetter(attribute)):
         yield list(same)

@@ -15,19 +15,19 @@ from bridge.plan.run_state import last_sign
 
 
 def withheld_parts(run: RecordedRun, plan: Plan, link: str) -> Iterator[Finding]:
-    """Yield a finding for each part that a final run lacks unless its provider gives it."""
+    """Yield a finding for each part that a final run lacks and its provider does not return."""
     finding = _about(run, plan, link)
     is_named = tags.INCOMPLETE in {**run.tags, **plan.tags}
     for sentence in plan.lost if is_named else ():
         yield finding(
             what=sentence,
-            remedy=f"if the provider gives it: ftbridge doctor --fix --job {plan.job_id}",
+            remedy=f"if the provider returns it: ftbridge doctor --fix --job {plan.job_id}",
             is_withheld=True,
         )
 
 
 def compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
-    """Return what a run lacks of what its provider has."""
+    """Yield a finding for what the provider has and the run lacks."""
     finding = _about(run, plan, link)
     if not run.is_final and GONE not in plan.skipped:
         since = datetime.fromtimestamp(last_sign(run) / 1000, UTC)
@@ -57,5 +57,5 @@ def compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
 
 
 def _about(run: RecordedRun, plan: Plan, link: str) -> partial[Finding]:
-    """Return what makes findings about a run."""
+    """Return a function that creates findings about a run."""
     return partial(Finding, job_id=plan.job_id, run_id=run.run_id, name=run.name, link=link)

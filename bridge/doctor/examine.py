@@ -4,8 +4,8 @@
 
     checks of MLflow ──> list every job ──> read all of it ──> make_plan ──> lacking ──> apply
 
-It uses the parts of a pass and asks other questions: nothing counts as settled, everything that the
-provider has is read, and runs are completed but never created.
+It uses the parts of a pass under other rules: no job counts as settled, everything that the
+    provider has is read, and runs are completed but never created.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from bridge.sync.workers import WorkerPool
 
 @dataclass(frozen=True, slots=True)
 class Treated:
-    """A finding, and what has become of it."""
+    """A finding, and the result of its repair."""
 
     finding: Finding
     is_fixed: bool
@@ -42,24 +42,24 @@ class Treated:
 
 @dataclass(slots=True)
 class Examination:
-    """The findings at one provider."""
+    """The findings about one provider."""
 
     provider: str
     report: Report
     treated: list[Treated] = field(default_factory=list)
     compared: int = 0
-    """Jobs whose run was compared with everything that the provider has."""
+    """Ids of jobs whose run was compared with everything that the provider has."""
     without_run: int = 0
-    """Jobs that no pass has recorded."""
+    """Ids of jobs that no pass has recorded."""
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is damaged, and everything could be compared."""
+        """Whether nothing is damaged and everything could be compared."""
         return self.report.is_well and not self.damage
 
     @property
     def damage(self) -> list[Treated]:
-        """Findings that are not repaired, that no pass repairs, and that somebody can repair."""
+        """Findings that are left for a person to repair."""
         return [
             each
             for each in self.treated
@@ -68,12 +68,12 @@ class Examination:
 
     @property
     def notes(self) -> list[Treated]:
-        """Runs that the next pass brings up to date."""
+        """Findings about runs that the next pass brings up to date."""
         return [each for each in self.treated if each.finding.is_note and not each.is_fixed]
 
     @property
     def withheld(self) -> list[Treated]:
-        """Parts that the provider does not give: many never come again, so nothing is to do."""
+        """Findings about parts that the provider does not return, and mostly never will."""
         return [each for each in self.treated if each.finding.is_withheld]
 
 
@@ -85,10 +85,10 @@ class Doctor:
     executor: Executor
     handler: Handler
     job_ids: tuple[str, ...] = ()
-    """The jobs to examine; empty: all."""
+    """Ids of the jobs to examine; empty: all."""
     fix: bool = False
     wants_all_files: bool = False
-    """Whether files are requested that could not be had when the others were archived."""
+    """Whether files that were not available for the archive are requested again."""
     is_stopping: Callable[[], bool] = lambda: False
 
     def examine(self) -> Examination:
@@ -101,8 +101,8 @@ class Doctor:
         checks = Checks(
             tracking=tracking, provider=name, experiment_ids=places, job_ids=self.job_ids
         )
-        # In this order: with a run, what was made of it goes too. Each is read to its end before
-        # anything is deleted, which would shift the pages of what is still to be read.
+        # Runs come first, because deleting a run also deletes its models and versions. Each list is
+        # read completely before anything is deleted, which would shift its further pages.
         for check in (checks.runs, checks.models, checks.versions) if places else ():
             if self.is_stopping():
                 break  # the comparison below reports it
@@ -125,7 +125,7 @@ class Doctor:
         try:
             finding.repair()
         except errors.RunChanged:
-            pass  # somebody else has done it
+            pass  # another process has repaired it
         except errors.BridgeError as error:
             return Treated(finding, is_fixed=False, error=error)
         return Treated(finding, is_fixed=True)
@@ -160,7 +160,7 @@ class Doctor:
             )
 
     def _jobs(self, owned: Ownership, report: Report) -> Iterator[tuple[str, Job | None]]:
-        """Yield every job that the provider lists, and those that only MLflow still has."""
+        """Yield every job that the provider lists, then those that only MLflow still has."""
         name = self.job_sync.name
         if self.job_ids:
             self.handler(JobsChosen(name, len(self.job_ids)))
@@ -190,7 +190,7 @@ class Doctor:
             return
         found.compared += outcome.error is None
         plan, run = outcome.plan, outcome.before
-        # The last data of a job that has only just ended is still to come, as a pass knows.
+        # The last data of a job that has just ended is still to come.
         if run is None or run.run_id in given_up or plan.is_settling:
             return
         link = self.job_sync.tracking.link(run.experiment_id, run.run_id)
@@ -208,4 +208,4 @@ def _found(job_id: str, owned: Ownership) -> Found | None:
         return Existing(run=owned.open[job_id])
     if job_id in owned.run_ids:
         return Settled(run_id=owned.run_ids[job_id])
-    return None  # it may have a run elsewhere
+    return None  # the job may have a run in another experiment

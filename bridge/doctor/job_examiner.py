@@ -22,21 +22,21 @@ from bridge.tracking import Written
 
 @dataclass(frozen=True, slots=True)
 class JobExaminer:
-    """Completes runs that should have everything. Others are for a pass to create and continue."""
+    """Completes runs that should have everything; passes create and continue the others."""
 
     job_sync: JobSync
     runs: RunBatches
     wants_all_files: bool = False
-    """Whether files are requested that could not be had when the others were archived."""
+    """Whether files that were not available for the archive are requested again."""
 
     def __call__(self, task: Task) -> Outcome:
-        """Examine one job. Raises nothing: the outcome carries what went wrong."""
+        """Examine one job. Raises nothing: an error becomes part of the outcome."""
         try:
             self.job_sync.stop_if_asked()
             return self._examined(task)
         except errors.BridgeError as error:
             return Failed(provider=task.provider, job_id=task.job_id, error=error)
-        except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
+        except Exception as error:  # noqa: BLE001 - no job may stop the others
             unexpected = errors.unexpected(error)
             return Failed(provider=task.provider, job_id=task.job_id, error=unexpected)
 
@@ -58,7 +58,7 @@ class JobExaminer:
         return self._compared(job, run, route, task)
 
     def _run_of(self, found: Found) -> RecordedRun | None:
-        """Return the run that was found, with what a search shows of it."""
+        """Return the run that was found, as a search shows it."""
         if isinstance(found, Existing):
             return found.run
         if not isinstance(found, Settled) or found.run_id is None:
@@ -80,7 +80,7 @@ class JobExaminer:
         return sync.apply(plan, run, run.experiment_id, is_dry=task.is_dry)
 
     def _archived(self, names: frozenset[str], run: RecordedRun, plan: Plan) -> frozenset[str]:
-        """Return the names in an archive, with the manifest if no file is to be requested."""
+        """Return the file names of an archive, with the manifest if no file is to be requested."""
         has_tried = not names.isdisjoint({archive.MANIFEST, archive.PARTIAL})
         is_done = has_tried and (not self.wants_all_files or self._has_all_files(run, plan))
         return names | {archive.MANIFEST} if is_done else names - {archive.MANIFEST}
@@ -91,17 +91,17 @@ class JobExaminer:
         return len(stored) >= len(plan.files)
 
     def _names_of(self, run: RecordedRun) -> MetricNames:
-        """Return the names that a run is logged under; ``backfill --rename`` changes them."""
+        """Return the metric names of a run, which ``backfill --rename`` changes."""
         own = self.job_sync.options.metric_names
         label = run.tags.get(tags.METRIC_NAMES, MetricNames().label)
         try:
             return own if label == own.label else MetricNames.from_label(label, own.meanings)
         except ValueError:
-            sentence = f"The tag {tags.METRIC_NAMES} of its run cannot be read"
+            sentence = f"The tag {tags.METRIC_NAMES} of its run is unreadable"
             raise errors.TrackingError(sentence, f"Set it to {own.label}") from None
 
     def _ended(self, task: Task, found: Found) -> Outcome:
-        """End an open run whose job is gone: nobody else ever would."""
+        """End an open run whose job is gone, because no pass would."""
         if not isinstance(found, Existing):
             return Untouched(provider=task.provider, job_id=task.job_id)
         run, sync = found.run, self.job_sync
@@ -124,9 +124,9 @@ class JobExaminer:
         )
 
     def _is_account_of(self, run: RecordedRun) -> bool:
-        """Return whether MLflow has any of the provider's newest jobs, where the run is.
+        """Return whether the run's experiment has any of the provider's newest jobs.
 
-        To the key of another account all jobs are gone.
+        With the key of another account, all jobs would seem gone.
         """
         newest = next(iter(self.job_sync.provider.pages()), Page(()))
         listed = {job.id for job in newest.jobs}

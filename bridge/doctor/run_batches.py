@@ -1,4 +1,4 @@
-"""Complete runs, read many at a time although each is asked for by itself."""
+"""Complete runs, read in batches although they are requested one by one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bridge.plan.recorded import RecordedRun
 from bridge.tracking import Tracking
 
 BATCH: Final = 100
-"""Runs in one search."""
+"""Number of runs in one search."""
 _HELD: Final = 10 * BATCH
-"""Runs that wait for those who ask for them; a run with everything may be large."""
+"""Number of runs that are held until requested; a complete run may be large."""
 
 
 class RunBatches:
-    """Reads the runs of a provider's jobs. Thread-safe.
+    """Reads the runs of a provider's jobs in batches. Thread-safe.
 
     Args:
         tracking: MLflow.
-        experiment_ids: where to search.
-        run_ids: the runs that will be asked for, in about this order.
+        experiment_ids: experiments to search.
+        run_ids: the runs that will be requested, in about this order.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class RunBatches:
         self._lock = threading.Lock()
 
     def take(self, run_id: str) -> RecordedRun | None:
-        """Return a run, deleted or not; ``None`` where there is none."""
+        """Return a run, deleted or not; ``None`` if it does not exist."""
         with self._lock:
             if run_id in self._places:
                 self._read_batch(self._places[run_id] // BATCH)
             found = self._read.pop(run_id, None)
-        # It is asked for again, or it is in an experiment that only its job names.
+        # It is requested again, or it is in an experiment that only its job names.
         return found or self._tracking.run(run_id)
 
     def _read_batch(self, number: int) -> None:
