@@ -1,1 +1,1 @@
-"""Jobs as MLflow has them, as lists for people: a terminal's and the daemon's page."""
+"""Lists of the jobs in MLflow, for a terminal and for the daemon's page."""

@@ -1,4 +1,4 @@
-"""Curves in small: a line of blocks, a line for a page, and a chart of dots. Pure."""
+"""Small drawings of curves: blocks on one line, an SVG line, and a chart of dots. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Curve = Sequence[tuple[int, float]]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _NARROWEST: Final = 28
-"""Characters of a chart: the first and the last step stand below it."""
+"""Smallest width of a chart in characters, with the first and last step below it."""
 _AXIS: Final = 9
-"""Characters of the numbers beside a chart."""
+"""Width of the numbers beside a chart in characters."""
 
 
 def sparkline(values: Sequence[float], width: int = 12) -> str:
-    """Return a line of blocks, the last value at its end; empty without two finite values."""
+    """Return a curve as a line of blocks; empty without two finite values."""
     top = len(_BLOCKS) - 1
     return "".join(_BLOCKS[round(height * top)] for height in _heights(values, width))
 
@@ -32,7 +32,7 @@ def polyline(values: Sequence[float], width: int, height: int) -> str:
 
 
 def _heights(values: Sequence[float], most: int) -> list[float]:
-    """Return at most so many heights from 0 to 1; none without two finite values."""
+    """Return at most ``most`` heights from 0 to 1; none without two finite values."""
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) < 2 or most < 1:  # noqa: PLR2004 - one value does not make a curve
         return []
@@ -42,18 +42,18 @@ def _heights(values: Sequence[float], most: int) -> list[float]:
             for place in range(most)
         ]
     low, high = min(finite), max(finite)
-    # In halves: the difference of two numbers near the end of the range would be infinite.
+    # In halves, because the difference of two huge numbers would be infinite.
     span = high / 2 - low / 2 or 1.0
     return [(value / 2 - low / 2) / span for value in finite]
 
 
 def chart(curves: Mapping[str, Curve], *, width: int, height: int) -> list[str]:
-    """Return the lines of a chart, each curve drawn with the character that it is filed under.
+    """Return the lines of a chart, each curve drawn with its own character.
 
     Args:
-        curves: by the character; the later ones are drawn over the earlier.
-        width: characters of a line, with the numbers.
-        height: lines, without the steps below.
+        curves: curves by character; later ones are drawn over earlier ones.
+        width: characters of a line, including the numbers.
+        height: lines, not including the steps below.
     """
     points = [
         (step, value) for curve in curves.values() for step, value in curve if math.isfinite(value)
@@ -81,7 +81,7 @@ def chart(curves: Mapping[str, Curve], *, width: int, height: int) -> list[str]:
 
 
 def _label(value: float) -> str:
-    """Return a number that fits beside the axis, with as many digits as there is room for."""
+    """Return a number with as many digits as fit beside the axis."""
     texts = (f"{value:.{digits}g}" for digits in (4, 3, 2, 1))
     return next((text for text in texts if len(text) <= _AXIS), "")
 

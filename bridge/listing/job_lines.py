@@ -1,4 +1,4 @@
-"""The jobs of a configuration as lines of a list, from MLflow."""
+"""The jobs of a configuration as lines of a list, read from MLflow."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _STATES: Final = {
     "FAILED": "failed",
     "KILLED": "cancelled",
 }
-"""By a run's status: runs from before there was a tag for the state have only that."""
+"""States by a run's status, for runs from before the tag for the state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which jobs are shown."""
+    """A choice of the jobs to show."""
 
     name: str = ""
     """A part of the run's name or of the job's id."""
@@ -54,18 +54,18 @@ class JobLine:
     provider: str
     job_id: str
     name: str
-    """The run's."""
+    """Name of the run."""
     state: str
     step: int | None
     total_steps: int | None
     train: float | None
-    """Newest loss of the training, or reward where ``is_reward``."""
+    """Newest training loss, or reward if ``is_reward``."""
     valid: float | None
-    """Newest loss of the validation, or reward."""
+    """Newest validation loss, or reward."""
     is_reward: bool
     """Whether the job maximises rewards."""
     train_metric: str | None
-    """MLflow's name of what ``train`` is a value of."""
+    """MLflow's name of the metric whose value is ``train``."""
     valid_metric: str | None
     created_at: int
     """Unix milliseconds."""
@@ -75,19 +75,19 @@ class JobLine:
     job_url: str | None
     """The job's page at its provider."""
     silent: int | None
-    """Milliseconds without anything new, of a job that trains."""
+    """Milliseconds since a running job last changed."""
     is_stalled: bool
-    """Whether that is longer than ``notify.stalled_after``."""
+    """Whether ``silent`` exceeds ``notify.stalled_after``."""
     seen: Seen = field(repr=False)
 
     @property
     def short_cost(self) -> str:
-        """The amount, with a sign where it is not the provider's."""
+        """Cost, with a sign if it is not the provider's own figure."""
         amount, _, how = (self.cost or "").partition(" (")
         return f"≈ {amount}" if how else amount
 
     def document(self) -> dict[str, object]:
-        """Return it for a JSON document."""
+        """Return the line for a JSON document."""
         return {
             "provider": self.provider,
             "job": self.job_id,
@@ -112,7 +112,7 @@ class JobLine:
 
 
 class JobList:
-    """The jobs of a configuration's experiments; remembers curves that have not grown."""
+    """The jobs of a configuration's experiments, with a cache of their curves."""
 
     def __init__(self, settings: Settings, tracking: Tracking) -> None:
         self._tracking = tracking
@@ -127,7 +127,7 @@ class JobList:
         """Return the chosen jobs, the newest first.
 
         Raises:
-            TrackingDown: MLflow cannot be asked.
+            TrackingDown: MLflow cannot be read.
         """
         found = (self._tracking.experiment(name, create=False) for name in self._experiments)
         places = [place for place in found if place]
@@ -141,7 +141,7 @@ class JobList:
         return lines
 
     def curve(self, line: JobLine, metric: str | None) -> Curve:
-        """Return a curve of a job; empty where it has none or cannot be had."""
+        """Return a curve of a job; empty if it has none or cannot be read."""
         if metric is None:
             return ()
         run = line.seen.run
@@ -190,7 +190,7 @@ class JobList:
         )
 
     def _names(self, provider: str, label: str) -> MetricNames:
-        """Return what a run's metrics are called; a provider may not be configured any more."""
+        """Return the metric names of a run, even if its provider is no longer configured."""
         meanings: Mapping[str, Meaning] | None = self._meanings.get(provider)
         if meanings is None:
             kind = TYPES.get(provider, TYPES["openai"])
@@ -202,7 +202,7 @@ class JobList:
 
 
 def _rewards(names: MetricNames) -> Iterator[list[str]]:
-    """Yield MLflow's names of the rewards of training and of validation."""
+    """Yield MLflow's names of the training reward and the validation reward."""
     for meaning in (Meaning.REWARD, Meaning.VALID_REWARD):
         yield [names.metric(name) for name in names.named(meaning)]
 
