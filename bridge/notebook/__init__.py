@@ -12,9 +12,9 @@
     with mlflow.start_run() as run:                          # a launch script: continues this run
         client.fine_tuning.jobs.create(..., metadata=bridge.metadata(run))
 
-Providers come from the environment or the configuration file, as for the command. Runs go
+Providers come from the environment or the configuration file, as for the commands. Runs go
 to the MLflow of ``mlflow.set_tracking_uri`` and ``mlflow.set_experiment``. The functions make the
-same pass as the command.
+same passes as the commands.
 """
 
 from __future__ import annotations

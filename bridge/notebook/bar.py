@@ -1,4 +1,4 @@
-"""A bar that shows a run as it grows, in a terminal or in a notebook."""
+"""A progress bar of one run, in a terminal or in a notebook."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(*, shown: bool) -> Iterator[Callable[[Run], None]]:
-    """Yield what shows a run as it grows; rich draws in a terminal and in a notebook."""
+    """Yield a function that shows a run's progress in a terminal or a notebook."""
     if not shown:
         yield lambda _run: None
         return
@@ -62,6 +62,6 @@ def _losses(run: Run) -> Mapping[str, float]:
 
 
 def _step(run: Run, losses: Mapping[str, float]) -> int:
-    # The message form is the public one that keeps a metric's step.
+    # The protocol buffer is the only public form that keeps a metric's step.
     steps = [each.step for each in run.data.to_proto().metrics if each.key in losses]
     return max(steps, default=0)

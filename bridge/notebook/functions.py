@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 _INTERVAL: Final = 10.0
 """Interval in seconds."""
 _PASSING: Final = (NoAnswer, ServerFailed, Throttled, TrackingDown, Unreachable)
-"""Errors that end by themselves after a while."""
+"""Temporary errors."""
 
 
 def log_job(job: object, *, provider: str | None = None, run_id: str | None = None) -> Run:
     """Put one job into MLflow as it is now; return its run.
 
     Args:
-        job: its id, or an SDK's object that has it as ``id`` (OpenAI, Azure, Together, Mistral,
+        job: its id, or an SDK's object with the id in ``id`` (OpenAI, Azure, Together, Mistral,
             Nebius), ``job_id``, ``jobArn`` (Bedrock) or ``name`` (Fireworks, Vertex).
-        provider: the name of its provider; by default all configured providers are asked.
+        provider: the name of its provider; by default all configured providers are tried.
         run_id: your run that the job continues, for providers that store no metadata with a job;
             see ``metadata``.
 
     Raises:
-        BridgeError: no provider knows the job, or it cannot be logged; it says what to do.
+        BridgeError: no provider knows the job, or it cannot be logged.
     """
     with bridge_for(provider, job, run_id) as (bridge, job_id):
         return logged(bridge, job_id, run_id)[0]
@@ -73,8 +73,8 @@ def follow(
         provider: as for ``log_job``.
         run_id: as for ``log_job``.
         interval: seconds between two passes.
-        progress: whether to show a bar, in a terminal or in a notebook.
-        sleep: waits so many seconds; by default ``time.sleep``.
+        progress: whether to show a progress bar.
+        sleep: waits for a number of seconds; by default ``time.sleep``.
 
     Raises:
         BridgeError: as for ``log_job``. A temporary failure of a provider or MLflow raises nothing.
@@ -100,13 +100,13 @@ def backfill(
     until: str | datetime | None = None,
     dry_run: bool = False,
 ) -> Logged:
-    """Put the jobs of all providers, or of some, into MLflow.
+    """Put the jobs of all or some providers into MLflow.
 
     Args:
         providers: their names; by default all that are configured.
         since: only jobs created at or after: ``2026-01-31``, ``30d``, ``2w``, ``yesterday``.
         until: only jobs created before.
-        dry_run: whether to write nothing: ``runs`` are those that are there already.
+        dry_run: whether to write nothing; ``runs`` then holds the existing runs.
 
     Raises:
         BridgeError: the configuration is invalid. Errors of single jobs are in ``failures``.

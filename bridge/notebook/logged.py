@@ -30,17 +30,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """The jobs of a backfill in MLflow, new ones and earlier ones."""
+    """The jobs of a backfill in MLflow, new and earlier ones."""
 
     runs: tuple[Run, ...]
-    """Runs, one for each job of the selection, the newest first."""
+    """One run for each selected job, the newest first."""
     new: int
     """Number of runs that this backfill has created."""
     updated: int
     failures: tuple[Failure, ...]
 
     def data_frame(self) -> DataFrame:
-        """Return the runs as ``mlflow.search_runs`` does: a row each, with all that they log."""
+        """Return the runs as ``mlflow.search_runs`` does: one row for each run."""
         import pandas as pd  # noqa: PLC0415 - slow, and only used here
 
         rows = [

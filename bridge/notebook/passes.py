@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 _PAGE: Final = 1000
 """Number of runs in one reply."""
 _ID_NAMES: Final = ("id", "job_id", "jobArn", "job_arn", "name")
-"""Names of the job id in the objects of SDKs."""
+"""Attributes of the SDKs' objects that contain the job id."""
 
 
 def settings_of(providers: Sequence[str]) -> Settings:
-    """Return the configuration, with what MLflow's own functions have set as its defaults."""
+    """Return the configuration, with the settings of MLflow's own functions as its defaults."""
     environ = dict(os.environ)
     if mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call] # MLflow's
         environ["MLFLOW_TRACKING_URI"] = mlflow.get_tracking_uri()
@@ -63,7 +63,7 @@ def bridge_for(
     job_id = _id_of(job)
     settings = settings_of([provider] if provider else [])
     if run_id:
-        # The caller may name any run of theirs: its experiment is where the job belongs.
+        # Callers may name any run of theirs; the job belongs to its experiment.
         client = MlflowClient(settings.mlflow.tracking_uri)
         name = client.get_experiment(client.get_run(run_id).info.experiment_id).name
         mlflow_settings = settings.mlflow.model_copy(update={"experiment": name, "routes": ()})
@@ -75,13 +75,13 @@ def bridge_for(
 
 
 def _id_of(job: object) -> str:
-    """Return a job's id as the bridge knows it."""
+    """Return a job's id as the bridge writes it."""
     found = job if isinstance(job, str) else next(filter(None, map(_read(job), _ID_NAMES)), None)
     if not isinstance(found, str) or not found:
         raise TypeError(f"{type(job).__name__} has no job id; pass the id itself")
     if found.startswith("accounts/"):  # Fireworks: the account is in the address already
         return found.split("/", 2)[-1]
-    # Vertex and Bedrock name a job by its whole path.
+    # Vertex AI and Bedrock name a job by its full path.
     return found.rpartition("/")[2] if found.startswith(("projects/", "arn:")) else found
 
 
@@ -90,7 +90,7 @@ def _read(job: object) -> Callable[[str], object]:
 
 
 def logged(bridge: Bridge, job_id: str, run_id: str | None) -> tuple[Run, bool]:
-    """Make a pass for one job; return its run, and whether nothing is left to do for it."""
+    """Make a pass for one job; return its run and whether nothing is left to do."""
     made = one_pass(bridge, Selection(job_ids=(job_id,)))
     found = next((job for job in made.landed if job.error is None), None)
     if found is None:
@@ -101,7 +101,7 @@ def logged(bridge: Bridge, job_id: str, run_id: str | None) -> tuple[Run, bool]:
             f"The run of {job_id} was deleted in MLflow, and is not created again",
             "Restore it: mlflow runs restore --run-id ID",
         )
-    # The run of a job with the smallest id counts.
+    # The run with the smallest id owns the job.
     run = runs.get(found.run_id or "") or runs[min(runs)]
     if run_id and run.info.run_id != run_id:
         reasons = "; ".join(what for report in made.reports for _, what in report.skipped)
@@ -114,7 +114,7 @@ def logged(bridge: Bridge, job_id: str, run_id: str | None) -> tuple[Run, bool]:
 
 
 def _error(bridge: Bridge, made: Made, job_id: str) -> BridgeError:
-    """Return why a job could not be logged: what its own provider says, if one knows it."""
+    """Return the error of a job that could not be logged, its own provider's if one knows it."""
     stopped = [report.stopped for report in made.reports if report.stopped]
     errors = [error for report in made.reports for _, error in report.failures]
     known = [error for error in errors if not isinstance(error, NotFound | Refused)]
@@ -148,6 +148,6 @@ def runs_of(bridge: Bridge, job_id: str | None = None) -> Iterator[Run]:
 
 
 def is_covered(run: Run, selection: Selection) -> bool:
-    """Return whether the run's job was created when the selection says."""
+    """Return whether the run's job was created within the selected time."""
     since, until, at = selection.since, selection.until, run.info.start_time
     return (since is None or at >= since) and (until is None or at < until)
