@@ -5,7 +5,7 @@
     checks of MLflow ──> list every job ──> read all of it ──> make_plan ──> lacking ──> apply
 
 It uses the parts of a pass under other rules: no job counts as settled, everything that the
-    provider has is read, and runs are completed but never created.
+provider has is read, and runs are completed but never created.
 """
 
 from __future__ import annotations
