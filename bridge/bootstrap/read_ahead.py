@@ -29,7 +29,7 @@ class ReadAhead:
         return self._lists[-1].pages
 
     def forget(self) -> None:
-        """Discard pages that nobody has requested; a pass that begins later reads the lists itself."""
+        """Discard the pages of lists that no pass has requested yet."""
         for each in self._lists:
             each.forget()
 

@@ -1,1 +1,1 @@
-"""The edge: bytes to a decoded object, or to an error that says who does what next."""
+"""The HTTP edge: bytes become a decoded object, or an error with a remedy."""

@@ -1,9 +1,9 @@
-"""AWS's signature in the place of a key: a request is signed with the credentials of the moment.
+"""AWS's signature instead of a key: each request is signed with the current credentials.
 
-The credentials are found by the package ``botocore`` (the extra ``aws``), as AWS's own tools
-do it: the environment, a profile, an SSO login, a web identity, a container's or an instance's
-role. It renews the credentials too. It does not send the requests: retries, limits and the rule
-that redirects are not followed stay those of ``bridge.http``.
+The package ``botocore`` (extra ``aws``) finds the credentials as AWS's own tools do: the
+environment, a profile, an SSO login, a web identity, a container's or an instance's role. It also
+renews them. It does not send the requests: retries, limits and the handling of redirects remain
+those of ``bridge.http``.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _REGION: Final = re.compile(r"[a-z]{2,8}(-[a-z0-9]+)+-\d+")
 _REGION_IN_ERROR: Final = re.compile(rb"<Region>([a-z0-9-]+)</Region>")
 
 Credentials = Callable[[], "ReadOnlyCredentials"]
-"""The credentials of the moment."""
+"""The current credentials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The identity to use, as far as a configuration says it."""
+    """The configured identity."""
 
     profile: str | None = None
-    """A profile of AWS's own configuration; ``None``: the one that AWS's tools would take."""
+    """Profile of AWS's own configuration; ``None``: the one that AWS's tools would use."""
     role_arn: str | None = None
-    """A role to assume with these credentials."""
+    """ARN of a role to assume with these credentials."""
     region: str | None = None
-    """Where the role is assumed."""
+    """Region in which the role is assumed."""
 
     @property
     def login(self) -> str:
@@ -58,7 +58,7 @@ class Identity:
 class AwsSignature(httpx.Auth):
     """Signs each request for a service in a region.
 
-    S3 tells the region of a bucket that is somewhere else: the request is sent again, there.
+    If S3 replies that a bucket is in another region, the request is sent again to that region.
     """
 
     def __init__(self, credentials: Credentials, service: str, region: str) -> None:
@@ -80,8 +80,9 @@ class AwsSignature(httpx.Auth):
             yield request
 
     def _sign(self, request: httpx.Request, before: str, region: str) -> None:
-        """Sign for a region, whose name takes the place of another in one of AWS's addresses."""
-        credentials = self._credentials()  # first, because it says what to do without botocore
+        """Sign for a region, whose name replaces that of another in an AWS address."""
+        # First, because its error says what to do without botocore.
+        credentials = self._credentials()
         from botocore.awsrequest import AWSRequest
 
         host = request.url.host.replace(f".{before}.", f".{region}.")
@@ -100,12 +101,12 @@ class AwsSignature(httpx.Auth):
 
 
 def _canonical(url: httpx.URL) -> httpx.URL:
-    """Return the address as it is signed: a blank in a query is ``%20`` there, and never ``+``."""
+    """Return the address as it is signed, with spaces of the query as ``%20`` instead of ``+``."""
     return url.copy_with(query=url.query.replace(b"+", b"%20")) if url.query else url
 
 
 def _named_region(response: httpx.Response) -> str | None:
-    """Return the region of a bucket, from a reply that says that it is not here."""
+    """Return the region of a bucket from a reply that redirects to it."""
     if response.is_success:
         return None
     response.read()
@@ -115,7 +116,7 @@ def _named_region(response: httpx.Response) -> str | None:
 
 
 def signed_in(identity: Identity, redactor: Redactor) -> Credentials:
-    """Return the credentials of this machine or its user, found when they are first asked for."""
+    """Return a source of this machine's or user's credentials, which are found on first use."""
     lock = threading.Lock()
     known: list[Any] = []
 
@@ -130,7 +131,7 @@ def signed_in(identity: Identity, redactor: Redactor) -> Credentials:
 
 
 def _frozen(identity: Identity, known: list[Any]) -> ReadOnlyCredentials:
-    """Return the credentials of the moment; ``known`` keeps those that renew themselves."""
+    """Return the current credentials; ``known`` caches those that renew themselves."""
     import botocore.session
 
     if not known:
@@ -143,7 +144,7 @@ def _frozen(identity: Identity, known: list[Any]) -> ReadOnlyCredentials:
 
 
 def _found(session: Session, identity: Identity) -> Any:  # noqa: ANN401 - botocore has no types
-    """Return credentials that renew themselves; ``None`` where there are none."""
+    """Return credentials that renew themselves; ``None`` if there are none."""
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 
     found = session.get_credentials()
@@ -171,10 +172,10 @@ def _missing(identity: Identity) -> errors.Unauthorized:
 
 
 def _named(ask: Credentials, identity: Identity) -> ReadOnlyCredentials:
-    """Return the credentials, or the package's error as one of ours.
+    """Return the credentials; raise the package's errors as the bridge's own.
 
     Raises:
-        Unauthorized: there are none.
+        Unauthorized: No credentials were found.
     """
     try:
         from botocore import exceptions
@@ -199,7 +200,7 @@ def _named(ask: Credentials, identity: Identity) -> ReadOnlyCredentials:
         raise errors.Unauthorized(
             f"AWS refused the role {one_line(identity.role_arn or 'of the profile', 200)}"
             f" ({one_line(str(error), 200)})",
-            "Correct role_arn, and let the role's trust policy name the role or user that asks",
+            "Correct role_arn, and name the calling role or user in the role's trust policy",
         ) from None
     except exceptions.BotoCoreError as error:
         raise errors.Unauthorized(

@@ -1,7 +1,7 @@
-"""The meaning of AWS's errors, in its words: the wrong credential, action or region.
+"""The meaning of AWS's errors: a wrong credential, action or region.
 
-AWS answers 403 to a wrong credential as well as to a missing permission, and says which it is in
-the error's type and text.
+AWS answers 403 to a wrong credential as well as to a missing permission; the error's type and text
+tell which.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CREDENTIALS: Final = frozenset(
         *("IncompleteSignatureException", "RequestTimeTooSkewed", "TokenRefreshRequired"),
     }
 )
-"""Errors of who asks, whatever was asked for."""
+"""Errors about the caller rather than the request."""
 _KEY: Final = re.compile(r"\b(api key|bearer token)\b", re.IGNORECASE)
 _ACTION: Final = re.compile(
     r"not authorized to perform:? (?P<action>[a-z0-9-]+:\w+)"
@@ -41,11 +41,11 @@ REGION_REMEDY: Final = (
 
 
 def aws_failure(response: httpx.Response, said: str) -> errors.ProviderError | None:
-    """Return the error for a reply from AWS; ``None`` where its status says all.
+    """Return the error for a reply from AWS; ``None`` if its status is enough.
 
     Args:
         response: the reply, which is not a success.
-        said: its words, after a colon, without secrets.
+        said: its message, after a colon, without secrets.
     """
     status, host = response.status_code, response.request.url.host
     kind = error_type(response)
@@ -74,19 +74,19 @@ def aws_failure(response: httpx.Response, said: str) -> errors.ProviderError | N
 
 
 def denied_statement(said: str) -> str | None:
-    """Return what a policy has to say for the action that was denied; ``None`` if none is named."""
+    """Return the policy statement for the denied action; ``None`` if no action is named."""
     denied = _ACTION.search(said)
     return statement([denied["action"]], [denied["resource"] or "*"]) if denied else None
 
 
 def statement(actions: Sequence[str], resources: Sequence[str]) -> str:
-    """Return a statement of an IAM policy that allows something."""
+    """Return an IAM policy statement that allows an action."""
     action, resource = (each[0] if len(each) == 1 else each for each in (actions, resources))
     return json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
 
 
 def error_type(response: httpx.Response) -> str:
-    """Return AWS's name for an error; empty where a reply has none."""
+    """Return AWS's name of an error; empty if a reply has none."""
     named = response.headers.get(_TYPE_HEADER, "")
     if not named:
         named = xml_error(response).get("Code", "")
@@ -95,5 +95,5 @@ def error_type(response: httpx.Response) -> str:
 
 
 def xml_error(response: httpx.Response) -> dict[str, str]:
-    """Return ``Code`` and ``Message`` of an error from S3, as far as it has them."""
+    """Return ``Code`` and ``Message`` of an error from S3, if it has them."""
     return {found["name"]: found["text"] for found in _XML.finditer(response.text)}

@@ -3,8 +3,8 @@
 Each concern is a transport, composed in ``connect``::
 
     ApiClient -> Retrying -> Buffered -> RateLimited -> Timed -> network
-                 patience    |           a pace, where  a deadline for each reply
-                             |           one is configured
+                 patience    |           a pace, if one a deadline for each reply
+                             |           is configured
                              a whole, bounded reply without secrets
 
 A stream goes through ``Streamed`` instead of ``Buffered``. A provider therefore holds no retry, no
@@ -42,12 +42,12 @@ _HEADERS: Final = {
 }
 _AS_FILE: Final = {"Accept": "*/*"}
 _AS_STREAM: Final = {**_AS_FILE, "Accept-Encoding": "identity"}
-"""The end of a compressed file can be missing without a sign."""
+"""Requests uncompressed bytes, because a compressed file can lose its end unnoticed."""
 
 
 def segment(identifier: str) -> str:
-    """Return ``identifier`` as one segment of a URL's path, whatever characters it holds."""
-    # Dots by themselves would walk up the path: quote() leaves them as they are.
+    """Return ``identifier`` as one segment of a URL's path, whatever characters it contains."""
+    # quote() keeps dots, and a segment of only dots would lead up the path.
     are_dots = set(identifier) == {"."}
     return identifier.replace(".", "%2E") if are_dots else quote(identifier, safe="")
 
@@ -72,20 +72,19 @@ def connect(
     """Return a client of the API at ``base_url``.
 
     Args:
-        base_url: All of the address that the API's paths have in common; a query in it is sent
-            with every request.
-        headers: Sent with every request; the key among them.
-        redactor: Masks the secrets in whatever the server sends back.
-        query: Sent with every request, in place of a parameter of ``base_url`` with its name.
-        auth: Proves who asks, where no header does.
-        sleep: Waits that many seconds; raises ``Stopped`` to give up.
-        clock: Seconds that only go forward, for deadlines.
-        connections: The most requests under way at once.
-        patience: The most attempts for each request.
-        per_second: The most requests that begin in a second; ``None`` means any number.
+        base_url: The address that the API's paths share; a query in it is sent with every request.
+        headers: Sent with every request, including the key.
+        redactor: Masks the secrets in the server's replies.
+        query: Sent with every request; overrides parameters of ``base_url``.
+        auth: Authenticates the requests if no header does.
+        sleep: Waits for a number of seconds; raises ``Stopped`` to give up.
+        clock: Monotonic seconds, for deadlines.
+        connections: Highest number of simultaneous requests.
+        patience: Highest number of attempts for each request.
+        per_second: Highest number of requests per second; ``None``: unlimited.
         transport: Replaces the network in tests.
-        signed: Replaces what fetches files behind signed URLs, in tests.
-        tell: Receives how each attempt ended.
+        signed: Replaces the fetcher of signed URLs in tests.
+        tell: Receives the result of each attempt.
         retried: Receives the cause and the wait of each further attempt.
 
     Raises:
@@ -121,7 +120,7 @@ def connect(
 
 
 def _check(headers: Mapping[str, str]) -> None:
-    """Refuse headers that cannot be sent; the value may be the key, so it is not shown."""
+    """Refuse headers that cannot be sent, without showing the value, which may be the key."""
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise errors.ConfigError(
@@ -130,7 +129,7 @@ def _check(headers: Mapping[str, str]) -> None:
 
 
 def _split(base_url: str) -> tuple[str, httpx.QueryParams]:
-    """Return the address that paths are appended to, and the query that goes with each of them."""
+    """Return the address to which paths are appended, and the query of every request."""
     address, _, query = base_url.partition("#")[0].partition("?")
     return address.rstrip("/"), httpx.QueryParams(query)
 
@@ -175,11 +174,12 @@ class ApiClient:
         Args:
             path: Below the base URL.
             query: Parameters of this request.
-            is_entry: Whether the service begins here: a 404 means that there is none at all.
-            keep: Returns what stands for each object in the reply, those within others first.
+            is_entry: Whether the service begins at this path, so that a 404 means that there is
+                none.
+            keep: Returns the value that replaces each object of the reply, inner objects first.
 
         Raises:
-            ProviderError: The one that says why there is none.
+            ProviderError: The subclass tells why there is none.
         """
         response = self._ask(self._client, path, query, is_entry=is_entry)
         try:

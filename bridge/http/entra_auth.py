@@ -1,7 +1,7 @@
-"""Microsoft Entra ID in the place of a key: each request carries the token of the moment.
+"""Microsoft Entra ID instead of a key: each request carries the current token.
 
-The credentials are found by the package ``azure-identity`` (the extra ``azure``): the environment,
-a managed identity, or the user who has signed in on this machine. It also renews the token.
+The package ``azure-identity`` (extra ``azure``) finds the credentials: the environment, a managed
+identity, or the user who has signed in on this machine. It also renews the token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 
 
 class Bearer(httpx.Auth):
-    """Requests the token again before each request."""
+    """Requests the current token before each request."""
 
     def __init__(self, token: Callable[[], str]) -> None:
         self._token = token
@@ -35,7 +35,7 @@ def signed_in() -> Iterator[Bearer]:
     """Yield the identity of this machine or its user; its connections end with the context.
 
     Raises:
-        ConfigError: the package that knows it is not installed.
+        ConfigError: the package is not installed.
     """
     try:
         from azure.identity import DefaultAzureCredential, get_bearer_token_provider
@@ -48,7 +48,7 @@ def signed_in() -> Iterator[Bearer]:
 
 
 def named(token: Callable[[], str]) -> Callable[[], str]:
-    """Return ``token`` with the package's errors as one of ours."""
+    """Return ``token`` with the package's errors raised as the bridge's own."""
     from azure.core.exceptions import AzureError
 
     def ask() -> str:

@@ -17,13 +17,13 @@ from bridge.redaction import Redactor
 from bridge.text import one_line
 
 _ENDED: Final = frozenset({"training_not_available"})
-"""Error codes that say that an account has no fine-tuning any more."""
+"""Error codes of an account that no longer has fine-tuning."""
 _FAREWELL: Final = re.compile(
     r"\b(deprecated|discontinued|decommissioned|retired|sunset|withdrawn|shut down)\b"
     r"|\bno longer (available|supported|offered)\b",
     re.IGNORECASE,
 )
-"""Words with which services end."""
+"""Words that announce the end of a service."""
 _STAYS: Final = "Recorded runs stay in MLflow, and ftbridge run polls once a day"
 _WITHDRAWN: Final = f"{_STAYS}; remove the provider from the configuration to stop that"
 
@@ -37,7 +37,7 @@ def unanswered(base_url: str, error: httpx.RequestError) -> errors.ProviderError
     if isinstance(error, httpx.DecodingError):
         return errors.BadReply(f"{base_url} sent incomplete JSON at every attempt")
     if isinstance(error, httpx.LocalProtocolError):
-        # Its text shows the header, and that may be the key.
+        # Its text contains the header, which may be the key.
         return errors.Refused(
             f"A request to {base_url} was not sent: a header is malformed",
             "Remove line breaks and control characters from api_key and headers",
@@ -80,11 +80,11 @@ def failed(
 
     Args:
         response: the reply.
-        path: what was asked for.
-        redactor: masks the secrets in the server's words.
-        is_entry: whether the service begins at ``path``: without it there is none at all.
+        path: the requested path.
+        redactor: masks the secrets in the server's message.
+        is_entry: whether the service begins at ``path``, so that a 404 means that there is none.
     """
-    # The sentence that ends with it gets its period where it is shown.
+    # The sentence gets its period when it is shown.
     detail = _detail(response, redactor).rstrip(".")
     said = f": {detail}" if detail else ""
     return (
@@ -96,12 +96,12 @@ def failed(
 
 
 def _detail(response: httpx.Response, redactor: Redactor) -> str:
-    """Return the provider's own words on an error, on one line; empty where it has none."""
+    """Return the provider's own message on one line; empty if it has none."""
     error = error_object(response)
     said = error.get("message") or error.get("detail") or error.get("error")
     # AWS's gateways begin with a capital; S3 writes XML.
     said = said or error.get("Message") or ": ".join(xml_error(response).values())
-    # Masked again: what was escaped twice in the body is readable only now.
+    # Masked again, because text that was escaped twice in the body is readable only now.
     return redactor.line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
 
 
@@ -109,7 +109,7 @@ def _ended(response: httpx.Response, said: str, *, is_entry: bool) -> errors.Wit
     """Return the error for a service that has ended, if the reply says so."""
     host = response.request.url.host
     match response.status_code:
-        # For one job or file, the status and such words say nothing of the service.
+        # For a single job or file, the status and such words say nothing about the service.
         case 410 if is_entry:
             return errors.Withdrawn(f"{host} has withdrawn this service (410){said}", _WITHDRAWN)
         case 403 if str(error_object(response).get("code")) in _ENDED:
@@ -129,7 +129,7 @@ def _refused(
     status = response.status_code
     host = response.request.url.host
     request_id = response.headers.get("x-request-id")
-    # Not in the sentence: it differs each time, and the sentence is what is said once.
+    # Not in the sentence, because it differs each time and equal sentences are reported once.
     support = f"; ask the provider about request {one_line(request_id, 64)}" if request_id else ""
     asked = f"{host} answered {status} to {one_line(path, 120)}"
     match status:

@@ -1,7 +1,7 @@
-"""Application Default Credentials of Google Cloud in the place of a key.
+"""Application Default Credentials of Google Cloud instead of a key.
 
-The credentials are found by the package ``google-auth``, which comes with MLflow: the file of a
-service account, a login with gcloud, the metadata server, or workload identity. It also renews the
+The package ``google-auth``, which comes with MLflow, finds the credentials: the file of a service
+account, a login with gcloud, the metadata server, or workload identity. It also renews the
 token, and names the project whose quota counts.
 """
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _QUOTA_PROJECT: Final = "x-goog-user-project"
 _TIMEOUT: Final = 20.0
-"""Seconds for each request to the service that gives tokens."""
+"""Timeout of each request to the token service in seconds."""
 _LOGIN: Final = "gcloud auth application-default login"
 
 
 class GoogleAuth(httpx.Auth):
-    """Gives each request the token of the moment.
+    """Gives each request the current token.
 
-    Credentials are looked for at the first request, which fails where there are none.
+    Credentials are searched for on the first request, which fails if there are none.
     """
 
     def __init__(self, ask: Request, project: str | None, redactor: Redactor) -> None:
@@ -53,7 +53,7 @@ class GoogleAuth(httpx.Auth):
 
     def _headers(self, request: httpx.Request, *, is_new: bool) -> dict[str, str]:
         headers: dict[str, str] = {}
-        with self._lock, _named():  # several threads would renew one token several times
+        with self._lock, _named():  # otherwise several threads would renew one token several times
             if self._credentials is None:
                 self._credentials = _found(self._ask, self._project)
             if is_new:
@@ -64,7 +64,7 @@ class GoogleAuth(httpx.Auth):
         _, _, token = headers.get("authorization", "").partition(" ")
         self._redactor.learn(f"Google {self._project}", token)
         if _QUOTA_PROJECT in request.headers:
-            # A configured value comes first.
+            # A configured value has precedence.
             headers.pop(_QUOTA_PROJECT, None)
         return headers
 
@@ -74,7 +74,7 @@ def signed_in(project: str | None, redactor: Redactor) -> Iterator[GoogleAuth]:
     """Yield the identity of this machine or its user; its connections end with the context.
 
     Args:
-        project: whose quota counts for a user's login that names none.
+        project: its quota counts for a user's login that names no project.
         redactor: learns each token.
     """
     import requests
@@ -93,7 +93,7 @@ def _found(ask: Request, project: str | None) -> Credentials:
     credentials = found[0]
     if project and isinstance(credentials, UserCredentials) and not credentials.quota_project_id:
         owned: Credentials = credentials.with_quota_project(project)
-        # The copy keeps a token that the login brings, but not its end.
+        # The copy keeps the login's token, but not the token's expiry.
         owned.expiry = credentials.expiry
         return owned
     return credentials
@@ -101,7 +101,7 @@ def _found(ask: Request, project: str | None) -> Credentials:
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """Turn the package's errors into ours, with what a user does about them."""
+    """Convert the package's errors into the bridge's own, with remedies."""
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 
     try:
@@ -131,5 +131,5 @@ def _named() -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """Return the first of an error's arguments: others may hold a whole reply."""
+    """Return the first of an error's arguments, because others may contain a whole reply."""
     return one_line(str(error.args[0]) if error.args else type(error).__name__, 200)

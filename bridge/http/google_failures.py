@@ -1,6 +1,6 @@
-"""The meaning of Google's errors, in Google Cloud's words: the role, the API, the location.
+"""The meaning of Google's errors: a missing role or API, or a wrong location.
 
-They are JSON with a number, a name and a sentence, and for some a reason that programs can read.
+They are JSON with a number, a name, a sentence, and sometimes a machine-readable reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOCATION: Final = (
 
 
 def place_of(base_url: str) -> str:
-    """Return the key that says where a service is: in Google Cloud it is the location."""
+    """Return the configuration key that places a service: ``location`` for Google Cloud."""
     is_regional = base_url.rstrip("/").endswith("-aiplatform.googleapis.com")
     return "location" if is_regional else "base_url"
 
@@ -35,12 +35,12 @@ def place_of(base_url: str) -> str:
 def google_failure(
     response: httpx.Response, path: str, said: str, *, is_entry: bool
 ) -> errors.ProviderError | None:
-    """Return the error for a reply from Google; ``None`` where its status says all.
+    """Return the error for a reply from Google; ``None`` if its status is enough.
 
     Args:
         response: the reply, which is not a success.
-        path: what was asked for.
-        said: its words, after a colon, without secrets.
+        path: the requested path.
+        said: its message, after a colon, without secrets.
         is_entry: whether the service begins at ``path``.
     """
     status, host = response.status_code, response.request.url.host
@@ -65,7 +65,7 @@ def google_failure(
 
 
 def _way_in(error: Mapping[str, object], said: str) -> str:
-    """Return the permission to grant, or the API to enable."""
+    """Return the remedy: the permission to grant, or the API to enable."""
     about = dict(_reasons(error))
     reason = about.get("reason", "")
     project = about.get("consumer", "").removeprefix("projects/") or "PROJECT"
@@ -87,7 +87,7 @@ def _way_in(error: Mapping[str, object], said: str) -> str:
 
 
 def _reasons(error: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Yield the reason of an error, and what it is about."""
+    """Yield each reason of an error with its details."""
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(detail.get("reason"), str):

@@ -1,4 +1,4 @@
-"""The way out: the network, or the proxy that the environment names."""
+"""The outermost transport: the network, or the proxy that the environment names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge import errors
 
 
 def network_to(url: str, *, connections: int) -> httpx.HTTPTransport:
-    """Return the network, by way of the proxy that the environment names for ``url``.
+    """Return the transport for ``url``, through the proxy that the environment names.
 
     Raises:
         ConfigError: The proxy cannot be used.
@@ -23,23 +23,23 @@ def network_to(url: str, *, connections: int) -> httpx.HTTPTransport:
     try:
         return httpx.HTTPTransport(verify=trusted(), proxy=proxy_of(url), limits=limits)
     except (httpx.InvalidURL, ValueError, ImportError):
-        # Their words may show its password.
+        # Their messages may show the proxy's password.
         raise errors.ConfigError(
             ["the proxy that the environment names cannot be used; write http://HOST:PORT"]
         ) from None
 
 
 def trusted() -> ssl.SSLContext:
-    """Return the certificates that servers are checked against, which all connections share.
+    """Return the certificates for checking servers, which all connections share.
 
-    Reading them takes longer than most requests do.
+    Reading them takes longer than most requests.
     """
     return _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
 @cache
 def _trusted(_file: str | None, _folder: str | None) -> ssl.SSLContext:
-    return httpx.create_ssl_context()  # which reads the environment itself
+    return httpx.create_ssl_context()  # urllib reads the environment itself
 
 
 def proxy_of(url: str) -> str | None:
@@ -47,7 +47,7 @@ def proxy_of(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return None  # not an address: the first request says so
+        return None  # not an address: the first request reports it
     proxies = getproxies()
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None

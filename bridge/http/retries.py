@@ -1,4 +1,4 @@
-"""Patience: which failures of a GET are worth another attempt, and when it is made."""
+"""Retries: which failures of a GET are worth another attempt, and when it is made."""
 
 from __future__ import annotations
 
@@ -16,38 +16,40 @@ import tenacity
 from bridge.http.transports import Lasting
 
 ATTEMPTS: Final = 8
-"""With a fifth of all replies broken, one request in 400,000 still fails."""
+"""Attempts of a request; if a fifth of all replies are broken, one request in 400,000 still
+fails."""
 CONNECT_ATTEMPTS: Final = 4
-"""A host that refuses connections is down: no need to ask eight times."""
+"""Attempts at connecting; a host that refuses connections is down."""
 PAGE_ATTEMPTS: Final = 4
-"""A web page in place of JSON: a proxy's passes, a sign-in or a wrong address stays."""
+"""Attempts if a web page comes instead of JSON: a proxy's error page is temporary, a sign-in page
+or a wrong address is not."""
 LONGEST_RETRY_AFTER: Final = 60.0
-"""Seconds. A provider that asks for more is not asked again before the next pass."""
+"""Longest wait in seconds; a provider that asks for more is not asked again in this pass."""
 LONGEST_REQUEST: Final = 90.0
 """Seconds after which a request gets no further attempt."""
 PASSING: Final = frozenset({408, 425})
-"""Statuses below 500 of a server that is slow or not ready yet, and not of a wrong request."""
+"""Statuses below 500 that mean a slow or unready server rather than a wrong request."""
 RESULTS: Final = ("2xx", "3xx", "4xx", "429", "5xx", "no_answer")
-"""All that an attempt can end with."""
+"""The possible results of an attempt."""
 
 _QUOTA_CODES: Final = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 )
 
 Tell = Callable[[str, int], object]
-"""Receives how an attempt ended, one of ``RESULTS``, and its number within its request, from 1."""
+"""Receives the result of an attempt, one of ``RESULTS``, and its number, counted from 1."""
 Retried = Callable[[str, float], object]
-"""Receives why a request is sent again, and the seconds until then."""
+"""Receives the reason for another attempt, and the seconds until then."""
 
 
 class Retrying(httpx.BaseTransport):
-    """Sends a GET again while that may help, and as late as the server asks.
+    """Sends a GET again while that may help, after the wait that the server asks for.
 
     Args:
         wire: The transport below.
-        sleep: Waits that many seconds; raises ``Stopped`` to give up.
-        attempts: The most attempts for one request.
-        clock: Seconds that only go forward.
+        sleep: Waits for a number of seconds; raises ``Stopped`` to give up.
+        attempts: Highest number of attempts for one request.
+        clock: Monotonic seconds.
         tell: Receives the result of each attempt.
         retried: Receives the cause and the wait of each further attempt.
     """
@@ -70,7 +72,7 @@ class Retrying(httpx.BaseTransport):
         self._retried = retried or (lambda _cause, _seconds: None)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send ``request`` until a reply is worth keeping or patience ends.
+        """Send ``request`` until a reply is conclusive or the attempts are used up.
 
         Raises:
             httpx.RequestError: The last attempt's.
@@ -118,7 +120,7 @@ class Retrying(httpx.BaseTransport):
 
 
 def result_of(status: int) -> str:
-    """Return the word of ``RESULTS`` for a reply's status."""
+    """Return the item of ``RESULTS`` for a reply's status."""
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return "429"
     word = f"{status // 100}xx"
@@ -158,36 +160,36 @@ def _wants_json(request: httpx.Request) -> bool:
 
 
 def _is_page(response: httpx.Response) -> bool:
-    """Return whether a successful reply is HTML or XML, whatever its label says."""
+    """Return whether a successful reply is HTML or XML, whatever its content type."""
     return response.is_success and response.content.lstrip().startswith(b"<")
 
 
 def is_quota(response: httpx.Response) -> bool:
-    """Return whether a 429 means an empty account, which no waiting fills."""
+    """Return whether a 429 means an exhausted quota, against which waiting does not help."""
     error = error_object(response)
     return not _QUOTA_CODES.isdisjoint(map(str, (error.get("code"), error.get("type"))))
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Return the seconds that the server asks for, else 0.25 doubling to 8, a quarter random."""
+    """Return the seconds that the server asks for, else 0.25 doubled up to 8, a quarter random."""
     asked = _asked_wait(state)
     if asked is not None:
         return asked
     backoff = min(8.0, 0.25 * 2.0 ** (state.attempt_number - 1))
-    return backoff * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
+    return backoff * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, protects nothing
 
 
 def _asked_wait(state: tenacity.RetryCallState) -> float | None:
     if state.outcome is None or state.outcome.failed:
         return None
     headers = state.outcome.result().headers
-    # A date is one of the server's clock, and this machine's may be off.
+    # A date is by the server's clock, and this machine's clock may be wrong.
     sent_at = _moment(headers.get("date", ""))
     return retry_after(headers, now=time.time() if sent_at is None else sent_at)
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Return the seconds that a reply's headers ask to wait; ``None`` without a sensible value."""
+    """Return the wait in seconds that a reply's headers ask for; ``None`` without one."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         try:

@@ -1,6 +1,7 @@
-"""Files in buckets of S3, each asked at its own address through the same layers as an API.
+"""Files in S3 buckets, each bucket read at its own address through the same layers as an API.
 
-A refusal of a bucket is a sentence and no error: who lists jobs may have no right to their files.
+A refusal by a bucket is a sentence instead of an error, because a user who may list jobs may have
+no right to their files.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from bridge.http.client import ApiClient, segment
 from bridge.text import one_line
 
 ANY_REGION: Final = "us-east-1"
-"""Where a bucket is asked for that may be anywhere: S3 says where it is."""
+"""Region in which an unknown bucket is first requested; S3 replies with its real region."""
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _URI: Final = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
 _MOST_PAGES: Final = 20
-"""Pages of a thousand names below one folder."""
+"""Highest number of pages, of a thousand names each, below one folder."""
 _RIGHTS: Final = ("s3:ListBucket", "s3:GetObject")
 
 Value = TypeVar("Value")
@@ -33,11 +34,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Value]):
-    """The content of a bucket, and why it is not all or there is none."""
+    """Content of a bucket, and the reason why some or all of it is missing."""
 
     value: Value | None = None
     problem: str | None = None
-    """Why something is missing."""
+    """Reason why something is missing."""
 
 
 class Buckets:
@@ -46,12 +47,12 @@ class Buckets:
     def __init__(
         self, open_client: Callable[[str], ApiClient], *, region: str, url: str | None = None
     ) -> None:
-        """Read buckets, each over its client.
+        """Read buckets, each through its own client.
 
         Args:
             open_client: connects to an address.
-            region: where a bucket is taken to be until S3 says otherwise.
-            url: where S3 is; ``None``: each bucket has its own address.
+            region: assumed region of a bucket until S3 reports another one.
+            url: address of S3; ``None``: each bucket has its own address.
         """
         self._open_client = open_client
         self._region = region
@@ -62,7 +63,7 @@ class Buckets:
     def files(self, folder: str) -> Answer[dict[str, int | None]]:
         """Return the files below a folder such as ``s3://bucket/path``, and when each last changed.
 
-        A list that S3 does not continue has the files up to there, and says why it ends.
+        If S3 does not continue a list, the files up to there are returned with the reason.
 
         Raises:
             ProviderError: S3 cannot answer now, but perhaps later.
@@ -72,7 +73,7 @@ class Buckets:
         return Answer(found if found or done.problem is None else None, done.problem)
 
     def content(self, uri: str) -> Answer[bytes]:
-        """Return what is in a file, bounded as every reply is.
+        """Return a file's content, limited in size as every reply is.
 
         Raises:
             ProviderError: S3 cannot answer now, but perhaps later.
@@ -80,7 +81,7 @@ class Buckets:
         return _answered(uri, lambda: self._read(uri))
 
     def stream(self, uri: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Return what is in a file, in pieces as they arrive.
+        """Return a file's content in pieces as they arrive.
 
         Raises:
             ProviderError: there is none for us, or it breaks off in the middle.
@@ -108,7 +109,7 @@ class Buckets:
             if not token and next(_texts(page, "IsTruncated"), "") != "true":
                 return
             if token in {"", last}:
-                raise errors.BadReply("Its list of files goes on without a new token")
+                raise errors.BadReply("Its list of files continues without a new token")
             more = f"&continuation-token={quote(token, safe='')}"
         raise errors.BadReply(f"Its list of files has more than {_MOST_PAGES} pages")
 
@@ -131,7 +132,7 @@ class Buckets:
         if self._url:
             return f"{self._url.rstrip('/')}/{bucket}"
         host = f"s3.{self._region}.amazonaws.com"
-        # A certificate does not cover a name with dots before the service's.
+        # S3's certificate does not cover bucket names with dots.
         return f"https://{host}/{bucket}" if "." in bucket else f"https://{bucket}.{host}"
 
 
@@ -139,7 +140,7 @@ class Buckets:
 def _kept_to(
     uri: str, opened: AbstractContextManager[Iterator[bytes]]
 ) -> Iterator[Iterator[bytes]]:
-    """Open a file; what ends all requests to its bucket costs the file, and not its provider."""
+    """Open a file; an error that ends all requests to its bucket affects only this file."""
     try:
         with opened as pieces:
             yield pieces
@@ -162,12 +163,12 @@ def _answered(uri: str, ask: Callable[[], Value]) -> Answer[Value]:
     except (errors.Refused, errors.BadReply) as error:
         return Answer(problem=f"{where} refused ({error.sentence})")
     except errors.ProviderDown as error:
-        # The provider itself may be well.
+        # The provider itself may be up.
         raise errors.NoAnswer(error.sentence, "The next pass tries again") from error
 
 
 def _way_in(uri: str, error: errors.Forbidden) -> str:
-    """Return what to add to a policy: all that a bucket needs, or else what S3 names."""
+    """Return the statement for a policy: all that a bucket needs, or the action that S3 names."""
     needed = denied_statement(error.sentence)
     if needed is None or any(right in needed for right in _RIGHTS):
         bucket = f"arn:aws:s3:::{one_line(_bucket(uri), 80)}"
@@ -189,7 +190,7 @@ def _path(key: str) -> str:
 
 
 def _moment(row: ET.Element) -> int | None:
-    """Return when a file has last changed, Unix milliseconds."""
+    """Return the time of a file's last change in Unix milliseconds."""
     try:
         return int(datetime.fromisoformat(next(_texts(row, "LastModified"), "")).timestamp() * 1000)
     except (ValueError, OverflowError):
@@ -197,13 +198,13 @@ def _moment(row: ET.Element) -> int | None:
 
 
 def _parsed(body: bytes) -> ET.Element:
-    """Return a page of a list; an error or a web page may come as XML too.
+    """Return a page of a list; the XML may also be an error or a web page.
 
     Raises:
         BadReply: it is something else.
     """
     try:
-        page = ET.fromstring(body)  # noqa: S314 - bounded, and expat refuses bombs
+        page = ET.fromstring(body)  # noqa: S314 - limited in size, and expat refuses bombs
     except ET.ParseError:
         page = None
     if page is None or page.tag.rpartition("}")[2] != "ListBucketResult":

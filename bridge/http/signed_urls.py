@@ -1,14 +1,14 @@
-"""Files behind signed URLs, which a provider's reply names: from public hosts and the API's own.
+"""Files behind the signed URLs of a provider's reply, on public hosts and on the API's own.
 
-The URL is its own permission, so no key and no configured header goes with it. And it is text that
-others wrote, which must not lead into the network that the bridge runs in: only https is spoken,
-every address of the host has to be public, the connection is made to an address that was checked,
-and no redirect is followed::
+A signed URL contains its own permission, so no key and no configured header is sent with it. It is
+also untrusted text, which must not lead into the network that the bridge runs in: only https is
+used, every address of the host has to be public, the connection is made to a checked address, and
+no redirect is followed::
 
     SignedUrlFetcher -> Retrying -> Buffered -> PublicHostsOnly -> Timed -> network
 
-Through a proxy, which connects by itself, addresses are checked as far as they can be looked up.
-The origin of the API is not checked: the configuration names it, and the bridge asks there anyway.
+Behind a proxy, which makes the connection, addresses are checked if they can be resolved.
+The API's own origin is not checked, because the configuration names it.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from bridge.redaction import Redactor
 from bridge.text import one_line
 
 _UNICAST: Final = ipaddress.IPv6Network("2000::/3")
-"""All of IPv6 that is assigned for the public internet."""
+"""The part of IPv6 that is assigned to the public internet."""
 _6TO4: Final = ipaddress.IPv6Network("2002::/16")
-"""Leads to any IPv4 address, also a private one."""
+"""The NAT64 prefix, which leads to any IPv4 address, including private ones."""
 
 Resolve = Callable[[str, int], list[str]]
-"""Returns the addresses of a host and port; raises ``OSError`` if it has none."""
+"""Returns the addresses of a host and port; raises ``OSError`` if there are none."""
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Return whether ``address`` is on the public internet; one that wraps another is not."""
+    """Return whether ``address`` is public; an address that embeds another one is not."""
     if isinstance(address, ipaddress.IPv6Address) and (address not in _UNICAST or address in _6TO4):
         return False
     return address.is_global and not address.is_multicast
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """Return the addresses that the system's resolver knows."""
+    """Return the addresses that the system's resolver returns."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class NotPublic(Lasting):
-    """An address that is not asked."""
+    """The URL leads to an address that must not be requested."""
 
 
 class PublicHostsOnly(httpx.BaseTransport):
-    """Passes on requests to public https hosts, each to an address that was checked."""
+    """Forwards requests to public https hosts, each to a checked address."""
 
     def __init__(self, wire: httpx.BaseTransport, resolve: Resolve, *, is_proxy: bool) -> None:
         self._wire = wire
@@ -65,10 +65,10 @@ class PublicHostsOnly(httpx.BaseTransport):
         self._is_proxy = is_proxy
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send ``request`` to the first address that takes it.
+        """Send ``request`` to the first address that accepts it.
 
         Raises:
-            NotPublic: It does not lead to the public internet.
+            NotPublic: The URL does not lead to the public internet.
             httpx.RequestError: No reply.
         """
         addresses = self._checked(request)
@@ -88,9 +88,9 @@ class PublicHostsOnly(httpx.BaseTransport):
             if self._is_proxy:
                 return []
             raise httpx.ConnectError("its name has no address", request=request) from None
-        except (ValueError, OverflowError):  # a name or a port that cannot be one
+        except (ValueError, OverflowError):  # an invalid name or port
             addresses = []
-        # One that is not public among others is a trap, not an oversight.
+        # A private address among public ones suggests an attack, not an oversight.
         if not addresses or not all(is_public(ipaddress.ip_address(each)) for each in addresses):
             raise NotPublic("its address is not public", request=request)
         return addresses
@@ -105,7 +105,7 @@ def _pinned(request: httpx.Request, address: str) -> httpx.Request:
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),
-        headers=request.headers,  # the Host header is among them
+        headers=request.headers,  # these include the Host header
         extensions={**request.extensions, "sni_hostname": request.url.host},
     )
 
@@ -116,7 +116,7 @@ class Found:
 
     Attributes:
         body: The content.
-        problem: Why there is none, if the reason is more than that the file is not there.
+        problem: Reason why there is none, unless the file merely does not exist.
     """
 
     body: bytes | None = None
@@ -125,14 +125,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class SignedUrlFetcher:
-    """Fetches what signed URLs lead to.
+    """Fetches the files behind signed URLs.
 
     Attributes:
-        redactor: Masks the secrets in what comes back.
+        redactor: Masks the secrets in the content.
         api: The address of the API that names the files, from the configuration.
-        sleep: Waits that many seconds between attempts.
-        clock: Seconds that only go forward, for deadlines.
-        patience: The most attempts for each file.
+        sleep: Waits between attempts for a number of seconds.
+        clock: Monotonic seconds, for deadlines.
+        patience: Highest number of attempts for each file.
         proxy_of: Returns the proxy for a URL, if there is one.
         resolve: Looks up a host.
         transport: Replaces the network in tests.
@@ -149,7 +149,7 @@ class SignedUrlFetcher:
     transport: httpx.BaseTransport | None = None
 
     def find(self, url: str) -> Found:
-        """Return the file's content, bounded as every reply is.
+        """Return the file's content, limited in size as every reply is.
 
         Raises:
             ProviderError: The server does not answer now, but may later.
@@ -163,7 +163,7 @@ class SignedUrlFetcher:
             return Found(problem=error.sentence)
 
     def pieces(self, url: str) -> Iterator[bytes]:
-        """Yield the file's content as it arrives, neither bounded nor masked.
+        """Yield the file's content as it arrives, neither limited nor masked.
 
         Raises:
             ProviderError: There is none for us, or it breaks off in the middle.
@@ -174,7 +174,7 @@ class SignedUrlFetcher:
     @contextlib.contextmanager
     def _opened(self, url: str, layer: type[Buffered]) -> Iterator[httpx.Response]:
         try:
-            # Files are few and on many hosts: no connection is worth keeping.
+            # Files are few and on many hosts, so no connection is worth keeping.
             with self._client(url, layer) as client, client.stream("GET", url) as response:
                 _raise_for_status(url, response)
                 yield response
@@ -198,13 +198,13 @@ class SignedUrlFetcher:
 
 
 def _origin(url: str) -> tuple[str, bytes, int | None]:
-    """Return scheme, host and port as the client takes them from a URL."""
+    """Return scheme, host and port as the client reads them from a URL."""
     parts = httpx.URL(url)
     return parts.scheme, parts.raw_host, parts.port
 
 
 def _host(url: str) -> str:
-    """Return what a sentence calls a signed URL: the rest of it is as good as a key."""
+    """Return a name for a signed URL in sentences, because the URL itself is as good as a key."""
     return one_line(httpx.URL(url).host, 80) or "a signed URL"
 
 
@@ -226,7 +226,7 @@ def _unanswered(url: str, error: httpx.RequestError) -> errors.ProviderError:
         return errors.Refused(f"A signed URL at {_host(url)} was not requested: {why}")
     if isinstance(error, Lasting | httpx.DecodingError):
         return errors.Refused(f"{_host(url)} sent an unusable file ({why})")
-    # Not ``Unreachable``: the provider itself may be well.
+    # Not ``Unreachable``, because the provider itself may be up.
     return errors.NoAnswer(
         f"{_host(url)} gave no complete answer to a signed URL ({why})", "The next pass tries again"
     )

@@ -1,6 +1,6 @@
-"""Layers around the wire: a deadline for each reply, a pace, a whole body without secrets.
+"""Layers around the wire: a deadline for each reply, a rate limit, a masked body.
 
-Any ``httpx.BaseTransport`` fits below them, a test's as well as the network.
+Any ``httpx.BaseTransport`` fits below them, the network as well as a test's.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ import httpx
 from bridge.redaction import Redactor
 
 TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
-"""Seconds to wait for a connection, and for each chunk of a reply."""
+"""Timeout in seconds for a connection, and for each chunk of a reply."""
 LONGEST_REPLY: Final = 90.0
-"""Seconds for a reply, counted from its request."""
+"""Timeout in seconds for a whole reply, counted from its request."""
 SLOWEST: Final = 256 * 2**10
-"""Bytes that a large reply brings for each second that it takes beyond those."""
+"""Slowest accepted rate of a reply that takes longer, in bytes per second."""
 LARGEST_REPLY: Final = 64 * 2**20
-"""Bytes. The result file of a 100,000-step job has about 5 MB."""
+"""Largest body in bytes; the result file of a job with 100,000 steps has about 5 MB."""
 LARGEST_ERROR: Final = 64 * 2**10
-"""Bytes read of an error's body; its first sentence is all that is shown."""
+"""Bytes that are read of an error's body, of which only the first sentence is shown."""
 PIECE: Final = 64 * 2**10
-"""Bytes of a stream that are handed on at once."""
+"""Size of a stream's chunks in bytes."""
 
 _PACKED: Final = frozenset({"gzip", "deflate"})
-"""Encodings that make a body at most a thousand times smaller."""
+"""Encodings that shrink a body at most a thousandfold."""
 _PACKED_TIGHTER: Final = frozenset({"br", "zstd"})
 
 Clock = Callable[[], float]
-"""Seconds that only go forward."""
+"""Returns monotonic seconds."""
 
 
 class Lasting(httpx.RequestError):
-    """A failure that no further attempt makes better."""
+    """A failure that further attempts would not change."""
 
 
 class TooLarge(Lasting):
-    """A reply that is, or may unpack to, more than all reason; the next would be no smaller."""
+    """The reply is, or may unpack to, more than the limit."""
 
 
 class Timed(httpx.BaseTransport):
-    """Cuts off a reply that trickles in.
+    """Cuts off replies that arrive too slowly.
 
-    httpx limits the wait for each chunk only: a server that sent a byte every few seconds would
-    hold a pass for ever.
+    httpx limits only the wait for each chunk, so a server that sends a byte every few seconds would
+    block a pass for ever.
     """
 
     def __init__(self, wire: httpx.BaseTransport, clock: Clock = time.monotonic) -> None:
@@ -87,7 +87,7 @@ class _TimedStream(httpx.SyncByteStream):
         for chunk in self._stream:
             received += len(chunk)
             if self._clock() - self._begun > LONGEST_REPLY + received / SLOWEST:
-                raise httpx.ReadTimeout("the reply trickles in too slowly", request=self._request)
+                raise httpx.ReadTimeout("the reply arrived too slowly", request=self._request)
             yield chunk
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class _TimedStream(httpx.SyncByteStream):
 
 
 class RateLimited(httpx.BaseTransport):
-    """Lets requests begin at even distances, from however many threads they come."""
+    """Spaces the requests of all threads evenly."""
 
     def __init__(
         self,
@@ -132,10 +132,10 @@ class RateLimited(httpx.BaseTransport):
 
 
 class Buffered(httpx.BaseTransport):
-    """Reads each reply to its end and masks its secrets.
+    """Reads each reply completely and masks its secrets.
 
-    A reply that breaks off fails here, where it can be retried; so does JSON that is not complete,
-    where the request accepts JSON and the reply claims to be it.
+    A reply that breaks off fails here, below the retries. So does incomplete JSON, if the request
+    accepts JSON and the reply claims to be JSON.
     """
 
     def __init__(self, wire: httpx.BaseTransport, redactor: Redactor) -> None:
@@ -157,7 +157,7 @@ class Buffered(httpx.BaseTransport):
                 reply.close()
                 raise
         except httpx.RequestError as error:
-            # An error of the protocol quotes what was sent.
+            # A protocol error quotes the reply's bytes.
             said = self._redactor.line(str(error))
             raise type(error)(said, request=request) from None
         return whole
@@ -183,7 +183,7 @@ class Buffered(httpx.BaseTransport):
                 said = "JSON that is nested too deep" if deep else "incomplete JSON"
                 raise httpx.DecodingError(said, request=request) from None
             is_json = False
-        # Bytes that are not UTF-8 come through unchanged.
+        # Bytes that are not UTF-8 are preserved.
         text = body.decode(errors="surrogateescape")
         masked = self._redactor.known(text)
         if masked == text:
@@ -199,7 +199,7 @@ class Buffered(httpx.BaseTransport):
 
 
 class Streamed(Buffered):
-    """Passes a reply on unread, unless it is an error."""
+    """Forwards a reply unread, unless it is an error."""
 
     def _read(self, reply: httpx.Response, request: httpx.Request) -> httpx.Response:
         return reply if reply.is_success else super()._read(reply, request)
@@ -210,7 +210,7 @@ def _is_json(headers: httpx.Headers, name: str = "content-type") -> bool:
 
 
 def _check_encoding(reply: httpx.Response, request: httpx.Request) -> None:
-    """Refuse a packing that nobody asked for: unpacked twice, one chunk can be gigabytes."""
+    """Refuse an encoding that was not requested, because a doubly packed chunk can be gigabytes."""
     encodings = [
         each.strip().lower() for each in reply.headers.get("content-encoding", "").split(",")
     ]
@@ -220,7 +220,7 @@ def _check_encoding(reply: httpx.Response, request: httpx.Request) -> None:
 
 
 def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
-    """Return the body; only its beginning if it is an error's."""
+    """Return the body, or only its beginning for an error."""
     limit = LARGEST_REPLY if reply.is_success else LARGEST_ERROR
     body = bytearray()
     for chunk in reply.iter_bytes():
@@ -234,4 +234,4 @@ def _bounded(reply: httpx.Response, request: httpx.Request) -> bytes:
 
 
 def _nothing(_object: object) -> None:
-    """Keep nothing of a JSON object: a long list takes ten times its length once it is read."""
+    """Keep nothing of a JSON object, because a parsed list takes ten times its length."""

@@ -56,7 +56,7 @@ def test_a_reply_that_drips_in_is_given_up(begin: bytes, clock: Clock) -> None:
         clock.now += 19
 
     with TcpProxy(NOWHERE, lambda _: Line(drips=begin), tick) as proxy:
-        with pytest.raises(errors.NoAnswer, match="trickles"):
+        with pytest.raises(errors.NoAnswer, match="too slowly"):
             over(proxy.url, clock).get_object("/jobs")
         assert proxy.connections == 1
 
@@ -69,7 +69,7 @@ def test_a_file_that_drips_in_is_given_up(clock: Clock) -> None:
 
     with TcpProxy(NOWHERE, lambda _: Line(drips=DRIPS["body"]), tick) as proxy:
         http = over(proxy.url, clock)
-        with pytest.raises(errors.NoAnswer, match="trickles"), http.stream("/file") as pieces:
+        with pytest.raises(errors.NoAnswer, match="too slowly"), http.stream("/file") as pieces:
             for _ in pieces:
                 pass
 
