@@ -21,7 +21,7 @@ from bridge.errors import BridgeError, ConfigError
 
 USUAL_PORT: Final = 5000
 _START_TIMEOUT: Final = 120.0
-"""Seconds."""
+"""Timeout of the start in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Rescued:
     """Jobs with an archive."""
     files: int = 0
     size: int = 0
-    """Bytes."""
+    """Size of the archives in bytes."""
     lost: list[tuple[str, str]] = field(default_factory=list)
     """The parts that could not be read, by job."""
 

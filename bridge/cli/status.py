@@ -38,7 +38,7 @@ from bridge.text import number_of
 from bridge.tracking import Tracking
 
 _AGAIN: Final = 2.0
-"""Seconds."""
+"""Seconds between two refreshes."""
 _BELOW: Final = 12
 """Lines of a terminal that are reserved for everything but jobs."""
 
@@ -141,7 +141,7 @@ class Look:
     providers: Mapping[str, Tracked]
     daemon: tuple[Daemon, dict[str, object]] | None
     now: int
-    """Unix milliseconds."""
+    """Time of the state, Unix milliseconds."""
     links: Mapping[str, str]
     link_lines: tuple[str, ...]
     left_out: tuple[str, ...]

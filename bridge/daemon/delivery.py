@@ -1,4 +1,4 @@
-"""Deliver messages in a thread that nobody waits for, neither a pass nor the daemon's end."""
+"""Deliver messages in a thread that neither a pass nor the daemon's end waits for."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from bridge.text import one_line
 log = structlog.get_logger()
 
 WAITS: Final = (1.0, 4.0)
-"""Seconds before each further attempt."""
+"""Waits before each further attempt in seconds."""
 _TIMEOUT: Final = 5.0
-"""Seconds."""
+"""Timeout of an attempt in seconds."""
 _MOST_WAITING: Final = 100
-"""Messages; any more are dropped."""
+"""Highest number of waiting messages; more are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An event that somebody wants to know."""
+    """An event of which people are notified."""
 
     event: str
     title: str
@@ -39,19 +39,19 @@ class Message:
 
     @property
     def details(self) -> str:
-        """Error and link, where there are some, a line each."""
+        """Error and link, if there are any, each on a line."""
         return "\n".join(self.facts[name] for name in ("error", "link") if name in self.facts)
 
 
 Attempt = Callable[[Message | None], str | None]
-"""Deliver a message, or with ``None`` a sign of life, and return what went wrong.
+"""Deliver a message, or a sign of life for ``None``; return what went wrong.
 
-The answer does not contain the address, which is a secret.
+The returned text does not contain the address, which is a secret.
 """
 
 
 def to_webhook(url: str, wire: httpx.BaseTransport | None = None) -> Attempt:
-    """Return an attempt that posts Slack's JSON, and gets the address as a sign of life.
+    """Return an attempt that posts Slack's JSON, or requests the address as a sign of life.
 
     Args:
         url: address of the webhook; a secret.
@@ -69,7 +69,7 @@ def to_webhook(url: str, wire: httpx.BaseTransport | None = None) -> Attempt:
                     follow_redirects=False,
                     trust_env=False,
                 ) as client,
-                # Whatever it answers is not read.
+                # The body of the answer is not read.
                 client.stream(method, url, json=body) as reply,
             ):
                 return None if reply.is_success else f"it answered {reply.status_code}"
@@ -81,7 +81,7 @@ def to_webhook(url: str, wire: httpx.BaseTransport | None = None) -> Attempt:
 
 def _body(message: Message) -> dict[str, object]:
     text = "\n".join(filter(None, (message.title, message.details)))
-    # Slack reads an address or a mention in these characters.
+    # Slack reads links and mentions in these characters.
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return {"text": text, "event": message.event, **message.facts}
 
@@ -94,7 +94,7 @@ def to_service(url: str) -> Attempt:
     """
     from apprise import Apprise, AppriseAsset, LogCapture, NotifyFormat, NotifyType  # noqa: PLC0415 - an optional package, and slow to import
 
-    # With a timeout apprise would call in a thread that the end of the process waits for.
+    # With a timeout, apprise would use a thread that the end of the process waits for.
     services = Apprise(asset=AppriseAsset(app_id="ftbridge", service_timeout=0))
     service = Apprise.instantiate(url, asset=services.asset)
     if service is not None:
@@ -110,7 +110,7 @@ def to_service(url: str) -> Attempt:
     def attempt(message: Message | None) -> str | None:
         if message is None:
             return None
-        with LogCapture(level=logging.WARNING, fmt="%(message)s") as said:  # type: ignore[no-untyped-call] # as apprise has it
+        with LogCapture(level=logging.WARNING, fmt="%(message)s") as said:  # type: ignore[no-untyped-call] # apprise's signature
             is_delivered = services.notify(
                 title=message.title,
                 body=message.details or message.title,
@@ -125,13 +125,13 @@ def to_service(url: str) -> Attempt:
 
 
 class Delivery:
-    """Deliver messages in their order, each with a few attempts. Thread-safe.
+    """Deliver messages in order, each with a few attempts. Thread-safe.
 
     Args:
         what: name in the log.
         url: address to deliver to; a secret.
         attempt: delivers a message there.
-        pause: waits that many seconds; by default it returns early when the delivery is closed.
+        pause: waits for a number of seconds; by default it returns early when the delivery closes.
     """
 
     def __init__(
@@ -156,13 +156,13 @@ class Delivery:
         try:
             self._waiting.put_nowait(message)
         except queue.Full:
-            self._fails(f"more than {_MOST_WAITING} messages wait")
+            self._fails(f"more than {_MOST_WAITING} messages are waiting")
 
     def close(self) -> None:
-        """Stop, and drop the messages that are still waiting."""
+        """Stop delivering, and drop the messages that are still waiting."""
         self._closing.set()
         with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)  # wakes it up
+            self._waiting.put_nowait(None)  # wakes the thread
 
     def _work(self) -> None:
         while True:
@@ -187,13 +187,13 @@ class Delivery:
             log.info("reached again", what=self._what, host=self._host)
 
     def _fails(self, trouble: str) -> None:
-        """Log the first failure; the next line is its end."""
+        """Log the first failure; the next line is about its end."""
         if self._is_well:
             self._is_well = False
             log.warning("not reached", what=self._what, host=self._host, error=trouble)
 
 
 def host_of(url: str) -> str:
-    """Return what may be shown of an address: the host of a webhook, else the kind of service."""
+    """Return the public part of an address: the host of a webhook, else the kind of service."""
     scheme = url.partition("://")[0]
     return (urlsplit(url).hostname or "") if scheme in {"http", "https"} else scheme

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 def handlers_of(
     bridge: Bridge, picture: DaemonStatus, metrics: Metrics, stack: contextlib.ExitStack
 ) -> list[Handler]:
-    """Return the configured handlers of events; what they need ends with ``stack``."""
+    """Return the configured handlers of events; their resources close with ``stack``."""
     settings = bridge.settings
     notify = settings.notify
     notifiers = _notifiers(bridge, notify, stack) if notify else []
@@ -40,7 +40,7 @@ def handlers_of(
     handlers: list[Handler] = [picture, metrics, stalls]
     if settings.listen:
         tracking = bridge.tracking
-        # A database has no address that another machine could open.
+        # A database has no address that other machines could open.
         has_links = tracking.is_remote
         job_list = JobList(settings, tracking)
         jobs = RecentJobs(reader_of(job_list, bridge.redactor, has_links=has_links))

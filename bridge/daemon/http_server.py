@@ -1,6 +1,6 @@
-"""Serve the daemon's page, probes and metrics from memory, to a few clients for a moment each.
+"""Serve the daemon's page, probes and metrics from memory, to a few short connections.
 
-It needs no login. The answers contain nothing that the log does not.
+It has no login. The answers contain nothing that the log does not.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from bridge.errors import ConfigError
 from bridge.settings.daemon import Address
 
 LONGEST: Final = 10.0
-"""Seconds for a connection, from its beginning to its end."""
+"""Longest duration of a connection in seconds."""
 MOST: Final = 32
-"""Connections at once; any more are closed."""
+"""Highest number of connections; more are closed."""
 PATIENCE: Final = 60.0
-"""Seconds by which a pass may be late before the daemon counts as dead."""
+"""Delay of a pass in seconds after which the daemon counts as dead."""
 _HEADERS: Final = [
     ("Cache-Control", "no-store"),
     ("Connection", "close"),
@@ -46,11 +46,11 @@ _HEADERS: Final = [
 
 
 def application(view: Callable[[], View], metrics: Metrics, mlflow: str = "") -> ASGIApp:
-    """Return the pages.
+    """Return the web application.
 
     Args:
         view: the status.
-        metrics: what Prometheus reads.
+        metrics: text for Prometheus.
         mlflow: the address of MLflow's UI, for a link to it.
     """
 
@@ -96,7 +96,7 @@ def _json(document: Mapping[str, object], *, is_well: bool = True) -> Response:
 
 @contextlib.contextmanager
 def bound(address: Address) -> Iterator[socket.socket]:
-    """Listen on an address until the end of the context.
+    """Listen on an address until the context ends.
 
     Raises:
         ConfigError: the address cannot be had.
@@ -108,7 +108,7 @@ def bound(address: Address) -> Iterator[socket.socket]:
         raise _refused(address, error) from None
     with listener:
         try:
-            # A daemon that has just ended leaves connections behind for a minute.
+            # Connections of a daemon that has just ended remain for a minute.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(where)
             listener.listen(MOST)
@@ -124,7 +124,7 @@ def _refused(address: Address, error: OSError) -> ConfigError:
 
 @contextlib.contextmanager
 def listening(address: Address, app: ASGIApp, *, longest: float = LONGEST) -> Iterator[Address]:
-    """Answer until the end of the context; yields the address with the port that it got.
+    """Serve until the context ends; yield the address with the actual port.
 
     Raises:
         ConfigError: the address cannot be had.
@@ -138,7 +138,7 @@ def listening(address: Address, app: ASGIApp, *, longest: float = LONGEST) -> It
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                # Neither what clients send nor that they hang up is an event.
+                # Clients' requests and hang-ups are not logged.
                 log_level=logging.CRITICAL,
                 access_log=False,
                 proxy_headers=False,
@@ -148,7 +148,7 @@ def listening(address: Address, app: ASGIApp, *, longest: float = LONGEST) -> It
                 timeout_graceful_shutdown=1,
             )
         )
-        # Outside the main thread uvicorn does not touch the signals.
+        # Outside the main thread, uvicorn does not handle signals.
         thread = threading.Thread(
             target=server.run, args=([listener],), name="http-server", daemon=True
         )
@@ -161,12 +161,12 @@ def listening(address: Address, app: ASGIApp, *, longest: float = LONGEST) -> It
 
 
 def _impatient(longest: float) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol with an end to connections that are too many or too slow."""
+    """Return uvicorn's protocol, which also closes connections that are too many or too slow."""
 
     class Impatient(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base class has it
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # the base class's signature
             if len(self.server_state.connections) >= MOST:
                 transport.abort()
                 return

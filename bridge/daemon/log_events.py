@@ -1,4 +1,4 @@
-"""The log of a daemon's passes: each trouble once, and its end."""
+"""The log of a daemon's passes, with one line for each trouble and one for its end."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _PASSING: Final = (BadReply, NoAnswer, ServerFailed, Throttled, Unreachable)
 
 
 class JobLog:
-    """Logs jobs as they are recorded: everything new, or only where a job's life turns."""
+    """Logs jobs as they are recorded: everything new, or only changes of a job's state."""
 
     def __init__(self, *, only_turns: bool, is_dry: bool = False) -> None:
         self._only_turns = only_turns
         self._is_dry = is_dry
 
     def __call__(self, event: Event) -> None:
-        """Log what a pass wrote, deleted, or decided."""
+        """Log what a pass wrote, deleted or decided."""
         match event:
             case JobsChosen():
                 self._passed_over(event)
@@ -81,7 +81,7 @@ class JobLog:
         status = plan.status or (NEW_RUN_STATUS if plan.is_new else None)
         log.info(
             "job recorded",
-            # First those that a person reads, before the end of a line of 80 characters.
+            # The facts for people come first, within the first 80 characters of the line.
             name=outcome.before.name if outcome.before else plan.run_name,
             kind=outcome.result.value,
             points=len(plan.points),
@@ -93,16 +93,16 @@ class JobLog:
 
 
 class TroubleLog:
-    """Tells of each trouble once, and of its end. Thread-safe as each provider has its own keys."""
+    """Logs each trouble once, and its end. Thread-safe, because each provider has its own keys."""
 
     def __init__(self) -> None:
         self._outages: dict[str, str] = {}
         self._logged: dict[tuple[str, str, str], None] = {}
 
     def of(self, report: Report) -> None:
-        """Log what is new in a pass's report."""
+        """Log what is new in the report of a pass."""
         for job_id, error in report.failures:
-            # A store that takes no archive takes none of any job: that is said once.
+            # An artifact store that refuses one archive refuses all: it is logged once.
             whose = "" if isinstance(error, ArchiveFailed) else job_id
             if self._is_new(report.provider, whose, error.sentence):
                 log.error("job not recorded", provider=report.provider, job=whose, **_facts(error))
@@ -127,7 +127,8 @@ class TroubleLog:
             if before is not None:
                 log.info("recovered", provider=report.provider)
             return
-        # An outage that shows as a 503 now and as a timeout then is one; a refused key is another.
+        # An outage is one trouble, whether it appears as a 503 or a timeout; a refused key is
+        # another.
         kind = "passing" if isinstance(stopped, _PASSING) else type(stopped).__name__
         self._outages[report.provider] = kind
         if kind != before:
@@ -153,7 +154,7 @@ class PassLog(JobLog):
         self._troubles = TroubleLog()
 
     def __call__(self, event: Event) -> None:
-        """Log what is new."""
+        """Log what is new in an event."""
         super().__call__(event)
         if isinstance(event, PassEnded):
             self._troubles.of(event.report)

@@ -1,6 +1,6 @@
 """Expose the daemon's metrics to Prometheus.
 
-Labels hold the configured names of providers and a few fixed words.
+Labels contain only the names of configured providers and a few fixed words.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from bridge.sync.report import Report
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-"""Seconds up to which passes are counted by their duration."""
+"""Upper bounds of the histogram of pass durations in seconds."""
 _PROVIDER: Final = ("provider",)
 
 _MLFLOW_UP: Final = "Whether MLflow answered the last request."
-_INTERVAL: Final = "Time from the beginning of the last pass to that of the next."
+_INTERVAL: Final = "Time between the beginnings of the last pass and the next."
 _JOBS: Final = "Jobs by the state of their runs."
 _POINTS: Final = "Metric points written to MLflow."
-_REQUESTS: Final = "Requests to the provider's API, each attempt, by how it ended."
-_RETRIES: Final = "Attempts at requests after the first."
+_REQUESTS: Final = "Attempts at requests to the provider's API, by result."
+_RETRIES: Final = "Repeated attempts at requests to the provider's API."
 _FAILURES: Final = "Jobs that a pass could not record."
 _SHUTDOWN: Final = "Beginning of the next day on which the provider shuts down fine-tuned models."
 
 _GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None]]]] = {
     "ftbridge_provider_up": (
-        "1 unless the provider stopped the last pass.",
+        "1 if the provider answered in the last pass, 0 if it stopped the pass.",
         lambda each, _: each.is_up,
     ),
     "ftbridge_last_success_timestamp_seconds": (
@@ -65,15 +65,15 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[ProviderView, float], float | None
         lambda each, _: each.failing,
     ),
 }
-"""Gauges that are read from the status of a provider; ``None`` leaves a sample out."""
+"""Gauges that are read from the status of a provider; ``None`` omits the sample."""
 
 
 class Metrics:
-    """Count what passes do, and read the rest from the status at each scrape. Thread-safe.
+    """Count events of passes, and read the rest from the status at each scrape. Thread-safe.
 
     Args:
         providers: their names.
-        view: the status, which gets each event before this does.
+        view: the status, which receives each event first.
     """
 
     def __init__(self, providers: Iterable[str], view: Callable[[], View]) -> None:
@@ -84,7 +84,7 @@ class Metrics:
         self._gauges = [
             (gauge(name, what, _PROVIDER), value_of) for name, (what, value_of) in _GAUGES.items()
         ]
-        # It has no label to leave it out by: it is exposed beside the others once it is known.
+        # It has no label by which to omit it, so it is exposed once it is known.
         self._mlflow_up = Gauge("ftbridge_mlflow_up", _MLFLOW_UP, registry=None)
         self._interval = gauge("ftbridge_interval_seconds", _INTERVAL, _PROVIDER)
         self._shutdown = gauge("ftbridge_next_shutdown_timestamp_seconds", _SHUTDOWN, _PROVIDER)
@@ -100,10 +100,10 @@ class Metrics:
             registry=registry,
             buckets=_BUCKETS,
         )
-        version = Info("ftbridge_build", "Version that is running.", registry=registry)
+        version = Info("ftbridge_build", "Version of the bridge.", registry=registry)
         version.info({"version": __version__})
         ProcessCollector(registry=registry)
-        # Counters are there from the start: a rate needs the zero that it rises from.
+        # Counters exist from the start, because a rate needs their initial zero.
         self._providers = frozenset(providers)
         for name in self._providers:
             for each in (self._points, self._retries, self._failures, self._passes):
@@ -112,7 +112,7 @@ class Metrics:
                 self._requests.labels(name, result)
 
     def exposition(self) -> bytes:
-        """Return what Prometheus reads."""
+        """Return the text for Prometheus."""
         view = self._view()
         for name, each in view.providers.items():
             for gauge, value_of in self._gauges:
@@ -126,18 +126,18 @@ class Metrics:
         return generate_latest(self._mlflow_up) + generate_latest(metrics)
 
     def requested(self, provider: str, result: str, attempt: int) -> None:
-        """Count an attempt at a request, as ``retries.Tell`` has it."""
+        """Count an attempt at a request; a ``retries.Tell``."""
         if provider in self._providers:
             self._requests.labels(provider, result).inc()
             self._retries.labels(provider).inc(attempt > 1)
 
     def shutdown_known(self, provider: str, moment: float | None) -> None:
-        """Take in when a provider shuts down models next."""
+        """Record when a provider shuts down models next."""
         if provider in self._providers:
             _set(self._shutdown, provider, moment)
 
     def __call__(self, event: Event) -> None:
-        """Count what happens in a pass."""
+        """Count an event of a pass."""
         match event:
             case JobDone(outcome=Synced(provider=provider, plan=plan)):
                 if provider in self._providers:
@@ -150,14 +150,14 @@ class Metrics:
                     self._interval.labels(provider).set(max(0.0, at - each.begun))
 
     def _ended(self, report: Report, seconds: float) -> None:
-        # A pass that was asked to stop says nothing about how long passes take.
+        # A pass that was asked to stop says nothing about the duration of passes.
         if report.provider in self._providers and not isinstance(report.stopped, Stopped):
             self._failures.labels(report.provider).inc(len(report.failures))
             self._passes.labels(report.provider).observe(seconds)
 
 
 class _WithoutCreated(Collector):
-    """All metrics but the moments at which counters were made, which would double the series."""
+    """All metrics except the creation times of counters, which would double the series."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

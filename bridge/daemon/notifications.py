@@ -1,7 +1,7 @@
-"""Notify people of what happens, and a heartbeat service that all is well.
+"""Notify people of events, and a heartbeat service that all is well.
 
-Only what happens while this process runs is news. The first complete pass over a provider reads its
-history, and nobody is notified of how those jobs ended.
+Only events during this process are news. The first complete pass over a provider reads its history,
+and sends no notifications about the ends of those jobs.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from bridge.sync.outcome import Outcome, Synced
 from bridge.sync.report import Report
 
 _MINUTE: Final = 60.0
-"""Seconds."""
+"""Shortest time between two signs of life in seconds."""
 _MLFLOW: Final = ""
-"""MLflow's place among the names of providers, none of which is empty."""
+"""Key of MLflow among the names of providers, none of which is empty."""
 
 Send = Callable[[Message | None], object]
 Link = Callable[[str, str], str]
-"""Return the address of a run's page from the ids of its experiment and of the run."""
+"""Returns the address of a run's page from the ids of its experiment and of the run."""
 
 
 class Notifier:
-    """Send a message for each event that is wanted. Thread-safe.
+    """Send a message about each wanted event. Thread-safe.
 
     Args:
-        send: takes a message without waiting.
+        send: accepts a message without waiting.
         wanted: events to send.
         redactor: masks secrets.
         link: returns the address of a run's page.
@@ -57,13 +57,13 @@ class Notifier:
         self._link = link
         self._lock = threading.Lock()
         self._read: set[str] = set()
-        """Providers whose history has been read."""
+        """Names of providers whose history has been read."""
         self._old: set[tuple[str, str]] = set()
         """Jobs of that history that are not recorded yet."""
         self._down: set[str] = set()
 
     def __call__(self, event: PassEvent) -> None:
-        """Send what is wanted of an event."""
+        """Send a message about an event if it is wanted."""
         match event:
             case JobDone(outcome=outcome):
                 self._done(outcome)
@@ -75,7 +75,7 @@ class Notifier:
         return event in self._wanted
 
     def stalled(self, job: Stalled) -> None:
-        """Send a message about a job that trains and shows nothing new."""
+        """Send a message about a running job that shows nothing new."""
         self._send_if_wanted(
             "stalled",
             provider=job.provider,
@@ -150,12 +150,12 @@ class Notifier:
 
 
 class Heartbeat:
-    """Give a sign of life while the last pass over every provider went through.
+    """Send a sign of life if the last pass over every provider succeeded.
 
     Args:
-        send: takes the sign without waiting.
-        view: the status, which gets each event before this does.
-        elapsed: seconds that only go forward.
+        send: accepts the sign without waiting.
+        view: the status, which receives each event first.
+        elapsed: monotonic seconds.
     """
 
     def __init__(self, send: Send, view: Callable[[], View], elapsed: Callable[[], float]) -> None:
@@ -166,7 +166,7 @@ class Heartbeat:
         self._last: float | None = None
 
     def __call__(self, event: PassEvent) -> None:
-        """Give it after a pass, at most once a minute."""
+        """Send it after a pass, at most once a minute."""
         if not isinstance(event, PassEnded):
             return
         providers = self._view().providers.values()
@@ -183,7 +183,7 @@ class Heartbeat:
 
 
 def _title(event: str, facts: Mapping[str, str]) -> str:
-    """Return what happened in one line."""
+    """Return a line about what happened."""
     if event == "shutdown":
         return f"{facts['provider']}: fine-tuned models end on {facts['day']}"
     model = f", model {facts['model']}" if "model" in facts else ""

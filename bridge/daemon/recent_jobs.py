@@ -19,7 +19,7 @@ _WEB: Final = ("http://", "https://")
 
 
 class Lists(Protocol):
-    """A part of ``JobList``."""
+    """The part of ``JobList`` that is needed here."""
 
     def lines(self, chosen: Filter) -> Sequence[JobLine]:
         """Return the chosen jobs, the newest first."""
@@ -30,7 +30,7 @@ class Lists(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecentJob:
-    """A job, and the curve of its training (without losses there: of its validation)."""
+    """A job with its training curve, or its validation curve if it has no training curve."""
 
     line: JobLine
     curve: Curve = ()
@@ -41,16 +41,16 @@ class RecentJob:
         return self.line.provider, self.line.job_id
 
     def document(self, *, is_stalled: bool) -> dict[str, object]:
-        """Return it for a JSON document; only a moment knows for how long a job is silent."""
+        """Return the job for a JSON document, without the silence, which depends on the time."""
         found = self.line.document() | {"stalled": is_stalled}
         return {name: value for name, value in found.items() if name != "silent_seconds"}
 
 
 class RecentJobs:
-    """Read the newest jobs after a pass that changed something. Thread-safe.
+    """Read the newest jobs after each pass that changes something. Thread-safe.
 
     Args:
-        read: asks MLflow.
+        read: reads MLflow.
     """
 
     def __init__(self, read: Callable[[], Iterable[RecentJob]]) -> None:
@@ -60,11 +60,11 @@ class RecentJobs:
         self._jobs: tuple[RecentJob, ...] = ()
 
     def view(self) -> tuple[RecentJob, ...]:
-        """Return the jobs as they were after the last change."""
+        """Return the jobs after the last change."""
         return self._jobs
 
     def __call__(self, event: Event) -> None:
-        """Note what changes, and read it when the pass is over."""
+        """Note changes, and read the jobs when the pass is over."""
         match event:
             case JobDone(outcome=Synced(plan=plan)):
                 self._is_old |= not plan.is_empty
@@ -74,14 +74,14 @@ class RecentJobs:
                 self._renew()
 
     def _renew(self) -> None:
-        # The passes of several providers end at the same moment: the next one reads the rest.
+        # Passes of several providers may end at the same time: the next one reads the rest.
         if not self._reading.acquire(blocking=False):
             return
         try:
             self._is_old = False
             self._jobs = tuple(self._read())
         except TrackingError:
-            # The next pass asks again, and reports what is wrong with MLflow.
+            # The next pass tries again, and reports what is wrong with MLflow.
             self._is_old = True
         finally:
             self._reading.release()
@@ -93,9 +93,9 @@ def reader_of(
     """Return a function that reads the newest jobs.
 
     Args:
-        job_list: asks MLflow.
+        job_list: reads MLflow.
         redactor: masks secrets in names.
-        has_links: whether others can open MLflow's pages.
+        has_links: whether other people can open MLflow's pages.
     """
 
     def shown(line: JobLine) -> RecentJob:
@@ -104,7 +104,7 @@ def reader_of(
             line,
             name=redactor.line(line.name, 100),
             url=line.url if has_links else "",
-            # Anybody who may write to MLflow may have written it.
+            # Untrusted: anyone who can write to MLflow may have written it.
             job_url=redactor.line(job_url, 500) if job_url.startswith(_WEB) else None,
         )
         return RecentJob(safe, job_list.curve(line, line.train_metric or line.valid_metric))

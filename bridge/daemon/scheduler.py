@@ -1,9 +1,9 @@
-"""Make passes on a schedule until a signal ends them.
+"""Make passes on a schedule until a signal.
 
 Each provider has its own interval job, which never overlaps itself. A late pass is made once: it is
-neither dropped nor repeated. Providers without open jobs are asked less often, and those that have
-ended their service less and less often, in the end once a day. The log has a line when a trouble
-begins and one when it is over.
+neither dropped nor repeated. Providers without open jobs are polled less often, and those that have
+ended their service less and less often, finally once a day. The log has a line when a trouble
+begins, and one when it ends.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from bridge.sync.report import Report
 log = structlog.get_logger()
 
 _SLICE: Final = 0.2
-"""Seconds."""
+"""Longest wait in seconds before the next check for a signal."""
 _SET_BACK: Final = 1.0
-"""Seconds by which a clock that is set back delays no pass."""
+"""Largest step of the clock in seconds that does not reschedule the passes."""
 _STEPS: Final = (300.0, 3_600.0, 21_600.0, 86_400.0)
-"""Seconds from one pass to the next while a service seems to have ended."""
+"""Intervals in seconds while a service seems to have ended."""
 _FAREWELLS: Final = 3
-"""Passes in a row that have to end with a withdrawn service: one may be a proxy's mistake."""
+"""Number of successive passes that must find the service withdrawn; one may be a proxy's fault."""
 
 
 def wait(stopping: threading.Event) -> None:
     """Wait for ``stopping``, in slices.
 
-    A signal may be delivered to any thread, but only the main thread acts on it, and only when it
-    runs: an unlimited wait could sleep through it.
+    A signal may be delivered to any thread, but only the main thread acts on it, and only while it
+    runs: during an unlimited wait it could go unnoticed.
     """
     while not stopping.wait(_SLICE):
         pass
@@ -69,15 +69,14 @@ def run(
 
     Args:
         syncs: one for each provider.
-        paces: how often each is asked, by name.
+        paces: interval of each provider, by name.
         stopping: ends the passes when it is set.
-        leave: ends the process if work in hand is not done within ``patience``.
-        patience: returns how many seconds work in hand may take after that; called repeatedly.
-        handlers: get the events of every pass, after the log.
-        beat: called in this thread several times a second, from the first schedule to the end, with
-            whether the scheduler is alive.
+        leave: ends the process if work in hand is not finished within ``patience``.
+        patience: returns the seconds that work in hand may still take; called repeatedly.
+        handlers: receive the events of every pass, after the log.
+        beat: called several times a second in this thread, with whether the scheduler is alive.
         wall: this machine's clock, which may be set.
-        elapsed: seconds that only go forward.
+        elapsed: monotonic seconds.
     """
     pool = ThreadPoolExecutor(len(syncs))
     scheduler = BlockingScheduler(executors={"default": pool}, timezone=UTC)
@@ -89,7 +88,7 @@ def run(
         beat(scheduling.is_alive())
         before, ahead = ahead, wall() - elapsed()
         if ahead < before - _SET_BACK:
-            # The scheduler waits for a time of day, which is now that much further away.
+            # The scheduler waits for a time of day, which a clock set back has moved further away.
             for sync in syncs:
                 scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
     beat(True)  # noqa: FBT003 - its only argument
@@ -103,7 +102,7 @@ def _schedule(
     handle: Handler,
     elapsed: Callable[[], float],
 ) -> None:
-    """Let each provider's first pass begin now, and the others at its pace."""
+    """Schedule each provider's first pass now, and the others at its pace."""
     for sync in syncs:
         scheduler.add_job(
             _pass,
@@ -125,9 +124,9 @@ def _finish(
     beat: Callable[[bool], None],
     leave: Callable[[int], None],
 ) -> None:
-    """Begin no pass any more, and wait for those under way; ``leave`` if they take too long."""
+    """Begin no more passes, and wait for those under way; ``leave`` if they take too long."""
     log.info("stopping", reason="finishing what is under way")
-    # With wait=True it would hold a lock that a pass under way may need.
+    # wait=True would hold a lock that a pass under way may need.
     scheduler.shutdown(wait=False)
     if not _is_finished(pool, patience, beat):
         log.warning("stopped early", reason=f"work in hand took longer than {GRACE:.0f} s")
@@ -185,7 +184,7 @@ def _pass(
     handle(PassEnded(report, elapsed() - begun))
     if pace.changes(report):
         log.info("pace changed", provider=sync.name, seconds=pace.seconds)
-        with suppress(JobLookupError):  # it has been shut down meanwhile
+        with suppress(JobLookupError):  # the scheduler has been shut down
             scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
     job = scheduler.get_job(sync.name)
     if job is not None and job.next_run_time is not None:
@@ -193,12 +192,12 @@ def _pass(
 
 
 class Pace:
-    """Seconds from one pass over a provider to the next.
+    """The time from one pass over a provider to the next.
 
     This is ``interval`` while jobs are open or after a pass that ended early, and ``idle`` (by
-    default the same) while no job is open. A service that seems to have ended is asked less and
-    less often: a proxy without its route answers the same for some minutes. One pass that ends well
-    undoes it.
+    default the same) while no job is open. A service that seems to have ended is polled less and
+    less often, because a proxy that has lost its route gives the same answer for some minutes. One
+    pass that succeeds resets this.
     """
 
     def __init__(
@@ -219,7 +218,7 @@ class Pace:
         return self._idle if self._is_idle else self._interval
 
     def changes(self, report: Report) -> bool:
-        """Take a pass into account, and return whether the pace changes."""
+        """Account for a pass, and return whether the pace changes."""
         before = self.seconds
         if isinstance(report.stopped, Stopped):
             return False

@@ -1,4 +1,4 @@
-"""``ftbridge run``: the daemon, what shows of it, and what signals make of it."""
+"""``ftbridge run``: the daemon, its pages and metrics, and its reactions to signals."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def run(
     as_json: bool = False,
     verbose: bool = False,
 ) -> int:
-    """Make passes until a signal; returns the exit code.
+    """Make passes until a signal; return the exit code.
 
     Args:
-        load: reads the configuration, at the start and again at a SIGHUP.
+        load: reads the configuration at the start and on each SIGHUP.
         environ: the environment.
         as_json: whether log lines are JSON.
         verbose: whether every decision is logged.
 
     Raises:
-        ConfigError: the configuration does not hold, or the address to listen on is taken. A
-            configuration that is read later is refused instead.
+        ConfigError: the first configuration is invalid, or the address to listen on is taken. A
+            later configuration that is invalid is refused instead.
     """
     settings: Settings | None = load()
     shell = _Shell(
@@ -69,7 +69,7 @@ class _Shell:
 
 
 class _Life:
-    """The daemon under one configuration, until another one takes its place."""
+    """The daemon under one configuration, until another one replaces it."""
 
     def __init__(self, settings: Settings, shell: _Shell) -> None:
         self._settings = settings
@@ -81,12 +81,12 @@ class _Life:
         self._status = DaemonStatus(self._paces, self._redactor, time.time)
 
     def lived(self) -> Settings | None:
-        """Make passes; returns the configuration to go on with, if it is to go on."""
+        """Make passes; return the next configuration, or ``None`` to end."""
         log.set_up(self._redactor, as_json=self._shell.as_json, verbose=self._shell.verbose)
         settings = self._settings
         metrics = Metrics(self._paces, self._status.view)
         with (
-            # At once, not at the next beat: no other job is begun.
+            # Immediately rather than at the next beat, so that no other job begins.
             stop_on_signals(self._shell.leaving, self._stopping),
             contextlib.ExitStack() as stack,
             assemble(
@@ -110,7 +110,7 @@ class _Life:
             )
         return self._next
 
-    def _beat(self, is_alive: bool) -> None:  # noqa: FBT001 - its only argument
+    def _beat(self, is_alive: bool) -> None:  # noqa: FBT001 - the scheduler's only argument
         shell = self._shell
         if shell.leaving.is_set():
             shell.systemd.stopping()
@@ -126,14 +126,14 @@ class _Life:
         shell.systemd.beat(self._status.view(), is_alive=is_alive)
 
     def _accepted(self) -> Settings | None:
-        """Return the configuration as it is written now, or ``None`` if it is invalid."""
+        """Return the current configuration file's content, or ``None`` if it is invalid."""
         logger = structlog.get_logger()
         try:
             settings = self._shell.load()
             with assemble(settings, self._shell.environ, threading.Event()):
                 pass
             new, old = settings.listen, self._settings.listen
-            # A port that is in force would be taken.
+            # The port of the current configuration would seem taken.
             if new and not (old and new.port == old.port):
                 with bound(new):
                     pass

@@ -1,4 +1,4 @@
-"""Say in time which fine-tuned models a provider shuts down, and when the next ones end."""
+"""Announce which fine-tuned models a provider shuts down soon, and when the next ones end."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bridge.errors import TrackingError
 from bridge.sync.events import Event, PassEnded
 
 _DAYS_BEFORE: Final = (30, 7, 1)
-"""A day on which a message is sent needs no memory of those before it."""
+"""Days before a shutdown on which a message is sent, so that nothing needs to be remembered."""
 _NAMED: Final = 10
-"""Models that a message names."""
+"""Number of models that a message names."""
 
 Models = Callable[[str, str], Sequence[str]]
-"""Return the models of a provider that are shut down on a day."""
+"""Returns the models of a provider that are shut down on a day."""
 NextDay = Callable[[str, date], str | None]
-"""Return the first day from another one on, on which a provider shuts down models."""
+"""Returns the first day, from a given one on, on which a provider shuts down models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +28,20 @@ class Ending:
 
     provider: str
     day: str
-    """As ISO 8601 has it."""
+    """Date in ISO 8601."""
     models: str
-    """Their names, and the number of the others."""
+    """Names of the first models, and the number of the others."""
 
 
 class Shutdowns:
-    """Look once a day for models that end soon. Thread-safe.
+    """Check once a day for models that end soon. Thread-safe.
 
     Args:
-        models: asks MLflow.
-        next_day: asks MLflow.
+        models: reads MLflow.
+        next_day: reads MLflow.
         wall: this machine's clock, Unix seconds.
-        found: takes what ends on one day.
-        known: takes a provider's name and the beginning of the next such day, in Unix seconds.
+        found: receives the models that end on one day.
+        known: receives a provider's name and the beginning of the next such day in Unix seconds.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Shutdowns:
         self._known = known
         self._lock = threading.Lock()
         self._looked: dict[str, str] = {}
-        """By provider the day of the last look."""
+        """Day of the last check, by provider."""
 
     def __call__(self, event: Event) -> None:
-        """Look after the first pass of a day that went through."""
+        """Check after the first pass of a day that succeeded."""
         if not isinstance(event, PassEnded) or event.report.stopped:
             return
         provider = event.report.provider
@@ -79,7 +79,7 @@ class Shutdowns:
                 if (names := self._models(provider, day := str(today + timedelta(days=days))))
             ]
         except TrackingError:
-            # The next pass asks again; what is wrong with MLflow it says itself.
+            # The next pass tries again, and reports what is wrong with MLflow.
             with self._lock:
                 del self._looked[provider]
             return

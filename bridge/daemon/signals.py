@@ -11,8 +11,8 @@ from types import FrameType
 from typing import Final
 
 GRACE: Final = 5.0
-"""Seconds that work in hand gets to finish after a signal. Work that is cut off the next start
-repeats: nothing is lost."""
+"""Seconds that work in hand may take after a signal. The next start repeats work that is cut off,
+so that nothing is lost."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def reload_on_hangup(reloading: threading.Event) -> Iterator[None]:
     In that case SIGHUP ends the process, as it does by default.
     """
     before = signal.getsignal(signal.SIGHUP)
-    ends_with_terminal = _has_terminal() and before is not signal.SIG_IGN  # nohup ignores it
+    ends_with_terminal = _has_terminal() and before is not signal.SIG_IGN  # nohup ignores SIGHUP
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if ends_with_terminal and not _has_terminal():

@@ -1,4 +1,4 @@
-"""Watch for jobs that train and show nothing new for too long."""
+"""Find running jobs that show nothing new for too long."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from bridge.sync.outcome import Outcome, Synced
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled:
-    """A job that trains and shows nothing new."""
+    """A running job that shows nothing new."""
 
     provider: str
     job_id: str
     name: str
-    """The run's."""
+    """Name of the run."""
     run_id: str
     experiment_id: str
     seconds: float
-    """How long ago it last showed something."""
+    """Seconds since the job last showed something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +38,10 @@ class _Watched:
     run_id: str = ""
     experiment_id: str = ""
     last: int = 0
-    """Unix milliseconds of its last sign of life."""
+    """Last sign of life, Unix milliseconds."""
     trains: bool = False
     is_read: bool = False
-    """Whether the last pass could read it: one that nobody can read may train well."""
+    """Whether the last pass could read it; an unreadable job may be training well."""
 
     @classmethod
     def of(cls, run: RecordedRun) -> _Watched:
@@ -58,9 +58,9 @@ class Stalls:
     """Find stalled jobs, and report each once while this process runs. Thread-safe.
 
     Args:
-        after: seconds without anything new; ``None``: no job is called stalled.
+        after: seconds without anything new; ``None``: no job counts as stalled.
         wall: this machine's clock, Unix seconds.
-        found: takes a job that has stalled.
+        found: receives a job that has stalled.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Stalls:
             return tuple(self._stalled())
 
     def __call__(self, event: Event) -> None:
-        """Take in what a pass reads, and report new stalls after it."""
+        """Record what a pass reads, and report new stalls after the pass."""
         new: list[Stalled] = []
         with self._lock:
             match event:
@@ -104,7 +104,7 @@ class Stalls:
             watched = _Watched.of(run)
             if known := self._jobs.get((provider, job_id)):
                 if owned.is_complete:
-                    continue  # it was recorded before the last run of a long history was read
+                    continue  # it was recorded before the whole history was read
                 last = max(known.last, watched.last)
                 watched = replace(watched, last=last, is_read=known.is_read)
             self._jobs[provider, job_id] = watched
@@ -128,7 +128,7 @@ class Stalls:
         state = plan.tags.get(tags.STATE)
         trains = known.trains if state is None else state == JobStatus.RUNNING
         moments = [known.last, *(point.timestamp for point in plan.points)]
-        if trains and is_waiting:  # not every provider says when training began
+        if trains and is_waiting:  # not every provider gives the start of training
             moments.append(int(self._wall() * 1000))
         self._jobs[key] = replace(
             known,

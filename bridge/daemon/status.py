@@ -1,6 +1,6 @@
-"""Keep the status of a daemon in memory: counts, and jobs for as long as they are open.
+"""Keep the status of a daemon in memory: counts, and open jobs.
 
-Runs in experiments that only a job's own metadata names count once they change.
+Runs in experiments that only a job's metadata names are counted once they change.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ STATES: Final[Mapping[str, str]] = {
     "FAILED": "failed",
     "KILLED": "cancelled",
 }
-"""Words of people for MLflow's statuses of a job's run."""
+"""Readable words for MLflow's run statuses."""
 LONGEST_SILENCE: Final = 7200.0
-"""Seconds that a pass may go without a sign of life. The longest that it needs is for archiving two
-files of 512 MiB at the slowest rate that a provider may send them."""
+"""Longest time in seconds without a sign of life of a pass: archiving two files of 512 MiB at the
+slowest accepted rate."""
 _SHOWN: Final = 20
-"""Failures that are kept as sentences; the rest is counted."""
+"""Number of failures that are kept as sentences; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """The status of a provider at a moment. Moments are Unix seconds; ``None``: not yet."""
+    """The status of a provider at one time. Times are Unix seconds; ``None``: not yet."""
 
     is_up: bool | None = None
     """Whether the last pass was not stopped because of the provider."""
@@ -53,7 +53,7 @@ class ProviderView:
     ended: float | None = None
     """End of the last pass."""
     seconds: float | None = None
-    """Duration of that pass."""
+    """Duration of that pass in seconds."""
     succeeded: float | None = None
     """End of the last pass that was not stopped."""
     due: float | None = None
@@ -83,23 +83,23 @@ class ProviderView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The status of the whole daemon at a moment."""
+    """The status of the whole daemon at one time."""
 
     now: float
-    """Unix seconds."""
+    """Time of the status, Unix seconds."""
     started: float
     providers: Mapping[str, ProviderView]
     mlflow_is_up: bool | None = None
-    """Whether MLflow answered when it was asked last."""
+    """Whether MLflow answered the last request."""
     mlflow_trouble: str | None = None
     stalled: tuple[Stalled, ...] = ()
     """Jobs that show nothing new."""
     jobs: tuple[RecentJob, ...] = ()
-    """The newest ones."""
+    """The newest jobs."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether a pass has gone through."""
+        """Whether a pass has succeeded."""
         return any(each.succeeded is not None for each in self.providers.values())
 
 
@@ -120,14 +120,14 @@ class _State:
         self.open: dict[str, _Open] = {}
         self.ends: Counter[str] = Counter()
         self.ended_now: dict[str, str] = {}
-        """Final statuses of this pass by job: one that loses a race may end twice."""
+        """Final statuses of this pass by job, because a job that loses a race may end twice."""
         self.vanished: set[str] = set()
         self.points = 0
         self.alive_at: float | None = None
-        """Last sign of life of the pass that is under way, in elapsed seconds."""
+        """Last sign of life of the pass under way, in monotonic seconds."""
 
     def take_over(self, owned: Ownership) -> None:
-        """Take over the runs that MLflow has."""
+        """Take over the runs in MLflow."""
         found = {
             job_id: _opened(run)
             for job_id, run in owned.open.items()
@@ -136,7 +136,7 @@ class _State:
         if not owned.is_complete:
             self.open = found
             return
-        # Jobs that were recorded before the last run of a long history was read are newer.
+        # Jobs that were recorded before the whole history was read are newer.
         self.ends = Counter(owned.ends)
         self.open = {**found, **self.open}
         for job_id in [*self.ended_now]:
@@ -161,7 +161,7 @@ class _State:
             self.ended_now[job_id] = status
             return
         newest = max((point.timestamp for point in plan.points), default=0)
-        # An archive that is not stored keeps the run from its final status.
+        # A missing archive keeps the run from its final status.
         status = before.status if outcome.error else status
         self.open[job_id] = _Open(status, max(before.newest, newest))
 
@@ -187,13 +187,13 @@ class _State:
 
 
 class DaemonStatus:
-    """Put the events of all passes together. Thread-safe.
+    """Combine the events of all passes. Thread-safe.
 
     Args:
         providers: their names.
         redactor: masks secrets in sentences.
         wall: this machine's clock, Unix seconds.
-        elapsed: seconds that only go forward.
+        elapsed: monotonic seconds.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class DaemonStatus:
             )
 
     def __call__(self, event: Event) -> None:
-        """Take in what happens in a pass; one over another provider is not shown."""
+        """Record an event of a pass; providers that are not configured are ignored."""
         with self._lock:
             if isinstance(event, RunsRead):
                 self._mlflow, self._mlflow_trouble = True, None
@@ -249,7 +249,7 @@ class DaemonStatus:
                     state.view = replace(state.view, due=at)
 
     def _ended(self, state: _State, report: Report, seconds: float) -> None:
-        """Note how a pass ended; one that was asked to stop says nothing about a provider."""
+        """Record the end of a pass; one that was asked to stop says nothing about a provider."""
         stopped = report.stopped
         if isinstance(stopped, Stopped):
             return
@@ -281,7 +281,7 @@ class DaemonStatus:
         )
 
     def _said(self, error: BridgeError) -> str:
-        """Return what happened and the remedy, each shortened by itself."""
+        """Return sentence and remedy, each shortened separately."""
         parts = (self._redactor.line(each) for each in (error.sentence, error.remedy) if each)
         return ". ".join(parts)
 

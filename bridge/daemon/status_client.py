@@ -1,4 +1,4 @@
-"""Ask a running daemon for its status. Any other answer means that there is none."""
+"""Ask a running daemon for its status. Any other answer means that no daemon runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import BaseModel
 from bridge.settings.daemon import Address
 
 _TIMEOUT: Final = 2.0
-"""Seconds."""
+"""Timeout in seconds."""
 _MOST: Final = 2**20
-"""Bytes."""
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to ask there, not to listen
+"""Largest answer in bytes."""
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
 _Json = dict[str, object]
 
 
 class Pass(BaseModel):
-    """A pass; moments are Unix seconds."""
+    """A pass; times are Unix seconds."""
 
     ended: float | None = None
 
@@ -43,7 +43,7 @@ class Daemon(BaseModel):
 
 
 def ask(listen: Address, wire: httpx.BaseTransport | None = None) -> tuple[Daemon, _Json] | None:
-    """Return the status of the daemon that listens there, parsed and as JSON, or ``None``."""
+    """Return the status of the daemon at an address, parsed and as JSON; ``None`` without one."""
     at = Address(_EVERYWHERE.get(listen.host, listen.host), listen.port)
     try:
         with (

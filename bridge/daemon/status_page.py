@@ -27,15 +27,15 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The Content-Security-Policy of the page: a browser may only draw it."""
+"""Content-Security-Policy of the page: a browser may only render it."""
 
 
 _MOST_STALLED: Final = 20
-"""Jobs that are named."""
+"""Number of jobs that are named."""
 _LONGEST_ERROR: Final = 160
-"""Characters of a job's error."""
+"""Longest error of a job in characters."""
 _SPARKLINE: Final = (96, 20)
-"""Width and height of the box of a job's curve, in pixels."""
+"""Width and height of a job's curve in pixels."""
 
 
 def age(seconds: float) -> str:
@@ -53,10 +53,10 @@ _PAGE: Final = _ENVIRONMENT.from_string(_SOURCE)
 
 
 def html(view: View, mlflow: str = "") -> str:
-    """Return a page that reloads itself.
+    """Return the page, which reloads itself.
 
     Args:
-        view: what it shows.
+        view: the status.
         mlflow: the address of MLflow's UI, for a link to it.
     """
     return _PAGE.render(
@@ -72,7 +72,7 @@ def html(view: View, mlflow: str = "") -> str:
 
 
 def _row(view: View, job: RecentJob) -> dict[str, object]:
-    """Return a job as the page shows it now."""
+    """Return a job for the page."""
     line = job.line
     silent = next((each.seconds for each in view.stalled if _key(each) == job.key), None)
     error = line.seen.run.tags.get(tags.ERROR, "")
@@ -91,7 +91,7 @@ def _key(stalled: Stalled) -> tuple[str, str]:
 
 
 def headline(view: View) -> str:
-    """Return what is wrong in a few words; empty where all is well."""
+    """Return a headline about what is wrong; empty if all is well."""
     providers = view.providers.items()
     down = ["MLflow"] if view.mlflow_is_up is False else []
     down += [name for name, each in providers if each.is_up is False]
@@ -108,10 +108,10 @@ def headline(view: View) -> str:
 
 
 def _troubles(view: View) -> Iterator[tuple[str, list[str]]]:
-    """Sentences about each that has some."""
+    """Yield each subject that has troubles, with sentences about them."""
     yield "MLflow", [view.mlflow_trouble] if view.mlflow_trouble else []
     for name, each in view.providers.items():
-        # MLflow's outage ends the passes of all providers: it is shown once.
+        # An outage of MLflow ends the passes of all providers, so it is shown once.
         own = each.stopped if each.stopped != view.mlflow_trouble else None
         rest = each.failing - len(each.failures)
         more = f"{number_of(rest, 'more job')} not recorded" if rest > 0 else None
@@ -124,7 +124,7 @@ def _troubles(view: View) -> Iterator[tuple[str, list[str]]]:
 
 
 def document(view: View) -> dict[str, object]:
-    """Return the status for a JSON document; moments are Unix seconds, of a job milliseconds."""
+    """Return the status for a JSON document; times are Unix seconds, those of jobs milliseconds."""
     stalled = {_key(each) for each in view.stalled}
     return {
         "version": __version__,
@@ -139,8 +139,10 @@ def document(view: View) -> dict[str, object]:
 
 
 def readiness(view: View) -> dict[str, object]:
-    """Return whether a pass has gone through, and why not."""
-    waiting = {name: each.stopped or "no pass is over yet" for name, each in view.providers.items()}
+    """Return whether a pass has succeeded, and why not."""
+    waiting = {
+        name: each.stopped or "no pass has ended yet" for name, each in view.providers.items()
+    }
     return {"ready": view.is_ready, "why": {} if view.is_ready else waiting}
 
 

@@ -1,6 +1,6 @@
-"""Notify systemd of the daemon's state, where systemd has started it: sd_notify(3).
+"""Notify systemd of the daemon's state if systemd has started it: sd_notify(3).
 
-Nothing here is a reason to fail: without systemd, or when it does not listen, nothing is sent.
+Nothing here fails: without systemd, or if it does not listen, nothing is sent.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from bridge.daemon.status import ProviderView, View
 
 
 class Systemd:
-    """The service manager, where there is one. For one thread."""
+    """The service manager, if there is one. Not thread-safe."""
 
     def __init__(
         self, environ: Mapping[str, str], elapsed: Callable[[], float] = time.monotonic
     ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
-        # "@" stands for the zero byte of a name that is in no file system.
+        # "@" stands for the zero byte of an abstract socket's name.
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         allowed = environ.get("WATCHDOG_USEC", "")
         is_watched = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        # Half of what is allowed, in seconds; 0: nobody waits for signs of life.
+        # Half of the allowed time in seconds; 0: systemd does not expect signs of life.
         self._interval = int(allowed) / 2e6 if is_watched and allowed.isdecimal() else 0.0
         self._elapsed = elapsed
         self._state = self._status = ""
         self._alive_at = -self._interval
 
     def ready(self) -> None:
-        """Say that passes are made."""
+        """Report that the daemon makes passes."""
         self._enter("READY=1")
 
     def reloading(self) -> None:
-        """Say that the configuration is read again, until ``ready``."""
+        """Report that the configuration is read again, until ``ready``."""
         self._enter(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the daemon ends."""
+        """Report that the daemon ends."""
         self._enter("STOPPING=1")
 
     def beat(self, view: View, *, is_alive: bool) -> None:
-        """Say what goes on when it has changed, and in time that all goes on."""
+        """Report the state when it has changed, and a sign of life in time."""
         if (status := summary(view)) != self._status:
             self._status = status
             self._send(f"STATUS={status}")
@@ -67,7 +67,7 @@ class Systemd:
 
 
 def summary(view: View) -> str:
-    """Return what goes on in one line."""
+    """Return the state of the providers in one line."""
     states = {name: _state(each) for name, each in sorted(view.providers.items())}
     return "; ".join(f"{name}: {state}" for name, state in states.items() if state) or "starting"
 

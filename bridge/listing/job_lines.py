@@ -68,7 +68,7 @@ class JobLine:
     """MLflow's name of the metric whose value is ``train``."""
     valid_metric: str | None
     created_at: int
-    """Unix milliseconds."""
+    """Creation time of the job, Unix milliseconds."""
     cost: str | None
     url: str
     """The run's page in MLflow's UI."""

@@ -42,7 +42,7 @@ class RecordedRun:
     """MLflow's word."""
     is_deleted: bool
     start_time: int
-    """Unix milliseconds."""
+    """Start of the run, Unix milliseconds."""
     artifact_uri: str
     tags: Mapping[str, str]
     params: Mapping[str, str]

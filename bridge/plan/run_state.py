@@ -36,7 +36,7 @@ class RunState:
     """How far a run is once a plan is written."""
 
     start_time: int
-    """Unix milliseconds."""
+    """Start of the run, Unix milliseconds."""
     end_time: int | None
     """Unix milliseconds; ``None``: the run has not ended."""
     status: str | None

@@ -38,7 +38,7 @@ class ModelRecord(Record):
 
     @property
     def shutdown(self) -> int | None:
-        """Unix milliseconds."""
+        """Time of the shutdown, Unix milliseconds."""
         return self.shutdown_date or self.deprecation
 
 

@@ -37,7 +37,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
 _STEP: Final = "step"
 _DELIMITERS: Final = ",;\t"
 _LONGEST_HEADER: Final = 64 * 2**10
-"""Bytes."""
+"""Longest header in bytes."""
 
 Row = tuple[int, Mapping[str, float]]
 

@@ -35,7 +35,7 @@ class Measured:
     """The metrics of one step."""
 
     at: int | None = None
-    """Unix milliseconds."""
+    """Time of the measurement, Unix milliseconds."""
     values: dict[str, float] = field(default_factory=dict)
 
 

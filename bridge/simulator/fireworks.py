@@ -30,7 +30,7 @@ FILES: Final = "/fireworks-files"
 _LISTS = (*COLLECTIONS.values(), "reinforcementFineTuningJobs")
 _PAGE_SIZE, _LARGEST_PAGE = 50, 200
 _VALID_FOR = 3600
-"""Seconds."""
+"""Validity of a signed URL in seconds."""
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:

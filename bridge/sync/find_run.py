@@ -15,7 +15,7 @@ from bridge.text import clean
 from bridge.tracking import Tracking
 
 _LONGEST_CLAIM: Final = 500
-"""Characters."""
+"""Longest claim in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Task:
 
 
 _HOUR: Final = 3_600_000
-"""Milliseconds."""
+"""One hour in milliseconds."""
 _READ: Final = ""
 """The place of the hour among the names of experiments, none of which is empty."""
 
@@ -66,7 +66,7 @@ class JobSync:
     finder: RunFinder
     options: RecordingOptions
     now: Callable[[], int]
-    """Unix milliseconds."""
+    """Returns the current time in Unix milliseconds."""
     stop_if_asked: Callable[[], None] = lambda: None
     labels: dict[str, str] = field(default_factory=dict)
     """The names that experiments have chosen, by the experiment's id and name."""

@@ -251,7 +251,7 @@ def test_a_hundred_messages_wait(hanging: Hanging) -> None:
             hanging.delivery.send(FAILED)
         assert lines == []
         hanging.delivery.send(FAILED)
-        assert [line["error"] for line in lines] == ["more than 100 messages wait"]
+        assert [line["error"] for line in lines] == ["more than 100 messages are waiting"]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_readiness_says_what_it_waits_for(status: DaemonStatus) -> None:
         "ready": False,
         "why": {
             "openai": "No connection with ***. Check the network",
-            "mistral": "no pass is over yet",
+            "mistral": "no pass has ended yet",
         },
     }
     assert answered(status, "/readyz") == 503
