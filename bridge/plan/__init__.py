@@ -1,1 +1,1 @@
-"""The decision, pure: a snapshot and a recorded run in, a plan out."""
+"""The decision: from a snapshot and a recorded run to a plan. Pure."""

@@ -1,4 +1,4 @@
-"""The cost of a job from its trained tokens, where its provider does not say it. Pure."""
+"""The cost of a job, computed from its trained tokens if its provider does not report it. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of a million trained tokens."""
+    """Price of a million trained tokens."""
 
     amount: Decimal
     currency: str
-    """Code such as USD."""
+    """Currency code, such as USD."""
 
     @classmethod
     def parsed(cls, text: str) -> Price:
-        """Return the price that is written as ``5 USD``."""
+        """Return the price in a text such as ``5 USD``."""
         amount, currency = text.split()
         return cls(Decimal(amount), currency)
 
@@ -30,16 +30,16 @@ class Price:
 
 
 def with_cost(snapshot: Snapshot, prices: Mapping[str, Price]) -> Snapshot:
-    """Return a snapshot whose job says what it costs, as far as that can be computed.
+    """Return the snapshot with the job's cost, if it can be computed.
 
     Args:
-        snapshot: what the provider says. A cost that it gives counts.
-        prices: by the beginning of a base model's name. The longest that fits counts.
+        snapshot: the provider's data; a cost in it is kept.
+        prices: prices by the beginning of a base model's name; the longest match counts.
     """
     job = snapshot.job
     if job.cost or not job.trained_tokens or not job.base_model:
         return snapshot
-    # A model that was fine-tuned before costs what its own base model does.
+    # Training a fine-tuned model further costs what its own base model costs.
     model = job.base_model.removeprefix("ft:")
     prefix = max((each for each in prices if model.startswith(each)), key=len, default=None)
     if prefix is None:

@@ -1,4 +1,4 @@
-"""The files that a job trains and validates on, as MLflow's dataset inputs. Pure."""
+"""The training and validation files of a job, as MLflow's dataset inputs. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bridge.model import Job
 from bridge.text import clean
 
 _DIGEST: Final = 8
-"""Characters, as in the digests that MLflow itself makes."""
+"""Length of a digest in characters, as in MLflow's own digests."""
 _LONGEST_NAME: Final = 500
-"""Characters of a dataset's name that MLflow takes."""
+"""Longest name of a dataset in characters that MLflow accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetInput:
-    """One file in one role."""
+    """A file in one role."""
 
     file_id: str
     context: str
@@ -26,16 +26,16 @@ class DatasetInput:
 
     @property
     def digest(self) -> str:
-        """Stands for the content: a provider's file never changes under its id."""
+        """Digest of the id; a provider's file never changes under its id."""
         return hashlib.sha256(self.file_id.encode()).hexdigest()[:_DIGEST]
 
     def source(self, provider: str) -> str:
-        """Where it lies, as JSON."""
+        """Location of the file as JSON."""
         return json.dumps({"provider": provider, "file": self.file_id})
 
 
 def datasets_of(job: Job) -> tuple[DatasetInput, ...]:
-    """The job's files, each once: of two roles MLflow keeps the first."""
+    """Return the job's files, each once, because MLflow keeps only the first of two roles."""
     inputs: dict[str, DatasetInput] = {}
     for context, file_ids in (
         ("training", job.training_files),

@@ -1,9 +1,9 @@
-"""The parts of a job that could not be read, and what that means for its run. Pure.
+"""The parts of a job that could not be read, and their consequences for its run. Pure.
 
 A part that is missing for good is named on the run, which is complete without it. A part that fails
 for the moment keeps the run open, so that the next pass reads it again; after a day of failures it
-counts as missing for good. A run that is settled stays so, and one that had everything still
-has it when its provider no longer gives a part.
+counts as missing for good. A settled run stays settled, and a run that has everything stays
+complete when its provider no longer returns a part.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from bridge.plan.recorded import RecordedRun
 from bridge.text import one_line
 
 PATIENCE: Final = 24 * 3_600_000
-"""Milliseconds for which a part that fails is awaited."""
+"""Time in milliseconds for which a failing part is awaited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """The missing parts of a job."""
+    """The consequences of a job's missing parts."""
 
     tags: Mapping[str, str]
-    """The tags that a run is to have because of it."""
+    """Tags to set on the run."""
     removed_tags: tuple[str, ...]
-    """The tags that a run no longer is to have."""
+    """Tags to remove from the run."""
     awaited: tuple[str, ...]
-    """A sentence for each part that is to be read again."""
+    """A sentence for each part that will be read again."""
     lost: tuple[str, ...]
     """A sentence for each part that is missing for good."""
     is_awaited: bool
@@ -39,18 +39,18 @@ class Gaps:
 
 
 def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Gaps:
-    """Return what is missing of a job.
+    """Return the consequences of a job's missing parts.
 
     Args:
-        snapshot: what the provider says.
-        recorded: what MLflow has; ``None``: no run yet.
+        snapshot: the provider's data.
+        recorded: the job's run in MLflow; ``None``: no run yet.
         now: Unix milliseconds.
     """
     known = recorded.tags if recorded else {}
     is_settled = recorded is not None and recorded.is_final
     since_name = run_tags.name_in(known, run_tags.INCOMPLETE_SINCE)
     since = _since(known.get(since_name), now)
-    # A settled run that is read again, as by doctor, is not opened again.
+    # A settled run that is read again, for example by doctor, is not opened again.
     has_patience = is_settled or now - since < PATIENCE
     awaited = [part for part in snapshot.missing if not part.is_lasting and has_patience]
     is_awaited = bool(awaited) and not is_settled
@@ -67,12 +67,12 @@ def gaps_of(snapshot: Snapshot, recorded: RecordedRun | None, *, now: int) -> Ga
 
 
 def has_gaps(recorded: RecordedRun) -> bool:
-    """Return whether something may be missing between the points that a run has."""
+    """Return whether points may be missing between those of a run."""
     return run_tags.INCOMPLETE in recorded.tags
 
 
 def _had_all(known: Mapping[str, str], snapshot: Snapshot) -> bool:
-    """Return whether a settled run was complete with the job's last word, and lacked no part."""
+    """Return whether a settled run was complete and lacked no part."""
     has_last_word = known.get(run_tags.STATUS) == snapshot.job.provider_status
     return has_last_word and run_tags.INCOMPLETE not in known
 
@@ -84,7 +84,7 @@ def _tags(missing: tuple[MissingPart, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _since(written: str | None, now: int) -> int:
-    """Return when a part was first awaited; a time that cannot be read is now."""
+    """Return when a part was first awaited; an unreadable time counts as now."""
     try:
         return round(datetime.fromisoformat(written or "").timestamp() * 1000)
     except (ValueError, OverflowError):

@@ -1,6 +1,6 @@
-"""The names of metrics and params: the provider's own, or those that local trainers use. Pure.
+"""The names of metrics and params: the provider's own, or those of local trainers. Pure.
 
-Charts in MLflow lie on one another only where the names are the same.
+MLflow draws curves on the same chart only if their names are the same.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from bridge.plan.presets import EPOCH, OF_PARAMS, PRESETS
 from bridge.text import one_line
 
 LONGEST_NAME: Final = 250
-"""Characters of a name that MLflow keeps."""
+"""Longest name in characters that MLflow keeps."""
 _ALLOWED_NAME: Final = re.compile(r"[\w.\- /:]+")
 
 _WITH_AVERAGE: Final = frozenset({"loss", "train_runtime"})
-"""Beside either of these ``train_loss`` is the average that transformers logs at the end."""
+"""If a run has either of these, its ``train_loss`` is the average that transformers logs at the
+end."""
 
 Names = Mapping[str, str]
-"""From a provider's name to MLflow's; a name that is missing stays as it is."""
+"""A mapping from a provider's names to MLflow's; other names are unchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """The losses by which runs are compared, under MLflow's names."""
+    """The losses for comparing runs, under MLflow's names."""
 
     valid: tuple[str, ...] = ()
-    """Over the whole validation set: the best checkpoint has the lowest."""
+    """Loss over the whole validation set, lowest for the best checkpoint."""
     batch_valid: tuple[str, ...] = ()
-    """Over one batch of the validation set."""
+    """Loss over one batch of the validation set."""
     train: tuple[str, ...] = ()
 
     def __or__(self, other: Losses) -> Losses:
-        """Return both, each name once."""
+        """Return the losses of both, each name once."""
         return Losses(
             valid=_once(*self.valid, *other.valid),
             batch_valid=_once(*self.batch_valid, *other.batch_valid),
@@ -49,7 +50,7 @@ class Losses:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All of them, in the order in which they tell a good run from a bad one."""
+        """All losses, the most meaningful first."""
         return (*self.valid, *self.batch_valid, *self.train)
 
     @property
@@ -60,20 +61,20 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class MetricNames:
-    """From one provider's names to MLflow's."""
+    """The mapping from one provider's names to MLflow's."""
 
     metrics: Names = field(default_factory=dict)
     param_names: Names = field(default_factory=dict)
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
-    """The meanings of the provider's names."""
+    """Meanings of the provider's names."""
     label: str = "provider"
-    """The preset, or the mapping as compact JSON: fit for a tag, and for ``from_label``."""
+    """The preset's name, or the mapping as compact JSON, for a tag and for ``from_label``."""
     epoch: str | None = None
-    """The metric that tells the epoch of a step; ``None``: it is not logged."""
+    """Metric for the epoch of a step; ``None``: the epoch is not logged."""
 
     @classmethod
     def of(cls, wanted: str | Mapping[str, str], meanings: Mapping[str, Meaning]) -> MetricNames:
-        """Return the names of a preset, or of a mapping, for one provider."""
+        """Return the names of a preset or a mapping for one provider."""
         if not isinstance(wanted, str):
             names = dict(wanted)
             label = json.dumps(names, sort_keys=True, separators=(",", ":"))
@@ -93,7 +94,7 @@ class MetricNames:
         """Return the names with this label.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the label is invalid.
         """
         if label in PRESETS:
             return cls.of(label, meanings)
@@ -108,16 +109,16 @@ class MetricNames:
         return cls.of(found, meanings)
 
     def metric(self, name: str) -> str:
-        """Return what MLflow calls the provider's metric ``name``."""
+        """Return MLflow's name of the provider's metric ``name``."""
         return self.metrics.get(name, name)
 
     def param(self, name: str) -> str:
-        """Return what MLflow calls the provider's param ``name``."""
+        """Return MLflow's name of the provider's param ``name``."""
         return self.param_names.get(name, name)
 
     @property
     def losses(self) -> Losses:
-        """The losses by which runs are compared."""
+        """The losses for comparing runs."""
 
         def names(meaning: Meaning) -> tuple[str, ...]:
             return _once(*map(self.metric, self.named(meaning)))
@@ -134,7 +135,7 @@ class MetricNames:
 
 
 def epoch_of(step: int, total_steps: int | None, epochs: float | None) -> float | None:
-    """Return how often the training set has been gone through after ``step``; ``None``: unknown."""
+    """Return the number of epochs completed after ``step``; ``None`` if unknown."""
     if total_steps is None or epochs is None or not (math.isfinite(epochs) and epochs > 0):
         return None
     if total_steps <= 0 or not 0 <= step <= total_steps:
@@ -146,7 +147,7 @@ def shared_charts(metric_names: MetricNames, runs: Sequence[frozenset[str]]) -> 
     """Count the local runs that share each metric with a provider's jobs.
 
     Args:
-        metric_names: the names that the provider's metrics get.
+        metric_names: the names of the provider's metrics in MLflow.
         runs: the names of each local run's metrics.
     """
     hosted = {
@@ -158,7 +159,7 @@ def shared_charts(metric_names: MetricNames, runs: Sequence[frozenset[str]]) -> 
     shared: Counter[str] = Counter()
     for run in runs:
         curves = run - {"train_loss"} if run & _WITH_AVERAGE else run
-        # Without the curve of the training, a name such as eval_loss may be a single result.
+        # Without a training curve, a name such as eval_loss may be a single result.
         if curves & training:
             shared.update(curves & hosted)
     return shared
@@ -167,11 +168,11 @@ def shared_charts(metric_names: MetricNames, runs: Sequence[frozenset[str]]) -> 
 def closest_preset(
     neighbours: Sequence[tuple[MetricNames, Sequence[frozenset[str]]]],
 ) -> str | None:
-    """Return the preset that puts most on shared charts; ``None``: the present names do.
+    """Return the preset that shares the most charts; ``None`` if the present names do.
 
     Args:
-        neighbours: the present names of each provider, and for each local run beside its jobs
-            the names of the run's metrics.
+        neighbours: the present names of each provider, with the metric names of each local run in
+            the same experiment.
     """
 
     def shared(preset: str | None) -> int:
@@ -187,13 +188,13 @@ def closest_preset(
 
 
 def collisions(mapping: Mapping[str, str], meanings: Mapping[str, Meaning]) -> list[str]:
-    """Return a sentence for each name that a mapping would give to two things of one provider.
+    """Return a sentence for each name that a mapping gives to two metrics or params of a provider.
 
-    Curves that are mixed cannot be separated again, so that the mapping is refused.
+    Mixed curves cannot be separated again, so such a mapping is refused.
 
     Args:
         mapping: from a provider's names to others.
-        meanings: what the provider's names stand for. Other names are those of other providers.
+        meanings: the meanings of the provider's names; other names belong to other providers.
     """
     found: list[str] = []
     for are_params in (False, True):
@@ -213,7 +214,7 @@ _USUAL: Final[Mapping[str, Meaning]] = {
     "train_loss": Meaning.TRAIN_LOSS,
     "valid_loss": Meaning.VALID_LOSS,
 }
-"""The names of the losses at most providers: local runs may use them too."""
+"""The losses' names at most providers, which local runs may use too."""
 
 
 def preset_of(runs: Sequence[frozenset[str]]) -> str:

@@ -1,6 +1,6 @@
-"""The models that a job leaves at its provider: its usable checkpoints, and its result. Pure.
+"""The models of a job at its provider: its usable checkpoints and its result. Pure.
 
-Each becomes a LoggedModel in MLflow, so that a search over their metrics finds the best one.
+Each becomes a LoggedModel in MLflow, so that a search by metric finds the best one.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ from bridge.plan.metric_names import MetricNames
 from bridge.text import clean, one_line
 
 _STEP_DIGITS: Final = 6
-"""Names sort by step up to this many digits."""
+"""Number of digits of a step up to which names sort by step."""
 _LONGEST_LABEL: Final = 100
 _LONGEST_PARAM: Final = 500
 NAME_FIELDS: Final = ("provider", "suffix", "base_model")
-"""The parts from which the name of a registered model can be made."""
+"""Fields for the name of a registered model."""
 _NOT_REGISTERED: Final = re.compile(r"[/:\s'\"]+")
 _FORBIDDEN: Final = re.compile(r"[/:.%\"'\s]+")
-"""The characters that MLflow refuses in the name of a model."""
+"""Characters that MLflow refuses in the name of a model."""
 
 
 _MEASURES: Final[Mapping[Meaning, int]] = {
-    # A method that has rewards maximises them, whatever its losses do.
+    # A method with rewards maximises them, whatever its losses do.
     Meaning.VALID_REWARD: 1,
     Meaning.REWARD: 1,
     Meaning.VALID_LOSS: -1,
     Meaning.BATCH_VALID_LOSS: -1,
     Meaning.TRAIN_LOSS: -1,
 }
-"""The measures of checkpoints, first the one that counts most, and whether more is better."""
+"""Measures of checkpoints in order of precedence, and whether more is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedModel:
-    """A model that can be called at the provider, and where its metrics are in the run."""
+    """A model that the provider serves, and the place of its metrics in the run."""
 
     model: str
-    """Its full name there; also what makes it one and the same."""
+    """Full name at the provider, which identifies the model."""
     name: str
-    """In MLflow, which forbids some characters of the full name."""
+    """Name in MLflow, which forbids some characters of the full name."""
     step: int
     metrics: tuple[tuple[str, int], ...]
-    """MLflow's metric name and step of each of its measurements."""
+    """Metric name in MLflow and step of each measurement."""
     about: Mapping[str, str]
-    """The known facts, for params, which the UI shows, and for tags, which can be searched."""
+    """Known facts, for params, which the UI shows, and for tags, which can be searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best checkpoint, and the metric that says so."""
+    """The best checkpoint, and the metric that decides it."""
 
     model: str
-    """The model's name at its provider."""
+    """Name of the model at its provider."""
     metric: str
-    """The provider's name of the metric."""
+    """Name of the metric at the provider."""
     is_highest: bool
-    """Whether more of it is better."""
+    """Whether higher values are better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,26 +70,26 @@ class Registration:
     """A job's result as a version of a registered model."""
 
     name: str
-    """The registered model's."""
+    """Name of the registered model."""
     model: str
-    """The full name of the job's result at its provider."""
+    """Full name of the job's result at its provider."""
     source: str
-    """Its address, as MLflow writes those of hosted models: ``openai:/ft:gpt-...``."""
+    """URI in MLflow's form for hosted models: ``openai:/ft:gpt-...``."""
     at: int
-    """When the job ended, Unix milliseconds: the alias points at the newest."""
+    """End of the job, Unix milliseconds; the alias points to the newest."""
     description: str = ""
-    """The version's, in Markdown."""
+    """Description of the version in Markdown."""
 
 
 def hosted_models(
     provider: str, snapshot: Snapshot, steps: Mapping[str, Collection[int]]
 ) -> tuple[HostedModel, ...]:
-    """The job's models by ascending step.
+    """Return the job's models by ascending step.
 
     Args:
         provider: the provider's name in the configuration.
-        snapshot: what the provider says.
-        steps: by MLflow's metric name the steps that are, or are about to be, logged.
+        snapshot: the provider's data.
+        steps: the steps that are or will be logged, by MLflow's metric name.
     """
     job = snapshot.job
     models = {
@@ -97,7 +97,7 @@ def hosted_models(
             model=model,
             name=_name(snapshot, checkpoint.step),
             step=checkpoint.step,
-            # Not only the checkpoint's own: the step's event may have more.
+            # Not only the checkpoint's own metrics: the event of its step may have more.
             metrics=tuple(
                 (name, checkpoint.step) for name in sorted(steps) if checkpoint.step in steps[name]
             ),
@@ -108,7 +108,7 @@ def hosted_models(
     }
     result = _full_name(job.fine_tuned_model)
     if result and job.status.is_final and result not in models:
-        # Its provider gives checkpoints no names, or no longer shows them.
+        # The provider does not name checkpoints, or no longer lists them.
         newest = {name: max(logged) for name, logged in steps.items() if logged}
         step = max(newest.values(), default=0)
         models[result] = HostedModel(
@@ -122,10 +122,7 @@ def hosted_models(
 
 
 def best_checkpoint(snapshot: Snapshot, metric_names: MetricNames) -> Best | None:
-    """Return the checkpoint that is best by the first measure that any of them has.
-
-    If several are equally good it is the newest.
-    """
+    """Return the best checkpoint by the first measure that any has, the newest of equals."""
     for meaning, sign in _MEASURES.items():
         scores = [
             (sign * checkpoint.metrics[name], checkpoint.step, checkpoint.model, name)
@@ -140,7 +137,7 @@ def best_checkpoint(snapshot: Snapshot, metric_names: MetricNames) -> Best | Non
 
 
 def best_model(snapshot: Snapshot, metric_names: MetricNames) -> str | None:
-    """Return the name of the best checkpoint's model."""
+    """Return the model name of the best checkpoint."""
     best = best_checkpoint(snapshot, metric_names)
     return best.model if best else None
 
@@ -148,10 +145,10 @@ def best_model(snapshot: Snapshot, metric_names: MetricNames) -> str | None:
 def registration_of(
     template: str | None, provider: str, kind: str, snapshot: Snapshot
 ) -> Registration | None:
-    """The registration of a job's result; ``None`` without a template or a result.
+    """Return the registration of a job's result; ``None`` without a template or a result.
 
     Args:
-        template: with the fields of ``NAME_FIELDS`` in braces.
+        template: a name with the fields of ``NAME_FIELDS`` in braces.
         provider: the provider's name in the configuration.
         kind: the provider's type.
         snapshot: what the provider says.
@@ -178,25 +175,25 @@ def registration_of(
 
 
 def _description(provider: str, job: Job) -> str:
-    """Return a sentence on where a registered version comes from."""
+    """Return a sentence about the origin of a registered version."""
     base = code(job.base_model)
     origin = f", fine-tuned from {base}" if base else ""
     return f"The result of the job {code(job.id)} at {code(provider)}{origin}."
 
 
 def suffix_of(job: Job) -> str:
-    """Return the suffix that a job's owner chose, without credentials; empty without one."""
+    """Return the suffix that the job's owner chose, without credentials; empty without one."""
     return masked(job.suffix or "")
 
 
 def label_of(snapshot: Snapshot) -> str:
-    """A short name of what a job makes: the suffix its owner gave it, else its id."""
+    """Return a short name of a job's result: the suffix that its owner chose, else its id."""
     suffix = one_line(suffix_of(snapshot.job), _LONGEST_LABEL).strip()
     return suffix or snapshot.job.id[:_LONGEST_LABEL]
 
 
 def _full_name(model: str | None) -> str:
-    """Return the part of a model's name that fits the tag by which it is found."""
+    """Return the part of a model's name that fits into the tag that identifies it."""
     return clean(model or "", _LONGEST_PARAM)
 
 

@@ -1,4 +1,4 @@
-"""How jobs are recorded. Pure."""
+"""The options for recording jobs. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bridge.plan.metric_names import Losses, MetricNames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingOptions:
-    """The parts of a job that its run gets, as configured for one provider."""
+    """The parts of a job to record in its run, as configured for one provider."""
 
     provider_type: str = ""
     """The ``type`` of the provider in the configuration."""
     metric_names: MetricNames = field(default_factory=MetricNames)
     is_auto: bool = False
-    """Whether each experiment says by itself under which names its runs are logged."""
+    """Whether each experiment decides the metric names of its runs."""
     models: bool = True
     """Whether checkpoints and results become LoggedModels."""
     datasets: bool = True
@@ -27,9 +27,9 @@ class RecordingOptions:
     archive_datasets: bool = False
     """Whether its training and validation files become artifacts too."""
     prices: Mapping[str, Price] = field(default_factory=dict)
-    """Prices of training by the beginning of a base model's name."""
+    """Training prices by the beginning of a base model's name."""
     register: str | None = None
-    """Template of the registered model's name; ``None``: nothing is registered."""
+    """Template of the registered model's name; ``None``: no registration."""
 
     @property
     def archives_files(self) -> bool:
@@ -37,7 +37,7 @@ class RecordingOptions:
         return self.archive and self.archive_datasets
 
     def named(self, label: str) -> RecordingOptions:
-        """Return the same with other names; with the provider's own where the label is of none."""
+        """Return the options with other metric names; an invalid label means the provider's own."""
         meanings = self.metric_names.meanings
         try:
             names = MetricNames.from_label(label, meanings)

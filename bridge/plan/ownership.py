@@ -1,16 +1,16 @@
-"""Which run carries a job, and what becomes of the others. Pure.
+"""Which run owns a job, and the fate of the others. Pure.
 
-Several processes may have created a run for one job. All of them come to the same answer, because
-the rank of a run never changes::
+Several processes may have created a run for one job. All of them choose the same owner, because the
+rank of a run never changes::
 
     active runs exist       the one with the smallest id owns the job, the others are duplicates
     only deleted runs       their user wants none: the job is settled
-    no run                  one is to be created
+    no run                  a run has to be created
 
 A duplicate goes, waits or stays. The bridge deletes only what it created, and only in the owner's
-experiment: a run elsewhere may be there because the configuration was another one. A duplicate that
-is final waits until the owner is final too, because the process that was to complete the owner may
-be dead. Should the provider forget the job before that, the final one stays and the owner goes.
+experiment: a run elsewhere may come from an earlier configuration. A duplicate that is final waits
+until the owner is final too, because the process that should complete the owner may be dead. If the
+provider forgets the job before that, the final one stays and the owner goes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Final, NamedTuple
 from bridge.plan.recorded import RecordedRun
 
 MOST_DELETIONS: Final = 10
-"""Duplicates from earlier that a pass deletes, however few runs a provider has."""
+"""Number of earlier duplicates that a pass may delete, however few runs a provider has."""
 _SHARE: Final = 10
-"""One in so many of a provider's runs may be deleted by a pass."""
+"""Reciprocal of the share of a provider's runs that a pass may delete."""
 
 
 class Fate(StrEnum):
@@ -43,13 +43,13 @@ class Duplicate(NamedTuple):
     run_id: str
     job_id: str
     owner: str
-    """The id of the run that owns the job."""
+    """Id of the run that owns the job."""
     fate: Fate
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A run to delete, softly, and why."""
+    """A run to delete softly, and the reason."""
 
     run_id: str
     job_id: str
@@ -61,26 +61,26 @@ class Ownership:
     """The runs of one provider's jobs, resolved."""
 
     is_complete: bool = False
-    """Whether a job that is not in here has no run."""
+    """Whether jobs that are not listed here have no run."""
     open: dict[str, RecordedRun] = field(default_factory=dict)
-    """The owner of each job that is not final yet, by job id."""
+    """Owners that are not final yet, by job id."""
     settled: set[str] = field(default_factory=set)
     """Ids of jobs with nothing left to do."""
     run_ids: dict[str, str] = field(default_factory=dict)
-    """The owner of each job, by job id."""
+    """Owners by job id."""
     duplicates: list[Duplicate] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
-    """How many owners of settled jobs have which status of MLflow."""
+    """Number of settled jobs' owners by MLflow's status."""
 
     def add(self, other: Ownership) -> None:
-        """Take in the runs of one more experiment."""
+        """Add the runs of another experiment."""
         self.open.update(other.open)
         self.settled.update(other.settled)
         self.run_ids.update(other.run_ids)
         self.duplicates.extend(other.duplicates)
 
     def jobs_with(self, *fates: Fate) -> set[str]:
-        """Return the ids of the jobs that have such duplicates."""
+        """Return the ids of the jobs that have duplicates with these fates."""
         return {each.job_id for each in self.duplicates if each.fate in fates}
 
     def deletions(self, vanished: Collection[str] = ()) -> Iterator[Deletion]:
@@ -103,16 +103,16 @@ class Ownership:
 
 
 def may_delete(deletions: int, runs: int) -> bool:
-    """Return whether a pass may delete so many duplicates from earlier.
+    """Return whether a pass may delete this number of earlier duplicates.
 
-    A mistake of the bridge must not empty an experiment: ``doctor --fix`` deletes any number,
-    because a person asked for it.
+    A defect of the bridge must not empty an experiment. ``doctor --fix`` deletes any number,
+    because a person requested it.
     """
     return deletions <= max(MOST_DELETIONS, runs // _SHARE)
 
 
 def resolve(runs: Iterable[RecordedRun], *, is_complete: bool = False) -> Ownership:
-    """Return who owns the jobs of ``runs``, deleted ones among them, in any order."""
+    """Return the owners of the jobs of ``runs``, which include deleted ones, in any order."""
     claims = Claims()
     for run in runs:
         claims.add(run)
@@ -120,17 +120,18 @@ def resolve(runs: Iterable[RecordedRun], *, is_complete: bool = False) -> Owners
 
 
 class Claims:
-    """The claims of runs, as they are read one after the other."""
+    """The claims of runs on jobs, collected run by run."""
 
     def __init__(self) -> None:
         self._deleted: set[str] = set()
-        """Jobs with a run that was deleted."""
+        """Ids of jobs with a deleted run."""
         self._first: dict[str, str] = {}
-        """The run of each job that was added first."""
+        """The first run of each job."""
         self._claims: dict[str, _Claim] = {}
         """The claim of the first run of each job."""
         self._contested: dict[str, dict[str, _Claim]] = {}
-        # A history may be long: what its runs claim is nearly always the same, and held once.
+        # Distinct claims, stored once each because most runs of a long history share the same
+        # claim.
         self._final: dict[_Claim, _Claim] = {}
 
     def add(self, run: RecordedRun) -> None:
@@ -149,7 +150,7 @@ class Claims:
             self._claims[run.job_id] = claim
 
     def is_settled(self, job_id: str) -> bool:
-        """Return whether nothing is left to do for a job, by the runs that were added so far."""
+        """Return whether the runs so far show that nothing is left to do for a job."""
         if job_id in self._contested:
             return self._contested[job_id][min(self._contested[job_id])].open is None
         if job_id in self._claims:
@@ -157,7 +158,7 @@ class Claims:
         return job_id in self._deleted
 
     def resolved(self, *, is_complete: bool) -> Ownership:
-        """Return who owns the jobs; it takes over what was added."""
+        """Return the owners of the jobs, and hand over the collected claims."""
         owned = Ownership(is_complete=is_complete, settled=self._deleted, run_ids=self._first)
         claims = self._claims
         for job_id, rivals in self._contested.items():
@@ -180,16 +181,16 @@ def _duplicates(job_id: str, owner: str, rivals: Mapping[str, _Claim]) -> Iterat
         if run_id == owner:
             continue
         if not claim.is_ours or claim.experiment_id != won.experiment_id:
-            fate = Fate.STAYS  # not ours to delete, or there on purpose
+            fate = Fate.STAYS  # created by a user, or elsewhere on purpose
         elif won.open is not None and claim.open is None:
-            fate = Fate.WAITS  # the owner may never be completed
+            fate = Fate.WAITS  # the owner may never become complete
         else:
             fate = Fate.GOES
         yield Duplicate(run_id, job_id, owner, fate)
 
 
 class _Claim(NamedTuple):
-    """The part of an active run that counts; a final one's many tags need not be kept."""
+    """The relevant part of an active run, without a final run's many tags."""
 
     experiment_id: str
     is_ours: bool

@@ -1,10 +1,10 @@
-"""The decision, pure: what MLflow gets of a job.
+"""The decision what to write to MLflow about a job. Pure.
 
     Snapshot (what the provider says)     ──┐
                                             ├── make_plan ──> Plan (what will be written)
     RecordedRun (what MLflow already has) ──┘
 
-Does no I/O, reads no clock, and writes nothing that MLflow already has.
+It does no I/O and reads no clock, and the plan contains nothing that MLflow already has.
 """
 
 from __future__ import annotations
@@ -30,65 +30,65 @@ from bridge.plan.run_state import RunState, last_tags, state_of
 from bridge.text import clean, counted, one_line
 
 _END: Final = 6
-"""Characters of a job's id that tell jobs of one suffix apart."""
+"""Characters of a job's id that distinguish jobs with one suffix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The changes to one job's run. The final status comes last: it says that all is there."""
+    """The changes to one job's run; the final status, written last, marks it as complete."""
 
     provider: str
     job_id: str
     run_id: str | None
-    """``None``: a run has to be created."""
+    """Id of the run; ``None``: a run has to be created."""
     run_name: str
     start_time: int
     tags: Mapping[str, str]
     params: Mapping[str, str]
     points: tuple[MetricPoint, ...]
-    """By ascending step, so that an interrupted write leaves a curve without holes."""
+    """Points by ascending step, so that an interrupted write leaves no holes in a curve."""
     datasets: tuple[DatasetInput, ...] = ()
     models: tuple[HostedModel, ...] = ()
     registration: Registration | None = None
     documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """The archive's documents, by file name."""
+    """Documents of the archive, by file name."""
     files: tuple[str, ...] = ()
-    """The provider's ids of files that are archived too."""
+    """The provider's ids of files to archive."""
     status: str | None
-    """The run's new status; ``None``: as it is."""
+    """New status of the run; ``None``: unchanged."""
     end_time: int | None
     last_tags: Mapping[str, str] = field(default_factory=dict)
-    """Written after everything else, where the status does not say by itself that all is there."""
+    """Tags that are written last, if the status does not mark the run as complete."""
     removed_tags: tuple[str, ...] = ()
-    """Tags that are no longer true."""
+    """Tags to remove because they are no longer true."""
     awaited: tuple[str, ...] = ()
-    """A sentence for each part that could not be read now, and is read again."""
+    """A sentence for each part that could not be read now and will be read again."""
     lost: tuple[str, ...] = ()
-    """A sentence for each part that the provider does not give."""
+    """A sentence for each part that the provider does not return."""
     is_final: bool
-    """Whether MLflow has everything once this is written."""
+    """Whether MLflow has everything once the plan is written."""
     is_settling: bool
     """Whether the job has ended but its last data is still to come."""
     reason: str
-    """Why it is as it is, in a few words, for the log."""
+    """Reason for the plan in a few words, for the log."""
     skipped: tuple[str, ...]
-    """The data of the provider that is left out, a sentence each."""
+    """A sentence for each value of the provider that is left out."""
 
     @property
     def is_new(self) -> bool:
-        """Whether the job has no run yet."""
+        """Whether the plan creates the job's run."""
         return self.run_id is None
 
     @property
     def is_empty(self) -> bool:
-        """Whether MLflow already has all of it."""
+        """Whether MLflow already has everything."""
         return not (
             self.is_new or self.status or self.last_tags or self.removed_tags or self.changes
         )
 
     @property
     def changes(self) -> str:
-        """The additions to a run in words; empty without any."""
+        """The additions to the run in words; empty without any."""
         metrics = {point.name for point in self.points}
         parts = (
             f"{counted(self.points, 'point')} of {counted(metrics, 'metric')}" if metrics else "",
@@ -121,7 +121,7 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        """One line for ``--dry-run``."""
+        """Return a line for ``--dry-run``."""
         if self.is_empty:
             return f"{self.run_name}: nothing to do"
         verb = "create" if self.is_new else "update"
@@ -137,15 +137,15 @@ def make_plan(
     now: int,
     route: Route | None = None,
 ) -> Plan:
-    """Return the difference between a snapshot and what is recorded.
+    """Return the difference between a snapshot and the recorded run.
 
     Args:
         provider: the provider's name in the configuration.
-        snapshot: what the provider says.
-        recorded: what MLflow has; ``None``: no run yet.
-        options: what of a job is recorded, and under which names.
+        snapshot: the provider's data.
+        recorded: the job's run in MLflow; ``None``: no run yet.
+        options: the parts of a job to record, and their names.
         now: Unix milliseconds.
-        route: where the run goes, if the job has been routed.
+        route: the place of the run, if the job has been routed.
     """
     snapshot = with_cost(snapshot, options.prices)
     job, names = snapshot.job, options.metric_names
@@ -170,7 +170,7 @@ def make_plan(
 def _outline(
     provider: str, job: Job, recorded: RecordedRun | None, state: RunState, gaps: Gaps
 ) -> Plan:
-    """Return a plan that names a run and says how far it is, and puts nothing into it."""
+    """Return a plan with the run's name, state and tags, but without data."""
     return Plan(
         provider=provider,
         job_id=job.id,
@@ -195,7 +195,7 @@ def _outline(
 def _linked(
     plan: Plan, snapshot: Snapshot, recorded: RecordedRun | None, options: RecordingOptions
 ) -> Plan:
-    """Return a plan with what MLflow links with a run: its datasets and its models."""
+    """Return the plan with the datasets and models that MLflow links with the run."""
     has_models = options.models and not plan.is_settling
     return replace(
         plan,
@@ -207,7 +207,7 @@ def _linked(
 def _completed(
     plan: Plan, snapshot: Snapshot, recorded: RecordedRun | None, options: RecordingOptions
 ) -> Plan:
-    """Return a plan with what a run gets once, when all of its job is there."""
+    """Return the plan with the parts that are written once, when the job is complete."""
     job = snapshot.job
     files = dict.fromkeys([*job.training_files, *job.validation_files])
     registration = registration_of(options.register, plan.provider, options.provider_type, snapshot)
@@ -227,7 +227,7 @@ def _new_points(
     state: RunState,
     now: int,
 ) -> tuple[tuple[MetricPoint, ...], tuple[str, ...]]:
-    # While checkpoints are still to come, a rounded point must not take the place of theirs.
+    # While checkpoints are still to come, rounded points must not take the place of theirs.
     if state.is_settling:
         return (), ()
     return new_points(
@@ -241,7 +241,7 @@ def _new_points(
 
 
 def _run_name(provider: str, job: Job) -> str:
-    """Return the name of a new run: suffixes repeat, so that the end of the job's id is in it."""
+    """Return the name of a new run, with the end of the job's id because suffixes repeat."""
     suffix = one_line(suffix_of(job), LONGEST_NAME)
     end = job.id[-_END:].lstrip("-_")
     return f"{provider}/{suffix}-{end}" if suffix else f"{provider}/{job.id}"
@@ -251,7 +251,7 @@ def _reason(job: Job, recorded: RecordedRun | None, *, is_settling: bool) -> str
     known = "it has no run yet" if recorded is None else f"its run is {recorded.status}"
     if is_settling:
         return f"{known}, and its checkpoints are still to come"
-    return f"{known}, and the job {'has ended' if job.status.is_final else 'goes on'}"
+    return f"{known}, and the job {'has ended' if job.status.is_final else 'is still open'}"
 
 
 def _unknown_word(job: Job) -> Iterator[str]:
@@ -278,10 +278,10 @@ def _tags(
 def _new_models(
     plan: Plan, snapshot: Snapshot, recorded: RecordedRun | None, metric_names: MetricNames
 ) -> tuple[HostedModel, ...]:
-    """Return the models that are not complete yet, or that a point of the plan measures too."""
+    """Return the models that are incomplete, or for which the plan has another point."""
     steps = steps_with(recorded, plan.points)
     if recorded is not None and recorded.is_adopted:
-        # Its user's own metrics measure something else than the provider's models.
+        # The user's own metrics do not measure the provider's models.
         theirs = all_metric_names(snapshot, metric_names)
         steps = {name: logged for name, logged in steps.items() if name in theirs}
     known = recorded.models if recorded else {}

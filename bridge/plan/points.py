@@ -1,4 +1,4 @@
-"""Which points and params of a job are new to its run, and when points were measured. Pure."""
+"""The points and params of a job that are new to its run, and the times of points. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def all_metric_names(snapshot: Snapshot, metric_names: MetricNames) -> set[str]:
 
 
 Steps = Mapping[str, Collection[int]]
-"""The logged steps of each metric, by MLflow's name."""
+"""Logged steps by MLflow's metric name."""
 
 
 def new_points(
@@ -31,15 +31,15 @@ def new_points(
     now: int,
     newest: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[tuple[MetricPoint, ...], tuple[str, ...]]:
-    """Return the points that MLflow does not have by step, and sentences on what was left out.
+    """Return the points that MLflow lacks, by step, and sentences about what was left out.
 
     Args:
-        snapshot: all points that the provider has.
-        metric_names: the names that metrics get.
-        steps: what is logged.
+        snapshot: all points of the provider.
+        metric_names: the names of metrics in MLflow.
+        steps: the logged steps.
         fallback: the time of points that have none, Unix milliseconds.
         now: Unix milliseconds.
-        newest: the highest step of each metric that MLflow has, and its time.
+        newest: the highest step of each metric in MLflow, and its time.
     """
     moments = _Moments(snapshot, (newest or {}).values(), now)
     chosen: dict[tuple[int, str], MetricPoint] = {}
@@ -73,23 +73,24 @@ def _sentences(refused: set[str], untimed: set[int]) -> Iterator[str]:
 
 
 class _Moments:
-    """When each step was trained: along a curve time does not run backwards."""
+    """The times of steps: along a curve, time does not run backwards."""
 
     def __init__(self, snapshot: Snapshot, logged: Iterable[tuple[int, int]], now: int) -> None:
         moments: dict[int, int] = {}
         for point in snapshot.curve:
             if point.created_at is not None and is_time(point.created_at, now):
-                # The earliest of all points, so that it is the same if some are logged already.
+                # The earliest time of all points, so that it does not depend on what is logged
+                # already.
                 known = moments.get(point.step, point.created_at)
                 moments[point.step] = min(point.created_at, known)
-        # A checkpoint is published when it is saved, perhaps long after its step.
+        # A checkpoint is dated when it is saved, perhaps long after its step.
         for checkpoint in snapshot.checkpoints:
             if checkpoint.created_at is not None and is_time(checkpoint.created_at, now):
                 moments.setdefault(checkpoint.step, checkpoint.created_at)
         bounds = dict(moments)
         for step, moment in logged:
             bounds[step] = min(moment, bounds.get(step, moment))
-        # No step was trained after a later one.
+        # No step was trained after a later step.
         latest: int | None = None
         for step in sorted(bounds, reverse=True):
             latest = bounds[step] if latest is None else min(latest, bounds[step])
@@ -99,11 +100,11 @@ class _Moments:
         self._steps = sorted(moments)
 
     def at(self, step: int) -> int | None:
-        """Return the moment of a step in Unix milliseconds, if it is known."""
+        """Return the time of a step in Unix milliseconds, if known."""
         return self._moments.get(step)
 
     def before(self, step: int, start: int) -> int:
-        """Return the moment of the last known step before one, and ``start`` without any."""
+        """Return the time of the last known step before ``step``, or ``start`` without one."""
         place = bisect.bisect_left(self._steps, step)
         return self._moments[self._steps[place - 1]] if place else start
 
@@ -115,7 +116,7 @@ def _epochs(
     steps: Steps,
     moments: _Moments,
 ) -> dict[tuple[int, str], MetricPoint]:
-    """Return the epoch at each new step: an axis on which hosted and local runs can be compared."""
+    """Return the epoch at each new step, an axis for comparing hosted and local runs."""
     name = metric_names.epoch
     if name is None:
         return {}
@@ -131,7 +132,7 @@ def _epochs(
 
 
 def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
-    """Yield checkpoints before the curve: where both have a point, the former's counts."""
+    """Yield the points of checkpoints before the curve, because they have precedence."""
     for checkpoint in snapshot.checkpoints:
         for name, value in checkpoint.metrics.items():
             yield CurvePoint(name, checkpoint.step, value, checkpoint.created_at)
@@ -139,15 +140,15 @@ def _all_points(snapshot: Snapshot) -> Iterator[CurvePoint]:
 
 
 _MOST_WHOLE: Final = 1e15
-"""Beyond this a floating-point number is no longer the whole number that it looks like."""
+"""Largest integer up to which floating-point numbers represent every integer exactly."""
 _LONGEST_PARAM: Final = 6000
-"""Characters; MLflow would cut longer ones without a word."""
+"""Longest value of a param in characters; MLflow silently cuts longer ones."""
 
 
 def new_params(
     wanted: Mapping[str, Scalar], known: Mapping[str, str], names: MetricNames
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the params that MLflow does not have, and a sentence for each that it cannot have."""
+    """Return the params that MLflow lacks, and a sentence for each that it cannot store."""
     new: dict[str, str] = {}
     refused: list[str] = []
     for own, value in wanted.items():
@@ -166,13 +167,13 @@ def new_params(
 
 
 def _text(value: Scalar) -> str:
-    """Return a param's value; 3 and 3.0 are one, so that runs of both are one group."""
+    """Return a param's value as text, the same for 3 and 3.0 so that runs group together."""
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _MOST_WHOLE
     return str(int(value)) if is_whole else str(value)
 
 
 def _is_same(left: str, right: str) -> bool:
-    """Whether two texts are one value: 2 and 2.0 are."""
+    """Return whether two texts are the same value, such as 2 and 2.0."""
     try:
         return left == right or float(left) == float(right)
     except ValueError:

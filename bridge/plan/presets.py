@@ -1,4 +1,4 @@
-"""The names that local trainers use for metrics and params: what ``metric_names`` can choose."""
+"""The presets of ``metric_names``: names that local trainers use for metrics and params."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _ALIKE: Final[Mapping[Meaning, str]] = {
     Meaning.SEED: "seed",
     Meaning.METHOD: "method",
 }
-"""Params that these trainers leave to their user: one name for what providers name differently."""
+"""Params that these trainers leave to their users, with one name for all providers' variants."""
 AUTO: Final = "auto"
-"""The metrics of the experiment's local runs decide."""
+"""The choice by the metrics of the experiment's local runs."""
 PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
     "provider": {},
-    # transformers.Trainer, and TRL, Axolotl, Unsloth, LLaMA-Factory on top of it. The loss of a
-    # step is `loss`: their `train_loss` is one average, logged when training has ended.
+    # transformers.Trainer, and TRL, Axolotl, Unsloth and LLaMA-Factory on top of it. The loss of a
+    # step is `loss`; their `train_loss` is an average that is logged at the end of training.
     "huggingface": {
         Meaning.TRAIN_LOSS: "loss",
         Meaning.VALID_LOSS: "eval_loss",
@@ -36,7 +36,8 @@ PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
         Meaning.VALID_REWARD: "eval_reward",
         Meaning.EPOCHS: "num_train_epochs",
         Meaning.STEPS: "max_steps",
-        # Not per_device_train_batch_size: a hosted batch is the whole, not one device's share.
+        # Not per_device_train_batch_size, because a hosted batch is the whole batch, not one
+        # device's share.
         Meaning.BATCH_SIZE: "batch_size",
         Meaning.WARMUP: "warmup_ratio",
         Meaning.LEARNING_RATE: "learning_rate",
@@ -55,7 +56,7 @@ PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
         Meaning.STEPS: "max_steps",
         **_ALIKE,
     },
-    # Its max_steps_per_epoch is a limit within an epoch, not how many steps there are.
+    # Its max_steps_per_epoch limits an epoch and is not the total number of steps.
     "torchtune": {
         Meaning.TRAIN_LOSS: "loss",
         Meaning.VALID_LOSS: "val_loss",
@@ -68,5 +69,5 @@ PRESETS: Final[Mapping[str, Mapping[Meaning, str]]] = {
 }
 
 EPOCH: Final[Mapping[str, str]] = {"huggingface": "epoch"}
-"""The metric for the epoch of a step, in presets whose trainer logs one with every step."""
+"""Metric for the epoch of a step, for presets whose trainer logs it at every step."""
 OF_PARAMS: Final = frozenset({Meaning.EPOCHS, Meaning.STEPS, *_ALIKE})

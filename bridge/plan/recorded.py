@@ -15,7 +15,7 @@ FINAL_RUN_STATUS: Final = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """The part of a run that costs further requests to read."""
+    """The part of a run that takes further requests to read."""
 
     steps: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """The logged steps of each metric, by MLflow's name."""
@@ -23,7 +23,7 @@ class Logged:
     """Ids of the complete LoggedModels by the models' full names; ``None``: not read."""
 
     def is_up_to(self, newest: Mapping[str, tuple[int, int]]) -> bool:
-        """Return whether nobody logged beyond it, by the newest points that a search shows."""
+        """Return whether nothing was logged since, judged by the newest points of a search."""
         return {name: max(steps) for name, steps in self.steps.items()} == {
             name: step for name, (step, _) in newest.items()
         }
@@ -31,7 +31,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRun:
-    """A run that carries a job, or may carry one: as a search shows it, but for ``logged``."""
+    """A run that carries a job or may carry one, as a search shows it, except for ``logged``."""
 
     run_id: str
     experiment_id: str
@@ -39,7 +39,7 @@ class RecordedRun:
     provider: str
     name: str
     status: str
-    """MLflow's word."""
+    """MLflow's run status."""
     is_deleted: bool
     start_time: int
     """Start of the run, Unix milliseconds."""
@@ -47,12 +47,12 @@ class RecordedRun:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     newest: Mapping[str, tuple[int, int]]
-    """The highest step of each metric, and its time in Unix milliseconds."""
+    """Highest step of each metric, and its time in Unix milliseconds."""
     datasets: frozenset[DatasetInput] = frozenset()
     outputs: Mapping[str, int] = field(default_factory=dict)
-    """The step of each LoggedModel that the run has as output, by model id."""
+    """Step of each LoggedModel among the run's outputs, by model id."""
     logged: Logged | None = None
-    """``None``: not read, because nothing is to be added to the run."""
+    """Logged steps and models; ``None``: not read, because nothing is to be added."""
 
     @property
     def is_ours(self) -> bool:
@@ -66,28 +66,28 @@ class RecordedRun:
 
     @property
     def is_final(self) -> bool:
-        """Whether MLflow has everything. The status of a user's run does not say that."""
+        """Whether MLflow has everything, which a user's run does not show by its status."""
         if self.is_adopted:
             return self.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
-        # A job that ended long ago looks final while a part of it is awaited.
+        # The run of a job that ended long ago looks final while a part is awaited.
         is_awaited = run_tags.name_in(self.tags, run_tags.INCOMPLETE_SINCE) in self.tags
         return self.status in FINAL_RUN_STATUS and not is_awaited
 
     @property
     def steps(self) -> Mapping[str, frozenset[int]]:
-        """The logged steps of each metric, by MLflow's name, as far as they are read."""
+        """Logged steps by MLflow's metric name, if they were read."""
         return self.logged.steps if self.logged else {}
 
     @property
     def models(self) -> Mapping[str, str]:
-        """Ids of the complete LoggedModels by the models' full names, as far as they are read."""
+        """Ids of the complete LoggedModels by the models' full names, if they were read."""
         return (self.logged.models if self.logged else None) or {}
 
 
 def steps_with(
     recorded: RecordedRun | None, points: tuple[MetricPoint, ...]
 ) -> dict[str, frozenset[int]]:
-    """Return the steps that are logged once the points are, by MLflow's metric name."""
+    """Return the steps that are logged once the points are written, by MLflow's metric name."""
     steps = {name: set(logged) for name, logged in (recorded.steps if recorded else {}).items()}
     for point in points:
         steps.setdefault(point.name, set()).add(point.step)

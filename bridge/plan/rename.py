@@ -1,7 +1,7 @@
-"""The changes that let a run look as if it had been logged under other names. Pure.
+"""The additions that give a run's metrics and params other names. Pure.
 
-MLflow renames and deletes neither metrics nor params: the history is copied under the new names,
-and the old ones stay beside it.
+MLflow can neither rename nor delete metrics and params, so the history is copied to the new names,
+and the old names remain.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from bridge.plan.metric_names import MetricNames, Names, epoch_of, is_allowed_na
 from bridge.text import clean
 
 _ROUNDING: Final = 1e-5
-"""Result files are rounded to five decimals: two values this close are one."""
+"""Relative tolerance within which two values are the same; result files have five decimals."""
 _OTHER_CURVE: Final = "the run has another of that name"
 
 History = Mapping[str, Sequence[MetricPoint]]
-"""All points of a run, at least one for each of MLflow's metric names."""
+"""All points of a run by MLflow's metric name, at least one for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renaming:
-    """The additions to one run. Applied twice it is the same as once."""
+    """The additions to one run. Applying them twice changes nothing."""
 
     points: tuple[MetricPoint, ...]
-    """By ascending step, so that an interrupted write leaves curves without holes."""
+    """Points by ascending step, so that an interrupted write leaves no holes in a curve."""
     params: Mapping[str, str]
     renamed: Mapping[str, str]
-    """The metrics of which something is copied: from the old name to the new one."""
+    """Copied metrics, from the old name to the new one."""
     conflicts: tuple[str, ...]
-    """A sentence for each curve or param that is not copied because it would mix two things."""
+    """A sentence for each curve or param that is not copied because it would mix two of them."""
 
     @property
     def is_empty(self) -> bool:
@@ -50,15 +50,15 @@ def make_renaming(
     total_steps: int | None = None,
     epochs: float | None = None,
 ) -> Renaming:
-    """Return the difference between a run that was logged under ``old`` and one under ``new``.
+    """Return the additions that give a run logged under ``old`` the names of ``new``.
 
     Args:
         history: the run's metrics.
         params: the run's params.
         old: the names under which both were logged.
-        new: the names that they are to have too.
-        total_steps: of the job; with ``epochs``, for the epoch of a step.
-        epochs: of the job.
+        new: the additional names.
+        total_steps: the job's number of steps, for the epoch of a step.
+        epochs: the job's number of epochs.
     """
     method, known = params.get("method", ""), tuple(old.meanings)
     change = _Change(old.metrics, new.metrics, known, method)
@@ -89,17 +89,17 @@ def make_renaming(
 
 @dataclass(slots=True)
 class _Curves:
-    """The curves of a run, with the points that it is to get."""
+    """The curves of a run, including the points to add."""
 
     curves: dict[str, Sequence[MetricPoint]]
     added: list[MetricPoint]
 
     def objection(self, curve: Sequence[MetricPoint], name: str) -> str:
-        """Return why a curve may not go under ``name``; empty where it may."""
+        """Return the objection to copying a curve to ``name``; empty if there is none."""
         return _other_curve(curve, self.curves.get(name, ()))
 
     def add(self, curve: Sequence[MetricPoint], name: str) -> bool:
-        """Add the points of a curve that ``name`` lacks; return whether it lacked any."""
+        """Add the points of a curve that ``name`` lacks; return whether any were missing."""
         existing = self.curves.get(name, ())
         missing = list(_missing(curve, existing, name))
         self.added += missing
@@ -109,17 +109,17 @@ class _Curves:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """From one set of names to another, for metrics or for params."""
+    """A mapping from one set of names to another, for metrics or for params."""
 
     old: Names
     new: Names
     known: tuple[str, ...]
-    """Names that the provider is known to use, the usual ones first."""
+    """Known names of the provider, the usual ones first."""
     method: str
-    """The job's training method; empty if it is unknown."""
+    """Training method of the job; empty if unknown."""
 
     def pairs(self, logged: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Yield each logged name that gets another one, with that."""
+        """Yield each logged name that gets another one, with the new name."""
         logged = sorted(logged)
         for name in logged:
             own = self._own_name(name, logged)
@@ -127,23 +127,23 @@ class _Change:
                 yield name, target
 
     def objection(self, target: str) -> str:
-        """Return why nothing may get the name ``target``; empty where it may."""
+        """Return the objection to the name ``target``; empty if there is none."""
         if not is_allowed_name(target):
             return "MLflow refuses that name"
-        # A metric that moves away leaves its rows there.
+        # A renamed metric leaves its rows under the old name.
         own = self._own_name(target, ())
         if own is None or self.new.get(own, own) == target:
             return ""
         return f"until now that name is for {_shown(own)}"
 
     def _own_name(self, name: str, logged: Sequence[str]) -> str | None:
-        """Return the provider's name of what was logged as ``name``, if it is the provider's."""
+        """Return the provider's name of the metric or param ``name``, if it is the provider's."""
         mapped = [own for own, logged_as in self.old.items() if logged_as == name]
-        # A name that has moved away may still be there: as a copy, or as a metric of the user's.
+        # A renamed name may still exist, as a copy or as the user's own metric.
         possible = mapped if name in self.old else [*mapped, name]
         # A mapping may serve several providers.
         known = [own for own in self.known if own in possible]
-        # Two names of one meaning: a job has one of them, depending on its method.
+        # A job has one of two names with one meaning, depending on its method.
         known.sort(key=lambda own: (own not in logged, self.method not in own))
         return next(iter(known or possible), None)
 
@@ -166,7 +166,7 @@ def _new_params(
 
 
 def _other_curve(own: Sequence[MetricPoint], other: Sequence[MetricPoint]) -> str:
-    """Return an objection unless ``other`` agrees with ``own``, as a copy or a later look does."""
+    """Return an objection unless ``other`` agrees with ``own``, as a copy does."""
     values: dict[int, list[float]] = {}
     for point in own:
         values.setdefault(point.step, []).append(point.value)
@@ -185,7 +185,7 @@ def _other_curve(own: Sequence[MetricPoint], other: Sequence[MetricPoint]) -> st
 def _missing(
     own: Iterable[MetricPoint], existing: Iterable[MetricPoint], name: str
 ) -> Iterator[MetricPoint]:
-    """Yield the points under ``name`` that are not there yet, one for each step."""
+    """Yield the missing points under ``name``, one for each step."""
     steps = {point.step for point in existing}
     for point in own:
         if point.step not in steps:
@@ -196,7 +196,7 @@ def _missing(
 def _epochs(
     curves: History, name: str, total_steps: int | None, epochs: float | None
 ) -> Iterator[MetricPoint]:
-    """Yield the epoch at each step that has a metric, at the time of the earliest."""
+    """Yield the epoch at each step that has a metric, with the step's earliest time."""
     moments: dict[int, int] = {}
     for curve in curves.values():
         for point in curve:

@@ -1,7 +1,7 @@
-"""The parts that a run lacks although it should have everything. Pure.
+"""The parts that a complete run lacks. Pure.
 
-A pass asks for no more than it needs to go on from where it stopped: of a run that is final,
-nothing. Here all that MLflow has of one is compared with all that its provider tells.
+A pass reads only what it needs to continue, and nothing for a final run. Here everything in MLflow
+is compared with everything at the provider.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class Inventory:
     """The parts of a run in MLflow that passes do not read."""
 
     archived: frozenset[str] = frozenset()
-    """Names in the folder of its archive."""
+    """File names of the archive."""
     registered: frozenset[str] = frozenset()
-    """The registered models that have, or once had, a version of it."""
+    """Names of the registered models that have or had a version of the run."""
     emptied: frozenset[int] = frozenset()
-    """The steps of outputs whose models are deleted: nobody wants them."""
+    """Steps of outputs whose models were deleted, which are not created again."""
 
 
 def lacking(plan: Plan, recorded: RecordedRun, inventory: Inventory, *, manifest: str) -> Plan:
-    """Return a plan without what the run has, and without what its user changed or deleted.
+    """Return the plan without what the run has, and without what its user changed or deleted.
 
     Args:
-        plan: as for a run that lacks everything that ``recorded`` does not have.
-        recorded: what MLflow has of the job.
-        inventory: the rest of it.
-        manifest: the name of the archived file whose presence says that the files are archived.
+        plan: the plan for everything that ``recorded`` lacks.
+        recorded: the job's run in MLflow.
+        inventory: the parts of the run that passes do not read.
+        manifest: the name of the archived file that marks the files as archived.
     """
     plan = _without_present(plan, recorded, inventory, manifest)
     if not (recorded.is_final and plan.is_final):
@@ -47,8 +47,8 @@ def lacking(plan: Plan, recorded: RecordedRun, inventory: Inventory, *, manifest
         plan = _without_edits(plan, recorded)
     if recorded.is_adopted or (has_last_word and not plan.points):
         return plan
-    # The end of a job may be known only from its points, and a run that was ended too early may
-    # have the right status but the wrong end.
+    # The end of a job may be known only from its points, so a run that was ended too early may have
+    # the right status but the wrong end.
     return replace(plan, status=plan.status or recorded.status)
 
 
@@ -76,20 +76,20 @@ def _without_present(
 
 
 def _without_edits(plan: Plan, recorded: RecordedRun) -> Plan:
-    """Leave out tags that differ: the job's last word is recorded, so their user edited them."""
+    """Leave out tags that differ: everything is recorded, so a user has edited them."""
     added = {name: value for name, value in plan.tags.items() if name not in recorded.tags}
     rest = replace(plan, tags=added, status=None)
-    # A description that nobody edited mentions what is added; it is not a reason to write.
+    # An unedited description mentions what is added, but is not in itself a reason to write.
     notes = {} if rest.is_empty else plan.tags.keys() & tags.NOTES
     return replace(rest, tags=added | {name: plan.tags[name] for name in notes})
 
 
 def farewell(run: RecordedRun, last: JobStatus | None) -> Plan:
-    """How the run of a job ends that its provider no longer has.
+    """Return the plan that ends the run of a job that its provider no longer has.
 
     Args:
-        run: it has no final status.
-        last: what the job was when it was last seen; how it ended is known only if it had.
+        run: a run without final status.
+        last: the job as last seen, whose outcome is known only if it had ended.
     """
     known = RUN_STATUS[last] if last is not None and last.is_final else "KILLED"
     return Plan(

@@ -1,6 +1,6 @@
-"""Which experiment a job belongs to, and which run its owner has made for it. Pure.
+"""The experiment of a job, and the run that its owner created for it. Pure.
 
-A job's own metadata comes first, then the configuration's routes, the first that fits, then the
+A job's own metadata has precedence, then the configuration's first matching route, then the
 provider's experiment.
 """
 
@@ -25,7 +25,7 @@ _LONGEST_EXPERIMENT: Final = 250
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Jobs that fit all patterns belong to an experiment. Patterns are those of a shell."""
+    """A rule that sends jobs that fit all its shell patterns to an experiment."""
 
     experiment: str
     provider: str = "*"
@@ -33,7 +33,7 @@ class Rule:
     suffix: str = "*"
 
     def fits(self, provider: str, job: Job) -> bool:
-        """Whether a job goes this way."""
+        """Return whether the rule applies to a job."""
         return (
             fnmatchcase(provider, self.provider)
             and fnmatchcase(job.base_model or "", self.base_model)
@@ -43,14 +43,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Where a job's run is, or is to be."""
+    """The place of a job's run."""
 
     experiment: str
     run_id: str | None = None
-    """The run that the job's owner made for it."""
+    """Run that the job's owner created for it."""
     parent_run_id: str | None = None
     refused: tuple[str, ...] = ()
-    """Wishes of the job's metadata that are not followed, a sentence each."""
+    """A sentence for each request in the job's metadata that is not followed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,28 +59,28 @@ class Router:
 
     provider: str
     experiment: str
-    """Where jobs go that no rule is for."""
+    """Experiment of jobs without a matching rule."""
     rules: tuple[Rule, ...] = ()
     open_to_jobs: tuple[str, ...] = ()
-    """Patterns of the experiments, beside the configured ones, that a job's metadata may name or
-    whose runs it may continue."""
+    """Patterns of further experiments that a job's metadata may name, or whose runs it may
+    continue."""
     runs: Mapping[str, str] = field(default_factory=dict)
-    """By job id the run that the caller wants a job to continue: as metadata would say it."""
+    """Runs that jobs continue at the caller's request, by job id."""
 
     @property
     def experiments(self) -> tuple[str, ...]:
-        """Every experiment that the configuration itself names for this provider."""
+        """All experiments that the configuration names for this provider."""
         ruled = (
             rule.experiment for rule in self.rules if fnmatchcase(self.provider, rule.provider)
         )
         return tuple(dict.fromkeys([self.experiment, *ruled]))
 
     def is_open(self, experiment: str) -> bool:
-        """Whether a job's metadata may name this experiment."""
+        """Return whether a job's metadata may name an experiment."""
         return any(fnmatchcase(experiment, pattern) for pattern in self.open_to_jobs)
 
     def route(self, job: Job) -> Route:
-        """Return where a job's run is, or is to be."""
+        """Return the place of a job's run."""
         experiment, no_experiment = self._wanted(job)
         run_id, no_run = _run_id(job, RUN_KEY)
         parent_run_id, no_parent = _run_id(job, PARENT_KEY)
@@ -92,7 +92,7 @@ class Router:
         )
 
     def _wanted(self, job: Job) -> tuple[str | None, str]:
-        """Return the experiment that a job's metadata names, and why it is not used."""
+        """Return the experiment that a job's metadata names, or the reason why it is not used."""
         wanted = job.metadata.get(EXPERIMENT_KEY)
         if not wanted or wanted in self.experiments:
             return wanted or None, ""
@@ -110,7 +110,7 @@ class Router:
 
 
 def _run_id(job: Job, key: str) -> tuple[str | None, str]:
-    """Return the run that a job's metadata names, and why it is not used."""
+    """Return the run that a job's metadata names, or the reason why it is not used."""
     wanted = job.metadata.get(key)
     if not wanted:
         return None, ""

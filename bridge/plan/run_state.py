@@ -1,4 +1,4 @@
-"""The status of a run, its start, its last sign of life, and its end. Pure."""
+"""The status, start, last sign of life, and end of a run. Pure."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ RUN_STATUS: Final[Mapping[JobStatus, str]] = {
     JobStatus.CANCELLED: "KILLED",
 }
 NEW_RUN_STATUS: Final = "RUNNING"
-"""The status that MLflow gives a new run."""
+"""Status that MLflow gives a new run."""
 CLOCK_SKEW: Final = 24 * 3_600_000
-"""Milliseconds. A time further ahead than this is not a time."""
+"""Longest credible distance of a time into the future in milliseconds."""
 SETTLING: Final = 5 * 60_000
-"""Milliseconds. OpenAI publishes a job's checkpoints some seconds after its success."""
+"""Time in milliseconds for which a successful job's checkpoints are awaited; OpenAI publishes them
+some seconds after the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """How far a run is once a plan is written."""
+    """The state of a run once a plan is written."""
 
     start_time: int
     """Start of the run, Unix milliseconds."""
     end_time: int | None
-    """Unix milliseconds; ``None``: the run has not ended."""
+    """End of the run, Unix milliseconds; ``None``: it has not ended."""
     status: str | None
-    """The status that the run is to get; ``None``: it has it already."""
+    """New status of the run; ``None``: unchanged."""
     is_settling: bool
     """Whether the job has ended but its last data is still to come."""
     is_final: bool
@@ -50,12 +51,12 @@ class RunState:
 def state_of(
     snapshot: Snapshot, recorded: RecordedRun | None, *, is_awaited: bool, now: int
 ) -> RunState:
-    """Return how far a run is.
+    """Return the state of a run.
 
     Args:
-        snapshot: what the provider says.
-        recorded: what MLflow has; ``None``: no run yet.
-        is_awaited: whether a part of the job is read again in the next pass.
+        snapshot: the provider's data.
+        recorded: the job's run in MLflow; ``None``: no run yet.
+        is_awaited: whether the next pass reads a part of the job again.
         now: Unix milliseconds.
     """
     has_ended = snapshot.job.status.is_final
@@ -75,26 +76,26 @@ def state_of(
 def status_of(
     snapshot: Snapshot, recorded: RecordedRun | None, *, is_open: bool, is_final: bool
 ) -> str | None:
-    """Return the status that a run is to get; ``None`` where it has it already.
+    """Return the new status of a run; ``None`` if it is unchanged.
 
     Args:
-        snapshot: what the provider says.
-        recorded: what MLflow has; ``None``: no run yet.
+        snapshot: the provider's data.
+        recorded: the job's run in MLflow; ``None``: no run yet.
         is_open: whether the run of a job that has ended is still shown as running.
-        is_final: whether MLflow has everything once this is written.
+        is_final: whether MLflow has everything once the plan is written.
     """
     status = snapshot.job.status
     wanted = RUN_STATUS[JobStatus.RUNNING if is_open and status.is_final else status]
     current = recorded.status if recorded else NEW_RUN_STATUS
     if recorded is not None and recorded.is_adopted and wanted == "SCHEDULED":
-        return None  # its user has begun it already
+        return None  # its user has already started it
     if is_final and last_tags(recorded):
-        return wanted  # its user may have ended it long before the job
+        return wanted  # its user may have ended it long before the job ended
     return wanted if wanted != current else None
 
 
 def last_tags(recorded: RecordedRun | None) -> dict[str, str]:
-    """Return the tags that say that everything is in a run that a user created."""
+    """Return the tags that mark a user's run as complete."""
     if recorded is None or not recorded.is_adopted:
         return {}
     done = recorded.tags.get(run_tags.BRIDGE) == run_tags.COMPLETED
@@ -102,12 +103,12 @@ def last_tags(recorded: RecordedRun | None) -> dict[str, str]:
 
 
 def is_time(timestamp: int, now: int) -> bool:
-    """Whether ``timestamp`` can be believed at ``now``, both Unix milliseconds."""
+    """Return whether ``timestamp`` is credible at ``now``, both in Unix milliseconds."""
     return 0 < timestamp <= now + CLOCK_SKEW
 
 
 def times(snapshot: Snapshot, now: int) -> list[int]:
-    """Return every credible moment that the provider gives of the job."""
+    """Return every credible time that the provider gives for the job."""
     job = snapshot.job
     moments = [job.created_at, job.finished_at]
     moments += [checkpoint.created_at for checkpoint in snapshot.checkpoints]
@@ -116,26 +117,26 @@ def times(snapshot: Snapshot, now: int) -> list[int]:
 
 
 def is_settling(snapshot: Snapshot, now: int) -> bool:
-    """Whether a job has only just succeeded and its checkpoints are still to come."""
+    """Return whether a job has just succeeded and its checkpoints are still to come."""
     job = snapshot.job
     if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
         return False
     if snapshot.checkpoints or snapshot.is_whole:
         return False
-    # Checkpoints that are refused do not come later.
+    # Refused checkpoints do not come later.
     if any(part.name == "checkpoints" and part.is_lasting for part in snapshot.missing):
         return False
-    # Either clock may be ahead a little.
+    # Either clock may be slightly ahead.
     return -CLOCK_SKEW < now - job.finished_at < SETTLING
 
 
 def has_long_ended(snapshot: Snapshot, start: int, now: int) -> bool:
-    """Return whether nobody would take a job for running, whatever of it is still awaited."""
+    """Return whether a job ended so long ago that its run should not look running."""
     return now - end_of(snapshot, start, now) >= PATIENCE
 
 
 def start_of(snapshot: Snapshot, recorded: RecordedRun | None, now: int) -> int:
-    """Return when the run starts: as recorded, else when the job was created."""
+    """Return the start of the run: as recorded, else the job's creation."""
     if recorded is not None:
         return recorded.start_time
     created = snapshot.job.created_at
@@ -145,7 +146,7 @@ def start_of(snapshot: Snapshot, recorded: RecordedRun | None, now: int) -> int:
 
 
 def end_of(snapshot: Snapshot, start: int, now: int) -> int:
-    """Return when the job ended: failed jobs often do not say, then their last known moment."""
+    """Return the end of the job, or its last known time, as failed jobs often give no end."""
     finished = snapshot.job.finished_at
     if finished is not None and is_time(finished, now):
         return max(start, finished)
@@ -153,12 +154,12 @@ def end_of(snapshot: Snapshot, start: int, now: int) -> int:
 
 
 def last_sign(run: RecordedRun) -> int:
-    """Return when a job last showed something, or began, in Unix milliseconds."""
+    """Return a job's last sign of life, or its start, in Unix milliseconds."""
     return max(run.start_time, _training_began(run), *(time for _, time in run.newest.values()), 0)
 
 
 def is_training(run: RecordedRun) -> bool:
-    """Return whether a job trains, as far as its run says. A paused one does not."""
+    """Return whether a job is training according to its run; a paused job is not."""
     state = run.tags.get(run_tags.STATE)
     return run.status == "RUNNING" and state in {None, JobStatus.RUNNING}
 

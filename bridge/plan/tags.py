@@ -1,4 +1,4 @@
-"""The tags of a run, and who may change them. Pure.
+"""The tags of a run. Pure.
 
 The names are plain, so that MLflow's searches need no quoting. A tag is absent while its value is
 unknown. Once written it is never removed, except the tags of missing parts.
@@ -25,62 +25,62 @@ PROVIDER: Final = "fine_tuning_provider"
 JOB: Final = "fine_tuning_job_id"
 STATUS: Final = "fine_tuning_status"
 STATE: Final = "fine_tuning_state"
-"""The status in a word that all providers share; runs from before there was this tag have none."""
+"""Status in a word that all providers share; older runs lack this tag."""
 MODEL: Final = "fine_tuned_model"
 BASE_MODEL: Final = "base_model"
 ERROR: Final = "fine_tuning_error"
 CHECKPOINT: Final = "fine_tuned_model_checkpoint"
 BEST_CHECKPOINT: Final = "fine_tuned_model_best_checkpoint"
 MADE_MODELS: Final = (MODEL, CHECKPOINT, BEST_CHECKPOINT)
-"""Those that name what other jobs may start from."""
+"""Tags with models from which other jobs may start."""
 TOTAL_STEPS: Final = "fine_tuning_total_steps"
 PAGE: Final = "fine_tuning_page"
-"""Where the provider shows the job to people."""
+"""Address of the job's page at the provider."""
 COST: Final = "fine_tuning_cost"
 WANDB_RUN: Final = "fine_tuning_wandb_run"
-"""The page of the job's run at Weights & Biases."""
+"""Address of the job's run at Weights & Biases."""
 EVALUATION: Final = "fine_tuning_evaluation"
-"""The provider's names of what evaluates the job."""
+"""The provider's names of the job's graders or evaluations."""
 INCOMPLETE: Final = "fine_tuning_incomplete"
-"""The parts of the job that could not be read."""
+"""Parts of the job that could not be read."""
 INCOMPLETE_SINCE: Final = "mlflow.ftbridge.incompleteSince"
-"""When a part failed for the first time that is still read again."""
+"""Time of the first failure of a part that is still read again."""
 STARTED: Final = "fine_tuning_started_at"
 SHUTDOWN: Final = "fine_tuned_model_shutdown"
-"""The day on which the provider shuts the model down."""
+"""Day on which the provider shuts down the model."""
 METRIC_NAMES: Final = "fine_tuning_metric_names"
-"""The metric_names that a run's metrics are logged under."""
+"""Label of the names under which the run's metrics are logged."""
 FROM_RUN: Final = "fine_tuned_from_run"
 INTO_RUNS: Final = "fine_tuned_into_runs"
 
 BRIDGE: Final = "fine_tuning_bridge"
-"""The bridge's part in a run."""
+"""The bridge's role in a run."""
 OWNED: Final = "ftbridge"
-"""It created the run; it deletes no others."""
+"""The bridge created the run; it deletes no others."""
 ADOPTED: Final = "adopted"
-"""It continues a run that a user created; the run's status does not say whether it is complete."""
+"""The bridge continues a user's run, whose status does not show whether it is complete."""
 COMPLETED: Final = "adopted, complete"
 
 CLAIM: Final = "fine_tuning_job"
-"""A param of a user's run: the job that continues it. Unlike a tag, MLflow never changes it."""
+"""Param of a user's run with the job that continues it; unlike a tag, a param never changes."""
 
 NOTE: Final = "mlflow.note.content"
 NOTE_DIGEST: Final = "mlflow.ftbridge.noteDigest"
-"""Tells a note that the bridge wrote from one that a user has edited."""
+"""Tag that distinguishes the bridge's note from one that a user has edited."""
 _FORMER: Final[Mapping[str, str]] = {
     NOTE_DIGEST: "fine_tuning_note",
     INCOMPLETE_SINCE: "fine_tuning_incomplete_since",
 }
-"""Names that runs of version 0.1 have, and keep. MLflow's UI hides tags that begin with mlflow."""
+"""Names in runs of version 0.1, which keep them. MLflow's UI hides tags that begin with mlflow."""
 GAPS: Final = (INCOMPLETE, INCOMPLETE_SINCE, _FORMER[INCOMPLETE_SINCE])
-"""Removed once they are no longer true."""
+"""Tags that are removed once they are no longer true."""
 NOTES: Final = frozenset({NOTE, NOTE_DIGEST, _FORMER[NOTE_DIGEST]})
 PARENT: Final = "mlflow.parentRunId"
 
 _PLAIN: Final = frozenset({BASE_MODEL, MODEL, "trained_tokens"})
-"""A user's run may have these already, and keeps them. A job's own do not change once known."""
+"""Tags that a user's run keeps if it has them; those of a job do not change once known."""
 _LONGEST: Final = 5000
-"""Characters; MLflow would cut longer ones without a word."""
+"""Longest value of a tag in characters; MLflow silently cuts longer ones."""
 _LONGEST_ERROR: Final = 1000
 
 
@@ -89,8 +89,9 @@ class Belonging:
     """The owner of a run."""
 
     is_new: bool
-    """It is about to be created."""
+    """Whether the run is about to be created."""
     is_adopted: bool
+    """Whether a user created the run."""
     parent_run_id: str | None = None
 
 
@@ -101,13 +102,13 @@ def job_tags(
     known: Mapping[str, str],
     belonging: Belonging,
 ) -> dict[str, str]:
-    """Return the tags that a run is to get; those that it has already are left out.
+    """Return the tags to set on a run, without those that it has already.
 
     Args:
         provider: the provider's name in the configuration.
-        snapshot: what the provider says.
-        metric_names: the names that metrics get.
-        known: the tags that the run has.
+        snapshot: the provider's data.
+        metric_names: the names of metrics in MLflow.
+        known: the run's tags.
         belonging: the owner of the run.
     """
     wanted = _wanted(provider, snapshot, metric_names, known, belonging)
@@ -138,11 +139,11 @@ def _wanted(
         for name, value in _facts(provider, snapshot, metric_names)
         if value is not None and (text := clean(str(value), _LONGEST))
     }
-    # A run that is logged under old names is still to be renamed; and a later pass may see only
-    # when a paused job was started again.
+    # A run under old names is still to be renamed; and a later pass may see only the resumption of
+    # a paused job, not its start.
     for name in {METRIC_NAMES, STARTED} & known.keys():
         wanted.pop(name, None)
-    # A run from before there was a state has none, and gets none.
+    # An older run without a state does not get one.
     if STATE in known or PROVIDER not in known:
         status = snapshot.job.status
         wanted[STATE] = str(JobStatus.RUNNING if status is JobStatus.UNKNOWN else status)
@@ -156,23 +157,23 @@ def _wanted(
 
 
 def note_tags(text: str, known: Mapping[str, str]) -> dict[str, str]:
-    """Return ``text`` as a run's note; nothing where a user has written or removed it."""
+    """Return ``text`` as a run's note; nothing if a user has edited or removed the note."""
     current, name = known.get(NOTE), name_in(known, NOTE_DIGEST)
     is_ours = name not in known if current is None else known.get(name) == _digest(current)
     return {NOTE: text, name: _digest(text)} if is_ours else {}
 
 
 def name_in(known: Mapping[str, str], name: str) -> str:
-    """Return the name of a tag in a run with the tags ``known``: its former one or ``name``."""
+    """Return the name of a tag in a run with the tags ``known``: its former name or ``name``."""
     former = _FORMER[name]
     return former if former in known else name
 
 
 def lineage_of(known: Mapping[str, str], names: Mapping[str, str] | None = None) -> Lineage:
-    """Return the runs that a run's tags link it to, with their names as far as they are known.
+    """Return the runs to which a run's tags link it, with their names if known.
 
     Args:
-        known: the run's tags. Its note has the names that were known when it was written.
+        known: the run's tags. Its note contains the names known when it was written.
         names: names of runs by their ids.
     """
     children = tuple(filter(None, known.get(INTO_RUNS, "").split(",")))
@@ -203,7 +204,7 @@ def _facts(
 
 
 def _shown(job: Job) -> dict[str, str]:
-    """Return what a list of jobs shows of one beside its metrics."""
+    """Return the facts about a job, in addition to its metrics, that a list shows."""
     facts = {
         TOTAL_STEPS: job.total_steps and str(job.total_steps),
         PAGE: job.page,
@@ -228,13 +229,13 @@ def _origin(
 
 
 def day(time: int | None) -> str | None:
-    """Return the date of Unix milliseconds, as ISO 8601 has it."""
+    """Return the ISO 8601 date of Unix milliseconds."""
     written = moment(time)
     return written and written.split("T")[0]
 
 
 def moment(time: int | None, timespec: str = "seconds") -> str | None:
-    """Return Unix milliseconds as ISO 8601; ``None`` for what is not a time."""
+    """Return Unix milliseconds as ISO 8601; ``None`` for an invalid time."""
     if time is None:
         return None
     try:
@@ -244,7 +245,7 @@ def moment(time: int | None, timespec: str = "seconds") -> str | None:
 
 
 def _started_at(snapshot: Snapshot, known: Mapping[str, str]) -> int | None:
-    """Return when training began: later passes do not read so far back, or see a resumption."""
+    """Return the recorded start of training, because later passes may not read that far back."""
     written = known.get(STARTED) or moment(snapshot.job.started_at)
     if written is None:
         return None
@@ -266,16 +267,16 @@ _HUES: Final[Mapping[str, int]] = {
     "vertex": 232,
     "prime": 0,
 }
-"""Degrees on the color wheel. A provider of another name gets one by its name."""
+"""Hues in degrees on the color wheel; other providers get a hue derived from their name."""
 _SPREAD: Final = 18
-"""Degrees to either side."""
+"""Variation of the hue in degrees to either side."""
 _LIGHTNESS: Final = (0.36, 0.60)
-"""Curves have to be seen on white and on black."""
+"""Curves have to be visible on white and on black."""
 _SATURATION: Final = (0.50, 0.90)
 
 
 def color_of(provider: str, job_id: str) -> str:
-    """Return the color of a job's run, such as ``#1a9c62``: the same whenever it is asked for."""
+    """Return the color of a job's run, such as ``#1a9c62``, which is always the same."""
     own = hashlib.sha256(f"{provider} {job_id}".encode()).digest()
     hue = _HUES.get(provider, hashlib.sha256(provider.encode()).digest()[0] * 360 // 256)
     red, green, blue = colorsys.hls_to_rgb(

@@ -278,7 +278,7 @@ def outcome(
         end_time=None,
         is_final=False,
         is_settling=False,
-        reason="its run is RUNNING, and the job goes on",
+        reason="its run is RUNNING, and the job is still open",
         skipped=(),
     )
     return Synced(provider="openai", job_id="ftjob-a", plan=plan, run_id=run_id)
@@ -444,7 +444,7 @@ def test_a_decision_is_logged_with_its_reason() -> None:
             "event": "job compared",
             "provider": "openai",
             "job": "ftjob-a",
-            "reason": "its run is RUNNING, and the job goes on",
+            "reason": "its run is RUNNING, and the job is still open",
             "writes": writes,
         }
 

@@ -233,8 +233,8 @@ def test_a_plan_as_a_document_has_all_of_it() -> None:
 @pytest.mark.parametrize(
     ("status", "ago", "recorded", "said"),
     [
-        (JobStatus.RUNNING, 0, False, "it has no run yet, and the job goes on"),
-        (JobStatus.RUNNING, 0, True, "its run is RUNNING, and the job goes on"),
+        (JobStatus.RUNNING, 0, False, "it has no run yet, and the job is still open"),
+        (JobStatus.RUNNING, 0, True, "its run is RUNNING, and the job is still open"),
         (JobStatus.SUCCEEDED, SETTLING, True, "its run is RUNNING, and the job has ended"),
         (
             JobStatus.SUCCEEDED,

@@ -1,1 +1,1 @@
-"""The description of a run: what became of its job, in Markdown."""
+"""The description of a run in Markdown."""

@@ -1,4 +1,4 @@
-"""The meaning of the codes with which providers fail a job."""
+"""The meaning of providers' error codes of failed jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FAULT: Final = (
     " if that fails too."
 )
 _ADVICE: Final = {
-    # OpenAI; Azure has some of them too. `invalid_..._file` is also said of moderated files.
+    # OpenAI's codes, some of which Azure shares. `invalid_..._file` also covers moderated files.
     "invalid_training_file": f"The provider does not accept the training file: {_REFUSED}",
     "invalid_validation_file": f"The provider does not accept the validation file: {_REFUSED}",
     "invalid_file_format": f"An example in a file has the wrong form: {_REFUSED}",
@@ -37,7 +37,7 @@ _ADVICE: Final = {
     "quotaExceeded": _LIMIT,
     "internalFailure": _FAULT,
     "serviceUnavailable": _FAULT,
-    # Mistral, which has no codes: the word for the status.
+    # Mistral has no codes, so the word for the status stands here.
     "FAILED_VALIDATION": (
         "The provider does not accept the job's files or settings: correct them and start a new"
         " job."
@@ -46,6 +46,6 @@ _ADVICE: Final = {
 
 
 def advice(job: Job) -> str:
-    """Return what a job's error means and what to do; empty where that is unknown."""
+    """Return the meaning of a job's error and what to do; empty if unknown."""
     code = (job.error or "").partition(":")[0].strip()
     return _ADVICE.get(code) or _ADVICE.get(job.provider_status) or ""

@@ -1,4 +1,4 @@
-"""The sentences that link a run with the runs before and after it."""
+"""The sentences that link a run with the runs it came from and led to."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from bridge.plan.description.markdown import code, listed
 _MOST_CHILDREN: Final = 5
 _RUN_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _NAME: Final = re.compile(r"[\w.:@+-]+(/[\w.:@+-]+)*", re.ASCII)
-"""A run's name that is plain text inside a link."""
+"""A run's name that needs no escapes inside a link."""
 _LONGEST_NAME: Final = 80
 _LINK: Final = re.compile(r"\[`([^`\n]*)`\]\(#/runs/([\w-]+)\)")
 _SENTENCES: Final = re.compile(r" {2}\nFine-tuned (from|further in) \[(?:run )?`[^\n]*")
-"""The line of a lineage. Text of others is in the middle of a line."""
+"""The line of a lineage. Untrusted text never begins a line, and so never matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The runs before and after a run, by MLflow's ids: each trained the other's model further."""
+    """Ids of the runs whose models a run trained further, and of those that trained its models."""
 
     parent: str | None = None
     children: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
-    """The names of runs by their ids, as far as they are known."""
+    """Names of the runs by id, if known."""
 
 
 def with_lineage(text: str, lineage: Lineage) -> str:
-    """Return the description ``text`` with another lineage, and otherwise as it is."""
-    # Below the first line: MLflow folds a description, and a fold's lower half takes no clicks.
+    """Return the description ``text`` with another lineage and otherwise unchanged."""
+    # Below the first line, because links in the lower half of a folded description cannot be
+    # clicked.
     state, gap, rest = _SENTENCES.sub("", text).partition("\n\n")
     parents = _run_links([lineage.parent] if lineage.parent else [], lineage.names)
     children = _run_links(lineage.children, lineage.names)

@@ -1,4 +1,4 @@
-"""Text that others wrote, as code spans: nothing in it is markup, and no reader makes it a link."""
+"""Untrusted text as code spans, in which nothing is markup or a link."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from bridge.credential_forms import masked
 from bridge.text import one_line
 
 _LONGEST: Final = 150
-"""Characters of a model's name, and of whatever has no smaller limit."""
+"""Longest model name, and default limit of other text, in characters."""
 _MOST: Final = 10**15
-"""A number or a time beyond this is nonsense, and perhaps thousands of digits long."""
+"""Largest credible number or time; others may have thousands of digits."""
 _WITHIN_TAG: Final = re.compile(r"(?<=<)(?=[a-zA-Z/!?])|(?<=\\)(?=<)")
-"""Where a tag, or an escaped one, can be parted."""
+"""Positions at which an HTML tag, or an escaped one, can be split."""
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def code(text: str | None, limit: int = _LONGEST) -> str:
-    """Return ``text`` on one line as a code span; empty if nothing of it can be seen."""
+    """Return ``text`` on one line as a code span; empty if it has no visible characters."""
     shown = one_line(masked(text or ""), limit).strip()
     if not shown:
         return ""
-    # MLflow's reader of Markdown looks for tags before it looks for code.
+    # MLflow's Markdown parser recognizes HTML tags before code.
     shown = _WITHIN_TAG.sub("\N{ZERO WIDTH SPACE}", shown)
     inside = {len(run) for run in re.findall("`+", shown)}
     fence = "`" * next(length for length in count(1) if length not in inside)
@@ -34,24 +34,24 @@ def code(text: str | None, limit: int = _LONGEST) -> str:
 
 def cell(text: str | None) -> str:
     """Return ``text`` as a code span in a table."""
-    # A bar ends a cell even in code, and readers disagree on how one is escaped.
+    # A bar ends a cell even in code, and parsers disagree on its escape.
     return code((text or "").replace("|", "\N{BROKEN BAR}"))
 
 
 def listed(parts: Sequence[str], most: int) -> str:
-    """Return the first parts that say something, and how many there are beyond ``most``."""
+    """Return the first nonempty parts, and the number of those beyond ``most``."""
     parts = [part for part in parts if part]
     more = f" and {number(len(parts) - most)} more" if len(parts) > most else ""
     return ", ".join(parts[:most]) + more
 
 
 def number(value: int | None) -> str:
-    """Return a number with separators; empty if it is unknown or cannot be one."""
+    """Return a number with separators; empty if it is unknown or not credible."""
     return f"{value:,}" if value is not None and 0 <= value < _MOST else ""
 
 
 def duration(start: int | None, end: int | None) -> str:
-    """Return the time between two moments in its two largest units; empty if it is unknown."""
+    """Return the time between two moments in its two largest units; empty if unknown."""
     if start is None or end is None or not 0 <= end - start < _MOST:
         return ""
     rest = (end - start) // 1000

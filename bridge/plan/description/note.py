@@ -1,6 +1,6 @@
-"""The note of a run: ``note.md.jinja``, filled with what is known of a job.
+"""The note of a run: ``note.md.jinja``, filled with the facts about its job.
 
-Whatever others wrote goes through the filters ``code`` and ``cell``. The note reads no clock: an
+Untrusted text goes through the filters ``code`` and ``cell``. The note reads no clock: an
 unchanged job has an unchanged note.
 """
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _LONGEST: Final = 3800
-"""Characters of a note without its lineage; with it there are never more than 4,500."""
-# The limits in the template keep all but the table far below that; the table takes what is left.
+"""Longest note in characters without its lineage; with it, at most 4,500."""
+# The limits in the template keep everything but the table far below that; the table takes the rest.
 _LONGEST_ID: Final = 64
 _LONGEST_PAGE: Final = 300
 _MOST_FILES: Final = 3
@@ -35,9 +35,9 @@ _SAYS_NO_MORE: Final = frozenset(
         *("paused", "succeeded", "success", "completed", "failed", "error", "cancelled"),
     }
 )
-"""The providers' words for a status beside which they say no more than the shared word."""
+"""The providers' words for a status that add nothing to the shared word."""
 _PAGE: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:\d+)?(/[\w.~%/?#=&:+,-]*)?", re.ASCII)
-"""The addresses that are linked: no user name, and nothing that means something in Markdown."""
+"""Addresses that may be linked: without a user name or characters special to Markdown."""
 
 
 def _files(ids: Sequence[str]) -> str:
@@ -46,10 +46,10 @@ def _files(ids: Sequence[str]) -> str:
 
 @cache
 def _template() -> Template:
-    """Compile the template when the first note is written: most commands write none."""
+    """Compile the template on first use, because most commands write no note."""
     from jinja2 import Environment  # noqa: PLC0415 - slow to import, see above
 
-    environment = Environment(  # noqa: S701 - Markdown: HTML's escapes would be shown as they are
+    environment = Environment(  # noqa: S701 - Markdown, in which HTML's escapes would be visible
         trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"code": code, "cell": cell, "number": number, "files": _files}
@@ -77,9 +77,9 @@ def note(
         started_at: when training began, in Unix milliseconds.
         best: the model name of the best checkpoint.
         lineage: the runs that this one is linked with.
-        metric: what the run calls a metric of the provider's.
-        measure: the provider's name of the metric by which the best checkpoint is the best.
-        is_highest: whether the best has the highest value of it, else the lowest.
+        metric: returns the run's name of a provider's metric.
+        measure: the provider's name of the metric that decides the best checkpoint.
+        is_highest: whether the best checkpoint has the highest value of it, or the lowest.
     """
     job, checkpoints = snapshot.job, snapshot.checkpoints
     perplexity = _perplexity(checkpoints)
@@ -108,12 +108,12 @@ def note(
 
 
 def _linked(page: str | None) -> str:
-    """Return an address that can be a link, else nothing."""
+    """Return the address if it can be a link, else an empty text."""
     return page if page and len(page) <= _LONGEST_PAGE and _PAGE.fullmatch(page) else ""
 
 
 def _perplexity(checkpoints: Sequence[Checkpoint]) -> str:
-    """Return the accuracy that cannot be one: Mistral's is 2 to the power of a loss."""
+    """Return the accuracy above 1: Mistral's is 2 to the power of a loss."""
     names = {
         name
         for checkpoint in checkpoints

@@ -1,4 +1,4 @@
-"""The checkpoints of a job as a table: the few rows and columns that say most."""
+"""The checkpoints of a job as a table of the most informative rows and columns."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bridge.model import Checkpoint
 from bridge.plan.description.markdown import cell
 
 _MOST_METRICS: Final = 3
-"""Columns; one less beside the models' names, which are long."""
+"""Number of metric columns; one less if the table has the models' names, which are long."""
 _VALIDATION: Final = re.compile("valid|eval")
-"""A part of the names of metrics that are measured in validation."""
+"""Part of the names of validation metrics."""
 _FIRST_METRICS: Final = ("loss", "reward", "accuracy")
 
 
@@ -26,10 +26,10 @@ class Table:
     """The columns, by the provider's names."""
     has_models: bool
     which: str
-    """The choice of the rows in words."""
+    """Description of the choice of rows."""
 
     def __bool__(self) -> bool:
-        """Return whether there is more to show than steps."""
+        """Return whether the table shows more than steps."""
         return bool(self.metrics or self.has_models)
 
 
@@ -38,9 +38,8 @@ def table_of(
 ) -> Table:
     """Return at most ``most`` rows: the newest, and the best if it is older.
 
-    The first column is ``measure``, the metric by which the best checkpoint is the best.
-
-    Rows are the checkpoints that can be called, else the steps that were validated.
+    The first column is ``measure``, the metric that decides the best checkpoint. Rows are the
+    checkpoints that can be called, or else the validated steps.
     """
     named = [row for row in checkpoints if row.model]
     validated = [row for row in checkpoints if any(map(_VALIDATION.search, row.metrics))]
@@ -65,6 +64,6 @@ def table_of(
 
 
 def _rank(name: str) -> tuple[int, bool, str]:
-    """Return a key that sorts losses first, and among them those in validation."""
+    """Return a key that sorts losses first, validation losses before others."""
     places = [place for place, word in enumerate(_FIRST_METRICS) if word in name]
     return min(places, default=len(_FIRST_METRICS)), _VALIDATION.search(name) is None, name
