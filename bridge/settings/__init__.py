@@ -1,1 +1,1 @@
-"""The configuration as data, and how it is read."""
+"""The configuration as data, and its loading."""

@@ -1,4 +1,4 @@
-"""Providers from the environment: the variables are those of the providers' SDKs. Pure."""
+"""Providers from the environment, by the variables of the providers' SDKs. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.providers.vertex import address as vertex_address
 
 Environ = Mapping[str, str]
 Item = dict[str, Any]
-"""A provider's part of the configuration, as it is written."""
+"""A provider's entry of the configuration, as written."""
 
 TOKEN_VARIABLE: Final = "AZURE_OPENAI_AD_TOKEN"  # noqa: S105 - a name, not a secret
 _ENDPOINT_VARIABLE: Final = "AZURE_OPENAI_ENDPOINT"
@@ -26,27 +26,28 @@ _AWS_ADDRESSES: Final[Mapping[str, Mapping[str, str]]] = {
     "bedrock": {"base_url": "AWS_ENDPOINT_URL_BEDROCK", "s3_url": "AWS_ENDPOINT_URL_S3"},
     "bedrock-mantle": {"base_url": "AWS_BEDROCK_BASE_URL"},
 }
-"""The variables with addresses that AWS's tools, and OpenAI's SDK for AWS, read."""
+"""Variables with addresses that AWS's tools and OpenAI's SDK for AWS read."""
 _REGION: Final = re.compile(r"^https://[a-z0-9-]+\.(?P<region>[a-z]{2,8}(-[a-z0-9]+)+-\d+)\.")
-"""An address of AWS's."""
+"""Addresses of AWS."""
 PROJECT_VARIABLE: Final = "GOOGLE_CLOUD_PROJECT"
 _GOOGLE: Final[Mapping[str, tuple[str, ...]]] = {
     "project": (PROJECT_VARIABLE,),
     "location": ("GOOGLE_CLOUD_LOCATION",),
     "base_url": ("VERTEX_BASE_URL", "GOOGLE_VERTEX_BASE_URL"),
 }
-"""The variables of Google's own SDK by the field that they fill."""
+"""Variables of Google's SDK, by the field that they fill."""
 _GOOGLE_HINTS: Final = (
     *("GOOGLE_CLOUD_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS"),
     *(Vertex.key_variable, *_GOOGLE["base_url"]),
 )
-"""Variables that show, beside a project, that its models are in use."""
+"""Variables that, in addition to a project, show that its models are in use."""
 
 
 def providers_in(environ: Environ) -> list[Item]:
-    """Return a provider for each key that its SDK would find, if that knows the address too."""
+    """Return a provider for each key that its SDK would find, if the address is known too."""
     found = [completed(_named(name, kind, environ), environ) for name, kind in TYPES.items()]
-    # A project is set for other things too: it counts if more is said, or if there is nothing else.
+    # A project is also set for other purposes, so it counts only with another variable, or if no
+    # other provider is found.
     is_sure = any(environ.get(name) for name in _GOOGLE_HINTS)
     keyed = [item for item in found if {"api_key", "base_url"} <= item.keys()]
     return [
@@ -55,7 +56,7 @@ def providers_in(environ: Environ) -> list[Item]:
 
 
 def ways_in() -> list[str]:
-    """Return the variables that make each kind of provider known, once if two kinds share them."""
+    """Return the variables that configure each kind of provider, each only once."""
     ways = (
         PROJECT_VARIABLE
         if kind is Vertex
@@ -66,12 +67,12 @@ def ways_in() -> list[str]:
 
 
 def address_variables(kind: type[Provider]) -> list[str]:
-    """The variables that are part of a service's address."""
+    """Return the variables in a service's address."""
     return Template(kind.base_url).get_identifiers()
 
 
 def completed(item: Item, environ: Environ) -> Item:
-    """A provider with what the environment and its type say beyond what is written."""
+    """Return a provider's entry, completed from the environment and the provider's type."""
     kind = TYPES.get(str(item.get("type")))
     if kind is None:
         return item
@@ -108,12 +109,12 @@ def _named(name: str, kind: type[Provider], environ: Environ) -> Item:
 
 
 def _address_variable(kind: str) -> str:
-    """Return the variable with the address that the SDK of a type takes for its service's own."""
+    """Return the variable from which a type's SDK takes the address of its service."""
     return f"{kind.upper().replace('-', '_')}_BASE_URL"
 
 
 def _azure(item: Item, environ: Environ) -> Item:
-    """As OpenAI's SDK for Azure has it: a token comes before a key."""
+    """Complete an entry as OpenAI's SDK for Azure does: a token has precedence over a key."""
     found = dict(item)
     token = environ.get(TOKEN_VARIABLE)
     if token and "api_key" not in found and found.get("auth", "token") == "token":
@@ -128,7 +129,7 @@ def _azure(item: Item, environ: Environ) -> Item:
 
 
 def _aws(item: Item, environ: Environ) -> tuple[Item, Environ]:
-    """As AWS's own tools have it: the region, and addresses that take the place of AWS's."""
+    """Complete an entry as AWS's tools do: the region, and addresses that replace AWS's own."""
     found = dict(item)
     for key, variable in _AWS_ADDRESSES[item["type"]].items():
         if environ.get(variable):
@@ -138,15 +139,15 @@ def _aws(item: Item, environ: Environ) -> tuple[Item, Environ]:
     if region := written["region"] if written else next(iter(given), None):
         found.setdefault("region", region)
     if "api_key" not in found and not found.keys().isdisjoint({"profile", "role_arn"}):
-        # Named credentials count more than a key in the environment.
+        # Configured credentials have precedence over a key in the environment.
         found.setdefault("auth", "aws")
     if "region" not in found:
         return found, environ
-    return found, ChainMap({_REGION_VARIABLES[0]: str(found["region"])}, environ)  # type: ignore[arg-type] # it is only read
+    return found, ChainMap({_REGION_VARIABLES[0]: str(found["region"])}, environ)  # type: ignore[arg-type] # only read
 
 
 def _vertex(item: Item, environ: Environ) -> Item:
-    """As Google's own tools have it: a token that is set comes before who is signed in."""
+    """Complete an entry as Google's tools do: a token has precedence over a login."""
     found = dict(item)
     for key, variables in _GOOGLE.items():
         if value := next(filter(None, map(environ.get, variables)), None):
@@ -161,7 +162,7 @@ def _vertex(item: Item, environ: Environ) -> Item:
 
 
 def _prime(item: Item, environ: Environ) -> Item:
-    """As Prime's own command line has it, whose addresses end before the version."""
+    """Complete an entry as Prime's command line does, whose addresses end before the version."""
     found = dict(item)
     if team := environ.get("PRIME_TEAM_ID"):
         found.setdefault("team", team)

@@ -1,8 +1,8 @@
 """The configuration: a YAML file, the environment, or both.
 
-All problems are found in one go, each with the key's path and the way out. ``${VAR}`` and
-``${VAR:-default}`` expand from the environment, where ``VAR_FILE`` may name a file instead. Values
-never appear in a problem: one may be a key.
+All problems are reported at once, each with the key's path and a remedy. ``${VAR}`` and
+``${VAR:-default}`` expand from the environment, where ``VAR_FILE`` may name a file instead.
+Problems never contain values, because one may be a key.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load(
     Args:
         path: the file.
         environ: the environment.
-        mlflow: keys of its section that count more than those of the file.
+        mlflow: keys of its section that override those of the file.
         warn: called with a sentence for each setting that works but is unsafe.
 
     Raises:
@@ -83,7 +83,7 @@ def _expanded(entry: Entry, environ: Environ, where: str, problems: dict[str, st
 
 
 def _expand(value: Yaml, environ: Environ, where: str, problems: dict[str, str]) -> Yaml:
-    """Return ``value`` with every ``${VAR}`` in its texts replaced."""
+    """Return ``value`` with every ``${VAR}`` in its strings replaced."""
     if isinstance(value, dict):
         return _expanded(value, environ, where, problems)
     if isinstance(value, list):
@@ -106,8 +106,8 @@ def _expand(value: Yaml, environ: Environ, where: str, problems: dict[str, str])
 
 
 def _with_defaults(data: Entry, files: KeyFiles) -> Entry:
-    """Return ``data`` with what the environment and the kind of provider add."""
-    # A section that is written without content holds nothing.
+    """Return ``data`` with the additions of the environment and the providers' types."""
+    # A section without content counts as empty.
     data = {"mlflow": {}} | _without_nulls(data)
     if isinstance(data["mlflow"], dict):
         data["mlflow"] = _from_environment(files) | _without_nulls(data["mlflow"])
@@ -138,7 +138,7 @@ def _from_environment(environ: Environ) -> Entry:
 
 
 def _completed(item: Yaml, files: KeyFiles, where: str) -> Yaml:
-    """Return a provider's entry with what its type implies, and with the key of its file."""
+    """Return a provider's entry with the defaults of its type and the key from its file."""
     if not isinstance(item, dict):
         return item
     item = _without_nulls(item)

@@ -46,7 +46,7 @@ def _name_template(wanted: object) -> object:
     if isinstance(wanted, bool):
         return wanted
     word = str(wanted).lower()
-    if word in {"on", "off"}:  # booleans of YAML that are text here: one of them is a key as well
+    if word in {"on", "off"}:  # booleans of YAML that are read as text, because `on` is also a key
         return word == "on"
     known = ", ".join(f"{{{field}}}" for field in NAME_FIELDS)
     text = wanted if isinstance(wanted, str) else ""
@@ -62,7 +62,7 @@ def _name_template(wanted: object) -> object:
 
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=250)]
-"""As a shell matches names: ``*``, ``?``, ``[abc]``."""
+"""A shell pattern: ``*``, ``?``, ``[abc]``."""
 
 
 ExperimentName = Annotated[str, StringConstraints(min_length=1, max_length=250)]
@@ -133,6 +133,6 @@ class MlflowSettings(Section):
 
     @property
     def register_as(self) -> str | None:
-        """The template of a registered model's name; ``None``: no registration."""
-        # Models of two providers with one suffix are not versions of each other.
+        """Template of the registered model's name; ``None``: no registration."""
+        # Models of two providers with the same suffix are not versions of one model.
         return "{provider}-{suffix}" if self.register_ is True else self.register_ or None

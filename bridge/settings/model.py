@@ -26,11 +26,11 @@ _SECRETS: Final = (
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),  # of an artifact store
     *("AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_CLIENT_SECRET"),
 )
-"""Variables that libraries read which the bridge uses."""
+"""Variables with secrets that the bridge's libraries read."""
 _IDLE: Final = 600.0
-"""Seconds: for so long a new job may go unnoticed where nothing else is configured."""
+"""Longest default idle interval in seconds, within which a new job is noticed."""
 _ONE_MACHINE: Final = ("", "file", "sqlite")
-"""Schemes of tracking stores that are files."""
+"""Schemes of tracking stores that are files of this machine."""
 
 
 class Settings(Section):
@@ -89,17 +89,17 @@ class Settings(Section):
         return providers
 
     def intervals_of(self, provider: ProviderSettings) -> tuple[float, float]:
-        """Seconds from one pass to the next: while jobs are open, and while none is.
+        """Return the seconds between two passes: while jobs are open, and while none is.
 
-        Where nothing is said of the second, it is five times the first, up to ten minutes. It is
-        never less than the first.
+        By default the second is five times the first, up to ten minutes. It is never less than the
+        first.
         """
         interval = provider.interval or self.poll.interval
         idle = provider.idle_interval or self.poll.idle_interval or min(5 * interval, _IDLE)
         return interval, max(interval, idle)
 
     def secrets(self, environ: Mapping[str, str]) -> Iterator[str]:
-        """Everything that must not be shown."""
+        """Yield everything that must not be shown."""
         for provider in self.providers:
             yield provider.api_key.get_secret_value() if provider.api_key else ""
             yield from (value.get_secret_value() for value in provider.headers.values())

@@ -1,4 +1,4 @@
-"""Moments as people write them: a date, a time, how long ago, or ``yesterday``. Pure."""
+"""Times as people write them: a date, a time, how long ago, or ``yesterday``. Pure."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ EXPECTED: Final = (
     "write a date (2026-01-31), a time (2026-01-31T12:00:00Z), how long ago (12h, 30d, 2w), today"
     " or yesterday"
 )
-"""The forms of a moment."""
+"""The accepted forms of a time."""
 
 
 def moment(text: str, now: datetime) -> int:
-    """Return the Unix milliseconds of a moment.
+    """Return the Unix milliseconds of a time.
 
     Args:
-        text: as a person writes it; without a time zone it is UTC.
-        now: with its time zone.
+        text: the time; without a time zone it is UTC.
+        now: the current time, with its time zone.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a time.
     """
     word = text.strip().lower()
     if word in _DAYS_AGO:

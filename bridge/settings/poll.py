@@ -1,4 +1,4 @@
-"""The section ``poll`` of the configuration: how often, how much at a time, and where."""
+"""The section ``poll`` of the configuration: intervals, workers and executor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from bridge.settings.section import Section
 
 SCHEMES: Final = {"dask": "tcp", "dask+tls": "tls"}
-"""Ours, and Dask's. Its certificates are in its own configuration."""
+"""The configuration's schemes, and Dask's own. Dask reads certificates from its own
+configuration."""
 _DURATION: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
 _DURATION_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"
 AUTO: Final = "auto"
@@ -21,7 +22,7 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 
 
 
 def duration(text: object) -> object:
-    """Seconds from ``60s``, ``5m``, ``1h`` or a number; anything else is pydantic's to refuse."""
+    """Return the seconds of ``60s``, ``5m``, ``1h`` or a number; pydantic refuses anything else."""
     match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
     return float(match["number"]) * _SECONDS[match["unit"]] if match else text
 
@@ -43,7 +44,7 @@ Seconds = Annotated[
         {"type": ["number", "string"], "minimum": 1, "maximum": 86400, "pattern": _DURATION_PATTERN}
     ),
 ]
-"""A number of seconds, or one with its unit: 30s, 5m, 1h."""
+"""A number of seconds, or a number with its unit: 30s, 5m, 1h."""
 
 
 class PollSettings(Section):
@@ -63,5 +64,5 @@ class PollSettings(Section):
 
     @property
     def is_cluster(self) -> bool:
-        """Whether jobs are synced by a cluster."""
+        """Whether a cluster syncs the jobs."""
         return self.executor.partition("://")[0] in SCHEMES

@@ -1,4 +1,4 @@
-"""The problems of a configuration in sentences, each with what to write instead."""
+"""The problems of a configuration as sentences, each with a remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bridge.settings.yaml_file import Entry, Yaml
 
 
 def add_problems(problems: dict[str, str], error: ValidationError, data: Entry) -> None:
-    """Add what is wrong by key, but for what follows from a problem that is listed already."""
+    """Add what is wrong, by key, except for consequences of problems that are listed already."""
     for details in error.errors(include_url=False, include_input=False):
         where = _path(details["loc"])
         if not _follows_from(where, details["type"], problems):
@@ -36,7 +36,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _follows_from(where: str, kind: str, problems: Mapping[str, str]) -> bool:
-    """Whether a problem is only the consequence of one that is already listed."""
+    """Return whether a problem is only the consequence of one that is already listed."""
     if where == "providers":
         return any(known.startswith("providers[") for known in problems)
     parent, _, key = where.rpartition(".")
@@ -47,7 +47,7 @@ def _follows_from(where: str, kind: str, problems: Mapping[str, str]) -> bool:
 
 
 def _sentence(details: ErrorDetails, data: Entry) -> str:
-    """Return what is wrong at one place, and what to write instead."""
+    """Return what is wrong at one place, with a remedy."""
     location = details["loc"]
     match details["type"]:
         case "extra_forbidden":

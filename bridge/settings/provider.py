@@ -36,7 +36,7 @@ def _known_type(name: str) -> str:
 
 
 def _header_value(secret: SecretStr) -> SecretStr:
-    """A secret without the newline that files end with, fit to be sent in a header."""
+    """Return a secret without the newline at the end of a file, checked for use in a header."""
     text = secret.get_secret_value().strip()
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("must be printable ASCII; remove quotes and spaces around it")
@@ -44,12 +44,12 @@ def _header_value(secret: SecretStr) -> SecretStr:
 
 
 def _as_written(value: object) -> object:
-    """A date is text that YAML has read."""
+    """Return a date as the text from which YAML has parsed it."""
     return value.isoformat() if isinstance(value, date) else value
 
 
 def _as_text(value: object) -> object:
-    """A number or a date in an address is text that YAML has read."""
+    """Return a number or a date in an address as the text from which YAML has parsed it."""
     is_read = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_read else _as_written(value)
 
@@ -57,7 +57,7 @@ def _as_text(value: object) -> object:
 Status = Literal[
     "validating", "queued", "running", "paused", "succeeded", "failed", "cancelled", "ended"
 ]
-"""The bridge's words for a job's status, but for the one that says that nobody knows it."""
+"""The bridge's words for a job's status, except for the unknown one."""
 _STATUSES: Final = get_args(Status)
 
 
@@ -79,21 +79,21 @@ def _price(text: str) -> str:
 
 
 Auth = Literal["key", "token", "entra", "aws", "google"]
-"""How a provider learns who asks: a key, a bearer token, or what a cloud knows of this machine."""
+"""The methods of authentication: a key, a bearer token, or a cloud's own credentials."""
 _AUTH_TYPES: Final[Mapping[Auth, tuple[str, ...]]] = {
     "token": ("azure", "vertex"),
     "entra": ("azure",),
     "aws": ("bedrock", "bedrock-mantle"),
     "google": ("vertex",),
 }
-"""The types that can be asked so; a key is for all but vertex."""
+"""Types that support a method; all types except vertex support a key."""
 AWS_TYPES: Final = _AUTH_TYPES["aws"]
 _KEYLESS: Final[frozenset[Auth]] = frozenset({"entra", "aws", "google"})
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "vertex": ("project", "location"),
     "prime": ("team",),
 }
-"""By type the fields that its provider takes beside those of all."""
+"""Additional fields of a type's provider, by type."""
 
 
 class ProviderSettings(Section):
@@ -194,7 +194,7 @@ class ProviderSettings(Section):
 
     @property
     def options(self) -> dict[str, str]:
-        """Return the settings that belong to its type."""
+        """Settings that are specific to the type."""
         fields = {name: getattr(self, name) for name in _OPTIONS.get(self.type, ())}
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -224,7 +224,7 @@ class ProviderSettings(Section):
     @field_validator("region")
     @classmethod
     def _needed_region(cls, region: str | None, info: ValidationInfo) -> str | None:
-        # With a key it is only part of the address.
+        # With a key, the region is only part of the address.
         if region is None and info.data.get("auth") == "aws":
             raise ValueError("missing; export AWS_REGION, or write region: us-west-2")
         return region

@@ -1,8 +1,8 @@
-"""The JSON Schema of the configuration, as a file may be written: for editors and other checks.
+"""The JSON Schema of the configuration file, for editors and other checks.
 
-It knows what ``bridge.settings.load`` does before it looks at anything: what the environment may
-say is not required, ``${VAR}`` may stand for any value, and a key without a value is one left out.
-Only ``bridge.settings.load`` checks several keys together.
+It allows for the steps of ``bridge.settings.load``: keys that the environment may provide are not
+required, ``${VAR}`` may replace any value, and a key without a value counts as missing. Only
+``bridge.settings.load`` checks keys against each other.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _VARIABLE: Final[Node] = {"type": "string", "pattern": r"\$\{[A-Za-z_]\w*(:-[^}]
 _NOTHING: Final[Node] = {"type": "null"}
 _ABOUT: Final = ("title", "description", "default")
 _NULLABLE: Final = ("MlflowSettings", "ProviderSettings")
-"""Parts whose keys may stand without a value."""
+"""Sections whose keys may have no value."""
 
 
 def schema() -> Node:
-    """The schema, of draft 2020-12. Types of installed packages are named without loading them."""
+    """Return the schema (draft 2020-12); installed packages' types are named without loading."""
     drawn = Settings.model_json_schema()
     parts = drawn["$defs"]
     provider = parts["ProviderSettings"]
@@ -50,7 +50,7 @@ def schema() -> Node:
 
 
 def _with_variables(node: Node, *, is_nullable: bool) -> Node:
-    """Return the schema of a value, with ``${VAR}`` beside it, and null where it is optional."""
+    """Return the schema of a value, which also allows ``${VAR}``, and null if it is optional."""
     about = {name: node[name] for name in _ABOUT if name in node}
     forms = node.get("anyOf") or [{k: v for k, v in node.items() if k not in _ABOUT}]
     if any(map(_is_strict, forms)) and not any(map(_is_text, forms)):

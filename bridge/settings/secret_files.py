@@ -9,19 +9,19 @@ from typing import Final
 
 _SUFFIX: Final = "_FILE"
 _LONGEST: Final = 64 * 2**10
-"""Bytes; no key is longer."""
+"""Largest file in bytes; keys are shorter."""
 _UNREAD: Final = "unread"
-"""Takes the place of what could not be read, so that nothing is said to be missing as well."""
+"""Stands for an unreadable value, so that it is not also reported as missing."""
 
 
 class KeyFiles(Mapping[str, str]):
-    """The environment, where ``NAME_FILE`` stands for ``NAME``: the file that it names holds it.
+    """The environment, in which ``NAME_FILE`` names a file with the value of ``NAME``.
 
-    No sentence shows a file's name: somebody may have put the key there.
+    No sentence shows a file's name, because a user may have written the key there.
 
     Attributes:
         problems: what is wrong, by the variable or key that names the file.
-        warnings: what works, but should not be as it is.
+        warnings: what works but is unsafe.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -42,14 +42,14 @@ class KeyFiles(Mapping[str, str]):
         return len(self._environ)
 
     def read(self, path: str, where: str) -> str:
-        """The content of a file that ``where`` names, without blanks around it."""
+        """Return the content of the file that ``where`` names, without blanks around it."""
         if where not in self._known:
             self._known[where] = self._read(path, where)
         return self._known[where]
 
     def _read(self, path: str, where: str) -> str:
         try:
-            with open(path, "rb") as file:  # noqa: PTH123 - bounded, and of one and the same file
+            with open(path, "rb") as file:  # noqa: PTH123 - one open file for content and mode
                 content = file.read(_LONGEST + 1)
                 mode = os.fstat(file.fileno()).st_mode
             text = content.decode().strip()

@@ -1,4 +1,4 @@
-"""Addresses in the configuration: who can read what goes there, and what they give away. Pure."""
+"""Addresses in the configuration: their encryption, and the secrets in them. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ READABLE: Final = (
     " on a trusted network, set allow_http: true beside it"
 )
 _LONG: Final = 12
-"""Characters from which a part of an address may be a secret, and no word."""
+"""Length in characters from which a part of an address counts as a possible secret."""
 _SECRET_NAME: Final = re.compile("pass|key|token|secret|^sig", re.IGNORECASE)
 
 
 def is_readable_on_the_way(url: str) -> bool:
-    """Whether what is sent to ``url`` leaves this machine unencrypted."""
+    """Return whether requests to ``url`` leave this machine unencrypted."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
@@ -30,7 +30,7 @@ def is_readable_on_the_way(url: str) -> bool:
 
 
 def secrets_of(url: str) -> Iterator[str]:
-    """Yield what a URL gives away: its password, else its user name, and keys in its query."""
+    """Yield the secrets in a URL: its password, else its user name, and keys in its query."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -41,12 +41,12 @@ def secrets_of(url: str) -> Iterator[str]:
 
 
 def secrets_of_query(parameters: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the values of the parameters whose names say that they are keys."""
+    """Yield the values of the parameters that are keys according to their names."""
     yield from (value for name, value in parameters if _SECRET_NAME.search(name))
 
 
 def secrets_of_secret(url: str) -> Iterator[str]:
-    """Yield the secrets in a URL: all behind its host, in whole and in parts."""
+    """Yield the possible secrets in a URL: everything after its host, in whole and in parts."""
     yield from secrets_of(url)
     yield url
     parts = urlsplit(url)
@@ -58,7 +58,7 @@ def secrets_of_secret(url: str) -> Iterator[str]:
 
 
 def secrets_of_service(url: str) -> Iterator[str]:
-    """Return what a URL of apprise gives away; a token may stand in the place of the host."""
+    """Yield the possible secrets in an apprise URL, in which the host may be a token."""
     yield from secrets_of(url)
     yield url
     for part in re.split(r"[/:@?&=#]+", url.partition("://")[2]):
@@ -67,11 +67,7 @@ def secrets_of_service(url: str) -> Iterator[str]:
 
 
 def parsed_url(text: str) -> str:
-    """Return ``text`` if it parses as a URL.
-
-    Raises:
-        ValueError: it does not.
-    """
+    """Return ``text`` if it parses as a URL. Raises: ValueError: it does not."""
     try:
         urlsplit(text)
     except ValueError:

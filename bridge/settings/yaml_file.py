@@ -1,4 +1,4 @@
-"""A configuration file as it is written, before variables and defaults."""
+"""The content of a configuration file, before variables and defaults."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bridge.errors import ConfigError
 Yaml: TypeAlias = "bool | int | float | str | bytes | date | list[Yaml] | Entry | None"
 """A value in a configuration file."""
 Entry: TypeAlias = "dict[str, Yaml]"
-"""A mapping in a configuration file, whose keys are text whatever they look like."""
+"""A mapping in a configuration file, whose keys are always text."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as everybody writes it, except that a duplicate key is an error, not a loss."""
+    """Standard YAML, except that a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Yaml]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        # Before those are added that are merged (<<): one that stands here as well comes first.
+        # Checked before merged keys (<<) are added, which these override.
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if doubled := {key for key in keys if keys.count(key) > 1 and key != "<<"}:
             raise ConfigError(
@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _BOOLEAN: Final = "tag:yaml.org,2002:bool"
-# YAML 1.1 takes `on` for a boolean, but it is a key of `notify`; both words stay text.
+# YAML 1.1 reads `on` as a boolean, but it is a key of `notify`; both words remain text.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -45,7 +45,7 @@ def read(path: Path) -> Entry:
     """Return a file's content.
 
     Raises:
-        ConfigError: it cannot be read, or is not a mapping in YAML.
+        ConfigError: the file cannot be read or is not a YAML mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def read(path: Path) -> Entry:
         raise ConfigError(
             [f"{path} cannot be read ({error.strerror}); write one with: ftbridge init {path}"]
         ) from None
-    # A broken date or number comes as whatever Python's own parsers raise.
+    # An invalid date or number raises whatever Python's own parsers raise.
     except (
         yaml.YAMLError,
         ValueError,
@@ -63,7 +63,7 @@ def read(path: Path) -> Entry:
         TypeError,
         RecursionError,
     ) as error:
-        # PyYAML's own words may quote a value.
+        # PyYAML's own message may quote a value.
         mark = getattr(error, "problem_mark", None)
         where = f" near line {mark.line + 1}" if mark else ""
         raise ConfigError(
