@@ -1,4 +1,4 @@
-"""A job's record as its provider gave it, laid out as files, so that it survives the provider."""
+"""The provider's own record of a job, as files, so that it outlives the provider."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from typing import Final
 from bridge import errors
 
 ARTIFACT_PATH: Final = "provider"
-"""The folder among a run's artifacts."""
+"""Folder of the archive among a run's artifacts."""
 LARGEST_FILE: Final = 512 * 2**20
-"""Bytes of a dataset that is archived."""
+"""Largest file that is archived, in bytes."""
 
 MANIFEST: Final = "datasets.json"
-"""Names the files beside it, written where all that were asked for are there."""
+"""Manifest of the files, written if all that were requested are archived."""
 PARTIAL: Final = "datasets.partial.json"
-"""The same where some could not be had."""
+"""Manifest of the files, written if some were not available."""
 DATASETS: Final = "datasets"
-"""The folder below it with those files."""
+"""Folder of the files below the archive's."""
 
 Fetch = Callable[[str], AbstractContextManager[Iterator[bytes]]]
-"""Opens a provider's file by its id."""
+"""Opens a provider's file by id."""
 
 
 @dataclass(slots=True)
 class Archive:
-    """Files to store, and a sentence for each that could not be had."""
+    """Files to store, and a sentence for each that was not available."""
 
     folder: Path
     missing: list[str] = field(default_factory=list)
@@ -47,13 +47,13 @@ def laid_out(
     *,
     largest: int = LARGEST_FILE,
 ) -> Iterator[Archive]:
-    """A folder with everything, which is gone at the end.
+    """Yield a folder with the archive, which is removed with the context.
 
     Args:
         documents: contents by file name.
-        files: ids of the provider's files; each is written as it comes, never held as a whole.
-        fetch: opens one of them.
-        largest: bytes of a file; larger ones are left out.
+        files: ids of the provider's files, each of which is streamed to disk.
+        fetch: opens a file.
+        largest: largest file in bytes; larger ones are left out.
 
     Raises:
         ProviderError: a file could not be read now, but perhaps later.
@@ -78,8 +78,8 @@ def laid_out(
 def _stored(
     archive: Archive, number: int, file_id: str, fetch: Fetch, largest: int
 ) -> dict[str, object] | None:
-    """The manifest's entry of a file that is stored now; ``None`` where it cannot be had."""
-    # A provider's id may be anything; the number keeps two apart that look the same then.
+    """Store a file; return its entry of the manifest, or ``None`` if it is not available."""
+    # A provider's id may be anything; the number distinguishes ids that look the same then.
     stem = f"{number}-{re.sub(r'[^A-Za-z0-9_-]+', '-', file_id)[:100]}"
     name = f"{stem}.jsonl"
     target = archive.folder / DATASETS / name
@@ -100,7 +100,7 @@ def _stored(
         target.unlink()
         limit = f"{largest / 2**20:,.0f} MiB"
         archive.missing.append(f"file {file_id} is not archived: it is larger than {limit}")
-        # In its place, so that a rescue does not read as much of it again.
+        # Stored instead, so that a rescue does not read the file again.
         (archive.folder / DATASETS / f"{stem}.too-large").write_text(f"larger than {limit}\n")
         return None
     return {

@@ -1,4 +1,4 @@
-"""The events of a pass, as values for those who follow it.
+"""The events of a pass.
 
 A handler is called from the thread that makes the pass; several passes run at once, each in a
 separate thread.
@@ -23,7 +23,7 @@ class PassBegan:
 
 @dataclass(frozen=True, slots=True)
 class RunsRead:
-    """MLflow has these runs: all of a provider's if ``owned.is_complete``, else open ones."""
+    """MLflow has these runs: all of a provider if ``owned.is_complete``, else open ones."""
 
     provider: str
     owned: Ownership
@@ -31,14 +31,14 @@ class RunsRead:
 
 @dataclass(frozen=True, slots=True)
 class JobsChosen:
-    """So many more jobs need to be read; others are left untouched."""
+    """More jobs need to be read; others are left untouched."""
 
     provider: str
     jobs: int
     settled: tuple[str, ...] = ()
     """Ids of selected jobs with nothing left to do."""
     unselected: tuple[str, ...] = ()
-    """Ids of listed jobs that are not wanted."""
+    """Ids of listed jobs that are not selected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class JobDone:
 
 @dataclass(frozen=True, slots=True)
 class RunDeleted:
-    """A run was deleted because another one owns its job."""
+    """A run was deleted because another run owns its job."""
 
     provider: str
     deletion: Deletion
@@ -58,7 +58,7 @@ class RunDeleted:
 
 @dataclass(frozen=True, slots=True)
 class PassEnded:
-    """A pass is over, and took so many seconds."""
+    """A pass has ended; ``seconds`` is its duration."""
 
     report: Report
     seconds: float
@@ -66,7 +66,7 @@ class PassEnded:
 
 @dataclass(frozen=True, slots=True)
 class NextPass:
-    """The next pass over a provider begins at this moment, Unix seconds."""
+    """The next pass over a provider begins at this time, Unix seconds."""
 
     provider: str
     at: float

@@ -1,4 +1,4 @@
-"""The experiments that a provider's jobs go to, and how jobs are recorded in each."""
+"""The experiments of a provider's jobs, and the options for recording jobs in each."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Experiments:
     router: Router
     options: RecordingOptions
     labels: dict[str, str] = field(default_factory=dict)
-    """The names that experiments have chosen, by the experiment's id and name."""
+    """Labels of the experiments' metric names, by the experiment's id and name."""
 
     def open(self, name: str, *, create: bool, is_dry: bool) -> str | None:
-        """Return the id of an experiment, which gets its views and, if it is missing, is created.
+        """Return the id of an experiment, after adding missing views or creating it.
 
         Args:
-            name: the experiment's.
-            create: whether to create it.
-            is_dry: whether nothing is written.
+            name: name of the experiment.
+            create: whether to create it if it is missing.
+            is_dry: whether to write nothing.
         """
         one_job = name not in self.router.experiments
         options = self.options
@@ -42,17 +42,17 @@ class Experiments:
         return self.tracking.experiment(
             name,
             create=create and not is_dry,
-            # One that is there already gets its views too.
+            # An existing experiment gets the views too.
             losses=None if is_dry else options.losses,
             one_job=one_job,
         )
 
     def options_in(self, experiment_id: str | None, *, remember: bool) -> RecordingOptions:
-        """Return how jobs are recorded in an experiment.
+        """Return the options for recording jobs in an experiment.
 
         Args:
-            experiment_id: the experiment's; ``None``: a new one.
-            remember: whether it remembers the names that it chooses.
+            experiment_id: id of the experiment; ``None``: a new one.
+            remember: whether to store the choice of names in the experiment.
         """
         if not self.options.is_auto or experiment_id is None:
             return self.options
@@ -63,7 +63,7 @@ class Experiments:
         return self.options.named(label)
 
     def options_of(self, run: RecordedRun, *, remember: bool) -> RecordingOptions:
-        """Return how a job is recorded whose run has names already: it keeps them."""
+        """Return the options for recording a job, whose run keeps the names that it has."""
         label = run.tags.get(tags.METRIC_NAMES)
         if self.options.is_auto and label:
             return self.options.named(label)

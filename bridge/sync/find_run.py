@@ -1,4 +1,4 @@
-"""Which run carries a job, asked of MLflow for one job. Reads, and writes nothing."""
+"""Find the run that carries a single job. Reads MLflow and writes nothing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Existing:
 
     run: RecordedRun
     route: Route | None = None
-    """Where the job's metadata and the configuration want the run."""
+    """Place of the run according to the job's metadata and the configuration."""
     claim: str | None = None
-    """Claim to make before anything is written: the run is a user's and has no job yet."""
+    """Claim to make before anything is written, if the run is a user's and has no job yet."""
     has_duplicates: bool = False
 
 
@@ -36,7 +36,7 @@ class Missing:
 
     route: Route
     experiment_id: str | None
-    """``None``: the experiment has to be created too."""
+    """Id of the experiment; ``None``: it has to be created too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Settled:
     """Nothing is left to do for the job."""
 
     run_id: str | None = None
-    """The run that owns the job; ``None``: its user deleted it."""
+    """Run that owns the job; ``None``: its user deleted it."""
     has_duplicates: bool = False
 
 
@@ -75,12 +75,12 @@ class RunFinder:
         return Missing(route=route, experiment_id=home)
 
     def without(self, job: Job, reason: str) -> Missing:
-        """Return where a job gets a run, because it may not continue the one that it names."""
+        """Return the place of a new run for a job that may not continue the run that it names."""
         route = self.router.route(job)
         return _refused(route, reason, self._experiment(route.experiment))
 
     def _experiment(self, name: str) -> str | None:
-        """Return the id of an experiment; ``None`` where it does not exist.
+        """Return the id of an experiment; ``None`` if it does not exist.
 
         Raises:
             TrackingDown: the configuration names it, and it cannot be used.
@@ -95,7 +95,7 @@ class RunFinder:
         if run is None:
             return _refused(route, "does not exist", home)
         if run.is_deleted:
-            # It carried this job when its user deleted it: they want no run.
+            # It carried this job when its user deleted it, so no run is wanted.
             return Settled() if run.job_id == job.id else _refused(route, "is deleted", home)
         if reason := self._refusal(job, run):
             return _refused(route, reason, home)
@@ -105,7 +105,7 @@ class RunFinder:
         return Existing(run=run, route=route, claim=None if has_job else self._own_claim(job))
 
     def _refusal(self, job: Job, run: RecordedRun) -> str:
-        """Return why a run cannot carry a job; empty if it can."""
+        """Return the reason why a run cannot carry a job; empty if it can."""
         if (run.job_id or job.id) != job.id:
             return f"carries another job ({run.job_id})"
         if (run.provider or self.router.provider) != self.router.provider:
@@ -128,7 +128,7 @@ class RunFinder:
 
 
 def held_by(holder: str) -> str:
-    """Return why a run that another job claimed cannot be continued."""
+    """Return the reason why a run that another job claimed cannot be continued."""
     return f"carries another job ({clean(holder, _LONGEST_CLAIM)})"
 
 

@@ -1,17 +1,17 @@
-"""MLflow's runs as a first pass learns of them: newest first, as far back as it needs to know.
+"""MLflow's runs as a first pass reads them: newest first, only as far back as necessary.
 
-A history of a hundred thousand runs takes minutes to read, and the jobs at the head of the
-provider's list are settled by its first page. So the list and the runs are read side by side, by
-their times, and what they show is recorded meanwhile. Until the last page is read::
+A history of a hundred thousand runs takes minutes to read, but its first page settles the first
+jobs of the provider's list. So the list and the runs are read side by side, by time, and jobs are
+recorded meanwhile. Until the last page is read::
 
-    a run that is final was found     its job is settled, unless a later page says otherwise
-    any other job                     the worker asks MLflow for the runs of this one job
+    a final run was found     its job is settled, unless a later page shows otherwise
+    any other job             the worker asks MLflow for the runs of this one job
 
-So a run is created or written only on knowledge of all runs of its job, as at any other time. With
-every twenty such questions a further page is read: they take as long.
+So all runs of a job are known before one is created or written, as in any other pass. With every
+twenty such requests another page is read, because they take as long.
 
-Open jobs whose runs are behind the first page do not wait until the list reaches them: they would
-show nothing new for minutes after a restart.
+Open jobs whose runs are beyond the first page do not wait until the list reaches them, because they
+would show nothing new for minutes after a restart.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from bridge.plan.run_state import CLOCK_SKEW
 from bridge.sync.memory import Memory
 
 Pages = Iterator[tuple[Iterator[RecordedRun], bool]]
-"""Runs, and whether they are the last ones."""
+"""A page of runs, and whether it is the last one."""
 
 
 @dataclass(slots=True, kw_only=True)
 class History:
-    """MLflow's runs as far as a pass knows them by now."""
+    """MLflow's runs as far as a pass has read them."""
 
     memory: Memory
     owned: Ownership = field(default_factory=Ownership)
-    """The owners of jobs; empty before all is read."""
+    """Owners of jobs; empty until all runs are read."""
     pages: Pages | None = None
-    """The pages that are still to be read; ``None``: none."""
+    """Pages that are still to be read; ``None``: none."""
     learn: Callable[[RecordedRun], object] = lambda _run: None
-    """Gets each run."""
+    """Receives each run."""
     tell: Callable[[Ownership], object] = lambda _owned: None
-    """Gets who owns which job once all is read."""
+    """Receives the owners of jobs once all runs are read."""
     first: tuple[str, ...] = ()
     """Open jobs that do not wait for their place in the list."""
     taken: set[str] = field(default_factory=set)
-    """Jobs that workers have got: their outcomes are newer than what is read."""
+    """Ids of jobs that workers have received, whose outcomes are newer than the pages."""
     _claims: Claims = field(default_factory=Claims)
     _oldest: int | None = None
-    """Start of the run that was read last, Unix milliseconds."""
+    """Start of the last run that was read, Unix milliseconds."""
 
     @property
     def is_read(self) -> bool:
@@ -57,11 +57,11 @@ class History:
         return self.pages is None
 
     def holds_up(self) -> bool:
-        """Return whether workers may have to wait while this is read on: sqlite has one reader."""
+        """Return whether reading on delays workers, which sqlite serves one at a time."""
         return not self.is_read
 
     def parts(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
-        """Yield jobs, in their order, as their runs are read, if they have any; at least once."""
+        """Yield jobs in order once their runs, if any, are read; read at least one page."""
         left = [*jobs]
         while True:
             known = [*takewhile(self._covers, left)]
@@ -73,10 +73,10 @@ class History:
             self.read_page()
 
     def _covers(self, job: Job) -> bool:
-        """Return whether the runs of the time of a job are read."""
+        """Return whether the runs from the time of a job are read."""
         if self.is_read:
             return True
-        # Every process gives a job's run the same start, but for the difference of their clocks.
+        # All processes give a job's run the same start, except for differences of their clocks.
         return self._oldest is not None and (job.created_at or 0) - CLOCK_SKEW > self._oldest
 
     def read_page(self) -> None:
@@ -100,7 +100,7 @@ class History:
                 self.memory.settled.discard(job_id)
 
     def take_up(self, runs: Iterable[RecordedRun]) -> None:
-        """Let the jobs of those of ``runs`` come first that are open and on no page yet."""
+        """Put the jobs of open ``runs`` first if no page has shown the runs yet."""
         if self._oldest is None:
             return
         unread = (run for run in runs if run.start_time <= self._oldest)
@@ -109,7 +109,7 @@ class History:
         self.memory.open.update(self.first)
 
     def add(self, pages: Pages) -> None:
-        """Read the runs of one more experiment, after all others."""
+        """Read the runs of another experiment after all others."""
         if self.pages is not None:
             self.pages = _chained(self.pages, pages)
 

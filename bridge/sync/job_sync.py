@@ -4,8 +4,8 @@
 
     find the run ──> read the job ──> make_plan ──> record ──> archive ──> register ──> finish
 
-A task carries what a worker needs to know of the job, and the outcome what it has found out:
-between two jobs a worker keeps nothing.
+A task contains what a worker needs to know about the job, and the outcome contains what it found,
+so that a worker keeps no state between two jobs.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ from bridge.tracking import Tracking, Written
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A job to read, with what the pass knows of it already."""
+    """A job to read, with what the pass already knows about it."""
 
     provider: str
-    """Its name in the configuration."""
+    """Name of the provider in the configuration."""
     job_id: str
     listed: Job | None
-    """The job as this pass has listed it, if it has."""
+    """The job as this pass listed it, if it did."""
     found: Found | None
-    """The job's run; ``None``: not known, the worker asks MLflow."""
+    """Run of the job; ``None``: unknown, so the worker searches MLflow."""
     logged: Logged | None = None
     """State of the run, as the last pass left it."""
     shutdowns: Mapping[str, int] | None = None
-    """When its provider shuts models down, Unix milliseconds by model; ``None``: not asked yet."""
+    """Shutdown times by model, Unix milliseconds; ``None``: not requested yet."""
     is_dry: bool = False
-    """Whether nothing is written."""
+    """Whether to write nothing."""
 
 
 _HOUR: Final = 3_600_000
 """One hour in milliseconds."""
 _READ: Final = ""
-"""The place of the hour among the names of experiments, none of which is empty."""
+"""Key of the hour among the names of experiments, none of which is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSync:
-    """Brings one job after the other up to date."""
+    """Brings jobs up to date, one at a time."""
 
     name: str
-    """The provider's name in the configuration."""
+    """Name of the provider in the configuration."""
     provider: Provider
     tracking: Tracking
     finder: RunFinder
@@ -72,13 +72,13 @@ class JobSync:
     """The names that experiments have chosen, by the experiment's id and name."""
 
     def __call__(self, task: Task) -> Outcome:
-        """Sync one job. Raises nothing: the outcome carries what went wrong."""
+        """Sync one job. Raises nothing: an error becomes part of the outcome."""
         try:
             self.stop_if_asked()
             return self._synced(task)
         except errors.BridgeError as error:
             return Failed(provider=self.name, job_id=task.job_id, error=error)
-        except Exception as error:  # noqa: BLE001 - no job may stop the others, whatever it holds
+        except Exception as error:  # noqa: BLE001 - no job may stop the others
             unexpected = errors.unexpected(error)
             return Failed(provider=self.name, job_id=task.job_id, error=unexpected)
 
@@ -96,7 +96,7 @@ class JobSync:
             plan = self._plan(self.read(job, None, task), None, found.route, options)
             return self.apply(plan, None, self._experiment(found, task), is_dry=task.is_dry)
         run = self._with_logged(found.run, task.logged)
-        # Steps that a user logged do not mean that those before them are there.
+        # If a user logged a step, the steps before it may still be missing.
         is_resumed = (task.logged is not None or not run.is_adopted) and not has_gaps(run)
         snapshot = self.read(job, run if is_resumed else None, task)
         if self.possible.models and _has_models(snapshot):
@@ -109,10 +109,10 @@ class JobSync:
 
     @property
     def experiments(self) -> Experiments:
-        """The experiments that the jobs go to."""
+        """Experiments of the jobs."""
         hour = str(self.now() // _HOUR)
         if self.labels.get(_READ) != hour:
-            # `backfill --rename` may have changed a name since: a daemon learns it within the hour.
+            # `backfill --rename` may change names: a daemon notices it within an hour.
             self.labels.clear()
             self.labels[_READ] = hour
         return Experiments(
@@ -124,7 +124,7 @@ class JobSync:
 
     @property
     def possible(self) -> RecordingOptions:
-        """Return the options that the tracking store can record."""
+        """The options that the tracking store can record."""
         return self.tracking.possible(self.options)
 
     def job(self, job_id: str) -> Job:
@@ -143,19 +143,19 @@ class JobSync:
     def read(
         self, job: Job, run: RecordedRun | None, task: Task, *, keep: bool | None = None
     ) -> Snapshot:
-        """Return what the provider has of a job beyond what its run has.
+        """Return the provider's data about a job that its run lacks.
 
         Args:
-            job: as it was listed, or returned by its id.
-            run: what need not be read again; ``None``: everything is read.
-            task: what the pass knows of it.
-            keep: whether the replies about an ended job are kept; by default as configured.
+            job: the job, as listed or as returned by id.
+            run: its data need not be read again; ``None``: everything is read.
+            task: what the pass knows about the job.
+            keep: whether to keep the replies about an ended job; by default as configured.
         """
         logged = self._logged_steps(run, task)
         keeps = (self.options.archive and not task.is_dry) if keep is None else keep
         snapshot = self.provider.read(job, logged=logged, keep=keeps and job.status.is_final)
         if keeps and snapshot.job.status.is_final and not job.status.is_final:
-            # It has ended since it was listed.
+            # The job has ended since it was listed.
             snapshot = self.provider.read(snapshot.job, logged=logged, keep=True)
         ended = _checked(snapshot.job, job.id)
         if ended.fine_tuned_model is None or not ended.status.is_final:
@@ -170,17 +170,17 @@ class JobSync:
         """Write a plan, the final status last.
 
         Args:
-            plan: what to write.
-            run: the run that it is for; ``None``: a new one.
-            experiment_id: where the run is, or is to be.
-            is_dry: whether nothing is written.
+            plan: the plan.
+            run: the run to write to; ``None``: a new one.
+            experiment_id: experiment of the run.
+            is_dry: whether to write nothing.
         """
-        # A new run has no models; those of an older one may not have been read.
+        # A new run has no models; those of an existing run may not have been read.
         models = (run.logged.models if run.logged else None) if run else {}
         outcome = Synced(
             provider=self.name,
             job_id=plan.job_id,
-            # The archive may be large, and is stored by the end of this; its names are enough.
+            # The archive may be large, and is stored before this returns; its names are enough.
             plan=replace(plan, documents=dict.fromkeys(plan.documents, b"")),
             before=run,
             run_id=plan.run_id,
@@ -207,30 +207,30 @@ class JobSync:
         return replace(outcome, plan=replace(outcome.plan, skipped=skipped))
 
     def with_models(self, run: RecordedRun) -> RecordedRun:
-        """Return a run with its complete LoggedModels, which are read once."""
+        """Return the run with its complete LoggedModels, which are read once."""
         logged = run.logged or Logged()
         if logged.models is not None:
             return run
         return replace(run, logged=replace(logged, models=self.tracking.ready_models(run)))
 
     def with_steps(self, run: RecordedRun) -> RecordedRun:
-        """Return a run with the steps that are logged in it."""
+        """Return the run with its logged steps."""
         return replace(run, logged=Logged(steps=self.tracking.steps(run)))
 
     def _with_logged(self, run: RecordedRun, logged: Logged | None) -> RecordedRun:
-        """Return a run with what is logged in it, which is read again only if others wrote it."""
+        """Return the run with its logged data, which is read again only if others wrote to it."""
         if logged is not None and logged.is_up_to(run.newest):
             return replace(run, logged=logged)
         models = logged.models if logged else None
         return replace(run, logged=Logged(steps=self.tracking.steps(run), models=models))
 
     def _claimed(self, job: Job, found: Existing, claim: str) -> Existing | Missing:
-        """Claim a user's run: of several jobs, here and elsewhere, the first one gets it."""
+        """Claim a user's run; the first of several jobs, here or elsewhere, gets it."""
         holder = self.tracking.claim(found.run.run_id, claim)
         return found if holder == claim else self.finder.without(job, held_by(holder))
 
     def _experiment(self, missing: Missing, task: Task) -> str | None:
-        """Return where a run is created; the experiment is too, unless nothing is written."""
+        """Return the experiment for a new run, and create it unless nothing is written."""
         if missing.experiment_id is not None or task.is_dry:
             return missing.experiment_id
         name = missing.route.experiment
@@ -247,9 +247,9 @@ class JobSync:
         return make_plan(self.name, snapshot, run, possible, now=self.now(), route=route)
 
     def _archive(self, plan: Plan, written: Written) -> tuple[str, ...]:
-        """Store what is archived; return a sentence for each file that could not be read."""
+        """Store the archive; return a sentence for each file that was not available."""
         missing: list[str] = []
-        # The documents first: where the store takes nothing, no file is fetched in vain.
+        # The documents first, so that no file is fetched in vain if the store refuses them.
         for documents, files in ((plan.documents, ()), ({}, plan.files)):
             if documents or files:
                 with archive.laid_out(documents, files, self.provider.file) as laid_out:
@@ -258,7 +258,7 @@ class JobSync:
         return tuple(missing)
 
     def _logged_steps(self, run: RecordedRun | None, task: Task) -> LoggedSteps:
-        """Return what need not be read again, by the provider's names."""
+        """Return the logged steps, which need not be read again, by the provider's names."""
         if run is None:
             return {}
         names, steps = (
@@ -270,12 +270,12 @@ class JobSync:
 
 
 def _has_models(snapshot: Snapshot) -> bool:
-    """Return whether there is anything that a LoggedModel could stand for."""
+    """Return whether the job has any models."""
     return bool(snapshot.job.fine_tuned_model) or any(c.model for c in snapshot.checkpoints)
 
 
 def _awaited(plan: Plan) -> errors.BridgeError | None:
-    """Return what says that a part of a job could not be read now."""
+    """Return the error for a part of a job that could not be read now."""
     if not plan.awaited:
         return None
     remedy = "Its run stays as it is" if plan.is_final else "All else is recorded"

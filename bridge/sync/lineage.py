@@ -1,7 +1,7 @@
-"""Runs that start from models of other runs; linked at the end of each pass.
+"""Links between runs and the runs whose models they start from, made at the end of a pass.
 
-A job may be recorded before the one whose model it starts from, or in an earlier pass. So a base
-model that no run is known to have made is remembered, until one does.
+A job may be recorded before the job whose model it starts from, even in an earlier pass. So base
+models of unknown origin are remembered until a run made them.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from bridge.tracking import Tracking
 
 
 class Lineage:
-    """The families of one provider's runs."""
+    """The lineage of one provider's runs."""
 
     def __init__(self, provider: str, tracking: Tracking) -> None:
         self._provider = provider
         self._tracking = tracking
         self._children: dict[str, set[str]] = {}
-        """By base model the runs that start from it and point at no other yet."""
+        """Runs without a parent yet, by base model."""
         self._makers: dict[str, str] = {}
-        """By model the run that made it; of this pass."""
+        """Runs of this pass, by the models that they made."""
         self._unmade: set[str] = set()
-        """Base models that no run is known to have made: nearly always the provider's own."""
+        """Base models that no known run made, nearly always the provider's own."""
 
     def learn(self, run: RecordedRun) -> None:
-        """Take in a run that MLflow has already.
+        """Record a run that MLflow has already.
 
-        Its models are not remembered: few of a long history's models are ever trained further,
-        and MLflow can be asked for those.
+        Its models are not remembered, because few models of a long history are ever trained
+        further, and MLflow can be searched for those.
         """
         base_model = run.tags.get(tags.BASE_MODEL)
         if base_model and not run.is_deleted and tags.FROM_RUN not in run.tags:
             self._children.setdefault(base_model, set()).add(run.run_id)
 
     def learn_outcome(self, outcome: Synced) -> None:
-        """Take in a run that this pass has written, or completed."""
+        """Record a run that this pass wrote or completed."""
         if outcome.before is not None and not outcome.before.is_deleted:
             self.learn(outcome.before)
             made = (outcome.before.tags.get(name) for name in tags.MADE_MODELS)
@@ -50,7 +50,7 @@ class Lineage:
         self._makers |= {model.model: outcome.run_id for model in outcome.plan.models}
 
     def owned_by(self, winners: Mapping[str, str]) -> None:
-        """Take the runs that carry jobs for those that this pass created for them in vain."""
+        """Replace runs that this pass created in vain with the runs that own their jobs."""
         self._makers = {model: winners.get(run, run) for model, run in self._makers.items()}
         self._children = {
             base_model: {winners.get(run, run) for run in runs}
@@ -58,10 +58,10 @@ class Lineage:
         }
 
     def write(self, experiment_ids: Sequence[str]) -> None:
-        """Let each run that starts from another one's model, and that one, point at each other.
+        """Link each run that starts from another run's model with that run.
 
         Raises:
-            TrackingError: MLflow does not take it; the next pass tries again.
+            TrackingError: MLflow refused it; the next pass tries again.
         """
         for model in self._makers.keys() & self._unmade:
             runs = self._tracking.runs(experiment_ids, self._provider, base_model=model)

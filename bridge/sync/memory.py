@@ -1,6 +1,6 @@
 """The memory of a process between passes, and the choice of the jobs that need to be read.
 
-MLflow and the provider could answer all of it again; a new process starts with nothing.
+All of it can be read again from MLflow and the provider; a new process starts without it.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from bridge.sync.report import Selection
 
 @dataclass(slots=True)
 class Listing:
-    """How far a pass has come in its provider's list."""
+    """The progress of a pass through its provider's list."""
 
     seen: set[str]
-    """Ids of jobs that are listed or taken up already."""
+    """Ids of jobs that are already listed or in work."""
     is_cut: bool = False
-    """Whether the list goes on where it cannot be read."""
+    """Whether the list continues beyond what could be read."""
     passed_over: set[str] = field(default_factory=set)
     """Ids of jobs that seemed settled before all runs were read."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Memory:
-    """The findings of the passes over one provider."""
+    """The results of the passes over one provider."""
 
     settled: set[str] = field(default_factory=set)
-    """Jobs with nothing left to do: MLflow has everything, or their user deleted the run."""
+    """Ids of jobs with nothing left to do: MLflow has everything, or their user deleted the run."""
     vanished: set[str] = field(default_factory=set)
-    """Open jobs that their provider no longer has."""
+    """Ids of open jobs that their provider no longer has."""
     open: set[str] = field(default_factory=set)
     logged: dict[str, Logged] = field(default_factory=dict)
-    """The state of the runs of open jobs, by job id."""
+    """State of the runs of open jobs, by job id."""
     duplicated: set[str] = field(default_factory=set)
-    """Jobs with duplicates to delete at the end of the pass."""
+    """Ids of jobs with duplicates to delete at the end of the pass."""
     waiting: set[str] = field(default_factory=set)
-    """Jobs with duplicates to delete once the owner is final."""
+    """Ids of jobs with duplicates to delete once the owner is final."""
     places: dict[str, str] = field(default_factory=dict)
-    """Ids of the experiments that have runs of this provider, by name."""
+    """Ids of the experiments with runs of this provider, by name."""
     elsewhere: set[str] = field(default_factory=set)
     """Ids of experiments that only single jobs name."""
     has_read_runs: bool = False
@@ -53,11 +53,11 @@ class Memory:
 
     @property
     def experiment_ids(self) -> list[str]:
-        """The ids of all experiments that have runs of this provider."""
+        """Ids of all experiments with runs of this provider."""
         return [*self.places.values(), *sorted(self.elsewhere - {*self.places.values()})]
 
     def learn_runs(self, owned: Ownership, *, but: AbstractSet[str] = frozenset()) -> None:
-        """Take in what MLflow has, but for jobs of which more is known already."""
+        """Record the runs in MLflow, except for jobs with newer results."""
         self.duplicated |= owned.jobs_with(Fate.GOES)
         self.waiting |= owned.jobs_with(Fate.WAITS)
         still_open = owned.open.keys() - but
@@ -67,11 +67,11 @@ class Memory:
         self.open -= self.settled | self.vanished
 
     def learn(self, outcome: Outcome) -> None:
-        """Take in what became of a job."""
+        """Record the outcome of a job."""
         job_id = outcome.job_id
         match outcome:
             case Failed(error=JobVanished()):
-                # Not asked for again until the next start.
+                # Not requested again until the next start.
                 self.vanished.add(job_id)
                 self.open.discard(job_id)
                 self.logged.pop(job_id, None)
@@ -92,11 +92,11 @@ class Memory:
 
     @property
     def duplicates_due(self) -> set[str]:
-        """Jobs whose duplicates go, or wait for an owner that is final or will never be."""
+        """Ids of jobs whose duplicates go, or wait for an owner that is final or never will be."""
         return self.duplicated | (self.waiting & (self.settled | self.vanished))
 
     def forget_duplicates(self, due: AbstractSet[str], owned: Ownership) -> None:
-        """Take in that the duplicates of jobs are deleted, but for those that still wait."""
+        """Record that the duplicates of jobs are deleted, except for those that still wait."""
         self.duplicated -= due
         self.waiting -= due
         self.waiting |= owned.jobs_with(Fate.WAITS) - self.vanished
@@ -109,7 +109,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The decision of a pass on a page of the job list."""
+    """The decision of a pass about a page of the job list."""
 
     due: tuple[Job, ...]
     """The jobs to read."""
@@ -122,13 +122,13 @@ class Chosen:
 
 
 def choose(jobs: Sequence[Job], memory: Memory, selection: Selection, *, before: int = 0) -> Chosen:
-    """Return which jobs of a page need to be read.
+    """Return the jobs of a page that need to be read.
 
     Args:
-        jobs: those of the page that no earlier page had.
-        memory: what the passes have found out.
-        selection: which jobs are wanted.
-        before: how many jobs of earlier pages are selected.
+        jobs: the jobs of the page that no earlier page had.
+        memory: the results of earlier passes.
+        selection: the jobs to sync.
+        before: number of selected jobs on earlier pages.
     """
     wanted = [job for job in jobs if selection.wants(job)]
     if selection.limit is not None:
@@ -138,6 +138,6 @@ def choose(jobs: Sequence[Job], memory: Memory, selection: Selection, *, before:
     selected = {job.id for job in wanted}
     unselected = tuple(job.id for job in jobs if job.id not in selected)
     is_full = selection.limit is not None and before + len(wanted) >= selection.limit
-    # Jobs are listed newest first: behind a page of settled ones, open ones are known by id.
+    # Jobs are listed newest first: beyond a page of settled jobs, open ones are known by id.
     is_old = memory.has_listed_all and all(job.id in memory.settled for job in jobs)
     return Chosen(due, settled, unselected, is_full or is_old)

@@ -11,7 +11,7 @@ from bridge.plan.recorded import Logged, RecordedRun
 
 
 class Result(StrEnum):
-    """How the sync of a job ended."""
+    """The results of a job's sync."""
 
     NEW = "new"
     UPDATED = "updated"
@@ -21,10 +21,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A job that is lost for this pass."""
+    """A job that this pass could not record."""
 
     provider: str
-    """Its name in the configuration."""
+    """Name of the provider in the configuration."""
     job_id: str
     error: BridgeError
 
@@ -41,7 +41,7 @@ class Untouched:
     provider: str
     job_id: str
     is_recorded: bool = True
-    """Whether the job has a run, or had one that its user deleted."""
+    """Whether the job has a run, or had a run that its user deleted."""
     has_duplicates: bool = False
     """Whether other runs carry the job too."""
 
@@ -52,13 +52,13 @@ class Untouched:
 
     @property
     def error(self) -> None:
-        """Nothing failed."""
+        """``None``: nothing failed."""
         return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """A job that was compared with its run; what was missing is written."""
+    """A job that was compared with its run and recorded."""
 
     provider: str
     job_id: str
@@ -66,14 +66,14 @@ class Synced:
     before: RecordedRun | None = None
     """The run as it was found, if there was one."""
     run_id: str | None = None
-    """``None``: a dry run would create it."""
+    """Id of the run; ``None``: a dry run would create it."""
     experiment_id: str | None = None
-    """Where the run is; ``None``: in an experiment that a dry run does not create."""
+    """Id of the run's experiment; ``None``: a dry run does not create it."""
     logged: Logged = field(default_factory=Logged)
     """State of the run once the plan is written."""
     has_duplicates: bool = False
     error: BridgeError | None = None
-    """The reason why the archive, or a part of the job, is not recorded yet, though all else is."""
+    """Reason why the archive or a part of the job is not recorded yet; everything else is."""
 
     @property
     def result(self) -> Result:

@@ -1,4 +1,4 @@
-"""One pass over one provider: what the daemon repeats and ``backfill`` makes once.
+"""One pass over one provider, which the daemon repeats and ``backfill`` makes once.
 
 ::
 
@@ -7,11 +7,11 @@
                     └───── ownership <── MLflow's runs ┘
 
 The first pass of a process reads the whole history, MLflow's and the provider's side by side, and
-records meanwhile what they show; open jobs deep in it come first. Later passes read the list until
-a page holds only settled jobs, and open jobs beyond it one by one. At its end a pass links runs
-that start from each other's models, and adds shutdown dates announced since. A dry run only reads.
+records jobs meanwhile, first the open jobs beyond the first page. Later passes read the list until
+a page has only settled jobs, and then open jobs beyond it one by one. At its end a pass links runs
+that start from each other's models, and adds newly announced shutdown dates. A dry run only reads.
 
-A pass neither waits nor logs: its handlers get events, its caller a report.
+A pass neither waits nor logs: its handlers receive events, and its caller a report.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.sync.workers import WorkerPool
 
 _MORE_ROUNDS: Final = 3
-"""How often a pass takes up again a job whose run turned out to be another process's."""
+"""Number of times that a pass retries a job whose run turned out to be another process's."""
 
 Jobs = Iterable[tuple[str, Job | None] | None]
-"""Ids of jobs to read, with what the list says of them; ``None``: more may come, after a while."""
+"""Ids of jobs to read, with their rows of the list; ``None``: more may follow after a while."""
 
 
 def no_handler(_event: object) -> None:
-    """Handle nothing."""
+    """Ignore an event."""
 
 
 class ProviderSync:
-    """The passes over one provider. Not for use from several threads at once."""
+    """The passes over one provider. Not thread-safe."""
 
     def __init__(
         self,
@@ -61,10 +61,11 @@ class ProviderSync:
         """Make passes.
 
         Args:
-            job_sync: syncs one job, and has the parts that a pass needs too.
-            executor: where jobs are synced.
-            work: what is called there instead of ``job_sync``, such as another process's.
-            pages: reads the list of jobs in the provider's place.
+            job_sync: syncs one job, and contains the parts that a pass needs.
+            executor: the executor for jobs.
+            work: called there instead of ``job_sync``, for a cluster whose processes have their own
+                connections.
+            pages: reads the list of jobs; by default the provider does.
         """
         self.name = job_sync.name
         self.job_sync = job_sync
@@ -88,15 +89,15 @@ class ProviderSync:
     ) -> Report:
         """Make one pass.
 
-        A job's failure is in the report, and the others go on. Where nothing more can be done the
-        report says why; the next pass goes on from there.
+        If a job fails, the report contains the error, and the other jobs continue. If the pass ends
+        early, the report contains the reason, and the next pass continues from there.
         """
         report = Report(provider=self.name, is_dry=dry_run)
         try:
             self._pass(selection or Selection(), report, handler)
         except errors.BridgeError as error:
             report.stopped = error
-        except Exception as error:  # noqa: BLE001 - a defect must not end the daemon without a word
+        except Exception as error:  # noqa: BLE001 - a defect must be reported, not end the daemon
             report.stopped = errors.unexpected(error)
         report.open = len(self._memory.open)
         return report
@@ -121,7 +122,7 @@ class ProviderSync:
             self._dates.write()
 
     def _round(self, jobs: Jobs, history: History, report: Report, handler: Handler) -> set[str]:
-        """Sync jobs; return those whose run turned out to be another process's."""
+        """Sync jobs; return the ids of those whose run turned out to be another process's."""
         created: dict[str, Synced] = {}
         again: set[str] = set()
         pool = WorkerPool(self.executor, self._work)
@@ -153,7 +154,7 @@ class ProviderSync:
     def _chosen(
         self, selection: Selection, history: History, report: Report, handler: Handler
     ) -> Jobs:
-        """Yield the jobs that need to be read, with what the list already says of them."""
+        """Yield the jobs that need to be read, with their rows of the list."""
         memory = self._memory
         if first := selection.job_ids or history.first:
             handler(JobsChosen(self.name, len(first)))
@@ -166,13 +167,13 @@ class ProviderSync:
         while not history.is_read:
             history.read_page()
             yield None
-        # An older run owns the job, and lacks something.
+        # An older run owns the job and lacks data.
         if late := sorted(memory.open & listing.passed_over):
             report.jobs[Result.UNCHANGED] -= len(late)
             handler(JobsChosen(self.name, len(late)))
             yield from ((job_id, None) for job_id in late)
         if selection.is_everything:
-            # Behind a cut there may be jobs that no pass has seen.
+            # Beyond a cut there may be jobs that no pass has seen.
             memory.has_listed_all = not listing.is_cut
             beyond = sorted(memory.open - listing.seen)
             handler(JobsChosen(self.name, len(beyond)))
@@ -186,7 +187,7 @@ class ProviderSync:
         report: Report,
         handler: Handler,
     ) -> Jobs:
-        """Yield the jobs of the list that need to be read, while MLflow's runs are read too."""
+        """Yield the jobs of the list that need to be read, while MLflow's runs are read."""
         before = 0
         for jobs in self._listed(listing, history, report):
             chosen = choose(jobs, self._memory, selection, before=before)
@@ -207,14 +208,14 @@ class ProviderSync:
     def _listed(
         self, listing: Listing, history: History, report: Report
     ) -> Iterator[Sequence[Job]]:
-        """Yield the jobs of the list, as the runs of their time are read."""
+        """Yield the jobs of the list once the runs of their time are read."""
         for page in self._pages():
             self.job_sync.stop_if_asked()
             report.failures += [("", errors.BadReply(reason)) for reason in page.unreadable]
             if page.cut is not None:
                 listing.is_cut = True
                 report.add_cut(page.cut)
-            # A job that appears while pages are read shifts others onto the next one.
+            # A job that appears between two pages shifts others to the next page.
             fresh = {job.id: job for job in page.jobs if job.id not in listing.seen}
             listing.seen |= fresh.keys()
             yield from history.parts([*fresh.values()])
@@ -240,7 +241,7 @@ class ProviderSync:
     def _found(
         self, job_id: str, listed: Job | None, history: History, report: Report
     ) -> Found | None:
-        """Return a job's run as far as ``history`` says; ``None``: the worker asks MLflow."""
+        """Return a job's run if ``history`` has it; ``None``: the worker searches MLflow."""
         route = self.job_sync.finder.router.route(listed) if listed else None
         try:
             is_dry = report.is_dry
@@ -248,14 +249,14 @@ class ProviderSync:
         except errors.TrackingDown:
             raise
         except errors.TrackingError:
-            return None  # the worker meets it too: it costs this job, not the pass
+            return None  # the worker meets the same error, which then costs only this job
         owned = history.owned
         if job_id in owned.open:
             return Existing(run=owned.open[job_id])
         if job_id in owned.run_ids:
             return Settled(run_id=owned.run_ids[job_id])
         if route is None or not owned.is_complete:
-            return None  # its run may be one of those that were not read
+            return None  # its run may not have been read yet
         if job_id in owned.settled:
             return Settled()
         # The worker reads the run that the job's metadata names.
@@ -266,7 +267,7 @@ class ProviderSync:
     def _lost_races(
         self, created: Mapping[str, Synced], report: Report, handler: Handler
     ) -> frozenset[str]:
-        """Delete the runs that lost a race; return the jobs whose run is another process's."""
+        """Delete the runs that lost a race; return the ids of the jobs that lost it."""
         memory = self._memory
         starts = {run_id: outcome.plan.start_time for run_id, outcome in created.items()}
         others = self._tracking.others(memory.experiment_ids, self.name, starts)
@@ -278,10 +279,10 @@ class ProviderSync:
         return found.lost
 
     def _delete_duplicates(self, report: Report, handler: Handler) -> None:
-        """Delete the duplicates that this pass found, unless they are too many for a pass."""
+        """Delete the duplicates that this pass found, unless there are too many for one pass."""
         memory = self._memory
         due = memory.duplicates_due
-        # Read again: the world has moved on since they were found.
+        # Read again, because they may have changed since they were found.
         owned = resolve(self._runs.of_jobs(due))
         deletions = [*owned.deletions(memory.vanished)]
         if may_delete(len(deletions), len(memory.settled) + len(memory.open)):
@@ -292,7 +293,7 @@ class ProviderSync:
             memory.forget_duplicates(due, owned)
 
     def _delete(self, deletions: Iterable[Deletion], report: Report, handler: Handler) -> None:
-        """Delete runs: the only place of a pass that does."""
+        """Delete runs; nothing else in a pass deletes any."""
         for deletion in deletions:
             if not report.is_dry:
                 self._tracking.delete([deletion.run_id])

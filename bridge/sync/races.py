@@ -1,4 +1,4 @@
-"""Jobs that several processes recorded at once: which runs go. Decides, and deletes nothing."""
+"""Races between processes that recorded one job: which runs to delete. Deletes nothing itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.plan.recorded import RecordedRun
 from bridge.sync.outcome import Synced
 
 RunsOf = Callable[[Iterable[str]], Iterator[RecordedRun]]
-"""Reads the runs of some jobs."""
+"""Returns the runs of some jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,21 +18,21 @@ class Races:
     """Jobs for which two processes created a run at the same time."""
 
     lost: frozenset[str]
-    """Jobs whose run is another process's."""
+    """Ids of jobs whose run is another process's."""
     owners: Mapping[str, str]
-    """The run that owns the job, by the run that this pass created in vain."""
+    """Run that owns the job, by the run that this pass created in vain."""
     waiting: frozenset[str]
     """Jobs with duplicates to delete once the owner is final."""
     deletions: tuple[Deletion, ...]
 
 
 def races(created: Mapping[str, Synced], contested: Iterable[str], runs_of: RunsOf) -> Races:
-    """Return which jobs this pass lost, and the runs that go at once.
+    """Return the jobs that this pass lost, and the runs to delete now.
 
     Args:
-        created: what this pass created, by run id.
-        contested: jobs that other runs carry too.
-        runs_of: reads their runs.
+        created: the runs that this pass created, by run id.
+        contested: ids of jobs that other runs carry too.
+        runs_of: reads the runs of jobs.
     """
     ours = {outcome.job_id: run_id for run_id, outcome in created.items()}
     contested = frozenset(contested) & ours.keys()
@@ -42,7 +42,7 @@ def races(created: Mapping[str, Synced], contested: Iterable[str], runs_of: Runs
     deletions = {each.run_id: each for each in owned.deletions()}
     waiting = {each.run_id for each in owned.duplicates if each.fate is Fate.WAITS}
     for run_id in sorted(owners.keys() - waiting):
-        # Another process may have deleted it already, and this one written to it since.
+        # Another process may have deleted the run, and this one may have written to it since.
         reason = f"run {owners[run_id]} owns its job"
         deletions.setdefault(run_id, Deletion(run_id, created[run_id].job_id, reason))
     return Races(

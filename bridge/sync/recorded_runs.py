@@ -17,12 +17,13 @@ from bridge.sync.report import Selection
 from bridge.sync.shutdown_dates import ShutdownDates
 
 LOOKUPS: Final = 20
-"""Up to this many jobs or models are looked up one by one; for more, all runs are read."""
+"""Number of jobs or models up to which they are searched one by one; for more, all runs are
+read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRuns:
-    """Reads the runs; a process reads the whole history once."""
+    """Reads the runs of a provider; a process reads the whole history once."""
 
     job_sync: JobSync
     memory: Memory
@@ -30,15 +31,15 @@ class RecordedRuns:
     dates: ShutdownDates
 
     def open_experiments(self, *, is_dry: bool) -> None:
-        """Find the experiments that the configuration names; a job's first run creates one."""
+        """Find the configured experiments; a job's first run creates a missing one."""
         for name in self.job_sync.finder.router.experiments:
             if found := self.job_sync.experiments.open(name, create=False, is_dry=is_dry):
                 self.memory.places[name] = found
 
     def begin(self, selection: Selection, tell: Callable[[Ownership], object]) -> History:
-        """Return what a pass knows of the runs: the first one reads all, later ones the open ones.
+        """Return the runs for a pass: the first pass reads all runs, later ones only open runs.
 
-        The first page is read at once.
+        The first page is read immediately.
         """
         memory = self.memory
         self._learn_dates(self.dates.refresh())
@@ -58,11 +59,11 @@ class RecordedRuns:
     def place(self, experiment: str, history: History, *, is_dry: bool) -> str | None:
         """Return the id of a job's experiment. The runs of a new one join ``history``.
 
-        Returns ``None`` where it does not exist and nothing is to be written.
+        Returns ``None`` if it does not exist and nothing is to be written.
 
         Raises:
             TrackingDown: the configuration names it, and it cannot be used.
-            TrackingError: only a job's metadata does.
+            TrackingError: only a job's metadata names it, and it cannot be used.
         """
         places = self.memory.places
         if experiment not in places:
@@ -108,7 +109,7 @@ class RecordedRuns:
         return History(memory=self.memory, pages=pages, learn=self._learn, tell=tell)
 
     def _pages(self, places: Sequence[str]) -> Pages:
-        # An experiment that a dry run would create has none.
+        # An experiment that a dry run would create has no runs.
         if not places:
             return iter([(iter(()), True)])
         return self.job_sync.tracking.pages(places, self.job_sync.name)
@@ -118,7 +119,7 @@ class RecordedRuns:
         self.dates.learn(run)
 
     def _learn_dates(self, models: frozenset[str]) -> None:
-        """Find the runs of models whose shutdown date is another one since yesterday."""
+        """Find the runs of models whose shutdown date has changed."""
         places = self.memory.experiment_ids
         tracking, name = self.job_sync.tracking, self.job_sync.name
         if len(models) > LOOKUPS:
@@ -126,7 +127,7 @@ class RecordedRuns:
                 self.dates.learn(run)
             return
         for model in sorted(models):
-            # A model without a date goes with the one that it was trained from.
+            # A model without a date ends with the model that it was trained from.
             made = tracking.runs(places, name, model=model)
             trained_from = tracking.runs(places, name, base_model=model)
             for run in itertools.chain(made, trained_from):

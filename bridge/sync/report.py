@@ -1,4 +1,4 @@
-"""Which jobs a pass selects, and what it did."""
+"""The selection of jobs for a pass, and its report."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bridge.sync.outcome import Outcome, Result, Synced
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which jobs a pass selects; by default all."""
+    """The jobs that a pass selects; by default all."""
 
     job_ids: tuple[str, ...] = ()
     since: int | None = None
-    """Unix milliseconds of the earliest creation."""
+    """Earliest creation time of a job, Unix milliseconds."""
     until: int | None = None
-    """Unix milliseconds before which a job was created."""
+    """Time before which a job was created, Unix milliseconds."""
     statuses: frozenset[str] = frozenset()
-    """The provider's words or the bridge's, lower case."""
+    """The provider's or the bridge's words, lower case."""
     limit: int | None = None
-    """The most jobs of each provider, in its order: newest first."""
+    """Highest number of jobs of each provider, in its order, newest first."""
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether all jobs are selected."""
         return self == Selection()
 
     def wants(self, job: Job) -> bool:
@@ -50,31 +50,31 @@ class Report:
     jobs: Counter[Result] = field(default_factory=Counter)
     points: int = 0
     settling: int = 0
-    """Jobs that have ended but whose last data is still to come."""
+    """Number of jobs that have ended but whose last data is still to come."""
     open: int = 0
-    """Jobs that the next pass reads again, whatever this one selected."""
+    """Number of jobs that the next pass reads again, whatever this pass selected."""
     unreached: int = 0
-    """Jobs that were known of when the pass was stopped."""
+    """Number of known jobs that were not read when the pass was stopped."""
     failures: list[tuple[str, BridgeError]] = field(default_factory=list)
-    """Jobs that were lost, by id; an unreadable row of the list has none."""
+    """Errors of jobs that were not recorded, with the job id; unreadable rows have none."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """Values that were left out, by job id."""
+    """Sentences about values that were left out, with the job id."""
     deleted: list[Deletion] = field(default_factory=list)
-    """Runs whose job another run owns; in a dry run those that would be deleted."""
+    """Deleted runs, whose job another run owns; in a dry run, runs that would be deleted."""
     withheld: list[Deletion] = field(default_factory=list)
-    """Runs that are not deleted because they are too many for a pass."""
+    """Runs that were not deleted because they are too many for one pass."""
     plans: list[Plan] = field(default_factory=list)
-    """The plans that a dry run would write."""
+    """Plans that a dry run would write."""
     stopped: BridgeError | None = None
-    """Why the pass ended early; what it did until then stands."""
+    """Reason why the pass ended early; its earlier writes remain."""
 
     @property
     def is_well(self) -> bool:
-        """Whether no job was lost."""
+        """Whether every job was recorded."""
         return not self.failures and self.stopped is None
 
     def add_cut(self, cut: MissingPart) -> None:
-        """Say that a job list goes on where it cannot be read."""
+        """Report that a job list continues beyond what could be read."""
         sentence = f"the {cut.name} is cut short: {cut.reason}"
         if cut.is_lasting:
             self.skipped.append(("", sentence))
@@ -82,7 +82,7 @@ class Report:
             self.failures.append(("", BadReply(sentence, "The next pass tries again")))
 
     def add(self, outcome: Outcome) -> None:
-        """Count an outcome."""
+        """Count the outcome of a job."""
         self.jobs[outcome.result] += 1
         if outcome.error:
             self.failures.append((outcome.job_id, outcome.error))

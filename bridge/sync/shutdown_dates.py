@@ -1,6 +1,6 @@
-"""Shutdown dates of models: asked for once a day, and added to runs that have everything else.
+"""Shutdown dates of models, requested once a day and added to runs that have everything else.
 
-Providers announce them at any time, also long after a job has ended and its run is final.
+Providers announce them at any time, even long after a job's run is final.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ class ShutdownDates:
         self._dates: Mapping[str, int] = {}
         self._asked_at: int | None = None
         self._late: dict[str, str] = {}
-        """The day that each run is to get, by run id."""
+        """Day for each run, by run id."""
 
     def refresh(self) -> frozenset[str]:
-        """Ask again if a day has passed; return the models whose date is another one now."""
+        """Request the dates again after a day; return the models whose date has changed."""
         if self._asked_at is None:
-            return frozenset()  # the first reader of the dates asks for them
+            return frozenset()  # the first reader requests the dates
         before, now = self._dates, self.dates()
         return frozenset(
             model for model in before.keys() | now.keys() if before.get(model) != now.get(model)
         )
 
     def dates(self) -> Mapping[str, int]:
-        """Return when models are shut down, as the provider says today: Unix milliseconds."""
+        """Return the shutdown times of models as of today, Unix milliseconds."""
         now = self._now()
-        # A clock that was set back must not keep the old dates for longer than a day.
+        # A clock that is set back must not keep old dates for longer than a day.
         if self._asked_at is None or abs(now - self._asked_at) >= _DAY_MS:
             found = shutdowns_of(self._provider)
-            # A list that cannot be read today says nothing: yesterday's dates still hold.
+            # If the list cannot be read today, yesterday's dates remain valid.
             self._dates = self._dates if found is None else found
             self._asked_at = now
         return self._dates
 
     def needed_for(self, listed: Job | None) -> Mapping[str, int] | None:
-        """Return the dates for reading a job; ``None`` where they are not worth a request yet."""
+        """Return the dates for reading a job; ``None`` while they are not worth a request."""
         is_over = listed is None or listed.status is JobStatus.SUCCEEDED
         return self.dates() if is_over or self._asked_at is not None else None
 
     def learn(self, run: RecordedRun) -> None:
-        """Take in a run that MLflow has already."""
+        """Record a run that MLflow has already."""
         model = run.tags.get(tags.MODEL)
         if model is None or run.is_deleted or not run.is_final:
             return
@@ -65,7 +65,7 @@ class ShutdownDates:
             self._late[run.run_id] = day
 
     def write(self) -> None:
-        """Tag the runs.
+        """Tag the runs with their dates.
 
         Raises:
             TrackingError: MLflow refused it; the next pass tries again.

@@ -1,4 +1,4 @@
-"""Many jobs at a time in an executor, and an orderly end where none would fare better."""
+"""Jobs in an executor, with an orderly end if all others would fail too."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bridge.text import one_line
 
 _ENDS_ALL: Final = (ProviderDown, TrackingDown, ClusterDown, Stopped)
 _FEW: Final = 20
-"""Up to this many tasks are finished before the next one is looked for where that holds them up."""
+"""Highest number of tasks that are finished before the next one is read, if reading delays them."""
 
 
 class WorkerPool:
-    """Works off tasks in the threads, or on the cluster, of an executor."""
+    """Runs tasks in an executor's threads or cluster."""
 
     def __init__(self, executor: Executor, work: Callable[[Task], Outcome]) -> None:
         self.unreached = 0
-        """Tasks that were known of but not done when the work ended early."""
+        """Number of known tasks that were not done when the work ended early."""
         self._executor = executor
         self._work = work
         self._pending: dict[Future[Outcome], Task] = {}
@@ -32,15 +32,15 @@ class WorkerPool:
     def outcomes(
         self, tasks: Iterable[Task | None], *, is_held_up: Callable[[], bool] = lambda: False
     ) -> Iterator[Outcome]:
-        """Yield the outcome of each task as soon as it is there; more tasks are taken meanwhile.
+        """Yield the outcome of each task as soon as it is done, while more tasks are read.
 
         Args:
-            tasks: what to do; ``None`` among them says that the next one may take a while.
-            is_held_up: whether looking for the next task makes the others wait.
+            tasks: the tasks; ``None`` among them means that the next one may take a while.
+            is_held_up: whether reading the next task delays the others.
 
         Raises:
             Exception: An error of ``tasks``, once the tasks before it are done; or a task's error
-                that all others would meet too, once those under way are finished.
+                that all others would meet, once those under way are finished.
         """
         try:
             for task in tasks:
@@ -63,7 +63,7 @@ class WorkerPool:
             raise self._stop
 
     def _next(self) -> Iterator[Outcome]:
-        """The next outcome; none of a task that was cancelled or could not be done."""
+        """Yield the next outcome, if its task was not cancelled."""
         future = self._finished.get()
         task = self._pending.pop(future)
         if future.cancelled():
@@ -79,13 +79,13 @@ class WorkerPool:
             yield outcome
 
     def _cancel(self) -> None:
-        """Let go of what has not begun; each leaves the set when its turn in the queue comes."""
+        """Cancel tasks that have not begun; each leaves the set at its turn in the queue."""
         for future in tuple(self._pending):
             future.cancel()
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:
-    """Return the outcome of a task, also if its worker has died."""
+    """Return the outcome of a task, even if its worker died."""
     error = future.exception()
     if error is None:
         return future.result()
