@@ -1,7 +1,7 @@
-"""The interface of a provider, and everything that a package with a provider may import.
+"""The interface of a provider, and everything that a provider package may import.
 
-A package that brings a provider imports this module and no other of the bridge: ``__all__`` is what
-stays as it is from one minor version to the next.
+A package with a provider imports no other module of the bridge. The names in ``__all__`` do not
+change between minor versions.
 """
 
 from __future__ import annotations
@@ -83,17 +83,18 @@ class Provider(Protocol):
     """The interface to a hosted fine-tuning API."""
 
     base_url: ClassVar[str]
-    """Where the public service is. Variables of the environment may be part of it: ``${NAME}``."""
+    """Address of the public service, which may contain environment variables: ``${NAME}``."""
     key_variable: ClassVar[str]
-    """The environment variable in which its users keep their key."""
+    """Environment variable with the user's key."""
     key_header: ClassVar[str | None]
-    """The header that takes the bare key; ``None``: it is a bearer token as usual."""
+    """Header for the bare key; ``None``: the key is sent as a bearer token."""
     header_variables: ClassVar[Mapping[str, str]]
-    """Headers that its own SDK takes from the environment, with the variables' names."""
+    """Headers that the provider's SDK reads from the environment, with their variables."""
     statuses: Mapping[str, JobStatus]
-    """The provider's words for a job's status. Others are looked up in ``providers.statuses``."""
+    """The provider's words for a job's status; other words are looked up in
+    ``providers.statuses``."""
     meanings: ClassVar[Mapping[str, Meaning]]
-    """The meanings of its metrics and params, where other tools have the same."""
+    """Meanings of the provider's metrics and params that other tools share."""
 
     def __init__(
         self,
@@ -106,19 +107,19 @@ class Provider(Protocol):
         """Read through ``http``.
 
         Args:
-            http: asks the API.
-            curves: whether more than the checkpoints is wanted.
-            statuses: words of a configuration, which come before the provider's.
-            options: settings of its type in the configuration: none for most.
+            http: client of the API.
+            curves: whether to read more than the checkpoints.
+            statuses: configured words, which have precedence over the provider's.
+            options: settings that are specific to the type.
         """
 
     def pages(self) -> Iterator[Page]:
-        """Yield all jobs, a page at a time as they are asked for, in the provider's order.
+        """Yield all jobs in the provider's order, page by page on demand.
 
-        Where a later page cannot be read, the last one that is given says so (``Page.cut``).
+        If a later page cannot be read, the last page says so (``Page.cut``).
 
         Raises:
-            ProviderError: not even the first page could be read, or the service is down.
+            ProviderError: the first page could not be read, or the service is down.
         """
 
     def job(self, job_id: str) -> Job:
@@ -129,19 +130,19 @@ class Provider(Protocol):
         """
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return a job with all that is not logged yet; ``Snapshot.missing`` names the unreadable.
+        """Return a job with its unlogged data; ``Snapshot.missing`` names the unreadable parts.
 
         Args:
-            job: as ``pages`` or ``job`` has just given it: it is not asked for again.
-            logged: what need not be read again; empty: read everything.
-            keep: read the replies to their end, logged or not, and put them into ``documents``.
+            job: the job from ``pages`` or ``job``, which is not requested again.
+            logged: the logged steps, which need not be read again; empty: read everything.
+            keep: whether to read all replies completely and put them into ``documents``.
 
         Raises:
             ProviderError: the service is down.
         """
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Return the content of a training or validation file, in pieces as they arrive.
+        """Yield the content of a training or validation file in pieces as they arrive.
 
         Raises:
             ProviderError: there is none for us, or it breaks off in the middle.
@@ -150,15 +151,15 @@ class Provider(Protocol):
 
 @runtime_checkable
 class AnnouncesShutdowns(Protocol):
-    """An optional ability of a provider: the days on which models are shut down."""
+    """An optional interface of a provider: the days on which models are shut down."""
 
     def shutdowns(self) -> Mapping[str, int] | None:
-        """Return when it shuts models down: Unix milliseconds by a model's name.
+        """Return the shutdown times of models by name, Unix milliseconds.
 
-        Raises nothing: ``None`` says that it cannot be read now.
+        Raises nothing: ``None`` means that the times cannot be read now.
         """
 
 
 def shutdowns_of(provider: Provider) -> Mapping[str, int] | None:
-    """Return when a provider shuts models down; empty where it never says so."""
+    """Return a provider's shutdown times of models; empty if it has no such list."""
     return provider.shutdowns() if isinstance(provider, AnnouncesShutdowns) else {}

@@ -1,11 +1,10 @@
 """Amazon Bedrock's model customization jobs, of all kinds.
 
-Wire format: the service model of AWS's SDK. The control plane tells state, hyperparameters and, at
-the end, one loss; the metrics of each step are CSV files that the job leaves in its owner's bucket,
-under its output address. A list row names the job by its ARN, whose last part is the bridge's id;
-what only a job's own reply has, such as that address, is asked for job by job.
-
-Rows of these files have no time: they are placed between the beginning and the end of training.
+Wire format: the service model of AWS's SDK. The control plane returns state, hyperparameters and,
+at the end, one loss. The metrics of each step are in CSV files that the job writes to its owner's
+bucket, under its output address. A list row contains the job's ARN, whose last part is the bridge's
+job id; data that only a job's own reply has, such as that address, is requested for each job. Rows
+of these files have no time, so they are placed between the beginning and the end of training.
 
 Not verified against the live service: whether the files grow while a job trains, the columns of
 reinforcement jobs, and where the files of an imported model's job are, if it has any.
@@ -49,21 +48,21 @@ _ROWS: Final = "modelCustomizationJobSummaries"
 _TOKEN: Final = "nextToken"  # noqa: S105 - a key of the reply, not a secret
 _PAGE_SIZE: Final = 100
 _OUTPUT: Final = "outputDataConfig"
-"""Keys that only a job's own reply has."""
+"""Keys that only a job's own reply contains."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The files with a job's metrics."""
+    """Files with a job's metrics."""
 
     contents: Mapping[str, bytes] = field(default_factory=dict)
-    """By address."""
+    """Contents by address."""
     changed_at: int | None = None
-    """When any of them has last changed, Unix milliseconds."""
+    """Time of the last change of any of them, Unix milliseconds."""
 
 
 class Bedrock(JobApi):
-    """The jobs of one account in one region, and the files that they leave in S3."""
+    """The jobs of one account in one region, and their files in S3."""
 
     base_url: ClassVar[str] = "https://bedrock.${AWS_REGION}.amazonaws.com"
     key_variable: ClassVar = "AWS_BEARER_TOKEN_BEDROCK"
@@ -88,13 +87,13 @@ class Bedrock(JobApi):
         super().__init__(http, curves=curves, statuses=statuses)
         self._buckets = buckets
         self._arns: dict[str, str] = {}
-        """ARNs of the jobs that were listed, by id: a job is requested by its ARN."""
+        """ARNs of the listed jobs by id, because a job is requested by its ARN."""
         self._seen: dict[str, dict[int, int]] = {}
-        """The last steps of open jobs, and when they were seen: later ones come after them."""
+        """Last steps of open jobs with the time of reading, before which later steps cannot be."""
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return one job with all the metrics of its files, logged or not."""
-        del logged  # The files come as a whole.
+        """Return one job with all the metrics in its files, logged or not."""
+        del logged  # The files can only be read as a whole.
         parts = self._parts()
         if job.status.has_started and _OUTPUT not in reply_of(job):
             arn = str(reply_of(job).get("jobArn") or self._arns[job.id])
@@ -115,12 +114,12 @@ class Bedrock(JobApi):
             documents=kept,
             skipped=tuple(skipped),
             missing=parts.missing,
-            # It has no checkpoints, so none is waited for; but its files may be late.
+            # It has no checkpoints to wait for, but its files may be late.
             is_whole=bool(found.contents) or not self._curves,
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Return the content of a training or validation file, by its address in S3."""
+        """Yield the content of a training or validation file at its address in S3."""
         if self._buckets is None:
             raise NotFound(f"{file_id} cannot be reached")
         return self._buckets.stream(file_id)
@@ -132,7 +131,7 @@ class Bedrock(JobApi):
         return self._http.get_object(_JOBS, query, is_entry=_TOKEN not in query)
 
     def _pages(self, parts: Parts) -> Iterator[Page]:
-        # The order that is the default is not documented.
+        # The default order is not documented.
         order: Query = {"sortBy": "CreationTime", "sortOrder": "Descending"}
         query: Query = {"maxResults": _PAGE_SIZE, **order}
         found = token_pages(self._listed, _JOBS, _ROWS, query, next_key=_TOKEN, page_key=_TOKEN)
@@ -153,7 +152,7 @@ class Bedrock(JobApi):
         return self._job(*read_record(JobRecord, reply), reply)
 
     def _files(self, job: Job, record: JobRecord, parts: Parts) -> _Files:
-        """Return the files with metrics, as far as there are any."""
+        """Return the files with metrics, if there are any."""
         output = record.output.uri if record.output else None
         buckets = self._buckets
         if buckets is None or not output:
@@ -172,7 +171,7 @@ class Bedrock(JobApi):
                 parts.lacks(METRICS_FILE, f"{uri.rpartition('/')[2]}: {content.problem}")
             elif content is not None and content.value is not None:
                 contents[uri] = content.value
-                # A job that trains may have an empty file; a web page has no such column.
+                # A running job may have an empty file; a web page has no such column.
                 if not curves_in.has_steps(content.value) and (
                     content.value.strip() or job.status.is_final
                 ):
@@ -184,7 +183,7 @@ class Bedrock(JobApi):
     def _curve(
         self, job: Job, record: JobRecord, found: _Files, skipped: list[str]
     ) -> tuple[CurvePoint, ...]:
-        """Return the points in the files, and the losses that the job has at its end."""
+        """Return the points in the files, and the final losses of the job."""
         rows = curves_in.rows(found.contents, skipped)
         last = rows[-1].step if rows else 0
         ended = trained_until(record, found.changed_at)
@@ -202,7 +201,7 @@ class Bedrock(JobApi):
         return tuple(points)
 
     def _timeline(self, job: Job, ended: int | None, last: int) -> Timeline:
-        """Return when steps were trained: between start, reads of the files, and end."""
+        """Return the times of steps: between start, readings of the files, and end."""
         began = replace(job, created_at=job.started_at or job.created_at, finished_at=ended)
         seen = self._seen.pop(job.id, {})
         known = {step: at for step, at in seen.items() if step < last and ended and at <= ended}

@@ -1,4 +1,4 @@
-"""The CSV files in which Bedrock leaves a job's metrics by step. Pure."""
+"""The CSV files with the metrics of Bedrock's jobs by step. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bridge.text import one_line
 
 STEP: Final = "step_number"
 _SHARED: Final = frozenset({"epoch_number"})
-"""Columns that mean the same in every file."""
+"""Columns with the same meaning in every file."""
 _OF_VALIDATION: Final = ("val", "eval")
-"""How names begin that say that they are validation's."""
+"""Prefixes of validation metrics."""
 VALIDATION: Final = "validation_metrics.csv"
 SUFFIX: Final = "metrics.csv"
-"""With what the names of the files end, whichever folder they are in."""
+"""Ends of the files' names, in any folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Row:
 
 
 def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
-    """Return the rows of all files by ascending step, several of one step averaged.
+    """Return the rows of all files by ascending step, averaged over rows with one step.
 
     Args:
         files: contents by name.
-        skipped: takes a sentence for what cannot be read.
+        skipped: receives a sentence for each value that cannot be read.
     """
     found: dict[int, dict[str, float]] = {}
     names: set[str] = set()
-    # Validation comes last: a column whose name says nothing of it, or that training has as well,
-    # gets a name beside training's, whether or not that file can be read.
+    # Validation comes last: a column without a validation prefix, or one that training has too,
+    # gets a name that differs from training's, whether or not the training file can be read.
     for name in sorted(files, key=lambda name: (name.endswith(VALIDATION), name)):
         measured = _by_step(name, files[name], skipped)
         own = {column for metrics in measured.values() for column in metrics}
@@ -59,7 +59,7 @@ def rows(files: Mapping[str, bytes], skipped: list[str]) -> list[Row]:
 
 
 def has_steps(body: bytes) -> bool:
-    """Return whether a file begins with the names of columns, among them the step's."""
+    """Return whether a file begins with column names that include the step's."""
     first, *_ = body.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)
     return STEP.encode() in [name.strip(b' \t\r"') for name in first.split(b",")]
 
@@ -92,7 +92,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _lines(body: bytes) -> Iterator[dict[str, object]]:
-    """Yield the lines of a table, down to the first that cannot be one."""
+    """Yield the rows of a table up to the first malformed line."""
     table = csv.DictReader(io.StringIO(body.decode("utf-8-sig", "replace"), newline=""))
     try:
         for line in table:
@@ -102,7 +102,7 @@ def _lines(body: bytes) -> Iterator[dict[str, object]]:
 
 
 def _number(text: object) -> float | None:
-    """Return the number in a cell; ``None`` for anything else, such as one that is empty."""
+    """Return the number in a cell; ``None`` for anything else, such as an empty cell."""
     try:
         return float(str(text).strip())
     except ValueError:
@@ -110,7 +110,7 @@ def _number(text: object) -> float | None:
 
 
 def _whole(text: object) -> int | None:
-    """Return a step, also where it is written as 3.0."""
+    """Return a step, which may be written as 3.0."""
     for read in (int, float):
         try:
             value = read(str(text).strip())

@@ -2,9 +2,9 @@
 
 Wire format: AWS's user guide on fine-tuning with OpenAI's API, and samples of the Bedrock team with
 one recorded event. The guide covers reinforcement fine-tuning, whose metrics are rewards. The list
-of jobs is not to be trusted about status and end: each job that is looked at is asked for by
-itself, and a settled job is not looked at. Checkpoints may be refused before training begins; one
-that tells no reward gets that of its step's event, so that the best of them is known.
+of jobs is not reliable about status and end, so each unsettled job is requested individually.
+Checkpoints may be refused before training begins; a checkpoint without a reward gets that of its
+step's event, so that the best one is known.
 
 Not verified against the live service: which regions beside us-west-2 offer it, whether a job has
 result files, and what its checkpoints measure.
@@ -27,7 +27,7 @@ from bridge.providers.parts import CHECKPOINTS, DETAILS, EVENTS, Parts
 from bridge.providers.records import read_record
 
 _REWARD: Final = "critic_rewards_mean"
-"""The metric that training maximises."""
+"""Metric that training maximises."""
 
 
 class BedrockMantle(OpenAI):
@@ -51,22 +51,22 @@ class BedrockMantle(OpenAI):
     ) -> None:
         super().__init__(http, curves=curves, statuses=statuses)
         self._asked_for: dict[str, Job] = {}
-        """Jobs as their own addresses had them, until they are read."""
+        """Jobs from their own addresses, until they are read."""
         self._events: dict[str, Iterator[list[object]]] = {}
-        """Pages of events that were begun to be read."""
+        """Pages of events whose reading has begun."""
         self._rewards: dict[str, dict[int, CurvePoint]] = {}
-        """Rewards of open jobs, by step. Each job is read by one thread at a time."""
+        """Rewards of open jobs by step; each job is read by one thread at a time."""
 
     def job(self, job_id: str) -> Job:
-        """Return one job, as its own address has it."""
+        """Return one job from its own address."""
         job = self._asked_for[job_id] = super().job(job_id)
         return job
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return one job, each of its checkpoints with the reward of its step."""
+        """Return one job, with the rewards of its steps at its checkpoints."""
         known = self._rewards.pop(job.id, None)
-        self._events.pop(job.id, None)  # of a read that broke off
-        # Steps that an earlier process logged have rewards that this one has not seen.
+        self._events.pop(job.id, None)  # left over from a read that broke off
+        # This process has not read the rewards of steps that an earlier process logged.
         snapshot = super().read(job, logged={} if known is None else logged, keep=keep)
         fresh = {point.step: point for point in snapshot.curve if point.name == _REWARD}
         rewards = (known or {}) | fresh
@@ -79,12 +79,12 @@ class BedrockMantle(OpenAI):
                 replace(each, metrics={**rewarded.get(each.step, {}), **each.metrics})
                 for each in snapshot.checkpoints
             ),
-            # With the time of its event, wherever a checkpoint carries it to MLflow.
+            # With the time of its event, even if a checkpoint brings it to MLflow.
             curve=(*snapshot.curve, *(rewards[step] for step in rewards.keys() - fresh.keys())),
         )
 
     def _current(self, job: Job, parts: Parts) -> Job:
-        """Return the job: requested by itself, unless it was just now."""
+        """Return the job from its own address, unless it was just requested."""
         if self._asked_for.pop(job.id, None) is job:
             return job
         return parts.one(DETAILS, lambda: self._own(job)) or job
@@ -100,17 +100,17 @@ class BedrockMantle(OpenAI):
         if name != CHECKPOINTS or job.status is JobStatus.SUCCEEDED:
             return super()._part(parts, job, name)
         if not job.status.is_final and self._is_before_first_step(parts, job):
-            # It has none, and the answer may be any error.
+            # The job has none, and the answer may be any error.
             return iter(())
         path = f"{job_path(job.id)}/{name}"
-        # They may be refused for good where a job has ended before training began; while it is open
-        # the next pass asks again.
+        # They may be refused for good if a job ended before training began; while it is open, the
+        # next pass requests them again.
         ask = partial(self._http.find_object, path, {"limit": PAGE_SIZE}, is_optional=True)
         first = parts.one(name, ask)
         return parts.pages(name, pages(self._http, path, first)) if first else iter(())
 
     def _is_before_first_step(self, parts: Parts, job: Job) -> bool:
-        """Return whether there are events, and none of a step; they are kept for who reads all."""
+        """Return whether there are events but none of a step; the pages read are kept."""
         pages = super()._part(parts, job, EVENTS)
         newest = next(pages, [])
         self._events[job.id] = chain([newest], pages)

@@ -1,4 +1,4 @@
-"""Bedrock's wire objects, as far as they are used, and what their parts mean."""
+"""The used parts of Bedrock's wire objects, and their meaning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.providers.times import Moment
 _NOT_STARTED: Final = "NotStarted"
 STATUSES: Final = Words(
     {
-        # The word of a stage: the job's own for all that comes before its end is InProgress.
+        # The status of a stage, because the job's own status is InProgress until its end.
         _NOT_STARTED: JobStatus.QUEUED,
         "InProgress": JobStatus.RUNNING,
         "Stopping": JobStatus.RUNNING,
@@ -37,14 +37,14 @@ class Stage(Record):
 
 
 class Stages(Record):
-    """How far a job has come."""
+    """The stages of a job."""
 
     validation: Stage | None = Field(None, alias="validationDetails")
     training: Stage | None = Field(None, alias="trainingDetails")
 
 
 class Place(Record):
-    """Somewhere in S3."""
+    """A location in S3."""
 
     uri: str | None = Field(None, alias="s3Uri")
 
@@ -56,7 +56,7 @@ class Validators(Record):
 
 
 class JobRecord(Record):
-    """A job, as a row of the list or in its own reply: only the ARN is sure to be there."""
+    """A job, as a row of the list or in its own reply; only the ARN is always present."""
 
     wire_name: ClassVar = "job"
 
@@ -82,12 +82,12 @@ class JobRecord(Record):
 
 
 def job_id_of(arn: str) -> str:
-    """Return the last part of an ARN: unique among the jobs of an account in a region."""
+    """Return the last part of an ARN, which is unique among the jobs of an account in a region."""
     return arn.rpartition("/")[2]
 
 
 def status_of(record: JobRecord, words: Mapping[str, JobStatus]) -> JobStatus:
-    """Return the status: a job that waits is in progress, with training not started."""
+    """Return the status; a waiting job is one in progress whose training has not started."""
     status = status_of_word(
         record.status,
         words,
@@ -105,18 +105,18 @@ def status_of(record: JobRecord, words: Mapping[str, JobStatus]) -> JobStatus:
 
 
 def started_at(record: JobRecord) -> int | None:
-    """Return when training began, if it has; Unix milliseconds."""
+    """Return the beginning of training in Unix milliseconds, if it has begun."""
     training = record.stages.training if record.stages else None
     has_begun = training is not None and training.status not in {None, _NOT_STARTED}
     return training.creation_time if training and has_begun else None
 
 
 def trained_until(record: JobRecord, changed_at: int | None) -> int | None:
-    """Return when training ended, or else the last moment known of it; Unix milliseconds.
+    """Return the end of training, or its last known time, in Unix milliseconds.
 
     Args:
         record: the job.
-        changed_at: when its files have last changed.
+        changed_at: time of the last change of its files.
     """
     training = record.stages.training if record.stages else None
     is_over = STATUSES.get(record.status or "", JobStatus.UNKNOWN).is_final
@@ -127,7 +127,7 @@ def trained_until(record: JobRecord, changed_at: int | None) -> int | None:
 
 
 def model_of(arn: str | None) -> str | None:
-    """Return a foundation model by its id, as it is called; any other by its ARN."""
+    """Return a foundation model's id, by which it is called, or another model's ARN."""
     if not arn:
         return None
     _, found, name = arn.partition(":foundation-model/")
@@ -135,7 +135,7 @@ def model_of(arn: str | None) -> str | None:
 
 
 def params(record: JobRecord) -> dict[str, Scalar]:
-    """Return hyperparameters under their own names, also those of a customization's own part."""
+    """Return the hyperparameters, including those of the customization's own object."""
     chosen: dict[str, object] = dict(_leaves(record.customization or {}))
     chosen |= record.hyperparameters or {}
     return scalars(chosen) | ({"method": record.kind} if record.kind else {})
@@ -150,7 +150,7 @@ def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
 
 
 def epochs(chosen: Mapping[str, Scalar]) -> float | None:
-    """Return how often the training set is gone through: hyperparameters are texts."""
+    """Return the number of epochs, which is text like all hyperparameters."""
     given = chosen.get("epochCount")
     try:
         value = float(given) if isinstance(given, str | int | float) else None
@@ -165,7 +165,7 @@ def uris(places: Iterable[Place | None]) -> tuple[str, ...]:
 
 
 def final_losses(record: JobRecord) -> dict[str, float]:
-    """Return the losses that a job has at its end, one for each of several validation files."""
+    """Return the final losses of a job, one for each validation file."""
     losses, _ = numbers(record.training_metrics or {})
     validated = record.validation_metrics or []
     for number, metrics in enumerate(validated):

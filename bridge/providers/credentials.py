@@ -1,7 +1,7 @@
-"""Fields of replies that MLflow must not get: credentials of third parties, and training data.
+"""Fields of replies that must not reach MLflow: third parties' credentials and training data.
 
-A provider knows the keys of the services that its users connect (Weights & Biases, Hugging Face),
-and sends some of them back. They are known by the names of their fields, at any depth, and inside
+A provider has the keys of services that its users connect (Weights & Biases, Hugging Face), and
+returns some of them. They are recognized by the names of their fields, at any depth, and inside
 text by their form.
 """
 
@@ -27,48 +27,48 @@ _ENDINGS: Final = (
     *("storagekey", "kagglekey", "pwd", "passcode", "bearer", "jwt", "basicauth", "authheader"),
     *("webhook", "webhookurl", "serviceaccountjson", "githubpat", "accesspat"),
 )
-"""Ends of the names of credentials, without separators and a plural's s."""
+"""Suffixes of the names of credentials, without separators and plural s."""
 _HARMLESS: Final = re.compile(
     r"(eos|bos|pad|unk|sep|cls|mask|stop|special|image|response|per|max|min|next|page|nextpage"
     r"|clientrequest|idempotency|continuation)token"
 )
-"""Words, cursors and marks of a request that are called token."""
+"""Names with token that are not credentials: words of text, cursors, and ids of requests."""
 _SHORT: Final = re.compile(
     r"(?:.*[\W_])?(?:auth|pat)|(?:(?:user|db|smtp|my|root)[\W_]*)?pass", re.IGNORECASE
 )
-"""Names that are words as well: they count with a text that is not the kind of a login."""
+"""Names that are also ordinary words, and count only with a text that is not a kind of login."""
 _KINDS: Final = re.compile(
     r"none|basic|bearer|token|oauth2?|iam|google|entra|aws|api[ _-]?key|true|false|yes|no",
     re.IGNORECASE,
 )
 _NAMES: Final = ("name", "key", "variable")
 _EXAMPLES: Final = re.compile(r"(.*examples|messages|samplerows|previewrows|trainingrows)")
-"""Where replies show rows of the training data."""
+"""Names of fields with rows of the training data."""
 
 
 class _Holds(Enum):
-    """The values of a field, by its name, that are credentials."""
+    """The values of a field that count as credentials, according to its name."""
 
     NONE = auto()
     NO_NUMBER = auto()
     ALL = auto()
     WORDS = auto()
-    """Texts that are not the kind of a login."""
+    """Texts that are not a kind of login."""
 
 
 @lru_cache(maxsize=1024)
 def _bare(name: str) -> str:
-    """Return a name without separators: rows of a list have the same few names."""
+    """Return a name without separators; cached, because the rows of a list share a few names."""
     return _SEPARATORS.sub("", name).casefold()
 
 
 @lru_cache(maxsize=1024)
 def _holds(name: str) -> _Holds:
-    """Return what a name says of its values."""
+    """Return which values of a field are credentials, judged by its name."""
     bare = _bare(name)
     if bare.endswith("token"):
         return _Holds.NONE if _HARMLESS.fullmatch(bare) else _Holds.NO_NUMBER
-    # Tokens in the plural are counted.
+    # Tokens in the plural are numbers of tokens.
     if not bare.endswith("tokens") and bare.removesuffix("s").endswith(_ENDINGS):
         return _Holds.ALL
     return _Holds.WORDS if _SHORT.fullmatch(name) else _Holds.NONE
@@ -78,7 +78,7 @@ def is_credential(name: str, value: object) -> bool:
     """Return whether a field holds a credential."""
     holds = _holds(name)
     if holds is _Holds.NONE or not value or isinstance(value, bool):
-        return False  # a flag says that there is none, or that there is one
+        return False  # a flag tells whether there is a credential
     if holds is _Holds.NO_NUMBER:
         return not isinstance(value, int | float)
     if holds is _Holds.WORDS:
@@ -87,7 +87,7 @@ def is_credential(name: str, value: object) -> bool:
 
 
 def scalars(chosen: Mapping[str, object]) -> dict[str, Scalar]:
-    """Return the values that a param can have: text, numbers and flags that are not secret."""
+    """Return the values for params: text, numbers and flags that are not secret."""
     return {
         name: masked(value) if isinstance(value, str) else value
         for name, value in chosen.items()
@@ -96,10 +96,10 @@ def scalars(chosen: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def published(value: object) -> object:
-    """Return a reply as it may be kept: credentials masked, rows of training data left out.
+    """Return a reply with credentials masked and rows of training data left out.
 
     Raises:
-        RecursionError: it is nested too deep.
+        RecursionError: it is nested too deeply.
     """
     if isinstance(value, str):
         return masked(value)
@@ -108,7 +108,7 @@ def published(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     named = ""
-    if "value" in value:  # a list of variables or headers has the name beside it
+    if "value" in value:  # in a list of variables or headers, the name is a separate field
         named = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), "")
     return {
         name: (

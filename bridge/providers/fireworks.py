@@ -4,19 +4,19 @@ Wire format: the types of the official SDK (1.x) and the API reference. Each kin
 collection below the account, paged by token. An id is unique in its collection only, so
 the bridge's ids are ``collection/id``, as in ``dpoJobs/my-job``.
 
-Metrics are in a file behind a signed URL, which a supervised job names and a preference job is
-asked for. Its format is not documented. Users have published JSON lines with a ``step`` and names
-such as ``train/loss``, beside the step or under ``data``, and Fireworks' open training recipes
-write such lines; a table with a column for the step is read too. Whatever else comes is kept and
-reported, not guessed at. Lines without a time are placed between the moments that the job tells.
+Metrics are in a file behind a signed URL, which a supervised job contains and which has to be
+requested for a preference job. Its format is not documented. Users have published JSON lines with a
+``step`` and names such as ``train/loss``, beside the step or under ``data``, and Fireworks' open
+training recipes write such lines; a table with a column for the step is read too. Any other format
+is kept and reported. Lines without a time are placed between the known times of the job.
 
-Checkpoints come without step and metrics and cannot be called before somebody promotes them: they
-are kept with the other replies, and that is all. Reinforcement jobs tell no metrics that are
-documented: their state, params and result are recorded.
+Checkpoints have neither step nor metrics, and cannot be called until a user promotes them, so they
+are only kept with the other replies. Reinforcement jobs have no documented metrics: their state,
+params and result are recorded.
 
 Not verified against the live service: when the metrics file first appears while a job trains, how
-it names the evaluation loss, and that lists take ``createTime desc`` for all three kinds: where
-they ignore it, all pages are read at each pass.
+it names the evaluation loss, and whether lists of all three kinds accept ``createTime desc``; if
+they ignore it, every pass reads all pages.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ _REINFORCEMENT: Final = "reinforcementFineTuningJobs"
 COLLECTIONS: Final = (_SUPERVISED, _PREFERENCE, _REINFORCEMENT)
 _WITH_CHECKPOINTS: Final = frozenset({_SUPERVISED, _PREFERENCE})
 _PAGE_SIZE: Final = 200
-"""The most that Fireworks gives."""
+"""Largest page that Fireworks returns."""
 _PUBLIC: Final = "https://api.fireworks.ai/v1/accounts"
 _PAGES: Final[Mapping[str, str]] = {
     _SUPERVISED: "https://app.fireworks.ai/dashboard/fine-tuning/supervised",
     _REINFORCEMENT: "https://app.fireworks.ai/dashboard/fine-tuning/reinforcement",
 }
-"""Where people look at their jobs."""
+"""Address of the jobs' pages for people."""
 
 
 class Fireworks(JobApi):
@@ -95,7 +95,7 @@ class Fireworks(JobApi):
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
         """Return one job with all the metrics of its file, logged or not."""
-        del logged  # The file comes as a whole.
+        del logged  # The file can only be read as a whole.
         if not job.status.has_started:
             return not_started(job, keep=keep)
         skipped = list(job.skipped)
@@ -114,13 +114,13 @@ class Fireworks(JobApi):
             documents=kept,
             skipped=tuple(skipped),
             missing=parts.missing,
-            # Its checkpoints have no steps, so none is waited for; but its metrics may be late.
+            # Its checkpoints have no steps and are not waited for, but its metrics may be late.
             is_whole=bool(curve) or not self._curves,
         )
 
     @contextmanager
     def file(self, file_id: str) -> Iterator[Iterator[bytes]]:
-        """Yield the content of a dataset: its files one after the other."""
+        """Yield the content of a dataset, file by file."""
         identifier = segment(file_id.rpartition("/datasets/")[2])
         reply = self._http.get_object(f"/datasets/{identifier}:getDownloadEndpoint")
         urls = reply.get("filenameToSignedUrls")
@@ -134,14 +134,14 @@ class Fireworks(JobApi):
         return self._listed({"pageSize": 1})
 
     def _listed(self, query: Query) -> JsonObject:
-        """Return a page of the one collection that every account has."""
+        """Return a page of the only collection that every account has."""
         is_entry = "pageToken" not in query
         return self._http.get_object(f"/{_SUPERVISED}", query, is_entry=is_entry)
 
     def _pages(self, parts: Parts) -> Iterator[Page]:
-        """Yield pages that each have one of every collection that is not at its end.
+        """Yield pages that combine a page of every collection that has more.
 
-        So a page without anything new says of all of them that nothing new follows.
+        So if a combined page has nothing new, nothing new follows in any collection.
         """
         lists = [self._collection(collection, parts) for collection in COLLECTIONS]
         for each in zip_longest(*lists, fillvalue=Page(())):
@@ -151,7 +151,7 @@ class Fireworks(JobApi):
             yield Page(tuple(jobs), tuple(unreadable))
 
     def _collection(self, name: str, parts: Parts) -> Iterator[Page]:
-        """Yield the pages of a collection; an account may lack all but the first."""
+        """Yield the pages of a collection; an account may lack any collection but the first."""
         path, is_first = f"/{name}", name == _SUPERVISED
         query: Query = {"pageSize": _PAGE_SIZE, "orderBy": "createTime desc"}
         ask = self._listed if is_first else partial(self._http.find_object, path)
@@ -168,7 +168,7 @@ class Fireworks(JobApi):
         return self._job(collection, *read_record(JobRecord, reply), reply)
 
     def _metrics(self, job: Job, parts: Parts) -> bytes:
-        """Return the metrics file; empty where there is none yet, or none at all."""
+        """Return the metrics file; empty if there is none, or none yet."""
         problem: str | None = None
         for url in self._metrics_urls(job, parts):
             found = parts.one(METRICS_FILE, partial(self._http.find_signed, url))
@@ -184,7 +184,7 @@ class Fireworks(JobApi):
         return b""
 
     def _metrics_urls(self, job: Job, parts: Parts) -> Iterator[str]:
-        """Yield where the file is said to be; a URL that was listed may have expired since."""
+        """Yield the possible URLs of the file, because a listed one may have expired."""
         collection, path = _path(job.id)
         if collection == _PREFERENCE:
             path = f"{path}:getMetricsFileEndpoint"
@@ -234,7 +234,7 @@ class Fireworks(JobApi):
             created_at=record.created_at,
             finished_at=record.ended_when if status.is_final else None,
             base_model=record.trained_from,
-            # Before its success a job has reserved no more than the name.
+            # Before its success, a job has only reserved the name.
             fine_tuned_model=record.trained_into if status is JobStatus.SUCCEEDED else None,
             suffix=record.display_name or None,
             error=error,
@@ -250,7 +250,7 @@ class Fireworks(JobApi):
 
 
 def _path(job_id: str) -> tuple[str, str]:
-    """Return the collection and the address of a job."""
+    """Return the collection and the path of a job."""
     collection, _, identifier = job_id.partition("/")
     if collection not in COLLECTIONS or not identifier:
         raise Refused(
@@ -275,7 +275,7 @@ def _curve(job: Job, body: bytes, skipped: list[str]) -> tuple[CurvePoint, ...]:
     rows = metrics_file.rows(body, skipped, _method(job))
     if not rows:
         return ()
-    # While a job trains, its last change is the last that is known of it.
+    # While a job trains, its last change is its last known time.
     record, _ = read_record(JobRecord, reply_of(job))
     given = replace(job, finished_at=job.finished_at or record.updated_at)
     timeline = Timeline(given, [(row.step, row.at) for row in rows]).ending_at(rows[-1].step)
@@ -287,6 +287,6 @@ def _curve(job: Job, body: bytes, skipped: list[str]) -> tuple[CurvePoint, ...]:
 
 
 def _method(job: Job) -> str | None:
-    """Return how a job trains: the losses of all but supervised ones may be negative."""
+    """Return the training method of a job; all but supervised losses may be negative."""
     collection, _ = _path(job.id)
     return None if collection == _SUPERVISED else collection

@@ -1,7 +1,7 @@
-"""A file with the metrics of each step, in one of the two forms that trainers write.
+"""A file with the metrics of each step, in one of two common formats.
 
-JSON lines: an object for each look at a step, its metrics beside the step or under ``data``; a step
-may have several. Or CSV: a header with a column for the step. Other content is not guessed at.
+JSON lines: one or more objects for each step, with the metrics beside the step or under ``data``.
+Or CSV: a header with a column for the step. Other content is not interpreted.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bridge.providers.records import is_step
 from bridge.providers.times import known_moment
 
 _STEP: Final = ("step", "global_step")
-"""The names of a step, perhaps with a prefix as ``train/step``; the first in a row counts."""
+"""Names of the step, possibly with a prefix as in ``train/step``; the first in a row counts."""
 _AXES: Final = frozenset({*_STEP, "epoch", "timestamp", "total_steps", "max_steps"})
-"""Numbers that say where a row lies, not how the training went; with a prefix or without."""
+"""Numbers that locate a row rather than measure the training, with or without a prefix."""
 _TIME: Final = "timestamp"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The metrics of one step, and their time if the row has one; Unix milliseconds."""
+    """The metrics of one step, and their time in Unix milliseconds if the row has one."""
 
     step: int
     metrics: Mapping[str, float]
@@ -35,7 +35,7 @@ class Row:
 
 
 def form(body: bytes) -> Literal["jsonl", "csv"] | None:
-    """Return which of the two it is, by its first line."""
+    """Return the format, judged by the first line."""
     first = body.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n", 1)[0]
     if _has_step(_loaded(first)):
         return "jsonl"
@@ -47,9 +47,9 @@ def form(body: bytes) -> Literal["jsonl", "csv"] | None:
 
 
 def rows(body: bytes, skipped: list[str], method: str | None = None) -> list[Row]:
-    """Return the rows by ascending step, then in the file's order; none if it has neither form.
+    """Return the rows by ascending step, then in the file's order; none of an unknown format.
 
-    ``skipped`` takes a sentence for what cannot be read.
+    ``skipped`` receives a sentence for each value that cannot be read.
     """
     kind = form(body)
     lines = list(_json_lines(body) if kind == "jsonl" else _csv_lines(body) if kind else ())
@@ -72,7 +72,7 @@ def _loaded(line: bytes) -> object:
 
 
 def _csv_lines(body: bytes) -> Iterator[object]:
-    """Yield the lines of a table as objects, down to the first that cannot be one."""
+    """Yield the rows of a table as objects, up to the first malformed line."""
     try:
         for line in _table(body.lstrip()):
             yield {name: _cell(text) for name, text in line.items() if name}
@@ -89,7 +89,7 @@ def _cell(text: str) -> object:
     for read in (int, float):
         try:
             return read(text)
-        except (TypeError, ValueError):  # too few cells on this line, or not such a number
+        except (TypeError, ValueError):  # too few cells in this line, or not a number of this kind
             continue
     return text
 
@@ -126,7 +126,7 @@ def _row(line: object, method: str | None, skipped: list[str]) -> Row | None:
 
 
 def _whole(value: object) -> int | None:
-    """Return a step, also where it is written as 3.0."""
+    """Return a step, which may be written as 3.0."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):

@@ -1,6 +1,6 @@
-"""Fireworks' wire objects, as far as they are used, and what their parts mean.
+"""The used parts of Fireworks' wire objects, and their meaning.
 
-A field that nobody set may be absent, null, or its type's zero: JSON made of protocol buffers.
+The JSON comes from protocol buffers: an unset field may be absent, null, or its type's zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HYPERPARAMETERS: Final = (
     "optimizerWeightDecay",
     "earlyStop",
 )
-"""Keys of supervised jobs themselves, and of ``trainingConfig`` in others."""
+"""Keys of supervised jobs, and of ``trainingConfig`` in other jobs."""
 STATUSES: Final = Words(
     {
         "JOB_STATE_UNSPECIFIED": JobStatus.UNKNOWN,
@@ -39,7 +39,7 @@ STATUSES: Final = Words(
         "JOB_STATE_CREATING_INPUT_DATASET": JobStatus.VALIDATING,
         "JOB_STATE_VALIDATING": JobStatus.VALIDATING,
         "JOB_STATE_RUNNING": JobStatus.RUNNING,
-        # A round of reinforcement goes through these.
+        # A round of reinforcement passes through these states.
         "JOB_STATE_ROLLOUT": JobStatus.RUNNING,
         "JOB_STATE_EVALUATION": JobStatus.RUNNING,
         "JOB_STATE_POLICY_UPDATE": JobStatus.RUNNING,
@@ -48,13 +48,13 @@ STATUSES: Final = Words(
         "JOB_STATE_IDLE": JobStatus.PAUSED,
         "JOB_STATE_PAUSED": JobStatus.PAUSED,
         "JOB_STATE_COMPLETED": JobStatus.SUCCEEDED,
-        # There is a model: training went on for as long as it helped.
+        # There is a model: training stopped when it no longer helped.
         "JOB_STATE_EARLY_STOPPED": JobStatus.SUCCEEDED,
         "JOB_STATE_FAILED": JobStatus.FAILED,
         "JOB_STATE_FAILED_CLEANING_UP": JobStatus.FAILED,
         "JOB_STATE_EXPIRED": JobStatus.FAILED,
         "JOB_STATE_CANCELLED": JobStatus.CANCELLED,
-        # Its earlier end is not known any more.
+        # Its earlier end is no longer known.
         "JOB_STATE_DELETING": JobStatus.CANCELLED,
         "JOB_STATE_DELETING_CLEANING_UP": JobStatus.CANCELLED,
         "JOB_STATE_DELETED": JobStatus.CANCELLED,
@@ -62,22 +62,22 @@ STATUSES: Final = Words(
     }
 )
 _FINE: Final = "OK"
-"""The status code of a job that nothing is wrong with."""
+"""Status code of a job without errors."""
 _UNSPECIFIED: Final = "METHOD_UNSPECIFIED"
 _HIGHEST_COST: Final = 1e9
-"""The highest amount that is taken for a price."""
+"""Highest credible price."""
 _NANO: Final = 1e-9
 
 
 class Status(Record):
-    """How a job fares: a code and a sentence."""
+    """The state of a job: a code and a sentence."""
 
     code: str | None = None
     message: str | None = None
 
 
 class Cost(Record):
-    """An amount of money: whole units, written as text, and billionths."""
+    """An amount of money: whole units as text, and billionths."""
 
     currency: str | None = Field(None, alias="currencyCode")
     units: str | None = None
@@ -85,7 +85,7 @@ class Cost(Record):
 
 
 class Config(Record):
-    """The model that a job begins with, and the one that it makes."""
+    """The model that a job starts from, and the model that it makes."""
 
     base_model: str | None = Field(None, alias="baseModel")
     warm_start_from: str | None = Field(None, alias="warmStartFrom")
@@ -115,12 +115,12 @@ class JobRecord(Config):
 
     @property
     def ended_when(self) -> int | None:
-        """When the job ended, under any of the names that protocol buffers have for it."""
+        """End of the job, under any of the names that protocol buffers have for it."""
         return self.completed_at or self.complete_time or self.end_time or self.finish_time
 
     @property
     def trained_from(self) -> str | None:
-        """The model that training begins with; one that a job has made comes first."""
+        """Model that training starts from; one that another job made has precedence."""
         configs = self._configs
         made = (config.warm_start_from for config in configs)
         bought = (config.base_model for config in configs)
@@ -128,7 +128,7 @@ class JobRecord(Config):
 
     @property
     def trained_into(self) -> str | None:
-        """The name that the resulting model gets, from the job's beginning on."""
+        """Name of the resulting model, known from the job's beginning."""
         return next(filter(None, (config.output_model for config in self._configs)), None)
 
     @property
@@ -137,14 +137,14 @@ class JobRecord(Config):
 
 
 def error_text(status: Status | None) -> str | None:
-    """Return code and sentence of what went wrong, if anything did."""
+    """Return the code and sentence of the error, if there is one."""
     if status is None or status.code in {_FINE, "", None}:
         return None
     return ": ".join(part for part in (status.code, status.message) if part)
 
 
 def params(row: Mapping[str, object]) -> dict[str, Scalar]:
-    """Return the hyperparameters that are set; a zero stands for what Fireworks chooses."""
+    """Return the hyperparameters that are set; a zero leaves the choice to Fireworks."""
     training = row.get("trainingConfig")
     places = (row, training) if isinstance(training, Mapping) else (row,)
     chosen = {name: place[name] for place in places for name in HYPERPARAMETERS if name in place}
@@ -170,5 +170,5 @@ def cost_text(cost: Cost | None) -> str | None:
 
 
 def epochs_of(chosen: Mapping[str, object]) -> float | None:
-    """Return how often the training set is gone through."""
+    """Return the number of epochs."""
     return numbers(chosen)[0].get("epochs")

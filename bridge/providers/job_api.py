@@ -1,7 +1,7 @@
-"""Reading jobs from an API that lists them in pages and has an address for each.
+"""A base class for APIs that list jobs in pages and have an address for each job.
 
-The adapters of this package derive from ``JobApi``. Each says how its list is paged and what its
-records mean; what they have in common is here.
+The adapters of this package derive from ``JobApi``. Each implements its paging and the meaning of
+its records; the rest is here.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class JobApi(ABC):
         self._by_id = ById(self._find, self.pages)
 
     def pages(self) -> Iterator[Page]:
-        """Yield all jobs, newest first; the last page says where the list was cut."""
+        """Yield all jobs, newest first; the last page tells whether the list was cut."""
         parts = self._parts()
         yield from self._pages(parts)
         for cut in parts.missing:
             yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
-        """Return a job as its own address has it."""
+        """Return a job from its own address."""
         return self._by_id(job_id)
 
     def _parts(self) -> Parts:
@@ -56,7 +56,7 @@ class JobApi(ABC):
 
     @abstractmethod
     def _entry(self) -> object:
-        """Request the beginning of the job list: without it the service is not there."""
+        """Request the beginning of the job list, which every working service has."""
 
     @abstractmethod
     def _pages(self, parts: Parts) -> Iterator[Page]:
@@ -82,7 +82,7 @@ def newest_first(
 
 
 def not_started(job: Job, *, keep: bool, missing: tuple[MissingPart, ...] = ()) -> Snapshot:
-    """Return the snapshot of a job that has not started: it has no parts to read yet."""
+    """Return the snapshot of a job that has not started, and has no parts to read yet."""
     skipped = list(job.skipped)
     kept = documents(reply_of(job), skipped) if keep else {}
     return Snapshot(job=job, documents=kept, skipped=tuple(skipped), missing=missing)

@@ -1,7 +1,7 @@
-"""Numbers that stand for "not measured", which some servers write instead of leaving them out.
+"""Numbers that mean "not measured", which some servers write instead of omitting the value.
 
--1 stands in result files and checkpoints of Azure where no evaluation took place; a pair of zeros
-stands in Mistral's. A loss may really be -1 where it is a preference's or a policy's.
+Azure's result files and checkpoints contain -1 if no evaluation took place, and Mistral's a pair of
+zeros. A loss of preference or policy training may really be -1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bridge.model import numbers
 from bridge.providers.records import Number
 
 _ABSENT: Final = frozenset({"", "-", "n/a", "na", "nan", "none", "null"})
-"""Texts that stand for no number."""
+"""Texts that stand for a missing number."""
 _NOT_MEASURED: Final = -1.0
 _LOSS: Final = re.compile(r"loss", re.IGNORECASE)
 _NEVER_NEGATIVE: Final = re.compile(
@@ -26,7 +26,7 @@ _POLICY: Final = re.compile(
     r"reward|(^|[/_.])(kl|pg|dpo|kto|orpo|grpo|ppo|policy|preference|logps|advantages?)([/_.]|$)",
     re.IGNORECASE,
 )
-"""Metrics that only trainers have whose losses may be negative."""
+"""Metrics of training methods whose losses may be negative."""
 _SUPERVISED: Final = frozenset({"", "sft", "supervised", "classifier", "completion"})
 _EVALUATED: Final = re.compile(r"(.*(?:valid|eval).*?)loss(.*)", re.IGNORECASE)
 _ACCURACIES: Final = ("mean_token_accuracy", "token_accuracy", "accuracy")
@@ -37,7 +37,7 @@ def _measured(value: object) -> object:
 
 
 Metric = Annotated[Number | None, BeforeValidator(_measured)]
-"""A JSON number, or what stands for none."""
+"""A JSON number, or a text for a missing one."""
 
 
 def measurements(
@@ -46,8 +46,8 @@ def measurements(
     """Flatten ``values`` to the finite numbers that were measured, as ``numbers`` does.
 
     Args:
-        values: by name, as the server sent them.
-        method: how the job trains, in the provider's words; ``None``: it does not say.
+        values: values by name, as the server sent them.
+        method: the provider's word for the training method; ``None`` if unknown.
     """
     finite, broken = numbers(values)
     unmeasured = _placeholders(finite, method)
@@ -55,7 +55,7 @@ def measurements(
 
 
 def _placeholders(finite: Mapping[str, float], method: str | None) -> set[str]:
-    """Return the names of the numbers that stand for nothing."""
+    """Return the names of the numbers that mean "not measured"."""
     found: set[str] = set()
     if _NOT_MEASURED in finite.values():
         has_own_sign = (method or "").lower() not in _SUPERVISED or any(map(_POLICY.search, finite))
@@ -65,7 +65,7 @@ def _placeholders(finite: Mapping[str, float], method: str | None) -> set[str]:
             ):
                 found.add(name)
     for name, value in finite.items():
-        # A loss of zero without any accuracy is not a result.
+        # A loss of zero with an accuracy of zero is not a result.
         match = _EVALUATED.fullmatch(name) if value == 0 else None
         if match is not None:
             pair = {f"{match[1]}{accuracy}{match[2]}" for accuracy in _ACCURACIES} & finite.keys()

@@ -50,10 +50,10 @@ from bridge.text import one_line
 _JOBS: Final = "/fine_tuning/jobs"
 _PAGE_SIZE: Final = 100
 _PARTS: Final = ("checkpoints", "events")
-"""Keys that only a job's own reply has."""
+"""Keys that only a job's own reply contains."""
 _CENT: Final = 0.01
 _HIGHEST_COST: Final = 1e9
-"""The highest amount that is taken for a price."""
+"""Highest credible price."""
 
 
 class EventRecord(Record):
@@ -64,7 +64,7 @@ class EventRecord(Record):
 
 
 class CheckpointRecord(Record):
-    """The metrics of one step; nothing that could be run."""
+    """The metrics of one step, without a model to call."""
 
     step_number: Step
     created_at: Moment = None
@@ -97,7 +97,7 @@ class JobRecord(Record):
 
 
 class Mistral(JobApi):
-    """Jobs and their growing lists of checkpoints."""
+    """Jobs of Mistral, with their growing lists of checkpoints."""
 
     base_url: ClassVar = "https://api.mistral.ai/v1"
     key_variable: ClassVar = "MISTRAL_API_KEY"
@@ -106,7 +106,7 @@ class Mistral(JobApi):
             "QUEUED": JobStatus.QUEUED,
             "STARTED": JobStatus.RUNNING,
             "VALIDATING": JobStatus.VALIDATING,
-            # Without auto_start a validated job waits for its owner, perhaps for ever.
+            # Without auto_start, a validated job waits for its owner, possibly for ever.
             "VALIDATED": JobStatus.QUEUED,
             "RUNNING": JobStatus.RUNNING,
             "FAILED_VALIDATION": JobStatus.FAILED,
@@ -129,7 +129,7 @@ class Mistral(JobApi):
     }
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return one job with all its checkpoints: they are its curve too."""
+        """Return one job with all its checkpoints, which are also its curve."""
         del logged  # A job and its checkpoints come in one reply.
         parts = self._parts()
         if job.status.has_started and not _is_detailed(job):
@@ -156,7 +156,7 @@ class Mistral(JobApi):
         return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Return the content of a training or validation file."""
+        """Yield the content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
     def _entry(self) -> JsonObject:
@@ -194,7 +194,7 @@ class Mistral(JobApi):
         return None if reply is None else self._job(*read_record(JobRecord, reply), reply)
 
     def _own(self, job: Job) -> Job:
-        """Return a listed job as its own reply has it."""
+        """Return a listed job from its own reply."""
         reply = self._http.get_object(f"{_JOBS}/{segment(job.id)}")
         return self._job(*read_record(JobRecord, reply), reply)
 
@@ -238,12 +238,12 @@ def _rows(reply: JsonObject) -> list[object]:
 
 
 def _is_detailed(job: Job) -> bool:
-    """Return whether this is the job's own reply: only that has these parts, if perhaps not all."""
+    """Return whether this is the job's own reply, which has at least one of these parts."""
     return any(part in reply_of(job) for part in _PARTS)
 
 
 def _started_at(record: JobRecord) -> int | None:
-    """Return when an event first says that it is running."""
+    """Return the time of the first event that reports the job as running."""
     running = [
         event for event in record.events or () if (event.data or {}).get("status") == "RUNNING"
     ]
@@ -257,7 +257,7 @@ def _total_steps(number: float | None) -> int | None:
 
 
 def _cost(metadata: Mapping[str, object]) -> str | None:
-    """Return the price with its currency; to the cent, unless that would leave nothing of it."""
+    """Return the price with its currency, rounded to cents unless that would be zero."""
     amount = numbers({"cost": metadata.get("cost")})[0].get("cost", -1.0)
     if not 0 <= amount < _HIGHEST_COST:
         return None
@@ -267,13 +267,13 @@ def _cost(metadata: Mapping[str, object]) -> str | None:
 
 
 def _finished_at(record: JobRecord) -> int | None:
-    """Return the last change of status: it has no field, and events come in either order."""
+    """Return the time of the last change of status, from events in any order."""
     times = (event.created_at for event in record.events or () if event.created_at)
     return max(times, default=record.modified_at)
 
 
 def _error(record: JobRecord) -> str | None:
-    """Return what the newest event says of a failure, if it says anything."""
+    """Return the newest event's message about a failure, if there is one."""
     newest_first = sorted(record.events or (), key=lambda e: e.created_at or 0, reverse=True)
     for event in newest_first:
         for key in ("error", "message", "reason", "detail"):

@@ -1,8 +1,8 @@
-"""When a server ends the models that jobs have made, as far as its list of models tells.
+"""The shutdown times of jobs' models, from a server's list of models.
 
 OpenAI gives a model a ``shutdown_date``, Azure a ``deprecation`` with a time for ``inference``, and
-Mistral a ``deprecation`` that is a time. A fine-tuned model without a date goes with the
-model that training began with.
+Mistral a ``deprecation`` that is a time. A fine-tuned model without a date ends with the model that
+training started from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DATES: Final = frozenset({"shutdown_date", "deprecation"})
 
 
 def _of_inference(given: object) -> object:
-    """Return the time that counts where each use of a model has one."""
+    """Return the relevant time if each use of a model has one."""
     return given.get("inference") if isinstance(given, Mapping) else given
 
 
@@ -43,9 +43,9 @@ class ModelRecord(Record):
 
 
 def read_shutdowns(http: ApiClient) -> dict[str, int] | None:
-    """Return the dates of a server's list of models, Unix milliseconds.
+    """Return the shutdown times in a server's list of models, Unix milliseconds.
 
-    Empty where the server has none for us; ``None`` where it cannot be read now.
+    Empty if the server has no such list; ``None`` if it cannot be read now.
     """
     parts = Parts(lambda: None)
     reply = parts.one(_PART, lambda: http.get_object(_MODELS, keep=_kept))
@@ -60,7 +60,7 @@ def read_shutdowns(http: ApiClient) -> dict[str, int] | None:
 def _kept(each: JsonObject) -> JsonObject | None:
     """Return an object of the reply, unless it is a model without a date.
 
-    An account lists each model that its jobs have ever made, and few have a date.
+    An account's list contains every model that its jobs ever made, and few have a date.
     """
     is_model = "id" in each and "data" not in each
     return None if is_model and not _is_dated(each) else each
@@ -73,13 +73,13 @@ def _is_dated(row: object) -> bool:
 def shutdown_of(
     dates: Mapping[str, int], model: str | None, base_model: str | None = None
 ) -> int | None:
-    """Return when a fine-tuned model is shut down, Unix milliseconds."""
+    """Return the shutdown time of a fine-tuned model in Unix milliseconds."""
     given = (dates.get(origin) for origin in _origins(model, base_model))
     return None if model is None else next((date for date in given if date is not None), None)
 
 
 def _origins(*models: str | None) -> Iterator[str]:
-    """Yield the models as they are named, each with the one that its name says it descends from."""
+    """Yield the models by name, each with the base model in its name."""
     for model in filter(None, models):
         yield model
         # OpenAI: ft:gpt-4.1-2025-04-14:org::id. Azure: gpt-4.1-2025-04-14.ft-id.

@@ -1,7 +1,7 @@
 """Nebius Token Factory: OpenAI's jobs, with the steps in the job itself and more hyperparameters.
 
-Wire format: the published OpenAPI document, 2026-05-06. Its result files hold weights: they are
-not read. No reply of the real service was seen.
+Wire format: the published OpenAPI document, 2026-05-06. Its result files contain weights and are
+not read. Not verified against the live service.
 """
 
 from __future__ import annotations

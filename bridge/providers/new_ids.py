@@ -1,4 +1,4 @@
-"""Servers that send the same jobs under new ids at each call, which would make a list endless."""
+"""Servers that give the same jobs new ids at each request, which would make a list endless."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bridge.errors import BadReply
 
 
 class NewIds:
-    """Recognizes a job list whose later pages are its first one under new ids."""
+    """Detects a job list whose later pages repeat its first page under new ids."""
 
     def __init__(
         self,
@@ -19,9 +19,9 @@ class NewIds:
         """Compare the pages of a list.
 
         Args:
-            path: where the list is, for errors.
+            path: path of the list, for errors.
             first: requests the rows of the first page again.
-            names: keys whose value is a row's id.
+            names: keys of a row's id.
         """
         self._names = names
         self._path = path
@@ -33,14 +33,14 @@ class NewIds:
         """Compare a page with the first one.
 
         Raises:
-            BadReply: the server has new ids at each call.
+            BadReply: the server sends new ids at each request.
             ProviderError: the first page cannot be read again.
         """
         content = [without_id(row, self._names) for row in rows]
         if self._content is None:
             self._ids, self._content = self._ids_of(rows), content
         elif self._ids and content == self._content:
-            # Jobs may differ by their ids only. Those that keep them are there again.
+            # Jobs may differ only by their ids. Real ones keep them, and are found again.
             if not self._ids & self._ids_of(self._first()):
                 raise BadReply(f"The pages of {self._path} do not end: ids are new at each call")
             self._ids = frozenset()
@@ -51,7 +51,7 @@ class NewIds:
 
 
 def without_id(row: object, names: frozenset[str] = frozenset({"id"})) -> object:
-    """Return the plain values of a row, and those one level below, except for its id."""
+    """Return the plain values of a row and of the level below, except for its id."""
     if not isinstance(row, Mapping):
         return repr(type(row))
     inner = (value.items() for value in row.values() if isinstance(value, Mapping))

@@ -61,9 +61,9 @@ class OpenAI(JobApi):
         "OpenAI-Project": "OPENAI_PROJECT_ID",
     }
     pages_url: ClassVar[str | None] = "https://platform.openai.com/finetune"
-    """Where people look at their jobs, if there is an address for each."""
+    """Template of the address of a job's page for people, if there is one."""
     has_result_files: ClassVar[bool] = True
-    """Whether a result file holds metrics."""
+    """Whether a result file contains metrics."""
     statuses: Mapping[str, JobStatus] = COMMON
 
     meanings: ClassVar[Mapping[str, Meaning]] = {
@@ -83,7 +83,7 @@ class OpenAI(JobApi):
     }
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return one job: its checkpoints, and its curve as far back as it is not logged."""
+        """Return one job with its checkpoints and the unlogged part of its curve."""
         parts = self._parts()
         job = self._current(job, parts)
         if not job.status.has_started:
@@ -118,7 +118,7 @@ class OpenAI(JobApi):
         return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Return the content of a training or validation file."""
+        """Yield the content of a training or validation file."""
         return self._http.stream(_content_path(file_id))
 
     def _find(self, job_id: str) -> Job | None:
@@ -129,7 +129,7 @@ class OpenAI(JobApi):
         return self._http.find_bytes(_content_path(file_id))
 
     def _current(self, job: Job, parts: Parts) -> Job:
-        """Return the job as it is to be read: a list says all that its own reply does."""
+        """Return the job to read; a list row contains all that the job's own reply does."""
         del parts
         return job
 
@@ -167,7 +167,7 @@ class OpenAI(JobApi):
             started_at=record.started_at,
             finished_at=ended,
             base_model=record.model,
-            # Some servers name it from the beginning, also where it never comes to be.
+            # Some servers name the model from the beginning, even if it is never made.
             fine_tuned_model=record.fine_tuned_model if status is JobStatus.SUCCEEDED else None,
             suffix=record.user_provided_suffix or record.suffix,
             trained_tokens=record.trained_tokens,
@@ -188,7 +188,7 @@ class OpenAI(JobApi):
 
 
 class _Events:
-    """A job's events: their pages as they are asked for, and all that have been read."""
+    """A job's events: pages are read on demand and kept."""
 
     def __init__(self, pages: Iterator[list[object]], skipped: list[str]) -> None:
         self._pages = pages
@@ -197,7 +197,7 @@ class _Events:
         self.records: list[EventRecord] = []
 
     def points(self, method: str) -> Iterator[list[CurvePoint]]:
-        """Yield the points on each of the pages that have not been read yet."""
+        """Yield the points of each page that has not been read yet."""
         for rows in self._pages:
             self.rows += rows
             found, unreadable = read_rows(EventRecord, rows)
@@ -242,15 +242,15 @@ def _curve(
     logged: LoggedSteps,
     parts: Parts,
 ) -> list[CurvePoint]:
-    """Return events from the newest back to what is logged.
+    """Return the events from the newest back to the logged steps.
 
-    The result file has the rest of a finished job's steps in one request, but rounded and without
-    the metrics over the whole validation set. Which of the two a point comes from depends on the
-    provider's data only, so an interrupted read is resumed with the same points; and while exact
-    points may still come, no rounded ones take their places.
+    The result file has the other steps of a finished job in one request, but rounded, and without
+    the metrics over the whole validation set. The source of a point depends only on the provider's
+    data, so that an interrupted read resumes with the same points; and while exact points may still
+    come, no rounded ones are used.
     """
     points: list[CurvePoint] = []
-    # A checkpoint may be logged before the events of the steps that led to it.
+    # A checkpoint may be logged before the events of the preceding steps.
     own_steps = {checkpoint.step for checkpoint in checkpoints}
     has_file = file.exists and not parts.is_awaited(CHECKPOINTS)
     may_replace_events = not job.validation_files
@@ -279,7 +279,7 @@ def _with_news(
     checkpoints: tuple[Checkpoint, ...],
     curve: list[CurvePoint],
 ) -> Job:
-    """Return the job with what its parts say of it."""
+    """Return the job, completed from its parts."""
     reached = {*(point.step for point in curve), *(each.step for each in checkpoints)}
     finished_at = job.finished_at
     if finished_at is None and job.status.is_final:

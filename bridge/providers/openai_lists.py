@@ -1,8 +1,8 @@
 """The lists of an OpenAI-shaped server: their pages and their order.
 
-Servers speak this API more or less: some ignore the cursor, some refuse it, some leave out
-``has_more``, some write new ids at each call. A list ends where nothing new comes, and it is a bad
-reply if the server says all the while that more follows.
+Servers implement this API to varying degrees: some ignore the cursor, some refuse it, some omit
+``has_more``, some send new ids at each request. A list ends where nothing new comes; if the server
+still claims that more follows, the reply is bad.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from bridge.providers.times import known_moment
 JOBS: Final = "/fine_tuning/jobs"
 PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 10_000
-"""Pages of one list. No server has as many."""
+"""Highest number of pages of a list, more than any server has."""
 
 
 def job_path(job_id: str) -> str:
-    """Return where a job is."""
+    """Return the path of a job."""
     return f"{JOBS}/{segment(job_id)}"
 
 
 def first_page(http: ApiClient) -> JsonObject:
-    """Return the beginning of the job list: without it the service is not there."""
+    """Return the beginning of the job list, which every working service has."""
     return http.get_object(JOBS, {"limit": 1}, is_entry=True)
 
 
@@ -36,15 +36,15 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
     """Yield the pages of a list. The cursor is a row's id.
 
     Args:
-        http: asks the API.
-        path: where the list is.
+        http: client of the API.
+        path: path of the list.
         first: the first page, if it has been read.
 
     Raises:
         ProviderError: a page cannot be read, or the pages do not end.
     """
     query: dict[str, str | int] = {"limit": PAGE_SIZE}
-    # A cursor that is refused says nothing about the service.
+    # A refused cursor says nothing about the service.
     reply: JsonObject | None = first or http.get_object(path, query, is_entry=path == JOBS)
     seen: set[object] = set()
     new_ids = NewIds(
@@ -54,8 +54,8 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
         if reply is None:
             return
         rows = rows_of(reply, "data", path)
-        # Jobs may differ by their ids only; of a part, rows with new ids may be old. The hash is
-        # enough: the content itself would be kept until the end of a long list.
+        # Jobs may differ only by their ids; rows of a part may be old ones with new ids. A hash
+        # suffices, and keeps less of a long list.
         content = hash(tuple(_content(row, with_id=path == JOBS) for row in rows))
         is_new = content not in seen
         seen.add(content)
@@ -77,26 +77,25 @@ def pages(http: ApiClient, path: str, first: JsonObject | None = None) -> Iterat
 
 
 class _Following(NamedTuple):
-    """The page after another one."""
+    """The next page of a list."""
 
     cursor: str
     is_doubtful: bool
-    """Whether the server may have sent all that it has."""
+    """Whether the server may have sent everything."""
 
 
 def _following(
     path: str, reply: JsonObject, rows: list[object], seen: set[object], *, is_new: bool
 ) -> _Following | None:
-    """Return where the next page begins; ``None`` at the end of the list.
+    """Return the cursor of the next page; ``None`` at the end of the list.
 
     Raises:
-        BadReply: more follows, as the server says, but the page says nothing new.
+        BadReply: the server claims that more follows, but the page has nothing new.
     """
     more = reply.get("has_more")
     if not rows or more is False:
         return None
-    # A server that says nothing of more has sent all that it has, unless it sent just as
-    # much as it was asked for.
+    # A server without has_more has sent everything, unless it sent exactly as much as requested.
     has_all = more is None and len(rows) != PAGE_SIZE
     cursor = _cursor(rows)
     if is_new and cursor is not None and cursor not in seen:
@@ -107,7 +106,7 @@ def _following(
 
 
 def newest_first(found: Iterable[list[object]]) -> Iterator[list[object]]:
-    """Yield the pages from the newest row back, whichever end the server begins at."""
+    """Yield the pages from the newest row back, in whichever order the server sends them."""
     rest = iter(found)
     first = next(rest, [])
     if _ascends(first):
@@ -118,13 +117,13 @@ def newest_first(found: Iterable[list[object]]) -> Iterator[list[object]]:
 
 
 def _content(row: object, *, with_id: bool) -> object:
-    """Return the part of a row that tells two rows apart."""
+    """Return the part of a row that distinguishes two rows."""
     own = row.get("id") if with_id and isinstance(row, Mapping) else None
     return without_id(row), own if isinstance(own, str) else None
 
 
 def _ascends(rows: list[object]) -> bool:
-    """Return whether the rows begin with the oldest."""
+    """Return whether the oldest row is first."""
     times = [known_moment(row.get("created_at")) for row in rows if isinstance(row, Mapping)]
     known = [time for time in times if time is not None]
     return bool(known) and known[0] < known[-1]

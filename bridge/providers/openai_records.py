@@ -1,4 +1,4 @@
-"""OpenAI's wire objects, as far as they are used, and what their parts mean."""
+"""The used parts of OpenAI's wire objects, and their meaning."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from bridge.providers.times import Moment
 from bridge.text import clean, one_line
 
 _UNRESOLVED: Final = ("auto", -1, None)
-"""Values that stand for a hyperparameter that the provider has still to choose."""
+"""Values of a hyperparameter that the provider has not chosen yet."""
 _AXES: Final = frozenset({"step", "total_steps"})
-"""Numbers that say where a point lies, not how the training went."""
+"""Numbers that locate a point rather than measure the training."""
 _STARTED: Final = frozenset({"Fine-tuning job started", "Job started."})
-"""The words of OpenAI's and Azure's events when training begins."""
+"""Messages of OpenAI's and Azure's events at the beginning of training."""
 _MOST_METADATA: Final = 16
 _LONGEST_KEY: Final = 64
 _LONGEST_VALUE: Final = 512
 
 
 class JobError(Record):
-    """For a healthy job either null or an object full of nulls."""
+    """The error of a job; null, or an object full of nulls, for a healthy job."""
 
     code: str | None = None
     message: str | None = None
 
 
 def _file_ids(files: object) -> object:
-    """Return the ids of files: some servers send the files themselves, some one for a list."""
+    """Return the ids of files; some servers send file objects, or one file instead of a list."""
     rows = files if isinstance(files, list) else [files]
     ids = [row.get("id") or row.get("file_id") if isinstance(row, Mapping) else row for row in rows]
     return tuple(each for each in ids if each not in {None, ""}) if _are_text(ids) else files
@@ -49,7 +49,7 @@ Files = Annotated[tuple[str, ...], BeforeValidator(_file_ids)]
 
 
 class JobRecord(Record):
-    """``fine_tuning.job``: only the id is sure to be there."""
+    """``fine_tuning.job``; only the id is always present."""
 
     wire_name: ClassVar = "job"
 
@@ -70,7 +70,7 @@ class JobRecord(Record):
     error: JobError | None = None
     hyperparameters: dict[str, object] | None = None
     request_parameters: dict[str, object] | None = None
-    """The name of the hyperparameters on servers of another make."""
+    """The name of the hyperparameters on other servers."""
     method: dict[str, object] | None = None
     metadata: dict[str, object] | None = None
     integrations: object = None
@@ -78,7 +78,7 @@ class JobRecord(Record):
 
     @property
     def method_name(self) -> str | None:
-        """How the job trains, in the provider's words."""
+        """The provider's word for the training method."""
         kind = (self.method or {}).get("type")
         return kind if isinstance(kind, str) else None
 
@@ -107,13 +107,13 @@ class EventRecord(Record):
 
 
 def error_text(error: JobError | None) -> str | None:
-    """Return code and message of a failure, if there was one."""
+    """Return the code and message of the failure, if there was one."""
     said = [part for part in (error.code, error.message) if part] if error else []
     return ": ".join(said) or None
 
 
 def params(record: JobRecord) -> dict[str, Scalar]:
-    """Return hyperparameters once they are resolved: ``auto`` and -1 wait to be chosen."""
+    """Return the resolved hyperparameters, without ``auto`` and -1."""
     kind = record.method_name
     details = (record.method or {}).get(kind) if kind else None
     chosen: dict[str, object] = dict(record.hyperparameters or record.request_parameters or {})
@@ -128,7 +128,7 @@ def params(record: JobRecord) -> dict[str, Scalar]:
 
 
 def metadata(record: JobRecord) -> dict[str, str]:
-    """Return what the job's owner noted on it, within the limits that OpenAI documents."""
+    """Return the metadata of the job's owner, within the limits that OpenAI documents."""
     noted = {
         one_line(name, _LONGEST_KEY): clean(masked(value), _LONGEST_VALUE)
         for name, value in (record.metadata or {}).items()
@@ -138,24 +138,24 @@ def metadata(record: JobRecord) -> dict[str, str]:
 
 
 def started_at(events: Iterable[EventRecord]) -> int | None:
-    """Return when training began, if one of ``events`` says so; Unix milliseconds."""
+    """Return the beginning of training in Unix milliseconds, if one of ``events`` contains it."""
     given = (event.created_at for event in events if event.message in _STARTED)
     return min((moment for moment in given if moment is not None), default=None)
 
 
 def last_moment(events: Iterable[EventRecord]) -> int | None:
-    """Return when the last of ``events`` took place; Unix milliseconds."""
+    """Return the time of the last of ``events`` in Unix milliseconds."""
     return max((event.created_at for event in events if event.created_at), default=None)
 
 
 def total_steps(events: Iterable[EventRecord]) -> int | None:
-    """Return how many steps the job has, if one of ``events`` says so."""
+    """Return the job's number of steps, if one of ``events`` contains it."""
     given = (whole((event.data or {}).get("total_steps")) for event in events)
     return max((steps for steps in given if steps is not None), default=None)
 
 
 def whole(number: object) -> int | None:
-    """Return ``number`` as a number of steps, if it can be one."""
+    """Return ``number`` as a number of steps, if it is valid."""
     count = numbers({"steps": number})[0].get("steps", 0.0)
     return int(count) if count > 0 and count.is_integer() and is_step(int(count)) else None
 
@@ -163,7 +163,7 @@ def whole(number: object) -> int | None:
 def event_points(
     record: EventRecord, method: str | None, skipped: list[str]
 ) -> Iterator[CurvePoint]:
-    """Yield the points of a metric event; ``skipped`` takes the values that are not numbers."""
+    """Yield the points of a metric event; ``skipped`` receives sentences about invalid values."""
     data = record.data or {}
     step = data.get("step")
     if record.type not in {"metrics", None} or step is None:

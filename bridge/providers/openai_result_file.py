@@ -1,7 +1,7 @@
 """The CSV that OpenAI-shaped servers write when a job has finished: one row per step.
 
-The body is base64 since about 2024 and plain before. Values are rounded to five decimals and rows
-carry no time, so each is placed between the moments that the provider does tell.
+The body is base64 since about 2024, and plain before. Values are rounded to five decimals, and rows
+have no time, so each row is placed between the times that the provider gives.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "validation_loss": "valid_loss",
     "validation_token_accuracy": "valid_mean_token_accuracy",
 }
-"""Columns that events and checkpoints call otherwise."""
+"""Columns that have other names in events and checkpoints."""
 
 _STEP: Final = "step"
 _DELIMITERS: Final = ",;\t"
@@ -43,7 +43,7 @@ Row = tuple[int, Mapping[str, float]]
 
 
 class ResultFile:
-    """The result file of one job: asked for once, and only if it is wanted."""
+    """The result file of one job, requested at most once and only on demand."""
 
     def __init__(
         self, job: Job, method: str, fetch: Callable[[str], bytes | None], parts: Parts
@@ -56,17 +56,17 @@ class ResultFile:
 
     @property
     def exists(self) -> bool:
-        """Whether there should be one: it is written when the job has ended."""
+        """Whether there should be a file, which is written when the job has ended."""
         return self._id is not None
 
     @property
     def rows(self) -> list[Row]:
-        """Its rows; none where it is gone or unreadable, and a sentence says so."""
+        """Rows of the file; none, with a sentence, if it is gone or unreadable."""
         return self._content[1]
 
     @property
     def document(self) -> dict[str, bytes]:
-        """Its content, under a name that says whether it is the table that it should be."""
+        """Content of the file, under a name that shows whether it is a valid table."""
         body, _ = self._content
         table = as_csv(body)
         if table is not None:
@@ -75,8 +75,8 @@ class ResultFile:
 
     @property
     def _content(self) -> tuple[bytes, list[Row]]:
-        # Not a cached_property: up to Python 3.11 all files of all jobs would be fetched under one
-        # lock, one after the other.
+        # Not a cached_property, which up to Python 3.11 would fetch the files of all jobs under one
+        # lock.
         if self._found is None:
             body = b"" if self._id is None else self._read(self._id)
             found = rows(body, self._method)
@@ -90,7 +90,7 @@ class ResultFile:
 
 
 def rows(body: bytes, method: str = "") -> list[Row] | None:
-    """Return step and metrics of each row, ascending; ``None`` for any other file."""
+    """Return the step and metrics of each row, ascending; ``None`` for any other file."""
     table = as_csv(body)
     if table is None:
         return _json_rows(body, method)
@@ -111,7 +111,7 @@ def rows(body: bytes, method: str = "") -> list[Row] | None:
 
 
 def _json_rows(body: bytes, method: str) -> list[Row] | None:
-    """Return the rows of a file with a JSON object on each line; ``None`` if one is none."""
+    """Return the rows of a file with a JSON object on each line; ``None`` for any other file."""
     found: dict[int, dict[str, float]] = {}
     for line in filter(None, map(bytes.strip, body.removeprefix(codecs.BOM_UTF8).splitlines())):
         try:
@@ -129,9 +129,9 @@ def _json_rows(body: bytes, method: str) -> list[Row] | None:
 
 
 def as_csv(body: bytes) -> bytes | None:
-    """Return the CSV in ``body``, decoded if need be; ``None`` if there is none.
+    """Return the CSV in ``body``, decoded if necessary; ``None`` if there is none.
 
-    It is known by its header: base64's alphabet would let a plain file through.
+    It is recognized by its header, because a plain file may also be valid base64.
     """
     body = _as_utf8(body)
     if _has_header(body):
@@ -156,12 +156,12 @@ def _has_header(body: bytes) -> bool:
 
 
 def _delimiter(text: str) -> str:
-    """Return what stands between the columns: the most frequent candidate in the header."""
+    """Return the separator of the columns: the most frequent candidate in the header."""
     return max(_DELIMITERS, key=text.partition("\n")[0].count)
 
 
 def _bare(table: bytes) -> bytes:
-    """Return the table without what may stand before its header: a mark, blanks, comments."""
+    """Return the table without a byte order mark, blanks or comments before its header."""
     table = table.removeprefix(codecs.BOM_UTF8).lstrip()
     while table.startswith(b"#"):
         table = table.partition(b"\n")[2].lstrip()
@@ -176,7 +176,7 @@ def _metrics(line: Mapping[str | None, object]) -> Iterator[tuple[str, float]]:
 
 
 def _number(cell: object) -> float | None:
-    """Return the finite number in a cell; empty cells and ``N/A`` have none."""
+    """Return the finite number in a cell; ``None`` for empty cells and ``N/A``."""
     try:
         value = float(cell) if isinstance(cell, str) else math.nan
     except ValueError:
@@ -185,14 +185,14 @@ def _number(cell: object) -> float | None:
 
 
 def has_all_before(step: int | None, table: Sequence[Row]) -> bool:
-    """Return whether the rows have every step before ``step``, ``None`` for their own last one."""
+    """Return whether the rows have every step before ``step``; ``None``: before their last one."""
     found = {row_step for row_step, _ in table}
     end = max(found, default=0) if step is None else step
     return bool(found) and all(each in found for each in range(1, end))
 
 
 def points(table: Sequence[Row], timeline: Timeline) -> list[CurvePoint]:
-    """Return the rows as points in time."""
+    """Return the rows as points with times."""
     if table:
         timeline = timeline.ending_at(table[-1][0])
     return [

@@ -1,4 +1,4 @@
-"""The parts of a job, each read by itself: one that fails costs that part and no other.
+"""The parts of a job, each read separately, so that an error costs only one part.
 
 This is the one place where an error of the HTTP client becomes a ``MissingPart``. A provider reads
 everything below its job list through ``Parts`` and holds no ``try``::
@@ -23,7 +23,7 @@ CHECKPOINTS: Final = "checkpoints"
 EVENTS: Final = "events"
 METRICS: Final = "metrics"
 DETAILS: Final = "details"
-"""Keys that only a job's own reply has."""
+"""Keys that only a job's own reply contains."""
 RESULT_FILE: Final = "result file"
 METRICS_FILE: Final = "metrics file"
 JOB_LIST: Final = "job list"
@@ -35,18 +35,18 @@ _PASSING: Final = (
     errors.QuotaExhausted,
     errors.Unreachable,
 )
-"""Errors that another attempt may not meet. All others are refusals, or unreadable replies."""
+"""Temporary errors. All others are refusals or unreadable replies."""
 
 
 class Parts:
-    """The parts of one job, and those that could not be read. Not for several threads at once."""
+    """The parts of one job, and those that could not be read. Not thread-safe."""
 
     def __init__(self, entry: Callable[[], object]) -> None:
         """Read the parts of one job.
 
         Args:
-            entry: asks for the beginning of the job list. Where that fails too, the service
-                refuses everything or is down, and no part is to blame.
+            entry: requests the beginning of the job list. If that fails too, the service as a whole
+                refuses or is down, not a part.
         """
         self._entry = entry
         self._is_service_there = False
@@ -58,7 +58,7 @@ class Parts:
         return tuple(self._found.values())
 
     def is_awaited(self, *names: str) -> bool:
-        """Return whether the rest of one of these parts may still come."""
+        """Return whether one of these parts may still be completed."""
         return any(name in self._found and not self._found[name].is_lasting for name in names)
 
     def pages(
@@ -67,9 +67,9 @@ class Parts:
         """Yield the pages of a list as far as they can be read.
 
         Args:
-            name: the part's.
-            pages: raises where one cannot be read.
-            needs_first: whether to raise where there is not even a first page.
+            name: name of the part.
+            pages: the pages; raises if one cannot be read.
+            needs_first: whether to raise if the first page cannot be read.
 
         Raises:
             ProviderError: the service is down, or the first page is needed and cannot be read.
@@ -85,7 +85,7 @@ class Parts:
             self._failed(name, error)
 
     def one(self, name: str, read: Callable[[], Value]) -> Value | None:
-        """Return what ``read`` returns; ``None`` where it cannot be read.
+        """Return the result of ``read``; ``None`` if the part cannot be read.
 
         Raises:
             ProviderError: the service is down.
@@ -97,12 +97,12 @@ class Parts:
             return None
 
     def lacks(self, name: str, reason: str) -> None:
-        """Note that a part is missing for good."""
+        """Record that a part is missing for good."""
         self._found.setdefault(name, MissingPart(name, reason, is_lasting=True))
 
     def _failed(self, name: str, error: errors.ProviderError) -> None:
         is_lasting = not isinstance(error, _PASSING)
-        # A refusal may be meant for everything, and who is down for one request is down for all.
+        # A refusal may apply to everything, and a service that is down is down for all requests.
         if (is_lasting or isinstance(error, errors.ProviderDown)) and not self._is_service_there:
             self._entry()
             self._is_service_there = True
@@ -110,7 +110,7 @@ class Parts:
 
 
 class ById:
-    """Reads jobs by their ids: from the list, where the server has no address for each."""
+    """Reads jobs by id, from the list if the server has no address for each job."""
 
     def __init__(
         self, find: Callable[[str], Job | None], pages: Callable[[], Iterable[Page]]
@@ -118,7 +118,7 @@ class ById:
         """Read jobs.
 
         Args:
-            find: asks a job's address; returns ``None`` where there is nothing.
+            find: requests a job's address; returns ``None`` if nothing is there.
             pages: reads the job list.
         """
         self._find = find
@@ -136,7 +136,7 @@ class ById:
         if job is not None:
             self._has_addresses = True
         elif not self._has_addresses:
-            # Nothing says yet that a job without an address is gone.
+            # A job without a separate address may still be in the list.
             listed = (job for page in self._pages() for job in page.jobs if job.id == job_id)
             job = next(listed, None)
         if job is None:

@@ -1,16 +1,16 @@
 """Prime Intellect's Hosted Training: reinforcement runs of one account, or of one of its teams.
 
 Wire format: the types of Prime's own command line, 0.18. Runs come in pages; servers of an earlier
-version sent them all at once. A run's metrics have their address, one row a step under
-the names that the open trainer logs, and can be asked for from a step on: an open run is asked for
-its newest step and what follows. Its checkpoints have steps and no metrics, and get those of their
-steps; none has a name to call it by. The cost of a run is in the account's billing. How far a run
-is, its newest row of metrics says: the address of its progress says no more, for a request a pass.
+version sent them all at once. A run's metrics have a separate address, with one row per step under
+the names of the open trainer, and can be requested from a step on: for an open run, its newest step
+and later ones are requested. Checkpoints have steps but no metrics, and get those of their steps;
+none has a name to call it by. The cost of a run is in the account's billing. A run's progress is
+its newest row of metrics; the separate address for progress returns no more.
 
-Not verified against the live service: the order of the runs (where they do not come newest first,
-all pages are read at each pass), how many rows of metrics come at once (where many come, the steps
-before and after them are asked for until there are none), and whether rows have a time: those
-without one are placed between the moments that the run and its checkpoints tell.
+Not verified against the live service: the order of the runs (if they do not come newest first,
+every pass reads all pages), the number of rows of metrics in a reply (if there are many, the steps
+before and after them are requested until there are none), and whether rows have a time (rows
+without one are placed between the times of the run and its checkpoints).
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ from bridge.providers.token_pages import repeated
 
 _RUNS: Final = "/rft/runs"
 _PAGE_SIZE: Final = 20
-"""The size that Prime's own command line requests; the most that comes is not documented."""
+"""Page size that Prime's command line requests; the largest one is not documented."""
 _PAGES: Final = "https://app.primeintellect.ai/dashboard/training"
-"""Where people look at their runs."""
+"""Address of the runs' pages for people."""
 _NOT_SAVED: Final = frozenset({"PENDING", "UPLOADING", "FAILED"})
-"""Words for checkpoints that are not there yet, or never."""
+"""Statuses of checkpoints that do not exist, or not yet."""
 
 
 class Prime(JobApi):
@@ -95,8 +95,8 @@ class Prime(JobApi):
         self._metrics = Metrics(self._part)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return one run with all of its points; of an open one only new steps are asked for."""
-        del logged  # Rows that were read are kept as long as a run is open.
+        """Return one run with all of its points; for an open run only new steps are requested."""
+        del logged  # Rows are kept as long as a run is open.
         if not job.status.has_started:
             return not_started(job, keep=keep)
         skipped = list(job.skipped)
@@ -126,7 +126,7 @@ class Prime(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Raise ``NotFound``: runs learn from environments, which are programs."""
+        """Raise ``NotFound``, because runs learn from environments, which are programs."""
         raise NotFound(
             f"{file_id} is an environment, not a file",
             "Keep its version, or copy it with: prime env pull",
@@ -151,7 +151,7 @@ class Prime(JobApi):
         return self._job(*read_record(JobRecord, row), row)
 
     def _lists(self) -> Iterator[list[object]]:
-        """Yield the pages of runs, as far as the server says that there are any."""
+        """Yield the pages of runs as long as the server reports more."""
         seen: set[str] = set()
         new_ids = NewIds(_RUNS, lambda: rows_of(self._listed(1), "runs", _RUNS))
         number = 1
@@ -161,7 +161,7 @@ class Prime(JobApi):
             new_ids.check(rows)
             yield rows
             total = reply.get("total_pages")
-            # A server without pages says nothing of them, and has sent all.
+            # A server without pages has sent everything.
             if not rows or not isinstance(total, int) or number >= total:
                 return
             ids = [row.get("id") for row in rows if isinstance(row, dict)]
@@ -172,7 +172,7 @@ class Prime(JobApi):
             number += 1
 
     def _part(self, parts: Parts, job: Job, name: str, query: Query | None = None) -> list[object]:
-        """Return the rows of a list below a run; while the run is open it may not be there yet."""
+        """Return the rows of a list below a run; while the run is open, it may not exist yet."""
 
         def ask() -> list[object]:
             path = f"{_path(job.id)}/{name}"
@@ -185,7 +185,7 @@ class Prime(JobApi):
         return parts.one(name, ask) or []
 
     def _with_bill(self, parts: Parts, job: Job, skipped: list[str]) -> Job:
-        """Return a run that has ended with what it cost, where its key may see that."""
+        """Return a run that has ended with its cost, if the key may read it."""
         path = f"/billing/runs/{segment(job.id)}/usage"
         reply = parts.one("bill", lambda: self._http.find_object(path, is_optional=True))
         if reply is None:
@@ -233,7 +233,7 @@ def _timeline(job: Job, found: list[Measured], saved: list[CheckpointRecord]) ->
     known += [(each.step, each.created_at) for each in saved]
     known.append((0, job.started_at))
     record, _ = read_record(JobRecord, reply_of(job))
-    # While a run trains, its last change is the last that is known of it.
+    # While a run trains, its last change is its last known time.
     given = replace(job, finished_at=job.finished_at or record.updated_at)
     return Timeline(given, known).ending_at(max((each.step for each in found), default=0))
 
@@ -258,7 +258,7 @@ def _checkpoints(
 
 
 def _without_signature(row: object) -> object:
-    """Return a checkpoint without what would let everybody read it."""
+    """Return a checkpoint without the signed URL that would let anyone read it."""
     url = row.get("storageUrl") if isinstance(row, dict) else None
     if not isinstance(row, dict) or not isinstance(url, str):
         return row

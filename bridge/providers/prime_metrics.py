@@ -1,4 +1,4 @@
-"""The metrics of Prime Intellect's runs: a row a step, requested from a step on."""
+"""The metrics of Prime Intellect's runs: one row per step, requested from a step on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bridge.providers.times import known_moment
 
 _STEP: Final = "step"
 _TIMES: Final = ("timestamp", "_timestamp", "createdAt", "created_at")
-"""Where a row of metrics says when it was measured, if it does."""
+"""Keys of the time in a row of metrics."""
 _MAY_BE_CUT: Final = 10
-"""So many rows of metrics, or more, may be as many as come at once."""
+"""Number of rows from which a reply may be cut off."""
 _MOST_REQUESTS: Final = 500
-"""Requests for the rows of one run: more come only where a server always has further steps."""
+"""Highest number of requests for the rows of one run, against servers that never end."""
 
 
 class StepRecord(Record):
-    """A row of metrics: all that one step has measured, or some of it."""
+    """A row of metrics with all or some of the measurements of one step."""
 
     wire_name: ClassVar = "row of metrics"
 
@@ -41,7 +41,7 @@ class Measured:
 
 
 class Metrics:
-    """Reads the rows of runs; an open run is asked for its newest step and what follows."""
+    """Reads the rows of runs; for an open run, its newest step and later ones."""
 
     def __init__(self, ask: Callable[[Parts, Job, str, Query], list[object]]) -> None:
         """Read rows.
@@ -50,12 +50,12 @@ class Metrics:
             ask: Requests the rows of a list below a run.
         """
         self._ask = ask
-        # A cache of open runs. Each is read by one thread at a time.
+        # A cache for open runs. Each run is read by one thread at a time.
         self._rows: dict[str, list[object]] = {}
-        """Rows by run."""
+        """Rows by run id."""
 
     def read(self, job: Job, parts: Parts, *, reread: bool) -> list[object]:
-        """Return the rows as they came; an open run is asked for its newest step again."""
+        """Return the rows as they came; for an open run, the newest step is requested again."""
         rows = [(_step_of(row), row) for row in ([] if reread else self._rows.get(job.id, []))]
         steps = {step for step, _ in rows if step is not None}
         left = _MOST_REQUESTS
@@ -75,7 +75,7 @@ class Metrics:
             steps |= given
             if not fresh or len(found) < _MAY_BE_CUT:
                 continue
-            # A server may send some of them: the first, or the last.
+            # A server may send only some of them, either the first or the last.
             if most is None or max(fresh) < most:
                 todo.append((max(fresh) + 1, most))
             if min(fresh) > (1 if least is None else least + 1):
@@ -87,7 +87,7 @@ class Metrics:
 
 
 def measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:
-    """Return what the rows say, by ascending step."""
+    """Return the content of the rows by ascending step."""
     found: list[Measured] = []
     unreadable: list[str] = []
     for row in rows:
@@ -100,7 +100,7 @@ def measured(rows: Iterable[object], skipped: list[str]) -> list[Measured]:
 
 
 def _of_row(record: StepRecord, row: Mapping[str, object]) -> Measured:
-    """Return the numbers of a row, nested ones under names with dots, and when it was measured."""
+    """Return the numbers of a row, nested ones under dotted names, and the row's time."""
     axes = {_STEP, *_TIMES}
     values = {name: value for name, value in row.items() if name not in axes}
     finite, infinite = measurements(values, "reinforcement")
@@ -113,13 +113,13 @@ def _time_of(row: Mapping[str, object]) -> int | None:
 
 
 def _step_of(row: object) -> int | None:
-    """Return the step of a row of metrics; ``None`` where it has none."""
+    """Return the step of a row of metrics; ``None`` if it has none."""
     records, _ = read_rows(StepRecord, [row])
     return next((record.step for record, _ in records), None)
 
 
 def points(found: list[Measured]) -> tuple[CurvePoint, ...]:
-    """Return the curve."""
+    """Return the points of the curve."""
     return tuple(
         CurvePoint(name, each.step, value, each.at)
         for each in found

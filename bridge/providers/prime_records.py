@@ -1,4 +1,4 @@
-"""Prime Intellect's wire objects, as far as they are used, and what their parts mean."""
+"""The used parts of Prime Intellect's wire objects, and their meaning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBERS: Final = (
 )
 """The hyperparameters of a run."""
 _HIGHEST_COST: Final = 1e9
-"""The highest amount that is taken for a price."""
+"""Highest credible price."""
 
 
 class JobRecord(Record):
@@ -42,7 +42,7 @@ class JobRecord(Record):
 
 
 class CheckpointRecord(Record):
-    """A saved state; it has no name to call it by."""
+    """A saved state, without a name to call it by."""
 
     wire_name: ClassVar = "checkpoint"
 
@@ -53,7 +53,7 @@ class CheckpointRecord(Record):
 
 
 class Spent(Record):
-    """Tokens and what they cost."""
+    """A number of tokens and their cost."""
 
     tokens: int | None = Field(None, gt=0, lt=2**63)
 
@@ -85,7 +85,7 @@ def params(row: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def environments(record: JobRecord) -> tuple[str, ...]:
-    """Return what a run learns from: the environments that reward it."""
+    """Return the environments from which a run learns."""
     return tuple(dict.fromkeys(_names(record.environments or ())))
 
 

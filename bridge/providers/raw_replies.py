@@ -1,4 +1,4 @@
-"""A provider's replies as files, for those who want more than what the bridge makes of them."""
+"""A provider's replies as files, with the data that the bridge does not record."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Documents = dict[str, bytes]
 
 
 def documents(job: Mapping[str, object], skipped: list[str], **lists: object) -> Documents:
-    """Return ``job.json``, and ``<name>.jsonl`` with a line for each row of a list that has any.
+    """Return ``job.json``, and ``<name>.jsonl`` with a line for each row of a nonempty list.
 
-    Credentials in them are masked, and rows of training data left out. ``skipped`` takes a sentence
-    for what cannot be written.
+    Credentials are masked, and rows of training data left out. ``skipped`` receives a sentence for
+    each reply that cannot be written.
     """
     files = {"job.json": [job]}
     files |= {f"{name}.jsonl": rows for name, rows in lists.items() if isinstance(rows, list)}
@@ -28,7 +28,7 @@ def documents(job: Mapping[str, object], skipped: list[str], **lists: object) ->
             skipped.append(f"{name} cannot be kept: it is nested too deep")
         else:
             if text:
-                # Half a surrogate pair turns into the escape that JSON has for it.
+                # Half a surrogate pair becomes its JSON escape.
                 kept[name] = text.encode("utf-8", "backslashreplace")
     return kept
 

@@ -1,7 +1,7 @@
-"""Reading what a provider sent: lenient with its parts, strict with its core.
+"""Parsing of a provider's replies: lenient with the parts, strict with the core.
 
 A record is a pydantic model of one wire object. Unknown keys are ignored and missing ones are
-``None``; a value of the wrong type is taken out and reported, and the rest of the record is kept.
+``None``; a value of the wrong type is removed and reported, and the rest of the record is kept.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     wire_name: ClassVar[str] = "record"
-    """The name of such an object in a sentence."""
+    """Name of the object in sentences."""
 
 
 Number = Annotated[float, Field(strict=True)]
-"""A JSON number: neither a boolean nor text that looks like one."""
+"""A JSON number, not a boolean or text that looks like a number."""
 
 
 def _taken_as_it_is(text: str) -> str:
@@ -49,10 +49,10 @@ def _taken_as_it_is(text: str) -> str:
 
 
 Identifier = Annotated[str, AfterValidator(_taken_as_it_is)]
-"""An id: it names a run for good, so it is taken as it is or not at all."""
+"""An id, which names a run for good and is therefore accepted unchanged or not at all."""
 
 Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-"""A step as MLflow can store it: 64 bits."""
+"""A step that MLflow can store in 64 bits."""
 
 
 def is_step(number: int) -> bool:
@@ -74,11 +74,11 @@ def rows_of(
     """Return the rows in the reply to ``path``.
 
     Args:
-        reply: The object that holds them.
-        key: Their name in it.
-        path: The request, for the error.
-        others: Names of which one shows that this is the list, though it has no rows.
-        may_be_empty: Whether an object without anything stands for no rows.
+        reply: The object that contains the rows.
+        key: The key of the rows.
+        path: The path of the request, for the error.
+        others: Keys that show that this is the list even without rows.
+        may_be_empty: Whether an empty object counts as a list without rows.
 
     Raises:
         BadReply: The reply has no list.
@@ -93,7 +93,7 @@ def rows_of(
 def read_rows(
     kind: type[AnyRecord], rows: Iterable[object]
 ) -> tuple[list[tuple[AnyRecord, tuple[str, ...]]], tuple[str, ...]]:
-    """Return each of ``rows`` as by ``read_record``, and a sentence for each that is not one."""
+    """Return each of ``rows`` as a record, and a sentence for each that is not one."""
     records: list[tuple[AnyRecord, tuple[str, ...]]] = []
     unreadable: list[str] = []
     for row in rows:
@@ -105,7 +105,7 @@ def read_rows(
 
 
 def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[str, ...]]:
-    """Return ``data`` as a record, and a sentence for each value that had to be left out.
+    """Return ``data`` as a record, and a sentence for each value that was left out.
 
     Raises:
         BadReply: not even the core can be read.
@@ -129,13 +129,13 @@ def read_record(kind: type[AnyRecord], data: object) -> tuple[AnyRecord, tuple[s
                 raise BadReply(f"A {kind.wire_name} cannot be read ({what})")
             wrong.add(path)
             skipped.append(what)
-        # From the back, so that the places of those before stay what they are.
+        # From the back, so that the positions of earlier values do not change.
         for path in sorted(wrong, reverse=True):
             data = _without(data, path)
 
 
 def _found(data: Any, path: Path) -> Path:  # noqa: ANN401 - any JSON
-    """Return ``path`` as far as it leads: pydantic respells names that are not Unicode."""
+    """Return ``path`` as far as it exists, because pydantic respells names that are not Unicode."""
     for depth, part in enumerate(path):
         try:
             data = data[part]
@@ -145,7 +145,7 @@ def _found(data: Any, path: Path) -> Path:  # noqa: ANN401 - any JSON
 
 
 def _without(data: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON
-    """Return a copy of ``data`` without the value at ``path``; only what leads there is copied."""
+    """Return a copy of ``data`` without the value at ``path``; only its parents are copied."""
     first, *rest = path
     copied = data.copy()
     if rest:
@@ -161,26 +161,26 @@ def _dotted(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Listed(Job):
-    """A job with the reply that it was made of, from which its provider reads on."""
+    """A job with its reply, from which its provider continues."""
 
     reply: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def __eq__(self, other: object) -> bool:
-        """Compare as jobs: two replies may say the same in other words."""
+        """Compare as jobs, because different replies may have the same meaning."""
         return isinstance(other, Job) and all(
             getattr(self, each.name) == getattr(other, each.name) for each in fields(Job)
         )
 
-    __hash__ = None  # type: ignore[assignment] # as of every job: its params are a mapping
+    __hash__ = None  # type: ignore[assignment] # as for every job, whose params are a mapping
 
 
 def reply_of(job: Job) -> Mapping[str, object]:
-    """Return the reply that a job was made of; empty where it comes from elsewhere."""
+    """Return the reply that a job was made of; empty if it was made otherwise."""
     return job.reply if isinstance(job, Listed) else {}
 
 
 def only(name: str | None) -> tuple[str, ...]:
-    """Return a name by itself; nothing where there is none."""
+    """Return a tuple with a name, or an empty one without a name."""
     return (name,) if name else ()
 
 
@@ -189,7 +189,7 @@ def read_page(
     rows: Iterable[object],
     make_job: Callable[[AnyRecord, tuple[str, ...], object], Job],
 ) -> JobPage:
-    """Return each row as a job, made of its record, its problems, and the row as it came."""
+    """Return each row as a job, made of its record, its problems and the row itself."""
     jobs: list[Job] = []
     reasons: list[str] = []
     for row in rows:

@@ -1,8 +1,4 @@
-"""Hosted fine-tuning APIs, one file per wire format.
-
-A provider turns wire records into ``bridge.model`` values and does nothing else: retry, waiting
-and errors belong to ``bridge.http``, decisions to ``bridge.plan``.
-"""
+"""The provider types: the project's own, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -25,14 +21,14 @@ from bridge.providers.vertex import Vertex
 from bridge.text import one_line
 
 ENTRY_POINTS: Final = "ftbridge.providers"
-"""The group in which packages announce providers, by type."""
+"""Entry point group in which packages register providers, by type."""
 
 
 class Types(Mapping[str, type[Provider]]):
-    """Classes of providers by type: the project's own, and those that installed packages bring.
+    """Classes of providers by type: the project's own, and those of installed packages.
 
-    A package's is loaded when a configuration names it, and not before: it is not counted among
-    the project's own.
+    A package's class is loaded only when a configuration names it, so iteration does not include
+    it.
     """
 
     def __init__(self, own: Mapping[str, type[Provider]]) -> None:
@@ -43,8 +39,8 @@ class Types(Mapping[str, type[Provider]]):
         """Return the class of a type.
 
         Raises:
-            KeyError: there is none.
-            ConfigError: the package that brings it cannot be loaded.
+            KeyError: the type is unknown.
+            ConfigError: the package with the type cannot be loaded.
         """
         if name not in self._known:
             for entry in entry_points(group=ENTRY_POINTS, name=name):
@@ -88,6 +84,6 @@ TYPES: Final = Types(
         "prime": Prime,
     }
 )
-"""Every provider, by the ``type`` that a configuration gives it."""
+"""All providers by their ``type`` in a configuration."""
 
 __all__ = ["ENTRY_POINTS", "TYPES", "Provider", "Types"]

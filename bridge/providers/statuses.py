@@ -1,8 +1,7 @@
-"""The words that servers have for a job's status.
+"""The words of servers for a job's status.
 
 Letter case and separators do not matter: ``In-Progress``, ``in_progress`` and ``inProgress`` are
-one word. A provider's words come before the words of the field, and those of a configuration
-before both.
+one word. A provider's words have precedence over the common words, and configured words over both.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 from bridge.model import JobStatus
 
 _PREFIX: Final = re.compile(r"(finetun(e|ing))?(training)?(job)?(state|status)?(?=.)")
-"""Words before the one that counts: JOB_STATE_FAILED, Training Completed, JobStatus.RUNNING."""
+"""Prefixes of status words: JOB_STATE_FAILED, Training Completed, JobStatus.RUNNING."""
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 
 _FIELD: Final[Mapping[JobStatus, str]] = {
@@ -53,22 +52,22 @@ _FIELD: Final[Mapping[JobStatus, str]] = {
         cancel canceled cancelled cancelled_by_user user_cancelled user_canceled stopped
         user_stopped aborted killed terminated revoked interrupted skipped deleting deleted archived
     """,
-    # Its error and its model tell how it ended.
+    # The job's error and model show how it ended.
     JobStatus.ENDED: "ended exited",
-    # It may start again, or go on: where it does not, it has an end.
+    # The job may restart or continue; otherwise it has an end time.
     JobStatus.UNKNOWN: "unknown ok preempted evicted uploaded",
 }
 
 
 class Words(Mapping[str, JobStatus]):
-    """A table of words. It lists a provider's words, and knows those of the field besides."""
+    """A table of a provider's words, which also looks up the common words."""
 
     def __init__(self, words: Mapping[str, JobStatus] | None = None) -> None:
         self._words = dict(words or {})
         self._known = _COMMON | {_bare(word): status for word, status in self._words.items()}
 
     def __getitem__(self, word: str) -> JobStatus:
-        """Return the status that a word stands for."""
+        """Return the status for a word."""
         return self._known[_bare(word)]
 
     def __iter__(self) -> Iterator[str]:
@@ -79,7 +78,7 @@ class Words(Mapping[str, JobStatus]):
 
 
 def extended(words: Mapping[str, JobStatus], more: Mapping[str, JobStatus] | None) -> Words:
-    """Return a provider's table with the words of a configuration before its own."""
+    """Return a provider's table, with configured words taking precedence."""
     bare = set(map(_bare, more or {}))
     kept = {word: status for word, status in words.items() if _bare(word) not in bare}
     return Words(kept | dict(more or {}))
@@ -96,16 +95,16 @@ def status_of(
     """Return the status of a job.
 
     Args:
-        word: what its server calls it.
+        word: the server's word.
         words: the table of words.
-        has_ended: whether the server says when the job ended.
-        has_failed: whether it names an error.
-        has_model: whether it names a model that the job has made.
+        has_ended: whether the server gives an end time.
+        has_failed: whether the server gives an error.
+        has_model: whether the server names a resulting model.
     """
     status = words.get(word or "", JobStatus.UNKNOWN)
     if status is not JobStatus.ENDED and not (status is JobStatus.UNKNOWN and has_ended):
         return status
-    # The word does not say how, but it is over.
+    # The word does not tell the outcome, but the job is over.
     if has_failed:
         return JobStatus.FAILED
     return JobStatus.SUCCEEDED if has_model else JobStatus.ENDED
@@ -124,4 +123,4 @@ COMMON: Final = Words(
         for word in words.split()
     }
 )
-"""The words of the field that stand for one status by themselves."""
+"""The common words that mean one status by themselves."""

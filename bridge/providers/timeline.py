@@ -1,4 +1,4 @@
-"""Place the steps of a curve between the moments that are known of a job. Pure."""
+"""Place the steps of a curve between the known times of a job. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bridge.model import Job, JobStatus
 
 
 class Timeline:
-    """When a step was trained: between the moments that are known, in proportion."""
+    """The times of steps, interpolated between the known times."""
 
     def __init__(self, job: Job, known: Iterable[tuple[int, int | None]]) -> None:
         moments: dict[int, int] = {}
@@ -20,20 +20,20 @@ class Timeline:
             moments.setdefault(0, job.created_at)
         self._steps = sorted(moments)
         self._times = [moments[step] for step in self._steps]
-        # A step that is published late was trained before the next known step.
+        # A step that was published late was trained before the next known step.
         for place in range(len(self._times) - 1, 0, -1):
             self._times[place - 1] = min(self._times[place - 1 : place + 1])
         self._end = job.finished_at
 
     def ending_at(self, last_step: int) -> Timeline:
-        """Return this timeline, with the job's end for ``last_step`` if that has no moment."""
+        """Return this timeline with the job's end for ``last_step``, if that has no time."""
         if self._end is not None and (not self._steps or self._steps[-1] < last_step):
             self._steps.append(last_step)
             self._times.append(self._end)
         return self
 
     def at(self, step: int) -> int | None:
-        """Return Unix milliseconds, whole seconds; ``None`` where nothing is known at all."""
+        """Return the time of a step, Unix milliseconds in whole seconds; ``None`` if unknown."""
         if not self._steps:
             return None
         right = bisect.bisect_left(self._steps, step)
@@ -49,7 +49,7 @@ class Timeline:
 
 
 def steps_of(job: Job, steps: Iterable[int]) -> int | None:
-    """Return how many steps a job has: as it says, or the last of ``steps`` if it succeeded."""
+    """Return a job's number of steps: as given, or the last of ``steps`` if it succeeded."""
     if job.total_steps or job.status is not JobStatus.SUCCEEDED:
         return job.total_steps
     return max((step for step in steps if step > 0), default=None)

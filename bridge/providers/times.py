@@ -1,7 +1,7 @@
 """Times as servers write them: seconds, milliseconds and finer, as numbers or text, or ISO 8601.
 
-A number is read as what it must be: of the units that are in use, only one makes it a moment
-between 1973 and 2286.
+The unit of a number is unambiguous: only one of the common units makes it a time between 1973 and
+2286.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pydantic import BeforeValidator
 from bridge.text import one_line
 
 _UNITS: Final = (10**3, 1, 10**-3, 10**-6)
-"""The factors from seconds, milliseconds, microseconds and nanoseconds to milliseconds."""
+"""Factors from seconds, milliseconds, microseconds and nanoseconds to milliseconds."""
 _EARLIEST: Final = 10**11
-"""Unix milliseconds, in 1973. Seconds of the same size are in the year 5138."""
+"""Earliest time in Unix milliseconds, in 1973; the same number of seconds is in the year 5138."""
 _LATEST: Final = 10**13
 _LONGEST: Final = 64
-"""Characters of a time."""
+"""Longest text of a time in characters."""
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _ENDS: Final = frozenset(
     word + suffix
@@ -32,17 +32,17 @@ _ENDS: Final = frozenset(
     )
     for suffix in ("at", "time", "date", "on", "timestamp")
 )
-"""Names of the moment at which something ended, without separators."""
+"""Names of an end time, without separators."""
 
 
 def moment(value: object) -> int | None:
     """Return a time as Unix milliseconds, in UTC unless it says otherwise.
 
-    ``None``: it says that nothing has happened. For this some servers write zero, an empty text, or
-    the year 1.
+    ``None`` means that nothing has happened yet, for which some servers write zero, an empty text,
+    or the year 1.
 
     Raises:
-        ValueError: it is not a time, or it is not certain which.
+        ValueError: it is not a time, or it is ambiguous.
     """
     match value:
         case None | "" | 0:
@@ -61,7 +61,7 @@ Moment = Annotated[int | None, BeforeValidator(moment)]
 
 
 def known_moment(value: object) -> int | None:
-    """Return a time as ``moment`` does, and ``None`` for what is not one."""
+    """Return a time as ``moment`` does, but ``None`` for anything else."""
     try:
         return moment(value)
     except ValueError:
@@ -69,11 +69,11 @@ def known_moment(value: object) -> int | None:
 
 
 def end_of(reply: Mapping[str, object], skipped: list[str]) -> int | None:
-    """Return when something ended, under any of the names that servers have for it.
+    """Return an end time, under any of the names that servers use.
 
     Args:
-        reply: what the server says of it.
-        skipped: takes a sentence for each time that cannot be read.
+        reply: the server's object.
+        skipped: receives a sentence for each time that cannot be read.
     """
     for name, value in reply.items():
         if _SEPARATORS.sub("", name).casefold() in _ENDS:

@@ -2,8 +2,8 @@
 
 Wire format: Together's OpenAPI document and the types of its official client; no recorded reply was
 at hand. Jobs are listed all at once, in shortened rows; a job's own reply fills in what they lack.
-Metrics have their address and can be asked for from a step on; checkpoints have none, and
-get those of their step. Only the last checkpoint has a name to call: the job's result.
+Metrics have a separate address and can be requested from a step on; checkpoints have none, and get
+those of their step. Only the last checkpoint, the job's result, has a name to call it by.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ from bridge.providers.wandb import run_page
 
 _JOBS: Final = "/fine-tunes"
 _PAGES: Final = "https://api.together.ai/fine-tuning"
-"""Where people look at their jobs."""
+"""Address of the jobs' pages for people."""
 _DETAILS: Final = frozenset(
     {
         *("job_id", "eval_steps", "train_on_inputs", "param_count", "epochs_completed"),
         *("queue_depth", "model_output_path", "trainingfile_numlines", "trainingfile_size"),
     }
 )
-"""Keys that only a job's own reply has."""
+"""Keys that only a job's own reply contains."""
 _LOSS: Final = "train/loss"
 
 
 class Together(JobApi):
-    """Jobs, their metrics by step, and the checkpoints at some of these."""
+    """Jobs of Together, with their metrics by step and checkpoints."""
 
     base_url: ClassVar = "https://api.together.ai/v1"
     key_variable: ClassVar = "TOGETHER_API_KEY"
@@ -78,7 +78,7 @@ class Together(JobApi):
             "cancel_requested": JobStatus.RUNNING,
             "cancelled": JobStatus.CANCELLED,
             "error": JobStatus.FAILED,
-            # Only the official client has it.
+            # Documented only in the official client.
             "user_error": JobStatus.FAILED,
             "completed": JobStatus.SUCCEEDED,
         }
@@ -109,12 +109,12 @@ class Together(JobApi):
         super().__init__(http, curves=curves, statuses=statuses)
         # Caches. Each job is read by one thread at a time.
         self._models: dict[str, str] = {}
-        """The models that jobs make, by job id: another job may go on from there."""
+        """Models that jobs make, by job id, from which other jobs may continue."""
         self._at_checkpoints: dict[str, dict[int, Measured]] = {}
-        """The metrics of open jobs at the checkpoints: every look at a job shows these."""
+        """Metrics of open jobs at their checkpoints, which every reading of a job returns."""
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return one job: its checkpoints, and its curve from where it is not logged."""
+        """Return one job with its checkpoints and the unlogged part of its curve."""
         if not job.status.has_started:
             return not_started(job, keep=keep)
         parts = self._parts()
@@ -124,7 +124,7 @@ class Together(JobApi):
         events = self._part(parts, job, EVENTS)
         rows = self._part(parts, job, CHECKPOINTS)
         checkpoints = _checkpoints(job, rows, skipped)
-        # The last look is at everything: an evaluation may have been late.
+        # The last reading covers everything, because an evaluation may have been late.
         is_whole = keep or job.status.is_final
         known = {} if is_whole else self._at_checkpoints.get(job.id, {})
         start = 0 if is_whole else self._start(checkpoints.keys() - known.keys(), logged)
@@ -148,15 +148,15 @@ class Together(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Return the content of a training or validation file."""
+        """Yield the content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
     def _entry(self) -> list[object]:
-        """Return the rows of all jobs, which come at once."""
+        """Return the rows of all jobs, which come in one reply."""
         return rows_of(self._http.get_object(_JOBS, is_entry=True), "data", _JOBS)
 
     def _pages(self, parts: Parts) -> Iterator[Page]:
-        del parts  # There is one page: without it nothing is known.
+        del parts  # There is only one page, without which nothing is known.
         rows = self._entry()
         self._models = dict(_models(rows))
         page = read_page(JobRecord, rows, self._job)
@@ -173,9 +173,9 @@ class Together(JobApi):
         return self._job(record, skipped, reply)
 
     def _part(self, parts: Parts, job: Job, name: str, query: Query | None = None) -> list[object]:
-        """Return the rows of a list below a job; none where it cannot be read."""
+        """Return the rows of a list below a job; none if it cannot be read."""
         path = f"{_path(job.id)}/{name}"
-        is_metrics = name == METRICS  # an empty object while there are none yet
+        is_metrics = name == METRICS  # an empty object until there are rows
 
         def ask() -> list[object]:
             reply = self._http.get_object(path, query)
@@ -185,17 +185,17 @@ class Together(JobApi):
         return parts.one(name, ask) or []
 
     def _metrics(self, parts: Parts, job: Job, start: float) -> list[object]:
-        """Return the rows of metrics from a step on, in the order of time."""
+        """Return the rows of metrics from a step on, in order of time."""
         if start == math.inf:
             return []
         query = {"global_step_from": int(start)} if start > 0 else None
         return self._part(parts, job, METRICS, query)
 
     def _start(self, unknown: AbstractSet[int], logged: LoggedSteps) -> float:
-        """Return the first step of an open job whose metrics are wanted; infinite where none are.
+        """Return the first step of an open job whose metrics are needed; infinite if none are.
 
-        Points are logged by ascending step, so whatever is before the newest is there. Its own
-        evaluation may still be to come.
+        Points are logged by ascending step, so everything before the newest is logged. The
+        evaluation of the newest may still be to come.
         """
         newest = max(logged.get(_LOSS, ()), default=0)
         return min([max(newest, 0) if self._curves else math.inf, *unknown])
@@ -207,11 +207,11 @@ class Together(JobApi):
             self._at_checkpoints[job.id] = {step: found.get(step, Measured()) for step in steps}
 
     def _detailed(self, job: Job, parts: Parts) -> Job:
-        """Return the job with what its row in the list lacks."""
+        """Return the job, completed with data that its list row lacks."""
         reply = parts.one(DETAILS, lambda: self._http.get_object(_path(job.id)))
         if reply is None:
             return job
-        # Known values stay: the pass goes by the status in the list.
+        # Known values are kept, because the pass relies on the status in the list.
         raw = reply | {name: value for name, value in reply_of(job).items() if value is not None}
         return self._job(*read_record(JobRecord, raw), raw)
 
@@ -234,7 +234,7 @@ class Together(JobApi):
             created_at=record.created_at,
             finished_at=(record.ended_when or record.updated_at) if status.is_final else None,
             base_model=base_model,
-            # It has its name from the beginning, and is there at the end.
+            # The model has its name from the beginning, and exists at the end.
             fine_tuned_model=record.model_output_name if status is JobStatus.SUCCEEDED else None,
             suffix=record.suffix,
             trained_tokens=(record.token_count or None) if status.is_final else None,
@@ -250,7 +250,7 @@ class Together(JobApi):
         )
 
     def _base_model(self, record: JobRecord) -> str | None:
-        """Return what training began with: perhaps a model that another job has made."""
+        """Return the model that training started from, possibly another job's."""
         origin = source(record)
         if origin is None:
             return record.model or None
@@ -262,12 +262,12 @@ def _path(job_id: str) -> str:
 
 
 def _is_name(origin: str) -> bool:
-    """Return whether this is the name of a model, and not the id of a job."""
+    """Return whether this is the name of a model rather than the id of a job."""
     return "/" in origin
 
 
 def _models(rows: Iterable[object]) -> Iterator[tuple[str, str]]:
-    """Yield the ids of jobs with the models that they make."""
+    """Yield job ids with the models that the jobs make."""
     for row in rows:
         if isinstance(row, dict):
             job_id, model = row.get("id"), row.get("model_output_name")
@@ -285,11 +285,11 @@ def _checkpoints(job: Job, rows: list[object], skipped: list[str]) -> dict[int, 
     checkpoints: dict[int, Checkpoint] = {}
     records, unreadable = read_rows(CheckpointRecord, rows)
     skipped += unreadable
-    # The model counts, not the adapter of the same step.
+    # The model has precedence over the adapter of the same step.
     for record, problems in sorted(records, key=lambda each: each[0].checkpoint != "adapter"):
         skipped += [f"checkpoint at step {record.step}: {problem}" for problem in problems]
         if record.is_final and record.step == 0:
-            continue  # servers of 2025 did not tell the result's step
+            continue  # servers of 2025 did not return the result's step
         checkpoints[record.step] = Checkpoint(
             id=record.object_id,
             step=record.step,

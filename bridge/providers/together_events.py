@@ -1,4 +1,4 @@
-"""The events of Together's jobs, which say what a job has no field for."""
+"""The events of Together's jobs, which contain data for which jobs have no field."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ENDS: Final[Mapping[str, JobStatus]] = {
     "job_cancelled": JobStatus.CANCELLED,
     "job_canceled": JobStatus.CANCELLED,
 }
-"""The types of the events that end a job."""
+"""Types of events that end a job."""
 _FAILURES: Final = frozenset(
     {kind for kind, status in _ENDS.items() if status is JobStatus.FAILED} | {"billing_limit"}
 )
 
 
 class EventRecord(Record):
-    """Something that happened to a job."""
+    """An event of a job."""
 
     wire_name: ClassVar = "event"
 
@@ -40,12 +40,12 @@ class EventRecord(Record):
 
     @property
     def kind(self) -> str:
-        """The type as the present API writes it: before, it was in capital letters."""
+        """Type in the present API's spelling; earlier it was in capital letters."""
         return (self.type or "").strip().lower().replace("-", "_")
 
     @property
     def is_error(self) -> bool:
-        """Whether it tells of a failure."""
+        """Whether the event reports a failure."""
         return self.kind in _FAILURES or (self.level or "").lower().endswith("error")
 
 
@@ -57,14 +57,14 @@ def with_events(
     statuses: Mapping[str, JobStatus],
     steps: Iterable[int],
 ) -> Job:
-    """Return the job with what its events say of it.
+    """Return the job, completed from its events.
 
     Args:
-        job: As its own reply has it.
+        job: The job from its own reply.
         rows: The events.
-        skipped: Takes a sentence for each event that cannot be read.
-        statuses: The words that are known: an unknown one gives way to the event that ends the job.
-        steps: Those with metrics, which give the job's length where no event does.
+        skipped: Receives a sentence for each event that cannot be read.
+        statuses: The known words; the event that ends a job overrides an unknown word.
+        steps: Steps with metrics, which give the job's length if no event does.
     """
     records, unreadable = read_rows(EventRecord, rows)
     skipped += unreadable
@@ -75,7 +75,7 @@ def with_events(
         has_model = named and end[0] is JobStatus.SUCCEEDED
         job = replace(job, status=end[0], fine_tuned_model=str(named) if has_model else None)
     is_final = job.status.is_final
-    # While a job may still begin to train, its own start does not stand in for that.
+    # While training may still begin, the job's own start does not replace its time.
     started_at = _first(events, "job_start") if is_final else None
     return replace(
         job,
@@ -87,19 +87,19 @@ def with_events(
 
 
 def _total_steps(events: Iterable[EventRecord]) -> int | None:
-    """Return how many steps the job has, if one of ``events`` says so."""
+    """Return the job's number of steps, if one of ``events`` contains it."""
     given = (event.total_steps for event in events)
     return max((steps for steps in given if steps and steps > 0 and is_step(steps)), default=None)
 
 
 def _first(events: Iterable[EventRecord], kind: str) -> int | None:
-    """Return when something first happened; Unix milliseconds."""
+    """Return the time of the first event of a type in Unix milliseconds."""
     times = (event.created_at for event in events if event.kind == kind and event.created_at)
     return min(times, default=None)
 
 
 def _end_of(events: Iterable[EventRecord]) -> tuple[JobStatus, int | None] | None:
-    """Return how a job ended and when, if one of ``events`` says so; Unix milliseconds."""
+    """Return the status and time (Unix milliseconds) of a job's end, if an event has them."""
     ends = [event for event in events if event.kind in _ENDS]
     if not ends:
         return None
@@ -108,9 +108,9 @@ def _end_of(events: Iterable[EventRecord]) -> tuple[JobStatus, int | None] | Non
 
 
 def _failure(events: Iterable[EventRecord]) -> str | None:
-    """Return what the newest error says: the job has no field for it."""
+    """Return the message of the newest error, for which the job has no field."""
     errors = [event for event in events if event.is_error and event.message]
-    # One that ended the job says more than a warning before it.
+    # An error that ended the job says more than an earlier warning.
     return max(errors, key=_weight).message if errors else None
 
 

@@ -1,4 +1,4 @@
-"""The metrics of Together's jobs by step: a checkpoint gets those of its step."""
+"""The metrics of Together's jobs by step; a checkpoint gets those of its step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bridge.providers.records import Record, Step, read_rows
 from bridge.providers.times import Moment
 
 _STEP: Final = "train/global_step"
-"""The step in rows of training and of evaluation."""
+"""Keys of the step in rows of training and of evaluation."""
 _TIME: Final = "timestamp"
 _AXIS: Final = re.compile(r"(.*[/_])?(step|epoch|timestamp)")
-"""Numbers that say where a row lies, not how the training went."""
+"""Numbers that locate a row rather than measure the training."""
 
 
 class MetricsRecord(Record):
-    """A row of metrics, parted into its axes and its values."""
+    """A row of metrics, divided into its axes and its values."""
 
     wire_name: ClassVar = "row of metrics"
 
@@ -40,10 +40,10 @@ class Measured:
 
 
 def measured(rows: Iterable[object], method: str, skipped: list[str]) -> dict[int, Measured]:
-    """Return the metrics by step: rows of training and of evaluation. The first has the time.
+    """Return the metrics by step, from rows of training and evaluation, with the first row's time.
 
-    A loss may be negative where ``method`` is a preference's. ``skipped`` takes a sentence for each
-    value that is left out.
+    A loss may be negative if ``method`` is preference training. ``skipped`` receives a sentence for
+    each value that is left out.
     """
     found: dict[int, Measured] = {}
     records, unreadable = read_rows(MetricsRecord, map(_parted, rows))
@@ -65,7 +65,7 @@ def _parted(row: object) -> object:
 
 
 def with_metrics(checkpoint: Checkpoint, at_step: Measured | None) -> Checkpoint:
-    """Return the checkpoint with what was measured at its step, and when."""
+    """Return the checkpoint with the metrics and the time of its step."""
     if at_step is None:
         return checkpoint
     moment = at_step.at or checkpoint.created_at
@@ -73,7 +73,7 @@ def with_metrics(checkpoint: Checkpoint, at_step: Measured | None) -> Checkpoint
 
 
 def points(found: Mapping[int, Measured], *, beside: AbstractSet[int]) -> Iterator[CurvePoint]:
-    """Yield the curve, ``beside`` the steps that have a checkpoint."""
+    """Yield the points of the curve, without the steps ``beside`` that have a checkpoint."""
     for step in sorted(found.keys() - beside):
         for name, value in found[step].values.items():
             yield CurvePoint(name, step, value, found[step].at)

@@ -1,4 +1,4 @@
-"""Together's wire objects, as far as they are used, and what their parts mean."""
+"""The used parts of Together's wire objects, and their meaning."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _PARAMS: Final = (
     *("random_seed", "from_checkpoint", "from_hf_model", "hf_model_revision"),
 )
 _GROUPS: Final = {"training_method": "method", "training_type": "type", "lr_scheduler": None}
-"""Objects within a job that hold params, each with its key for what the object itself names."""
+"""Objects of a job that contain params, each with the name of the param for its type."""
 _SCHEDULE: Final = "lr_scheduler_args"
 _UNRESOLVED: Final = ("auto", "max", "")
-"""Words for a value that the provider chooses, or for none."""
+"""Words for a value that the provider chooses, or for no value."""
 
 _NANODOLLARS: Final = 10**9
-"""In a dollar."""
+"""Units of Together's prices in a dollar."""
 _HIGHEST_PRICE: Final = 1e9
-"""The highest amount that is taken for a price; dollars."""
+"""Highest credible price in dollars."""
 _SOURCE: Final = re.compile(r"(?P<name>.+?)(:\d+)?", re.DOTALL)
-"""A job's id or its model's name, perhaps with a step."""
+"""A job's id or its model's name, possibly with a step."""
 
 
 class JobRecord(Record):
@@ -72,12 +72,12 @@ class JobRecord(Record):
 
     @property
     def ended_when(self) -> int | None:
-        """When the job ended, if a field says so; Unix milliseconds."""
+        """End of the job in Unix milliseconds, if a field contains it."""
         return self.finished_at or self.completed_at or self.ended_at
 
 
 class CheckpointRecord(Record):
-    """A saved model, or the adapter beside it: then a step has two rows."""
+    """A saved model or its adapter; a step may have a row for each."""
 
     wire_name: ClassVar = "checkpoint"
 
@@ -89,12 +89,12 @@ class CheckpointRecord(Record):
 
     @property
     def is_final(self) -> bool:
-        """Whether this is the job's result; the type is a label for people."""
+        """Whether this is the job's result, judged by the type, which is a label for people."""
         return "final" in (self.checkpoint_type or "").lower()
 
 
 def params(job: JobRecord) -> dict[str, Scalar]:
-    """Return hyperparameters under the innermost of their names, once they are resolved."""
+    """Return the resolved hyperparameters under the innermost of their names."""
     chosen: dict[str, object] = {name: getattr(job, name) for name in _PARAMS}
     for name, kind in _GROUPS.items():
         group = _object(getattr(job, name))
@@ -109,12 +109,12 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def source(record: JobRecord) -> str | None:
-    """Return what a job goes on from: another job's id, or the name of its model."""
+    """Return the job id or model name from which a job continues."""
     match = _SOURCE.fullmatch(record.from_checkpoint or "")
     return match["name"] if match else None
 
 
 def price(record: JobRecord) -> str | None:
-    """Return what the job costs; nothing is known of it before its data is counted."""
+    """Return the cost of the job, which is unknown until its data is counted."""
     dollars = (record.total_price or 0) / _NANODOLLARS
     return f"{dollars:.2f} USD" if 0 < dollars < _HIGHEST_PRICE else None

@@ -1,4 +1,4 @@
-"""Lists that come in pages, each naming the next one by a token, as Google and AWS have them."""
+"""Lists in pages that contain a token for the next page, as at Google and AWS."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bridge.providers.new_ids import NewIds
 from bridge.providers.records import rows_of
 
 _MOST_PAGES: Final = 1_000
-"""Pages of one list. No account has as many."""
+"""Highest number of pages of a list, more than any account has."""
 _IDS: Final = frozenset({"id", "name", "jobArn"})
-"""Keys whose value is a row's id."""
+"""Keys of a row's id."""
 
 
 def token_pages(
@@ -25,22 +25,22 @@ def token_pages(
     next_key: str = "nextPageToken",
     page_key: str = "pageToken",
 ) -> Iterator[list[object]]:
-    """Yield the rows of each page, down to one without a token.
+    """Yield the rows of each page, up to one without a token.
 
     Args:
         ask: Requests a page; returns ``None`` for a list that does not exist.
-        path: Where the list is, for errors.
-        key: The name of the rows in a reply.
+        path: The path of the list, for errors.
+        key: The key of the rows in a reply.
         query: Parameters of each request.
-        next_key: The name of the token in a reply.
-        page_key: The name of the token in a request.
+        next_key: The key of the token in a reply.
+        page_key: The parameter of the token in a request.
 
     Raises:
         ProviderError: A page could not be read.
     """
 
     def page(reply: JsonObject) -> list[object]:
-        # An object without anything is what no rows are written as.
+        # Without rows, the reply is an empty object.
         return rows_of(reply, key, path, others={next_key}, may_be_empty=True)
 
     seen: set[str | int] = set()
@@ -67,5 +67,5 @@ def token_pages(
 
 
 def repeated(path: str) -> BadReply:
-    """Return the error for a list whose pages come again."""
+    """Return the error for a list whose pages repeat."""
     return BadReply(f"The pages of {path} do not end: they repeat")

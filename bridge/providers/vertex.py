@@ -2,17 +2,16 @@
 
 Wire format: the types of google-genai and of google-cloud-aiplatform's protocol buffers, and
 Google's documentation. Jobs are asked of ``v1beta1``, the only version that has all kinds: ``v1``
-has no reinforcement tuning and leaves fields out. A list has whole jobs.
+has no reinforcement tuning and leaves fields out. Lists contain complete jobs. A job's metrics are
+in a TensorBoard, even while it trains: the job names an experiment, the experiment names the
+TensorBoard, and each metric there is a time series. The list of series shows the length of each, so
+that only those that have grown are read again; all of their points are requested, because otherwise
+a long series is returned as a random sample. A checkpoint has its step, and gets the metrics and
+the time of that step.
 
-A job's metrics are in a TensorBoard, while it trains too: the job names an experiment, that names
-the TensorBoard, and there each metric is a time series. A list of the series says how far each
-goes, so that only those that have grown are read again; all of their points are asked for, since
-without that a long series comes as a random sample. A checkpoint tells its step, and gets the
-metrics and the time of this step.
-
-Not verified against the live service: the order of jobs in lists (where they do not come newest
-first, all pages are read at each pass), the largest page, how long a TensorBoard stays, and whether
-a value of zero is written.
+Not verified against the live service: the order of jobs in lists (if they do not come newest first,
+every pass reads all pages), the largest page, how long a TensorBoard stays, and whether a value of
+zero is written.
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ from bridge.providers.vertex_records import (
 
 _PAGE_SIZE: Final = 100
 LOCATION: Final = "us-central1"
-"""The location that is used unless another is named: tuning is offered there first."""
+"""Default location, where tuning features are offered first."""
 _CONSOLE: Final = "https://console.cloud.google.com/vertex-ai/generative/language"
-"""Where people look at their jobs."""
+"""Address of the jobs' pages for people."""
 
 
 def address(location: str) -> str:
-    """Return the public service's address in a location."""
+    """Return the address of the public service in a location."""
     if location == "global":
         return "https://aiplatform.googleapis.com"
     if location in {"us", "eu"}:
@@ -92,7 +91,7 @@ class Vertex(JobApi):
             "JOB_STATE_CANCELLING": JobStatus.RUNNING,
             "JOB_STATE_PAUSED": JobStatus.PAUSED,
             "JOB_STATE_SUCCEEDED": JobStatus.SUCCEEDED,
-            # There is a model, which may lack some of its checkpoints.
+            # There is a model, which may lack some checkpoints.
             "JOB_STATE_PARTIALLY_SUCCEEDED": JobStatus.SUCCEEDED,
             "JOB_STATE_FAILED": JobStatus.FAILED,
             "JOB_STATE_EXPIRED": JobStatus.FAILED,
@@ -129,8 +128,8 @@ class Vertex(JobApi):
         self._series = Curves(http)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """Return one job with all of its points; of an open one only new ones are requested."""
-        del logged  # A series tells how far it goes.
+        """Return one job with all of its points; for an open job only new points are requested."""
+        del logged  # A series shows its length, so the logged steps are not needed.
         if not job.status.has_started:
             return not_started(job, keep=keep)
         skipped = list(job.skipped)
@@ -159,7 +158,7 @@ class Vertex(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Raise ``NotFound``: datasets stay in their owner's Cloud Storage."""
+        """Raise ``NotFound``, because datasets are in their owner's Cloud Storage."""
         raise NotFound(
             f"{file_id} is in Google Cloud, which the bridge does not copy data from",
             "Keep it there, or copy it with: gcloud storage cp",
@@ -183,7 +182,7 @@ class Vertex(JobApi):
     def _metrics(self, job: Job, parts: Parts, *, reread: bool) -> list[Series]:
         experiment = reply_of(job).get("experiment")
         if not is_name(experiment):
-            # Neither has a job that ended before training, nor one of some kinds.
+            # Jobs that ended before training, and some kinds of jobs, have neither.
             return []
         return self._series.read(experiment, parts, reread=reread, status=job.status)
 
@@ -210,10 +209,10 @@ class Vertex(JobApi):
             started_at=record.started_at,
             finished_at=record.ended_at if status.is_final else None,
             base_model=record.trained_from,
-            # Named while the job trains, it answers 404 until the job has succeeded.
+            # The model is named while the job trains, but answers 404 until the job has succeeded.
             fine_tuned_model=(tuned.model or tuned.endpoint or None) if done else None,
             suffix=record.display_name or None,
-            # The tokens are those of the data, which is gone through several times.
+            # The tokens are those of the dataset, which is used in each epoch.
             trained_tokens=int(tokens * epochs) if done and tokens and epochs else None,
             error=error,
             params=chosen,
@@ -243,7 +242,7 @@ def _tuned(job: Job) -> TunedModel:
 def _checkpoints(
     job: Job, tuned: TunedModel, points: Iterable[CurvePoint], skipped: list[str]
 ) -> tuple[Checkpoint, ...]:
-    """Return the checkpoints by ascending step, with the metrics and the time of their steps."""
+    """Return the checkpoints by ascending step, with the metrics and times of their steps."""
     measured: dict[int, dict[str, float]] = {}
     times: list[tuple[int, int | None]] = []
     for point in points:

@@ -1,4 +1,4 @@
-"""The metrics of Vertex AI's tuning jobs: time series in a TensorBoard, while a job trains too."""
+"""The metrics of Vertex AI's tuning jobs: time series in a TensorBoard."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from bridge.providers.times import Moment
 from bridge.providers.token_pages import token_pages
 
 _PAGE_SIZE: Final = 1000
-"""The most that a TensorBoard gives."""
+"""Largest page that a TensorBoard returns."""
 _EVERY_POINT: Final = -1
 _SERIES: Final = "tensorboardTimeSeries"
 _NAME: Final = re.compile(r"projects/[^/]+/locations/[^/]+/[^?#]+")
 _NONE: Final = ""
-"""The TensorBoard of an experiment that has none."""
+"""Value for an experiment without a TensorBoard."""
 _WORDS: Final = ("NaN", "Infinity", "-Infinity")
-"""How protocol buffers write numbers that JSON does not have."""
+"""Texts for numbers that JSON lacks, as protocol buffers write them."""
 
 
 class SeriesRecord(Record):
-    """A metric's place in a TensorBoard, and how far it goes."""
+    """A metric's time series in a TensorBoard, and its length."""
 
     wire_name: ClassVar = "time series"
 
@@ -44,17 +44,17 @@ class SeriesRecord(Record):
 
     @property
     def metric(self) -> str:
-        """The metric's name: theirs begin with a slash, which MLflow does not have."""
+        """Name of the metric, without the leading slash, which MLflow does not accept."""
         return self.display_name.lstrip("/")
 
     @property
     def is_numeric(self) -> bool:
-        """Whether its values are numbers, and not pictures or tensors."""
+        """Whether its values are numbers rather than images or tensors."""
         return self.value_type in {None, "SCALAR"}
 
     @property
     def state(self) -> object:
-        """The values that change once it has grown; ``None`` if it has none of them."""
+        """Values that change when the series grows; ``None`` if it lacks them."""
         return (self.extent, self.updated_at) if self.extent or self.updated_at else None
 
 
@@ -70,21 +70,20 @@ class ValueRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A metric as it was read."""
+    """A metric and its time series."""
 
     record: SeriesRecord
     row: JsonObject
     values: list[object]
 
     def document(self) -> JsonObject:
-        """Return what the provider said of it."""
+        """Return the provider's reply about the series."""
         return self.row | {"values": self.values}
 
     def points(self, skipped: list[str]) -> Iterator[CurvePoint]:
         """Yield the numbers of the series.
 
-        A field that is absent is zero, as protocol buffers have it: a step that is not written, and
-        the value of a scalar that holds nothing.
+        In protocol buffers an absent field is zero, be it a step or the value of a scalar.
         """
         metric = self.record.metric
         records, unreadable = read_rows(ValueRecord, map(_with_step, self.values))
@@ -106,15 +105,15 @@ class Series:
 
 
 class Curves:
-    """Reads the series of jobs; of an open job's only those that have grown are read again."""
+    """Reads the series of jobs; those of an open job are read again only if they have grown."""
 
     def __init__(self, http: ApiClient) -> None:
         self._http = http
-        # Caches of open jobs. Each job is read by one thread at a time.
+        # Caches for open jobs. Each job is read by one thread at a time.
         self._boards: dict[str, str] = {}
         """TensorBoards by experiment."""
         self._last: dict[str, dict[str, Series]] = {}
-        """The series that were read last, by experiment and name."""
+        """Last readings of the series, by experiment and name."""
 
     def read(
         self, experiment: str, parts: Parts, *, reread: bool, status: JobStatus
@@ -122,10 +121,10 @@ class Curves:
         """Return the series of the job with this experiment.
 
         Args:
-            experiment: the name that the job tells.
-            parts: takes what cannot be read; until a job has ended it may not be there yet.
-            reread: Whether to read all of them again.
-            status: the job's.
+            experiment: name of the experiment, from the job.
+            parts: receives what cannot be read; until a job has ended, it may not exist yet.
+            reread: whether to read all of them again.
+            status: status of the job.
 
         Raises:
             ProviderError: the service is down.
@@ -156,10 +155,10 @@ class Curves:
         return list(found.values())
 
     def _board(self, experiment: str, status: JobStatus) -> str | None:
-        """Return the TensorBoard of an experiment, which may name none.
+        """Return the TensorBoard of an experiment, which may have none.
 
-        ``None`` without an experiment: it is made when training begins, and a job that failed
-        or was cancelled may have ended before.
+        ``None`` without an experiment, which is created when training begins: a job that failed or
+        was cancelled may have ended earlier.
         """
         path = _path(experiment)
         if status is JobStatus.SUCCEEDED:
@@ -173,19 +172,19 @@ class Curves:
     def _listed(
         self, board: str, experiment: str, parts: Parts, *, is_optional: bool
     ) -> Iterator[tuple[SeriesRecord, JsonObject]]:
-        """Yield the metrics in a TensorBoard, and how far they go."""
+        """Yield the metrics in a TensorBoard with their lengths."""
         runs = f"{_path(board)}/experiments/{segment(experiment.rpartition('/')[2])}/runs"
         rows_of = partial(self._rows, parts, is_optional=is_optional)
         for run in rows_of(runs, "tensorboardRuns"):
             name = run.get("name") if isinstance(run, dict) else None
             for row in rows_of(f"{_path(name)}/timeSeries", _SERIES) if is_name(name) else ():
-                # One that cannot be read has no values to miss.
+                # The values of an unreadable series are not missed.
                 for record, _ in read_rows(SeriesRecord, [row])[0]:
                     if record.is_numeric and record.metric and is_name(record.name):
                         yield record, row if isinstance(row, dict) else {}
 
     def _values(self, name: str, *, is_optional: bool) -> list[object]:
-        """Return all points of a time series: without asking for all, a sample at random comes."""
+        """Return all points of a time series, of which the default reply is a random sample."""
         query = {"maxDataPoints": _EVERY_POINT}
         reply = self._object(f"{_path(name)}:read", query, is_optional=is_optional)
         if reply and "timeSeriesData" not in reply:
@@ -201,14 +200,14 @@ class Curves:
         return chain.from_iterable(parts.pages(METRICS, pages))
 
     def _object(self, path: str, query: Query | None = None, *, is_optional: bool) -> JsonObject:
-        """Return a reply; an empty one where an optional request is refused."""
+        """Return a reply; an empty one if an optional request is refused."""
         if is_optional:
             return self._http.find_object(path, query, is_optional=True) or {}
         return self._http.get_object(path, query)
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Return whether this is the name of something in Google Cloud, fit for a path."""
+    """Return whether this is a resource name of Google Cloud, fit for a path."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 

@@ -1,7 +1,6 @@
-"""Vertex AI's wire objects, as far as they are used, and what their parts mean.
+"""The used parts of Vertex AI's wire objects, and their meaning.
 
-They are JSON made of protocol buffers: whole numbers of 64 bits are text, and a field that nobody
-set may be absent.
+The JSON comes from protocol buffers: 64-bit integers are text, and an unset field may be absent.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _SPECS: Final[Mapping[str, str]] = {
     "veoTuningSpec": "veo",
     "veoLoraTuningSpec": "veo lora",
 }
-"""The kinds of jobs by the key that each has."""
+"""Kinds of jobs, by the key that identifies each."""
 _CHOSEN: Final = (
     *("tuningMode", "exportLastCheckpointOnly"),
     *("baseTeacherModel", "tunedTeacherModelSource", "studentModel"),
 )
-"""Beside the hyperparameters of a spec."""
+"""Params of a spec that are not among its hyperparameters."""
 _CODES: Final[Mapping[int, str]] = dict(
     enumerate(
         (
@@ -46,7 +45,7 @@ _CODES: Final[Mapping[int, str]] = dict(
         )
     )
 )
-"""The canonical codes of Google's APIs."""
+"""Canonical error codes of Google's APIs."""
 _MOST_LABELS: Final = 16
 
 
@@ -58,7 +57,7 @@ class Status(Record):
 
 
 class PreTunedModel(Record):
-    """A model that another job has made, from which this one goes on."""
+    """A model of another job, from which this job continues."""
 
     tuned_model: str | None = Field(None, alias="tunedModelName")
     base_model: str | None = Field(None, alias="baseModel")
@@ -75,7 +74,7 @@ class CheckpointRecord(Record):
 
 
 class TunedModel(Record):
-    """The result of a job: the model may be named long before it is there."""
+    """The result of a job; the model may be named long before it exists."""
 
     model: str | None = None
     endpoint: str | None = None
@@ -113,18 +112,18 @@ class JobRecord(Record):
 
     @property
     def id(self) -> str:
-        """The end of its name."""
+        """The job's id, the last part of its name."""
         return self.name.rpartition(f"/{JOBS}/")[2]
 
     @property
     def trained_from(self) -> str | None:
-        """The model that training begins with; one that a job has made comes first."""
+        """Model that training starts from; one that another job made has precedence."""
         made = self.pre_tuned or PreTunedModel()
         return made.tuned_model or self.base_model or made.base_model or None
 
 
 def error_text(status: Status | None) -> str | None:
-    """Return code and sentence of what went wrong, if anything did."""
+    """Return the code and sentence of the error, if there is one."""
     if status is None or not (status.code or status.message):
         return None
     code = _CODES.get(status.code, str(status.code)) if status.code else None
@@ -132,7 +131,7 @@ def error_text(status: Status | None) -> str | None:
 
 
 def spec_of(row: Mapping[str, object]) -> tuple[str | None, Mapping[str, object]]:
-    """Return how a job trains, and what it was asked to do; an unknown kind has no name."""
+    """Return the kind of a job and its spec; an unknown kind has no name."""
     for key, value in row.items():
         if key.endswith("Spec") and key != "encryptionSpec" and isinstance(value, Mapping):
             return _SPECS.get(key), value
@@ -140,7 +139,7 @@ def spec_of(row: Mapping[str, object]) -> tuple[str | None, Mapping[str, object]
 
 
 def params_of(row: Mapping[str, object]) -> dict[str, Scalar]:
-    """Return the hyperparameters that are set, whatever kind of job has them."""
+    """Return the hyperparameters that are set, for any kind of job."""
     method, spec = spec_of(row)
     wanted = spec.get("hyperParameters")
     chosen = dict(wanted) if isinstance(wanted, Mapping) else {}
@@ -153,31 +152,31 @@ def params_of(row: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def epochs_of(chosen: Mapping[str, object]) -> float | None:
-    """Return how often the training set is gone through; partners write it as they like."""
+    """Return the number of epochs, which partners write in different forms."""
     count = chosen.get("epochCount")
     return whole(count) if isinstance(count, str) else numbers({"n": count})[0].get("n")
 
 
 def dataset_of(row: Mapping[str, object], *names: str) -> tuple[str, ...]:
-    """Return where the first of some datasets is that the job names."""
+    """Return the address of the first of some datasets that the job names."""
     _, spec = spec_of(row)
     found = (spec.get(name) for name in names)
     return tuple(uri for uri in found if isinstance(uri, str) and uri)[:1]
 
 
 def count_of(row: Mapping[str, object], name: str) -> int | None:
-    """Return a count in the statistics of a job's data, whatever kind of job has them."""
+    """Return a count from the statistics of a job's data, for any kind of job."""
     stats = row.get("tuningDataStats")
     kinds = list(stats.values()) if isinstance(stats, Mapping) else []
     parts = [kind for kind in kinds if isinstance(kind, Mapping)]
-    # Those of a distillation lie one floor deeper.
+    # Those of a distillation are nested one level deeper.
     parts += [kind["trainingDatasetStats"] for kind in parts if "trainingDatasetStats" in kind]
     found = (whole(part.get(name)) for part in parts if isinstance(part, Mapping))
     return next((number for number in found if number is not None), None)
 
 
 def whole(value: object) -> int | None:
-    """Return a positive whole number, which may be written as text."""
+    """Return a positive integer, which may be written as text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -188,7 +187,7 @@ def whole(value: object) -> int | None:
 
 
 def labels_of(record: JobRecord) -> dict[str, str]:
-    """Return what its owner noted on a job."""
+    """Return the labels that its owner gave a job."""
     labels = sorted(
         (name, text)
         for name, text in (record.labels or {}).items()
