@@ -1,7 +1,7 @@
-"""MLflow: the only package that imports it, and the bridge's only memory.
+"""Access to MLflow, the bridge's only memory. No other package imports it.
 
-Reads what is recorded, writes what plans say, and says in ``bridge.errors`` what went wrong.
-Nothing is decided here, but which of two things that should be one stays.
+It reads the recorded runs, writes plans, and raises the errors of ``bridge.errors``. The only
+decision here is which of two duplicates stays.
 """
 
 from bridge.tracking.writer import Tracking, Written

@@ -1,4 +1,4 @@
-"""Addresses of tracking stores that are nearly right, and what to write in their place."""
+"""Invalid addresses of tracking stores, and their corrections."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from bridge.errors import TrackingDown
 _SERVERS: Final = frozenset({"http", "https", "databricks", "databricks-uc"})
 _DATABASES: Final = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
 _HOST: Final = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+):\d+(/.*)?")
-"""A host and a port that look like a scheme and a path."""
+"""A host and a port, which look like a scheme and a path."""
 _DATABASE_FILE: Final = re.compile(r"(?!\w+://).*\.(db|sqlite3?)")
 
 
 def check_address(uri: str, shown: str) -> None:
-    """Make sure that an address names a store that the bridge can use.
+    """Check that the bridge can use the store at an address.
 
     Args:
         uri: the store's address.
-        shown: the same without secrets.
+        shown: the address without secrets.
 
     Raises:
-        TrackingDown: it does not; the remedy says what to write.
+        TrackingDown: it cannot; the remedy contains the correction.
     """
     scheme = uri.partition(":")[0].lower()
     is_whole = "://" in uri and (scheme != "sqlite" or uri.startswith("sqlite:///"))
     if scheme in _SERVERS or (scheme.partition("+")[0] in _DATABASES and is_whole):
         return
     if scheme in {each.name for each in entry_points(group="mlflow.tracking_store")}:
-        return  # of a plug-in
+        return  # a plug-in's scheme
     what, remedy = _wrong(uri, scheme)
     raise TrackingDown(f"{shown} is not a tracking store that the bridge can use: {what}", remedy)
 
 
 def _wrong(uri: str, scheme: str) -> tuple[str, str]:
-    """Return what is wrong with an address, and what to write."""
+    """Return what is wrong with an address, and its correction."""
     if scheme == "azureml":
         return "a package is missing that knows such addresses", "pip install azureml-mlflow"
     if _HOST.fullmatch(uri):

@@ -1,4 +1,4 @@
-"""An audit of everything that the bridge has written about runs, and the removal of surplus."""
+"""The audit of everything that the bridge wrote about runs, and the removal of surplus."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MadeModel:
     model: str
     """Its full name at the provider."""
     age: tuple[int, str]
-    """Creation time in Unix milliseconds, and the id; the smallest of duplicates stays."""
+    """Creation time in Unix milliseconds, and the id; the smallest of duplicates is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +56,13 @@ class Audit(RunReader):
     def inventory(
         self, run: RecordedRun, plan: Plan, model_ids: Mapping[str, str], artifact_path: str
     ) -> Inventory:
-        """Return the part of a run in MLflow that the plan would add to.
+        """Return the part of a run in MLflow to which the plan would add.
 
         Args:
             run: the run.
-            plan: what would be written.
-            model_ids: its complete models, by their full names.
-            artifact_path: the folder of the archive.
+            plan: the plan to compare with.
+            model_ids: ids of the run's complete models, by their full names.
+            artifact_path: folder of the archive.
         """
         archived: frozenset[str] = frozenset()
         if plan.documents or plan.files:
@@ -102,7 +102,7 @@ class Audit(RunReader):
             with one_each(self.uri):
                 return repository.list_artifacts(folder)
         except Exception as error:
-            # Each kind of artifact store has different exceptions.
+            # Each kind of artifact store raises different exceptions.
             said = one_line(self.redactor.text(str(error)).replace(run.run_id, "RUN"), 200)
             raise errors.ArchiveFailed(
                 "The artifact store did not list the archive", f"It said: {said}"
@@ -160,12 +160,12 @@ class Audit(RunReader):
                 return
 
     def alias(self, name: str) -> tuple[int | None, int | None]:
-        """Return the number of the version with a model's alias, and that of the right one."""
+        """Return the numbers of the version with a model's alias, and of the right one."""
         with self.asked(one_job=True) as client:
             return registry.alias(client, name)
 
     def users_aliases(self, version: MadeVersion) -> list[str]:
-        """Return the aliases of a version that are not the bridge's."""
+        """Return the aliases of a version that users created."""
         with self.asked(one_job=True) as client:
             return registry.users_aliases(client, version.name, version.number)
 
@@ -175,12 +175,12 @@ class Audit(RunReader):
             client.delete_logged_model(model_id)
 
     def delete_version(self, version: MadeVersion) -> None:
-        """Delete a version; the alias moves to what is the newest without it."""
+        """Delete a version; its alias moves to the newest remaining version."""
         with self.asked(one_job=True) as client:
             registry.remove(client, version.name, version.number)
 
     def move_alias(self, name: str) -> None:
-        """Move the alias of a registered model to the job that ended last."""
+        """Move the alias of a registered model to the version whose job ended last."""
         with self.asked(one_job=True) as client:
             registry.point_at_newest(client, name)
 

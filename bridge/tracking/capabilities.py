@@ -1,6 +1,6 @@
 """The features of a tracking store, determined once in a process.
 
-A server of an older MLflow, or one built by others, answers some of MLflow's requests with 404. A
+A server with an older MLflow, or of another vendor, answers some of MLflow's requests with 404. A
 missing feature is left out, reported once, and not requested again.
 """
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _NOT_THERE: Final = frozenset({"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED"})
 _PATIENCE: Final = 5.0
-"""Seconds for a server to say its version, which only goes into a sentence."""
+"""Timeout in seconds for a server's version, which is only used in a sentence."""
 
 
 class Feature(Enum):
-    """Something that not every store has: its name, and the MLflow that brought it."""
+    """A feature that not every store has, with its name and the MLflow that introduced it."""
 
     MODELS = ("LoggedModels", "3.0")
     DATASETS = ("dataset inputs", "2.4")
@@ -39,11 +39,11 @@ class Capabilities:
         self._of = "this tracking server"
 
     def probe(self, client: MlflowClient, uri: str) -> None:
-        """Ask for what many servers lack.
+        """Test the features that many servers lack.
 
         Args:
-            client: MLflow's, which has reached the store.
-            uri: the store's.
+            client: MLflow's client, which has reached the store.
+            uri: the store's address.
         """
         from mlflow.exceptions import MlflowException
 
@@ -51,24 +51,24 @@ class Capabilities:
             self._lacking[Feature.MODELS] = None
             self._of = f"the MLflow that is installed here ({_own_version()})"
             return
-        # Any other refusal is of this experiment, which may be one that the user may not read.
+        # Any other refusal concerns this experiment, which the user may have no permission to read.
         with contextlib.suppress(MlflowException), self.trying(Feature.MODELS, client):
             client.search_logged_models(["0"], max_results=1)
         if self._lacking and (version := _version_of(uri)):
             from packaging.version import Version
 
             self._of = f"the tracking server (MLflow {version})"
-            # The first job need not be the one to discover features that are rarely used.
+            # So that rarely used features need not be discovered by the first job.
             older = (each for each in Feature if Version(version) < Version(each.value[1]))
             self._lacking |= dict.fromkeys(older)
 
     def has(self, feature: Feature) -> bool:
-        """Return whether a feature is not known to be lacking."""
+        """Return whether a feature is not known to be missing."""
         return feature not in self._lacking
 
     @contextlib.contextmanager
     def trying(self, feature: Feature, client: MlflowClient) -> Iterator[None]:
-        """Ask for a feature; where the store does not have it, end here and know it from now on."""
+        """Use a feature within the context; if the store lacks it, end and remember that."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -76,12 +76,12 @@ class Capabilities:
         except MlflowException as error:
             if error.error_code not in _NOT_THERE:
                 raise
-            # A gateway that has lost its route refuses this as well.
+            # A gateway that has lost its route refuses this request too.
             client.search_experiments(max_results=1)
             self._lacking[feature] = None
 
     def possible(self, options: RecordingOptions) -> RecordingOptions:
-        """Return what of the options the store can record."""
+        """Return the options, without those that the store cannot record."""
         if not self._lacking:
             return options
         models = options.models and self.has(Feature.MODELS)
@@ -94,7 +94,7 @@ class Capabilities:
         )
 
     def sentences(self, options: RecordingOptions) -> tuple[str, ...]:
-        """Return what of the options is left out, a sentence for each feature."""
+        """Return a sentence for each option that the store cannot record."""
         wanted = {
             Feature.MODELS: options.models,
             Feature.DATASETS: options.datasets,
@@ -115,7 +115,7 @@ def _own_version() -> str:
 
 
 def _version_of(uri: str) -> str | None:
-    """Return a server's answer at ``/version``, without its user's login."""
+    """Return a server's answer at ``/version``, requested without the user's login."""
     import requests
 
     if not uri.startswith(("http://", "https://")):

@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PAGE_SIZE: Final = 500
-"""Most runs in a page. MLflow takes about 50 kB of memory for each of them."""
+"""Largest number of runs in a page. MLflow takes about 50 kB of memory for each run."""
 CALLS: Final = 4
-"""Number of simultaneous calls to a store.
-
-MLflow takes two of its database's fifteen connections for one write: sixteen writers, of any number
-of bridges, can wait for one another until all time out. Calls beyond four gain no time, because the
-server's processor is the limit by then.
+"""Number of simultaneous calls to a store. MLflow uses two of its database's fifteen connections
+for one write, so sixteen writers, of any number of bridges, can wait for one another until all time
+out. More than four calls save no time, because the server's processor is then the limit.
 """
 
 
@@ -39,38 +37,38 @@ class TrackingClient:
     def __init__(
         self, uri: str, *, redactor: Redactor | None = None, page_size: int = PAGE_SIZE
     ) -> None:
-        """Connect when the store is asked first.
+        """Connect on first use.
 
         Args:
-            uri: the store's.
+            uri: address of the store.
             redactor: masks secrets in errors.
-            page_size: how many runs of a history are read at once, at most.
+            page_size: largest number of runs of a history that are read at once.
         """
         self.uri = uri
         self.page_size = page_size
         self.redactor = redactor or Redactor()
         self.capabilities = Capabilities()
         self._connecting = threading.Lock()
-        # sqlite has one writer at a time. On a slow disk others wait for longer than the twenty
-        # seconds that MLflow gives them; here they wait as long as it takes.
+        # sqlite has one writer at a time. On a slow disk, others may wait longer than the twenty
+        # seconds that MLflow allows; here they wait as long as necessary.
         self._turn = threading.BoundedSemaphore(CALLS if self.file is None else 1)
         self._connected: MlflowClient | None = None
 
     @property
     def is_remote(self) -> bool:
-        """Return whether the store is a server and not a database."""
+        """Whether the store is a server rather than a database."""
         return urlsplit(self.uri).scheme in {"http", "https"}
 
     @contextlib.contextmanager
     def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
-        """Lend MLflow's client, with its exceptions as the bridge's.
+        """Yield MLflow's client, with its exceptions converted into the bridge's own.
 
         Args:
-            one_job: whether a refusal concerns one job only, or every further call as well.
+            one_job: whether a refusal concerns only one job rather than every further call.
 
         Raises:
             TrackingDown: the store cannot be reached, or refuses everything.
-            TrackingError: it refuses this one thing.
+            TrackingError: it refuses this request.
         """
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -101,7 +99,7 @@ class TrackingClient:
             return self._connected
 
     def ping(self) -> None:
-        """Make sure that the store answers. A database file that is still missing is fine."""
+        """Check that the store answers; a missing database file is accepted."""
         check_address(self.uri, self.shown_uri)
         if self.is_missing:
             try:
@@ -115,12 +113,12 @@ class TrackingClient:
 
     @property
     def is_missing(self) -> bool:
-        """Return whether this is a database file that the first write will create."""
+        """Whether this is a database file that the first write will create."""
         return self.file is not None and not self.file.exists()
 
     @property
     def file(self) -> Path | None:
-        """Return the file of an sqlite database."""
+        """File of an sqlite database."""
         scheme, found, rest = self.uri.partition(":///")
         path = rest.partition("?")[0]
         is_file = found and scheme == "sqlite" and path not in {"", ":memory:"}
@@ -128,7 +126,7 @@ class TrackingClient:
 
     @property
     def shown_uri(self) -> str:
-        """Return the URI without its password."""
+        """URI without its password."""
         return one_line(self.redactor.text(self.uri))
 
     def link(
@@ -139,7 +137,7 @@ class TrackingClient:
         page: str = "runs",
         view: str | None = None,
     ) -> str:
-        """Return where MLflow's UI shows an experiment's runs, one run, or another page of it."""
+        """Return the address of an experiment, a run, or another page in MLflow's UI."""
         page = f"runs/{run_id}" if run_id else page
         return f"{self.ui}/{page_of(experiment_id, page=page, view=view)}"
 
@@ -149,7 +147,7 @@ class TrackingClient:
 
     @property
     def ui(self) -> str:
-        """Return the address of MLflow's UI."""
+        """Address of MLflow's UI."""
         if not self.is_remote:
             return "http://127.0.0.1:5000"
         parts = urlsplit(self.uri)
@@ -158,12 +156,12 @@ class TrackingClient:
 
     @property
     def ui_command(self) -> str | None:
-        """Return the command that serves a database's UI, or ``None`` for a server."""
+        """Command that serves a database's UI; ``None`` for a server."""
         return None if self.is_remote else f"mlflow ui --backend-store-uri {self.shown_uri}"
 
 
 def _opened(uri: str) -> MlflowClient:
-    """Return MLflow's client, once it has made the tables that a database lacks."""
+    """Return MLflow's client, after creating the tables that a database lacks."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -1,4 +1,4 @@
-"""Databases below MLflow: their preparation, and the words in which they refuse."""
+"""Databases of MLflow: their preparation, and the meaning of their errors."""
 
 from __future__ import annotations
 
@@ -88,16 +88,16 @@ REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
         "The next pass tries again",
     ),
 )
-"""Signs in a database's words, as a sentence and what to do; the first that fits counts. A server
-passes the words on, so the driver's own exceptions are not enough to tell."""
+"""Patterns in a database's errors, each with a sentence and a remedy; the first match counts. A
+server forwards only the text, so the driver's own exceptions are not enough."""
 
 
 def check_folder(file: Path | None) -> None:
-    """Make sure that an sqlite database could be created.
+    """Check that an sqlite database could be created.
 
     Raises:
         FileNotFoundError: its folder does not exist.
-        PermissionError: its folder takes no files.
+        PermissionError: its folder is not writable.
     """
     if file is not None and not file.parent.is_dir():
         raise FileNotFoundError(f"the folder {file.parent} does not exist")
@@ -106,11 +106,11 @@ def check_folder(file: Path | None) -> None:
 
 
 def knock(uri: str, file: Path | None = None) -> None:
-    """Read from a database once: MLflow itself would try for minutes if it refuses.
+    """Read from a database once, because MLflow itself would try for minutes if it refuses.
 
     Args:
-        uri: the database's.
-        file: the database's file, if it is one; nothing happens where there is none yet.
+        uri: address of the database.
+        file: file of an sqlite database; nothing happens if it does not exist yet.
 
     Raises:
         ModuleNotFoundError: The driver or a package that it needs is not installed.
@@ -124,10 +124,10 @@ def knock(uri: str, file: Path | None = None) -> None:
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     try:
         with engine.connect() as connection:
-            if not is_server:  # SQLite opens a file when something is read
+            if not is_server:  # SQLite opens a file on the first read
                 connection.exec_driver_sql("PRAGMA schema_version")
     except RuntimeError as error:
-        # PyMySQL misses a package only when the database wants a certain kind of login.
+        # PyMySQL needs a package only for certain kinds of logins.
         needed = re.search(r"'(\w+)' package is required", str(error))
         if needed is None:
             raise
@@ -136,14 +136,14 @@ def knock(uri: str, file: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def first_opening(database: Path | None, make: Callable[[str], object]) -> Iterator[None]:
-    """Let one process at a time open an sqlite database, and make it where there is none.
+    """Let one process at a time open an sqlite database, and create a missing one.
 
-    MLflow makes the tables of a new database in hundreds of statements, and those that an older one
-    lacks. Two processes that do so at once get in each other's way.
+    MLflow creates the tables of a new database, and those that an older one lacks, in hundreds of
+    statements. Two processes that do so at once disturb each other.
 
     Args:
-        database: the file; ``None`` where the store is something else.
-        make: makes all tables of a database, whose URI it is given.
+        database: the file; ``None`` for any other store.
+        make: creates all tables of the database at a URI.
     """
     if database is None:
         yield
@@ -157,12 +157,12 @@ def first_opening(database: Path | None, make: Callable[[str], object]) -> Itera
 
 
 def _make_whole(database: Path, make: Callable[[str], object]) -> None:
-    """Make a database beside its place, and move it there once it is whole.
+    """Create a database under a temporary name, and rename it once it is complete.
 
-    A process that is killed in between leaves a file that no MLflow can open.
+    Otherwise a process that is killed during creation would leave a file that MLflow cannot open.
     """
     unfinished = database.with_name(f"{database.name}.unfinished")
-    # Files that such a process has left.
+    # Files that a killed process left.
     for wreck in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
         wreck.unlink(missing_ok=True)
     make(f"sqlite:///{unfinished}")
@@ -174,13 +174,14 @@ def _make_whole(database: Path, make: Callable[[str], object]) -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other process has locked a folder.
+    """Lock a folder within the context, after waiting for other processes.
 
-    Not the database: a process that closes any handle of a file loses sqlite's locks of it.
+    The database itself is not locked, because a process that closes any handle of a file loses
+    sqlite's locks on it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # A network folder may have no such locks; then two first starts must not coincide.
+        # A network folder may lack such locks; then two first starts must not coincide.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

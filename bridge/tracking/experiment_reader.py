@@ -1,4 +1,4 @@
-"""The experiments that MLflow has, and the metric names of each."""
+"""The experiments in MLflow, and the metric names of each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bridge.tracking import experiments, views
 from bridge.tracking.client import TrackingClient, quoted
 
 _OTHER_EXPERIMENTS: Final = 50
-"""Experiments that are searched for local runs: a server may have thousands."""
+"""Number of experiments that are searched for local runs, as a server may have thousands."""
 
 
 class ExperimentReader(TrackingClient):
-    """Experiments of a tracking store. Writes only their descriptions, views and tags."""
+    """The experiments of a tracking store. Writes only their descriptions, views and tags."""
 
     def experiment(
         self,
@@ -29,11 +29,11 @@ class ExperimentReader(TrackingClient):
         """Return the id of an active experiment, or ``None`` if it neither exists nor is created.
 
         Args:
-            name: the experiment's.
+            name: name of the experiment.
             create: whether to create it, with a description.
-            losses: what the experiment's runs are to be compared by: its views show it, also where
-                it is there already; ``None``: one that is there stays as it is.
-            one_job: whether only one job uses it, so that its failure costs no other job.
+            losses: metrics that the experiment's views show for comparison; ``None``: an existing
+                experiment is not changed.
+            one_job: whether only one job uses it, so that a failure costs no other job.
         """
         if not create and self.is_missing:
             return None
@@ -56,10 +56,10 @@ class ExperimentReader(TrackingClient):
         return str(found.experiment_id)
 
     def page(self, experiment_id: str) -> str:
-        """Return where MLflow's UI shows an experiment's charts as the bridge arranges them."""
+        """Return the address of an experiment's charts, in the bridge's view, in MLflow's UI."""
         with self.asked() as client:
             known = client.get_experiment(experiment_id).tags
-        # An unknown view would send the UI to an overview without runs.
+        # With an unknown view, the UI would open an overview without runs.
         view = views.CHARTS if views.tag_of(views.CHARTS) in known else None
         return self.link(experiment_id, view=view)
 
@@ -72,26 +72,26 @@ class ExperimentReader(TrackingClient):
         """Return the label of the names under which an experiment's hosted runs are logged.
 
         Args:
-            experiment_id: the experiment's.
-            remember: whether to write down what is decided for one that has no hosted runs.
+            experiment_id: id of the experiment.
+            remember: whether to store the decision for an experiment without hosted runs.
         """
         with self.asked() as client:
             return experiments.label_of(client, experiment_id, remember=remember)
 
     def name_experiment(self, experiment_id: str, label: str, losses: Losses) -> None:
-        """Remember the names of an experiment's runs, and let its views show nothing else."""
+        """Store the metric names of an experiment's runs, and show only these in its views."""
         with self.asked() as client:
             experiments.set_tag(client, experiment_id, experiments.METRIC_NAMES, label)
             found = client.get_experiment(experiment_id)
             experiments.furnish(client, found, losses, only=True)
 
     def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
-        """Return the metrics of each of the newest runs that carry no jobs."""
+        """Return the metric names of each of the newest local runs."""
         with self.asked() as client:
             return experiments.local_metric_names(client, experiment_id)
 
     def other_experiments(self, names: Collection[str]) -> dict[str, str]:
-        """Return the ids of the experiments beside ``names``, by name: those changed last."""
+        """Return the ids of the latest changed experiments other than ``names``, by name."""
         if self.is_missing:
             return {}
         with self.asked() as client:
@@ -101,7 +101,7 @@ class ExperimentReader(TrackingClient):
         return {each.name: each.experiment_id for each in found if each.name not in names}
 
     def is_named_otherwise(self, experiment_ids: Sequence[str], label: str) -> bool:
-        """Return whether any run is logged under other names than those of ``label``."""
+        """Return whether any run has metric names other than those of ``label``."""
         wanted = quoted(label)
         if not experiment_ids or wanted is None:
             return False

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 LOSSES: Final = Losses(valid=("valid_loss",), train=("train_loss",))
-"""Metrics that compare runs, unless they are logged under other names."""
+"""Metrics for comparing runs, unless they are logged under other names."""
 
 METRIC_NAMES: Final = "fine_tuning_metric_names"
-"""Tag of an experiment, as of its runs: a preset's name, or a mapping as JSON."""
+"""Tag of an experiment and its runs with a preset's name, or a mapping as JSON."""
 NOTE: Final = "mlflow.note.content"
 _LOCAL_RUNS: Final = 50
-"""Local runs, the newest, that decide on metric names."""
+"""Number of the newest local runs that decide on metric names."""
 _NEWEST_RUNS: Final = 1000
-"""Runs of any kind among which an older server's local ones are found."""
+"""Number of runs of any kind that are searched for local runs on an older server."""
 _LONGEST_FOLDER: Final = 60
-"""Characters, of up to four bytes: file systems take 255 bytes."""
+"""Longest name in characters of up to four bytes; file systems accept 255 bytes."""
 
 _BEGINNING: Final = "Fine-tuning jobs that run at hosted APIs, copied here by ftbridge"
 _LINKS: Final = re.compile(r"\[Charts\]\(#/experiments/[^\n]*")
-"""The first line of a description that the bridge has written or added to."""
+"""First line of a description that the bridge has written or extended."""
 _DESCRIPTION: Final = """\
 {beginning} beside local runs.
 
@@ -48,13 +48,13 @@ artifacts as the provider sent it. Deleted runs are not created again.
 
 
 def create(client: MlflowClient, name: str, database: Path | None, losses: Losses) -> str:
-    """Create an experiment that explains itself; return its id, also if another was faster.
+    """Create an experiment with a description; return its id, even if another process was faster.
 
     Args:
-        client: MLflow's.
-        name: the experiment's.
-        database: the file, if the store is an sqlite database.
-        losses: what its runs are to be compared by.
+        client: MLflow's client.
+        name: name of the experiment.
+        database: file of an sqlite store.
+        losses: metrics for comparing its runs.
     """
     from mlflow.exceptions import MlflowException
 
@@ -70,7 +70,7 @@ def create(client: MlflowClient, name: str, database: Path | None, losses: Losse
             },
         )
     except MlflowException:
-        # Another process may have been faster, which not every MLflow says in the same way.
+        # Another process may have been faster, which MLflow reports in different ways.
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
@@ -82,26 +82,26 @@ def create(client: MlflowClient, name: str, database: Path | None, losses: Losse
 def furnish(
     client: MlflowClient, experiment: Experiment, losses: Losses, *, only: bool = False
 ) -> None:
-    """Give an experiment the stored views and the links to them, as far as it lacks them.
+    """Add the stored views, and the links to them, that an experiment lacks.
 
     Args:
-        client: MLflow's.
-        experiment: as it was found.
-        losses: what its runs are to be compared by.
-        only: whether its views are to show nothing else.
+        client: MLflow's client.
+        experiment: the experiment, as read.
+        losses: metrics for comparing its runs.
+        only: whether its views show nothing else.
     """
     tags = experiment.tags
-    # The description first: the views show whether a user has removed it.
+    # The description first: existing views mean that a missing one was removed by a user.
     new = _new_note(tags, str(experiment.experiment_id)) | views.wanted(tags, losses, only=only)
     for name, value in new.items():
         set_tag(client, experiment.experiment_id, name, value)
 
 
 def set_tag(client: MlflowClient, experiment_id: str, name: str, value: str) -> None:
-    """Set a tag of an experiment, also where another process sets the same tag right now.
+    """Set a tag of an experiment, even if another process sets the same tag now.
 
-    MLflow reads the tag before it writes it: of two writers that both find none, a database
-    refuses the second one. By then the tag is there, and is set like any other.
+    MLflow reads the tag before it writes it: if two writers both find none, the database refuses
+    the second one. The tag then exists, and the second attempt updates it.
     """
     from mlflow.exceptions import MlflowException
 
@@ -114,21 +114,21 @@ def set_tag(client: MlflowClient, experiment_id: str, name: str, value: str) -> 
 
 
 def _new_note(tags: Mapping[str, str], experiment_id: str) -> dict[str, str]:
-    """Return the description with the links in its first line; nothing where it is a user's."""
+    """Return the description with the links in its first line; nothing if a user wrote it."""
     links, text = _links(experiment_id), tags.get(NOTE, "")
     if _LINKS.match(text):
-        # An experiment that was copied has links that lead elsewhere.
+        # The links of a copied experiment lead to the original.
         text = _LINKS.sub(lambda _: links, text, count=1)
     elif text.startswith(_BEGINNING):
         text = f"{links}\n\n{text}"
     elif not text.strip() and views.tag_of(views.CHARTS) not in tags:
-        # Once: a user who takes the line away does not want it.
+        # Only once, because a user who removes the line does not want it.
         text = f"{links}\n\nftbridge copies hosted fine-tuning jobs to this experiment.\n"
     return {NOTE: text} if text != tags.get(NOTE, "") else {}
 
 
 def _links(experiment_id: str) -> str:
-    """Return the first line of a description: the UI shows it on every page of an experiment."""
+    """Return the first line of a description, which the UI shows on every page of an experiment."""
     pages = {
         "Charts": page_of(experiment_id, view=views.CHARTS),
         "Table": page_of(experiment_id, view=views.TABLE),
@@ -138,12 +138,12 @@ def _links(experiment_id: str) -> str:
 
 
 def page_of(experiment_id: str, *, page: str = "runs", view: str | None = None) -> str:
-    """Return where MLflow's UI shows an experiment, relative to the UI's own address.
+    """Return the address of an experiment relative to MLflow's UI.
 
-    Without ``workflowType`` the UI opens on an overview of traces, where no run is in sight.
+    Without ``workflowType`` the UI opens an overview of traces, which shows no runs.
 
     Args:
-        experiment_id: the experiment's.
+        experiment_id: id of the experiment.
         page: ``runs``, ``models`` or ``runs/<run id>``.
         view: the key of a stored view.
     """
@@ -153,7 +153,7 @@ def page_of(experiment_id: str, *, page: str = "runs", view: str | None = None) 
 
 
 def _artifact_location(name: str, database: Path | None) -> str | None:
-    """Return a folder beside an sqlite database: MLflow would use the working folder."""
+    """Return a folder for artifacts beside an sqlite database, not in the working folder."""
     if database is None:
         return None
     folder = re.sub(r"[^\w-]+", "-", name).strip("-")[:_LONGEST_FOLDER] or "experiment"
@@ -163,12 +163,12 @@ def _artifact_location(name: str, database: Path | None) -> str | None:
 def label_of(client: MlflowClient, experiment_id: str, *, remember: bool) -> str:
     """Return the label of the names in an experiment.
 
-    Its hosted runs keep the names that they have; without any, what its local runs log decides.
+    Its hosted runs keep the names that they have; without hosted runs, its local runs decide.
 
     Args:
-        client: MLflow's.
-        experiment_id: the experiment's.
-        remember: whether to write down what is decided.
+        client: MLflow's client.
+        experiment_id: id of the experiment.
+        remember: whether to store the decision.
     """
     known = client.get_experiment(experiment_id).tags.get(METRIC_NAMES)
     if known:
@@ -184,7 +184,7 @@ def label_of(client: MlflowClient, experiment_id: str, *, remember: bool) -> str
 
 
 def local_metric_names(client: MlflowClient, experiment_id: str) -> list[frozenset[str]]:
-    """Return the names of the metrics of each of the newest local runs."""
+    """Return the metric names of each of the newest local runs."""
     from mlflow.exceptions import MlflowException
 
     is_local = f"tags.{run_tags.PROVIDER} IS NULL"

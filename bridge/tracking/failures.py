@@ -1,4 +1,4 @@
-"""MLflow's exceptions as the bridge's, each with what to do."""
+"""Conversion of MLflow's exceptions into the bridge's own, each with a remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RACED: Final = (
     "UNIQUE constraint failed",
     "duplicate key value violates unique constraint",
     "Duplicate entry",
-    "expected to update 1 row(s); 0 were matched",  # it was deleted between the look and the write
+    "expected to update 1 row(s); 0 were matched",  # it was deleted just before the write
 )
 
 _PACKAGES: Final = {
@@ -24,17 +24,17 @@ _PACKAGES: Final = {
     "psycopg": "'psycopg[binary]'",
     "psycopg2": "psycopg2-binary",
 }
-"""Package that brings a module under another name."""
+"""Packages that contain a module with another name."""
 
 
 def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> TrackingError:
-    """Return what an exception of MLflow, or of the database below it, means.
+    """Return the bridge's error for an exception of MLflow or of its database.
 
     Args:
-        error: as it was raised.
+        error: the exception.
         message: its text, without secrets.
-        uri: the tracking store's, without secrets.
-        one_job: whether only one job is concerned, or every further call as well.
+        uri: address of the tracking store, without secrets.
+        one_job: whether it concerns only one job rather than every further call.
     """
     causes = tuple(_causes(error))
     said = one_line(_cause(message), 200)
@@ -77,7 +77,7 @@ def _of_package(causes: tuple[BaseException, ...], uri: str) -> TrackingDown | N
 
 
 def _of_server(code: str, message: str, said: str, uri: str) -> TrackingDown | None:
-    """Return what a server refused, by its code."""
+    """Return the error for a server's refusal, by its code."""
     if "Databricks credential" in message:
         return TrackingDown(
             f"Databricks found no credentials for {uri}",
@@ -99,7 +99,7 @@ def _of_server(code: str, message: str, said: str, uri: str) -> TrackingDown | N
 
 
 def _of_errors(said: str, uri: str, *, one_job: bool) -> TrackingError | None:
-    """Return what it means that a server answered with errors until MLflow's client gave up."""
+    """Return the error for a server that answered with errors until MLflow's client gave up."""
     found = re.search(r"too many (\d{3}) error responses", said)
     if found is None:
         return None
@@ -113,7 +113,7 @@ def _of_errors(said: str, uri: str, *, one_job: bool) -> TrackingError | None:
 def _of_network(
     causes: tuple[BaseException, ...], said: str, uri: str, *, one_job: bool
 ) -> TrackingDown | None:
-    """Return what happened on the way to a server, where nothing or no whole reply came."""
+    """Return the error for a request without a complete reply."""
     reason = _os_reason(causes) or said
     for kinds, what, remedy in _network_kinds():
         if any(isinstance(each, kinds) for each in causes):
@@ -134,9 +134,9 @@ def _of_network(
 
 
 def _network_kinds() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
-    """Return exceptions of MLflow's client, each kind with a sentence and what to do.
+    """Return the kinds of exceptions of MLflow's client, each with a sentence and a remedy.
 
-    The first that fits counts: many are kinds of a later one.
+    The first match counts, because many are subclasses of a later one.
     """
     from requests import exceptions as http
     from urllib3 import exceptions as connections
@@ -181,7 +181,7 @@ def _network_kinds() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]
 def _of_database(
     causes: tuple[BaseException, ...], message: str, said: str, uri: str
 ) -> TrackingDown | None:
-    """Return what concerns a database as a whole, opened here or by a server."""
+    """Return the error for a database as a whole, opened here or by a server."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     if trouble := _of_schema(message, uri):
@@ -189,11 +189,11 @@ def _of_database(
     here = next((each for each in causes if isinstance(each, DBAPIError)), None)
     is_here = any(isinstance(each, SQLAlchemyError) for each in causes)
     if is_here or re.search(r"\((sqlite3|psycopg2?|MySQLdb|pymysql|pyodbc|pymssql)\.", message):
-        words = _cause(message)  # what was to be written may hold any of the signs
+        words = _cause(message)  # the data to be written may match any of the patterns
         for signs, what, advice in REFUSALS:
             if re.search(signs, words):
                 return TrackingDown(f"The database of MLflow at {uri} {what} ({said})", advice)
-    # Without a statement it is the connection that failed.
+    # Without a statement, the connection failed.
     if here is not None and here.statement is None:
         return TrackingDown(
             f"The database of MLflow at {uri} cannot be reached ({said})",
@@ -208,7 +208,7 @@ def _of_database(
 
 
 def _of_schema(message: str, uri: str) -> TrackingDown | None:
-    """Return which of the two is too old, the database or the MLflow that opens it."""
+    """Return the error that tells which is too old, the database or the installed MLflow."""
     revision = re.search(
         r"(?:schema \(found version |locate revision identified by ')(\w+)", message
     )
@@ -228,9 +228,9 @@ def _of_schema(message: str, uri: str) -> TrackingDown | None:
 
 
 def reason_of(error: Exception, message: str) -> str:
-    """Return why an artifact store took nothing, without what was sent to it and how often."""
+    """Return the reason why an artifact store refused, without the content and the retries."""
     if getattr(error, "error_code", None) is None:
-        return message  # no exception of MLflow: a cloud's SDK, or the file system with its path
+        return message  # an exception of a cloud's SDK, or of the file system with its path
     return _os_reason(tuple(_causes(error))) or _cause(message)
 
 
@@ -240,15 +240,15 @@ def _os_reason(causes: tuple[BaseException, ...]) -> str | None:
 
 
 def _cause(message: str) -> str:
-    """Return what went wrong, without what was asked, how often, and where to read more."""
+    """Return the reason of a failure, without the request, the retries, and links to documents."""
     _, found, cause = message.rpartition("(Caused by ")
     message = cause.removesuffix(")") if found else message
     message = re.split(r"\s*(?:\[SQL: |\(Background on )", message)[0]
-    return re.sub(r"^\((?:\w+\.)+\w+\) ", "", message)  # the driver's class
+    return re.sub(r"^\((?:\w+\.)+\w+\) ", "", message)  # class of the driver
 
 
 def _is_run_changed(code: str, message: str) -> bool:
-    """Return whether somebody deleted the run or its model, or wrote the same at that moment."""
+    """Return whether another writer deleted the run or its model, or wrote the same data."""
     return (
         "must be in the 'active' state" in message
         or (code == "RESOURCE_DOES_NOT_EXIST" and ("Run" in message or "ogged model" in message))
@@ -257,13 +257,13 @@ def _is_run_changed(code: str, message: str) -> bool:
 
 
 def _is_no_mlflow(message: str) -> bool:
-    """Return whether a server answers, but not as MLflow does."""
-    # The latter is what MLflow's client makes of an error in JSON without one of MLflow's codes.
+    """Return whether the server that answered is not an MLflow server."""
+    # MLflow's client turns a JSON error without one of MLflow's codes into the latter.
     return "not in a valid JSON format" in message or "INTERNAL_ERROR: Response:" in message
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it came of; a retry's reason is only in its arguments."""
+    """Yield an exception and its causes; the reason of a retry is only in its arguments."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

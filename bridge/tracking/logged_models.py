@@ -1,9 +1,9 @@
 """Hosted models as MLflow's LoggedModels.
 
-MLflow gives them ids and lets two have the same name. A model is known by its run and by the tag
-with its full name: it is searched for before it is created and, since
-another process may have done the same at that moment, once more afterwards and before the run is
-final. It becomes READY when everything about it is written.
+MLflow gives them ids and allows two with the same name. A model is identified by its run and by the
+tag with its full name: it is searched for before it is created and, because another process may do
+the same, again afterwards and before the run is final. It becomes READY when everything about it is
+written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE: Final = 100
 _EXTERNAL: Final = "mlflow.model.isExternal"
-"""Marks a model whose files are elsewhere."""
+"""Tag that marks a model whose files are elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class ModelState:
 
 
 def models_of_run(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, ModelState]:
-    """Return a run's models by their full names at the provider, the first of duplicates."""
+    """Return a run's models by their full names at the provider; the first of duplicates counts."""
     return {
         name: ModelState(model_id=models[0].model_id, is_ready=models[0].status.value == "READY")
         for name, models in _by_name(client, experiment_id, run_id).items()
@@ -48,13 +48,13 @@ def models_of_run(client: MlflowClient, experiment_id: str, run_id: str) -> dict
 def create_missing(
     client: MlflowClient, run: RecordedRun, plan: Plan, known_outputs: Collection[str]
 ) -> dict[str, str]:
-    """Create the models of a plan that do not exist yet, as outputs of their run.
+    """Create the missing models of a plan as outputs of their run.
 
     Args:
-        client: MLflow's.
-        run: the run that makes them.
-        plan: what to write.
-        known_outputs: ids of models that are outputs of the run already.
+        client: MLflow's client.
+        run: the run of the models.
+        plan: the plan.
+        known_outputs: ids of models that are already outputs of the run.
 
     Returns:
         The ids of all models of the plan, by their full names.
@@ -90,10 +90,10 @@ def create_missing(
 def check_single(
     client: MlflowClient, experiment_id: str, run_id: str, model_ids: Mapping[str, str]
 ) -> None:
-    """Look at all models of a run once more, as nobody will again: who doubled one may be dead.
+    """Check the models of a run a last time, as the creator of a duplicate may be dead.
 
     Raises:
-        RunChanged: the other process's are the first.
+        RunChanged: another process's models come first.
     """
     firsts = _only_firsts(client, experiment_id, run_id)
     if any(firsts.get(name) != model_id for name, model_id in model_ids.items()):
@@ -101,7 +101,7 @@ def check_single(
 
 
 def _only_firsts(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, str]:
-    """Return the ids of a run's models by full name, and delete all but the first of duplicates."""
+    """Delete all duplicates but the first; return the ids of the run's models by full name."""
     firsts: dict[str, str] = {}
     for name, (first, *losers) in _by_name(client, experiment_id, run_id).items():
         firsts[name] = first.model_id
@@ -113,10 +113,10 @@ def _only_firsts(client: MlflowClient, experiment_id: str, run_id: str) -> dict[
 def metric_batches(
     client: MlflowClient, run_id: str, plan: Plan, model_ids: Mapping[str, str]
 ) -> list[list[Metric]]:
-    """Return the plan's points in batches, each point with the model that it measures.
+    """Yield the plan's points in batches, each point with the model that it measures.
 
-    A point that measures several is sent again for each further one: MLflow keeps one row in the
-    run. Further ones come in further batches, as no row may be twice in one.
+    A point that measures several models is sent once for each, and MLflow keeps one row in the run.
+    Repetitions come in separate batches, because a batch may contain a row only once.
     """
     linked = _links(plan.models if model_ids else (), model_ids)
     new = {(point.name, point.step) for point in plan.points}
@@ -131,7 +131,7 @@ def metric_batches(
 
 
 def metric(point: MetricPoint, model_id: str | None) -> Metric:
-    """Return a point as MLflow's; an older MLflow knows nothing of models."""
+    """Return a point as MLflow's metric; an older MLflow does not support models."""
     from mlflow.entities import Metric
 
     about = {} if model_id is None else {"model_id": model_id}
@@ -152,9 +152,9 @@ def _links(
 def _logged_points(
     client: MlflowClient, run_id: str, measurements: Iterable[tuple[str, int]]
 ) -> Iterator[MetricPoint]:
-    """Return the points of a run at these metrics and steps: one request a metric.
+    """Yield the points of a run at these metrics and steps, with one request per metric.
 
-    A model's measurement must equal its run's row, or the run would get a second one.
+    A model's measurement must equal its run's row, or the run would get a second row.
     """
     wanted = set(measurements)
     for name in sorted({name for name, _ in wanted}):
@@ -173,7 +173,7 @@ def forget(client: MlflowClient, experiment_id: str, run_id: str) -> None:
 def measurements(
     client: MlflowClient, experiment_id: str, run_id: str
 ) -> dict[tuple[str, int], str]:
-    """Return the model of a run that each metric and step measures."""
+    """Return the ids of the run's models by the metric and step that measure them."""
     return {
         (metric.key, metric.step): models[0].model_id
         for models in _by_name(client, experiment_id, run_id).values()
@@ -182,7 +182,7 @@ def measurements(
 
 
 def source_run(client: MlflowClient, experiment_ids: Sequence[str], model: str) -> str | None:
-    """Return the run that a model came from, or ``None`` if the model is unknown."""
+    """Return the run that made a model; ``None`` if the model is unknown."""
     literal = quoted(model)
     if literal is None:
         return None
@@ -211,7 +211,7 @@ def _delete(client: MlflowClient, model: LoggedModel) -> None:
 
 
 def _by_name(client: MlflowClient, experiment_id: str, run_id: str) -> dict[str, list[LoggedModel]]:
-    """Return a run's models by full name, duplicates in an order that all processes share."""
+    """Return a run's models by full name, with duplicates in the same order for all processes."""
     by_name: dict[str, list[LoggedModel]] = {}
     token: str | None = None
     while True:

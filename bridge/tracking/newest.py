@@ -1,4 +1,4 @@
-"""Jobs as MLflow shows them now, newest first: for people, not for passes."""
+"""The jobs in MLflow, newest first, for people rather than passes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bridge.tracking.client import TrackingClient
 from bridge.tracking.runs import recorded_run
 
 _PAGE: Final = 100
-"""Number of runs in a page: a whole history takes seconds, and a person reads twenty."""
+"""Number of runs in a page; a whole history takes seconds, and a person reads twenty."""
 _MONTHS: Final = 24
-"""How far ahead the next shutdown is searched for."""
+"""Number of months in which the next shutdown is searched for."""
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -27,11 +27,11 @@ class Seen:
     run: RecordedRun
     values: Mapping[str, float]
     ended_at: int | None
-    """Time in Unix milliseconds."""
+    """Time of the value, Unix milliseconds."""
 
 
 def newest_jobs(tracking: TrackingClient, experiment_ids: Sequence[str]) -> Iterator[Seen]:
-    """Yield the runs that carry jobs, by their start, the newest first."""
+    """Yield the runs that carry jobs, the latest start first."""
     token: str | None = None
     while experiment_ids:
         with tracking.asked() as client:
@@ -57,10 +57,10 @@ def models_ending(
     """Return the models of a provider that it shuts down on a day, at most a thousand.
 
     Args:
-        tracking: MLflow.
-        experiment_ids: where to look.
-        provider: its name in the configuration.
-        day: as ISO 8601 has it.
+        tracking: the tracking store.
+        experiment_ids: experiments to search.
+        provider: the provider's name in the configuration.
+        day: date in ISO 8601.
     """
     if not experiment_ids:
         return []
@@ -77,13 +77,13 @@ def next_shutdown(
 ) -> str | None:
     """Return the next day on which a provider shuts down models, within two years.
 
-    MLflow sorts by a tag and does not compare its order: each search finds the last day of a month
-    that is not known yet.
+    MLflow can sort by a tag but not compare it by order, so each search finds the last unknown day
+    of a month.
 
     Args:
-        tracking: MLflow.
-        experiment_ids: where to look.
-        provider: its name in the configuration.
+        tracking: the tracking store.
+        experiment_ids: experiments to search.
+        provider: the provider's name in the configuration.
         today: the first day that counts.
     """
 
@@ -97,7 +97,7 @@ def next_shutdown(
                 order_by=[f"tags.{tags.SHUTDOWN} DESC"],
             )
         day = next((run.data.tags[tags.SHUTDOWN] for run in found), "")
-        # A user may have written anything into the tag.
+        # A user may have changed the tag to anything.
         return day if _DAY.fullmatch(day) else ""
 
     if not experiment_ids or latest("____-__-__") < today.isoformat():

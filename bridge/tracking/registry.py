@@ -1,7 +1,7 @@
-"""A job's result as a version of a registered model, with an alias at the newest.
+"""A job's result as a version of a registered model, with an alias for the newest.
 
-MLflow counts versions up, one process at a time: of two that were created for one run every process
-sees the smaller number, and that one stays.
+MLflow numbers versions consecutively: if two are created for one run, every process sees the
+smaller number, and that version is kept.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 ALIAS: Final = "newest"
 _ENDED: Final = "fine_tuning_ended_at"
-"""Tag with the end of the job in ISO 8601, because versions are created in any order."""
+"""Tag with the end of the job in ISO 8601, because versions may be created in any order."""
 _VERSIONS: Final = "mlflow.modelVersions"
-"""Tag of a LoggedModel that makes the UI link it, and its run, to its versions."""
+"""Tag of a LoggedModel by which the UI links it and its run to its versions."""
 _ROUNDS: Final = 4
 
 
@@ -34,12 +34,12 @@ def register(
     model_id: str,
     facts: dict[str, str],
 ) -> None:
-    """Make sure that the model has one version, and that the alias is at the newest one.
+    """Ensure that the model has one version, and that the alias is at the newest one.
 
     Args:
-        client: MLflow's.
+        client: MLflow's client.
         registration: name and time.
-        run_id: the run that the model came from.
+        run_id: the run that made the model.
         model_id: the LoggedModel.
         facts: tags of the version.
     """
@@ -65,7 +65,7 @@ def forget(client: MlflowClient, run_id: str) -> None:
     """Delete the versions of a run that loses its job to another run."""
     versions = _found(client, f"run_id = '{run_id}'")
     for version in versions:
-        # The alias first: afterwards nothing would tell that it has lost its version.
+        # The alias first, because afterwards its lost version could not be detected.
         lost = {int(each.version) for each in versions if each.name == version.name}
         point_at_newest(client, version.name, but=lost)
         _delete(client, version.name, int(version.version))
@@ -78,23 +78,23 @@ def remove(client: MlflowClient, name: str, number: int) -> None:
 
 
 def names_of(client: MlflowClient, run_id: str, model_id: str | None) -> frozenset[str]:
-    """Return the registered models with a version of a run, including deleted versions.
+    """Return the registered models with a version of a run, including deleted ones.
 
-    The tags of a LoggedModel about its versions outlive them.
+    The tags of a LoggedModel about its versions outlive the versions.
     """
     linked = {name for name, _ in _links(client, model_id)} if model_id else set()
     return frozenset(linked | {each.name for each in _found(client, f"run_id = '{run_id}'")})
 
 
 def alias(client: MlflowClient, name: str) -> tuple[int | None, int | None]:
-    """Return the version that the alias of a registered model is at, and its right one."""
+    """Return the version with a registered model's alias, and the version that should have it."""
     newest = _newest(client, name)
     at = client.get_registered_model(name).aliases.get(ALIAS)
     return (None if at is None else int(at)), newest
 
 
 def users_aliases(client: MlflowClient, name: str, number: int) -> list[str]:
-    """Return the aliases that users have given a version."""
+    """Return the aliases that users gave a version."""
     known = client.get_registered_model(name).aliases
     return sorted(each for each, at in known.items() if int(at) == number and each != ALIAS)
 
@@ -102,7 +102,7 @@ def users_aliases(client: MlflowClient, name: str, number: int) -> list[str]:
 def _link(
     client: MlflowClient, model_id: str, version: ModelVersion, doubles: list[ModelVersion]
 ) -> None:
-    """Let the LoggedModel show its version. A server has done that already, a database has not."""
+    """Tag the LoggedModel with its version, as a server does and a database does not."""
     links = _links(client, model_id)
     gone = {(double.name, str(double.version)) for double in doubles}
     wanted = links - gone | {(version.name, str(version.version))}
@@ -127,13 +127,13 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
 
 
 def _of_run(client: MlflowClient, name: str, run_id: str) -> list[ModelVersion]:
-    """Return the versions of one run, by ascending number; more than one only for a moment."""
+    """Return the versions of one run by ascending number; there is rarely more than one."""
     versions = _found(client, f"name = '{name}'")
     return sorted((v for v in versions if v.run_id == run_id), key=lambda v: int(v.version))
 
 
 def _found(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
-    """Return the versions that the bridge has created."""
+    """Return the versions that the bridge created."""
     versions: list[ModelVersion] = []
     token: str | None = None
     while True:
@@ -151,7 +151,7 @@ def _delete(client: MlflowClient, name: str, number: int) -> None:
 
 @contextlib.contextmanager
 def _perhaps_gone() -> Iterator[None]:
-    """Ignore that another process has deleted a version meanwhile."""
+    """Ignore that another process has deleted the version."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -162,11 +162,11 @@ def _perhaps_gone() -> Iterator[None]:
 
 
 def point_at_newest(client: MlflowClient, name: str, *, but: Collection[int] = ()) -> None:
-    """Move the alias. Looks again afterwards: another process may have moved it meanwhile.
+    """Move the alias, and check it afterwards, because another process may have moved it.
 
     Args:
-        client: MLflow's.
-        name: the registered model's.
+        client: MLflow's client.
+        name: name of the registered model.
         but: versions that do not count.
     """
     for _ in range(_ROUNDS):
@@ -192,7 +192,7 @@ def _written(at: int) -> str:
 
 
 def _ended_at(written: str) -> float:
-    """Return the seconds of an end; version 0.1 wrote Unix milliseconds."""
+    """Return the Unix seconds of an end; version 0.1 wrote Unix milliseconds."""
     if written.isdecimal():
         return int(written) / 1000
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Runs that start from what other runs made: their tags and notes point at each other."""
+"""Links between runs and the runs whose models they start from, in tags and notes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Relations(Audit):
     """Links runs with the runs before and after them."""
 
     def relate(self, child: str, parent: str) -> None:
-        """Let two runs point at each other: the second made what the first one starts from.
+        """Link two runs, the second of which made the model that the first starts from.
 
-        The child comes last: one that points at its parent is not looked at again.
+        The child is written last, because a child with a link is not read again.
         """
         names = {run.run_id: run.name for run in (self.run(child),) if run}
         if maker := self.change_children(parent, lambda known: known | {child}, names):
@@ -31,7 +31,7 @@ class Relations(Audit):
         changed: Callable[[frozenset[str]], frozenset[str]],
         names: Mapping[str, str],
     ) -> RecordedRun | None:
-        """Change the runs that a run is linked with, and return it as it was."""
+        """Change the links of a run, and return the run as it was."""
         run = self.run(run_id)
         known = frozenset(tags.lineage_of(run.tags).children) if run else frozenset()
         if changed(known) != known:
@@ -41,11 +41,11 @@ class Relations(Audit):
     def _retag(
         self, run: RecordedRun | None, changes: Mapping[str, str], names: Mapping[str, str]
     ) -> None:
-        """Change tags that the note shows, and the note with them.
+        """Change tags that the note shows, and update the note.
 
         Args:
-            run: as it is now.
-            changes: the tags.
+            run: the current run.
+            changes: the tags to set.
             names: the names of runs that the note links.
         """
         from mlflow.entities import RunTag

@@ -1,4 +1,4 @@
-"""Reads what MLflow has of jobs."""
+"""Reading of jobs' runs from MLflow."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _CONTEXT: Final = "mlflow.data.context"
 _LONGEST_LIST: Final = 1000
-"""Ids in one search. MLflow's parser gives up on some thousands."""
+"""Number of ids in one search; MLflow's parser fails on some thousands."""
 
 
 class RunReader(ExperimentReader):
-    """Reads runs and models of a tracking store."""
+    """Reads the runs and models of a tracking store."""
 
     def runs(
         self,
@@ -65,7 +65,7 @@ class RunReader(ExperimentReader):
             terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
         for run in self._search(experiment_ids, " and ".join(terms)):
             state = recorded_run(run)
-            # Not every name can be quoted in a search, so that each is compared again.
+            # Not every name can be quoted in a search, so each is compared again.
             if state.job_id and all(
                 value in {None, state.tags.get(name)} for name, value in wanted.items()
             ):
@@ -74,9 +74,9 @@ class RunReader(ExperimentReader):
     def pages(
         self, experiment_ids: Sequence[str], provider: str
     ) -> Iterator[tuple[Iterator[RecordedRun], bool]]:
-        """Yield pages of the runs that carry a provider's jobs, and whether each is the last.
+        """Yield pages of the runs that carry a provider's jobs, each with whether it is the last.
 
-        Deleted runs too, from the newest on; each page is to be used before the next one is read.
+        Includes deleted runs, newest first; each page has to be used before the next one is read.
         """
         term = f"tags.{tags.PROVIDER} = {quoted(provider)}"
         for page, is_last in self._pages(experiment_ids, term):
@@ -85,13 +85,13 @@ class RunReader(ExperimentReader):
     def others(
         self, experiment_ids: Sequence[str], provider: str, own: Mapping[str, int]
     ) -> Iterator[RecordedRun]:
-        """Yield runs beside ``own`` that may carry the same jobs; not the whole history.
+        """Yield runs other than ``own`` that may carry the same jobs, without the whole history.
 
         Args:
-            experiment_ids: where to look.
-            provider: whose jobs.
-            own: runs by id, with their start in Unix milliseconds. Every process gives a job's run
-                the same one, but for the difference of their clocks where the job has none.
+            experiment_ids: experiments to search.
+            provider: the provider's name in the configuration.
+            own: start in Unix milliseconds by run id. All processes give a job's run the same
+                start, except for differences of their clocks if the job has none.
         """
         by_start = sorted(own.items(), key=itemgetter(1))
         for place in range(0, len(by_start), _LONGEST_LIST):
@@ -109,7 +109,7 @@ class RunReader(ExperimentReader):
     def runs_by_id(
         self, experiment_ids: Sequence[str], run_ids: Sequence[str]
     ) -> Iterator[RecordedRun]:
-        """Yield those of some runs that are in some experiments, deleted ones too."""
+        """Yield the runs with these ids in these experiments, deleted ones too."""
         for place in range(0, len(run_ids), _LONGEST_LIST):
             some = ",".join(map(repr, run_ids[place : place + _LONGEST_LIST]))
             yield from map(
@@ -117,7 +117,7 @@ class RunReader(ExperimentReader):
             )
 
     def run(self, run_id: str) -> RecordedRun | None:
-        """Return a run, deleted or not; ``None`` where there is none."""
+        """Return a run, deleted or not; ``None`` if it does not exist."""
         try:
             with self.asked(one_job=True) as client:
                 return recorded_run(client.get_run(run_id))
@@ -125,17 +125,17 @@ class RunReader(ExperimentReader):
             return None
 
     def _search(self, experiment_ids: Sequence[str], filter_string: str) -> Iterator[Run]:
-        """Yield runs from the newest on."""
+        """Yield runs, newest first."""
         for page, _ in self._pages(experiment_ids, filter_string):
             yield from page
 
     def _pages(
         self, experiment_ids: Sequence[str], filter_string: str
     ) -> Iterator[tuple[Iterator[Run], bool]]:
-        """Yield pages of runs from the newest on, and whether each is the last.
+        """Yield pages of runs, newest first, each with whether it is the last.
 
-        Each page begins at the moment where the last one ends. For MLflow's own next page a
-        database sorts all runs before it once more, so only runs of one moment are read that way.
+        Each page begins at the time at which the previous one ends. For MLflow's own next page a
+        database would sort all runs again, so only runs of one moment are read that way.
         """
         from mlflow.entities import ViewType
 
@@ -161,10 +161,10 @@ class RunReader(ExperimentReader):
             if last != until:
                 token, until, seen = None, last, set()
             seen |= {run.info.run_id for run in page if run.info.start_time == last}
-            del page, fresh  # not beside the next one
+            del page, fresh  # freed before the next page is read
 
     def steps(self, run: RecordedRun) -> dict[str, frozenset[int]]:
-        """Return the steps that are logged in a run, by metric: one request a metric."""
+        """Return the logged steps of a run by metric, with one request per metric."""
         with self.asked(one_job=True) as client:
             return {
                 name: frozenset(
@@ -174,7 +174,7 @@ class RunReader(ExperimentReader):
             }
 
     def ready_models(self, run: RecordedRun) -> dict[str, str]:
-        """Return ids of a run's complete models by their full names at the provider."""
+        """Return the ids of a run's complete models by their full names at the provider."""
         found: Mapping[str, ModelState] = {}
         with self.asked(one_job=True) as client:
             if self.capabilities.has(Feature.MODELS):
@@ -182,7 +182,7 @@ class RunReader(ExperimentReader):
         return {name: model.model_id for name, model in found.items() if model.is_ready}
 
     def history(self, run: RecordedRun) -> dict[str, list[MetricPoint]]:
-        """Return all points of a run, by metric: one request a metric."""
+        """Return all points of a run by metric, with one request per metric."""
         with self.asked(one_job=True) as client:
             return {
                 name: [
@@ -193,15 +193,15 @@ class RunReader(ExperimentReader):
             }
 
     def possible(self, options: RecordingOptions) -> RecordingOptions:
-        """Return what of the options the store can record, as far as it was asked."""
+        """Return the options, without those that the store is known not to record."""
         return self.capabilities.possible(options)
 
     def left_out(self, options: RecordingOptions) -> tuple[str, ...]:
-        """Return what of the options the store cannot record, a sentence for each feature."""
+        """Return a sentence for each option that the store cannot record."""
         return self.capabilities.sentences(options)
 
     def source_run(self, experiment_ids: Sequence[str], model: str) -> str | None:
-        """Return the run that made a model; ``None`` where no such model is known."""
+        """Return the run that made a model; ``None`` if the model is unknown."""
         with self.asked() as client:
             if self.capabilities.has(Feature.MODELS):
                 found = logged_models.source_run(client, experiment_ids, model)
@@ -216,7 +216,7 @@ class RunReader(ExperimentReader):
 
 
 def recorded_run(run: Run) -> RecordedRun:
-    """Return a run of MLflow's as one search or one request shows it."""
+    """Return an MLflow run as a search or a single request shows it."""
     found = run.data.tags
     outputs = getattr(run, "outputs", None)  # since MLflow 3.0
     return RecordedRun(
@@ -231,7 +231,7 @@ def recorded_run(run: Run) -> RecordedRun:
         artifact_uri=run.info.artifact_uri or "",
         tags=found,
         params=run.data.params,
-        # The message form is the public one that keeps a metric's step and time.
+        # The protocol buffer is the only public form that keeps a metric's step and time.
         newest={m.key: (m.step, m.timestamp) for m in run.data.to_proto().metrics},
         datasets=frozenset(
             DatasetInput(each.dataset.name, tag.value)
@@ -246,8 +246,8 @@ def recorded_run(run: Run) -> RecordedRun:
 
 
 def outputs_of(client: MlflowClient, run: RecordedRun) -> Mapping[str, int]:
-    """Return the models that a run made, with their steps, also where a search does not say so.
+    """Return the models that a run made, with their steps, even if a search does not show them.
 
-    Servers of MLflow 3.1 and 3.5 tell of them only when asked for one run.
+    Servers of MLflow 3.1 and 3.5 return them only for a single run.
     """
     return run.outputs or recorded_run(client.get_run(run.run_id)).outputs

@@ -1,7 +1,7 @@
-"""The views that an experiment's tags store, in the form in which MLflow's UI saves its own. Pure.
+"""The stored views of an experiment, in the format in which MLflow's UI saves its own. Pure.
 
-Without them the UI opens on traces, then on a table of names and times, and draws its charts in the
-order of the alphabet. The UI marks a view as shared, and lets its user go back to their own.
+Without them the UI opens traces, then a table of names and times, and draws its charts in
+alphabetical order. The UI marks a view as shared, and lets users return to their own.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Final
 from bridge.plan.metric_names import Losses
 
 TABLE: Final = "ftbridge"
-"""The key of the view of the runs table."""
+"""Key of the view with the runs table."""
 CHARTS: Final = "ftbridge-charts"
-"""The key of the view of the charts."""
+"""Key of the view with the charts."""
 _TAG: Final = "mlflow.sharedViewState."
 
 _SECTION: Final = "ftbridge-losses"
 _HEIGHT: Final = 400
-"""Pixels of a chart: two beside each other fill a window of 1440 x 900."""
+"""Size of a chart in pixels; two side by side fill a window of 1440 x 900."""
 _COLLAPSED: Final = ("Model metrics", "System metrics")
-"""The sections that the UI itself puts all other metrics in."""
+"""Sections in which the UI itself puts all other metrics."""
 
 _WIDTHS: Final = {
     "tags.`fine_tuning_state`": 140,
@@ -30,9 +30,9 @@ _WIDTHS: Final = {
     "attributes.`Dataset`": 150,
     "tags.`fine_tuned_model`": 420,
 }
-"""Pixels, where the UI's own width cuts off what matters or wastes it."""
+"""Widths of columns in pixels, where the UI's default is too narrow or too wide."""
 _LETTER: Final = 8
-"""Pixels of one letter of a column's title."""
+"""Width of a letter in a column's title in pixels."""
 
 
 def tag_of(key: str) -> str:
@@ -43,13 +43,13 @@ def tag_of(key: str) -> str:
 def wanted(tags: Mapping[str, str], losses: Losses, *, only: bool = False) -> dict[str, str]:
     """Return the tags of the views that an experiment lacks.
 
-    Several providers, of several configurations, may write to one experiment: each adds its losses
-    to those that the views show already.
+    Several providers and configurations may write to one experiment: each adds its losses to those
+    in the views.
 
     Args:
         tags: the experiment's tags.
         losses: the metrics to show.
-        only: whether to drop what the views show beside them.
+        only: whether to remove other metrics from the views.
     """
     known = {} if only else tags
     columns = _joined(_metrics_of(known, TABLE), losses.columns)
@@ -69,8 +69,8 @@ def _table(metrics: Sequence[str]) -> str:
         "tags.`base_model`",
         "attributes.`Models`",
         "attributes.`Dataset`",
-        # The name to call it by. Best and newest checkpoint would have titles that are cut to the
-        # same letters, and not every provider names its checkpoints.
+        # The name to call the model by. The titles of best and newest checkpoint would be cut to
+        # the same letters, and not every provider names its checkpoints.
         "tags.`fine_tuned_model`",
     ]
     widths = {f"metrics.`{name}`": max(110, 40 + _LETTER * len(name)) for name in metrics}
@@ -79,7 +79,7 @@ def _table(metrics: Sequence[str]) -> str:
 
 
 def _charts(metrics: Sequence[str]) -> str:
-    """Two large charts in a row, every run on them; all other metrics folded below."""
+    """Return the view with two large charts in a row and all other metrics folded below."""
     charts = [
         {
             "uuid": f"{_SECTION}-{name}",
@@ -112,20 +112,20 @@ def _charts(metrics: Sequence[str]) -> str:
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": [losses | {"columns": 2, "cardHeight": _HEIGHT}, *others],
-        # Else the UI sorts the sections by their names.
+        # Otherwise the UI sorts the sections by name.
         "isAccordionReordered": True,
     }
     return _view("Losses, hosted and local", state, metrics)
 
 
 def _view(name: str, state: Mapping[str, object], metrics: Sequence[str]) -> str:
-    # The UI passes over what it does not know: the metrics are for the next writer.
+    # The UI ignores unknown keys: the metrics are for the next writer.
     view = {"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
     return json.dumps(view | {"metrics": list(metrics)})
 
 
 def _metrics_of(tags: Mapping[str, str], key: str) -> list[str]:
-    """Return what a stored view shows; nothing where a user has saved another one there."""
+    """Return the metrics of a stored view; none if a user has saved another view there."""
     try:
         found = json.loads(tags.get(tag_of(key), "null"))
     except (ValueError, RecursionError):

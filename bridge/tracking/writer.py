@@ -1,4 +1,4 @@
-"""Writes to MLflow: runs, models, archives and versions."""
+"""Writing of runs, models, archives and versions to MLflow."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A run after all writes of a plan but the last."""
+    """A run after all writes of a plan except the last."""
 
     run: RecordedRun
-    """The run before the plan."""
+    """The run before the plan was written."""
     model_ids: Mapping[str, str] = field(default_factory=dict)
-    """LoggedModels by the models' full names."""
+    """Ids of the LoggedModels by the models' full names."""
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run."""
+        """Id of the run in MLflow."""
         return self.run.run_id
 
 
@@ -49,10 +49,10 @@ class Tracking(Relations):
     """
 
     def claim(self, run_id: str, holder: str) -> str:
-        """Return who owns a user's run from now on: ``holder``, unless another was first.
+        """Claim a user's run for ``holder``; return its holder, which may be an earlier one.
 
-        MLflow never changes a param: however many processes claim a run in the same moment, one
-        gets it, and all others hear which.
+        MLflow never changes a param: if several processes claim a run at the same time, one
+        succeeds, and all others learn which.
         """
         try:
             with self.asked(one_job=True) as client:
@@ -68,12 +68,12 @@ class Tracking(Relations):
         return holder
 
     def record(self, experiment_id: str, plan: Plan, run: RecordedRun | None) -> Written:
-        """Write a plan, but for what comes last.
+        """Write a plan, except for its last part.
 
         Args:
-            experiment_id: where to create a run.
-            plan: what to write.
-            run: the run that it is for, as it was seen; ``None``: a new one.
+            experiment_id: experiment for a new run.
+            plan: the plan.
+            run: the run to write to, as last read; ``None``: a new one.
 
         Raises:
             RunChanged: the run was deleted, or others wrote the same, meanwhile.
@@ -89,8 +89,8 @@ class Tracking(Relations):
                     client.log_inputs(run_id, datasets=_dataset_inputs(plan))
             model_ids = self._models(client, plan, run)
             if started := new_tags.get(tags.STARTED):
-                # MLflow writes a batch's metrics before its tags. A process that goes on from these
-                # reads no further back, and would never know of it.
+                # MLflow writes a batch's metrics before its tags. A process that continues from
+                # these metrics reads no further back, and would miss the tags.
                 client.set_tag(run_id, tags.STARTED, started)
             first, *others = logged_models.metric_batches(client, run_id, plan, model_ids)
             client.log_batch(
@@ -117,7 +117,7 @@ class Tracking(Relations):
             )
 
     def _models(self, client: MlflowClient, plan: Plan, run: RecordedRun) -> dict[str, str]:
-        """Create a plan's models; return their ids by full name, none where there can be none."""
+        """Create a plan's models; return their ids by full name, none if the store lacks models."""
         if plan.models and self.capabilities.has(Feature.MODELS):
             with self.capabilities.trying(Feature.MODELS, client):
                 known = {} if plan.is_new else outputs_of(client, run)
@@ -125,10 +125,10 @@ class Tracking(Relations):
         return {}
 
     def archive(self, written: Written, folder: Path, artifact_path: str) -> None:
-        """Store a folder's files as artifacts of a run; those of the same name are replaced.
+        """Store a folder's files as artifacts of a run, replacing files with the same names.
 
         Raises:
-            ArchiveFailed: the artifact store does not take them.
+            ArchiveFailed: the artifact store refused them.
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -142,7 +142,7 @@ class Tracking(Relations):
             words = reason_of(error, self.redactor.text(str(error)))
             said = one_line(words.replace(written.run_id, "RUN"), 200)
             where = one_line(self.redactor.text(place.partition(written.run_id)[0]))
-            # Its message is not in the sentence, because it names another file each time.
+            # Its message is not in the sentence, because it names a different file each time.
             raise errors.ArchiveFailed(
                 f"The artifact store {where} refused the archive",
                 "Everything else is recorded; make the store reachable from here, or set"
@@ -150,7 +150,7 @@ class Tracking(Relations):
             ) from error
 
     def register(self, written: Written, plan: Plan) -> None:
-        """Make a job's result a version of its registered model."""
+        """Register a job's result as a version of its registered model."""
         registration = plan.registration
         if registration is None or registration.model not in written.model_ids:
             return
@@ -182,12 +182,12 @@ class Tracking(Relations):
                 client.set_tag(written.run_id, name, value)
 
     def rename(self, run: RecordedRun, renaming: Renaming, label: str | None) -> None:
-        """Write what a run needs under other names; what measured a model does so there too.
+        """Write a run's points and params under other names, with the models that they measure.
 
         Args:
             run: the run.
-            renaming: what to write.
-            label: the tag that says it is done; ``None`` where not all of it could be.
+            renaming: the additions.
+            label: the tag that marks the renaming as done; ``None`` if it is incomplete.
         """
         from mlflow.entities import Param
 
@@ -210,15 +210,15 @@ class Tracking(Relations):
                 client.set_tag(run.run_id, tags.METRIC_NAMES, label)
 
     def tag(self, run_id: str, name: str, value: str) -> None:
-        """Set one tag of a run, unless the run was deleted meanwhile."""
+        """Set a tag of a run, unless the run has been deleted."""
         with contextlib.suppress(errors.RunChanged), self.asked(one_job=True) as client:
             client.set_tag(run_id, name, value)
 
     def delete(self, run_ids: Iterable[str]) -> None:
-        """Move runs to MLflow's trash, with the models and versions that the bridge made of them.
+        """Move runs to MLflow's trash, and delete the bridge's models and versions of them.
 
-        The run itself goes in between: a run in the trash is not looked at again, and until it is
-        there another process may still make a model of it.
+        The run itself is deleted in between: a run in the trash is not checked again, and until
+        then another process may still create a model of it.
         """
         for run_id in run_ids:
             self._forget(run_id)
@@ -240,7 +240,7 @@ class Tracking(Relations):
 
     @contextlib.contextmanager
     def _writing(self, run_id: str) -> Iterator[MlflowClient]:
-        """Yield a client; if another process deletes the run, what was made of it goes too."""
+        """Yield a client; if the run is deleted meanwhile, delete its models and versions too."""
         try:
             with self.asked(one_job=True) as client:
                 yield client
