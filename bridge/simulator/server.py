@@ -196,7 +196,7 @@ class Simulator:
         return more.get(provider, {})
 
     def __enter__(self) -> Self:
-        self._server = HttpServer(self._port, self._answer)
+        self._server = HttpServer(self._port, self.answer)
         self._port = self._server.server_port
         threading.Thread(
             target=self._server.serve_forever,
@@ -216,7 +216,8 @@ class Simulator:
             self._server.stop()
             self._server = None
 
-    def _answer(self, request: Request) -> Reply:
+    def answer(self, request: Request) -> Reply:
+        """Return the reply to a request, as the server sends it."""
         with self._lock:
             self._requests.append(request)
             jobs = tuple(self._jobs.values())

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import html
 import io
-import json
 import logging
 import re
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import httpx
 import pytest
 
+from bridge import log
+from bridge.daemon.delivery import Delivery, Message, to_webhook
 from bridge.providers.registry import TYPES
+from bridge.redaction import Redactor
 from bridge.simulator import Outcome, Reply, Request, Simulator
 from bridge.simulator.jobs import Provider
-from tests.support.processes import invoke, run, started
+from tests.support.config_file import write_config
+from tests.support.processes import invoke, run, started, wait_until
 from tests.support.recorded import active_runs
+from tests.support.scripted import JSON
 from tests.support.world import job
 
 MARK = "hush"
@@ -79,19 +83,16 @@ def echoed(request: Request) -> bytes:
 
 @dataclass(slots=True)
 class Front:
-    """Wraps a simulator so that every reply, good or bad, repeats the secrets of its request."""
+    """Repeats the secrets of each request in the reply of another server, good or bad."""
 
-    behind: str
-    refusal: Reply | None = None
+    answer: Callable[[Request], Reply]
     seen: set[str] = field(default_factory=set)
-    client: httpx.Client = field(default_factory=partial(httpx.Client, trust_env=False))
-    """Client of the simulator, opened once, because it loads all certificates."""
 
     def __call__(self, request: Request) -> Reply:
-        """Forward a request, and make its reply an echo."""
+        """Answer a request with an echo."""
         self.seen.update(sent(request))
         echo = echoed(request)
-        reply = self.refusal or self._passed_on(request)
+        reply = self.answer(request)
         body = re.sub(rb'("message": ?")', rb"\1ECHO ", reply.body)
         headers = {
             name: value.replace(ECHO.decode(), echo.decode())
@@ -103,15 +104,10 @@ class Front:
             body=body.replace(ECHO, echo),
         )
 
-    def _passed_on(self, request: Request) -> Reply:
-        names = {"authorization", "api-key"} & request.headers.keys()
-        reply = self.client.get(
-            self.behind + quote(request.path),
-            params=dict(request.query),
-            headers={name: request.headers[name] for name in names},
-        )
-        kind = reply.headers.get("content-type", "application/json")
-        return Reply(status=reply.status_code, headers={"Content-Type": kind}, body=reply.content)
+
+def always(reply: Reply) -> Callable[[Request], Reply]:
+    """Return a server that gives every request the same reply."""
+    return lambda _request: reply
 
 
 REFUSALS = [
@@ -189,41 +185,43 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str
     return found
 
 
-def store_below(folder: Path) -> str:
-    """Return the tracking store in the folder where commands write."""
-    return f"sqlite:///{folder / 'work' / 'mlflow.db'}"
+def store_below(folder: Path, name: str = "mlflow") -> str:
+    """Return a tracking store in the folder where commands write.
+
+    MLflow keeps the store of an address for the process: tests would share a relative one.
+    """
+    return f"sqlite:///{folder / 'work' / name}.db"
 
 
-def configured(path: Path, front: Simulator, **mlflow: object) -> Path:
-    """Return a configuration with all types of providers."""
-    urls: dict[str, str] = {name: getattr(front, f"{name}_url") for name in PROVIDERS}
-    urls["azure"] = urls["azure"].replace("//", "//me:${PASSWORD}@") + "/openai/v1"
+def configured(
+    path: Path, front: Simulator, sections: Mapping[str, object] | None = None, **mlflow: object
+) -> Path:
+    """Write a configuration with all types of providers, whose keys are in the environment."""
+    urls = {str(name): url for name, url in front.base_urls.items()}
+    urls["azure"] = urls["azure"].replace("//", "//me:${PASSWORD}@")
     urls["nebius"] = urls["openai"]
-    urls |= {name: front.base_urls[name] for name in ("bedrock", "bedrock-mantle")}
-    providers: list[dict[str, object]] = [
-        {"name": n, "base_url": urls[n], **front.more_settings(n)} for n in TYPES
-    ]
-    providers[0]["headers"] = {"X-Team": "${HEADER}"}
-    document = {
-        # MLflow keeps the store of an address for the process: tests would share a relative one.
-        "mlflow": {"tracking_uri": store_below(path.parent), "register": True, **mlflow},
-        "poll": {"interval": "1s"},
-        "providers": providers,
+    providers: dict[str, dict[str, object]] = {
+        name: {"api_key": None, "base_url": urls[name], **front.more_settings(name)}
+        for name in TYPES
     }
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return path
+    providers["openai"]["headers"] = {"X-Team": "${HEADER}"}
+    return write_config(
+        path,
+        store_below(path.parent),
+        providers,
+        mlflow={"register": True, **mlflow},
+        **(sections or {}),
+    )
 
 
-def watched(path: Path, front: Simulator) -> None:
-    """Add status pages and unreachable notified addresses to a configuration."""
-    document = json.loads(path.read_text(encoding="utf-8"))
+def watched(front: Simulator) -> dict[str, object]:
+    """Return the sections for status pages and notified addresses, which answer with an error."""
     hook = f"{front.url}/{quote(secret('hook'), safe='')}"
-    document |= {
+    return {
         "listen": "127.0.0.1:0",
         "heartbeat": hook,
         "notify": {"webhook": f"{hook}?key={quote(secret('query'))}", "on": ["outage", "failed"]},
     }
-    path.write_text(json.dumps(document), encoding="utf-8")
 
 
 @pytest.mark.usefixtures("environ")
@@ -238,39 +236,47 @@ def test_no_command_gives_a_secret_away(
     jobs.append(job("ftjob-lost", outcome=Outcome.FAILED, suffix="ECHO"))
     for name in ("mlflow", "live"):
         shutil.copy(empty_database, tmp_path / "work" / f"{name}.db")
-    with Simulator(jobs=jobs) as behind:
-        front = Front(behind.url)
-        with Simulator(intercept=front) as simulator:
-            config = configured(tmp_path / "bridge.yaml", simulator)
-            other = configured(tmp_path / "b.yaml", simulator, metric_names="huggingface")
-            commands: list[tuple[object, ...]] = [
-                ("check",),
-                ("check", "--json"),
-                ("backfill", "--dry-run"),
-                ("backfill", "--dry-run", "--json"),
-                ("backfill",),
-                ("backfill", "--json", "--job", "ftjob-openai"),
-                ("status",),
-                ("status", "--json"),
-            ]
+    front = Front(Simulator(jobs=jobs).answer)
+    with Simulator(intercept=front) as simulator:
+        config = configured(tmp_path / "bridge.yaml", simulator)
+        other = configured(tmp_path / "b.yaml", simulator, metric_names="huggingface")
+        live = configured(
+            tmp_path / "c.yaml",
+            simulator,
+            watched(simulator),
+            tracking_uri=store_below(tmp_path, "live"),
+        )
+        commands: list[tuple[object, ...]] = [
+            ("check",),
+            ("check", "--json"),
+            ("backfill", "--dry-run"),
+            ("backfill", "--dry-run", "--json"),
+            ("backfill",),
+            ("backfill", "--json", "--job", "ftjob-openai"),
+            ("status",),
+            ("status", "--json"),
+        ]
+        # The daemon makes its first passes meanwhile.
+        with started("run", "--config", live) as process:
             said = [invoke(*map(str, each), "--config", config).output for each in commands]
             assert len(active_runs(store_below(tmp_path))) == 10, "some job was not recorded"
             said.append(invoke("backfill", "--rename", "--config", other).output)
             said.append(invoke("backfill", "--rename", "--json", "--config", other).output)
-            live = configured(tmp_path / "c.yaml", simulator, tracking_uri="sqlite:///live.db")
-            watched(live, simulator)
-            with started("run", "--config", live) as process:
-                process.wait_for("provider=together")
-                process.wait_for("not reached")
-                at = re.search(r"at=(http://\S+)", process.said)
-                assert at, process.said
-                pages = [httpx.get(at[1] + page) for page in ("", "status.json", "metrics")]
-                assert "openai" in pages[0].text
-                said += [page.text for page in pages]
-                said.append(invoke("status", "--json", "--config", live).output)
-                process.send(signal.SIGTERM)
-                process.end()
-                said.append(process.said)
+            wait_until(
+                lambda: any(MARK in each.path for each in simulator.requests),
+                "sign of life",
+                process,
+            )
+            at = re.search(r"at=(http://\S+)", process.said)
+            assert at, process.said
+            with httpx.Client(base_url=at[1], trust_env=False) as client:
+                pages = [client.get(page) for page in ("", "status.json", "metrics")]
+            assert "openai" in pages[0].text
+            said += [page.text for page in pages]
+            said.append(invoke("status", "--json", "--config", live).output)
+            process.send(signal.SIGTERM)
+            process.end()
+            said.append(process.said)
     for name in ("openai", "azure", "nebius", "together", "fireworks", "file", "header"):
         assert secret(name) in front.seen, f"{name} was never sent"
     assert f"me:{secret('password')}" in front.seen
@@ -283,17 +289,34 @@ def test_no_command_gives_a_secret_away(
         assert leaks(content) == [], path
 
 
+def test_a_notified_address_that_fails_stays_hidden(everything_logged: io.StringIO) -> None:
+    """The log names the host of a notified address that fails, and nothing else of it."""
+    told = io.StringIO()
+    with Simulator() as simulator, contextlib.redirect_stderr(told):
+        log.set_up(Redactor())
+        url = f"{simulator.url}/{quote(secret('hook'), safe='')}?key={quote(secret('query'))}"
+        delivery = Delivery("webhook", url, to_webhook(url), pause=lambda _: None)
+        delivery.send(Message("failed", "A job failed", {}))
+        wait_until(lambda: "not reached" in told.getvalue())
+        delivery.close()
+        assert secret("hook") in simulator.requests[0].path
+    assert "it answered 404" in told.getvalue()
+    for text in (told.getvalue(), everything_logged.getvalue()):
+        assert leaks(text.encode()) == []
+
+
 @pytest.mark.usefixtures("environ")
 def test_no_refusal_gives_a_secret_away(
     tmp_path: Path, empty_database: Path, everything_logged: io.StringIO
 ) -> None:
     """A refusal that repeats the key reveals it in no command, neither for people nor as JSON."""
     shutil.copy(empty_database, tmp_path / "work" / "mlflow.db")
-    front = Front("")
+    front = Front(Simulator().answer)
     said = []
     with Simulator(intercept=front) as simulator:
         config = configured(tmp_path / "bridge.yaml", simulator)
-        for front.refusal in REFUSALS:
+        for refusal in REFUSALS:
+            front.answer = always(refusal)
             for command in (("check", "--json"), ("backfill",)):
                 done = invoke(*command, "--config", config)
                 assert done.exit_code == 1, done.output
@@ -310,16 +333,11 @@ def test_no_command_gives_mlflows_login_away(
     tmp_path: Path, everything_logged: io.StringIO, status: int
 ) -> None:
     """A server that repeats MLflow's login, or redirects to another host, reveals nothing."""
-    front = Front("")
-    front.refusal = Reply(
-        status=status,
-        headers={"Content-Type": "application/json"},
-        body=b'{"error_code": "X", "message": "no", "more": "ECHO"}',
-    )
-    with Simulator(intercept=lambda _: Reply(status=404)) as elsewhere:
-        if status == 302:
-            there = elsewhere.url.replace("127.0.0.1", "localhost")
-            front.refusal = Reply(status=302, headers={"Location": f"{there}/ECHO"})
+    with Simulator(intercept=always(Reply(status=404))) as elsewhere:
+        there = elsewhere.url.replace("127.0.0.1", "localhost")
+        headers = {"Location": f"{there}/ECHO"} if status == 302 else JSON
+        body = b'{"error_code": "X", "message": "no", "more": "ECHO"}'
+        front = Front(always(Reply(status=status, headers=headers, body=body)))
         with Simulator(intercept=front) as mlflow, Simulator() as simulator:
             uri = mlflow.url.replace("//", "//me:${PASSWORD}@")
             config = configured(tmp_path / "bridge.yaml", simulator, tracking_uri=uri)
@@ -344,11 +362,9 @@ def test_a_proxy_that_repeats_its_password_does_not_show_it(
     refusal: Reply,
 ) -> None:
     """A proxy that repeats its password, in place of the provider, does not reveal it."""
-    front = Front("", refusal)
-    config = tmp_path / "bridge.yaml"
-    config.write_text(
-        "providers: [{name: openai, base_url: 'http://provider.invalid/v1', allow_http: true}]"
-    )
+    front = Front(always(refusal))
+    entry = {"api_key": None, "base_url": "http://provider.invalid/v1", "allow_http": True}
+    config = write_config(tmp_path, store_below(tmp_path), {"openai": entry})
     with Simulator(intercept=front) as proxy:
         login = f"me:{quote(secret('proxy'), safe='')}"
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", f"//{login}@"))
@@ -368,8 +384,8 @@ def test_no_command_gives_a_proxys_password_away(
 ) -> None:
     """A proxy's password stays hidden if the proxy is down or unusable."""
     proxy = environ["HTTPS_PROXY"].replace("http:", f"{scheme}:")
-    config = tmp_path / "bridge.yaml"
-    config.write_text("providers: [{name: openai, base_url: 'https://provider.invalid/v1'}]")
+    entry = {"api_key": None, "base_url": "https://provider.invalid/v1"}
+    config = write_config(tmp_path, store_below(tmp_path), {"openai": entry})
     for arguments in (["check"], ["check", "--json"]):
         done = run(*arguments, "--config", config, env={"HTTPS_PROXY": proxy, "https_proxy": proxy})
         assert done.returncode == 1, done.stderr

@@ -28,11 +28,25 @@ def write_config(
     Args:
         path: The file, or the folder of ``bridge.yaml``.
         uri: The tracking URI.
-        providers: Providers by name. One that is not named after its type is of OpenAI's.
+        providers: Providers by name. One that is not named after its type is of OpenAI's. Those
+            whose ``api_key`` is ``None`` have their keys elsewhere.
         mlflow: More keys of this section.
         sections: Further sections.
     """
     path = path / "bridge.yaml" if path.is_dir() else path
+    text = configuration(uri, providers, mlflow=mlflow, **sections)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def configuration(
+    uri: str,
+    providers: Mapping[str, Entry],
+    *,
+    mlflow: Mapping[str, object] | None = None,
+    **sections: object,
+) -> str:
+    """Return the text of a configuration, from the same arguments."""
     entries = [
         {
             "name": name,
@@ -42,9 +56,9 @@ def write_config(
         }
         for name, entry in providers.items()
     ]
-    document = {"mlflow": {"tracking_uri": uri, **(mlflow or {})}, "providers": entries, **sections}
-    path.write_text(json.dumps(document), encoding="utf-8")  # JSON is YAML
-    return path
+    present = [{k: v for k, v in each.items() if v is not None} for each in entries]
+    document = {"mlflow": {"tracking_uri": uri, **(mlflow or {})}, "providers": present, **sections}
+    return json.dumps(document)  # JSON is YAML
 
 
 def simulated(simulator: Simulator, *kinds: Provider, **more: object) -> dict[str, Entry]:

@@ -40,8 +40,9 @@ JUMPS: Final = (0.0, 7200.0, -7200.0, 400 * 86_400.0, -72_000.0)
 class Forgetful(Simulator):
     """Keeps no requests, because the test measures the bridge's memory."""
 
-    def _answer(self, request: Request) -> Reply:
-        reply = super()._answer(request)
+    def answer(self, request: Request) -> Reply:
+        """Return the reply to a request."""
+        reply = super().answer(request)
         with self._lock:
             self._requests.clear()
         return reply
