@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from pathlib import Path
 
@@ -69,9 +68,8 @@ def test_an_account_has_a_pace_of_its_own(tmp_path: Path, rate: float | None) ->
     stopping = threading.Event()
     stopping.set()
     with Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator:
-        entry = {"name": "openai", "api_key": "a-key", "base_url": simulator.openai_url}
-        path = tmp_path / "bridge.yaml"
-        path.write_text(json.dumps({"providers": [entry | {"requests_per_second": rate}]}))
+        entry = {"base_url": simulator.openai_url, "requests_per_second": rate}
+        path = write_config(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", {"openai": entry})
         settings = load(path, {})
         redactor = redactor_of(settings, {})
         with open_provider(

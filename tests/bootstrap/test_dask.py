@@ -99,9 +99,8 @@ def placed(folder: Path, uri: str, cases: list[Case], *, workers: int) -> Iterat
         # MLflow keeps artifacts of PostgreSQL in the working folder of a process, so each test has
         # one.
         mlflow = {"experiment": experiment, "archive": False}
-        written = json.loads(provider.config(uri, mlflow=mlflow, interval="1s"))
-        written["poll"]["executor"] = cluster.address
-        config.write_text(json.dumps(written))
+        poll = {"interval": "1s", "executor": cluster.address}
+        provider.write_config(config, uri, mlflow=mlflow, poll=poll)
         yield Place(provider, cluster, uri, experiment, config)
 
 

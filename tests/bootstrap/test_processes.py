@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import re
@@ -197,10 +196,9 @@ def test_kills_at_any_moment(tmp_path: Path, seed: int) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     environ = {"TMPDIR": str(tmp_path)}
     with StaticServer(cases) as provider:
-        written = json.loads(provider.config(uri, mlflow={"archive": False}))
-        written["poll"]["executor"] = "processes"
-        config = tmp_path / "bridge.yaml"
-        config.write_text(json.dumps(written))
+        config = provider.write_config(
+            tmp_path, uri, mlflow={"archive": False}, poll={"executor": "processes"}
+        )
         for enough in (dice.randrange(12) for _ in range(4)):
             with started("backfill", "--verbose", "--config", config, env=environ) as process:
                 wait_until(partial(is_under_way, process, enough), "records")

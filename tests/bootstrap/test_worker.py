@@ -25,6 +25,7 @@ from bridge.sync.job_sync import JobSync, Task
 from bridge.sync.outcome import Outcome as Done
 from bridge.sync.outcome import Result, Synced
 from bridge.tracking import Tracking
+from tests.support.config_file import simulated, write_config
 from tests.support.interrupted import Interrupted
 from tests.support.models import models, versions_by_model
 from tests.support.recorded import active_runs, recorded
@@ -203,11 +204,7 @@ def test_a_worker_sends_no_causes_home(
     with Simulator(jobs=[job("ftjob-a")], clock=clock) as simulator:
         config = tmp_path / "bridge.yaml"
         nowhere = config / "mlflow.db"  # below a file
-        url = simulator.base_urls["openai"]
-        config.write_text(
-            f"mlflow: {{tracking_uri: 'sqlite:///{nowhere}'}}\n"
-            f"providers: [{{name: openai, api_key: any-key, base_url: '{url}'}}]\n"
-        )
+        write_config(config, f"sqlite:///{nowhere}", simulated(simulator, "openai"))
         monkeypatch.setenv("FTBRIDGE_CONFIG", str(config))
         settings = load(config, os.environ)
         needs = needs_of(settings, settings.providers[0], redactor_of(settings, os.environ))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.config_file import write_config
 from tests.support.processes import copy_database, dump, invoke, run, started
 from tests.support.recorded import active_runs, deleted_runs, recorded
 from tests.support.static_server import (
@@ -59,17 +60,9 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     folder = tmp_path_factory.mktemp("history")
     database = folder / "mlflow.db"
     with StaticServer(CASES, largest_page=20) as server:
-        config = folder / "bridge.yaml"
-        config.write_text(server.config(f"sqlite:///{database}"))
+        config = server.write_config(folder, f"sqlite:///{database}")
         done = run("backfill", "--config", config)
         yield History(server, database, done.stdout, done.stderr, done.returncode)
-
-
-def write_config(folder: Path, text: str) -> Path:
-    """Return the path of a configuration file."""
-    path = folder / "bridge.yaml"
-    path.write_text(text)
-    return path
 
 
 def path_of(uri: str) -> Path:
@@ -98,7 +91,7 @@ def test_a_second_backfill_changes_nothing(history: History, tmp_path: Path) -> 
     database = tmp_path / "mlflow.db"
     copy_database(history.database, database)
     before = dump(database)
-    config = write_config(tmp_path, history.server.config(f"sqlite:///{database}"))
+    config = history.server.write_config(tmp_path, f"sqlite:///{database}")
     again = run("backfill", "--config", config)
     assert again.returncode == 0, again.stderr
     assert dump(database) == before
@@ -107,7 +100,7 @@ def test_a_second_backfill_changes_nothing(history: History, tmp_path: Path) -> 
 def test_a_broken_network_changes_no_row(uri: str, tmp_path: Path) -> None:
     """A fifth of all replies broken changes no row."""
     with StaticServer(LONG, largest_page=20, faults=4) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri))
         assert server.broken > 20
     assert done.exit_code == 0, done.output
     assert differences(expected(LONG), recorded(uri)) == []
@@ -116,7 +109,7 @@ def test_a_broken_network_changes_no_row(uri: str, tmp_path: Path) -> None:
 def test_large_pages_change_no_row(uri: str, tmp_path: Path) -> None:
     """Pages as long as the bridge requests them change no row."""
     with StaticServer(LONG, largest_page=10_000) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri))
     assert done.exit_code == 0, done.output
     assert differences(expected(LONG), recorded(uri)) == []
 
@@ -125,8 +118,8 @@ def test_without_curves_there_are_the_checkpoints_only(uri: str, tmp_path: Path)
     """With ``curves: false`` exactly the checkpoints' rows are in MLflow, and no event is read."""
     cases = [*LONG, *CASES[40:43]]
     with StaticServer(cases) as server:
-        settings = server.config(uri, mlflow={"curves": False, "archive": False})
-        config = write_config(tmp_path, settings)
+        mlflow = {"curves": False, "archive": False}
+        config = server.write_config(tmp_path, uri, mlflow=mlflow)
         done = invoke("backfill", "--config", config)
         assert not [asked.path for asked in server.asked if asked.path.endswith("/events")]
     assert done.exit_code == 0, done.output
@@ -140,8 +133,9 @@ def test_metric_names_can_be_those_of_a_local_trainer(uri: str, tmp_path: Path) 
     """With ``metric_names: huggingface`` hosted and local losses share one name."""
     case = openai_case(1, "succeeded", steps=20)
     with StaticServer([case]) as server:
-        config = server.config(uri, mlflow={"metric_names": "huggingface"}, providers=["openai"])
-        done = invoke("backfill", "--config", write_config(tmp_path, config))
+        mlflow = {"metric_names": "huggingface"}
+        config = server.write_config(tmp_path, uri, mlflow=mlflow, providers=["openai"])
+        done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     rows = {(name, step) for name, step, _, _ in recorded(uri)[case.id].rows}
     assert {step for name, step in rows if name == "loss"} == set(range(1, 21))
@@ -159,9 +153,9 @@ def test_metric_names_can_be_those_of_a_local_trainer(uri: str, tmp_path: Path) 
 def test_a_provider_may_have_an_experiment_of_its_own(uri: str, tmp_path: Path) -> None:
     """Each provider's runs are in the experiment that its configuration names."""
     with StaticServer([openai_case(1, "queued"), mistral_case(2, "QUEUED")]) as server:
-        settings = json.loads(server.config(uri, mlflow={"experiment": "common"}))
-        settings["providers"][1]["experiment"] = "only mistral's"
-        config = write_config(tmp_path, json.dumps(settings))
+        mistral = {**server.entry("mistral"), "experiment": "only mistral's"}
+        entries = {"openai": server.entry("openai"), "mistral": mistral}
+        config = write_config(tmp_path, uri, entries, mlflow={"experiment": "common"})
         assert invoke("backfill", "--config", config).exit_code == 0
     (common,) = recorded(uri, "common").values()
     assert common.name.startswith("openai/suffix-1-")
@@ -175,7 +169,7 @@ def test_a_provider_may_have_an_experiment_of_its_own(uri: str, tmp_path: Path) 
 def test_a_dry_run_creates_no_database(tmp_path: Path) -> None:
     """``--dry-run`` names every job that it would create and leaves not a single file behind."""
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server.config("sqlite:///mlflow.db"))
+        config = server.write_config(tmp_path, "sqlite:///mlflow.db")
         done = run("backfill", "--config", config, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == [config]
@@ -187,7 +181,7 @@ def test_a_dry_run_creates_no_database(tmp_path: Path) -> None:
 def test_a_dry_run_leaves_a_database_as_it_is(uri: str, tmp_path: Path) -> None:
     """``--dry-run --json`` prints the plan of each job and changes nothing in the database."""
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         assert invoke("backfill", "--config", config, "--limit", "3").exit_code == 0
         before = dump(path_of(uri))
         done = invoke("backfill", "--config", config, "--dry-run", "--json")
@@ -211,7 +205,7 @@ def test_a_dry_run_leaves_a_database_as_it_is(uri: str, tmp_path: Path) -> None:
 def test_a_provider_can_be_chosen(uri: str, tmp_path: Path) -> None:
     """``--provider`` copies only that provider's jobs and sends the other one no request."""
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         done = invoke("backfill", "--config", config, "--provider", "mistral")
         assert not [asked for asked in server.asked if "/openai/" in asked.path]
     assert done.exit_code == 0, done.output
@@ -222,7 +216,7 @@ def test_jobs_can_be_chosen(uri: str, tmp_path: Path) -> None:
     """``--job`` copies only these jobs, and no provider fails for lack of the other's job."""
     wanted = [CASES[18], CASES[33], CASES[52]]
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         options = [part for case in wanted for part in ("--job", case.id)]
         done = invoke("backfill", "--config", config, *options)
         assert done.exit_code == 0, done.output
@@ -236,7 +230,7 @@ def test_jobs_can_be_chosen(uri: str, tmp_path: Path) -> None:
 def test_a_job_that_nobody_has_is_an_error(uri: str, tmp_path: Path) -> None:
     """``--job`` with an unknown id ends with 1 and names the id; the other job is copied."""
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         done = invoke("backfill", "--config", config, "--job", CASES[20].id, "--job", "ftjob-gone")
     assert done.exit_code == 1
     assert "ftjob-gone" in done.output
@@ -268,7 +262,7 @@ def test_the_list_can_be_filtered(
     """``--since``, ``--until`` and ``--status`` copy exactly the jobs that they describe."""
     wanted = [case for case in SHORT if chooses(case.job)]
     with StaticServer(SHORT, largest_page=10) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)), *options)
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri), *options)
     assert done.exit_code == 0, done.output
     assert differences(expected(wanted), recorded(uri)) == []
 
@@ -277,12 +271,12 @@ def test_a_limit_takes_the_newest_jobs(uri: str, tmp_path: Path) -> None:
     """``--limit 4`` copies the four newest jobs of each provider."""
     newest = openai_cases()[:4] + mistral_cases()[:4]
     with StaticServer(CASES, largest_page=3) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         done = invoke("backfill", "--config", config, "--limit", "4", "--provider", "openai")
         assert done.exit_code == 0, done.output
         server.cases = newest + [case for case in CASES if case.id not in {c.id for c in newest}]
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         done = invoke("backfill", "--config", config, "--limit", "4")
         assert done.exit_code == 0, done.output
     assert differences(expected(newest), recorded(uri)) == []
@@ -291,7 +285,7 @@ def test_a_limit_takes_the_newest_jobs(uri: str, tmp_path: Path) -> None:
 def test_wrong_filters_are_reported_together(uri: str, tmp_path: Path) -> None:
     """Everything wrong on the command line is reported at once, with 2 and no traceback."""
     with StaticServer() as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         done = invoke(
             "backfill", "--config", config, "--since", "soon", "--until", "x", "--status", "lost"
         )
@@ -308,7 +302,7 @@ def test_wrong_filters_are_reported_together(uri: str, tmp_path: Path) -> None:
 def test_json_is_one_document(uri: str, tmp_path: Path) -> None:
     """With ``--json`` stdout is one JSON document; logs are on stderr."""
     with StaticServer(SHORT) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         done = invoke("backfill", "--config", config, "--json", "--status", "succeeded")
     document = json.loads(done.stdout)
     assert done.exit_code == 0
@@ -323,7 +317,7 @@ def test_json_is_one_document(uri: str, tmp_path: Path) -> None:
 def test_json_tells_of_a_failure(uri: str, tmp_path: Path) -> None:
     """With ``--json`` a failure is in the document, which is still the only text on stdout."""
     with StaticServer(CASES[:3], hook=gone(CASES[2].id)) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         done = invoke("backfill", "--config", config, "--json")
     document = json.loads(done.stdout)
     assert done.exit_code == 0  # the list has the job, and only its parts are gone
@@ -350,7 +344,7 @@ def test_a_job_that_is_gone_loses_only_itself(uri: str, tmp_path: Path) -> None:
     """A job whose data answers 404 is recorded from the list, and its missing parts are named."""
     lost = CASES[17]
     with StaticServer(FEW, hook=gone(lost.id)) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri))
     assert done.exit_code == 0
     assert lost.id in done.stdout
     assert "404" in done.stdout
@@ -369,7 +363,7 @@ def test_html_for_a_job_loses_only_that_job(uri: str, tmp_path: Path) -> None:
         return page if lost.id in asked.path else None
 
     with StaticServer(FEW, hook=hook) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri))
     assert done.exit_code == 0
     assert "text/html instead of JSON" in done.stdout
     others = expected(case for case in FEW if case is not lost)
@@ -426,7 +420,7 @@ def test_wrong_types_do_not_lose_a_job(uri: str, tmp_path: Path) -> None:
     ]
     good = CASES[10:14]
     with StaticServer([*odd, *good]) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        config = server.write_config(tmp_path, uri, providers=["openai"])
         done = invoke("backfill", "--config", config)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     found = recorded(uri)
@@ -464,7 +458,7 @@ def test_wrong_types_deep_in_a_job_leave_its_good_points(
         listed = getattr(case, name)
         listed[len(listed) // 2 : len(listed) // 2] = odd
     with StaticServer([case]) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        config = server.write_config(tmp_path, uri, providers=["openai"])
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     there = {(name, step) for name, step, _, _ in recorded(uri)[case.id].rows}
@@ -493,7 +487,7 @@ def test_rows_that_are_no_jobs_are_reported(uri: str, tmp_path: Path) -> None:
         return None
 
     with StaticServer(good, hook=hook) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)), "--json")
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri), "--json")
     assert done.exit_code == 1
     failures = [f for each in json.loads(done.stdout)["providers"] for f in each["failures"]]
     assert [failure["job"] for failure in failures] == [""] * len(rows)
@@ -510,7 +504,7 @@ def test_a_withdrawn_service_does_not_stop_the_other(uri: str, tmp_path: Path) -
         return json_answer({"detail": "Gone"}, 410) if "/mistral/" in asked.path else None
 
     with StaticServer(FEW, hook=hook) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri))
         assert len([asked for asked in server.asked if "/mistral/" in asked.path]) == 1
     assert done.exit_code == 1
     assert done.output.count("has withdrawn") == 1
@@ -535,7 +529,7 @@ def test_keys_appear_nowhere(uri: str, tmp_path: Path) -> None:
 
     database = path_of(uri)
     with StaticServer([echo, name, lost], hook=hook) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         plain = run("backfill", "--config", config)
         dry = invoke("backfill", "--config", config, "--dry-run", "--json")
     assert plain.returncode == dry.exit_code == 1
@@ -561,7 +555,7 @@ def test_ctrl_c_ends_in_order(uri: str, tmp_path: Path) -> None:
         return None
 
     with StaticServer(SHORT) as server:
-        config = write_config(tmp_path, server.config(uri))
+        config = server.write_config(tmp_path, uri)
         with started("backfill", "--config", config) as process:
             server.hook = hook
             code = process.end()
@@ -579,13 +573,9 @@ def test_many_providers_share_one_database(uri: str, tmp_path: Path) -> None:
     """Four accounts with eight workers each record all their jobs in one database at once."""
     cases = [openai_case(number, "queued") for number in range(1, 10)]
     with StaticServer(cases) as server:
-        settings = json.loads(server.config(uri, providers=["openai"]))
-        (account,) = settings["providers"]
-        settings["providers"] = [
-            account | {"name": f"team-{n}", "type": "openai", "experiment": f"team {n}"}
-            for n in range(4)
-        ]
-        done = invoke("backfill", "--config", write_config(tmp_path, json.dumps(settings)))
+        account = server.entry("openai")
+        teams = {f"team-{n}": {**account, "experiment": f"team {n}"} for n in range(4)}
+        done = invoke("backfill", "--config", write_config(tmp_path, uri, teams))
     assert done.exit_code == 0, done.output
     for n in range(4):
         assert recorded(uri, f"team {n}").keys() == {case.id for case in cases}
@@ -597,7 +587,7 @@ def test_many_providers_share_one_database(uri: str, tmp_path: Path) -> None:
 def test_a_provider_may_give_shorter_mistral_pages(uri: str, tmp_path: Path) -> None:
     """All jobs are found if Mistral's pages are shorter than requested."""
     with StaticServer(mistral_cases(), largest_page=5) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["mistral"]))
+        config = server.write_config(tmp_path, uri, providers=["mistral"])
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert differences(expected(mistral_cases()), recorded(uri)) == []
@@ -607,8 +597,9 @@ def test_many_mistral_pages_are_read(tmp_path: Path) -> None:
     """A Mistral history of several pages is read to its end."""
     cases = [mistral_case(number, "QUEUED") for number in range(1, 121)]
     with StaticServer(cases) as server:
-        config = server.config(f"sqlite:///{tmp_path}/none.db", providers=["mistral"])
-        done = invoke("backfill", "--config", write_config(tmp_path, config), "--dry-run", "--json")
+        uri = f"sqlite:///{tmp_path}/none.db"
+        config = server.write_config(tmp_path, uri, providers=["mistral"])
+        done = invoke("backfill", "--config", config, "--dry-run", "--json")
     (provider,) = json.loads(done.stdout)["providers"]
     assert sorted(plan["job"] for plan in provider["plans"]) == sorted(case.id for case in cases)
 
@@ -622,7 +613,7 @@ def test_events_of_one_second_may_come_in_any_order(uri: str, tmp_path: Path) ->
     )
     assert case.events[99]["data"]["step"] == 1
     with StaticServer([case]) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        config = server.write_config(tmp_path, uri, providers=["openai"])
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert differences(expected([case]), recorded(uri)) == []
@@ -632,7 +623,7 @@ def test_whole_validation_of_early_epochs_is_kept(uri: str, tmp_path: Path) -> N
     """The result file does not replace an early value that only events have."""
     case = openai_case(1, "succeeded", steps=300, epochs=6, result="base64")
     with StaticServer([case]) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        config = server.write_config(tmp_path, uri, providers=["openai"])
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert differences(expected([case]), recorded(uri)) == []
@@ -645,7 +636,7 @@ def test_a_curve_that_begins_at_step_0_is_whole(uri: str, tmp_path: Path) -> Non
     values = {"step": 0, "total_steps": 200, "train_loss": 3.5}
     case.events.insert(100, case.events[99] | {"id": "ftevent-zero", "data": values})
     with StaticServer([case]) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        config = server.write_config(tmp_path, uri, providers=["openai"])
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert differences(expected([case]), recorded(uri)) == []
@@ -660,7 +651,7 @@ def test_an_odd_id_has_one_run(uri: str, tmp_path: Path, job_id: str) -> None:
     """Two backfills make at most one run of a job, whatever characters its id holds."""
     case = openai_case(1, "queued", id=job_id)
     with StaticServer([case]) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        config = server.write_config(tmp_path, uri, providers=["openai"])
         invoke("backfill", "--config", config)
         invoke("backfill", "--config", config)
         invoke("backfill", "--config", config)
@@ -671,7 +662,7 @@ def test_jobs_that_tell_no_time_at_all(uri: str, tmp_path: Path) -> None:
     """A job without any time has a run that ends no earlier than it starts, and stays as it is."""
     case = Case("openai", {"id": "ftjob-timeless", "object": "fine_tuning.job", "status": "failed"})
     with StaticServer([case]) as server:
-        config = write_config(tmp_path, server.config(uri, providers=["openai"]))
+        config = server.write_config(tmp_path, uri, providers=["openai"])
         assert invoke("backfill", "--config", config).exit_code == 0
         before = dump(path_of(uri))
         assert invoke("backfill", "--config", config).exit_code == 0
@@ -690,7 +681,7 @@ def test_a_refused_key_leaves_no_empty_database(tmp_path: Path, status: int) -> 
         return json_answer({"error": {"message": "not now"}}, status)
 
     with StaticServer(FEW, hook=refuse) as server:
-        config = write_config(tmp_path, server.config(f"sqlite:///{tmp_path / 'mlflow.db'}"))
+        config = server.write_config(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}")
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 1
     assert str(status) in done.stdout

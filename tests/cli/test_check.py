@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from bridge.cli.app import app
 from bridge.simulator import Intercept, Reply, Request, Simulator, json_reply
+from tests.support.config_file import simulated, write_config
 from tests.support.ports import free_port
 from tests.support.processes import run
 from tests.support.world import KEY, job
@@ -443,13 +444,9 @@ def train_locally(
         client.log_metric(run.info.run_id, name, 0.5, step=1)
 
 
-def configured(folder: Path, base_url: str, uri: str, mlflow: str) -> dict[str, str]:
+def configured(folder: Path, base_url: str, uri: str, **mlflow: object) -> dict[str, str]:
     """Return an environment with a configuration file; ``mlflow`` is more of its section."""
-    path = folder.parent / "bridge.yaml"
-    path.write_text(
-        f"mlflow: {{tracking_uri: '{uri}', {mlflow}}}\n"
-        f"providers: [{{name: openai, type: openai, api_key: {KEY}, base_url: {base_url}}}]\n"
-    )
+    path = write_config(folder.parent, uri, {"openai": base_url}, mlflow=mlflow)
     return {"FTBRIDGE_CONFIG": str(path)}
 
 
@@ -497,18 +494,18 @@ def test_advice_hides_no_trouble(uri: str) -> None:
     ("names", "is_advised"),
     [
         ("huggingface", False),
-        ("{train_loss: loss, full_valid_loss: eval_loss}", False),
-        ("{train_loss: loss}", True),
+        ({"train_loss": "loss", "full_valid_loss": "eval_loss"}, False),
+        ({"train_loss": "loss"}, True),
         ("torchtune", True),
         ("lightning", True),
     ],
 )
 def test_names_that_are_right_already(
-    simulator: Simulator, uri: str, folder: Path, names: str, *, is_advised: bool
+    simulator: Simulator, uri: str, folder: Path, names: object, *, is_advised: bool
 ) -> None:
     """Names that share as many charts as the best preset get no advice."""
     train_locally(uri, *TRANSFORMERS)
-    variables = configured(folder, simulator.openai_url, uri, f"metric_names: {names}")
+    variables = configured(folder, simulator.openai_url, uri, metric_names=names)
     code, text = check(variables)
     assert code == 0
     assert ("charts" in text) == is_advised
@@ -529,8 +526,8 @@ def test_an_experiments_name_is_harmless(simulator: Simulator, uri: str, folder:
     """Markup and control characters in an experiment's name are shown, not obeyed."""
     name = "[red]x[/] \x1b[2J"
     train_locally(uri, *TRANSFORMERS, experiment=name)
-    mlflow = f"experiment: {json.dumps(name)}"
-    code, text = check(configured(folder, simulator.openai_url, uri, mlflow) | PROVIDER_NAMES)
+    variables = configured(folder, simulator.openai_url, uri, experiment=name)
+    code, text = check(variables | PROVIDER_NAMES)
     assert code == 0
     assert "[red]x[/]" in line_of("charts", text)
     assert "\x1b" not in text
@@ -611,17 +608,9 @@ def test_files_that_are_refused_are_named_with_the_policy_to_add(
     folder: Path, uri: str, intercept: Intercept | None
 ) -> None:
     """Refused files of the newest job are reported with the policy to add."""
-    path = folder.parent / "bridge.yaml"
     with Simulator(jobs=[job("abcdefghijkl", "bedrock")], intercept=intercept) as simulator:
-        provider = {
-            "name": "bedrock",
-            "type": "bedrock",
-            "auth": "aws",
-            "region": "us-east-1",
-            "base_url": simulator.base_urls["bedrock"],
-            "s3_url": simulator.s3_url,
-        }
-        path.write_text(json.dumps({"mlflow": {"tracking_uri": uri}, "providers": [provider]}))
+        providers = simulated(simulator, "bedrock", auth="aws", region="us-east-1", api_key=None)
+        path = write_config(folder.parent, uri, providers)
         keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": KEY}
         code, text = check(keys, "-c", str(path))
     assert code == 0

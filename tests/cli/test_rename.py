@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,19 +61,10 @@ def logged(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Lo
         for names in ("provider", "huggingface"):
             found[names] = Path(shutil.copy(empty_database, folder / f"{names}.db"))
             mlflow = {"metric_names": names, "archive": False}
-            config = write_config(folder, server, found[names], mlflow)
+            config = server.write_config(folder, f"sqlite:///{found[names]}", mlflow=mlflow)
             done = invoke("backfill", "--config", config)
             assert done.exit_code == 0, done.output
     return Logged(**found)
-
-
-def write_config(
-    folder: Path, server: StaticServer, database: Path, mlflow: Mapping[str, object]
-) -> Path:
-    """Return the path of a configuration file."""
-    path = folder / "bridge.yaml"
-    path.write_text(server.config(f"sqlite:///{database}", mlflow=mlflow))
-    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +102,7 @@ def place(uri: str, tmp_path: Path, logged: Logged) -> Place:
     refill(database, logged.provider)
     with StaticServer() as server:
         mlflow = {"metric_names": "huggingface", "archive": False}
-        config = write_config(tmp_path, server, database, mlflow)
+        config = server.write_config(tmp_path, uri, mlflow=mlflow)
     return Place(database, config)
 
 
@@ -226,7 +217,7 @@ def test_a_backfill_afterwards_writes_nothing(place: Place) -> None:
     before = dump(place.database)
     with StaticServer(CASES) as server:
         mlflow = {"metric_names": "huggingface", "archive": False}
-        config = write_config(place.config.parent, server, place.database, mlflow)
+        config = server.write_config(place.config.parent, place.uri, mlflow=mlflow)
         done = invoke("backfill", "--config", config, "--json")
     assert done.exit_code == 0, done.output
     jobs = [each["jobs"] for each in json.loads(done.stdout)["providers"]]
@@ -239,7 +230,7 @@ def test_back_again_writes_no_row(place: Place) -> None:
     place.rename()
     before = {job_id: run.rows for job_id, run in recorded(place.uri).items()}
     with StaticServer() as server:
-        config = write_config(place.config.parent, server, place.database, {})
+        config = server.write_config(place.config.parent, place.uri)
     assert place.rename()[0] == 0
     assert config == place.config
     assert {job_id: run.rows for job_id, run in recorded(place.uri).items()} == before
@@ -321,9 +312,9 @@ def test_what_only_a_provider_could_tell_cannot_be_chosen(place: Place, option: 
 
 def test_without_mlflow_it_says_so(tmp_path: Path) -> None:
     """Without MLflow there is one sentence, exit code 1, and no traceback."""
-    config = tmp_path / "bridge.yaml"
     with StaticServer() as server:
-        config.write_text(server.config("http://127.0.0.1:9", mlflow={"metric_names": "torchtune"}))
+        mlflow = {"metric_names": "torchtune"}
+        config = server.write_config(tmp_path, "http://127.0.0.1:9", mlflow=mlflow)
     done = invoke("backfill", "--config", config, "--rename")
     assert done.exit_code == 1
     assert "cannot be reached" in done.stderr

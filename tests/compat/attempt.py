@@ -34,8 +34,7 @@ LEFT_OUT: Final = "left out"
 def tried(url: str, folder: Path) -> dict[str, str]:
     """Return what works on one server, in the order in which a user would try it."""
     with StaticServer(CASES) as provider:
-        config = folder / "bridge.yaml"
-        config.write_text(provider.config(url))
+        config = provider.write_config(folder, url)
         found = {"check": _command("check", config)}
         found["backfill"] = _command("backfill", config)
         if found["backfill"] == WORKS:

@@ -70,8 +70,7 @@ def test_no_reply_steers_a_terminal(uri: str, tmp_path: Path, arguments: list[st
         openai_case(2, HOSTILE, metadata={"mlflow_experiment": HOSTILE}, model=HOSTILE),
     ]
     with StaticServer(cases) as server:
-        config = tmp_path / "bridge.yaml"
-        config.write_text(server.config(uri), encoding="utf-8")
+        config = server.write_config(tmp_path, uri)
         done = invoke("backfill", "--config", config, *arguments)
     assert done.exit_code == 0
     assert HARMLESS in done.output

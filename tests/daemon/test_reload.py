@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import signal
@@ -11,12 +10,13 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from bridge.simulator import Reply, Request, Simulator
+from tests.support.config_file import Entry, write_config
 from tests.support.notify_socket import notify_socket
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE, started, wait_until
@@ -24,17 +24,18 @@ from tests.support.recorded import active_runs
 from tests.support.world import Clock, job
 
 
-def write(folder: Path, uri: str, *providers: dict[str, Any], **more: object) -> Path:
-    """Write a configuration of these providers, with the key in a file."""
-    path = folder / "bridge.yaml"
-    entries = [
-        {"type": "openai", "api_key_file": str(folder / "key"), **each} for each in providers
-    ]
+def keyed(folder: Path, url: str) -> dict[str, object]:
+    """Write a key, and return the keys of a provider that reads it from its file."""
+    file = folder / "key"
+    file.write_text("the-first-key")
+    file.chmod(0o600)
+    return {"api_key": None, "api_key_file": str(file), "base_url": url}
+
+
+def write(folder: Path, uri: str, providers: Mapping[str, Entry], **more: object) -> Path:
+    """Write a configuration of a daemon that makes a pass each second."""
     poll = {"interval": "1s", "idle_interval": "1s"}
-    path.write_text(
-        json.dumps({"mlflow": {"tracking_uri": uri}, "poll": poll, "providers": entries, **more})
-    )
-    return path
+    return write_config(folder, uri, providers, mlflow={}, poll=poll, **more)
 
 
 def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: Path) -> None:
@@ -44,15 +45,13 @@ def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: P
     whole, and the old one stays in force. An accepted one takes effect with the present content of
     its key file.
     """
-    (tmp_path / "key").write_text("the-first-key")
-    (tmp_path / "key").chmod(0o600)
     address = f"@ftbridge-{uuid.uuid4()}"
     with (
         Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator,
         notify_socket(address) as manager,
     ):
-        first = {"name": "first", "base_url": simulator.openai_url}
-        config = write(tmp_path, uri, first)
+        entry = keyed(tmp_path, simulator.openai_url)
+        config = write(tmp_path, uri, {"first": entry})
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "800000"}
         with started("run", "--config", config, env=env) as process:
 
@@ -64,7 +63,7 @@ def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: P
             alive = manager.heard.count("WATCHDOG=1")
             wait_until(lambda: manager.listen().count("WATCHDOG=1") > alive + 2, "life", process)
 
-            write(tmp_path, uri, {**first, "requests": 1}, mlfow={})
+            write(tmp_path, uri, {"first": {**entry, "requests": 1}}, mlfow={})
             (tmp_path / "key").write_text("the-second-key")
             process.send(signal.SIGHUP)
             wait_until(lambda: len(manager.states()) == 3, "READY after it", process)
@@ -72,7 +71,8 @@ def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: P
             assert "providers[0].requests: unknown key" in process.said
             assert "mlfow: unknown key; did you mean mlflow?" in process.said
             with socket.create_server(("127.0.0.1", 0)) as taken:
-                write(tmp_path, uri, first, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+                listen = f"127.0.0.1:{taken.getsockname()[1]}"
+                write(tmp_path, uri, {"first": entry}, listen=listen)
                 process.send(signal.SIGHUP)
                 wait_until(lambda: len(manager.states()) == 5, "READY after that", process)
             assert process.count("cannot be listened on") == 1, process.said
@@ -81,7 +81,7 @@ def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: P
             wait_until(lambda: len(simulator.requests) > asked + 3, "passes", process)
             assert keys() == {"Bearer the-first-key"}
 
-            write(tmp_path, uri, first, {**first, "name": "second"})
+            write(tmp_path, uri, {"first": entry, "second": entry})
             process.send(signal.SIGHUP)
             wait_until(lambda: len(manager.states()) == 7, "READY again", process)
             wait_until(lambda: len(active_runs(uri)) == 2, "the second provider's run", process)
@@ -113,18 +113,16 @@ def test_work_in_hand_is_finished_before_a_new_configuration_holds(
         release.wait(PATIENCE)
         return None
 
-    (tmp_path / "key").write_text("any-key")
-    (tmp_path / "key").chmod(0o600)
     with Simulator(jobs=[job("ftjob-a")], clock=Clock(), intercept=hang) as simulator:
-        provider = {"name": "openai", "base_url": simulator.openai_url}
-        config = write(tmp_path, uri, provider)
+        entry = keyed(tmp_path, simulator.openai_url)
+        config = write(tmp_path, uri, {"openai": entry})
         with started("run", "--config", config) as process:
             try:
                 wait_until(asked.is_set, "request", process)
                 process.send(signal.SIGHUP)
                 process.wait_for("] stopping ")
                 # A daemon that waits logs nothing.
-                write(tmp_path, uri, provider, {**provider, "name": "another"})
+                write(tmp_path, uri, {"openai": entry, "another": entry})
                 process.send(signal.SIGHUP)
                 wait_until(lambda: process.count("reloaded") == 2, "another reload", process)
                 assert process.count("] started ") == 1, process.said
@@ -205,8 +203,6 @@ def test_nohup_holds() -> None:
 def test_a_port_in_force_is_kept_over_a_reload(uri: str, tmp_path: Path) -> None:
     """A reload keeps the port if it stays the same, and the metrics count passes of both lives."""
     listen = f"127.0.0.1:{free_port()}"
-    (tmp_path / "key").write_text("a-key")
-    (tmp_path / "key").chmod(0o600)
 
     def passes() -> bool:
         try:
@@ -216,8 +212,9 @@ def test_a_port_in_force_is_kept_over_a_reload(uri: str, tmp_path: Path) -> None
         return 'ftbridge_pass_duration_seconds_count{provider="first"} 0.0' not in text
 
     with Simulator(jobs=[job("ftjob-a")], clock=Clock()) as simulator:
-        provider = {"name": "first", "base_url": simulator.openai_url}
-        config = write(tmp_path, uri, provider, listen=listen)
+        config = write(
+            tmp_path, uri, {"first": keyed(tmp_path, simulator.openai_url)}, listen=listen
+        )
         with started("run", "--config", config) as process:
             wait_until(passes, "pass", process)
             process.send(signal.SIGHUP)

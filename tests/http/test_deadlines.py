@@ -152,9 +152,8 @@ def test_a_bad_network_before_mlflow(
     """A pass over a bad network before MLflow ends with a reason, and a later one completes it."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    path = tmp_path / "bridge.yaml"
     with StaticServer(CASES) as provider, TcpProxy(server) as proxy:
-        path.write_text(provider.config(proxy.url, mlflow={"experiment": name}))
+        path = provider.write_config(tmp_path, proxy.url, mlflow={"experiment": name})
         proxy.line = lambda number: line if number > 1 else Line(resets_after=6000)
         done = invoke("backfill", "--config", path)
         if name != "late":

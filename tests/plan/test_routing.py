@@ -409,8 +409,7 @@ def test_routes_from_the_configuration_to_mlflow(uri: str, tmp_path: Path) -> No
     ]
     with StaticServer(cases) as server:
         mlflow = {"routes": routes, "open_to_jobs": ["team-*"]}
-        config = tmp_path / "bridge.yaml"
-        config.write_text(server.config(uri, mlflow=mlflow))
+        config = server.write_config(tmp_path, uri, mlflow=mlflow)
         ids = [case.id for case in cases[:4]]
         chosen = [part for job_id in ids for part in ("--job", job_id)]
         for arguments in (chosen, [], chosen):

@@ -17,12 +17,10 @@ import openai
 import pytest
 import yaml
 from azure.core.exceptions import ClientAuthenticationError
-from typer.testing import CliRunner
 
 from bridge import errors
 from bridge.bootstrap.bridge import assemble
 from bridge.bootstrap.factories import headers_of
-from bridge.cli.app import app
 from bridge.http import entra_auth as entra
 from bridge.http.client import connect
 from bridge.providers.azure import Azure, address, needs_version
@@ -31,7 +29,9 @@ from bridge.redaction import Redactor
 from bridge.settings.model import Settings
 from bridge.settings.provider import ProviderSettings
 from bridge.simulator import Outcome, SimulatedJob, Simulator, all_end_by
+from tests.support.config_file import write_config
 from tests.support.contract import up_to
+from tests.support.processes import invoke
 from tests.support.recorded import recorded
 from tests.support.wire_openai_like import AzureApi
 from tests.support.world import KEY, NOW, Clock, NoSleep, job
@@ -429,12 +429,8 @@ def test_a_missing_package_is_wrong_configuration(
 ) -> None:
     """A missing package ends with exit code 2, says what to install, and shows no traceback."""
     monkeypatch.setitem(sys.modules, "azure.identity", None)
-    path = tmp_path / "bridge.yaml"
-    path.write_text(
-        f"mlflow: {{tracking_uri: '{uri}'}}\n"
-        "providers: [{name: azure, auth: entra, base_url: 'http://127.0.0.1:1/openai/v1'}]\n"
-    )
-    done = CliRunner().invoke(app, ["backfill", "--config", str(path)])
+    entry = {"api_key": None, "auth": "entra", "base_url": "http://127.0.0.1:1/openai/v1"}
+    done = invoke("backfill", "--config", write_config(tmp_path, uri, {"azure": entry}))
     assert done.exit_code == 2, done.output
     assert "pip install azure-identity" in done.output
     assert "Traceback" not in done.output

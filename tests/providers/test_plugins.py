@@ -9,12 +9,13 @@ import httpx
 import pytest
 
 from bridge.simulator import Reply, Request, Simulator, demo_jobs
+from tests.support.config_file import write_config
 from tests.support.processes import run
 from tests.support.recorded import recorded
 from tests.support.wire_acme import AcmeApi
 from tests.support.wire_server import CREATED
 from tests.support.wire_together import iso
-from tests.support.world import NOW, Clock
+from tests.support.world import KEY, NOW, Clock
 
 PLUGIN = """
 from pathlib import Path
@@ -42,12 +43,10 @@ def package(tmp_path: Path) -> Path:
 
 def configured(folder: Path, kind: str, url: str, uri: str = "") -> Path:
     """Write a configuration with one provider."""
-    path = folder / f"{kind}.yaml"
-    path.write_text(
-        f"mlflow: {{tracking_uri: '{uri or f'sqlite:///{folder}/mlflow.db'}'}}\n"
-        f"providers: [{{name: mine, type: {kind}, api_key: abcdefgh, base_url: '{url}'}}]\n"
+    entry = {"type": kind, "base_url": url}
+    return write_config(
+        folder / f"{kind}.yaml", uri or f"sqlite:///{folder}/mlflow.db", {"mine": entry}
     )
-    return path
 
 
 def test_a_package_may_bring_a_provider(package: Path, tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_a_package_with_a_wire_format_of_its_own_is_recorded(uri: str, tmp_path:
     ]
     assert found.tags["fine_tuned_model_checkpoint"] == "acme+30"
     assert found.params == {"rounds": "3", "pace": "0.5"}
-    assert {request.headers["x-acme-key"] for request in api.requests} == {"abcdefgh"}
+    assert {request.headers["x-acme-key"] for request in api.requests} == {KEY}
 
 
 def lines(path: Path) -> int:

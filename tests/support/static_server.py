@@ -19,10 +19,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.support import config_file
 from tests.support.http_server import serving
 from tests.support.recorded import RunRows
 
@@ -628,25 +630,21 @@ class StaticServer:
         with self._lock:
             return tuple(self._asked)
 
-    def config(
+    def entry(self, provider: str) -> dict[str, object]:
+        """Return the keys of a provider in a configuration."""
+        return {"api_key": self._key, "base_url": f"{self.url}/{provider}/v1"}
+
+    def write_config(
         self,
-        tracking_uri: str,
+        path: Path,
+        uri: str,
         *,
-        mlflow: Mapping[str, object] | None = None,
-        interval: str = "60s",
         providers: Iterable[str] = ("openai", "mistral"),
-    ) -> str:
-        """Return the text of a configuration file (JSON is YAML)."""
-        return json.dumps(
-            {
-                "mlflow": {"tracking_uri": tracking_uri, **(mlflow or {})},
-                "poll": {"interval": interval},
-                "providers": [
-                    {"name": name, "api_key": self._key, "base_url": f"{self.url}/{name}/v1"}
-                    for name in providers
-                ],
-            }
-        )
+        **sections: Mapping[str, object],
+    ) -> Path:
+        """Write a configuration, and return its path."""
+        entries = {name: self.entry(name) for name in providers}
+        return config_file.write_config(path, uri, entries, **sections)
 
     def __enter__(self) -> Self:
         self.url = self._running.enter_context(serving(self._respond))

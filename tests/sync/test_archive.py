@@ -183,13 +183,6 @@ def test_no_id_leads_out_of_the_folder(file_ids: list[str]) -> None:
 # Stored files
 
 
-def write_config(folder: Path, text: str) -> Path:
-    """Return the path of a configuration file."""
-    path = folder / "bridge.yaml"
-    path.write_text(text)
-    return path
-
-
 def rows(lines: bytes) -> list[object]:
     """Return the documents in a JSON Lines file."""
     assert lines.endswith(b"\n")
@@ -208,7 +201,7 @@ def test_without_being_asked_a_backfill_archives_what_the_provider_said(
     running = openai_case(4, "running", steps=30, done=10)
     mistral = mistral_case(5, "SUCCESS", steps=30)
     with StaticServer([base64, plain, failed, running, mistral]) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri))
     assert done.exit_code == 0, done.output
     for case in (base64, plain, failed, mistral):
         found = archived(uri, case.id)
@@ -231,7 +224,7 @@ def test_it_can_be_switched_off(uri: str, tmp_path: Path) -> None:
     case = openai_case(1, "succeeded", steps=30, result="base64")
     with StaticServer([case]) as server:
         off = {"archive": False, "archive_datasets": True}
-        config = write_config(tmp_path, server.config(uri, mlflow=off))
+        config = server.write_config(tmp_path, uri, mlflow=off)
         assert invoke("backfill", "--config", config).exit_code == 0
         assert not [asked.path for asked in server.asked if "/files/" in asked.path]
     assert recorded(uri)[case.id].status == "FINISHED"
@@ -376,8 +369,8 @@ def test_hostile_file_ids_stay_in_the_archive(new_uri: str, tmp_path: Path) -> N
     case.files |= {evil: b"evil content", dots: b"more of it"}
     case.job["result_files"] = ["../events"]
     with StaticServer([case]) as server:
-        settings = server.config(new_uri, mlflow={"archive_datasets": True})
-        done = invoke("backfill", "--config", write_config(tmp_path, settings))
+        config = server.write_config(tmp_path, new_uri, mlflow={"archive_datasets": True})
+        done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     found = archived(new_uri, case.id)
     assert {entry["file"] for entry in json.loads(found["datasets.json"])} == {evil, dots}
@@ -481,7 +474,7 @@ def test_a_backfill_tells_of_a_store_that_is_down_in_one_line(uri: str, tmp_path
     """A backfill reports a store that is down in one line for all jobs, with exit code 1."""
     cases = [openai_case(n, "succeeded", steps=3) for n in range(1, 9)]
     with StaticServer(cases) as server:
-        done = invoke("backfill", "--config", write_config(tmp_path, server.config(uri)))
+        done = invoke("backfill", "--config", server.write_config(tmp_path, uri))
     assert done.exit_code == 1
     (line,) = (line for line in done.stdout.splitlines() if "artifact store" in line)
     assert "openai 8 jobs: The artifact store" in line

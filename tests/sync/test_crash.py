@@ -52,18 +52,11 @@ def undisturbed(
     database = folder / "mlflow.db"
     shutil.copy(empty_database, database)
     with StaticServer(CASES) as server:
-        config = write_config(folder, server, f"sqlite:///{database}")
+        config = server.write_config(folder, f"sqlite:///{database}")
         assert invoke("backfill", "--config", config).exit_code == 0
     rows = recorded(f"sqlite:///{database}")
     assert differences(WANTED, rows) == []
     return rows
-
-
-def write_config(folder: Path, server: StaticServer, uri: str) -> Path:
-    """Return the path of a configuration file."""
-    path = folder / "bridge.yaml"
-    path.write_text(server.config(uri))
-    return path
 
 
 def count(database: Path, table: str) -> int:
@@ -104,7 +97,7 @@ def test_killed_at_a_request(
 ) -> None:
     """The backfill after a ``kill -9`` at any request completes the expected rows."""
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server, uri)
+        config = server.write_config(tmp_path, uri)
         killed_at(server, config, serial)
         assert recorded(uri) != undisturbed
         done = invoke("backfill", "--config", config)
@@ -117,7 +110,7 @@ def test_killed_again_and_again(uri: str, tmp_path: Path, undisturbed: dict[str,
     database = Path(uri.removeprefix("sqlite:///"))
     total = sum(len(run.rows) for run in undisturbed.values())
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server, uri)
+        config = server.write_config(tmp_path, uri)
         for wanted in (total // 8, total // 2):
             if count(database, "metrics") <= wanted:
                 killed_when(lambda rows=wanted: count(database, "metrics") > rows, config)  # type: ignore[misc] # a default binds it
@@ -149,7 +142,7 @@ def test_killed_while_the_database_is_made(
     database = tmp_path / "home" / "mlflow.db"
     database.parent.mkdir()
     with StaticServer(CASES) as server:
-        config = write_config(tmp_path, server, f"sqlite:///{database}")
+        config = server.write_config(tmp_path, f"sqlite:///{database}")
         said = tmp_path / "said"
         assert killed_at_statement(moment, "backfill", "--config", config, output=said) == (
             -signal.SIGKILL

@@ -19,6 +19,7 @@ from bridge.model import JobStatus
 from bridge.simulator import Simulator
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
+from tests.support.config_file import write_config
 from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.processes import PATIENCE, command, invoke
 from tests.support.recorded import active_runs, recorded
@@ -105,12 +106,8 @@ def test_a_disk_that_is_full(new_uri: str, tmp_path: Path, later: Clock) -> None
     room = file_of(new_uri).stat().st_size // 1024 + 40
     limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash"]
     with Simulator(jobs=JOBS, clock=later) as simulator:
-        config = tmp_path / "bridge.yaml"
-        config.write_text(
-            f"mlflow: {{tracking_uri: '{new_uri}', archive: false}}\n"
-            "providers: [{name: openai, type: openai, api_key: abcdefgh,"
-            f" base_url: '{simulator.openai_url}'}}]\n"
-        )
+        providers = {"openai": simulator.openai_url}
+        config = write_config(tmp_path, new_uri, providers, mlflow={"archive": False})
         full = subprocess.run(
             [*limited, *command("backfill", "--config", config)],
             env=os.environ | {"COLUMNS": "200"},

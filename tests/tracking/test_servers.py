@@ -42,10 +42,8 @@ WANTED = expected(CASES)
 
 def write_config(folder: Path, provider: StaticServer, uri: str, experiment: str) -> Path:
     """Return the path of a configuration file."""
-    path = folder / "bridge.yaml"
     mlflow = {"experiment": experiment, "register": f"{experiment}-{{suffix}}"}
-    path.write_text(provider.config(uri, mlflow=mlflow))
-    return path
+    return provider.write_config(folder, uri, mlflow=mlflow)
 
 
 def content(uri: str, experiment: str) -> dict[str, object]:
