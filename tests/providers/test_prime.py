@@ -23,12 +23,12 @@ from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.contract import JOB, by_id, listed, only, points, read
 from tests.support.models import run_of
-from tests.support.recorded import RunRows, recorded
+from tests.support.recorded import recorded
 from tests.support.scripted import answer, script
 from tests.support.wire_prime import PrimeApi
 from tests.support.wire_server import BASE_URL, CREATED
 from tests.support.wire_together import iso
-from tests.support.world import KEY, NOW, BrokenReplies, Clock, NoSleep, job, make_sync
+from tests.support.world import KEY, NOW, Clock, NoSleep, job, make_sync
 
 REWARD = "reward/all/mean"
 
@@ -193,14 +193,6 @@ ALL = (
 END = NOW + 1000
 
 
-def without_times(runs: dict[str, RunRows]) -> dict[str, list[tuple[str, int, float]]]:
-    """Return rows without the times, which the service does not give."""
-    return {
-        job_id: sorted((name, step, value) for name, step, value, _ in run.rows)
-        for job_id, run in runs.items()
-    }
-
-
 def test_a_backfill_records_every_run_and_a_second_one_nothing(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
@@ -226,32 +218,6 @@ def test_a_backfill_records_every_run_and_a_second_one_nothing(
     assert run.params["batchSize"] == "8"
     assert run.tags["trained_tokens"] == str(40 * 2_000_000)
     assert "32.00 USD" in run_of(uri, PLAIN.id).data.tags["mlflow.note.content"]
-
-
-@pytest.mark.parametrize(("restarts", "rate"), [(False, 0.0), (True, 0.2)])
-def test_runs_that_are_followed_have_the_rows_of_those_that_are_backfilled(
-    uri: str,
-    tracking: Tracking,
-    clock: Clock,
-    executor: ThreadPoolExecutor,
-    other_uri: str,
-    *,
-    restarts: bool,
-    rate: float,
-) -> None:
-    """Followed runs get the rows of a backfill, despite restarts and a fifth of replies broken."""
-    with Simulator(jobs=ALL, clock=clock, intercept=BrokenReplies(rate)) as simulator:
-        sync = make_sync(simulator, tracking, executor, clock, kind="prime")
-        while clock.now < NOW + 110:
-            if restarts:
-                sync = make_sync(simulator, tracking, executor, clock, kind="prime")
-            assert sync.run().is_well or rate
-            clock.now += 19
-        clock.now = END
-        assert sync.run().is_well
-    with Simulator(jobs=ALL, clock=clock) as simulator:
-        make_sync(simulator, Tracking(other_uri), executor, clock, kind="prime").run()
-    assert without_times(recorded(uri)) == without_times(recorded(other_uri))
 
 
 def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor) -> None:

@@ -373,23 +373,6 @@ def test_a_job_that_goes_on_from_another_is_linked_with_it(
     assert runs[FIRST.id].tags["fine_tuned_into_runs"]
 
 
-def test_local_names_share_charts(
-    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
-) -> None:
-    """Losses and the epoch get the names that transformers uses."""
-    clock.now = END
-    with Simulator(jobs=[FIRST], clock=clock) as simulator:
-        make_sync(
-            simulator, tracking, executor, clock, kind="together", metric_names="huggingface"
-        ).run()
-    run = recorded(uri)[FIRST.id]
-    names = {name for name, *_ in run.rows}
-    assert {"loss", "eval_loss", "epoch"} <= names
-    assert {"train/loss", "eval/loss"}.isdisjoint(names)
-    assert {value for name, step, value, _ in run.rows if (name, step) == ("epoch", 10)} == {1.0}
-    assert run.params["num_train_epochs"] == "4"
-
-
 def test_what_together_said_is_archived_with_the_files(
     uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:

@@ -21,8 +21,8 @@ from bridge.simulator.vertex import model_name
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.models import artifacts, run_of
-from tests.support.recorded import recorded, without_links
-from tests.support.world import KEY, NOW, BrokenReplies, Clock, job, make_sync
+from tests.support.recorded import recorded
+from tests.support.world import KEY, NOW, Clock, job, make_sync
 
 Json = dict[str, Any]
 
@@ -215,32 +215,6 @@ def _checkpoints(of: SimulatedJob) -> list[Json]:
         return cast("list[Json]", found["tunedModel"]["checkpoints"])
 
 
-@pytest.mark.parametrize(("restarts", "rate"), [(False, 0.0), (True, 0.2)])
-def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
-    uri: str,
-    tracking: Tracking,
-    clock: Clock,
-    executor: ThreadPoolExecutor,
-    other_uri: str,
-    *,
-    restarts: bool,
-    rate: float,
-) -> None:
-    """Followed jobs end up as backfilled ones, despite restarts and a fifth of replies broken."""
-    with Simulator(jobs=ALL, clock=clock, intercept=BrokenReplies(rate)) as simulator:
-        sync = make_sync(simulator, tracking, executor, clock, kind="vertex")
-        while clock.now < NOW + 110:
-            if restarts:
-                sync = make_sync(simulator, tracking, executor, clock, kind="vertex")
-            assert sync.run().is_well or rate
-            clock.now += 19
-        clock.now = END
-        assert sync.run().is_well
-    with Simulator(jobs=ALL, clock=clock) as simulator:
-        make_sync(simulator, Tracking(other_uri), executor, clock, kind="vertex").run()
-    assert without_links(recorded(uri)) == without_links(recorded(other_uri))
-
-
 def test_what_a_pass_costs(tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor) -> None:
     """A settled pass costs one request, an open job two more, and each grown series one."""
     live = replace(PLAIN, id="9" * 19, created_at=NOW + 2000)
@@ -279,21 +253,6 @@ def test_what_google_said_is_archived_without_training_data(
     kept = Path(path).read_text()
     assert "tuningStepCount" in kept
     assert "Where is my order" not in kept
-
-
-def test_local_names_share_charts(
-    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
-) -> None:
-    """Losses and the epoch get the names that transformers uses."""
-    clock.now = END
-    with Simulator(jobs=[PLAIN], clock=clock) as simulator:
-        make_sync(
-            simulator, tracking, executor, clock, kind="vertex", metric_names="huggingface"
-        ).run()
-    run = recorded(uri)[PLAIN.id]
-    assert {"loss", "eval_loss", "epoch", "mean_token_accuracy"} <= {name for name, *_ in run.rows}
-    assert {value for name, step, value, _ in run.rows if (name, step) == ("epoch", 10)} == {1.0}
-    assert run.params["num_train_epochs"] == "4"
 
 
 @pytest.mark.parametrize(("token", "code"), [(KEY, 0), ("another-token-of-nobody", 1)])
