@@ -1,7 +1,6 @@
-"""A stand-in for the providers' fine-tuning APIs: real formats, invented jobs, no key, no network.
+"""A simulation of the providers' fine-tuning APIs: real formats, invented jobs, no key, no network.
 
-It is for the demo and for tests. All that it serves is labelled as simulated wherever a
-person sees it.
+It serves the demo and the tests. Everything that a person may see is labelled as simulated.
 """
 
 from bridge.simulator.demo_jobs import all_jobs, demo_jobs

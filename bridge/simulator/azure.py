@@ -1,7 +1,7 @@
-"""Azure OpenAI: OpenAI's routes at two addresses, with objects and errors of Microsoft's.
+"""Azure OpenAI: OpenAI's routes at two addresses, with Microsoft's objects and errors.
 
-Fields that are not set are missing, checkpoints and events come oldest first, as in the
-specification's examples, and names of models have dots.
+Unset fields are missing, checkpoints and events come oldest first as in the specification's
+examples, and names of models have dots.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bridge.simulator.seeded import uuid4
 _V1: Final = "/openai/v1"
 _CLASSIC: Final = "/openai"
 _WAITING: Final = {JobStatus.VALIDATING: "pending", JobStatus.QUEUED: "pending"}
-"""Where Microsoft's word differs."""
+"""Microsoft's words that differ from OpenAI's."""
 _OTHER_NAMES: Final = {"user_provided_suffix": "suffix", "organization_id": "organisation_id"}
 _UNKNOWN: Final = ("method", "metadata", "usage_metrics", "shared_with_openai", "integrations")
 _MESSAGES: Final = {
@@ -33,7 +33,7 @@ _MESSAGES: Final = {
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the resource's endpoint.
+    """Return the reply to ``request``, whose path begins after the resource's endpoint.
 
     Raises:
         RefusedError: the reply is an error.

@@ -1,6 +1,6 @@
 """Amazon Bedrock's control plane: model customization jobs with the members of AWS's service model.
 
-Bedrock has no preference tuning: such a job is one of reinforcement here.
+Bedrock has no preference tuning, so such jobs are reinforcement jobs here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ACCOUNT: Final = "000000000000"
 _REGION: Final = "us-east-1"
 _JOBS: Final = "/model-customization-jobs"
 _SMALLEST_BATCH: Final = 16
-"""The reward of a reinforcement job."""
+"""Metric of the reward in a reinforcement job."""
 _LARGEST_PAGE: Final = 1000
 _STATUSES: Final[Mapping[JobStatus, str]] = {
     JobStatus.SUCCEEDED: "Completed",
@@ -29,11 +29,11 @@ _LISTED: Final = (
     *("jobArn", "baseModelArn", "jobName", "status", "statusDetails", "creationTime"),
     *("lastModifiedTime", "endTime", "customizationType"),
 )
-"""The keys of a job that a row of the list has."""
+"""Keys of a job in a row of the list."""
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the control plane's reply to ``request``, whose path counts from its host.
+    """Return the control plane's reply to ``request``, whose path begins after the host.
 
     Raises:
         RefusedError: the reply is an error.
@@ -141,7 +141,7 @@ def _reinforcement(job: SimulatedJob) -> JsonObject:
 
 
 def _ending(job: SimulatedJob, current: JobStatus) -> dict[str, object]:
-    """Return what a job says only once it has ended."""
+    """Return the fields that a job has only after its end."""
     ending: dict[str, object] = {}
     if current.is_final:
         ending["endTime"] = iso(job.settled_at)
@@ -162,7 +162,7 @@ def _base_model(job: SimulatedJob) -> str:
 
 
 def _hyperparameters(job: SimulatedJob) -> dict[str, str]:
-    """Return the hyperparameters: all are texts, as the service model says."""
+    """Return the hyperparameters, all as text according to the service model."""
     return {
         "epochCount": str(job.n_epochs),
         "batchSize": str(job.batch_size),
@@ -172,7 +172,7 @@ def _hyperparameters(job: SimulatedJob) -> dict[str, str]:
 
 
 def _stages(job: SimulatedJob, now: float) -> JsonObject:
-    """Return the stages: validation, data processing while it waits, training."""
+    """Return the stages: validation, data processing while the job waits, training."""
     ended = status(job, now).is_final
 
     def stage(begins: float, ends: float, last: str) -> JsonObject:

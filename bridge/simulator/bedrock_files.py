@@ -1,7 +1,7 @@
-"""The bucket of S3 that Bedrock's simulated jobs leave their metrics in.
+"""The S3 bucket with the metrics of Bedrock's simulated jobs.
 
-The files grow while a job trains, which nobody has documented; their folders have both layouts that
-are known, one for odd seeds and one for even ones. Requests have to be signed, in whatever way.
+The files grow while a job trains, which is not documented; their folders have one of the two known
+layouts for odd seeds and the other for even seeds. Any signature is accepted.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ def objects(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply
 
 
 def data_uri(job: SimulatedJob, role: Role) -> str:
-    """Return where a training or validation file is."""
+    """Return the address of a training or validation file."""
     return f"s3://{BUCKET}/data/{job.id}-{role}.jsonl"
 
 
 def iso(at: float) -> str:
-    """Return a moment as AWS writes it."""
+    """Return a time in AWS's notation."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def _files(jobs: Iterable[SimulatedJob], now: float) -> Iterator[tuple[str, _File]]:
-    """Yield all that is in the bucket, by key."""
+    """Yield the objects in the bucket with their keys."""
     for job in jobs:
         for role in roles(job):
             key = data_uri(job, role).removeprefix(f"s3://{BUCKET}/")

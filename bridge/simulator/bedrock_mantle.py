@@ -1,8 +1,8 @@
 """Amazon Bedrock's ``bedrock-mantle``: OpenAI's routes with jobs of reinforcement fine-tuning.
 
 Each step's metrics are an event with the keys of the recorded one. Rows of the job list are stale,
-as the samples warn: a job that has ended still runs there. Checkpoints come as they are saved, and
-cannot be asked for before training begins. The rest is as OpenAI has it.
+as the samples warn: a job that has ended is still running there. Checkpoints appear when they are
+saved, and are refused before training begins. The rest is as at OpenAI.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bridge.simulator.seeded import alnum, gauss, uuid4
 _UNKNOWN: Final = ("user_provided_suffix", "usage_metrics", "shared_with_openai", "integrations")
 _GRADER: Final = "arn:aws:lambda:us-west-2:000000000000:function:simulated-grader"
 _LENGTH: Final = 220.0
-"""Tokens of an answer when training begins."""
+"""Number of tokens in an answer at the beginning of training."""
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -74,7 +74,7 @@ def model_name(job: SimulatedJob, step: int) -> str:
 
 
 def _checkpoints(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """Return the epochs that are over, newest first."""
+    """Return a checkpoint for each finished epoch, newest first."""
     if not has_started(job, now):
         raise _refused(400, "Checkpoints are not available before training starts")
     return [
@@ -113,7 +113,7 @@ def _event(job: SimulatedJob, row: JsonObject) -> JsonObject:
 
 
 def _measured(job: SimulatedJob, step: int) -> dict[str, float]:
-    """Return what is measured at one step: the reward rises as a loss would fall."""
+    """Return the metrics of one step, in which the reward rises as a loss would fall."""
     score = metrics_at(job, step).train
     progress = step / job.total_steps
     return {

@@ -1,4 +1,4 @@
-"""Learning curves that look like real ones and depend on nothing but seed and step."""
+"""Realistic learning curves that depend only on seed and step."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class StepMetrics:
     step: int
     train: Score
     valid: Score | None
-    """On one batch of the validation file, every few steps."""
+    """Score on one batch of the validation file, every few steps."""
     full_valid: Score | None
-    """On the whole validation file, after each epoch."""
+    """Score on the whole validation file, after each epoch."""
 
 
-@lru_cache(_REMEMBERED)  # each poll shows all steps again
+@lru_cache(_REMEMBERED)  # cached, because each poll returns all steps again
 def metrics_at(job: SimulatedJob, step: int) -> StepMetrics:
     """Return the metrics of ``job`` at ``step``, counted from 1."""
     epoch_over = step in job.epoch_ends
@@ -62,14 +62,13 @@ def _trend(seed: int, progress: float) -> float:
 
 
 def _gap(seed: int, progress: float) -> float:
-    # Examples that the model knows by heart do not help on unseen examples: late in training the
-    # validation loss rises a little again.
+    # Overfitting: late in training the validation loss rises a little again.
     overfit = 0.5 * uniform(seed, "overfit") * max(0.0, progress - _OVERFIT_FROM)
     return 0.04 + 0.1 * uniform(seed, "gap") + overfit
 
 
 def _score(seed: int, name: str, step: int, trend: float, noise: float) -> Score:
     loss = trend * math.exp(noise * gauss(seed, name, "loss", step))
-    # Fits what OpenAI reports: about 0.5 at a loss of 3.6, 0.8 at 1.2, 0.95 at 0.3.
+    # Fits OpenAI's reports: about 0.5 at a loss of 3.6, 0.8 at 1.2, 0.95 at 0.3.
     accuracy = math.exp(-0.2 * loss) * (1 + noise * 0.1 * gauss(seed, name, "accuracy", step))
     return Score(loss, min(1.0, accuracy))

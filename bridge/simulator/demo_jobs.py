@@ -1,7 +1,6 @@
-"""The jobs of the demo: a history to look at and some that train during the demo.
+"""The jobs of the demo: a history, and some that train during the demo.
 
-The demo keeps to two providers, few enough for one chart; ``ftbridge simulate`` has
-jobs of all.
+The demo has two providers, few enough for one chart; ``ftbridge simulate`` has jobs of all.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def _support_bot(now: float) -> SimulatedJob:
 
 
 def _history(now: float) -> tuple[SimulatedJob, ...]:
-    """Return one job of each outcome, so that a chart has something to compare."""
+    """Return one job of each outcome, for comparison in charts."""
     return (
         _support_bot(now),
         replace(
@@ -97,7 +96,7 @@ def _history(now: float) -> tuple[SimulatedJob, ...]:
 
 
 def _live(now: float) -> tuple[SimulatedJob, ...]:
-    """Return two jobs of each provider; the first goes on from a model of the history."""
+    """Return two jobs of each provider; the first continues from a model of the history."""
     first = _support_bot(now)
     return (
         replace(
@@ -170,7 +169,7 @@ def _two_of(provider: Provider, now: float) -> tuple[SimulatedJob, SimulatedJob]
 def _job(
     provider: Provider, name: str, created_at: float, now: float, *, model: str
 ) -> SimulatedJob:
-    """Return a job of the demo that starts at ``now``; the rest is for ``replace`` to say."""
+    """Return a job of the demo that starts at ``now``; callers change the rest with ``replace``."""
     return SimulatedJob(
         provider=provider,
         id=_id(provider, name, now),
@@ -181,7 +180,8 @@ def _job(
 
 
 def _id(provider: Provider, name: str, now: float) -> str:
-    # The time makes each demo's jobs new ones: a job that is known to have ended is not read again.
+    # The time makes the jobs of each demo new, because jobs that are known to have ended are not
+    # read.
     match provider:
         case "bedrock-mantle":
             return f"ftjob-{uuid4(name, provider, now)}"

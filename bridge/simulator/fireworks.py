@@ -25,7 +25,7 @@ from bridge.simulator.messages import JsonObject, RefusedError, Reply, Request, 
 from bridge.simulator.seeded import alnum
 
 FILES: Final = "/fireworks-files"
-"""Where signed URLs lead; another host in reality."""
+"""Path of signed URLs, which in reality lead to another host."""
 
 _LISTS = (*COLLECTIONS.values(), "reinforcementFineTuningJobs")
 _PAGE_SIZE, _LARGEST_PAGE = 50, 200
@@ -34,7 +34,7 @@ _VALID_FOR = 3600
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -62,7 +62,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 
 
 def file(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the file that a signed URL leads to, whose path counts from ``FILES``.
+    """Return the file behind a signed URL, whose path begins after ``FILES``.
 
     Raises:
         RefusedError: the reply is an error.

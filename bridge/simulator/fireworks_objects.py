@@ -1,6 +1,6 @@
 """The objects of Fireworks' fine-tuning API: jobs, checkpoints, and the lines of a metrics file.
 
-Fields that nobody set are there with their type's zero, as servers write protocol buffers.
+Unset fields contain their type's zero, as servers write protocol buffers.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def job_object(job: SimulatedJob, now: float, sign: Callable[[str], str]) -> Jso
 
 
 def _shared(job: SimulatedJob, now: float) -> JsonObject:
-    """Return what jobs of every collection say of themselves."""
+    """Return the fields that jobs of all collections have."""
     current = status(job, now)
     failed = current is JobStatus.FAILED
     return {
@@ -80,7 +80,7 @@ def _shared(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _training(job: SimulatedJob) -> JsonObject:
-    """Return what is trained into what, and how."""
+    """Return the models and the parameters of the training."""
     made = job.base_model.startswith(f"{ACCOUNT}/")
     return {
         "outputModel": model_name(job),
@@ -107,7 +107,7 @@ def _dataset_name(job: SimulatedJob, role: str) -> str:
 
 
 def checkpoint_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """Return one for each epoch, oldest first, with neither its step nor a metric."""
+    """Return one checkpoint for each epoch, oldest first, with neither its step nor a metric."""
     return [
         {
             "name": f"{_name(job)}/checkpoints/{alnum(10, job.id, step)}",
@@ -122,7 +122,7 @@ def checkpoint_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
 
 
 def metrics_file(job: SimulatedJob, now: float) -> bytes:
-    """Return a line for each step, and one more where the step was evaluated."""
+    """Return a line for each step, and another if the step was evaluated."""
     lines: list[JsonObject] = []
     for step in range(1, steps_done(job, now) + 1):
         measured = metrics_at(job, step)
@@ -147,7 +147,7 @@ def _state(job: SimulatedJob, now: float) -> str:
 
 
 def _changed_at(job: SimulatedJob, now: float) -> float:
-    """Return when anything about the job last changed."""
+    """Return the time of the job's last change."""
     changed = life_until(job, now)[-1].at
     steps = steps_done(job, now)
     return max(changed, job.step_at(steps)) if steps else changed
@@ -168,7 +168,7 @@ def _cost(job: SimulatedJob) -> JsonObject:
 
 
 def collection_of(job: SimulatedJob) -> str:
-    """Return the collection that has a job."""
+    """Return the collection of a job."""
     return COLLECTIONS[job.method]
 
 

@@ -1,4 +1,4 @@
-"""A small HTTP server for canned replies, which can also break the transport on purpose."""
+"""A small HTTP server for prepared replies, which can also break the transport on purpose."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from bridge.simulator.messages import Reply, Request
 
 HOST = "127.0.0.1"
-"""Nobody but this machine is served."""
+"""The address to listen on, which only this machine can reach."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Hands every request to ``answer``; each connection has its thread."""
+    """Passes every request to ``answer``; each connection has its own thread."""
 
     request_queue_size = 128
 
@@ -33,7 +33,7 @@ class HttpServer(ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's look-up of this machine's name, which can take seconds."""
+        """Bind without HTTPServer's lookup of this machine's name, which can take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name = HOST
         self.server_port = int(self.socket.getsockname()[1])
@@ -41,12 +41,12 @@ class HttpServer(ThreadingHTTPServer):
     def handle_error(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
     ) -> None:
-        """Report an error, unless it is a client that hung up."""
+        """Report an error, unless the client hung up."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def opened(self, connection: socket.socket) -> None:
-        """Keep ``connection`` in mind until it is closed."""
+        """Remember ``connection`` until it is closed."""
         with self._open_lock:
             self._open.add(connection)
 
@@ -94,22 +94,22 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.reset:
             self._reset()
         else:
-            # In one write: a header sent by itself would wait for its acknowledgement.
+            # In one write, because a header sent separately would wait for its acknowledgement.
             self.wfile.write(_head(reply) + reply.body[: reply.truncate_at])
             self.close_connection = self.close_connection or reply.truncate_at is not None
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _reply  # noqa: N815 - the names http.server looks up
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _reply  # noqa: N815 - the names that http.server looks up
 
     def _reset(self) -> None:
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        # Both must go for the socket to close, and it must close before the base class gets to end
-        # the connection in the orderly way.
+        # Both must be closed for the socket to close, and it must close before the base class can
+        # end the connection in the orderly way.
         self.rfile.close()
         self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: the caller's terminal is not the simulator's."""
+        """Log nothing, because the terminal is the caller's."""
 
 
 def _head(reply: Reply) -> bytes:

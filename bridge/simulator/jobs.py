@@ -1,4 +1,4 @@
-"""The simulated jobs and their lives: pure functions of a job and a time, in Unix seconds."""
+"""The simulated jobs and their lives, as pure functions of a job and a time in Unix seconds."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ Provider = Literal[
     "prime",
 ]
 Method = Literal["supervised", "dpo", "reinforcement"]
-"""A DPO job has the metrics of a supervised one: no recording shows what OpenAI gives it.
-Reinforcement is Vertex AI's only."""
+"""Training methods. A DPO job has the metrics of a supervised one, because no recording shows
+OpenAI's. Only Vertex AI has reinforcement."""
 
 
 class Outcome(StrEnum):
-    """How a simulated job turns out."""
+    """The outcome of a simulated job."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     PAUSED = "paused"
-    """Stops in the middle and never resumes. OpenAI only."""
+    """The job stops in the middle and never resumes. OpenAI only."""
     WAITING = "waiting"
-    """Never starts: queued at OpenAI, validated without auto-start at Mistral."""
+    """The job never starts: queued at OpenAI, validated without auto-start at Mistral."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """OpenAI's words on a failed job. Mistral's job object has no place for a reason."""
+    """OpenAI's error of a failed job. Mistral's job object has no field for a reason."""
 
     code: str
     message: str
@@ -65,35 +65,35 @@ class SimulatedJob:
     id: str
     created_at: float
     base_model: str
-    """May be a model that another job has made."""
+    """Base model, which may be another job's model."""
     suffix: str | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
-    """Notes of its owner. OpenAI and Vertex AI only."""
+    """Metadata of the job's owner. OpenAI and Vertex AI only."""
     validating_seconds: float = 20.0
     queued_seconds: float = 10.0
     total_steps: int = 100
     seconds_per_step: float = 1.0
     finishing_seconds: float = 3.0
-    """From the last step to the end: the providers save the model then."""
+    """Seconds from the last step to the end, in which the provider saves the model."""
     late_seconds: float = 0.0
-    """How long after the end OpenAI's checkpoints and closing messages show up."""
+    """Seconds from the end until OpenAI's checkpoints and closing messages appear."""
     n_epochs: int = 3
     batch_size: int = 8
     learning_rate: float | None = None
-    """OpenAI: the multiplier. ``None`` leaves it to the provider."""
+    """Learning rate, for OpenAI its multiplier. ``None`` leaves it to the provider."""
     outcome: Outcome = Outcome.SUCCEEDED
     ends_at_step: int = 0
-    """The last step of a job that does not succeed; 0 ends it before its first step."""
+    """Last step of a job that does not succeed; 0 ends it before its first step."""
     failure: Failure = INVALID_TRAINING_FILE
-    """Says why, if the job fails."""
+    """Error of a job that fails."""
     validation: bool = True
     eval_every: int = 10
     seed: int = 1
     method: Method = "supervised"
     shutdown_at: float | None = None
-    """When its models are shut down, if that is announced. OpenAI and Azure only."""
+    """Announced shutdown of its models. OpenAI and Azure only."""
     plain_result_file: bool = False
-    """Serves the result file as bare CSV, as for old jobs, instead of base64."""
+    """Whether the result file is plain CSV instead of base64, as for old jobs."""
 
     def __post_init__(self) -> None:
         if min(self.total_steps, self.n_epochs, self.batch_size, self.eval_every) < 1:
@@ -117,7 +117,7 @@ class SimulatedJob:
 
     @property
     def original_model(self) -> str:
-        """The provider's own model that all training began with."""
+        """The provider's own model from which all training started."""
         made, _, rest = self.base_model.partition(":")
         return rest.split(":")[0] if made == "ft" else self.base_model.split(".ft-")[0]
 
@@ -134,31 +134,31 @@ class SimulatedJob:
 
     @property
     def fails_validation(self) -> bool:
-        """Whether its files are found to be no good."""
+        """Whether the validation of its files fails."""
         return self.outcome is Outcome.FAILED and self.last_step == 0
 
     @property
     def validated_at(self) -> float:
-        """When the provider has checked the files."""
+        """Time at which the provider has validated the files."""
         return self.created_at + self.validating_seconds
 
     @property
     def started_at(self) -> float:
-        """When training begins, if it does."""
+        """Time at which training begins, if it does."""
         return self.validated_at + self.queued_seconds
 
     def step_at(self, step: int) -> float:
-        """Return when ``step`` is done."""
+        """Return the time at which ``step`` is done."""
         return self.started_at + step * self.seconds_per_step
 
     @property
     def stopped_at(self) -> float:
-        """When the last step is done or, without any, when the job's fate is decided."""
+        """Time at which the last step is done or, without steps, the outcome is decided."""
         return self.validated_at if self.fails_validation else self.step_at(self.last_step)
 
     @property
     def settled_at(self) -> float:
-        """When the status changes for the last time; infinite for a job that waits for ever."""
+        """Time of the last change of status; infinite for a job that waits for ever."""
         if self.outcome is Outcome.WAITING:
             return math.inf
         at_once = self.last_step == 0 or self.outcome is Outcome.PAUSED
@@ -174,14 +174,14 @@ class SimulatedJob:
 
 
 class Change(NamedTuple):
-    """A new status, and since when."""
+    """A new status, and its beginning."""
 
     at: float
     status: JobStatus
 
 
 def life(job: SimulatedJob) -> tuple[Change, ...]:
-    """Return all statuses of ``job`` from its creation on, in their order."""
+    """Return all statuses of ``job`` from its creation on, in order."""
     changes = [Change(job.created_at, JobStatus.VALIDATING)]
     if not job.fails_validation:
         changes.append(Change(job.validated_at, JobStatus.QUEUED))
@@ -209,7 +209,7 @@ def has_started(job: SimulatedJob, now: float) -> bool:
 
 def steps_done(job: SimulatedJob, now: float) -> int:
     """Return the newest step that is done at ``now``, 0 before the first."""
-    # Compares with the very times that the replies show: a division would differ in the last bit.
+    # Compares with the times in the replies, because a division would differ in the last bit.
     return bisect_right(range(1, job.last_step + 1), now, key=job.step_at)
 
 
@@ -220,6 +220,6 @@ def newest_first(jobs: Iterable[SimulatedJob], now: float) -> list[SimulatedJob]
 
 
 def all_end_by(jobs: Iterable[SimulatedJob]) -> float:
-    """Return when ``jobs`` have no more to show, except those that wait for ever."""
+    """Return the time after which ``jobs`` do not change, except those that wait for ever."""
     ends = (job.settled_at + job.late_seconds for job in jobs)
     return max((end for end in ends if math.isfinite(end)), default=0.0)

@@ -1,7 +1,7 @@
-"""Train a local run for the demo, as a user's own script would. It trains for real.
+"""Train a local run for the demo, as a user's own script would.
 
-A small neural network learns the handwritten digits that scikit-learn ships, and logs to MLflow
-under the metric names of Hugging Face's Trainer. Nothing of the bridge is used.
+The training is real. A small neural network learns the handwritten digits that scikit-learn ships,
+and logs to MLflow under the metric names of Hugging Face's Trainer. It does not use the bridge.
 
 Usage: ``python -m bridge.simulator.local_training [SECONDS_PER_STEP]``, with MLflow's usual
 environment variables.
@@ -50,7 +50,7 @@ def main(seconds_per_step: float) -> None:
                 metrics["eval_loss"] = log_loss(held_out_digits, network.predict_proba(held_out))
                 metrics["eval_accuracy"] = network.score(held_out, held_out_digits)
             mlflow.log_metrics(metrics, step=step)
-            # The pace of the hosted jobs, so that a person can watch them side by side.
+            # At the pace of the hosted jobs, so that a person can watch them side by side.
             time.sleep(seconds_per_step)
 
 

@@ -27,9 +27,9 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     truncate_at: int | None = None
-    """Announce the whole body, send this many bytes of it and close the connection."""
+    """Number of bytes to send of the announced body before closing the connection."""
     reset: bool = False
-    """Send nothing and reset the connection."""
+    """Whether to send nothing and reset the connection."""
 
 
 class RefusedError(Exception):

@@ -22,7 +22,7 @@ _DECIMALS = 6
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -113,8 +113,7 @@ def _detail(job: SimulatedJob, now: float) -> JsonObject:
 
 def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
     metrics = metrics_at(job, step)
-    # Zeros stand for "not evaluated", and what is named an accuracy is 2 to the loss: so did
-    # Mistral.
+    # As at Mistral, zeros mean "not evaluated", and the accuracy is 2 to the power of the loss.
     valid_loss = round(metrics.valid.loss, _DECIMALS) if metrics.valid else 0.0
     return {
         "metrics": {
@@ -182,7 +181,7 @@ def model_name(job: SimulatedJob) -> str:
 
 
 def _wanted(job: SimulatedJob, now: float, query: Mapping[str, str]) -> bool:
-    """Return whether ``job`` passes the filters of the query; those on wandb find nothing."""
+    """Return whether ``job`` passes the filters of the query; filters on wandb match nothing."""
     is_what = {
         "model": job.base_model,
         "status": _statuses(job, now)[-1][1],

@@ -1,7 +1,7 @@
 """Nebius Token Factory: OpenAI's routes, with the steps in the job itself and more hyperparameters.
 
-The keys are those of the published OpenAPI document. The rest is as OpenAI has it here:
-each step's metrics are an event, and checkpoints come with the end of their job. Errors are
+The keys are those of the published OpenAPI document. The rest is as in the simulation of OpenAI:
+each step's metrics are an event, and checkpoints appear at the end of their job. Errors are
 FastAPI's.
 """
 
@@ -25,7 +25,7 @@ _LORA_RANK: Final = 8
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -72,7 +72,7 @@ def _hyperparameters(job: SimulatedJob) -> JsonObject:
 
 
 def _checkpoints(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """Return OpenAI's checkpoints, named by their ids."""
+    """Return OpenAI's checkpoints, named by id."""
     return [
         {
             **row,
@@ -84,7 +84,7 @@ def _checkpoints(job: SimulatedJob, now: float) -> list[JsonObject]:
 
 
 def _weights(job: SimulatedJob, step: int) -> str:
-    """Return a file without content: nothing is trained."""
+    """Return a file without content, because nothing is trained."""
     return f"file-{alnum(24, job.id, 'weights', step)}"
 
 

@@ -1,6 +1,6 @@
 """The read side of OpenAI's fine-tuning API: routes, cursor paging and error bodies.
 
-Others speak a dialect of it: the same routes with other objects and errors.
+Other providers use a dialect of it: the same routes with other objects and errors.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _T = TypeVar("_T")
 
 
 class Refusal(Protocol):
-    """Makes an error."""
+    """Returns an error."""
 
     def __call__(
         self, http_status: int, message: str, *, param: str | None = None, code: str | None = None
     ) -> RefusedError:
-        """Return the error with these words."""
+        """Return the error with a message."""
 
 
 class Dialect(NamedTuple):
-    """The differences between the servers that speak OpenAI's API."""
+    """The differences between the servers that implement OpenAI's API."""
 
     job: Callable[[SimulatedJob, float], JsonObject]
     checkpoints: Callable[[SimulatedJob, float], list[JsonObject]]
@@ -48,13 +48,13 @@ class Dialect(NamedTuple):
     models: Callable[[Iterable[SimulatedJob], float], list[JsonObject]]
     refused: Refusal
     tells_ends: bool
-    """Whether a list of checkpoints names its first and last."""
+    """Whether a list of checkpoints contains the ids of its first and last."""
     listed: Callable[[SimulatedJob, float], JsonObject] | None = None
-    """A job as the list has it, where that differs."""
+    """Returns a row of the job list, if it differs from the job."""
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -65,7 +65,7 @@ def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
 def answer_in(
     dialect: Dialect, jobs: Iterable[SimulatedJob], now: float, request: Request
 ) -> Reply:
-    """Return the reply of a server that speaks a dialect.
+    """Return the reply of a server with a dialect.
 
     Raises:
         RefusedError: the reply is an error.

@@ -22,11 +22,11 @@ _KEPT_EPOCHS = 3
 _AUTO_LEARNING_RATE = 2.0
 _TOKENS_PER_EXAMPLE = 180
 _STATUS = {JobStatus.VALIDATING: "validating_files"}
-"""Where OpenAI's word differs."""
+"""OpenAI's words that differ from the simulator's."""
 
 
 _BEFORE_EVENT = 2.0
-"""Seconds. A checkpoint is dated a little before the event of its step, in recordings up to 15."""
+"""Seconds by which a checkpoint is dated before the event of its step, in recordings up to 15."""
 
 
 def job_object(job: SimulatedJob, now: float) -> JsonObject:
@@ -40,7 +40,7 @@ def job_object(job: SimulatedJob, now: float) -> JsonObject:
         "id": job.id,
         "model": job.base_model,
         "created_at": int(job.created_at),
-        # Stays null on a job that failed or was cancelled, as in the recorded ones.
+        # Remains null for a job that failed or was cancelled, as in recordings.
         "finished_at": int(job.settled_at) if done else None,
         "fine_tuned_model": model_name(job, job.total_steps) if done else None,
         "organization_id": "org-simulated",
@@ -50,7 +50,7 @@ def job_object(job: SimulatedJob, now: float) -> JsonObject:
         "training_file": _file_id(job, "training"),
         "hyperparameters": None if job.method == "dpo" else hyperparameters,
         "trained_tokens": _trained_tokens(job) if done else None,
-        # Healthy jobs have the object too, full of nulls.
+        # Jobs without errors also have the object, full of nulls.
         "error": {
             "code": failure and failure.code,
             "message": failure and failure.message,
@@ -61,7 +61,7 @@ def job_object(job: SimulatedJob, now: float) -> JsonObject:
         "estimated_finish": None,
         "integrations": [],
     }
-    if not job.plain_result_file:  # Jobs of that age have none of the newer keys.
+    if not job.plain_result_file:  # Old jobs lack the newer keys.
         beta = {"beta": 0.1} if job.method == "dpo" else {}
         document["metadata"] = dict(job.metadata) if job.metadata else None
         document["usage_metrics"] = None
@@ -101,7 +101,7 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
         "train_loss": metrics.train.loss,
         "train_mean_token_accuracy": metrics.train.accuracy,
     }
-    if metrics.valid:  # The keys are absent without validation, and full_valid_* always are.
+    if metrics.valid:  # The keys are absent without validation, and full_valid_* are always absent.
         values["valid_loss"] = metrics.valid.loss
         values["valid_mean_token_accuracy"] = metrics.valid.accuracy
     return {
@@ -116,7 +116,7 @@ def _checkpoint(job: SimulatedJob, step: int) -> JsonObject:
 
 
 def model_objects(jobs: Iterable[SimulatedJob], now: float) -> list[JsonObject]:
-    """Return the models that jobs have begun with and made, those with a date that have an end."""
+    """Return the base models and results of jobs, with the date of an announced end."""
     return [
         {
             "object": "model",
@@ -133,7 +133,7 @@ def model_objects(jobs: Iterable[SimulatedJob], now: float) -> list[JsonObject]:
 def made_models(
     job: SimulatedJob, now: float, name: Callable[[SimulatedJob, int], str]
 ) -> tuple[str, ...]:
-    """Return the job's result, if it has come."""
+    """Return the job's result, if it exists."""
     is_done = status(job, now) is JobStatus.SUCCEEDED
     return (name(job, job.total_steps),) if is_done else ()
 
@@ -143,7 +143,7 @@ def _day(moment: float | None) -> str | None:
 
 
 def model_name(job: SimulatedJob, step: int) -> str:
-    """Return the model saved at ``step``: each has its hash, and all but the last their step."""
+    """Return the model saved at ``step``, with a hash, and with the step unless it is the last."""
     digest = alnum(_HASH_LENGTH, job.id, "model", step)
     name = f"ft:{job.original_model}:simulated:{job.suffix or ''}:{digest}"
     return name if step == job.total_steps else f"{name}:ckpt-step-{step}"
@@ -166,7 +166,7 @@ def event_objects(job: SimulatedJob, now: float) -> list[JsonObject]:
     return [
         {
             "object": "fine_tuning.job.event",
-            # An event keeps its place in the telling, and with it its id.
+            # An event keeps its position, and therefore its id.
             "id": f"ftevent-{alnum(_ID_LENGTH, job.id, 'event', place)}",
             "created_at": int(event.at),
             "level": event.level,
@@ -198,7 +198,7 @@ def _tell(job: SimulatedJob, now: float) -> Iterator[_Told]:
                 yield from _closing_events(job)
             case JobStatus.FAILED:
                 yield _Told(at, job.failure.message, level="error")
-            case _:  # No recording has OpenAI's words for these.
+            case _:  # No recording has OpenAI's messages for these.
                 yield _Told(at, f"The job was {new_status.value}")
 
 
@@ -231,7 +231,7 @@ def _step_event(job: SimulatedJob, metrics: StepMetrics) -> _Told:
 
 
 def file_ids(job: SimulatedJob, now: float) -> Mapping[str, FileRole]:
-    """Return the files that there are at ``now``, and what they are to the job."""
+    """Return the files that exist at ``now`` by their role in the job."""
     there: list[FileRole] = [*roles(job)]
     if status(job, now) is JobStatus.SUCCEEDED:
         there.append("result")
@@ -254,7 +254,7 @@ def file_object(job: SimulatedJob, role: FileRole) -> JsonObject:
 
 
 def file_content(job: SimulatedJob, role: FileRole) -> bytes:
-    """Return what is in a file."""
+    """Return a file's content."""
     return _result_file(job) if role == "result" else examples(job, role)
 
 

@@ -15,7 +15,7 @@ _PAGE_SIZE = 20
 _TOKENS_PER_STEP = 2_000_000
 _COST_PER_TOKEN = 4e-7
 _SPREAD = 0.2
-"""How far the best and the worst reward of a step are from the mean."""
+"""Distance of the best and the worst reward of a step from the mean."""
 _WORDS: Mapping[JobStatus, str] = {
     JobStatus.VALIDATING: "QUEUED",
     JobStatus.QUEUED: "PENDING",
@@ -28,7 +28,7 @@ _WORDS: Mapping[JobStatus, str] = {
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -100,7 +100,7 @@ def _run(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _metrics(job: SimulatedJob, now: float, query: Mapping[str, str]) -> list[JsonObject]:
-    """Return the rows of some steps, as the open trainer names its metrics; they have no time."""
+    """Return the rows of some steps, under the open trainer's metric names and without time."""
     last = min(steps_done(job, now), _whole("max_step", job.total_steps, query))
     rows = [_row(job, step) for step in range(max(1, _whole("min_step", 1, query)), last + 1)]
     return rows[: _whole("limit", len(rows), query)]

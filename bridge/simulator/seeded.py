@@ -1,4 +1,4 @@
-"""Identifiers and noise drawn from names: the same name always gives the same draw."""
+"""Identifiers and noise derived from names: the same name always gives the same result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NORMAL = NormalDist()
 
 
 def alnum(length: int, *name: object) -> str:
-    """Return letters and digits, as in ``ftjob-...``; up to 32 of them are distinct in practice."""
+    """Return up to 32 letters and digits, as in ``ftjob-...``."""
     number = _draw(name)
     letters: list[str] = []
     for _ in range(length):
@@ -23,7 +23,7 @@ def alnum(length: int, *name: object) -> str:
 
 
 def digits(length: int, *name: object) -> str:
-    """Return a number of so many digits, as Google's ids are."""
+    """Return a number with a given number of digits, as in Google's ids."""
     lowest = 10 ** (length - 1)
     return str(lowest + _draw(name) % (9 * lowest))
 

@@ -35,7 +35,7 @@ class _Api(NamedTuple):
     base: str
     answer: Callable[[Iterable[SimulatedJob], float, Request], Reply]
     unauthorized: Callable[[str], Reply] | None
-    """The reply to a missing or wrong key; ``None``: no key is asked for."""
+    """Returns the reply to a missing or wrong key; ``None``: no key is required."""
 
 
 _OPENAI = _Api("openai", "/openai/v1", openai.answer, openai.unauthorized)
@@ -58,7 +58,7 @@ _MANTLE = _Api(
 )
 _FIREWORKS_FILES = _Api("fireworks", fireworks.FILES, fireworks.file, None)
 _LIMITS: Final = frozenset({"limit", "page_size", "pageSize", "maxResults"})
-"""Names under which providers are asked for a page's size."""
+"""Parameters for the size of a page."""
 _APIS: Final = (
     *(
         _BEDROCK,
@@ -77,12 +77,12 @@ _APIS: Final = (
 
 
 class Simulator:
-    """Serves simulated jobs while it is entered as a context manager.
+    """Serves simulated jobs while it is used as a context manager.
 
-    ``intercept`` sees every request before anything else does and may answer it instead; it is
-    called from several threads. A port of 0 takes a free one, and keeps it if the simulator is
-    entered again. Without an ``api_key``, any key will do but none. ``page_limit`` is the largest
-    page that a list gives, for short lists that have several.
+    ``intercept`` receives every request first and may answer it; it is called from several threads.
+    Port 0 chooses a free port, which is kept if the simulator is entered again. Without an
+    ``api_key``, any key is accepted, but not a missing one. ``page_limit`` is the largest page of a
+    list, so that short lists have several pages.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class Simulator:
             self.add(job)
 
     def add(self, job: SimulatedJob) -> None:
-        """Serve ``job`` as well; it shows up once its time of creation has come.
+        """Serve ``job`` as well, from its time of creation on.
 
         Raises:
-            ValueError: there is a job of this id.
+            ValueError: a job with this id exists.
         """
         with self._lock:
             if job.id in self._jobs:
@@ -119,19 +119,19 @@ class Simulator:
             self._jobs[job.id] = job
 
     def remove(self, job_id: str) -> None:
-        """Serve a job no more, as if there had never been one."""
+        """Stop serving a job, as if it had never existed."""
         with self._lock:
             del self._jobs[job_id]
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """All requests so far, in the order of their arrival."""
+        """All requests so far, in order of arrival."""
         with self._lock:
             return tuple(self._requests)
 
     @property
     def url(self) -> str:
-        """Where a page says what this is."""
+        """Address of a page that explains the simulator."""
         return f"http://{HOST}:{self._port}"
 
     @property
@@ -176,7 +176,7 @@ class Simulator:
 
     @property
     def base_urls(self) -> Mapping[Provider, str]:
-        """The value to configure as each provider's ``base_url``."""
+        """Values for each provider's ``base_url``."""
         return {
             "openai": self.openai_url,
             "azure": f"{self.azure_url}/openai/v1",
@@ -191,7 +191,7 @@ class Simulator:
         }
 
     def more_settings(self, provider: str) -> Mapping[str, str]:
-        """Return what to configure of a provider beside its ``base_url``."""
+        """Return the further settings of a provider, in addition to its ``base_url``."""
         more = {"bedrock": {"s3_url": self.s3_url}, "vertex": {"project": "simulated-project"}}
         return more.get(provider, {})
 
@@ -264,7 +264,7 @@ _KEYS: Final[Mapping[Provider, Callable[[Request], str]]] = {
     "bedrock": bedrock.key_of,
     "bedrock-mantle": bedrock.key_of,
 }
-"""Where a request has its key, if not in the usual header."""
+"""Functions that return a request's key if it is not in the usual header."""
 
 
 def _bearer(request: Request) -> str:

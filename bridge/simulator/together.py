@@ -18,7 +18,7 @@ _ENDS = (("from", -math.inf), ("to", math.inf))
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -52,7 +52,7 @@ def unauthorized(key: str) -> Reply:  # noqa: ARG001 - the same for a missing an
 
 
 def _metrics(job: SimulatedJob, now: float, query: Mapping[str, str]) -> list[JsonObject]:
-    """Return the rows of metrics that the query wants, oldest first."""
+    """Return the rows of metrics that the query selects, oldest first."""
     limits = {name: _limit(name, query[name]) for name in _FILTERS if name in query}
     first, last = (limits.get(f"global_step_{end}", default) for end, default in _ENDS)
     since, until = (limits.get(f"logged_at_{end}", default) for end, default in _ENDS)

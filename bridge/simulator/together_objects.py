@@ -1,4 +1,4 @@
-"""Together's objects as the simulator sees them: jobs, events, checkpoints."""
+"""Together's objects: jobs, events and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bridge.simulator.seeded import alnum, uuid4
 
 _ACCOUNT = "simulated"
 LEARNING_RATE = 1e-5
-"""Where the job leaves it to the provider."""
+"""Default learning rate."""
 WARMUP = 0.05
-"""The share of the steps in which the learning rate rises."""
+"""Share of the steps in which the learning rate rises."""
 MIN_RATIO = 0.1
 """Ratio of the last learning rate to the highest."""
 _LORA_RANK = 64
@@ -32,13 +32,13 @@ _WORDS = {
 
 
 def model_name(job: SimulatedJob) -> str:
-    """Return the model that a job makes, as it is named from the beginning."""
+    """Return the name of the model that a job makes, known from the beginning."""
     parts = (f"{_ACCOUNT}/{_original(job).rpartition('/')[2]}", job.suffix, job.id)
     return ":".join(part for part in parts if part)
 
 
 def _original(job: SimulatedJob) -> str:
-    """Return Together's own model that all training began with."""
+    """Return Together's own model from which all training started."""
     account, _, name = job.base_model.partition("/")
     return name.split(":")[0] if account == _ACCOUNT else job.base_model
 
@@ -63,7 +63,7 @@ def row(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def detail(job: SimulatedJob, now: float) -> JsonObject:
-    """Return the job as its own address shows it: with more keys, but not all those of its row."""
+    """Return the job's own reply, which has more keys than its row but lacks some of them."""
     epochs = sum(1 for step in job.epoch_ends if step <= steps_done(job, now))
     return {
         "id": job.id,
@@ -88,7 +88,7 @@ def detail(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _shared(job: SimulatedJob, now: float) -> JsonObject:
-    """Return what list and address both show."""
+    """Return the fields that the list row and the job's own reply share."""
     tokens = job.batch_size * _MAX_SEQ_LENGTH * job.total_steps
     is_known = status(job, now) is not JobStatus.VALIDATING
     original = _original(job)
@@ -130,7 +130,7 @@ def _shared(job: SimulatedJob, now: float) -> JsonObject:
 
 
 def _word(job: SimulatedJob, now: float) -> str:
-    """Return the status; after the last step there are some more."""
+    """Return the status; some statuses follow the last step."""
     current = status(job, now)
     if current is JobStatus.RUNNING and now >= job.stopped_at:
         match job.outcome:
@@ -146,13 +146,13 @@ def _ended_at(job: SimulatedJob) -> float:
 
 
 def events(job: SimulatedJob, now: float) -> list[JsonObject]:
-    """Return what has happened to a job by ``now``, oldest first."""
+    """Return the events of a job up to ``now``, oldest first."""
     past = sorted(_history(job), key=lambda each: each[0])
     return [_event(job, *each) for each in past if each[0] <= now]
 
 
 def _history(job: SimulatedJob) -> Iterator[tuple[float, str, str, int]]:
-    """Yield moment, type, message and step of all events of a job's life."""
+    """Yield time, type, message and step of all events in a job's life."""
     yield job.created_at, "job_pending", "Fine tune request created", 0
     for at, new in life(job):
         match new:
@@ -200,7 +200,7 @@ def _event(job: SimulatedJob, at: float, kind: str, message: str, step: int) -> 
 
 
 def checkpoints(job: SimulatedJob, now: float) -> Iterator[JsonObject]:
-    """Yield the model and its adapter after each epoch; the last ones once the job is done."""
+    """Yield the model and its adapter for each epoch, the last ones once the job is done."""
     done = steps_done(job, now)
     for step in job.epoch_ends:
         is_last = step == job.total_steps

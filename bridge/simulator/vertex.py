@@ -1,7 +1,7 @@
 """The read side of Vertex AI's tuning jobs, and of the TensorBoards with their metrics.
 
-Written as protocol buffers are: whole numbers of 64 bits as text, and no field that is zero. Any
-project and location will do.
+In the JSON of protocol buffers: 64-bit integers are text, and fields that are zero are missing. Any
+project and location is accepted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PLACE = f"projects/{PROJECT_NUMBER}/locations/{_LOCATION}"
 _BOARD = f"{_PLACE}/tensorboards/4611686018427387904"
 _PAGE_SIZE = 100
 _SAMPLE = 1000
-"""Points of a series that come where not all are asked for, at random."""
+"""Size of the random sample of a series' points, if not all are requested."""
 _TOKENS_PER_EXAMPLE = 180
 
 _Metric = Callable[[StepMetrics], float | None]
@@ -63,7 +63,7 @@ _METRICS: Mapping[str, Mapping[str, _Metric]] = {
 
 
 def answer(jobs: Iterable[SimulatedJob], now: float, request: Request) -> Reply:
-    """Return the reply to ``request``, whose path counts from the API's base URL.
+    """Return the reply to ``request``, whose path begins after the API's base URL.
 
     Raises:
         RefusedError: the reply is an error.
@@ -170,7 +170,7 @@ def _stats(job: SimulatedJob) -> JsonObject:
 
 
 def _tuned_model(job: SimulatedJob, now: float) -> JsonObject | None:
-    """Return the model as far as it is trained: each epoch leaves a checkpoint with an endpoint."""
+    """Return the model as trained so far, with a checkpoint and an endpoint for each epoch."""
     done = status(job, now) is JobStatus.SUCCEEDED
     reached = [step for step in job.epoch_ends if step <= steps_done(job, now)]
     checkpoints = [
@@ -199,7 +199,7 @@ def _experiment(job: SimulatedJob) -> str:
 def _curves(
     jobs: Iterable[SimulatedJob], now: float, name: str, query: Mapping[str, str]
 ) -> JsonObject:
-    """Return what lies at the name of an experiment, or in the TensorBoard."""
+    """Return the resource at the name of an experiment, or in the TensorBoard."""
     for job in jobs:
         if not has_started(job, now):
             continue
@@ -248,7 +248,7 @@ def _data(job: SimulatedJob, metric: str, now: float, query: Mapping[str, str]) 
     values = _values(job, metric, now)
     most = int(query.get("maxDataPoints") or _SAMPLE)
     if 0 < most < len(values):
-        # As the service does: a sample at random, in the order of steps.
+        # As at the service: a random sample in the order of steps.
         chosen = sorted(random.sample(range(len(values)), most))
         values = [values[index] for index in chosen]
     return {

@@ -45,7 +45,7 @@ class RunReader(ExperimentReader):
         """Yield runs that carry jobs, deleted ones too.
 
         Args:
-            experiment_ids: where to look.
+            experiment_ids: experiments to search.
             provider: only jobs of this provider.
             job_id: only this job.
             base_model: only jobs that start from this model.
