@@ -181,7 +181,7 @@ class Processes:
         except (EOFError, OSError):
             line.close()
             raise WorkerLost(
-                "The process that worked on it ended", "The next pass repeats it"
+                "The process that synced the job ended", "The next pass tries again"
             ) from None
         with self._lock:
             self._free.append(line)

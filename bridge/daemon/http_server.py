@@ -118,7 +118,7 @@ def bound(address: Address) -> Iterator[socket.socket]:
 
 
 def _refused(address: Address, error: OSError) -> ConfigError:
-    sentence = f"listen: {address} cannot be listened on ({error.strerror}); choose another"
+    sentence = f"listen: {address} cannot be used ({error.strerror}); choose another address"
     return ConfigError([sentence])
 
 

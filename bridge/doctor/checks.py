@@ -80,7 +80,7 @@ class Checks:
                 run_id=run.run_id,
                 name=run.name,
                 link=self.tracking.link(run.experiment_id, run.run_id),
-                what=f"{self._place(run)} carries the job that run {duplicate.owner} carries",
+                what=f"{self._place(run)} duplicates run {duplicate.owner} of the same job",
                 remedy="delete it" if goes else "delete the one that you do not want",
                 repair=partial(self.tracking.delete, [run.run_id]) if goes else None,
             )
@@ -175,7 +175,7 @@ class Checks:
                     version,
                     f"version {version.number} of {version.name} {which}",
                     # Someone may call the model by this alias.
-                    f"move your alias {', '.join(aliases)} first" if aliases else "delete it",
+                    f"move the alias {', '.join(aliases)} first" if aliases else "delete it",
                     None if aliases else partial(self.tracking.delete_version, version),
                 )
 

@@ -46,7 +46,7 @@ def compared(run: RecordedRun, plan: Plan, link: str) -> Finding:
         ended = f"it is {run.status} although {GONE}"
         remedy = f"{remedy} and set {plan.status or 'that it is complete'}".removeprefix(" and ")
     elif tags.STATUS in plan.tags:
-        ended = f"it was set {run.status} before everything was recorded"
+        ended = f"it became {run.status} before everything was recorded"
     else:
         ended = ""
     return finding(

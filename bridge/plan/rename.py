@@ -17,7 +17,7 @@ from bridge.text import clean
 
 _ROUNDING: Final = 1e-5
 """Relative tolerance within which two values are the same; result files have five decimals."""
-_OTHER_CURVE: Final = "the run has another of that name"
+_OTHER_CURVE: Final = "the run has another metric of that name"
 
 History = Mapping[str, Sequence[MetricPoint]]
 """All points of a run by MLflow's metric name, at least one for each."""
@@ -134,7 +134,7 @@ class _Change:
         own = self._own_name(target, ())
         if own is None or self.new.get(own, own) == target:
             return ""
-        return f"until now that name is for {_shown(own)}"
+        return f"that name already means {_shown(own)}"
 
     def _own_name(self, name: str, logged: Sequence[str]) -> str | None:
         """Return the provider's name of the metric or param ``name``, if it is the provider's."""
@@ -157,7 +157,9 @@ def _new_params(
     for source, target in change.pairs(params):
         value = params[source]
         is_other = {**params, **copied}.get(target, value) != value
-        objection = change.objection(target) or ("it has another value there" if is_other else "")
+        objection = change.objection(target) or (
+            "it has a different value there" if is_other else ""
+        )
         if objection:
             conflicts.append(f"param {source} is not copied to {_shown(target)}: {objection}")
         elif target not in params:

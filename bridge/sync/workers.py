@@ -91,5 +91,5 @@ def _outcome(future: Future[Outcome], task: Task) -> Outcome:
         return future.result()
     if not isinstance(error, BridgeError):
         said = one_line(f"{type(error).__name__}: {error}", 200)
-        error = WorkerLost(f"Its worker could not finish ({said})", "The next pass repeats it")
+        error = WorkerLost(f"Its worker did not finish ({said})", "The next pass repeats it")
     return Failed(provider=task.provider, job_id=task.job_id, error=error)

@@ -117,8 +117,8 @@ def test_processes_do_what_threads_do(uri: str, tmp_path: Path, in_threads: Rows
         wait_until(lambda: is_gone(pid), "end")
         gates.jobs.set()
         assert process.end() == 1, process.said
-        assert "The process that worked on it ended" in process.said
-        assert "The next pass repeats it" in process.said
+        assert "The process that synced the job ended" in process.said
+        assert "The next pass tries again" in process.said
         assert "Traceback" not in process.said
         before = recorded(uri)
         assert {each.id for each in FIRST} <= before.keys() < {each.id for each in JOBS}

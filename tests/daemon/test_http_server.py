@@ -157,7 +157,7 @@ def test_a_port_that_is_taken_is_reported() -> None:
     """A port in use is reported with the remedy."""
     with (
         listening(HERE, WELL) as at,
-        pytest.raises(ConfigError, match=f"^listen: {at} cannot be listened on"),
+        pytest.raises(ConfigError, match=f"^listen: {at} cannot be used"),
         listening(at, WELL),
     ):
         pass

@@ -75,7 +75,7 @@ def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: P
                 write(tmp_path, uri, {"first": entry}, listen=listen)
                 process.send(signal.SIGHUP)
                 wait_until(lambda: len(manager.states()) == 5, "READY after that", process)
-            assert process.count("cannot be listened on") == 1, process.said
+            assert process.count("cannot be used") == 1, process.said
 
             asked = len(simulator.requests)
             wait_until(lambda: len(simulator.requests) > asked + 3, "passes", process)

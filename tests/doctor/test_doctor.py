@@ -509,7 +509,7 @@ def test_a_run_that_was_ended_too_early_gets_the_rest(
     place.backfill()
     assert not models(place.uri), "a pass takes it for complete"
     (what,) = repaired(place).said
-    assert what.startswith(f"it was set {status} before everything was recorded, lacks ")
+    assert what.startswith(f"it became {status} before everything was recorded, lacks ")
     for lacking in ("points", "3 models", "archived files", "a registered version"):
         assert lacking in what
     held = undisturbed()

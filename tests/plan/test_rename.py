@@ -179,7 +179,7 @@ def test_a_name_that_was_another_metrics() -> None:
     found = make_renaming(run, {}, openai({"valid_loss": "eval_loss"}), openai("huggingface"))
     assert found.renamed == {"train_loss": "loss", "eval_loss": "eval_batch_loss"}
     assert found.conflicts == (
-        "metric full_valid_loss is not copied to eval_loss: until now that name is for valid_loss",
+        "metric full_valid_loss is not copied to eval_loss: that name already means valid_loss",
     )
 
 
@@ -197,7 +197,7 @@ def test_a_name_that_holds_other_values() -> None:
     found = make_renaming(run, {}, openai("provider"), openai("huggingface"))
     assert "loss" not in {point.name for point in found.points}
     assert found.conflicts == (
-        "metric train_loss is not copied to loss: the run has another of that name",
+        "metric train_loss is not copied to loss: the run has another metric of that name",
     )
 
 
@@ -227,7 +227,9 @@ def test_two_metrics_onto_one_name() -> None:
         run, {}, MetricNames.of("provider", names), MetricNames.of("huggingface", names)
     )
     assert found.renamed == {"a": "loss"}
-    assert found.conflicts == ("metric b is not copied to loss: the run has another of that name",)
+    assert found.conflicts == (
+        "metric b is not copied to loss: the run has another metric of that name",
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,10 +262,10 @@ def test_swapped_names(*, same_values: bool) -> None:
     found = make_renaming(run, params, openai("provider"), openai({"a": "b", "b": "a"}))
     assert found.is_empty
     assert found.conflicts == (
-        "metric a is not copied to b: until now that name is for b",
-        "metric b is not copied to a: until now that name is for a",
-        "param a is not copied to b: until now that name is for b",
-        "param b is not copied to a: until now that name is for a",
+        "metric a is not copied to b: that name already means b",
+        "metric b is not copied to a: that name already means a",
+        "param a is not copied to b: that name already means b",
+        "param b is not copied to a: that name already means a",
     )
 
 
@@ -284,7 +286,7 @@ def test_a_param_with_another_value() -> None:
     found = make_renaming({}, params, openai("provider"), openai("huggingface"))
     assert found.params == {}
     assert found.conflicts == (
-        "param n_epochs is not copied to num_train_epochs: it has another value there",
+        "param n_epochs is not copied to num_train_epochs: it has a different value there",
     )
 
 
@@ -342,7 +344,9 @@ def test_another_epoch_is_not_mixed_with_it() -> None:
         run, {}, openai("provider"), openai("huggingface"), total_steps=12, epochs=3
     )
     assert epochs(found) == {}
-    assert found.conflicts == ("metric epoch is not added: the run has another of that name",)
+    assert found.conflicts == (
+        "metric epoch is not added: the run has another metric of that name",
+    )
 
 
 def test_a_name_that_was_another_metrics_is_not_for_the_epoch() -> None:
@@ -352,7 +356,7 @@ def test_a_name_that_was_another_metrics_is_not_for_the_epoch() -> None:
     found = make_renaming(run, {}, old, openai("huggingface"), total_steps=12, epochs=3)
     assert found.renamed == {"train_loss": "loss"}
     assert epochs(found) == {}
-    assert found.conflicts == ("metric epoch is not added: until now that name is for valid_loss",)
+    assert found.conflicts == ("metric epoch is not added: that name already means valid_loss",)
 
 
 def test_another_epoch_is_in_nobodys_way_where_none_is_known() -> None:
