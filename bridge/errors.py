@@ -43,7 +43,7 @@ class BridgeError(Exception):
 
     Attributes:
         sentence: what happened.
-        remedy: what to do about it; empty where there is nothing to do.
+        remedy: what to do about it; empty if there is nothing to do.
     """
 
     def __init__(self, sentence: str, remedy: str = "") -> None:

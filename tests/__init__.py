@@ -1,1 +1,1 @@
-"""The tests. The network is simulated at the wire; MLflow is the real one."""
+"""The tests. The network is simulated at the wire; MLflow is real."""

@@ -1,8 +1,8 @@
 """Additional processes for a long backfill, because MLflow's client keeps a whole core busy.
 
-A thread hands its job to another process over a line, and waits for the outcome; where no line is
-free it does the job itself. So this process works too, those that start late cost no time, and one
-that dies costs the jobs that it had in hand, which the next pass repeats.
+A thread sends its job to another process over a line, and waits for the outcome; if no line is
+free, it does the job itself. So this process works too, processes that start late cost no time, and
+one that dies costs only the jobs that it had in hand, which the next pass repeats.
 
 Each process does several jobs at a time, because a job mostly waits for replies.
 ``concurrent.futures.ProcessPoolExecutor`` would do one, and leave orphans if this one is killed.

@@ -104,13 +104,13 @@ def _pass(
     """Make the pass once no other backfill writes to this MLflow, and show its progress."""
 
     def wait() -> None:
-        forget()  # jobs go on meanwhile
+        forget()  # the jobs change during the wait
         if not output.is_plain:
             err().print(
                 "Waiting for another backfill that writes to this MLflow; Ctrl-C stops waiting."
             )
 
-    # A dry run is in nobody's way.
+    # A dry run does not disturb other backfills.
     place = f"{bridge.settings.mlflow.tracking_uri}{' (dry)' if dry_run else ''}"
     with (
         turn(place, waiting=wait, pause=stopping.wait),

@@ -40,11 +40,11 @@ _KEY: Final = "demo-key-of-no-account"
 _PACE: Final = 0.6
 """Seconds per step of the local run."""
 _LEAP: Final = 20.0
-"""Seconds by which ``--once`` turns the clock between two passes."""
+"""Seconds by which ``--once`` advances the clock between two passes."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # no network means none
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # spares ten processes that nobody needs here
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # the demo must not use the network
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # would start ten needless processes
     "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
 }
 _USERS: Final = (

@@ -1,4 +1,4 @@
-"""A Dask cluster in the place of threads: real processes, which are killed.
+"""A Dask cluster in place of threads: real processes, which are killed.
 
 ``make soak`` has the long forms: a cluster that comes and goes, and workers that do so.
 """
@@ -105,7 +105,7 @@ def placed(folder: Path, uri: str, cases: list[Case], *, workers: int) -> Iterat
 
 
 def test_a_cluster_does_what_threads_do(tmp_path: Path, postgres: str) -> None:
-    """A cluster records the same rows as threads, even if a worker is killed in the midst.
+    """A cluster records the same rows as threads, even if a worker is killed in the middle.
 
     A daemon whose configuration differs from the workers' writes nothing, and says so. When no
     worker is left, waiting jobs end, and no more are sent.

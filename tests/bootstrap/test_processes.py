@@ -1,4 +1,4 @@
-"""Further processes of a backfill: real ones, which are killed.
+"""Additional processes of a backfill: real ones, which are killed.
 
 ``make soak`` kills them, and the backfill itself, at any moment, and lets two backfills race.
 """

@@ -44,7 +44,7 @@ ALL = [f"ftjob-{number}" for number in range(_LONG)]
 
 
 def test_pages_are_read_before_they_are_asked_for() -> None:
-    """The first pages are read while nobody waits for them, and each of all pages once."""
+    """The first pages are read in advance, and every page once."""
     source = Source()
     with ReadAhead() as lists:
         pages = lists.of(source)
@@ -54,7 +54,7 @@ def test_pages_are_read_before_they_are_asked_for() -> None:
 
 
 def test_a_second_reader_gets_the_list_as_it_is_then() -> None:
-    """Pages that are read ahead serve one reader only, also one that stops in the middle."""
+    """Pages that are read in advance serve only one reader, even one that stops in the middle."""
     source = Source()
     with ReadAhead() as lists:
         pages = lists.of(source)
@@ -75,7 +75,7 @@ def test_a_forgotten_list_is_read_from_its_beginning() -> None:
 
 
 def test_an_error_comes_where_the_list_has_it() -> None:
-    """The pages before an error are given, and the error is raised to the reader."""
+    """The pages before an error are returned, and the error is raised to the reader."""
     with ReadAhead() as lists:
         pages = lists.of(Source(length=2, error=ServerFailed("It failed")))()
         assert [next(pages).jobs[0].id, next(pages).jobs[0].id] == ALL[:2]
@@ -84,7 +84,7 @@ def test_an_error_comes_where_the_list_has_it() -> None:
 
 
 def test_nothing_is_read_after_the_end() -> None:
-    """A command that ends before its pass leaves no thread that reads on."""
+    """A command that ends before its pass leaves no thread that continues to read."""
     source = Source()
     with ReadAhead() as lists:
         lists.of(source)

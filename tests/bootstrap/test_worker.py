@@ -68,7 +68,7 @@ def abroad(executor: ThreadPoolExecutor) -> Abroad:
 def test_what_travels_is_the_same_on_arrival(
     uri: str, clock: Clock, abroad: Abroad, kind: Provider
 ) -> None:
-    """Every part of a job survives the journey, and no key goes with it."""
+    """Every part of a job survives the transfer, and no key is sent with it."""
     jobs = [job("ftjob-a", kind), job("ftjob-b", kind, outcome=Outcome.FAILED, ends_at_step=5)]
     threads = cast("ThreadPoolExecutor", abroad)
     with Simulator(jobs=jobs, clock=clock) as simulator:

@@ -328,7 +328,7 @@ def test_the_description_leads_from_mlflows_home_to_the_charts(
 def test_a_daemons_page_can_be_read(
     browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
-    """The daemon's page can be read by day, by night and on a telephone, without browser errors."""
+    """The daemon's page is readable in both color schemes and on a phone, without errors."""
     picture = DaemonStatus(["openai", "mistral"], Redactor(), lambda: NOW)
     picture(PassEnded(Report(provider="openai"), 1.0))
     stopped = errors.Unreachable("https://api.mistral.example/v1 cannot be reached")

@@ -140,7 +140,7 @@ def provider_finding(base_url: str, uri: str, **more: str) -> str:
 
 
 def test_a_wrong_key(simulator: Simulator, uri: str) -> None:
-    """A refused key is reported as one, and is not shown."""
+    """A refused key is reported as refused, and is not shown."""
     line = provider_finding(simulator.openai_url, uri, OPENAI_API_KEY="sk-mistyped-key")
     assert "refused the API key (401)" in line
     assert "Check api_key" in line
@@ -212,7 +212,7 @@ def test_a_reply_beyond_reason(uri: str) -> None:
 
 
 def test_a_service_that_has_ended(uri: str) -> None:
-    """A withdrawn API is reported as one."""
+    """A withdrawn API is reported as withdrawn."""
     with answering(json_reply({"message": "Gone"}, 410)) as server:
         assert "withdrawn" in provider_finding(server.openai_url, uri)
 

@@ -1,4 +1,4 @@
-"""``ftbridge jobs``, ``show`` and ``open``: the commands for every day."""
+"""``ftbridge jobs``, ``show`` and ``open``: the everyday commands."""
 
 from __future__ import annotations
 

@@ -327,7 +327,7 @@ def test_without_mlflow_it_says_so(tmp_path: Path) -> None:
 def test_a_name_that_is_taken_is_a_conflict(place: Place) -> None:
     """A curve of the user's is not mixed with another, and all other curves are renamed.
 
-    The run is tried again each time, until somebody has removed the obstacle.
+    The run is tried again each time until the user has removed the obstacle.
     """
     client = MlflowClient(tracking_uri=place.uri)
     run_id = place.run_id(VALIDATED.id)

@@ -1,4 +1,4 @@
-"""``ftbridge backfill --rescue`` where a provider gives little, and who is advised to use it."""
+"""``ftbridge backfill --rescue`` with incomplete providers, and the advice to use it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_second_rescue_gets_the_files_that_the_first_could_not(
 def test_users_of_openai_behind_a_gateway_are_advised_until_all_is_rescued(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``check`` tells the dates before anything is copied, ``status`` the command until it ran."""
+    """``check`` shows the dates at once, ``status`` the command until it has run."""
     monkeypatch.chdir(tmp_path)
     with Simulator(jobs=[OPENAI], clock=Clock(NOW + 1000)) as simulator:
         config = configured(tmp_path, uri, simulator, "openai")

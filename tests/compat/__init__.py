@@ -1,6 +1,6 @@
-"""MLflow servers of every age: which of them the bridge records to, and what it leaves out.
+"""MLflow servers of all versions: which ones the bridge supports, and what it leaves out.
 
-Its own MLflow counts too: the row ``client`` is the bridge with the oldest that pip accepts.
+The row ``client`` is the bridge with the oldest MLflow that pip accepts.
 
 ``make compat`` installs each in a separate environment and prints the table of README.md and
 config/README.md.

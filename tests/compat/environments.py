@@ -1,4 +1,4 @@
-"""Environments with programs other than the bridge's, made once and kept."""
+"""Environments with other programs than the bridge, created once and kept."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def unit() -> dict[str, str]:
 
 
 def test_the_service_is_watched_reloaded_and_confined() -> None:
-    """The unit has systemd wait for the daemon's messages, and confines it to its work."""
+    """The unit makes systemd wait for the daemon's messages, and restricts its permissions."""
     service = unit()
     assert service["Type"] == "notify"
     assert service["ExecReload"].endswith("-HUP $MAINPID")
@@ -186,7 +186,7 @@ def test_compose_configures_the_bridge(tmp_path: Path) -> None:
 
 
 def test_compose_opens_nothing_to_others() -> None:
-    """Compose opens ports only to this machine, and takes secrets from files that exist."""
+    """Compose opens ports only to this machine, and reads secrets from existing files."""
     reported = compose()
     ports = [port for service in reported["services"].values() for port in service.get("ports", ())]
     assert ports

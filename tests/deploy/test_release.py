@@ -1,4 +1,4 @@
-"""The package as a user gets it, working with nothing beside it."""
+"""The package as a user installs it, in an empty folder."""
 
 from __future__ import annotations
 

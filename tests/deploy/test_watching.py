@@ -91,7 +91,7 @@ def test_prometheus_takes_the_rules() -> None:
 
 @needs_promtool
 def test_the_alerts_fire_when_they_should() -> None:
-    """Each alert fires in its case with its words, and not too early."""
+    """Each alert fires in its case with its text, and not too early."""
     tested = promtool("test", "rules", ROOT / "tests" / "deploy" / "alerts.yaml")
     assert tested.returncode == 0, tested.stdout + tested.stderr
 

@@ -355,7 +355,7 @@ def test_other_runs_of_a_job_are_reported(
 
 
 def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
-    """Doubled models are deleted except the first, and a user's model of that name stays."""
+    """Duplicate models are deleted except the first, and a user's model of that name stays."""
     # Another run's models lie in time between the first and the others.
     healthy.provided.simulator.add(job("ftjob-c"))
     healthy.backfill()
@@ -375,7 +375,7 @@ def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> 
 
 
 def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
-    """Doubled versions are deleted except the first, which keeps the alias."""
+    """Duplicate versions are deleted except the first, which keeps the alias."""
     client, (first,) = client_of(healthy.uri), versions(healthy.uri, "openai-bot")
     double = client.create_model_version(
         first.name, str(first.source), first.run_id, tags=dict(first.tags), model_id=first.model_id

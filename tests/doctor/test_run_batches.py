@@ -1,4 +1,4 @@
-"""The runs that the doctor asks for one by one, and that are read in batches."""
+"""The runs that the doctor requests one by one, and that are read in batches."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_ids(uri: str) -> list[str]:
 
 
 def test_runs_are_read_together(uri: str, run_ids: list[str]) -> None:
-    """One search returns all runs as they are by themselves, deleted ones too."""
+    """One search returns all runs as single requests do, deleted ones too."""
     tracking = Asked(uri)
     runs = RunBatches(tracking, ["0"], run_ids)
     found = [runs.take(each) for each in reversed(run_ids)]
@@ -54,7 +54,7 @@ def test_runs_are_read_together(uri: str, run_ids: list[str]) -> None:
 
 
 def test_a_run_that_is_asked_for_again_is_read_again(uri: str, run_ids: list[str]) -> None:
-    """A second look at a run shows what has changed since."""
+    """A second reading of a run shows its changes."""
     tracking = Asked(uri)
     runs = RunBatches(tracking, ["0"], run_ids)
     assert runs.take(run_ids[0])
@@ -66,7 +66,7 @@ def test_a_run_that_is_asked_for_again_is_read_again(uri: str, run_ids: list[str
 
 
 def test_a_run_elsewhere_is_read_by_itself(uri: str, run_ids: list[str]) -> None:
-    """A run that no search finds is read by itself, and one that does not exist is not there."""
+    """A run that no search finds is read individually, and a missing run is ``None``."""
     tracking = Asked(uri)
     elsewhere = client_of(uri).create_experiment("elsewhere")
     runs = RunBatches(tracking, [elsewhere], run_ids[:1])
@@ -78,7 +78,7 @@ def test_a_run_elsewhere_is_read_by_itself(uri: str, run_ids: list[str]) -> None
 
 
 def test_many_runs_take_several_searches(uri: str, run_ids: list[str]) -> None:
-    """Each batch is searched for when the first of its runs is asked for."""
+    """Each batch is read when the first of its runs is requested."""
     tracking = Asked(uri)
     filler = [f"{number:032}" for number in range(run_batches.BATCH)]
     runs = RunBatches(tracking, ["0"], [run_ids[0], *filler, run_ids[1]])

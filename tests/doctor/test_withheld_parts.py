@@ -1,4 +1,4 @@
-"""Parts that a provider does not give: ``doctor`` lists them until they come."""
+"""Parts that a provider does not return: ``doctor`` lists them until they are available."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_part_that_is_not_given_is_listed_until_it_comes(place: Place) -> None
 
 
 def test_a_run_that_had_everything_still_has_it(place: Place) -> None:
-    """A part that a provider stops to give is said beside the findings, and is none."""
+    """A part that a provider no longer returns is listed apart from the findings."""
     place.backfill()
     before = dump(place.database)
     refuse(place, 404)
@@ -87,7 +87,7 @@ def test_a_run_that_had_everything_still_has_it(place: Place) -> None:
 
 
 def test_many_parts_are_listed_in_part(uri: str, clock: Clock) -> None:
-    """People see ten of the parts that a server does not have of any job; JSON has all."""
+    """People see ten of the parts that a server lacks for all jobs; JSON has all."""
     found = Refusing(clock, status=404)
     jobs = [job(f"ftjob-{n:02}") for n in range(6)]
     with Simulator(jobs=jobs, clock=clock, intercept=found.intercept) as simulator:
@@ -104,7 +104,7 @@ def test_many_parts_are_listed_in_part(uri: str, clock: Clock) -> None:
 def test_curves_that_may_not_be_listed_are_found(
     uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Bedrock job whose files may not be read is listed with the rights that are missing."""
+    """A Bedrock job with unreadable files is listed with the missing permissions."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
     found = Refusing(clock, status=403, endings=("/",))

@@ -47,9 +47,9 @@ def over(url: str, clock: Clock) -> ApiClient:
 
 @pytest.mark.parametrize("begin", DRIPS.values(), ids=DRIPS)
 def test_a_reply_that_drips_in_is_given_up(begin: bytes, clock: Clock) -> None:
-    """A reply that drips in, without ever timing out, is dropped at its deadline.
+    """A reply that arrives too slowly, without ever timing out, is dropped at its deadline.
 
-    It is not requested again: the patience for one request is over.
+    It is not requested again, because the time for one request is used up.
     """
 
     def tick() -> None:
@@ -62,7 +62,7 @@ def test_a_reply_that_drips_in_is_given_up(begin: bytes, clock: Clock) -> None:
 
 
 def test_a_file_that_drips_in_is_given_up(clock: Clock) -> None:
-    """A file that drips in is dropped, even after its beginning was passed on."""
+    """A file that arrives too slowly is dropped, even after its beginning was passed on."""
 
     def tick() -> None:
         clock.now += 19

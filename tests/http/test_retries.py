@@ -481,7 +481,7 @@ def test_a_host_that_is_down_is_asked_less_often(
 
 
 def test_only_a_plain_no_keeps_from_asking_again() -> None:
-    """Only a plain no in the header stops the retries."""
+    """Only ``false`` in the header stops the retries."""
     for value, attempts in (("false", 1), ("true", 2), ("False", 2), ("", 2)):
         scripted = script(answer(500, x_should_retry=value), answer(200))
         with contextlib.suppress(errors.ProviderError):

@@ -137,7 +137,7 @@ def test_a_list_that_is_not_continued_has_what_came_before(
 
 
 def test_a_list_whose_later_page_fails_for_the_moment_is_asked_again() -> None:
-    """A failure for the moment is an error: the next pass reads the list from its beginning."""
+    """A temporary failure is an error, and the next pass reads the list from its beginning."""
 
     def reply(request: httpx.Request) -> httpx.Response:
         is_later = "continuation-token" in request.url.params

@@ -1,1 +1,1 @@
-"""Mutation tests: whether a test fails where the code is wrong. ``make mutants``."""
+"""Mutation tests: whether a test fails if the code is wrong. ``make mutants``."""

@@ -5,7 +5,7 @@
 The mutants are drawn with a seed: two runs try the same ones, whatever else changes in a module.
 Each is tried with the tests that execute its line, as many as take 20 seconds. The score is the
 share of those that a test notices, by a failure or by hanging. Not counted: mutants that cannot be
-imported, and those in ``equivalent.yaml``, which differ in nothing that anybody can observe. The
+imported, and those in ``equivalent.yaml``, which make no observable difference. The
 tests that noticed anything are run once more without a mistake: one that fails there too proves
 nothing, and its mutants are tried without it.
 """

@@ -94,7 +94,7 @@ def test_a_job_that_nobody_knows(world: World) -> None:
     ],
 )
 def test_a_path_is_an_id_too(world: World, given: object, wanted: str) -> None:
-    """A whole path, as some SDKs name jobs, is reduced to the id at its end."""
+    """A full path, by which some SDKs name jobs, is reduced to the id at its end."""
     with pytest.raises(bridge.BridgeError, match=f"No provider knows the job {wanted} "):
         bridge.log_job(given)
     assert active_runs(world.uri) == []

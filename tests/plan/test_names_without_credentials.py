@@ -1,4 +1,4 @@
-"""Names that are made of a job's suffix, where that holds a credential."""
+"""Names that are made of a job's suffix that contains a credential."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_later_page_that_is_refused_costs_the_rest(kind: str, part: str, statu
 
 @every_list
 def test_a_list_that_repeats_its_page_ends(kind: str, part: str) -> None:
-    """A server that sends the same page for every cursor, with a new token, is left."""
+    """A server that sends the same page for every cursor, with a new token, is abandoned."""
     api = finished(kind)
     answer, asked = continued(api, part, lambda _request, _reply: None)
     found = whole(answer, kind)
@@ -126,7 +126,7 @@ def test_a_list_that_repeats_its_page_ends(kind: str, part: str) -> None:
 
 @every_list
 def test_a_list_of_new_ids_at_each_call_ends(kind: str, part: str) -> None:
-    """A server that sends the same rows under new ids and tokens is left."""
+    """A server that sends the same rows under new ids and tokens is abandoned."""
     ids = itertools.count()
 
     def change(_request: httpx.Request, reply: dict[str, object]) -> None:
@@ -164,7 +164,7 @@ def test_a_file_of_bedrock_that_is_no_table_is_missing(body: bytes) -> None:
 
 
 def test_a_column_of_validation_has_one_name_whatever_else_can_be_read() -> None:
-    """A column whose name does not say that it is validation's gets that name in any case."""
+    """A column without a validation prefix in a validation file gets one in any case."""
     training = b"step_number,training_loss,perplexity\n1,0.5,1.5\n"
     validation = b"step_number,validation_loss,perplexity,val_reward\n1,0.75,2.5,3\n"
     both = table({"a/training_metrics.csv": training, f"b/{VALIDATION}": validation}, [])
@@ -178,7 +178,7 @@ def test_a_column_of_validation_has_one_name_whatever_else_can_be_read() -> None
 
 @pytest.mark.parametrize("is_new", [False, True])
 def test_rows_of_prime_that_do_not_end_are_left(*, is_new: bool) -> None:
-    """Prime's rows are asked for from a step on: a server that always has some is left."""
+    """Prime's rows are requested from a step on: a server that always has more is abandoned."""
     asked: list[Query] = []
 
     def ask(_parts: Parts, _job: Job, _name: str, query: Query) -> list[object]:

@@ -1,4 +1,4 @@
-"""Credentials inside text, known by their form, and harmless text that looks like them."""
+"""Credentials inside text, recognized by their form, and harmless text that looks like them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def is_later(kind: str, request: httpx.Request) -> bool:
 @every_kind
 @pytest.mark.parametrize("status", [400, 404, 410, 422])
 def test_a_cursor_that_is_refused_ends_the_list_with_a_sentence(kind: str, status: int) -> None:
-    """The jobs of the first page are given, and the last page says what was refused."""
+    """The jobs of the first page are returned, and the last page tells what was refused."""
     api = WIRES[kind]()
     if api.page_size is None:
         return  # its list has one page
@@ -49,7 +49,7 @@ def test_a_cursor_that_is_refused_ends_the_list_with_a_sentence(kind: str, statu
 
 @every_kind
 def test_a_list_of_new_ids_at_each_call_ends(kind: str) -> None:
-    """A server that invents new ids for its jobs does not keep the bridge paging for ever."""
+    """A server that invents new ids for its jobs does not make the bridge page for ever."""
     api = WIRES[kind]()
     if api.page_size is None:
         return  # its list has one page

@@ -120,7 +120,7 @@ def test_a_step_counts_before_a_global_step(order: int) -> None:
     ],
 )
 def test_what_has_neither_form_has_no_rows(body: bytes) -> None:
-    """A file that has neither form gives no rows."""
+    """A file in neither format gives no rows."""
     assert form(body) is None
     assert read(body) == ([], [])
 

@@ -202,7 +202,7 @@ def test_a_row_without_a_usable_id_is_unreadable(kind: str, row: object) -> None
 
 @every_kind
 def test_an_unreadable_row_at_the_end_of_a_page_hides_no_job(kind: str) -> None:
-    """Behind an unreadable row, later pages are listed, or a sentence says that the list is cut."""
+    """After an unreadable row, later pages are listed, or a sentence reports the cut."""
     api = WIRES[kind]()
     for row in NO_JOBS:
         good = [api.row(f"job-{n}") for n in range(150)]

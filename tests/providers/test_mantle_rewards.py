@@ -94,7 +94,7 @@ def test_a_followed_job_knows_the_best_as_a_backfilled_one_does() -> None:
 
 
 def test_a_process_that_has_just_started_reads_all_events_once() -> None:
-    """A process that did not see the first steps reads all events once, then the newest."""
+    """A process that did not read the first steps reads all events once, then the newest."""
     api = api_of(last=LONG, saved={40: {}})
     provider = api.provider()
     numbers = []
@@ -109,7 +109,7 @@ def test_a_process_that_has_just_started_reads_all_events_once() -> None:
 
 
 def test_a_job_before_its_first_step_is_not_asked_for_checkpoints() -> None:
-    """A job that has begun but has no step yet has no checkpoints: asking may end in any error."""
+    """A job without steps has no checkpoints, and a request for them may end in any error."""
     api = api_of(last=0, saved={})
     api.events = [api.message(1)]
     snapshot = read(api.provider())

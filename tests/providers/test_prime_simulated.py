@@ -51,7 +51,7 @@ JOBS: Final = (
 @pytest.mark.skipif(not PYTHON.exists(), reason="make soak installs Prime's command line")
 @pytest.mark.parametrize("seconds", [0.0, 15.0, 1000.0])
 def test_primes_own_types_read_the_simulator(tmp_path: Path, seconds: float) -> None:
-    """Runs, metrics, checkpoints, progress and cost: at the beginning, on the way and after."""
+    """Every reply is valid at the beginning of a run, in its middle, and at its end."""
     with Simulator(jobs=JOBS, clock=Clock(NOW + seconds), api_key=KEY) as simulator:
         said = subprocess.run(
             [PYTHON, "-c", JUDGE],

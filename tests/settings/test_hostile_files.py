@@ -1,4 +1,4 @@
-"""Files that are meant to harm, and arbitrary input."""
+"""Malicious files, and arbitrary input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tracking store that fails at a write: MLflow itself stays real."""
+"""A tracking store that fails at a write; MLflow itself is real."""
 
 from __future__ import annotations
 

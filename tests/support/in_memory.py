@@ -1,4 +1,4 @@
-"""A provider that returns what a test puts into it: for jobs that no real one shows twice."""
+"""A provider that returns what a test puts into it, for jobs that no real provider shows twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tracking store that another client changes at the worst moment; MLflow itself stays real."""
+"""A tracking store that another client changes at the worst moment; MLflow itself is real."""
 
 from __future__ import annotations
 

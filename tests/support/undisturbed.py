@@ -1,4 +1,4 @@
-"""A backfill that nobody disturbs, to compare others with."""
+"""An undisturbed backfill, for comparison with others."""
 
 from __future__ import annotations
 

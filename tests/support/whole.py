@@ -1,4 +1,4 @@
-"""A small world of ended jobs, and everything that one backfill records of it."""
+"""A few ended jobs, and everything that one backfill records of them."""
 
 from __future__ import annotations
 

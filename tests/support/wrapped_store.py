@@ -1,4 +1,4 @@
-"""A tracking store whose calls to MLflow go through a test's function; MLflow itself stays real."""
+"""A tracking store whose calls to MLflow go through a test's function; MLflow itself is real."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ HOSTILE = [
 
 @given(st.lists(st.text() | st.sampled_from(HOSTILE), max_size=6))
 def test_no_id_leads_out_of_the_folder(file_ids: list[str]) -> None:
-    """Every file lies in the one folder under a plain name, whatever its provider calls it."""
+    """Every file is in one folder under a plain name, whatever its provider calls it."""
     contents = [f"content {n}".encode() for n in range(len(file_ids))]
     replies = iter(contents)
 

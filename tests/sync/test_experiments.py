@@ -75,7 +75,7 @@ def test_an_experiment_is_named_as_its_local_runs_are(tracking: Tracking) -> Non
 
 
 def test_a_daemon_learns_another_name_within_the_hour(tracking: Tracking) -> None:
-    """A process that goes on asks each experiment for its names again in the next hour."""
+    """A process that continues reads the names of each experiment again after an hour."""
     place = local_runs(tracking, "other")
     clock = Clock(NOW)
     sync = JobSync(
@@ -99,7 +99,7 @@ def test_a_daemon_learns_another_name_within_the_hour(tracking: Tracking) -> Non
 
 
 def test_a_known_name_is_not_asked_for_again(tracking: Tracking) -> None:
-    """A process looks a name up once."""
+    """A process reads a name once."""
     place = local_runs(tracking, "other")
     found = experiments(tracking)
     assert found.options_in(place, remember=True).metric_names.label == "provider"

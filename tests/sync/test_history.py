@@ -169,7 +169,7 @@ class Restarted(Tracking):
 def test_an_open_job_deep_in_the_history_is_followed_at_once(
     uri: str, executor: ThreadPoolExecutor, *, is_dry: bool
 ) -> None:
-    """A restart takes up an open job before it reads on, and reads it once."""
+    """A restart reads an open job before further pages, and reads it once."""
     oldest = job(
         "ftjob-oldest", total_steps=2000, seconds_per_step=86_400.0, created_at=NOW - APART
     )
@@ -196,7 +196,7 @@ def test_an_open_job_deep_in_the_history_is_followed_at_once(
 
 
 def test_a_short_history_is_searched_once(uri: str, executor: ThreadPoolExecutor) -> None:
-    """A history of one page shows its open runs, and no search asks for them."""
+    """A history of one page shows its open runs, which no search requests."""
     clock = later(JOBS[:1])
     with Simulator(jobs=JOBS, clock=clock) as simulator:
         assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well

@@ -1,4 +1,4 @@
-"""The sync of one job: its reads, the reads that it spares, and the plan."""
+"""The sync of one job: its reads, the reads that it avoids, and the plan."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_what_a_run_has_is_not_read_again(tracking: Tracking, executor: ThreadPo
 def test_a_run_with_gaps_is_read_from_its_beginning(
     tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:
-    """A job of which a part could not be read is read whole, in this process and in the next."""
+    """A job with an unreadable part is read completely, in this process and in the next."""
     part = MissingPart("events", "no answer", is_lasting=False)
     running = {"status": JobStatus.RUNNING, "fine_tuned_model": None}
     provider = Asked(replace(snapshot_of("a", 0.9, **running), missing=(part,)))

@@ -147,7 +147,7 @@ def test_a_later_pass_reads_open_runs_only(
 
 
 def test_a_first_pass_reads_a_page_at_once(world: World) -> None:
-    """A first pass reads all runs, and knows of every job whether it has one."""
+    """A first pass reads all runs, and knows for every job whether it has one."""
     reports_of: list[object] = []
     runs = replace(world.runs, memory=Memory(places=dict(world.runs.memory.places)))
     history = runs.begin(Selection(), reports_of.append)
@@ -159,7 +159,7 @@ def test_a_first_pass_reads_a_page_at_once(world: World) -> None:
 
 
 def test_without_experiments_there_are_no_runs(world: World) -> None:
-    """Before a dry run has any experiment, all of its no runs are read."""
+    """Without any experiment, a dry run has read all runs."""
     runs = replace(world.runs, memory=Memory())
     history = runs.begin(Selection(), lambda _owned: None)
     assert history.is_read
@@ -171,7 +171,7 @@ def test_without_experiments_there_are_no_runs(world: World) -> None:
 def test_runs_of_an_experiment_that_is_found_later_join_the_others(
     world: World, state: str
 ) -> None:
-    """The runs of a new experiment are read as those of the others are: all, or the open ones."""
+    """The runs of a new experiment are read like the others: all, or only the open ones."""
     with world.tracking.asked() as client:
         place = client.create_experiment("later")
         for name, owned in (("open", {}), ("done", {tags.BRIDGE: tags.OWNED})):

@@ -123,7 +123,7 @@ def test_the_models_of_a_long_history_are_not_kept() -> None:
 def test_a_model_ends_with_the_one_that_it_comes_from(
     made: str, base: str | None, listed: str
 ) -> None:
-    """A model ends on its own date, or else with the model that its training began with."""
+    """A model ends on its own date, or else with the model that its training started from."""
     models = listing({"id": listed, "shutdown_date": "2027-01-14"})
     assert date(models, made, base) == midnight("2027-01-14")
     other = listing({"id": "another", "shutdown_date": "2027-01-14"})
@@ -317,7 +317,7 @@ class Dated(InMemoryProvider):
 
 @pytest.mark.parametrize("direction", [1, -1])
 def test_dates_are_asked_for_once_a_day(tracking: Tracking, direction: int) -> None:
-    """Dates are asked for again after exactly a day, whichever way the clock moves."""
+    """Dates are requested again after exactly a day, whichever way the clock moves."""
     provider, moment = Dated(), [START]
     dates = ShutdownDates(provider, tracking, lambda: moment[0])
     assert dates.refresh() == frozenset()
@@ -337,7 +337,7 @@ def test_dates_are_asked_for_once_a_day(tracking: Tracking, direction: int) -> N
 
 
 def test_dates_wait_for_a_job_that_may_need_them(tracking: Tracking) -> None:
-    """Dates are asked for with the first job that has succeeded, or of which nothing is known."""
+    """Dates are requested with the first job that has succeeded or is unknown."""
     running = ended_job("a", status=JobStatus.RUNNING)
     for listed in (None, ended_job("a")):
         dates = ShutdownDates(Dated(), tracking, lambda: START)

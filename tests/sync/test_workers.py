@@ -1,4 +1,4 @@
-"""Several jobs at a time, and the early end of their work."""
+"""Simultaneous jobs, and the early end of their work."""
 
 from __future__ import annotations
 

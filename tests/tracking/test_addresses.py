@@ -1,4 +1,4 @@
-"""Addresses of stores, and the words about those that are nearly right."""
+"""Addresses of stores, and the corrections of invalid ones."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_address_that_is_nearly_right_is_corrected(uri: str, wrong: str, reme
     ],
 )
 def test_only_a_database_file_is_a_file(uri: str, file: str | None) -> None:
-    """The file of an sqlite address is its path, without what is asked of the driver."""
+    """The file of an sqlite address is its path, without the driver's options."""
     assert Tracking(uri).file == (Path(file) if file else None)
 
 

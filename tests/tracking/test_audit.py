@@ -1,4 +1,4 @@
-"""All that the bridge has made of a provider's jobs, in a real MLflow."""
+"""Everything that the bridge recorded about a provider's jobs, in a real MLflow."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_only_the_bridges_versions_are_made_versions(store: Store) -> None:
 
 
 def test_versions_and_models_are_deleted_one_by_one(store: Store) -> None:
-    """A version that goes takes the alias to the next one, and a model goes to the trash."""
+    """The alias of a deleted version moves to the next one, and a model moves to the trash."""
     tracking = store.tracking
     assert tracking.alias("bot") == (2, 2)
     with tracking.asked() as client:
@@ -94,7 +94,7 @@ def test_versions_and_models_are_deleted_one_by_one(store: Store) -> None:
 
 
 def test_an_inventory_has_what_a_plan_would_add(store: Store, tmp_path: Path) -> None:
-    """Only what a plan would write is asked for: archive, version and models."""
+    """Only what a plan would write is requested: archive, version and models."""
     tracking, run = store.tracking, store.runs["a"]
     models = tracking.ready_models(run)
     assert [*sorted(models)] == ["ft:a", "ft:a:1"]

@@ -58,7 +58,7 @@ def examined(sync: ProviderSync, executor: ThreadPoolExecutor) -> Examination:
 def test_a_server_without_logged_models(
     server: str, proxy: WriteProxy, executor: ThreadPoolExecutor
 ) -> None:
-    """Without LoggedModels runs are complete, lineage is known, and the server is asked once."""
+    """Without LoggedModels runs are complete, lineage is known, and models are requested once."""
     proxy.lacks = (MODELS,)
     sync = sync_of(proxy, executor)
     report = sync.run()

@@ -1,4 +1,4 @@
-"""The bridge's connections to a tracking server, which differ from everybody else's."""
+"""The bridge's connections to a tracking server, which differ from those of other clients."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_request_of_the_bridge_has_its_connection() -> None:
 
 
 def test_a_script_in_the_same_process_keeps_its_connection() -> None:
-    """MLflow's client stays as it was for a script, even while the bridge is inside a call."""
+    """MLflow's client is unchanged for a script, even while the bridge is inside a call."""
     with served() as seen:
         Tracking(seen.url).ping()
         before = len(seen.headers)

@@ -1,4 +1,4 @@
-"""The first opening of an sqlite database, which comes into being whole."""
+"""The first opening of an sqlite database, which is created completely or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make(uri: str) -> None:
 
 
 def test_a_new_database_is_made_beside_its_place(tmp_path: Path) -> None:
-    """A database is made under another name, and has its own once it is whole."""
+    """A database is created under a temporary name, and renamed once it is complete."""
     database = tmp_path / "mlflow.db"
     asked: list[str] = []
 
@@ -46,7 +46,7 @@ def test_a_new_database_is_made_beside_its_place(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_no_file_is_left_alone() -> None:
-    """Nothing is made or locked for a server."""
+    """Nothing is created or locked for a server."""
     with first_opening(None, make):
         pass
     check_folder(None)
@@ -75,7 +75,7 @@ def test_one_process_opens_a_database_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
-    """A database in a missing folder is refused, and the folder is not made."""
+    """A database in a missing folder is refused, and the folder is not created."""
     database = tmp_path / "gone" / "mlflow.db"
     for refused in (check_folder, lambda file: first_opening(file, make).__enter__()):
         with pytest.raises(FileNotFoundError, match=r"the folder .*gone does not exist"):
@@ -95,7 +95,7 @@ def test_only_database_servers_are_connected_to(uri: str) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
-    """A file is read once before MLflow, which would try again for minutes; none is made."""
+    """A file is read once before MLflow, which would try again for minutes; none is created."""
     file = tmp_path / "mlflow.db"
     uri = f"sqlite:///{file}"
     knock(uri, file)

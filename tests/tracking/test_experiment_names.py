@@ -55,7 +55,7 @@ def test_names_are_decided_once(
 
 
 def test_the_newest_fifty_local_runs_decide(tracking: Tracking) -> None:
-    """Hosted runs, and older local ones, have no say."""
+    """Hosted runs and older local runs do not count."""
     place = tracking.experiment("here", create=True)
     assert place
     assert tracking.local_metric_names(place) == []
@@ -82,7 +82,7 @@ def test_runs_under_other_names_are_found(
 
 
 def test_other_experiments_are_the_fifty_that_changed_last(tracking: Tracking) -> None:
-    """A server with many experiments is asked for those in use."""
+    """A server with many experiments is searched for those in use."""
     with tracking.asked() as client:
         ids = [client.create_experiment(f"e{number:02}") for number in range(52)]
         client.rename_experiment(ids[0], "changed")

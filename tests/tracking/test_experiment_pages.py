@@ -33,7 +33,7 @@ CHARTS = (
     ],
 )
 def test_a_page_has_its_address(page: str, view: str | None, expected: str) -> None:
-    """A page's address has the experiment's kind, without which MLflow opens on traces."""
+    """A page's address contains the experiment's kind, without which MLflow opens traces."""
     assert page_of("7", page=page, view=view) == expected
 
 
@@ -81,7 +81,7 @@ def test_an_experiment_is_looked_for_or_created(tracking: Tracking) -> None:
 def test_a_deleted_experiment_is_not_used(
     tracking: Tracking, *, one_job: bool, is_down: bool
 ) -> None:
-    """A deleted experiment ends the pass if the configuration names it, and else costs its job."""
+    """A deleted experiment ends the pass if it is configured, and otherwise costs its job."""
     created = tracking.experiment("a", create=True)
     assert created is not None
     with tracking.asked() as client:

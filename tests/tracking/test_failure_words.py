@@ -1,4 +1,4 @@
-"""The meaning of MLflow's messages that no test's server can be made to send."""
+"""The meaning of MLflow's messages that no server in the tests can be made to send."""
 
 from __future__ import annotations
 

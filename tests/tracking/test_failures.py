@@ -56,7 +56,7 @@ def refusal(uri: str) -> TrackingDown:
     ],
 )
 def test_an_address_that_is_nearly_right(uri: str, remedy: str, tmp_path: Path) -> None:
-    """A nearly correct address is reported with the correct one, before any request."""
+    """An invalid address is reported with its correction, before any request."""
     del tmp_path
     with pytest.raises(TrackingDown) as refused:
         Tracking(uri).ping()
@@ -136,7 +136,7 @@ def test_something_answers(status: int, body: bytes, said: str) -> None:
 
 
 def test_no_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that accepts the request and stays silent is slow, not absent."""
+    """A server that accepts the request without an answer is slow, not absent."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with TcpProxy(NOWHERE, lambda _: Line(answers=False)) as proxy:
         assert "did not answer in time" in refusal(proxy.url).sentence
@@ -209,7 +209,7 @@ def test_tables_that_are_broken(empty_database: Path, tmp_path: Path) -> None:
 
 
 def test_a_database_that_was_never_whole(empty_database: Path, tmp_path: Path) -> None:
-    """The half-made database of a killed MLflow is recognized."""
+    """The incomplete database of a killed MLflow is recognized."""
     uri = damaged(
         empty_database,
         tmp_path,

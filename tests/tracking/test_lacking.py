@@ -1,4 +1,4 @@
-"""The features that a store lacks, found out from its replies, without MLflow or a database."""
+"""The features that a store lacks, detected from its replies, without MLflow or a database."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def lacking(found: Capabilities) -> set[str]:
     ],
 )
 def test_models_are_asked_for_once(code: int | None, asked: list[str], expected: set[str]) -> None:
-    """Models are missing where the server has no such request, and not where it denies access."""
+    """Models are missing if the server lacks the request, but not if it denies access."""
     found, answers = Capabilities(), Answers(code)
     found.probe(client(answers), NOWHERE)
     assert answers.asked == [(name, 1) for name in asked]
@@ -109,7 +109,7 @@ def test_a_gateway_without_routes_lacks_nothing() -> None:
 
 
 def test_an_old_package_has_no_models() -> None:
-    """An installed MLflow without LoggedModels is named with its version, and asked nothing."""
+    """An installed MLflow without LoggedModels is named with its version, without a request."""
     from mlflow.version import VERSION  # noqa: PLC0415 - the version that is installed
 
     found = Capabilities()
@@ -136,7 +136,7 @@ def test_an_old_package_has_no_models() -> None:
     ],
 )
 def test_a_server_names_its_version(status: int, body: str, said: str, expected: set[str]) -> None:
-    """A server's version says what else is missing, if it can be read."""
+    """A server's version shows what else is missing, if it can be read."""
     found = Capabilities()
     with version(status, body) as (url, paths):
         found.probe(client(Answers(ENDPOINT_NOT_FOUND)), f"{url}/")
@@ -147,7 +147,7 @@ def test_a_server_names_its_version(status: int, body: str, said: str, expected:
 
 
 def test_a_server_that_has_models_is_not_asked_for_its_version() -> None:
-    """The version of a server that lacks nothing is of no interest."""
+    """The version of a server that lacks nothing is not requested."""
     with version(200, "2.0") as (url, paths):
         found = Capabilities()
         found.probe(client(Answers()), url)
@@ -156,7 +156,7 @@ def test_a_server_that_has_models_is_not_asked_for_its_version() -> None:
 
 
 def test_a_server_that_is_gone_has_no_version() -> None:
-    """A server that does not answer for its version lacks only the models."""
+    """A server that does not return its version lacks only the models."""
     found = Capabilities()
     found.probe(client(Answers(ENDPOINT_NOT_FOUND)), "http://127.0.0.1:9")
     assert lacking(found) == {"MODELS"}

@@ -216,7 +216,7 @@ def plan_of(models: int) -> Plan:
 
 
 def test_models_that_are_there_are_found_again_however_many(uri: str) -> None:
-    """Any number of models is found again after a crash, and none is doubled."""
+    """Any number of models is found again after a crash, without duplicates."""
     lengths = []
 
     def note(name: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - as in MLflow
@@ -246,7 +246,7 @@ def test_models_that_are_there_are_found_again_however_many(uri: str) -> None:
 
 
 def test_bridges_that_record_the_same_run_make_one_model_of_each(uri: str) -> None:
-    """Bridges that record the same run make each model once, perhaps after a further pass."""
+    """Bridges that record the same run create each model once, possibly after another pass."""
     plan = plan_of(5)
     store = Tracking(uri)
     place = store.experiment("hosted-fine-tunes", create=True) or ""
@@ -276,7 +276,7 @@ def test_bridges_that_record_the_same_run_make_one_model_of_each(uri: str) -> No
 def test_a_model_that_a_dead_bridge_has_made_too(
     uri: str, tracking: Tracking, *, is_first: bool
 ) -> None:
-    """A model that a dead bridge made too is deleted before its run is final."""
+    """A duplicate model of a dead bridge is deleted before its run is final."""
     plan = replace(plan_of(2), status="FINISHED", end_time=2000, is_final=True)
     place = tracking.experiment("hosted-fine-tunes", create=True) or ""
     written = tracking.record(place, plan, None)
@@ -309,7 +309,7 @@ def test_a_model_that_a_dead_bridge_has_made_too(
 
 
 def test_a_model_of_an_earlier_pass(uri: str, tracking: Tracking) -> None:
-    """A double of an earlier model is deleted before the run is final, a user's deletion kept."""
+    """A duplicate of a model is deleted before the run is final; a user's deletion stays."""
     place = tracking.experiment("hosted-fine-tunes", create=True) or ""
     plan = plan_of(3)
     earlier = tracking.record(place, replace(plan, models=plan.models[:2]), None)

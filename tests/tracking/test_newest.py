@@ -1,4 +1,4 @@
-"""Jobs and curves for people, as MLflow has them."""
+"""Lists of jobs and curves for people."""
 
 from __future__ import annotations
 

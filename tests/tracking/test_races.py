@@ -70,7 +70,7 @@ def test_an_alias_that_moves_meanwhile(uri: str, store: Meddled) -> None:
 def test_a_link_to_a_doubled_version_goes(
     uri: str, store: Meddled, executor: ThreadPoolExecutor
 ) -> None:
-    """A doubled version is deleted, and the model links the version of the other process."""
+    """A duplicate version is deleted, and the model links the other process's version."""
     client = client_of(uri)
     client.create_registered_model("m")
     links: list[str] = []
@@ -134,7 +134,7 @@ def test_an_experiment_that_another_process_creates(uri: str, store: Meddled) ->
 def test_a_model_that_is_deleted_while_it_is_written(
     uri: str, store: Meddled, executor: ThreadPoolExecutor
 ) -> None:
-    """A model that is deleted while it is written is made again in the same pass."""
+    """A model that is deleted while it is written is created again in the same pass."""
     client = client_of(uri)
 
     def another() -> None:

@@ -192,7 +192,7 @@ def test_registering_again_changes_nothing(uri: str) -> None:
 
 
 def test_a_version_that_was_made_twice_is_cleared_up(uri: str) -> None:
-    """A version that was made twice, after a lost reply, is deleted by the next pass."""
+    """A version that was created twice, after a lost reply, is deleted by the next pass."""
     results = Results(uri, 1)
     results.register(0)
     (first,) = versions(uri, "bot")

@@ -46,7 +46,7 @@ def version(client: MlflowClient, ended: str = "", run_id: str = "", **more: str
 def test_the_newest_version_is_that_of_the_job_that_ended_last(
     client: MlflowClient, ends: tuple[str, str], newest: int
 ) -> None:
-    """The end counts in both forms in which it was ever written, then the number."""
+    """The end counts in both historical formats, then the number."""
     for end in ends:
         version(client, end)
     version(client, "2030-01-01T00:00:00+00:00", user="yes")

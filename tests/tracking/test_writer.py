@@ -1,4 +1,4 @@
-"""The writes that come last, and what makes them unnecessary, in a real MLflow."""
+"""The last writes of a plan, and the cases without them, in a real MLflow."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_store_that_takes_no_archive_is_named_without_the_run(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_is_gone_is_no_story_of_retries(tracking: Tracking, tmp_path: Path) -> None:
-    """Where the server that stores artifacts is gone, the remedy has the reason in two words."""
+    """If the artifact server is gone, the remedy contains the reason in two words."""
     place = written(tracking)
     gone = Tracking(f"http://127.0.0.1:{free_port()}")
     run = replace(place.run, artifact_uri=f"mlflow-artifacts:/1/{place.run_id}/artifacts")
