@@ -294,9 +294,7 @@ class ApiClient:
         except httpx.InvalidURL:
             raise errors.Refused(f"{self._shown} is not an address", "Correct base_url") from None
         except UnicodeEncodeError:
-            raise errors.BadReply(
-                f"{self._shown} sent an id that cannot be part of a request"
-            ) from None
+            raise errors.BadReply(f"{self._shown} sent an unusable id") from None
         if not response.is_success:
             raise failed(response, path, self._redactor, is_entry=is_entry)
         return response

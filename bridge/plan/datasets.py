@@ -30,7 +30,7 @@ class DatasetInput:
         return hashlib.sha256(self.file_id.encode()).hexdigest()[:_DIGEST]
 
     def source(self, provider: str) -> str:
-        """Location of the file as JSON."""
+        """Return the location of the file as JSON."""
         return json.dumps({"provider": provider, "file": self.file_id})
 
 

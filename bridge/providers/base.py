@@ -142,7 +142,7 @@ class Provider(Protocol):
         """
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Yield the content of a training or validation file in pieces as they arrive.
+        """Open the content of a training or validation file in pieces as they arrive.
 
         Raises:
             ProviderError: there is none for us, or it breaks off in the middle.

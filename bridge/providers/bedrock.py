@@ -119,7 +119,7 @@ class Bedrock(JobApi):
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Yield the content of a training or validation file at its address in S3."""
+        """Open the content of a training or validation file at its address in S3."""
         if self._buckets is None:
             raise NotFound(f"{file_id} cannot be reached")
         return self._buckets.stream(file_id)

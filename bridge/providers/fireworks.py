@@ -120,7 +120,7 @@ class Fireworks(JobApi):
 
     @contextmanager
     def file(self, file_id: str) -> Iterator[Iterator[bytes]]:
-        """Yield the content of a dataset, file by file."""
+        """Open the content of a dataset, file by file."""
         identifier = segment(file_id.rpartition("/datasets/")[2])
         reply = self._http.get_object(f"/datasets/{identifier}:getDownloadEndpoint")
         urls = reply.get("filenameToSignedUrls")

@@ -156,7 +156,7 @@ class Mistral(JobApi):
         return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Yield the content of a training or validation file."""
+        """Open the content of a training or validation file."""
         return self._http.stream(f"/files/{segment(file_id)}/content")
 
     def _entry(self) -> JsonObject:

@@ -118,7 +118,7 @@ class OpenAI(JobApi):
         return read_shutdowns(self._http)
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Yield the content of a training or validation file."""
+        """Open the content of a training or validation file."""
         return self._http.stream(_content_path(file_id))
 
     def _find(self, job_id: str) -> Job | None:

@@ -51,7 +51,7 @@ _PAGE_SIZE: Final = 100
 
 
 class TrainingRecord(Record):
-    """A job; only its id is sure to be there."""
+    """A job; only its id is always present."""
 
     wire_name: ClassVar = "job"
 
@@ -70,7 +70,7 @@ class TrainingRecord(Record):
 
 
 class MeasuredRecord(Record):
-    """The metrics of a step; a snapshot's with a model to call."""
+    """The metrics of a step; a snapshot also has a model to call."""
 
     wire_name: ClassVar = "measurement"
 
@@ -81,7 +81,7 @@ class MeasuredRecord(Record):
 
 
 class Acme:
-    """Trainings, their snapshots and their measurements."""
+    """Trainings at Acme, with their snapshots and measurements."""
 
     base_url: ClassVar = "https://api.acme.example/v1"
     key_variable: ClassVar = "ACME_API_KEY"
@@ -117,7 +117,7 @@ class Acme:
         self._by_id = ById(self._find, self.pages)
 
     def pages(self) -> Iterator[Page]:
-        """All jobs, newest first."""
+        """Yield all jobs, newest first."""
         parts = self._parts()
         for rows in parts.pages(JOB_LIST, self._pages(_TRAININGS), needs_first=True):
             yield read_page(TrainingRecord, rows, self._job)
@@ -125,11 +125,11 @@ class Acme:
             yield Page((), cut=cut)
 
     def job(self, job_id: str) -> Job:
-        """One job, as its own address has it."""
+        """Return one job from its own address."""
         return self._by_id(job_id)
 
     def read(self, job: Job, *, logged: LoggedSteps, keep: bool = False) -> Snapshot:
-        """One job: its checkpoints, and its curve as far back as it is not logged."""
+        """Return one job with its checkpoints and the unlogged part of its curve."""
         snapshots: list[object] = []
         measured: list[object] = []
         curve: list[CurvePoint] = []
@@ -161,11 +161,11 @@ class Acme:
         )
 
     def file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The content of a training or validation file."""
+        """Open the content of a training or validation file."""
         return self._http.stream(f"/lessons/{segment(file_id)}/raw")
 
     def _pages(self, path: str) -> Iterator[list[object]]:
-        """The pages of a list, down to one that names no other."""
+        """Yield the pages of a list, up to one that does not name another."""
         query: dict[str, str | int] = {"size": _PAGE_SIZE}
         seen: set[object] = set()
         while True:
@@ -224,7 +224,7 @@ def _path(job_id: str) -> str:
 
 
 def _measured(rows: Iterable[object], skipped: list[str]) -> Iterator[Checkpoint]:
-    """The rows as checkpoints; ``skipped`` takes a sentence for what cannot be read."""
+    """Return the rows as checkpoints; ``skipped`` receives a sentence about each bad value."""
     records, unreadable = read_rows(MeasuredRecord, rows)
     skipped += unreadable
     for record, problems in records:
