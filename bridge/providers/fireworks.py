@@ -102,7 +102,7 @@ class Fireworks(JobApi):
         parts = self._parts()
         body = self._metrics(job, parts) if self._curves or keep else b""
         if body.strip() and metrics_file.form(body) is None:
-            parts.lacks(METRICS_FILE, "its format is not known: please report it")
+            parts.lacks(METRICS_FILE, "its format is unknown: please report it")
         curve = _curve(job, body, skipped) if self._curves else ()
         kept = {}
         if keep:

@@ -42,7 +42,7 @@ class NewIds:
         elif self._ids and content == self._content:
             # Jobs may differ only by their ids. Real ones keep them, and are found again.
             if not self._ids & self._ids_of(self._first()):
-                raise BadReply(f"The pages of {self._path} do not end: ids are new at each call")
+                raise BadReply(f"The pages of {self._path} do not end: ids are new in each reply")
             self._ids = frozenset()
 
     def _ids_of(self, rows: Sequence[object]) -> frozenset[object]:

@@ -38,7 +38,7 @@ def check_address(uri: str, shown: str) -> None:
 def _wrong(uri: str, scheme: str) -> tuple[str, str]:
     """Return what is wrong with an address, and its correction."""
     if scheme == "azureml":
-        return "a package is missing that knows such addresses", "pip install azureml-mlflow"
+        return "the package for such addresses is missing", "pip install azureml-mlflow"
     if _HOST.fullmatch(uri):
         return "http:// is missing", f"Write http://{uri}"
     if _DATABASE_FILE.fullmatch(uri):
@@ -54,7 +54,7 @@ def _wrong(uri: str, scheme: str) -> tuple[str, str]:
             "Write sqlite:///mlflow.db. Copy the folder's content there with: mlflow"
             " migrate-filestore --source FOLDER --target sqlite:///mlflow.db"
         )
-    return f"MLflow knows no addresses that begin with {scheme}", (
+    return f"MLflow does not support addresses that begin with {scheme}", (
         "Write sqlite:///FILE, postgresql://..., mysql://..., or the http(s) address of an MLflow"
         " server as mlflow.tracking_uri"
     )

@@ -48,7 +48,7 @@ REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         r"does not support SSL|certificate verify failed|[Rr]oot certificate|insecure transport",
-        "could not agree with this machine on an encrypted connection",
+        "did not establish an encrypted connection with this machine",
         "Correct the certificates, or sslmode (ssl_mode for MySQL) in mlflow.tracking_uri",
     ),
     (
@@ -71,7 +71,7 @@ REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
             r"is malformed|no such (table|column)|(relation|column) .*does not exist"
             r"|Table .*doesn.t exist|Unknown column|Invalid (object|column) name"
         ),
-        "is damaged: tables, columns or pages of it are missing",
+        "is damaged: it lacks tables, columns or pages",
         "Restore your backup, or use another database",
     ),
     (

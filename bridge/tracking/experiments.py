@@ -34,16 +34,16 @@ _LINKS: Final = re.compile(r"\[Charts\]\(#/experiments/[^\n]*")
 _DESCRIPTION: Final = """\
 {beginning} beside local runs.
 
-- A **run** is a job: its curves are its metrics, its settings its params, its state the run's \
-status. A run's description has the rest.
-- A **model** is a checkpoint that can be called at the provider. *Models* shows each with its \
-metrics; `mlflow.search_logged_models(filter_string="metrics.{loss} < 0.5")` finds the good ones.
-- Runs are found by tags, such as `tags.fine_tuning_provider = 'openai'`, \
-`tags.fine_tuning_job_id = '...'` and `tags.base_model LIKE 'gpt-%'`, or by what they were trained \
-on: `dataset.name = 'file-...'`.
+- A **run** is a job. Its metrics are the job's curves, its params the job's settings, and its \
+status the job's state. Its description has the other facts.
+- A **model** is a checkpoint that can be called at the provider. *Models* lists each with its \
+metrics; `mlflow.search_logged_models(filter_string="metrics.{loss} < 0.5")` finds the best ones.
+- Search for runs by tag, such as `tags.fine_tuning_provider = 'openai'`, \
+`tags.fine_tuning_job_id = '...'` or `tags.base_model LIKE 'gpt-%'`, or by training file: \
+`dataset.name = 'file-...'`.
 
-A run shows as finished once everything that the provider gives about its job is here, and in its \
-artifacts as the provider sent it. Deleted runs are not created again.
+A run is finished once everything that the provider returns about its job is recorded, and stored \
+unchanged among its artifacts. Deleted runs are not created again.
 """
 
 

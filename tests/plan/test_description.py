@@ -231,7 +231,7 @@ def test_a_failure_is_quoted_and_explained() -> None:
         ("unsafe_file: blocked", "failed", "moderation"),
         ("invalid_validation_file: no", "failed", "validation file"),
         ("invalid_n_examples: 3, not 10", "failed", "number of examples"),
-        ("server_error: oh", "failed", "fault of the provider's"),
+        ("server_error: oh", "failed", "fault is the provider's"),
         ("validation failed", "FAILED_VALIDATION", "files or settings"),
         (None, "FAILED_VALIDATION", "files or settings"),
     ],

@@ -436,9 +436,7 @@ def test_an_unknown_format_is_kept_and_reported(body: bytes) -> None:
     api.storage["/metrics"] = httpx.Response(200, content=body)
     snapshot = read(api, keep=True)
     assert snapshot.curve == ()
-    assert [part.reason for part in snapshot.missing] == [
-        "its format is not known: please report it"
-    ]
+    assert [part.reason for part in snapshot.missing] == ["its format is unknown: please report it"]
     assert snapshot.documents["metrics"] == body
 
 

@@ -51,9 +51,13 @@ def test_a_usable_address_is_accepted(uri: str) -> None:
         ("postgres://h/db", "the name of that database is postgresql", "Write postgresql://..."),
         ("file:///data", FOLDER, "Write sqlite:///mlflow.db. "),
         ("data", FOLDER, "Write sqlite:///mlflow.db. "),
-        ("ftp://host", "MLflow knows no addresses that begin with ftp", "Write sqlite:///FILE, "),
+        (
+            "ftp://host",
+            "MLflow does not support addresses that begin with ftp",
+            "Write sqlite:///FILE, ",
+        ),
         ("postgresql:db", FOLDER, "Write sqlite:///mlflow.db. "),
-        ("azureml://x", "a package is missing that knows such addresses", "pip install azureml-"),
+        ("azureml://x", "the package for such addresses is missing", "pip install azureml-"),
     ],
 )
 def test_an_address_that_is_nearly_right_is_corrected(uri: str, wrong: str, remedy: str) -> None:

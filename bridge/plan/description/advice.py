@@ -12,7 +12,7 @@ _LIMIT: Final = (
     " start the job again."
 )
 _FAULT: Final = (
-    "This is a fault of the provider's, not of the data: start the job again, and ask its support"
+    "The fault is the provider's, not the data's: start the job again, and ask its support"
     " if that fails too."
 )
 _ADVICE: Final = {
