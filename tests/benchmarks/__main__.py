@@ -58,7 +58,7 @@ def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _history(wanted: argparse.Namespace) -> Iterator[Table]:
-    sizes = [100, 1000, 10_000, *([100_000] if wanted.full else [])]
+    sizes = [100, 1000, 20_000, *([100_000] if wanted.full else [])]
     return history.tables(sizes, _say, wanted.picture)
 
 
