@@ -61,6 +61,8 @@ class RunReader(ExperimentReader):
         ]
         whose = f"= {quoted(provider)}" if provider else "!= ''"
         terms.append(f"tags.{tags.PROVIDER} {whose}")
+        # MLflow reads a backslash before a quote as an escape, but for the last quote.
+        terms.sort(key=lambda term: "\\" in term)
         if only_open:
             terms += [f"attributes.status != '{status}'" for status in sorted(FINAL_RUN_STATUS)]
         for run in self._search(experiment_ids, " and ".join(terms)):
