@@ -128,10 +128,10 @@ class Claims:
         self._first: dict[str, str] = {}
         """The first run of each job."""
         self._claims: dict[str, _Claim] = {}
-        """The claim of the first run of each job."""
+        """The claim of the first run of each job, unless it is the usual one."""
         self._contested: dict[str, dict[str, _Claim]] = {}
-        # Distinct claims, stored once each because most runs of a long history share the same
-        # claim.
+        # Most runs of a long history share the same claim, which is not stored for each of them.
+        self._usual = _NO_CLAIM
         self._final: dict[_Claim, _Claim] = {}
 
     def add(self, run: RecordedRun) -> None:
@@ -142,30 +142,36 @@ class Claims:
         claim = _Claim.of(run)
         if claim.open is None:
             claim = self._final.setdefault(claim, claim)
+            self._usual = claim if self._usual is _NO_CLAIM else self._usual
         first = self._first.setdefault(run.job_id, run.run_id)
         if run.job_id in self._contested or first != run.run_id:
-            rivals = self._contested.setdefault(run.job_id, {first: self._claims[run.job_id]})
+            rivals = self._contested.setdefault(run.job_id, {first: self._claim_of(run.job_id)})
             rivals[run.run_id] = claim
+        elif claim is self._usual:
+            self._claims.pop(run.job_id, None)
         else:
             self._claims[run.job_id] = claim
+
+    def _claim_of(self, job_id: str) -> _Claim:
+        return self._claims.get(job_id, self._usual)
 
     def is_settled(self, job_id: str) -> bool:
         """Return whether the runs so far show that nothing is left to do for a job."""
         if job_id in self._contested:
             return self._contested[job_id][min(self._contested[job_id])].open is None
-        if job_id in self._claims:
-            return self._claims[job_id].open is None
+        if job_id in self._first:
+            return self._claim_of(job_id).open is None
         return job_id in self._deleted
 
     def resolved(self, *, is_complete: bool) -> Ownership:
         """Return the owners of the jobs, and hand over the collected claims."""
         owned = Ownership(is_complete=is_complete, settled=self._deleted, run_ids=self._first)
-        claims = self._claims
         for job_id, rivals in self._contested.items():
             owner = owned.run_ids[job_id] = min(rivals)
-            claims[job_id] = rivals[owner]
+            self._claims[job_id] = rivals[owner]
             owned.duplicates.extend(_duplicates(job_id, owner, rivals))
-        for job_id, claim in claims.items():
+        for job_id in owned.run_ids:
+            claim = self._claim_of(job_id)
             if claim.open is None:
                 owned.settled.add(job_id)
                 owned.ends[claim.status] += 1
@@ -200,3 +206,6 @@ class _Claim(NamedTuple):
     @classmethod
     def of(cls, run: RecordedRun) -> _Claim:
         return cls(run.experiment_id, run.is_ours, run.status, None if run.is_final else run)
+
+
+_NO_CLAIM: Final = _Claim("", is_ours=False, status="", open=None)

@@ -22,6 +22,8 @@ class Lineage:
         self._tracking = tracking
         self._children: dict[str, set[str]] = {}
         """Runs without a parent yet, by base model."""
+        self._bases: set[str] = set()
+        """Base models of earlier runs without a parent yet."""
         self._makers: dict[str, str] = {}
         """Runs of this pass, by the models that they made."""
         self._unmade: set[str] = set()
@@ -30,17 +32,16 @@ class Lineage:
     def learn(self, run: RecordedRun) -> None:
         """Record a run that MLflow has already.
 
-        Its models are not remembered, because few models of a long history are ever trained
-        further, and MLflow can be searched for those.
+        Neither the run nor its models are remembered, because few models of a long history are
+        ever trained further, and MLflow can be searched for those.
         """
-        base_model = run.tags.get(tags.BASE_MODEL)
-        if base_model and not run.is_deleted and tags.FROM_RUN not in run.tags:
-            self._children.setdefault(base_model, set()).add(run.run_id)
+        if base_model := _unlinked(run):
+            self._bases.add(base_model)
 
     def learn_outcome(self, outcome: Synced) -> None:
         """Record a run that this pass wrote or completed."""
         if outcome.before is not None and not outcome.before.is_deleted:
-            self.learn(outcome.before)
+            self._learn_child(outcome.before)
             made = (outcome.before.tags.get(name) for name in tags.MADE_MODELS)
             self._makers |= {model: outcome.before.run_id for model in made if model}
         if outcome.run_id is None:
@@ -63,11 +64,12 @@ class Lineage:
         Raises:
             TrackingError: MLflow refused it; the next pass tries again.
         """
-        for model in self._makers.keys() & self._unmade:
-            runs = self._tracking.runs(experiment_ids, self._provider, base_model=model)
-            for run in runs:
-                self.learn(run)
-            self._unmade.discard(model)
+        for model in self._bases | (self._makers.keys() & self._unmade):
+            if self._maker(experiment_ids, model):
+                for run in self._tracking.runs(experiment_ids, self._provider, base_model=model):
+                    self._learn_child(run)
+                self._unmade.discard(model)
+            self._bases.discard(model)
         for base_model in list(self._children):
             if maker := self._maker(experiment_ids, base_model):
                 for child in sorted(self._children[base_model] - {maker}):
@@ -75,10 +77,20 @@ class Lineage:
             del self._children[base_model]
         self._makers.clear()
 
+    def _learn_child(self, run: RecordedRun) -> None:
+        if base_model := _unlinked(run):
+            self._children.setdefault(base_model, set()).add(run.run_id)
+
     def _maker(self, experiment_ids: Sequence[str], model: str) -> str | None:
-        if model in self._unmade:
-            return None
-        maker = self._makers.get(model) or self._tracking.source_run(experiment_ids, model)
-        if maker is None:
-            self._unmade.add(model)
-        return maker
+        if model not in self._makers and model not in self._unmade:
+            if maker := self._tracking.source_run(experiment_ids, model):
+                self._makers[model] = maker
+            else:
+                self._unmade.add(model)
+        return self._makers.get(model)
+
+
+def _unlinked(run: RecordedRun) -> str | None:
+    """Return the base model of a run that points at no other yet."""
+    is_linked = run.is_deleted or tags.FROM_RUN in run.tags
+    return None if is_linked else run.tags.get(tags.BASE_MODEL)

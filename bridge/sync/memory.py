@@ -25,8 +25,8 @@ class Listing:
     """Ids of jobs that are already listed or in work."""
     is_cut: bool = False
     """Whether the list continues beyond what could be read."""
-    passed_over: set[str] = field(default_factory=set)
-    """Ids of jobs that seemed settled before all runs were read."""
+    unselected: set[str] = field(default_factory=set)
+    """Ids of listed jobs that are not wanted."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,10 +61,12 @@ class Memory:
         self.duplicated |= owned.jobs_with(Fate.GOES)
         self.waiting |= owned.jobs_with(Fate.WAITS)
         still_open = owned.open.keys() - but
-        self.settled |= owned.settled - but
+        # Job by job, because a difference of the sets is a third set of a long history.
+        self.settled.update(job_id for job_id in owned.settled if job_id not in but)
         self.settled -= still_open
         self.open |= still_open
-        self.open -= self.settled | self.vanished
+        self.open -= self.settled
+        self.open -= self.vanished
 
     def learn(self, outcome: Outcome) -> None:
         """Record the outcome of a job."""

@@ -167,7 +167,7 @@ class ProviderSync:
             history.read_page()
             yield None
         # An older run owns the job and lacks data.
-        if late := sorted(memory.open & listing.passed_over):
+        if late := sorted((memory.open & listing.seen) - history.taken - listing.unselected):
             report.jobs[Result.UNCHANGED] -= len(late)
             handler(JobsChosen(self.name, len(late)))
             yield from ((job_id, None) for job_id in late)
@@ -190,7 +190,7 @@ class ProviderSync:
         before = 0
         for jobs in self._listed(listing, history, report):
             chosen = choose(jobs, self._memory, selection, before=before)
-            listing.passed_over.update(() if history.is_read else chosen.settled)
+            listing.unselected.update(chosen.unselected)
             number = len(chosen.due)
             before += number + len(chosen.settled)
             self._memory.open.update(job.id for job in chosen.due)
