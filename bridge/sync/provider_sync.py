@@ -63,7 +63,7 @@ class ProviderSync:
         Args:
             job_sync: syncs one job, and contains the parts that a pass needs.
             executor: the executor for jobs.
-            work: called instead of ``job_sync`` in a cluster, with connections of that process.
+            work: called there instead of ``job_sync``, by processes with separate connections.
             pages: reads the list of jobs; by default the provider does.
         """
         self.name = job_sync.name
