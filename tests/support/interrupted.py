@@ -1,66 +1,37 @@
-"""A process that dies in the middle of its writes."""
+"""A tracking store that is gone after a number of writes, as for a process that dies."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import cast
+from functools import partial
+from typing import Any, Final
 
-from mlflow import MlflowClient
+from tests.support.wrapped_store import WrappedTracking
 
-from bridge.tracking import Tracking
-
-WRITES = {
-    "create_run",
-    "log_inputs",
-    "log_outputs",
-    "create_logged_model",
-    "finalize_logged_model",
-    "set_terminated",
-    "update_run",
-    "set_tag",
-    "log_param",
+_WRITES: Final = {
+    *("create_run", "log_inputs", "log_outputs", "create_logged_model", "finalize_logged_model"),
+    *("set_terminated", "update_run", "set_tag", "log_param"),
 }
 
 
-class Cut:
-    """MLflow's client up to a number of writes; all later writes fail."""
+class Interrupted(WrappedTracking):
+    """Lets so many writes through, and none of the later ones."""
 
-    def __init__(self, client: MlflowClient, writes: int) -> None:
-        self._client = client
+    def __init__(self, uri: str, writes: int) -> None:
+        super().__init__(uri, self._call)
         self._left = writes
 
-    def __getattr__(self, name: str) -> Callable[..., object]:
-        method: Callable[..., object] = getattr(self._client, name)
-
-        def counted(*arguments: object, **options: object) -> object:
-            if name in WRITES:
+    def _call(self, name: str, do: partial[Any]) -> Any:  # noqa: ANN401 - MLflow's
+        if name == "log_batch":
+            # Params, metrics and tags are committed one after the other.
+            for part in ("params", "metrics", "tags"):
                 self._count()
-            return method(*arguments, **options)
-
-        return counted
-
-    def log_batch(self, run_id: str, **parts: list[object]) -> None:
-        """Count three writes: params, metrics and tags are committed one after the other."""
-        for name in ("params", "metrics", "tags"):
+                do.func(*do.args, **{part: do.keywords.get(part, [])})
+            return None
+        if name in _WRITES:
             self._count()
-            self._client.log_batch(run_id, **{name: parts.get(name, [])})  # type: ignore[arg-type] # the name says the type
+        return do()
 
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
             raise ConnectionError("cut off")
-
-
-class Interrupted(Tracking):
-    """A tracking store that is gone after a number of writes."""
-
-    def __init__(self, uri: str, writes: int) -> None:
-        super().__init__(uri)
-        self._cut = Cut(MlflowClient(tracking_uri=uri, registry_uri=uri), writes)
-
-    @contextlib.contextmanager
-    def asked(self, *, one_job: bool = False) -> Iterator[MlflowClient]:
-        """Lend the client that is cut off."""
-        with super().asked(one_job=one_job):
-            yield cast("MlflowClient", self._cut)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 from mlflow import MlflowClient
 
 from bridge.tracking import Tracking
 
-Around = Callable[[str, Callable[[], Any]], Any]
+Around = Callable[[str, partial[Any]], Any]
 """Gets the name of a method of MLflow's client and the call, and returns its result."""
 
 
@@ -40,6 +41,6 @@ class _Client:
         def call(*args: object, **more: Any) -> Any:  # noqa: ANN401 - as in MLflow
             if "max_results" in more:
                 more["max_results"] = min(more["max_results"], self._page_size)
-            return self._around(name, lambda: method(*args, **more))
+            return self._around(name, partial(method, *args, **more))
 
         return call
