@@ -10,41 +10,19 @@ import pytest
 from bridge import errors
 from bridge.daemon.status import DaemonStatus, ProviderView
 from bridge.plan.ownership import Ownership
-from bridge.redaction import Redactor
 from bridge.sync.events import JobDone, JobsChosen, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.outcome import Failed
 from bridge.sync.report import Report
 from tests.support.outcomes import outcome
+from tests.support.passes import AWAY, DOWN, SECRET, ended, status_of_two
 from tests.support.run_states import run_state
 from tests.support.world import NOW, Clock
-
-SECRET = "a-secret-that-must-not-show"
-DOWN = errors.Unreachable(f"No connection with {SECRET}", "Check the network")
-AWAY = errors.TrackingDown("MLflow is down", "Start it")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock that is turned by hand."""
-    return Clock()
 
 
 @pytest.fixture
 def picture(clock: Clock) -> DaemonStatus:
     """Return the status of two providers."""
-    return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock, clock)
-
-
-def ended(
-    picture: DaemonStatus,
-    stopped: errors.BridgeError | None = None,
-    *failures: tuple[str, errors.BridgeError],
-    provider: str = "openai",
-    seconds: float = 2.0,
-) -> ProviderView:
-    """Return a provider's status after a pass."""
-    picture(PassEnded(Report(provider=provider, stopped=stopped, failures=[*failures]), seconds))
-    return picture.view().providers[provider]
+    return status_of_two(clock)
 
 
 def jobs(picture: DaemonStatus) -> dict[str, int]:

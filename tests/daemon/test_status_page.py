@@ -16,38 +16,17 @@ from bridge.daemon.stalls import Stalled
 from bridge.daemon.status import DaemonStatus, ProviderView, View
 from bridge.daemon.status_page import age, document, headline, html, readiness
 from bridge.plan.ownership import Ownership
-from bridge.redaction import Redactor
-from bridge.sync.events import JobDone, NextPass, PassBegan, PassEnded, RunsRead
-from bridge.sync.report import Report
+from bridge.sync.events import JobDone, NextPass, PassBegan, RunsRead
 from tests.support.outcomes import outcome
+from tests.support.passes import AWAY, DOWN, ended, status_of_two
 from tests.support.run_states import run_state
 from tests.support.world import NOW, Clock
-
-SECRET = "a-secret-that-must-not-show"
-DOWN = errors.Unreachable(f"No connection with {SECRET}", "Check the network")
-AWAY = errors.TrackingDown("MLflow is down", "Start it")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock that is turned by hand."""
-    return Clock()
 
 
 @pytest.fixture
 def status(clock: Clock) -> DaemonStatus:
     """Return the status of two providers."""
-    return DaemonStatus(["openai", "mistral"], Redactor([SECRET]), clock, clock)
-
-
-def ended(
-    status: DaemonStatus,
-    stopped: errors.BridgeError | None = None,
-    *failures: tuple[str, errors.BridgeError],
-    provider: str = "openai",
-) -> None:
-    """End a pass."""
-    status(PassEnded(Report(provider=provider, stopped=stopped, failures=[*failures]), 2.0))
+    return status_of_two(clock)
 
 
 # Probes

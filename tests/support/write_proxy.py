@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -56,12 +55,7 @@ class WriteProxy:
         self.url = self._running.enter_context(serving(self.handle, "HTTP/1.0"))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._running.close()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
