@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema
 import openai
 import pytest
-import yaml
 from azure.core.exceptions import ClientAuthenticationError
 
 from bridge import errors
@@ -33,11 +31,12 @@ from tests.support.config_file import write_config
 from tests.support.contract import up_to
 from tests.support.processes import invoke
 from tests.support.recorded import recorded
+from tests.support.simulated import conforms
 from tests.support.wire_openai_like import AzureApi
 from tests.support.world import KEY, NOW, Clock, NoSleep, job
 
 VERSION = "2024-10-21"
-SCHEMAS = yaml.safe_load((Path(__file__).parents[1] / "simulator" / "schemas.yaml").read_text())
+
 MOMENTS = (0.0, 25.0, 31.0, 36.5, 42.0, 46.0, 1000.0)
 """Seconds after the jobs' creation that cover all statuses."""
 
@@ -66,11 +65,6 @@ def simulator(clock: Clock) -> Iterator[Simulator]:
     """Return a resource with one key."""
     with Simulator(jobs=JOBS, clock=clock, api_key=KEY) as running:
         yield running
-
-
-def conforms(document: object, schema: str) -> None:
-    """Fail unless ``document`` fits ``schema``."""
-    jsonschema.Draft202012Validator({**SCHEMAS, "$ref": f"#/$defs/{schema}"}).validate(document)
 
 
 # The simulator

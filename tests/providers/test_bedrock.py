@@ -24,8 +24,9 @@ from bridge.simulator import Outcome, SimulatedJob, Simulator
 from bridge.simulator.bedrock import arn_of
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
+from tests.support.moments import iso
 from tests.support.recorded import recorded
-from tests.support.wire_bedrock import OUTPUT, TRAINING, BedrockApi, iso, xml
+from tests.support.wire_bedrock import OUTPUT, TRAINING, BedrockApi, xml
 from tests.support.wire_server import CREATED, S3_HOST, over
 from tests.support.world import KEY, NOW, BrokenReplies, Clock, job, make_sync
 

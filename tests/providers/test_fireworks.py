@@ -18,6 +18,7 @@ from bridge.providers.base import Provider
 from bridge.providers.fireworks import COLLECTIONS
 from bridge.providers.registry import TYPES
 from tests.support.fireworks import JOB, jobs_of, only, other, read, supervised
+from tests.support.moments import time
 from tests.support.scripted import answer
 from tests.support.wire_fireworks import (
     ACCOUNT,
@@ -26,7 +27,6 @@ from tests.support.wire_fireworks import (
     STORAGE,
     SUPERVISED,
     FireworksApi,
-    time,
 )
 from tests.support.wire_server import CREATED, Row, over
 

@@ -10,11 +10,11 @@ import pytest
 
 from bridge.simulator import Reply, Request, Simulator, demo_jobs
 from tests.support.config_file import write_config
+from tests.support.moments import iso
 from tests.support.processes import run
 from tests.support.recorded import recorded
 from tests.support.wire_acme import AcmeApi
 from tests.support.wire_server import CREATED
-from tests.support.wire_together import iso
 from tests.support.world import KEY, NOW, Clock
 
 PLUGIN = """

@@ -23,11 +23,11 @@ from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.contract import JOB, by_id, listed, only, points, read
 from tests.support.models import run_of
+from tests.support.moments import iso
 from tests.support.recorded import recorded
 from tests.support.scripted import answer, script
 from tests.support.wire_prime import PrimeApi
 from tests.support.wire_server import BASE_URL, CREATED
-from tests.support.wire_together import iso
 from tests.support.world import KEY, NOW, Clock, NoSleep, job, make_sync
 
 REWARD = "reward/all/mean"

@@ -16,8 +16,9 @@ from bridge.model import Checkpoint, CurvePoint, Job, JobStatus, LoggedSteps, Sn
 from bridge.providers.base import Provider
 from bridge.providers.registry import TYPES
 from tests.support.contract import logged_at
+from tests.support.moments import iso
 from tests.support.wire_server import CREATED, Row, over, sent
-from tests.support.wire_together import TogetherApi, iso
+from tests.support.wire_together import TogetherApi
 
 JOB = "ft-1"
 

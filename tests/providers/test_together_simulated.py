@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
-import jsonschema
 import pytest
 import together
-import yaml
 from together.types import FileResponse
 from together.types.fine_tuning_list_checkpoints_response import FineTuningListCheckpointsResponse
 from together.types.fine_tuning_list_events_response import FineTuningListEventsResponse
@@ -21,49 +18,25 @@ from together.types.fine_tuning_list_metrics_response import FineTuningListMetri
 from together.types.fine_tuning_list_response import FineTuningListResponse
 from together.types.finetune_response import FinetuneResponse
 
-from bridge.simulator import Failure, Outcome, SimulatedJob, Simulator
+from bridge.simulator import Outcome, SimulatedJob, Simulator
 from bridge.simulator.together_objects import model_name
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking
 from tests.support.models import artifacts, run_of
+from tests.support.moments import iso
 from tests.support.recorded import recorded, without_links
+from tests.support.simulated import MOMENTS, OPENAI, START, STEPS, VARIANTS, Json, conforms
 from tests.support.world import NOW, Clock, job, make_sync
 
-Json = dict[str, Any]
-
-START = NOW
-STEPS = 30
-MOMENTS = (0.0, 4.0, 7.0, 12.0, 15.0, 15.5, 22.3, 30.0, 31.0, 33.0, 1000.0)
-"""Seconds after START that cover all statuses of the jobs below, and their borders."""
-SCHEMAS = yaml.safe_load((Path(__file__).parents[1] / "simulator" / "schemas.yaml").read_text())
-
-PLAIN = SimulatedJob(
+PLAIN = replace(
+    OPENAI,
     provider="together",
     id="ft-00000000-0000",
-    created_at=START,
     base_model="meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
-    suffix="support-bot",
-    validating_seconds=10,
-    queued_seconds=5,
-    total_steps=STEPS,
-    seconds_per_step=0.5,
-    finishing_seconds=3,
-    n_epochs=5,
-    eval_every=4,
-)
-VARIANTS: tuple[Mapping[str, Any], ...] = (
-    {},
-    {"validation": False, "suffix": None, "n_epochs": 1},
-    {"outcome": Outcome.FAILED},
-    {"outcome": Outcome.FAILED, "ends_at_step": 12, "failure": Failure("server_error", "Oh no.")},
-    {"outcome": Outcome.CANCELLED, "ends_at_step": 20, "learning_rate": 0.5},
-    {"outcome": Outcome.CANCELLED},
-    {"outcome": Outcome.WAITING},
-    {"method": "dpo", "base_model": model_name(PLAIN)},
 )
 JOBS = tuple(
     replace(PLAIN, id=f"ft-00000000-{n:04}", seed=n, **changes)
-    for n, changes in enumerate(VARIANTS, 1)
+    for n, changes in enumerate((*VARIANTS, {"method": "dpo", "base_model": model_name(PLAIN)}), 1)
 )
 
 
@@ -92,14 +65,6 @@ def world() -> Iterator[World]:
         together.Together(api_key="any", max_retries=0, base_url=simulator.together_url) as sdk,
     ):
         yield World(clock, simulator, http, sdk)
-
-
-def conforms(document: object, schema: str) -> None:
-    """Fail unless ``document`` fits ``schema``."""
-    jsonschema.Draft202012Validator(
-        {**SCHEMAS, "$ref": f"#/$defs/{schema}"},
-        format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
-    ).validate(document)
 
 
 # The simulator
@@ -202,8 +167,9 @@ def test_the_client_filters_metrics(world: World) -> None:
     assert steps_of(everything, "eval/loss") == [4, 6, 8, 12, 16, 18, 20, 24, 28, 30]
     assert steps_of(read(job_id, global_step_from=28).metrics) == [28, 29, 30]
     assert steps_of(read(job_id, global_step_from=5, global_step_to=7).metrics) == [5, 6, 7]
-    since = "2025-10-09T08:53:48Z"  # 28 seconds after the creation
-    assert steps_of(read(job_id, logged_at_from=since).metrics) == list(range(26, STEPS + 1))
+    assert steps_of(read(job_id, logged_at_from=iso(START + 28)).metrics) == list(
+        range(26, STEPS + 1)
+    )
     thin = read(job_id, resolution=3).metrics
     assert steps_of(thin) == [1, 11, 21]
     assert steps_of(thin, "eval/loss") == steps_of(everything, "eval/loss")

@@ -18,9 +18,10 @@ from bridge.providers.credentials import published
 from bridge.providers.vertex import Vertex, address
 from bridge.redaction import Redactor
 from tests.support.contract import JOB, by_id, listed, only, points, read
+from tests.support.moments import time
 from tests.support.scripted import answer, script
 from tests.support.wire_server import CREATED, over
-from tests.support.wire_vertex import EXPERIMENT, PLACE, RUN, VertexApi, time
+from tests.support.wire_vertex import EXPERIMENT, PLACE, RUN, VertexApi
 from tests.support.world import NoSleep
 
 LOSS = "train_total_loss"

@@ -6,25 +6,19 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import ClassVar
 from urllib.parse import unquote
 
 import httpx
 
+from tests.support.moments import iso
 from tests.support.wire_server import CREATED, S3_HOST, Api, Row, sent
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-2-lite-v1:0/"
 OUTPUT = "s3://a-bucket/some/where"
 TRAINING = "training_artifacts/step_wise_training_metrics.csv"
 ROWS = "modelCustomizationJobSummaries"
-
-
-def iso(seconds: float) -> str:
-    """Return Unix seconds as AWS writes them."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def arn_of(job_id: object) -> object:

@@ -6,11 +6,11 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import httpx
 
+from tests.support.moments import time
 from tests.support.wire_server import CREATED, Api, Row, sent
 
 ACCOUNT = "accounts/acme"
@@ -20,12 +20,6 @@ REINFORCEMENT = "reinforcementFineTuningJobs"
 COLLECTIONS = (SUPERVISED, PREFERENCE, REINFORCEMENT)
 STORAGE = "storage.example"
 """The host of signed URLs."""
-
-
-def time(seconds: float) -> str:
-    """Return Unix seconds as Fireworks writes them."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def name_of(job_id: object, collection: str = SUPERVISED) -> object:

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import httpx
 
+from tests.support.moments import iso
 from tests.support.wire_server import CREATED, Api, Row, sent
-from tests.support.wire_together import iso
 
 
 @dataclass

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import ClassVar
 
 import httpx
 
+from tests.support.moments import iso
 from tests.support.wire_server import CREATED, Api, Row, sent
 
 OWN_METRICS = "metrics"
 """Key that holds the metrics of a scripted checkpoint, which another address serves."""
-
-
-def iso(seconds: float) -> str:
-    """Return Unix seconds as Together writes them."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 @dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import httpx
 
+from tests.support.moments import time
 from tests.support.wire_server import CREATED, Api, Row, sent
 
 PLACE = "projects/123456789/locations/us-central1"
@@ -18,12 +18,6 @@ EXPERIMENT = f"{PLACE}/metadataStores/default/contexts/tuning-experiment-1"
 BOARD = f"{PLACE}/tensorboards/42"
 RUN = f"{BOARD}/experiments/tuning-experiment-1/runs/tuning-run-1"
 PROJECT = "my-project"
-
-
-def time(seconds: float) -> str:
-    """Return Unix seconds as Google writes them."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def name_of(job_id: object) -> object:
