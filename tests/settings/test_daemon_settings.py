@@ -145,7 +145,7 @@ def test_an_address_that_apprise_does_not_know_is_refused(
     found = problem(path, f"notify: '{url}'\n")
     assert found.startswith("notify.url: must be an apprise address, such as mailto:")
     assert "secret" not in found
-    assert capfd.readouterr() == ("", "")
+    assert url not in "".join(capfd.readouterr())
 
 
 def test_a_service_without_apprise_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
