@@ -12,19 +12,9 @@ from bridge.http import transports
 from bridge.http.transports import Buffered, RateLimited, Streamed, Timed, TooLarge
 from bridge.redaction import Redactor
 from tests.support.scripted import Chunks
+from tests.support.world import Clock
 
 URL = "https://api.example/v1"
-
-
-class Clock:
-    """Clock in seconds that a test turns."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 def slow(clock: Clock, size: int, *seconds: float) -> Iterator[bytes]:
@@ -67,7 +57,7 @@ def test_a_reply_has_90_seconds_and_more_for_what_it_brings(
     size: int, seconds: list[float], *, is_in_time: bool
 ) -> None:
     """A reply has 90 seconds, and one more for each quarter of a megabyte."""
-    clock = Clock()
+    clock = Clock(100.0)
     stream = Chunks(slow(clock, size, *seconds))
     if is_in_time:
         assert len(read(stream, clock)) == size * len(seconds)
@@ -79,7 +69,7 @@ def test_a_reply_has_90_seconds_and_more_for_what_it_brings(
 
 def test_the_wait_for_a_reply_counts_too() -> None:
     """The deadline begins with the request, not with the first byte."""
-    clock = Clock()
+    clock = Clock(100.0)
 
     def late(_request: httpx.Request) -> httpx.Response:
         clock.now += 60
@@ -94,7 +84,7 @@ def test_the_wait_for_a_reply_counts_too() -> None:
 
 def test_requests_keep_their_distance() -> None:
     """Requests keep their distance, and a late one does not advance the next."""
-    clock, waits = Clock(), []
+    clock, waits = Clock(100.0), []
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)

@@ -13,17 +13,18 @@ from bridge.simulator import (
     Simulator,
 )
 from tests.support.simulated import (
+    LONG_AFTER,
     MISTRAL_JOBS,
     OPENAI_JOBS,
-    Clock,
     World,
 )
+from tests.support.world import Clock
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     """Return a simulator of all jobs, long after they have ended."""
-    clock = Clock()
+    clock = Clock(LONG_AFTER)
     headers = {"Authorization": "Bearer any"}
     with (
         Simulator(jobs=(*OPENAI_JOBS, *MISTRAL_JOBS), clock=clock) as simulator,

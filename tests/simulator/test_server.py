@@ -22,17 +22,18 @@ from bridge.simulator import (
 )
 from bridge.simulator.jobs import Provider
 from tests.support.simulated import (
+    LONG_AFTER,
     MISTRAL,
     MISTRAL_JOBS,
     OPENAI,
     SETTLED,
     START,
-    Clock,
     World,
     conforms,
     ids,
     intercepted,
 )
+from tests.support.world import Clock
 
 
 def test_a_key_is_needed() -> None:
@@ -127,7 +128,7 @@ def test_a_reset_connection_is_reset() -> None:
 
 def test_connections_are_kept_alive_until_the_end(world: World) -> None:
     """A stopped simulator closes its connections, and continues where it was when restarted."""
-    simulator = Simulator(jobs=[OPENAI], clock=Clock())
+    simulator = Simulator(jobs=[OPENAI], clock=Clock(LONG_AFTER))
     peers: set[tuple[str, int]] = set()
     with httpx.Client() as client:
         for _ in range(2):

@@ -22,6 +22,7 @@ from bridge.simulator import (
 )
 from bridge.simulator import mistral as mistral_api
 from bridge.simulator import openai as openai_api
+from tests.support.world import Clock
 
 Json = dict[str, Any]
 
@@ -33,6 +34,9 @@ STEPS = 30
 
 
 VALIDATED, STARTED, STOPPED, SETTLED = START + 10, START + 15, START + 30, START + 33
+
+
+LONG_AFTER = START + 1000
 
 
 MOMENTS = (0.0, 4.0, 7.0, 12.0, 15.0, 15.5, 22.3, 30.0, 31.0, 33.0, 1000.0)
@@ -95,17 +99,6 @@ MISTRAL_JOBS = tuple(
     replace(MISTRAL, id=f"00000000-0000-4000-8000-{n:012}", seed=n, **changes)
     for n, changes in enumerate(VARIANTS, 1)
 )
-
-
-@dataclass
-class Clock:
-    """A clock that a test sets."""
-
-    now: float = START + 1000
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 @dataclass(frozen=True)
@@ -183,4 +176,4 @@ def render(
 def intercepted(reply: Reply | Callable[[Request], Reply | None]) -> Simulator:
     """Return a simulator that answers every request with ``reply``."""
     hook = reply if callable(reply) else lambda _request: reply
-    return Simulator(jobs=[OPENAI], clock=Clock(), intercept=hook)
+    return Simulator(jobs=[OPENAI], clock=Clock(LONG_AFTER), intercept=hook)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import cast
 
 import pytest
@@ -20,6 +19,7 @@ from mlflow.protos.databricks_pb2 import (
 
 from bridge.plan.options import RecordingOptions
 from bridge.tracking.capabilities import Capabilities, Feature
+from tests.support.http_server import send_json, serving
 
 EVERYTHING = RecordingOptions(models=True, datasets=True, register="{suffix}")
 NOWHERE = "sqlite:///mlflow.db"
@@ -58,21 +58,12 @@ def version(status: int, body: str) -> Iterator[tuple[str, list[str]]]:
     """Serve a version; yield the address and the paths that are asked for."""
     paths: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            paths.append(self.path)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode())
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        paths.append(request.path)
+        send_json(request, status, body.encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parameter
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", paths
-    server.shutdown()
-    server.server_close()
+    with serving(answer) as url:
+        yield url, paths
 
 
 def lacking(found: Capabilities) -> set[str]:
