@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import time
@@ -18,6 +19,9 @@ from mlflow import MlflowClient
 # Tests assert no durations, because these machines are shared.
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
+
+# Imports and collected tests stay: until all are there, looking among them for garbage finds none.
+gc.disable()
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # The machine's user may have configured MLflow and the providers.
@@ -67,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     servers = {"server", "postgres", "postgres_server"}
     items.sort(key=lambda item: servers.isdisjoint(getattr(item, "fixturenames", ())))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what tests make, and not among a million objects that stay."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

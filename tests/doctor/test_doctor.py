@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from bridge.simulator.messages import Reply, Request, json_reply
 from bridge.simulator.openai_objects import model_name
 from tests.support.artifacts import archived
 from tests.support.config_file import simulated, write_config
+from tests.support.databases import copy_store
 from tests.support.models import (
     EXPERIMENT,
     ModelRows,
@@ -40,6 +42,8 @@ JOB = "ftjob-a"
 OTHER = "ftjob-b"
 ENDED = 1000
 """Seconds after which every job here has ended."""
+PASSES = 12 if os.environ.get("SOAK") else 4
+"""Number of passes while jobs train."""
 
 
 @dataclass(slots=True)
@@ -177,22 +181,43 @@ def place(uri: str, provided: Provided) -> Place:
     return Place(uri, provided)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the database of a copy of the healthy store, which the first to need it makes."""
+    return tmp_path_factory.mktemp("healthy") / "mlflow.db"
+
+
 @pytest.fixture
-def healthy(place: Place) -> Place:
+def healthy(place: Place, kept: Path) -> Place:
     """Return a store in which all jobs are recorded and ended."""
     place.provided.clock.now += ENDED
-    place.backfill()
+    if kept.exists():
+        copy_store(kept, place.database)
+    else:
+        place.backfill()
+        copy_store(place.database, kept)
     return place
 
 
-@pytest.fixture
-def undisturbed(other_uri: str, provided: Provided) -> Callable[[], Whole]:
-    """Return the content of an undamaged store."""
+@pytest.fixture(scope="module")
+def wholes() -> dict[str, Whole]:
+    """Return the contents of undamaged stores so far, by their settings and jobs."""
+    return {}
 
-    def hold() -> Whole:
-        other = Place(other_uri, provided)
-        other.backfill()
-        return other.whole
+
+@pytest.fixture
+def undisturbed(
+    other_uri: str, provided: Provided, wholes: dict[str, Whole]
+) -> Callable[..., Whole]:
+    """Return what makes the content of an undamaged store, once for the same jobs and settings."""
+
+    def hold(*others: str, **changes: object) -> Whole:
+        key = repr((others, sorted(changes.items())))
+        if key not in wholes:
+            other = Place(other_uri, provided)
+            other.backfill(**changes)
+            wholes[key] = other.whole
+        return wholes[key]
 
     return hold
 
@@ -216,6 +241,7 @@ def repaired(place: Place, *arguments: str, code: int = 1, **changes: object) ->
 # Healthy stores
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", get_args(Provider))
 def test_in_a_healthy_world_nothing_is_found(
     uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: Provider
@@ -234,8 +260,8 @@ def test_in_a_healthy_world_nothing_is_found(
         provided = Provided(clock)
         provided.simulator = simulator
         place = Place(uri, provided, kinds=(kind,))
-        for _ in range(12):
-            clock.now += 7
+        for _ in range(PASSES):
+            clock.now += 84 / PASSES
             place.call("backfill")
         clock.now += 100
         place.backfill()
@@ -304,7 +330,7 @@ def twin(
         client.delete_run(run_id)
 
 
-def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
+def test_of_two_runs_of_a_job_one_stays(healthy: Place, undisturbed: Callable[..., Whole]) -> None:
     """The run of a job with the smallest id stays, and the other is deleted."""
     first, second = healthy.run_id(), twin(healthy)
     (finding,) = repaired(healthy).findings
@@ -354,7 +380,7 @@ def test_other_runs_of_a_job_are_reported(
     assert dump(healthy.database) == before
 
 
-def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
+def test_doubled_models_go(healthy: Place, undisturbed: Callable[..., Whole]) -> None:
     """Duplicate models are deleted except the first, and a user's model of that name stays."""
     # Another run's models lie in time between the first and the others.
     healthy.provided.simulator.add(job("ftjob-c"))
@@ -371,10 +397,10 @@ def test_doubled_models_go(healthy: Place, undisturbed: Callable[[], Whole]) -> 
     found = repaired(healthy)
     assert found.said == [f"model {full_name} is there twice"] * 2
     client.delete_logged_model(users.model_id)
-    assert healthy.whole == undisturbed()
+    assert healthy.whole == undisturbed("ftjob-c")
 
 
-def test_doubled_versions_go(healthy: Place, undisturbed: Callable[[], Whole]) -> None:
+def test_doubled_versions_go(healthy: Place, undisturbed: Callable[..., Whole]) -> None:
     """Duplicate versions are deleted except the first, which keeps the alias."""
     client, (first,) = client_of(healthy.uri), versions(healthy.uri, "openai-bot")
     double = client.create_model_version(
@@ -427,7 +453,7 @@ def test_an_alias_that_has_gone_astray_comes_back(healthy: Place) -> None:
 
 
 def test_a_run_without_its_final_status_gets_it(
-    healthy: Place, undisturbed: Callable[[], Whole]
+    healthy: Place, undisturbed: Callable[..., Whole]
 ) -> None:
     """A run that is only behind its ended job is a note, and ``--fix`` completes it too."""
     client_of(healthy.uri).update_run(healthy.run_id(), status="RUNNING")
@@ -499,7 +525,7 @@ def test_a_complete_run_outlives_its_job(healthy: Place, provided: Provided) -> 
 
 @pytest.mark.parametrize("status", ["FINISHED", "KILLED"])
 def test_a_run_that_was_ended_too_early_gets_the_rest(
-    place: Place, provided: Provided, undisturbed: Callable[[], Whole], status: str
+    place: Place, provided: Provided, undisturbed: Callable[..., Whole], status: str
 ) -> None:
     """A run that was ended too early gets its curve, models, datasets, version, archive and end."""
     provided.clock.now += 35
@@ -554,8 +580,8 @@ def without_times(whole: Whole) -> Whole:
 )
 def test_what_a_complete_run_lacks_is_added(
     place: Place,
-    other_uri: str,
     provided: Provided,
+    undisturbed: Callable[..., Whole],
     without: dict[str, object],
     words: str,
 ) -> None:
@@ -565,13 +591,12 @@ def test_what_a_complete_run_lacks_is_added(
     place.backfill(**without)
     found = repaired(place)
     assert any(words in what and what.startswith("lacks ") for what in found.said)
-    expected = Place(other_uri, provided, dict(place.mlflow))
-    expected.backfill()
+    expected = undisturbed(**place.mlflow)
     if "curves" in without:
         # Existing points stay, with the times of their checkpoints.
-        assert without_times(place.whole) == without_times(expected.whole)
+        assert without_times(place.whole) == without_times(expected)
     else:
-        assert place.whole == expected.whole
+        assert place.whole == expected
 
 
 def test_holes_in_a_curve_are_filled(place: Place, provided: Provided) -> None:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 from itertools import count
 from pathlib import Path
-from typing import Final
 
-import mlflow.store.model_registry.sqlalchemy_store
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - imported once for all forks
 from sqlalchemy import Engine, event
 
-import bridge.cli.backfill  # noqa: F401 - as above
 from bridge.cli.app import main
-from tests.support.processes import PATIENCE
-
-_FORKS: Final = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
+from tests.support.processes import FORKS, PATIENCE
 
 
 def killed_at_statement(number: int, *arguments: str | Path, output: Path) -> int:
@@ -31,7 +23,7 @@ def killed_at_statement(number: int, *arguments: str | Path, output: Path) -> in
         output: File for its output.
     """
     settings = (number, [*map(str, arguments)], str(output))
-    process = _FORKS.Process(target=_run, args=settings)
+    process = FORKS.Process(target=_run, args=settings)
     process.start()
     process.join(PATIENCE)
     assert process.exitcode is not None

@@ -7,6 +7,7 @@ database or its artifact store, which it opens itself.
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import os
 import re
@@ -27,9 +28,12 @@ from sqlalchemy.orm import Session
 
 import bridge.cli.backfill
 import bridge.daemon.service  # noqa: F401 - as above
+import tests.support.databases  # noqa: F401 - it spares the forks waiting for the disk
 from bridge.cli.app import main
 from tests.support.processes import FORKS, PATIENCE, Started, write_to
 from tests.support.write_proxy import Write
+
+gc.freeze()  # forks share what is imported until they look there for garbage
 
 _CHANGE: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\s+(?:INTO\s+|FROM\s+)?(\w+)")
 

@@ -19,7 +19,7 @@ import pytest
 
 from bridge.tracking import Tracking
 from tests.support.first_start import killed_at_statement
-from tests.support.processes import invoke, started
+from tests.support.processes import invoke, started, wait_until
 from tests.support.recorded import RunRows, recorded
 from tests.support.static_server import (
     Answer,
@@ -85,8 +85,7 @@ def killed_at(server: StaticServer, config: Path, serial: int) -> None:
 def killed_when(is_so: Callable[[], bool], config: Path) -> bool:
     """Kill a backfill as soon as ``is_so`` holds; return whether it was still running."""
     with started("backfill", "--config", config) as process:
-        while process.exit_code is None and not is_so():
-            pass
+        wait_until(lambda: process.exit_code is not None or is_so(), "moment to kill it")
         process.send(signal.SIGKILL)
         return process.end() == -signal.SIGKILL
 
