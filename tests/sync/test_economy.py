@@ -99,7 +99,7 @@ def asked(simulator: Simulator, sync: ProviderSync) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", [100, 10_000 if os.environ.get("SOAK") else 2_000])
+@pytest.mark.parametrize("size", [100, 10_000 if os.environ.get("SOAK") else 600])
 def test_a_settled_history_costs_one_request_whatever_its_size(
     size: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:

@@ -6,10 +6,12 @@ Twenty minutes each; an hour with ``make soak``.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,7 @@ from bridge.http.retries import ATTEMPTS
 from bridge.simulator import Reply, Request, SimulatedJob, Simulator, json_reply
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
-from tests.support.recorded import recorded
+from tests.support.recorded import RunRows, recorded
 from tests.support.world import NOW, Clock, job, make_sync
 
 pytestmark = pytest.mark.long
@@ -106,16 +108,23 @@ def minutes(sync: ProviderSync, simulator: Simulator, clock: Clock) -> list[tupl
     return costs
 
 
-def undisturbed(uri: str, clock: Clock) -> str:
-    """Return the MLflow after one pass in good weather."""
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> dict[str, RunRows]:
+    """Return the rows of one pass in good weather after every job has ended."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    uri = f"sqlite:///{shutil.copy(empty_database, folder / 'mlflow.db')}"
+    clock = Clock()
+    clock.now = BEGIN + STORM + LATER
     with Simulator(jobs=jobs(), clock=clock) as simulator, ThreadPoolExecutor(1) as worker:
         assert make_sync(simulator, Tracking(uri), worker, clock).run().is_well
-    return uri
+    return recorded(uri)
 
 
-def assert_same(uri: str, wanted: str) -> None:
+def assert_same(uri: str, right: dict[str, RunRows]) -> None:
     """Return every row with its time, or the slightly earlier one of a checkpoint."""
-    found, right = recorded(uri), recorded(wanted)
+    found = recorded(uri)
     assert found.keys() == right.keys()
     for job_id, run in found.items():
         assert (run.status, run.end_time) == (right[job_id].status, right[job_id].end_time)
@@ -123,7 +132,7 @@ def assert_same(uri: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("storm", STORMS.values(), ids=STORMS)
-def test_a_storm(uri: str, other_uri: str, storm: Storm) -> None:
+def test_a_storm(uri: str, undisturbed: dict[str, RunRows], storm: Storm) -> None:
     """Each pass keeps to its budget, and the first one after the storm is complete."""
     clock = Clock()
     with (
@@ -141,10 +150,10 @@ def test_a_storm(uri: str, other_uri: str, storm: Storm) -> None:
         assert max(step for _, step, _, _ in trained) == int((clock.now - NOW - 30) // 30)
         clock.now += LATER
         assert sync.run().is_well
-    assert_same(uri, undisturbed(other_uri, clock))
+    assert_same(uri, undisturbed)
 
 
-def test_a_storm_that_spares_the_list(uri: str, other_uri: str) -> None:
+def test_a_storm_that_spares_the_list(uri: str, undisturbed: dict[str, RunRows]) -> None:
     """In a storm that spares the list each part of an open job costs eight attempts."""
     clock = Clock()
     sky = Sky(clock, lambda _: refusal(503), spares_lists=True)
@@ -157,11 +166,11 @@ def test_a_storm_that_spares_the_list(uri: str, other_uri: str) -> None:
         assert {cost for cost, _ in costs} <= {1 + n * 2 * ATTEMPTS for n in (1, 2)}
         clock.now += LATER
         assert sync.run().is_well
-    assert_same(uri, undisturbed(other_uri, clock))
+    assert_same(uri, undisturbed)
 
 
 @pytest.mark.parametrize("turn", [7.0, 420.0])
-def test_flapping(uri: str, other_uri: str, turn: float) -> None:
+def test_flapping(uri: str, undisturbed: dict[str, RunRows], turn: float) -> None:
     """A provider that comes and goes is read to the end, at up to eight times the cost."""
     clock = Clock()
 
@@ -179,7 +188,7 @@ def test_flapping(uri: str, other_uri: str, turn: float) -> None:
         assert sync.run().is_well
         clock.now += LATER
         assert sync.run().is_well
-    assert_same(uri, undisturbed(other_uri, clock))
+    assert_same(uri, undisturbed)
 
 
 def _calm(simulator: Simulator, sync: ProviderSync, clock: Clock) -> list[tuple[Request, ...]]:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from mlflow import MlflowClient
@@ -30,6 +31,7 @@ from tests.support.static_server import (
     openai_case,
     openai_cases,
 )
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.write_proxy import Write, WriteProxy
 
 CASES = [
@@ -186,22 +188,41 @@ def at_request(serial: int, act: Callable[[], None]) -> Callable[[Asked], Answer
 
 
 @pytest.mark.usefixtures("impatient")
-def test_mlflow_goes_down_in_the_middle(tmp_path: Path, uri: str) -> None:
-    """A backfill whose MLflow dies says so and ends with 1, and the next one completes."""
+def test_mlflow_goes_down_in_the_middle(tmp_path: Path, server: str) -> None:
+    """A backfill that loses MLflow says so and ends with 1, and the next one completes."""
+    with contextlib.ExitStack() as way, StaticServer(CASES) as provider:
+        url = way.enter_context(TcpProxy(server)).url
+        provider.hook = at_request(25, way.close)
+        done = run("backfill", "--config", write_config(tmp_path, provider, url, "down"))
+        assert_says_that_it_went_down(done, url)
+        provider.hook = None
+        again = invoke("backfill", "--config", write_config(tmp_path, provider, server, "down"))
+    assert again.exit_code == 0, again.output
+    assert differences(WANTED, recorded(server, "down")) == []
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("impatient")
+def test_mlflow_is_killed_in_the_middle(tmp_path: Path, uri: str) -> None:
+    """A backfill whose MLflow is killed says so and ends with 1, and the next one completes."""
     with MlflowServer(uri, tmp_path) as mlflow, StaticServer(CASES) as provider:
         config = write_config(tmp_path, provider, mlflow.url, "hosted-fine-tunes")
         provider.hook = at_request(25, mlflow.kill)
-        done = run("backfill", "--config", config)
-        assert done.returncode == 1
-        assert f"MLflow at {mlflow.url} cannot be reached" in done.stdout
-        assert "Max retries exceeded" not in done.stdout  # the cause, not the way to it
-        assert "Not reached: " in done.stdout
-        assert "Traceback" not in done.stdout + done.stderr
+        assert_says_that_it_went_down(run("backfill", "--config", config), mlflow.url)
         provider.hook = None
         mlflow.start()
         again = invoke("backfill", "--config", config)
     assert again.exit_code == 0, again.output
     assert differences(WANTED, recorded(uri)) == []
+
+
+def assert_says_that_it_went_down(done: CompletedProcess[str], url: str) -> None:
+    """Fail unless a backfill has ended with one sentence about its MLflow."""
+    assert done.returncode == 1
+    assert f"MLflow at {url} cannot be reached" in done.stdout
+    assert "Max retries exceeded" not in done.stdout  # the cause, not the way to it
+    assert "Not reached: " in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("impatient")
@@ -219,8 +240,8 @@ def test_mlflow_is_not_there(tmp_path: Path) -> None:
 
 def test_a_run_that_a_user_deleted_stays_deleted(server: str, tmp_path: Path) -> None:
     """A run that its user deleted gets no write, and its job gets no other run."""
-    experiment = "a user deletes"
-    with StaticServer(CASES) as provider:
+    experiment, cases = "a user deletes", CASES[:8]
+    with StaticServer(cases) as provider:
         config = write_config(tmp_path, provider, server, experiment)
         assert invoke("backfill", "--config", config).exit_code == 0
         running, finished = openai_cases()[3].id, openai_cases()[18].id
@@ -234,4 +255,5 @@ def test_a_run_that_a_user_deleted_stays_deleted(server: str, tmp_path: Path) ->
             done = invoke("backfill", "--config", config, *options)
             assert done.exit_code == 0, done.output
     assert [run.to_dictionary() for run in deleted_runs(server, experiment)] == before
-    assert recorded(server, experiment).keys() == WANTED.keys() - {running, finished}
+    left = {case.id for case in cases} - {running, finished}
+    assert recorded(server, experiment).keys() == left
