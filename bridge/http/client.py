@@ -91,9 +91,8 @@ def connect(
         ConfigError: A header cannot be sent, or the proxy cannot be used.
     """
     _check(headers)
-    wire: httpx.BaseTransport = Timed(
-        transport or network_to(base_url, connections=connections), clock
-    )
+    network = transport or network_to(base_url, connections=connections)
+    wire: httpx.BaseTransport = Timed(network, clock)
     if per_second:
         wire = RateLimited(wire, per_second=per_second, sleep=sleep, clock=clock)
     retrying = partial(
@@ -184,6 +183,7 @@ class ApiClient:
         response = self._ask(self._client, path, query, is_entry=is_entry)
         try:
             reply = response.json(object_hook=keep)
+            del response.stream  # it has the response: both would wait for the garbage collector
         except (ValueError, RecursionError):
             raise not_json(self._shown, path, response) from None
         if not isinstance(reply, dict):
