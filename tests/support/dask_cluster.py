@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, Self
 
 from tests.support.ports import free_port
-from tests.support.processes import wait_until
+from tests.support.processes import FORKS, wait_until, write_to
 
-_DASK: Final = [sys.executable, "-m", "dask"]
 _ENVIRON: Final = {
     "PYTHONUNBUFFERED": "1",
     "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s",  # as the page on operations says
@@ -34,7 +31,7 @@ class DaskCluster:
         self._config = config
         self._threads = threads
         self._size = workers
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[BaseProcess] = []
         self._port = free_port()
 
     @property
@@ -45,7 +42,8 @@ class DaskCluster:
     @property
     def said(self) -> str:
         """Return everything that the processes have logged."""
-        return (self._folder / "dask.log").read_text(errors="replace")
+        log = self._folder / "dask.log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def start(self) -> None:
         """Start the cluster, and return once the workers are connected."""
@@ -76,21 +74,16 @@ class DaskCluster:
         (self._folder / "dask.log").unlink(missing_ok=True)
 
     def _start(self, *arguments: str) -> None:
-        with (self._folder / "dask.log").open("ab") as output:
-            process = subprocess.Popen(
-                [*_DASK, *arguments, *_HERE],
-                env=os.environ | _ENVIRON | {"FTBRIDGE_CONFIG": str(self._config)},
-                stdout=output,
-                stderr=output,
-                cwd=self._folder,
-            )
+        log = self._folder / "dask.log"
+        environ = os.environ | _ENVIRON | {"FTBRIDGE_CONFIG": str(self._config)}
+        process = FORKS.Process(target=_serve, args=([*arguments, *_HERE], log, environ))
+        process.start()
         self._processes.append(process)
 
     @staticmethod
-    def _end(process: subprocess.Popen[bytes]) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        process.wait()
+    def _end(process: BaseProcess) -> None:
+        process.kill()
+        process.join()
 
     def __enter__(self) -> Self:
         try:
@@ -102,3 +95,15 @@ class DaskCluster:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+def _serve(arguments: list[str], log: Path, environ: dict[str, str]) -> None:
+    """Become ``dask``, with the imports of the bridge already done."""
+    os.chdir(log.parent)
+    write_to(log, log)
+    os.environ.clear()
+    os.environ.update(environ)
+    from dask.__main__ import main  # noqa: PLC0415 - it reads the environment
+
+    sys.argv = ["dask", *arguments]
+    main()  # type: ignore[no-untyped-call] # Dask has no types there
