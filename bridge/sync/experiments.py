@@ -31,14 +31,13 @@ class Experiments:
         """
         one_job = name not in self.router.experiments
         options = self.options
-        label = self.labels.get(name)
-        if options.is_auto and label is None:
+        if label := self.labels.get(name):
+            options = options.named(label)
+        elif options.is_auto:
             found = self.tracking.experiment(name, create=False, one_job=one_job)
             options = self.options_in(found, remember=not is_dry)
             if found:
                 self.labels[name] = options.metric_names.label
-        elif options.is_auto and label:
-            options = options.named(label)
         return self.tracking.experiment(
             name,
             create=create and not is_dry,

@@ -191,8 +191,8 @@ class JobSync:
         if experiment_id is None or is_dry or plan.is_empty:
             return outcome
         written = self.tracking.record(experiment_id, plan, run)
-        if models is not None or written.model_ids:
-            models = {**(models or {}), **written.model_ids}
+        if models is not None:
+            models = {**models, **written.model_ids}
             written = replace(written, model_ids=models)
         logged = replace(outcome.logged, models=models)
         outcome = replace(outcome, run_id=written.run_id, logged=logged)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.plan import tags
-from bridge.plan.metric_names import MetricNames
+from bridge.plan.metric_names import Losses, MetricNames
 from bridge.plan.options import RecordingOptions
 from bridge.plan.routing import Router
 from bridge.providers.registry import TYPES
@@ -18,7 +18,7 @@ from bridge.tracking import Tracking
 from bridge.tracking.experiments import METRIC_NAMES
 from tests.support.in_memory import InMemoryProvider
 from tests.support.run_states import run_state
-from tests.support.world import NOW, Clock
+from tests.support.world import Clock
 
 OPTIONS = RecordingOptions(metric_names=MetricNames.of("provider", TYPES["openai"].meanings))
 HOME = "hosted-fine-tunes"
@@ -44,6 +44,38 @@ def tag_of(tracking: Tracking, experiment_id: str) -> str | None:
     """Return the names that an experiment remembers."""
     with tracking.asked() as client:
         return client.get_experiment(experiment_id).tags.get(METRIC_NAMES)
+
+
+class Counting(Tracking):
+    """A store that counts the lookups of experiments."""
+
+    lookups = 0
+
+    def experiment(
+        self,
+        name: str,
+        *,
+        create: bool,
+        losses: Losses | None = None,
+        one_job: bool = False,
+    ) -> str | None:
+        """Count one."""
+        self.lookups += 1
+        return super().experiment(name, create=create, losses=losses, one_job=one_job)
+
+
+@pytest.mark.parametrize(("is_auto", "lookups"), [(True, [2, 1, 1]), (False, [1, 1, 1])])
+def test_an_experiment_is_looked_up_once_a_pass(
+    uri: str, lookups: list[int], *, is_auto: bool
+) -> None:
+    """Each pass looks an experiment up once, and the first one also for the choice of names."""
+    tracking = Counting(uri)
+    local_runs(tracking, "other")
+    found = experiments(tracking, is_auto=is_auto)
+    for number in lookups:
+        tracking.lookups = 0
+        found.open(HOME, create=False, is_dry=True)
+        assert tracking.lookups == number
 
 
 @pytest.mark.parametrize("is_auto", [True, False])
@@ -75,9 +107,9 @@ def test_an_experiment_is_named_as_its_local_runs_are(tracking: Tracking) -> Non
 
 
 def test_a_daemon_learns_another_name_within_the_hour(tracking: Tracking) -> None:
-    """A process that continues reads the names of each experiment again after an hour."""
+    """A process that continues reads the names of each experiment again every hour."""
     place = local_runs(tracking, "other")
-    clock = Clock(NOW)
+    clock = Clock(489_000 * 3600 - 1)
     sync = JobSync(
         name="openai",
         provider=InMemoryProvider(),
@@ -94,7 +126,7 @@ def test_a_daemon_learns_another_name_within_the_hour(tracking: Tracking) -> Non
     with tracking.asked() as client:
         client.set_experiment_tag(place, METRIC_NAMES, "huggingface")
     assert label() == "provider"
-    clock.now += 3600
+    clock.now += 1
     assert label() == "huggingface"
 
 
