@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import pytest
-from mlflow import MlflowClient
 
 from bridge.daemon.shutdowns import Ending, Shutdowns
 from bridge.errors import TrackingDown, Unreachable
 from bridge.sync.events import PassEnded
 from bridge.sync.report import Report
-from bridge.tracking import Tracking
-from bridge.tracking.newest import models_ending, next_shutdown
 from tests.support.world import Clock
 
 DAY = 86_400
@@ -84,40 +81,3 @@ def test_a_day_has_one_look() -> None:
     ends.clock.now += DAY
     ends.shutdowns(WELL)
     assert len(ends.found) == 1
-
-
-def test_mlflow_is_asked_by_tags(uri: str, tracking: Tracking) -> None:
-    """The search is for one provider's models of one day, and skips runs without a model."""
-    client = MlflowClient(uri)
-    place = client.create_experiment("ends")
-
-    def run(provider: str, day: str, **tags: str) -> None:
-        of = {"fine_tuning_provider": provider, "fine_tuned_model_shutdown": day}
-        client.create_run(place, tags=of | tags)
-
-    run("openai", "2025-10-16", fine_tuned_model="ft:a")
-    run("openai", "2025-10-17", fine_tuned_model="ft:b")
-    run("azure", "2025-10-16", fine_tuned_model="ft:c")
-    run("openai", "2025-10-16")
-    assert models_ending(tracking, [place], "openai", "2025-10-16") == ["ft:a"]
-    assert models_ending(tracking, [], "openai", "2025-10-16") == []
-
-
-def test_the_next_day_is_found_among_all(uri: str, tracking: Tracking) -> None:
-    """The next day counts from today on, whatever else the tags of runs say."""
-    client = MlflowClient(uri)
-    place = client.create_experiment("ends")
-    for day in ("2025-10-01", "2025-10-31", "2025-10-20", "2025-10-31", "2026-02-03", "2026-01-'x"):
-        tags = {"fine_tuning_provider": "openai", "fine_tuned_model_shutdown": day}
-        client.create_run(place, tags=tags)
-
-    def first(today: str, provider: str = "openai", places: tuple[str, ...] = (place,)) -> object:
-        return next_shutdown(tracking, places, provider, date.fromisoformat(today))
-
-    assert first("2025-10-09") == "2025-10-20"
-    assert first("2025-10-20") == "2025-10-20"
-    assert first("2025-10-21") == "2025-10-31"
-    assert first("2025-11-01") == "2026-02-03"
-    assert first("2026-02-04") is None
-    assert first("2025-10-09", "azure") is None
-    assert first("2025-10-09", places=()) is None

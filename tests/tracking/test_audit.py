@@ -110,6 +110,10 @@ def test_an_inventory_has_what_a_plan_would_add(store: Store, tmp_path: Path) ->
     tracking.archive(Written(run), tmp_path / "folder", "provider")
     for wish in (plan("a", documents={"job.json": b""}), plan("a", files=("f",))):
         assert tracking.inventory(run, wish, models, "provider").archived == {"job.json"}
+    assert tracking.inventory(run, plan("a", models=("any",)), models, "provider") == empty
+    tracking.delete_model(models["ft:a:1"])
+    found = tracking.inventory(run, plan("a", models=("any",)), models, "provider")
+    assert found.emptied == {1}
     # A deleted version is still known by its model.
     (version,) = tracking.made_versions("openai", "a")
     tracking.delete_version(version)

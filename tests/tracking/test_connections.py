@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
@@ -85,3 +86,27 @@ def test_only_plain_http_is_concerned(uri: str, *, is_wanted: bool) -> None:
     with one_each(uri):
         assert headers.in_context() is is_wanted
     assert not headers.in_context()
+
+
+@pytest.mark.parametrize(("is_remote", "number"), [(True, 4), (False, 1)])
+def test_a_store_has_few_calls_at_once(uri: str, *, is_remote: bool, number: int) -> None:
+    """A server gets at most four calls at once, and sqlite, which has one writer, a single one."""
+    inside: list[int] = []
+    most: list[int] = []
+    meeting = threading.Barrier(number, timeout=60)
+
+    def call(tracking: Tracking) -> None:
+        with tracking.asked() as client:
+            inside.append(1)
+            meeting.wait()
+            most.append(len(inside))
+            client.search_experiments(max_results=1)
+            meeting.wait()
+            inside.pop()
+
+    with served() as seen, ThreadPoolExecutor(8) as threads:
+        tracking = Tracking(seen.url if is_remote else uri)
+        tracking.ping()
+        for done in [threads.submit(call, tracking) for _ in range(8)]:
+            done.result()
+    assert max(most) == number

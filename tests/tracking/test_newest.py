@@ -1,13 +1,15 @@
-"""Lists of jobs and curves for people."""
+"""Lists of jobs, curves and the ends of models for people."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 
 import pytest
+from mlflow import MlflowClient
 
 from bridge.tracking import Tracking
-from bridge.tracking.newest import curve, newest_jobs
+from bridge.tracking.newest import curve, models_ending, newest_jobs, next_shutdown
 from tests.support.in_memory import START, InMemoryProvider, snapshot_of
 
 
@@ -45,3 +47,40 @@ def test_a_curve_has_its_steps_in_order(tracking: Tracking, experiment_id: str) 
     assert curve(tracking, run_id, "valid_loss") == [(0, 0.7), (1, 0.9), (2, 0.4)]
     assert curve(tracking, run_id, "other") == []
     assert curve(tracking, "no run", "valid_loss") == []
+
+
+def test_mlflow_is_asked_by_tags(uri: str, tracking: Tracking) -> None:
+    """The search is for one provider's models of one day, and skips runs without a model."""
+    client = MlflowClient(uri)
+    place = client.create_experiment("ends")
+
+    def run(provider: str, day: str, **tags: str) -> None:
+        of = {"fine_tuning_provider": provider, "fine_tuned_model_shutdown": day}
+        client.create_run(place, tags=of | tags)
+
+    run("openai", "2025-10-16", fine_tuned_model="ft:a")
+    run("openai", "2025-10-17", fine_tuned_model="ft:b")
+    run("azure", "2025-10-16", fine_tuned_model="ft:c")
+    run("openai", "2025-10-16")
+    assert models_ending(tracking, [place], "openai", "2025-10-16") == ["ft:a"]
+    assert models_ending(tracking, [], "openai", "2025-10-16") == []
+
+
+def test_the_next_day_is_found_among_all(uri: str, tracking: Tracking) -> None:
+    """The next day counts from today on, whatever else the tags of runs say."""
+    client = MlflowClient(uri)
+    place = client.create_experiment("ends")
+    for day in ("2025-10-01", "2025-10-31", "2025-10-20", "2025-10-31", "2026-02-03", "2026-01-'x"):
+        tags = {"fine_tuning_provider": "openai", "fine_tuned_model_shutdown": day}
+        client.create_run(place, tags=tags)
+
+    def first(today: str, provider: str = "openai", places: tuple[str, ...] = (place,)) -> object:
+        return next_shutdown(tracking, places, provider, date.fromisoformat(today))
+
+    assert first("2025-10-09") == "2025-10-20"
+    assert first("2025-10-20") == "2025-10-20"
+    assert first("2025-10-21") == "2025-10-31"
+    assert first("2025-11-01") == "2026-02-03"
+    assert first("2026-02-04") is None
+    assert first("2025-10-09", "azure") is None
+    assert first("2025-10-09", places=()) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import pytest
 
@@ -64,6 +65,22 @@ def test_runs_are_those_of_a_provider(store: Store) -> None:
     assert ids(store.tracking.runs(store.places, "openai")) == {one, gone}
     assert ids(store.tracking.runs(store.places)) == {one, gone, other}
     assert ids(store.tracking.runs([], "openai")) == set()
+
+
+def test_each_run_is_on_one_page(uri: str, store: Store) -> None:
+    """Runs come newest first and once, whatever begins meanwhile or fills pages with a moment."""
+    moments = [START + later for later in (0, 1, 2, 2, 2, 2, 2, 3, 4)]
+    made = {store.run(at=moment): moment for moment in moments}
+    pages: list[tuple[list[str], bool]] = []
+    reading = Tracking(uri, page_size=2).pages(store.places, "openai")
+    for runs, is_last in islice(reading, len(moments) + 1):
+        pages.append(([run.run_id for run in runs], is_last))
+        for _ in range(2):  # as others do meanwhile
+            store.run(at=START + 5)
+    found = [run_id for run_ids, _ in pages for run_id in run_ids]
+    assert sorted(found) == sorted(made)
+    assert [made[run_id] for run_id in found] == moments[::-1]
+    assert [is_last for _, is_last in pages] == [False] * (len(pages) - 1) + [True]
 
 
 @pytest.mark.parametrize("value", ["plain", "it's", 'the "one"', BOTH_QUOTES])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from bridge.plan import tags
+from bridge.plan.models import Registration
 from bridge.tracking import Tracking, registry
 
 ENDED = "fine_tuning_ended_at"
@@ -81,6 +83,21 @@ def test_the_alias_leaves_a_version_before_it_goes(client: MlflowClient) -> None
     registry.remove(client, "bot", 5)
     registry.remove(client, "bot", 5)
     assert registry.alias(client, "bot") == (1, 1)
+
+
+def test_a_model_keeps_its_links_to_other_versions(client: MlflowClient) -> None:
+    """A LoggedModel that a user has registered under another name is linked with both versions."""
+    place = client.create_experiment("any")
+    run_id = client.create_run(place).info.run_id
+    theirs = [{"name": "their", "version": "7"}]
+    model = client.create_logged_model(
+        place, source_run_id=run_id, tags={"mlflow.modelVersions": json.dumps(theirs)}
+    )
+    wanted = Registration(name="bot", model="ft:a", source="openai:/ft:a", at=1)
+    registry.register(client, wanted, run_id, model.model_id, {})
+    links = client.get_logged_model(model.model_id).tags["mlflow.modelVersions"]
+    assert json.loads(links) == [{"name": "bot", "version": "1"}, *theirs]
+    assert registry.names_of(client, run_id, model.model_id) == {"bot", "their"}
 
 
 def test_the_aliases_of_users_are_theirs(client: MlflowClient) -> None:
