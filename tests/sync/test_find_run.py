@@ -155,6 +155,15 @@ def test_a_named_run_is_continued_if_it_may_be(tracking: Tracking, wish: Wish) -
         assert str(wish.answer) in sentence
 
 
+def test_a_claim_fits_into_a_param(uri: str) -> None:
+    """A claim has at most 500 characters, the most that every MLflow takes."""
+    wish = {RUN_KEY: named_run(uri)}
+    found = finder(Tracking(uri)).find(ended_job("x" * 600, metadata=wish))
+    assert isinstance(found, Existing)
+    assert found.claim
+    assert len(found.claim) == 500
+
+
 @pytest.mark.parametrize(
     ("rivals", "has_duplicates"),
     [

@@ -17,6 +17,7 @@ from bridge.plan import tags
 from bridge.plan.ownership import Ownership
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
+from bridge.plan.run_state import CLOCK_SKEW
 from bridge.simulator import SimulatedJob, Simulator
 from bridge.sync.events import Event, JobDone, RunsRead
 from bridge.sync.history import History
@@ -253,6 +254,55 @@ def test_jobs_are_decided_as_their_runs_are_read() -> None:
     assert history.owned.is_complete
     history.read_page()  # there is none
     assert len(reported) == 1
+
+
+@pytest.mark.parametrize(("later", "number"), [(0, 2), (1, 1)])
+def test_clocks_may_differ_by_a_day(later: int, number: int) -> None:
+    """The runs of a job's time are read once a page ends more than a day before it."""
+    history, _ = history_of(*DAYS)
+    read: list[str] = []
+    history.learn = lambda run: read.append(run.job_id)
+    job = listed(DAYS[0] + CLOCK_SKEW + later)
+    assert next(history.parts([job])) == [job]
+    assert read == [f"job-{start}" for start in DAYS[:number]]
+
+
+def test_a_later_page_opens_a_job_again() -> None:
+    """A job whose owner shows only on a later page is no longer settled, unless a worker has it."""
+    final = replace(run_state("a", "FINISHED"), run_id="b", tags={tags.BRIDGE: tags.OWNED})
+    owner = replace(run_state("a"), run_id="a", tags={tags.BRIDGE: tags.OWNED})
+    for taken in (set[str](), {"a"}):
+        pages = iter([(iter([final]), False), (iter([owner]), False), (iter(()), True)])
+        history = History(memory=Memory(), pages=pages)
+        history.read_page()
+        assert history.memory.settled == {"a"}
+        history.taken = taken
+        history.read_page()
+        assert history.memory.settled == taken
+        history.read_page()
+        assert history.memory.open == {"a"} - taken
+
+
+def test_open_runs_beyond_the_first_page_come_first() -> None:
+    """The jobs of open runs that no page has shown come first, each once."""
+    history, _ = history_of(*DAYS)
+    history.take_up([run_state("early")])
+    assert [*history.first] == []  # no page has been read
+    history.read_page()
+    oldest = DAYS[0]
+    ours = {tags.BRIDGE: tags.OWNED}
+    history.take_up(
+        [
+            replace(run_state("shown"), start_time=oldest + 1),
+            replace(run_state("same moment"), start_time=oldest),
+            replace(run_state("older"), start_time=oldest - 1),
+            replace(run_state("older"), start_time=oldest - 2, run_id="another"),
+            replace(run_state("deleted"), is_deleted=True),
+            replace(run_state("final", "FINISHED"), tags=ours),
+        ]
+    )
+    assert history.first == ("same moment", "older")
+    assert history.memory.open == {"same moment", "older"}
 
 
 def test_a_job_without_a_time_waits_for_all_runs() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from bridge import errors
 from bridge.model import Job, JobStatus, LoggedSteps, MetricPoint, MissingPart, Page, Snapshot
+from bridge.plan import tags
 from bridge.plan.options import RecordingOptions
 from bridge.sync.events import Event, JobDone, JobsChosen, RunsRead
 from bridge.sync.find_run import Existing, Missing, Settled
@@ -442,3 +443,37 @@ def test_a_pass_says_what_it_chooses(tracking: Tracking, executor: ThreadPoolExe
     assert events() == ordered(RunsRead, (0, "ab", ""), (1, "", ""), "c")
     assert events(Selection(statuses=frozenset({"failed"}))) == ordered(RunsRead, (0, "", "ab"))
     assert events(Selection(job_ids=("c",))) == ordered(RunsRead, (1, "", ""), "c")
+
+
+def test_an_owner_that_shows_late_is_completed(
+    uri: str, tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """A job that looked settled is read once its owner shows, and leaves the settled ones."""
+    day = 86_400_000
+    provider = InMemoryProvider(
+        snapshot_of("b", 0.5, created_at=START + 9 * day, finished_at=START + 9 * day + 1),
+        snapshot_of("a", 0.5),
+    )
+    assert provider.sync(tracking, executor).run().is_well
+    (found,) = (run for run in active_runs(uri) if run.data.tags[tags.JOB] == "b")
+    with tracking.asked() as client:
+        while True:  # MLflow generates the ids, and the smaller one owns the job
+            owner = client.create_run(found.info.experiment_id, start_time=1).info.run_id
+            if owner < found.info.run_id:
+                break
+            client.delete_run(owner)
+        for name, value in found.data.tags.items():
+            client.set_tag(owner, name, value)
+    chosen: list[tuple[int, int]] = []
+
+    def handler(event: Event) -> None:
+        if isinstance(event, JobsChosen):
+            chosen.append((event.jobs, len(event.settled)))
+
+    sync = provider.sync(Tracking(uri, page_size=1), executor)
+    report = sync.run(Selection(limit=9), handler=handler)
+    assert report.jobs == {Result.UPDATED: 1, Result.UNCHANGED: 1}
+    assert chosen == [(0, 1), (0, 1), (1, 0)]
+    ends = {run.info.run_id: run.info.status for run in active_runs(uri)}
+    assert ends[owner] == "FINISHED"
+    assert found.info.run_id not in ends

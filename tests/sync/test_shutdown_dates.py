@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from bridge.cli.terminal.tally import tally
-from bridge.model import JobStatus
+from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
 from bridge.providers.base import shutdowns_of
 from bridge.providers.model_shutdowns import read_shutdowns, shutdown_of
 from bridge.providers.registry import TYPES
 from bridge.simulator import Reply, Request, Simulator, json_reply
+from bridge.sync.outcome import Result
 from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.tracking import Tracking
-from tests.support.in_memory import START, InMemoryProvider, ended_job
+from tests.support.in_memory import START, InMemoryProvider, ended_job, snapshot_of
 from tests.support.recorded import active_runs, recorded
 from tests.support.run_states import run_state
 from tests.support.scripted import Answer, Script, answer, script
@@ -304,8 +305,8 @@ OURS = {tags.BRIDGE: tags.OWNED}
 class Dated(InMemoryProvider):
     """A provider that counts the requests for its dates."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *snapshots: Snapshot) -> None:
+        super().__init__(*snapshots)
         self.asked = 0
         self.found: Mapping[str, int] | None = {MADE: START}
 
@@ -378,6 +379,20 @@ def test_only_a_final_run_without_its_date_is_tagged(
     dates.write()
     dates.write()
     assert noted == [("run-a", tags.SHUTDOWN, tags.day(START))] * is_tagged
+
+
+def test_a_pass_adds_late_dates_at_its_end(
+    uri: str, tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """A pass tags recorded runs with late dates and reports no job, and a dry run tags none."""
+    provider = Dated(snapshot_of("a", 0.5))
+    assert provider.sync(tracking, executor).run().is_well
+    provider.found = {"ft:a": START}
+    for is_dry in (True, False):
+        report = provider.sync(tracking, executor).run(dry_run=is_dry)
+        assert report.jobs == {Result.UNCHANGED: 1}
+        (run,) = active_runs(uri)
+        assert run.data.tags.get(tags.SHUTDOWN) == (None if is_dry else tags.day(START))
 
 
 # Warnings

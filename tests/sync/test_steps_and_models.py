@@ -75,7 +75,7 @@ class Reading(InMemoryProvider):
 
 @dataclass(frozen=True)
 class Case:
-    """What the last pass left, and what is read because of it."""
+    """The knowledge from the last pass, and the reads that follow from it."""
 
     logged: Logged | None
     reads: tuple[str, ...]
