@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,11 +13,12 @@ from bridge.plan.recorded import RecordedRun
 from bridge.sync.history import History
 from bridge.sync.lineage import Lineage
 from bridge.sync.memory import Memory
-from bridge.sync.recorded_runs import LOOKUPS, RecordedRuns
+from bridge.sync.recorded_runs import RecordedRuns
 from bridge.sync.report import Selection
 from bridge.sync.shutdown_dates import ShutdownDates
 from bridge.tracking import Tracking
 from tests.support.in_memory import START, InMemoryProvider, snapshot_of
+from tests.support.run_states import run_state
 
 DAY = 86_400_000
 
@@ -28,6 +29,11 @@ class Counting(Tracking):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self.searches: list[Mapping[str, str]] = []
+
+    def note(self, job_id: str | None, base_model: str | None, model: str | None) -> None:
+        """Note one search."""
+        wanted = {"job": job_id, "base": base_model, "model": model}
+        self.searches.append({name: value for name, value in wanted.items() if value})
 
     def runs(
         self,
@@ -40,8 +46,7 @@ class Counting(Tracking):
         only_open: bool = False,
     ) -> Iterator[RecordedRun]:
         """Note what is searched for."""
-        wanted = {"job": job_id, "base": base_model, "model": model}
-        self.searches.append({name: value for name, value in wanted.items() if value})
+        self.note(job_id, base_model, model)
         return super().runs(
             experiment_ids,
             provider,
@@ -67,17 +72,15 @@ class World:
 
     def __init__(self, uri: str, executor: ThreadPoolExecutor) -> None:
         self.tracking = Counting(uri)
-        self.now = START
         self.provider = Ending(*(snapshot_of(name, 0.5) for name in "abc"))
         self.provider.dates = {}
         sync = self.provider.sync(self.tracking, executor)
         assert sync.run().is_well
-        self.dates = ShutdownDates(self.provider, self.tracking, lambda: self.now)
         self.runs = RecordedRuns(
             job_sync=sync.job_sync,
             memory=Memory(has_read_runs=True),
             lineage=Lineage("openai", self.tracking),
-            dates=self.dates,
+            dates=ShutdownDates(self.provider, self.tracking, lambda: START),
         )
         self.runs.open_experiments(is_dry=False)
         self.tracking.searches.clear()
@@ -89,35 +92,79 @@ def world(uri: str, executor: ThreadPoolExecutor) -> World:
     return World(uri, executor)
 
 
-@pytest.mark.parametrize("others", [LOOKUPS - 2, LOOKUPS - 1])
-def test_a_few_jobs_are_looked_up_and_many_are_read_at_once(world: World, others: int) -> None:
-    """Up to the limit each job is looked up, beyond it all runs are read in one search."""
+class Listed(Counting):
+    """A store with one final run for each of three jobs, which notes the tags."""
+
+    def __init__(self) -> None:
+        super().__init__("sqlite:///never-opened.db")
+        self.tagged: dict[str, str] = {}
+
+    def runs(
+        self,
+        experiment_ids: Sequence[str],
+        provider: str | None = None,
+        *,
+        job_id: str | None = None,
+        base_model: str | None = None,
+        model: str | None = None,
+        only_open: bool = False,
+    ) -> Iterator[RecordedRun]:
+        """Return the runs of a job, of a model, or all."""
+        assert (experiment_ids, provider, only_open) == (["1"], "openai", False)
+        self.note(job_id, base_model, model)
+        for name in "abc" if base_model is None else "":
+            if (job_id or name) == name and (model or f"ft:{name}") == f"ft:{name}":
+                known = {tags.BRIDGE: tags.OWNED, tags.MODEL: f"ft:{name}"}
+                yield replace(run_state(name, "FINISHED"), tags=known)
+
+    def tag(self, run_id: str, name: str, value: str) -> None:
+        """Note a date."""
+        assert name == tags.SHUTDOWN
+        self.tagged[run_id] = value
+
+
+def listed(
+    executor: ThreadPoolExecutor, provider: Ending, now: Callable[[], int]
+) -> tuple[Listed, RecordedRuns]:
+    """Return what reads the runs of three jobs, without a store."""
+    tracking = Listed()
+    return tracking, RecordedRuns(
+        job_sync=provider.sync(tracking, executor).job_sync,
+        memory=Memory(has_read_runs=True, places={"hosted-fine-tunes": "1"}),
+        lineage=Lineage("openai", tracking),
+        dates=ShutdownDates(provider, tracking, now),
+    )
+
+
+@pytest.mark.parametrize("others", [18, 19])
+def test_a_few_jobs_are_looked_up_and_many_are_read_at_once(
+    executor: ThreadPoolExecutor, others: int
+) -> None:
+    """Up to twenty jobs are looked up one by one, and more are read in one search."""
+    tracking, runs = listed(executor, Ending(), lambda: START)
     wanted = ["c", "a", *(f"x{number}" for number in range(others))]
-    found = [run.job_id for run in world.runs.of_jobs(wanted)]
-    assert sorted(found) == ["a", "c"]
-    assert len(world.tracking.searches) == (1 if others + 2 > LOOKUPS else others + 2)
-    assert bool(world.tracking.searches[0]) is (others + 2 <= LOOKUPS)
+    assert [run.job_id for run in runs.of_jobs(wanted)] == ["a", "c"]
+    each = [{"job": name} for name in sorted(wanted)]
+    assert tracking.searches == (each if len(wanted) <= 20 else [{}])
 
 
-@pytest.mark.parametrize("others", [LOOKUPS - 1, LOOKUPS])
-def test_a_few_dates_are_looked_up_and_many_are_read_at_once(world: World, others: int) -> None:
+@pytest.mark.parametrize("others", [19, 20])
+def test_a_few_dates_are_looked_up_and_many_are_read_at_once(
+    executor: ThreadPoolExecutor, others: int
+) -> None:
     """Runs of models with a new date are found by model and base model, or among all runs."""
-    assert world.dates.dates() == {}
-    world.now += DAY
+    provider, now = Ending(), [START]
+    provider.dates = {}
+    tracking, runs = listed(executor, provider, lambda: now[0])
+    assert runs.dates.dates() == {}
+    now[0] += DAY
     names = ["ft:a", *(f"x{number}" for number in range(others))]
-    world.provider.dates = dict.fromkeys(names, START + 90 * DAY)
-    world.runs.begin(Selection(), lambda _owned: None)
-    if len(names) > LOOKUPS:
-        assert world.tracking.searches == [{}]
-    else:
-        wanted = [{kind: name} for name in sorted(names) for kind in ("model", "base")]
-        assert world.tracking.searches == wanted
-    world.dates.write()
-    tagged = {
-        run.job_id: run.tags.get(tags.SHUTDOWN)
-        for run in world.tracking.runs(world.runs.memory.experiment_ids, "openai")
-    }
-    assert tagged == {"a": tags.day(START + 90 * DAY), "b": None, "c": None}
+    provider.dates = dict.fromkeys(names, START + 90 * DAY)
+    runs.begin(Selection(), lambda _owned: None)
+    each = [{kind: name} for name in sorted(names) for kind in ("model", "base")]
+    assert tracking.searches == (each if len(names) <= 20 else [{}])
+    runs.dates.write()
+    assert tracking.tagged == {"run-a": tags.day(START + 90 * DAY)}
 
 
 @pytest.mark.parametrize(
