@@ -42,8 +42,8 @@ class Lineage:
         """Record a run that this pass wrote or completed."""
         if outcome.before is not None and not outcome.before.is_deleted:
             self._learn_child(outcome.before)
-            made = (outcome.before.tags.get(name) for name in tags.MADE_MODELS)
-            self._makers |= {model: outcome.before.run_id for model in made if model}
+            known, run_id = outcome.before.tags, outcome.before.run_id
+            self._makers |= {known[name]: run_id for name in tags.MADE_MODELS if name in known}
         if outcome.run_id is None:
             return
         if base_model := outcome.plan.tags.get(tags.BASE_MODEL):
