@@ -267,6 +267,13 @@ def test_clocks_may_differ_by_a_day(later: int, number: int) -> None:
     assert read == [f"job-{start}" for start in DAYS[:number]]
 
 
+def test_a_page_without_new_jobs_is_a_part() -> None:
+    """A page of the list without new jobs is passed on without reading a page of runs."""
+    history, _ = history_of(*DAYS)
+    assert [*history.parts([])] == [[]]
+    assert not history.is_read
+
+
 def test_a_later_page_opens_a_job_again() -> None:
     """A job whose owner shows only on a later page is no longer settled, unless a worker has it."""
     final = replace(run_state("a", "FINISHED"), run_id="b", tags={tags.BRIDGE: tags.OWNED})
