@@ -137,7 +137,7 @@ def _live(
                 paces=paces,
                 stopping=stopping,
                 leave=lambda _code: None,
-                handlers=[_Farewell(all_end_by(jobs), time.time), _LocalRun(local_run, output)],
+                handlers=[_Farewell(all_end_by(jobs), time.time), LocalRunWatch(local_run, output)],
             )
     return 0
 
@@ -169,7 +169,7 @@ class _Farewell:
             )
 
 
-class _LocalRun:
+class LocalRunWatch:
     """A message that the local run has failed, printed once."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 
 import pytest
 
+from bridge.cli.demo import LocalRunWatch
 from bridge.cli.processes import Children
 from bridge.errors import BridgeError
 from bridge.providers.registry import TYPES
+from bridge.sync.events import PassEnded
+from bridge.sync.report import Report
 from tests.support.ports import free_port
-from tests.support.processes import run, started, wait_until
+from tests.support.processes import PATIENCE, run, started, wait_until
 
 MARK = "FTBRIDGE_TEST_MARK"
 
@@ -76,6 +81,23 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_the_reason_of_a_failed_local_run_is_printed_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The last line of a failed local run, where Python names the error, is printed once."""
+    script = "print('training', flush=True); raise ImportError('no such luck')"
+    with tempfile.TemporaryFile() as output:
+        command = [sys.executable, "-c", script]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process.wait(PATIENCE)
+        watch = LocalRunWatch(process, output)
+        for _ in range(2):
+            watch(PassEnded(Report(provider="openai"), 1.0))
+    said = capsys.readouterr().out
+    assert said.count("the local run failed: ImportError: no such luck") == 1
+
+
+@pytest.mark.soak  # it takes a live demo
 def test_a_local_run_that_fails_is_reported(tmp_path: Path) -> None:
     """A demo whose local run fails says so with the reason, and goes on without it."""
     (tmp_path / "sklearn.py").write_text("raise ImportError('no such luck')")
