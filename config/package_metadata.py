@@ -39,7 +39,7 @@ def absolute(text: str, repository: str, tag: str) -> str:
     """Return Markdown whose relative links lead to the files of a tag in a repository."""
 
     def address(found: re.Match[str]) -> str:
-        kind = "raw" if found[1].endswith((".png", ".svg")) else "blob"
+        kind = "raw" if found[1].endswith(".png") else "blob"
         return f"]({repository}/{kind}/{tag}/{found[1]})"
 
     return _RELATIVE.sub(address, text)

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -59,7 +58,7 @@ def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
 
 def _history(wanted: argparse.Namespace) -> Iterator[Table]:
     sizes = [100, 1000, 20_000, *([100_000] if wanted.full else [])]
-    return history.tables(sizes, _say, wanted.picture)
+    return history.tables(sizes, _say)
 
 
 def _active(wanted: argparse.Namespace) -> Iterator[Table]:
@@ -124,7 +123,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
     parser.add_argument("--workers", type=int, default=8, help="of the bridge in the speed table")
     parser.add_argument("--latency", type=int, action="append", help="ms; default: 0 and 150")
-    parser.add_argument("--picture", type=Path, help="where to draw the history table, .svg")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
     wanted = parser.parse_args()
     console = Console(width=150)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -25,17 +25,9 @@ from tests.benchmarks.provider import APART, Provider, control, finished
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_LINES: Final = {
-    "mlflow": "MLflow alone reads its runs",
-    "first write": "the bridge's first write after a start",
-    "rest": "a pass at rest",
-}
 
-
-def tables(
-    sizes: Sequence[int], say: Callable[[str], None], picture: Path | None = None
-) -> Iterator[Table]:
-    """Measure, yield the table at the end, and draw it into ``picture``."""
+def tables(sizes: Sequence[int], say: Callable[[str], None]) -> Iterator[Table]:
+    """Measure, and yield the table at the end."""
     table = Table(title="One new job and a history, sqlite file")
     columns = (
         ("first write: s", "first write"),
@@ -63,8 +55,6 @@ def tables(
             *(f"{each:.0f}" for each in shown[7:]),
         )
     table.caption = _growth(found)
-    if picture:
-        _draw(found, picture)
     yield table
 
 
@@ -78,25 +68,6 @@ def _growth(found: Mapping[int, Mapping[str, float]]) -> str:
         f"From {some:,} to {many:,}, a thousand jobs add {seconds * 1000:.0f} ms of processor to"
         f" the first write and {megabytes:.2f} MB to the most memory."
     )
-
-
-def _draw(found: Mapping[int, Mapping[str, float]], picture: Path) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 - MLflow's, and slow
-
-    mpl.use("svg")
-    mpl.rcParams |= {"svg.hashsalt": "history", "svg.fonttype": "none", "font.size": 11}
-    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
-
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-    axes = figure.subplots()
-    for name, label in _LINES.items():
-        axes.loglog([*found], [each[name] for each in found.values()], "o-", label=label)
-    axes.set(xlabel="jobs known", ylabel="seconds")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(picture, metadata={"Date": None})
 
 
 def _measured(size: int) -> dict[str, float]:
