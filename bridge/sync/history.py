@@ -56,10 +56,6 @@ class History:
         """Whether nothing is left to read."""
         return self.pages is None
 
-    def holds_up(self) -> bool:
-        """Return whether reading on delays workers, which sqlite serves one at a time."""
-        return not self.is_read
-
     def parts(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         """Yield jobs in order once their runs, if any, are read; read at least one page."""
         left = [*jobs]

@@ -127,7 +127,7 @@ class ProviderSync:
         pool = WorkerPool(self.executor, self._work)
         try:
             tasks = self._tasks(jobs, history, report)
-            for outcome in pool.outcomes(tasks, is_held_up=history.holds_up):
+            for outcome in pool.outcomes(tasks, is_held_up=lambda: not history.is_read):
                 if isinstance(outcome.error, errors.RunChanged):
                     again.add(outcome.job_id)
                     continue
