@@ -61,8 +61,13 @@ _FORMS: Final = tuple(
 def masked(text: str) -> str:
     """Return ``text`` without the credentials in it."""
     lower = text.lower()
-    if not any(mark in lower for mark in _MARKS):
-        return text
+    for mark in _MARKS:  # not any(), which takes twice as long: there are hundreds of texts a job
+        if mark in lower:
+            return _searched(text)
+    return text
+
+
+def _searched(text: str) -> str:
     for form in _FORMS:
         text = form.sub(rf"\g<kept>{MASK}", text)
     return text

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Final
 
 from bridge.providers.credentials import published
 
 Documents = dict[str, bytes]
 """Contents by file name."""
+# Created once, because json.dumps would create one for each row.
+_READABLE: Final = json.JSONEncoder(ensure_ascii=False, indent=2).encode
+_LINE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def documents(job: Mapping[str, object], skipped: list[str], **lists: object) -> Documents:
@@ -21,9 +25,9 @@ def documents(job: Mapping[str, object], skipped: list[str], **lists: object) ->
     files |= {f"{name}.jsonl": rows for name, rows in lists.items() if isinstance(rows, list)}
     kept: Documents = {}
     for name, rows in files.items():
-        indent = 2 if name == "job.json" else None
+        text_of = _READABLE if name == "job.json" else _LINE
         try:
-            text = "".join(f"{_text(published(row), indent)}\n" for row in rows)
+            text = "".join(f"{text_of(published(row))}\n" for row in rows)
         except RecursionError:
             skipped.append(f"{name} cannot be kept: it is nested too deep")
         else:
@@ -31,8 +35,3 @@ def documents(job: Mapping[str, object], skipped: list[str], **lists: object) ->
                 # Half a surrogate pair becomes its JSON escape.
                 kept[name] = text.encode("utf-8", "backslashreplace")
     return kept
-
-
-def _text(value: object, indent: int | None) -> str:
-    separators = (",", ":") if indent is None else None
-    return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)

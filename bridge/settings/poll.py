@@ -55,7 +55,7 @@ class PollSettings(Section):
     idle_interval: Seconds | None = None
     """Time between two passes over a provider without open jobs; a new job is noticed within it.
     Default: five times the interval, up to ten minutes."""
-    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    workers: Annotated[int, Field(ge=1, le=64)] = 16
     """Jobs of one provider that are synced at the same time."""
     executor: Annotated[str, AfterValidator(_executor)] = AUTO
     """Place where jobs are synced: threads; processes, for ftbridge backfill only; auto, which

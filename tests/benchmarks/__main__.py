@@ -49,7 +49,7 @@ def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _whole(wanted: argparse.Namespace) -> Iterator[Table]:
-    return whole.tables(wanted.jobs or (150 if wanted.full else 40), wanted.rounds, _say)
+    return whole.tables(wanted.jobs or 150, wanted.rounds, _say)
 
 
 def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="sizes that take an hour")
     parser.add_argument("--jobs", type=int, help="jobs of the speed, shares and dask tables")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
-    parser.add_argument("--workers", type=int, default=8, help="of the bridge in the speed table")
+    parser.add_argument("--workers", type=int, default=16, help="of the bridge in the speed table")
     parser.add_argument("--latency", type=int, action="append", help="ms; default: 0 and 150")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")
     wanted = parser.parse_args()

@@ -42,7 +42,9 @@ BARE: Final = {"models": False, "datasets": False, "archive": False}
 NOW_MS: Final = int((NOW + 1_000_000) * 1000)
 
 
-def bridge(provider: Provider, uri: str, experiment: str, *, full: bool, workers: int = 8) -> float:
+def bridge(
+    provider: Provider, uri: str, experiment: str, *, full: bool, workers: int = 16
+) -> float:
     """Run ``ftbridge backfill``, without its start."""
     settings = Settings.model_validate(
         {

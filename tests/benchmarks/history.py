@@ -148,7 +148,7 @@ def main(root: str, uri: str, job_id: str) -> None:
             if isinstance(event, JobDone) and self.at is None:
                 self.at, self.processor = time.perf_counter(), time.process_time()
 
-    with ThreadPoolExecutor(8) as executor:
+    with ThreadPoolExecutor(16) as executor:
         tracking = Tracking(uri)
         router = Router(provider="openai", experiment="history")
         job_sync = JobSync(

@@ -570,7 +570,7 @@ def test_ctrl_c_ends_in_order(uri: str, tmp_path: Path) -> None:
 
 
 def test_many_providers_share_one_database(uri: str, tmp_path: Path) -> None:
-    """Four accounts with eight workers each record all their jobs in one database at once."""
+    """Four accounts with sixteen workers each record all their jobs in one database at once."""
     cases = [openai_case(number, "queued") for number in range(1, 10)]
     with StaticServer(cases) as server:
         account = server.entry("openai")

@@ -29,7 +29,7 @@ def test_a_file_with_one_provider_gets_the_defaults() -> None:
     assert found.mlflow.routes == ()
     assert found.mlflow.open_to_jobs == ()
     assert found.poll.interval == 60
-    assert found.poll.workers == 8
+    assert found.poll.workers == 16
     (provider,) = found.providers
     assert (provider.name, provider.type) == ("openai", "openai")
     assert key_of(provider) == "some-key"
