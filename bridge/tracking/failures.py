@@ -44,6 +44,7 @@ def refused(error: Exception, message: str, uri: str, *, one_job: bool) -> Track
         _of_package(causes, uri)
         or _of_database(causes, message, said, uri)
         or (RunChanged(f"MLflow: {said}") if _is_run_changed(code, message) else None)
+        or _of_deadlock(said, uri, one_job=one_job)
         or _of_server(code, message, said, uri)
         or _of_errors(said, uri, one_job=one_job)
         or _of_network(causes, said, uri, one_job=one_job)
@@ -96,6 +97,16 @@ def _of_server(code: str, message: str, said: str, uri: str) -> TrackingDown | N
     if code == "ENDPOINT_NOT_FOUND" or _is_no_mlflow(message):
         return TrackingDown(f"{uri} is not an MLflow server", "Correct mlflow.tracking_uri")
     return None
+
+
+def _of_deadlock(said: str, uri: str, *, one_job: bool) -> TrackingError | None:
+    """Return the error for a write that the database cancelled in favor of another one."""
+    if not re.search(r"[Dd]eadlock(ed| detected| found)", said):
+        return None
+    kind = TrackingError if one_job else TrackingDown
+    return kind(
+        f"The database of MLflow at {uri} cancelled a request ({said})", "The next pass tries again"
+    )
 
 
 def _of_errors(said: str, uri: str, *, one_job: bool) -> TrackingError | None:

@@ -100,8 +100,25 @@ def test_what_was_to_be_written_is_not_the_reason() -> None:
     """Signs count in the database's message, not in the values of its statement."""
     words = "deadlock detected [SQL: INSERT INTO tags] [parameters: ('the disk is full',)]"
     found = meaning(MlflowException(DRIVER + words), one_job=True)
-    assert found.sentence == f"MLflow at {URI} refused: deadlock detected"
-    assert not isinstance(found, TrackingDown)
+    cancelled = f"The database of MLflow at {URI} cancelled a request (deadlock detected)"
+    assert found.sentence == cancelled
+
+
+@pytest.mark.parametrize("one_job", [True, False])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "deadlock detected",
+        "Deadlock found when trying to get lock; try restarting transaction",
+        "Transaction (Process ID 52) was deadlocked on lock resources with another process",
+    ],
+)
+def test_a_deadlock_costs_one_job_or_the_pass(words: str, *, one_job: bool) -> None:
+    """The next pass repeats a request that a database cancelled in favor of another one."""
+    found = meaning(MlflowException(DRIVER + words), one_job=one_job)
+    assert isinstance(found, TrackingDown) is not one_job
+    assert "cancelled a request" in found.sentence
+    assert found.remedy == "The next pass tries again"
 
 
 @pytest.mark.parametrize(
