@@ -87,4 +87,6 @@ def _label(value: float) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(value / len(values) for value in values)
+    mean = sum(value / len(values) for value in values)
+    # By rounding, the sum for the largest floating-point numbers is infinite.
+    return min(max(mean, min(values)), max(values))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.listing.curves import chart, sparkline
@@ -25,6 +26,8 @@ def test_no_line_without_two_values(values: list[float]) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True)), st.integers(1, 30))
+@example([sys.float_info.max] * 3, 1)
+@example([-sys.float_info.max] * 4 + [sys.float_info.max] * 3, 2)
 def test_a_line_is_never_wider_than_asked_for(values: list[float], width: int) -> None:
     """A line is never wider than requested, whatever a provider measures."""
     assert len(sparkline(values, width)) <= max(width, 0)
