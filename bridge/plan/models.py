@@ -27,13 +27,13 @@ _FORBIDDEN: Final = re.compile(r"[/:.%\"'\s]+")
 """Characters that MLflow refuses in the name of a model."""
 
 
-_MEASURES: Final[Mapping[Meaning, int]] = {
+_MEASURES: Final[Mapping[Meaning, bool]] = {
     # A method with rewards maximises them, whatever its losses do.
-    Meaning.VALID_REWARD: 1,
-    Meaning.REWARD: 1,
-    Meaning.VALID_LOSS: -1,
-    Meaning.BATCH_VALID_LOSS: -1,
-    Meaning.TRAIN_LOSS: -1,
+    Meaning.VALID_REWARD: True,
+    Meaning.REWARD: True,
+    Meaning.VALID_LOSS: False,
+    Meaning.BATCH_VALID_LOSS: False,
+    Meaning.TRAIN_LOSS: False,
 }
 """Measures of checkpoints in order of precedence, and whether more is better."""
 
@@ -123,16 +123,16 @@ def hosted_models(
 
 def best_checkpoint(snapshot: Snapshot, metric_names: MetricNames) -> Best | None:
     """Return the best checkpoint by the first measure that any has, the newest of equals."""
-    for meaning, sign in _MEASURES.items():
+    for meaning, is_highest in _MEASURES.items():
         scores = [
-            (sign * checkpoint.metrics[name], checkpoint.step, checkpoint.model, name)
+            (value if is_highest else -value, checkpoint.step, checkpoint.model, name)
             for checkpoint in snapshot.checkpoints
             for name in metric_names.named(meaning)
-            if checkpoint.model and name in checkpoint.metrics
+            if checkpoint.model and (value := checkpoint.metrics.get(name)) is not None
         ]
         if scores:
             _, _, model, metric = max(scores)
-            return Best(model=model or "", metric=metric, is_highest=sign > 0)
+            return Best(model=model or "", metric=metric, is_highest=is_highest)
     return None
 
 
@@ -157,14 +157,10 @@ def registration_of(
     model = _full_name(job.fine_tuned_model)
     if template is None or not model:
         return None
-    values = {
-        "provider": provider,
-        "suffix": suffix_of(job) or job.base_model or provider,
-        "base_model": job.base_model or provider,
-    }
-    name = template.format(
-        **{key: one_line(value, _LONGEST_LABEL) for key, value in values.items()}
-    )
+    base_model = job.base_model or provider
+    values = (provider, suffix_of(job) or base_model, base_model)
+    fields = zip(NAME_FIELDS, values, strict=True)
+    name = template.format(**{key: one_line(value, _LONGEST_LABEL) for key, value in fields})
     return Registration(
         name=_NOT_REGISTERED.sub("-", name).strip("-.") or "model",
         model=model,

@@ -114,7 +114,10 @@ def test_a_job_that_cannot_be_read_may_train_well() -> None:
     old = training(at=NOW - 9 * HOUR)
     lost = Failed(provider="openai", job_id="a", error=DOWN)
     assert Watch().pass_over(lost, runs=(old,)) == []
-    assert Watch().pass_over(outcome("a", run=old), runs=(old,), well=False) == []
+    watch = Watch()
+    assert watch.pass_over(outcome("a", run=old), runs=(old,), well=False) == []
+    watch.stalls(PassEnded(Report(provider="mistral"), 1.0))
+    assert watch.found == [], "another provider's pass says nothing about the job"
     assert Watch().pass_over(outcome("a", "FINISHED", run=old, is_final=True), runs=(old,)) == []
     gone = Failed(provider="openai", job_id="a", error=errors.JobVanished("Gone"))
     assert Watch().pass_over(outcome("a", run=old), gone, runs=(old,)) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,8 @@ def test_lag_is_that_of_the_newest_point_of_running_jobs(
     now = int(clock.now)
     view = picture.view().providers["openai"]
     assert view.lag(clock.now) is None
+    picture(JobDone(outcome("n", "RUNNING")))
+    assert picture.view().providers["openai"].lag(clock.now) is None, "a new job has no point yet"
     waiting = run_state("w", "SCHEDULED", at=now)
     running = run_state("a", at=now - 60)
     picture(RunsRead("openai", Ownership(open={"a": running, "w": waiting})))
@@ -230,7 +233,8 @@ def test_the_newest_point_never_gets_older(picture: DaemonStatus, clock: Clock) 
     picture(JobDone(outcome("a", run=running, at=now - 50)))
     assert picture.view().providers["openai"].newest_point == now - 10
     new = outcome("b", "RUNNING", at=now - 5)
-    picture(JobDone(new))
+    older = replace(new.plan.points[0], timestamp=(now - 7) * 1000)
+    picture(JobDone(replace(new, plan=replace(new.plan, points=(older, *new.plan.points)))))
     assert picture.view().providers["openai"].newest_point == now - 5
 
 

@@ -162,6 +162,14 @@ def _try(request: Request) -> None:
 class _Failed:
     """A plugin that notes the tests that fail."""
 
+    def __init__(self) -> None:
+        self.is_broken = False
+        """Whether a module of tests cannot be imported, although it could without the mistake."""
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note that a module cannot be imported."""
+        self.is_broken |= report.failed
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add a phase of a test."""
         if report.failed:
@@ -175,7 +183,9 @@ def _run(request: Request) -> int:
     options = ["-q", "-p", "no:randomly", "-p", "no:xdist"]
     if request.is_first_enough:
         options.append("-x")
-    return int(pytest.main([*options, *request.tests], plugins=[_Failed()]))
+    failed = _Failed()
+    code = pytest.main([*options, *request.tests], plugins=[failed])
+    return int(pytest.ExitCode.TESTS_FAILED if failed.is_broken else code)
 
 
 if __name__ == "__main__":

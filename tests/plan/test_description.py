@@ -370,6 +370,17 @@ def test_of_many_children_a_few_are_linked() -> None:
     assert with_lineage("x", Lineage("](evil)")) == "x"
 
 
+def test_a_longer_name_gives_way_to_the_beginning_of_the_id() -> None:
+    """A name of more than eighty characters gives way to the run's id, and the note always fits."""
+    parent, *children = (f"{number:064x}"[::-1] for number in range(7))
+    fits = Lineage(parent, tuple(children), dict.fromkeys((parent, *children), "n" * 80))
+    text = with_lineage("x" * 3800, fits)
+    assert text.count(f"[`{'n' * 80}`](#/runs/") == 6
+    assert len(text) <= 4900
+    longer = Lineage(parent, names={parent: "n" * 81})
+    assert with_lineage("x", longer) == f"x  \nFine-tuned from [run `00000000`](#/runs/{parent})."
+
+
 @given(old=lineages, new=lineages, text=st.text("\nFx", max_size=9) | st.text(max_size=60))
 def test_only_the_lineage_is_replaced(old: Lineage, new: Lineage, text: str) -> None:
     """Only the lineage is replaced, whatever surrounds it."""
@@ -588,6 +599,7 @@ def test_numbers_that_cannot_be_are_left_out(number: int) -> None:
     text = described(changed(trained_tokens=number), steps(number, loss=1.0))
     assert "tokens" not in text
     assert table(text)[1] == ["", "1"]
+    assert table(described(rows=steps(0, loss=1.0)))[1] == ["0", "1"]
 
 
 def test_an_accuracy_above_1_is_explained() -> None:

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.model import Checkpoint, JobStatus, Snapshot
+from bridge.model import Checkpoint, JobStatus, Meaning, Snapshot
 from bridge.plan.metric_names import MetricNames
-from bridge.plan.models import best_model, hosted_models, label_of, registration_of
+from bridge.plan.models import (
+    Best,
+    best_checkpoint,
+    best_model,
+    hosted_models,
+    label_of,
+    registration_of,
+)
 from bridge.providers.registry import TYPES
 from tests.support.in_memory import START, ended_job, snapshot_of
 
@@ -111,6 +118,30 @@ def test_names_are_allowed_and_sort_by_step(suffix: str, steps: list[int], model
 def test_the_best_checkpoint(metrics: list[dict[str, float]], best: str | None) -> None:
     """The best checkpoint has the lowest validation loss, or else the lowest training loss."""
     assert best_model(with_metrics(*metrics), OPENAI) == best
+
+
+@pytest.mark.parametrize(
+    ("metrics", "best"),
+    [
+        (
+            [{"reward": 1.0, "loss": 0.1}, {"reward": 2.0, "loss": 0.2}],
+            Best("ft:2", "reward", is_highest=True),
+        ),
+        (
+            [{"reward": 2.0, "valid": 1.0}, {"reward": 1.0, "valid": 2.0}],
+            Best("ft:2", "valid", is_highest=True),
+        ),
+        ([{"loss": 0.1}, {"loss": 0.2}], Best("ft:1", "loss", is_highest=False)),
+    ],
+)
+def test_rewards_are_maximised(metrics: list[dict[str, float]], best: Best) -> None:
+    """The best checkpoint has the highest reward, if any is measured, whatever the loss is."""
+    meanings = {
+        "reward": Meaning.REWARD,
+        "valid": Meaning.VALID_REWARD,
+        "loss": Meaning.TRAIN_LOSS,
+    }
+    assert best_checkpoint(with_metrics(*metrics), MetricNames.of("provider", meanings)) == best
 
 
 def test_a_checkpoint_that_cannot_be_called_is_not_the_best() -> None:

@@ -195,6 +195,13 @@ def test_a_run_that_is_shown_as_ended_is_open_while_a_part_is_awaited() -> None:
     assert not resolve([run_of("a", status="FINISHED")]).open
 
 
+def test_a_run_that_is_listed_twice_is_as_it_was_seen_last() -> None:
+    """A run that ends between two pages, and is on both, has ended."""
+    ended, other = run_of("1", status="FINISHED"), run_of("2", "b", status="FINISHED")
+    assert resolve([other, run_of("1"), ended]).settled == {"a", "b"}
+    assert resolve([other, ended, run_of("1")]).open.keys() == {"a"}
+
+
 def test_an_owner_without_an_end_goes_once_its_job_is_lost() -> None:
     """An owner without an end is deleted once its job is lost, and the complete duplicate stays."""
     owner, whole = run_of("1"), run_of("2", status="FINISHED")

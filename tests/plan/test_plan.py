@@ -368,6 +368,21 @@ def test_a_users_own_metrics_do_not_measure_the_providers_models() -> None:
     assert model.metrics == (("gpu_temperature", 10), ("train_loss", 10))
 
 
+@pytest.mark.parametrize(("role", "delay"), [(tags.OWNED, 30), (tags.ADOPTED, 40)])
+def test_a_late_step_is_not_later_than_what_the_bridge_logged(role: str, delay: int) -> None:
+    """A late step is not dated after a later one in the bridge's run; a user's steps are others."""
+    run = recorded_run(
+        status="RUNNING",
+        start_time=CREATED,
+        tags={tags.BRIDGE: role},
+        params={},
+        newest={"train_loss": (5, CREATED + 30)},
+    )
+    late = CurvePoint("train_loss", 4, 0.5, CREATED + 40)
+    (point,) = plan_of(Snapshot(job=JOB, curve=(late,)), run).points
+    assert point.timestamp == CREATED + delay
+
+
 def test_a_point_that_comes_late_is_linked_to_its_model_too() -> None:
     """A model is planned again with all its metrics when a point of it comes late."""
     early = Snapshot(job=JOB, checkpoints=(checkpoint(10, train_loss=0.5),))

@@ -142,6 +142,7 @@ def test_points_come_by_step() -> None:
 def test_an_interrupted_write_is_completed() -> None:
     """After an interruption only the missing points are written."""
     whole = make_renaming(TRAINED, {}, openai("provider"), openai("huggingface"))
+    assert not whole.is_empty
     half = dataclasses.replace(whole, points=whole.points[: len(whole.points) // 2])
     rest = make_renaming(applied(TRAINED, half), {}, openai("provider"), openai("huggingface"))
     assert half.points + rest.points == whole.points

@@ -40,6 +40,7 @@ def test_tags_of_a_new_run() -> None:
     assert text.startswith("**Succeeded**")
     assert "`eval_batch_loss`" in text  # as the run calls it
     assert "valid_loss" not in text
+    assert "Best: the lowest `eval_batch_loss`." in text
     assert len(found.pop(run_tags.NOTE_DIGEST)) == 16
     assert found.pop("mlflow.runColor") == color_of("work", "ftjob-a")
     assert found == {
@@ -273,7 +274,10 @@ def test_a_users_run_keeps_what_its_user_noted_of_the_model() -> None:
 
 def test_what_other_jobs_start_from_is_found_by_any_of_its_names() -> None:
     """A model to start from is found as the result, the newest or the best checkpoint."""
-    assert set(run_tags.MADE_MODELS) == {
+    found = tagged(snapshot_of("a", 0.4, 0.9))
+    named = {name for name, value in found.items() if value.startswith("ft:a")}
+    assert set(run_tags.MADE_MODELS) == named
+    assert named == {
         "fine_tuned_model",
         "fine_tuned_model_checkpoint",
         "fine_tuned_model_best_checkpoint",

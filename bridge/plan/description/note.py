@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _LONGEST: Final = 3800
-"""Longest note in characters without its lineage; with it, at most 4,500."""
+"""Longest note in characters without its lineage; with it, at most 4,900."""
 # The limits in the template keep everything but the table far below that; the table takes the rest.
 _LONGEST_ID: Final = 64
 _LONGEST_PAGE: Final = 300
@@ -69,7 +69,7 @@ def note(
     measure: str = "",
     is_highest: bool = False,
 ) -> str:
-    """Return the description of a job's run, at most 4,500 characters of Markdown.
+    """Return the description of a job's run, at most 4,900 characters of Markdown.
 
     Args:
         provider: the provider's name in the configuration.
