@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -12,8 +13,6 @@ from pathlib import Path
 from token import COMMENT
 from tokenize import tokenize
 from typing import Final
-
-import pytest
 
 TESTS: Final = Path(__file__).parent
 ROOT: Final = TESTS.parent / "bridge"
@@ -110,13 +109,22 @@ FRONT_DOOR: Final = "bridge"
 """Module with the functions of ``bridge.notebook``, which it imports on use."""
 
 
-@pytest.mark.parametrize("module", [name for name in FILES if name != FRONT_DOOR])
-def test_no_import_leads_up(module: str) -> None:
+def test_no_import_leads_up() -> None:
     """A module imports its own package and the layers below it."""
-    own = layer_of(module)
-    inside = {name for name in imported(module) if is_inside(name, "bridge")}
-    wrong = {name for name in inside if layer_of(name) not in LAYERS[own] | {own}}
-    assert not wrong, f"{module} imports {sorted(wrong)}"
+    wrong = {
+        module: higher
+        for module in FILES
+        if module != FRONT_DOOR
+        if (
+            higher := {
+                name
+                for name in imported(module)
+                if is_inside(name, "bridge")
+                and layer_of(name) not in LAYERS[layer_of(module)] | {layer_of(module)}
+            }
+        )
+    }
+    assert wrong == {}
 
 
 def test_no_imports_go_in_a_circle() -> None:
@@ -133,10 +141,10 @@ def test_no_imports_go_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("package", [name for name in LAYERS if name != CORE])
-def test_a_package_is_a_folder_with_a_docstring(package: str) -> None:
+def test_a_package_is_a_folder_with_a_docstring() -> None:
     """The layer table names the existing packages."""
-    assert ast.get_docstring(tree_of(f"bridge.{package}"))
+    packages = [f"bridge.{package}" for package in LAYERS if package != CORE]
+    assert [name for name in packages if not ast.get_docstring(tree_of(name))] == []
 
 
 def test_the_docstring_has_the_layer_table() -> None:
@@ -145,18 +153,23 @@ def test_the_docstring_has_the_layer_table() -> None:
     assert [name for name in LAYERS if name not in drawn] == []
 
 
-@pytest.mark.parametrize("module", [*FILES])
-def test_only_one_package_knows_mlflow(module: str) -> None:
+def test_only_one_package_knows_mlflow() -> None:
     """MLflow is imported only in one package, and in the script that is a user's."""
-    known = [name for name in imported(module) if is_inside(name, "mlflow")]
-    assert not known or any(is_inside(module, allowed) for allowed in MAY_IMPORT_MLFLOW), known
+    wrong = [
+        module
+        for module in FILES
+        if not any(is_inside(module, allowed) for allowed in MAY_IMPORT_MLFLOW)
+        and any(is_inside(name, "mlflow") for name in imported(module))
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if is_inside(m, "bridge.tracking")])
-def test_mlflow_is_imported_where_it_is_used(module: str) -> None:
+def test_mlflow_is_imported_where_it_is_used() -> None:
     """No module imports MLflow at its top except for annotations, so that ``--help`` is instant."""
     top_level = [
-        name
+        (module, name)
+        for module in FILES
+        if is_inside(module, "bridge.tracking")
         for node in tree_of(module).body
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [])
@@ -165,29 +178,34 @@ def test_mlflow_is_imported_where_it_is_used(module: str) -> None:
     assert top_level == []
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if is_inside(m, "bridge.simulator")])
-def test_the_simulator_stands_alone(module: str) -> None:
+def test_the_simulator_stands_alone() -> None:
     """The simulator shares no code with the providers, because both could err alike."""
-    outside = {
-        name
+    wrong = {
+        (module, name)
+        for module in FILES
+        if is_inside(module, "bridge.simulator")
         for name in imported(module)
         if is_inside(name, "bridge") and not is_inside(name, "bridge.simulator")
+        if name not in SIMULATOR_MAY_IMPORT
     }
-    assert outside <= SIMULATOR_MAY_IMPORT.keys(), outside
+    assert wrong == set()
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if not is_inside(m, "bridge.simulator")])
-def test_only_commands_use_the_simulator(module: str) -> None:
+def test_only_commands_use_the_simulator() -> None:
     """Only the commands know that a simulator exists."""
-    uses = any(is_inside(name, "bridge.simulator") for name in imported(module))
-    assert not uses or layer_of(module) == "cli"
+    users = [
+        module
+        for module in FILES
+        if not is_inside(module, "bridge.simulator") and layer_of(module) != "cli"
+        if any(is_inside(name, "bridge.simulator") for name in imported(module))
+    ]
+    assert users == []
 
 
-@pytest.mark.parametrize("module", [*FILES])
-def test_no_module_is_a_drawer(module: str) -> None:
+def test_no_module_is_a_drawer() -> None:
     """A module is named after its purpose."""
     drawers = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "lib"}
-    assert drawers.isdisjoint(module.split("."))
+    assert [module for module in FILES if drawers.intersection(module.split("."))] == []
 
 
 def clock_readings(module: str) -> list[int]:
@@ -216,15 +234,15 @@ def _last_name(node: ast.Name | ast.Attribute) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr
 
 
-@pytest.mark.parametrize(
-    "module",
-    [m for m in FILES if layer_of(m) not in {"bootstrap", "daemon", "notebook", "cli"}],
-)
-def test_the_time_is_passed_in_not_read(module: str) -> None:
+def test_the_time_is_passed_in_not_read() -> None:
     """Below ``bootstrap`` only modules with a reason read the wall clock."""
-    assert bool(clock_readings(module)) == (module in MAY_READ_THE_WALL_CLOCK), clock_readings(
-        module
-    )
+    readings = {
+        module: lines
+        for module in FILES
+        if layer_of(module) not in {"bootstrap", "daemon", "notebook", "cli"}
+        if (lines := clock_readings(module))
+    }
+    assert readings.keys() == MAY_READ_THE_WALL_CLOCK.keys(), readings
 
 
 def test_readings_of_the_clock_are_found() -> None:
@@ -233,30 +251,36 @@ def test_readings_of_the_clock_are_found() -> None:
     assert clock_readings("bridge.daemon.scheduler")
 
 
-@pytest.mark.parametrize("path", [*FILES.values(), *sorted(TESTS.rglob("*.py"))], ids=str)
-def test_every_exemption_has_its_reason(path: Path) -> None:
-    """Every exemption from a rule gives its reason on the same line, above all from security."""
+def exemptions(path: Path) -> Iterator[str]:
+    """Yield the comments of a file that exempt a line from a rule."""
     source = path.read_bytes()
     if not re.search(rb"noqa|type: ignore", source):
         return  # tokenizing takes longer
-    tokens = tokenize(io.BytesIO(source).readline)
-    comments = [each.string for each in tokens if each.type == COMMENT]
-    for comment in comments:
-        if re.match(r"#\s*(noqa|type: ignore)", comment):
-            assert re.match(
-                r"# (noqa: [A-Z]+\d+(, [A-Z]+\d+)* - |type: ignore\[[\w, -]+\] # )\w", comment
-            ), f"{path.name}: {comment}"
+    for token in tokenize(io.BytesIO(source).readline):
+        if token.type == COMMENT and re.match(r"#\s*(noqa|type: ignore)", token.string):
+            yield token.string
 
 
-@pytest.mark.parametrize("module", [*FILES])
-def test_every_module_fits_in_the_head(module: str) -> None:
+def test_every_exemption_has_its_reason() -> None:
+    """Every exemption from a rule gives its reason on the same line, above all from security."""
+    reasoned = r"# (noqa: [A-Z]+\d+(, [A-Z]+\d+)* - |type: ignore\[[\w, -]+\] # )\w"
+    found = [
+        (path.name, comment)
+        for path in (*FILES.values(), *sorted(TESTS.rglob("*.py")))
+        for comment in exemptions(path)
+    ]
+    assert found
+    assert [each for each in found if not re.match(reasoned, each[1])] == []
+
+
+def test_every_module_fits_in_the_head() -> None:
     """No file is longer than the limit."""
-    lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES, f"{lines} lines"
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in FILES.items()}
+    assert {name: length for name, length in lines.items() if length > MOST_LINES} == {}
 
 
-@pytest.mark.parametrize("package", sorted({path.parent for path in FILES.values()}), ids=str)
-def test_every_package_fits_in_the_head(package: Path) -> None:
+def test_every_package_fits_in_the_head() -> None:
     """No package has more modules than the limit, but for those with a module for each provider."""
-    modules = [path for path in package.glob("*.py") if path.name != "__init__.py"]
-    assert len(modules) <= MOST_MODULES or package.name in {"providers", "simulator"}
+    modules = Counter(path.parent for path in FILES.values() if path.name != "__init__.py")
+    larger = {package.name for package, number in modules.items() if number > MOST_MODULES}
+    assert larger <= {"providers", "simulator"}
