@@ -187,7 +187,7 @@ def _pass(
         with suppress(JobLookupError):  # the scheduler has been shut down
             scheduler.reschedule_job(sync.name, trigger=_every(pace.seconds))
     job = scheduler.get_job(sync.name)
-    if job is not None and job.next_run_time is not None:
+    if job is not None:
         handle(NextPass(sync.name, job.next_run_time.timestamp()))
 
 

@@ -81,7 +81,7 @@ def _row(view: View, job: RecentJob) -> dict[str, object]:
         "curve": polyline([value for _, value in job.curve], *_SPARKLINE),
         "state": line.state if silent is None else "stalled",
         "silent": silent,
-        "age": max(0.0, view.now - line.created_at / 1000),
+        "age": view.now - line.created_at / 1000,
         "error": one_line(error, _LONGEST_ERROR) if line.state == "failed" else "",
     }
 

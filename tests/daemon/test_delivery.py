@@ -136,9 +136,12 @@ class Service:
 
     answers: list[int]
     heard: list[dict[str, object]] = field(default_factory=list)
+    threads: set[threading.Thread] = field(default_factory=set)
+    """Threads of this process at the requests."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        self.threads.update(threading.enumerate())
         self.heard.append(await Request(scope, receive).json())
         await Response(status_code=self.answers.pop(0))(scope, receive, send)
 
@@ -152,7 +155,7 @@ def test_a_service_is_notified_by_apprise(capfd: pytest.CaptureFixture[str]) -> 
         attempt = to_service(f"json://user:very-secret@{at}/hook")
         assert attempt(FAILED) is None
         trouble = attempt(FAILED)
-        begun = {each.name for each in set(threading.enumerate()) - threads}
+    begun = {each.name for each in service.threads - threads}
     assert begun == {"http-server"}
     first, _ = service.heard
     assert (first["title"], first["type"]) == ("openai: job <!channel> failed", "failure")

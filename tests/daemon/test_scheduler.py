@@ -211,6 +211,36 @@ def test_a_service_that_has_ended_is_asked_less_often(
         done.result(timeout=60)
 
 
+def test_passes_over_one_provider_do_not_overlap(
+    tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A provider that hangs gets no second pass, although others get many meanwhile."""
+    other, stopping, release = Service(), threading.Event(), threading.Event()
+    asked: list[Request] = []
+
+    def hang(request: Request) -> Reply | None:
+        asked.append(request)
+        release.wait(60)
+        return None
+
+    with (
+        Simulator(clock=clock, intercept=hang) as first,
+        Simulator(clock=clock, intercept=other) as second,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
+        syncs[1].name = "another"
+        paces = {each.name: daemon.Pace(0.1) for each in syncs}
+        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
+        try:
+            wait_until(lambda: asked and other.asked > 3)
+            assert len(asked) == 1
+        finally:
+            release.set()
+            stopping.set()
+        done.result(timeout=60)
+
+
 def test_a_provider_without_open_jobs_is_asked_less_often(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:

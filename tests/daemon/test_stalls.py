@@ -96,6 +96,21 @@ def test_a_long_history_may_be_read_late() -> None:
     assert watch.found == []
 
 
+def test_a_new_job_that_stalls_is_found_in_its_experiment() -> None:
+    """A job that this process has recorded stalls with its run and experiment."""
+    watch = Watch()
+    state = {"fine_tuning_state": "running"}
+    new = replace(outcome("a", "RUNNING", at=NOW, tags=state), run_id="r", experiment_id="7")
+    assert watch.pass_over(new) == []
+    watch.clock.now += 2 * HOUR
+    run = replace(training(), run_id="r", experiment_id="7")
+    later = replace(outcome("a", run=run), experiment_id=None)
+    watch.stalls(JobDone(later))
+    watch.stalls(PassEnded(Report(provider="openai"), 1.0))
+    (found,) = watch.found
+    assert (found.run_id, found.experiment_id, found.name) == ("r", "7", "openai/job")
+
+
 def test_a_wait_is_not_a_stall() -> None:
     """The time counts from the start of training, or else from its first sight."""
     watch = Watch()

@@ -36,8 +36,10 @@ _IMPORTED: Final = (
 """Modules that tests import, except the bridge."""
 _BROKEN: Final = 101
 """The exit code of a mutant that cannot be imported."""
+_PASSED: Final = 102
+"""The exit code if all tests pass; a mistake may end the process with any other, such as 0."""
 _VERDICTS: Final[dict[int | None, Verdict]] = {
-    0: "survived",
+    _PASSED: "survived",
     4: "not run",  # pytest has no such test
     5: "not run",
     _BROKEN: "no module",
@@ -185,7 +187,9 @@ def _run(request: Request) -> int:
         options.append("-x")
     failed = _Failed()
     code = pytest.main([*options, *request.tests], plugins=[failed])
-    return int(pytest.ExitCode.TESTS_FAILED if failed.is_broken else code)
+    if failed.is_broken:
+        return pytest.ExitCode.TESTS_FAILED
+    return int(code) or _PASSED
 
 
 if __name__ == "__main__":
