@@ -180,9 +180,9 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 
 def _asked_wait(state: tenacity.RetryCallState) -> float | None:
-    if state.outcome is None or state.outcome.failed:
+    if _error(state) is not None:
         return None
-    headers = state.outcome.result().headers
+    headers = _last_outcome(state).headers
     # A date is by the server's clock, and this machine's clock may be wrong.
     sent_at = _moment(headers.get("date", ""))
     return retry_after(headers, now=time.time() if sent_at is None else sent_at)

@@ -205,7 +205,7 @@ def _origin(url: str) -> tuple[str, bytes, int | None]:
 
 def _host(url: str) -> str:
     """Return a name for a signed URL in sentences, because the URL itself is as good as a key."""
-    return one_line(httpx.URL(url).host, 80) or "a signed URL"
+    return one_line(httpx.URL(url).host, 80) or "an unknown host"
 
 
 def _raise_for_status(url: str, response: httpx.Response) -> None:

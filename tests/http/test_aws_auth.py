@@ -140,6 +140,24 @@ def test_a_bucket_in_another_region_is_asked_there() -> None:
 
 
 @pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    ("service", "named"), [(S3, "evil.example"), (S3, "eu-west-1.evil"), ("bedrock", "eu-west-1")]
+)
+def test_only_a_bucket_moves_and_only_to_a_region(service: str, named: str) -> None:
+    """A reply that names anything but a region, or is not S3's, is not followed anywhere."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(400, headers={"x-amz-bucket-region": named})
+
+    host = f"a-bucket.{service}.us-east-1.amazonaws.com"
+    with pytest.raises(errors.BridgeError):
+        client(answer, service, f"https://{host}").get_bytes("/a")
+    assert asked == [host]
+
+
+@pytest.mark.usefixtures("keys")
 def test_credentials_that_are_sent_back_are_masked() -> None:
     """AWS's explanation of a wrong signature is masked, including the session's token."""
 

@@ -71,9 +71,14 @@ def text(body: str) -> Reply:
 )
 def test_a_folder_is_listed_to_its_end(folder: str, asked: str) -> None:
     """A folder is listed with everything below it, without names that only begin like it."""
-    storage = Storage(text(listed(row("out/a.csv"), row("out/b.csv", "yesterday"))))
+    rows = (row("out/a.csv"), row("out/b.csv", "yesterday"), row("out/c.csv", ""))
+    storage = Storage(text(listed(*rows)))
     assert storage.buckets.files(folder) == Answer(
-        {"s3://bucket/out/a.csv": 1_795_759_200_000, "s3://bucket/out/b.csv": None}
+        {
+            "s3://bucket/out/a.csv": 1_795_759_200_000,
+            "s3://bucket/out/b.csv": None,
+            "s3://bucket/out/c.csv": None,
+        }
     )
     assert storage.asked == [f"https://bucket.s3.us-west-2.amazonaws.com/{asked}"]
 

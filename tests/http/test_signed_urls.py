@@ -190,6 +190,7 @@ def test_what_is_no_https_address_is_not_asked(url: str) -> None:
     found = storage.files(resolve=addresses_of).find(url)
     assert found.body is None
     assert found.problem
+    assert " at  " not in found.problem, "a host without a name is said to be unknown"
     assert storage.requests == []
 
 

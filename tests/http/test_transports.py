@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from bridge.http import transports
+from bridge.http.signed_urls import PublicHostsOnly, addresses_of
 from bridge.http.transports import Buffered, RateLimited, Streamed, Timed, TooLarge
 from bridge.redaction import Redactor
 from tests.support.scripted import Chunks
@@ -185,6 +186,7 @@ def test_a_reply_that_was_packed_is_plain_afterwards() -> None:
     reply = buffered(
         gzip.compress(b'{"a": 1}'),
         content_encoding=" GZIP ",
+        transfer_encoding="chunked",
         x_request_id="of made-up-key-0123",
         x_other="1",
     )
@@ -192,7 +194,7 @@ def test_a_reply_that_was_packed_is_plain_afterwards() -> None:
     assert reply.headers["x-other"] == "1"
     assert "made-up-key" not in reply.headers["x-request-id"]
     assert reply.headers["content-length"] == "8"
-    assert "content-encoding" not in reply.headers
+    assert {"content-encoding", "transfer-encoding"}.isdisjoint(reply.headers)
 
 
 def test_layers_close_what_is_below_them() -> None:
@@ -203,7 +205,8 @@ def test_layers_close_what_is_below_them() -> None:
         def close(self) -> None:
             closed.append(1)
 
-    layers = Timed(RateLimited(Buffered(Wire(), Redactor()), per_second=1, sleep=print))
+    public = PublicHostsOnly(Wire(), addresses_of, is_proxy=False)
+    layers = Timed(RateLimited(Buffered(public, Redactor()), per_second=1, sleep=print))
     httpx.Client(transport=layers).close()
     assert closed == [1]
 

@@ -11,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from mlflow import MlflowClient
 
 from bridge.errors import JobVanished
+from bridge.model import Page
 from bridge.plan.metric_names import MetricNames
 from bridge.plan.plan import Plan
 from bridge.plan.recorded import RecordedRun
 from bridge.simulator import Outcome, Reply, Request, Simulator, json_reply
 from bridge.sync.outcome import Result
+from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Selection
 from bridge.tracking import Tracking, Written
+from tests.support.in_memory import InMemoryProvider, snapshot_of
 from tests.support.recorded import active_runs, deleted_runs, recorded
 from tests.support.world import Clock, job, make_sync
 
@@ -256,6 +259,17 @@ def test_a_dry_run_plans_what_a_pass_then_writes(
         real = sync.run()
         assert (dry.jobs, dry.points) == (real.jobs, real.points)
         assert {plan.job_id for plan in dry.plans} == {"ftjob-a", "ftjob-b"}
+
+
+def test_a_reader_of_the_list_replaces_the_providers(
+    uri: str, tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """A reader of the list that is passed in, such as one that reads ahead, replaces the others."""
+    provider = InMemoryProvider(snapshot_of("ftjob-a", 0.5), snapshot_of("ftjob-b", 0.5))
+    job_sync = provider.sync(tracking, executor).job_sync
+    page = Page(jobs=(provider.job("ftjob-b"),))
+    assert ProviderSync(job_sync, executor=executor, pages=lambda: iter([page])).run().is_well
+    assert recorded(uri).keys() == {"ftjob-b"}
 
 
 def test_a_selection_reads_only_what_it_selects(
