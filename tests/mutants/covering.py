@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Final
 import pytest
 from coverage import CoverageData
 
-from tests.mutants.mutate import Mutant
+from tests.mutants.mutate import Mutant, uses
 
 _TIMES: Final = "MUTANTS_TIMES"
 _CHEAP: Final = 0.1
@@ -69,8 +70,13 @@ class Covering:
             room: the folder of the tests that are about its package.
             limit: seconds that they may take together; one is run however long it takes.
         """
-        of_module = self.lines.get(mutant.path, {})
-        found = set().union(*(of_module.get(line, set()) for line in mutant.lines or of_module))
+        found = self._executing(mutant.path, mutant.lines)
+        if mutant.names:
+            for path in self.lines:
+                source = Path(path).read_text()
+                if path != mutant.path and any(name in source for name in mutant.names):
+                    found |= self._executing(path, uses(ast.parse(source), mutant.names))
+        found = found or self._executing(mutant.path, self.lines.get(mutant.path, {}))
         ranked = sorted(
             found & self.seconds.keys(),
             key=lambda test: (not test.startswith(room), self.seconds[test], test),
@@ -90,6 +96,11 @@ class Covering:
                 break
             chosen.append(test)
         return chosen
+
+    def _executing(self, path: str, lines: Iterable[int]) -> set[str]:
+        """Return the tests that execute one of these lines of a module."""
+        of_module = self.lines.get(path, {})
+        return set[str]().union(*(of_module.get(line, set()) for line in lines))
 
 
 def measured(root: Path, rooms: Iterable[str], folder: Path) -> Covering:

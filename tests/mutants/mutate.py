@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +45,9 @@ class Mutant:
     text: str
     """That line as it was, without what is around it."""
     lines: frozenset[int]
-    """The lines whose tests can see it; empty where any test of the module can."""
+    """The lines of its module whose tests can see it."""
+    names: frozenset[str]
+    """Names that its statement defines at import, which other modules may use."""
     before: str
     after: str
     source: str
@@ -72,18 +74,21 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
         begin = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
         before = encoded[begin:end]
+        names = frozenset[str]()
         if isinstance(statement, ast.FunctionDef):  # a default of an argument
             lines = _lines(statement.body[0], statement)
         elif is_local:
             lines = _lines(statement, node)
         else:
-            lines = _uses(module, statement)
+            names = _defined(statement)
+            lines = uses(module, names)
         for after in _changes(node):
             yield Mutant(
                 path=path,
                 line=node.lineno,
                 text=whole[node.lineno - 1].strip(),
                 lines=lines,
+                names=names,
                 before=before.decode(),
                 after=after,
                 source=(encoded[:begin] + after.encode() + encoded[end:]).decode(),
@@ -94,18 +99,23 @@ def _lines(first: ast.stmt, last: ast.expr | ast.stmt) -> frozenset[int]:
     return frozenset(range(first.lineno, (last.end_lineno or last.lineno) + 1))
 
 
-def _uses(module: ast.Module, statement: ast.stmt) -> frozenset[int]:
-    """Return the lines of functions that use what a statement defines when it is imported."""
+def _defined(statement: ast.stmt) -> frozenset[str]:
+    """Return the names that a statement defines when its module is imported."""
     targets = statement.targets if isinstance(statement, ast.Assign) else ()
     if isinstance(statement, ast.AnnAssign):
         targets = [statement.target]
-    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    return frozenset(target.id for target in targets if isinstance(target, ast.Name))
+
+
+def uses(module: ast.Module, names: Collection[str]) -> frozenset[int]:
+    """Return the lines of functions that use one of these names, or an attribute of that name."""
     return frozenset(
         node.lineno
         for function in ast.walk(module)
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
+        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names)
+        or (isinstance(node, ast.Attribute) and node.attr in names)
     )
 
 
