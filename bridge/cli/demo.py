@@ -100,7 +100,7 @@ def demo(*, port: int | None, once: bool, every: bool = False) -> int:
                 ui.wait(stopping)
                 if stopping.is_set():
                     return 0
-                return _to_the_end(ui.url, make_jobs, stopping, children)
+                return to_the_end(ui.url, make_jobs, stopping, children)
             return _live(store, ui, make_jobs, stopping, children)
 
 
@@ -191,7 +191,7 @@ def _failure(output: IO[bytes]) -> str:
     return f"the local run failed: {next(filter(str.strip, reversed(lines)), 'no output')}"
 
 
-def _to_the_end(
+def to_the_end(
     mlflow_url: str,
     make_jobs: Callable[[float], tuple[SimulatedJob, ...]],
     stopping: threading.Event,

@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from pathlib import Path
 
 import pytest
 
-from bridge.cli.demo import LocalRunWatch
+from bridge.cli.demo import LocalRunWatch, to_the_end
 from bridge.cli.processes import Children
 from bridge.errors import BridgeError
 from bridge.providers.registry import TYPES
+from bridge.simulator import demo_jobs
 from bridge.sync.events import PassEnded
 from bridge.sync.report import Report
 from tests.support.ports import free_port
@@ -46,22 +48,11 @@ def left_behind(mark: str) -> list[str]:
     return [line for line in found if line]
 
 
-def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
-    """``demo --once`` shows every job as landed, ends with 0, and leaves no process and no file."""
-    mark = uuid.uuid4().hex
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    # A user has set these for other runs than the demo's.
-    users = {"MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_RUN_ID": "r7", "MLFLOW_REGISTRY_URI": "sqlite://"}
-    environ = {MARK: mark, "TMPDIR": str(folder), **users}
-    done = run("demo", "--once", *port(), cwd=tmp_path, env=environ)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert left_behind(mark) == []
-    assert list(tmp_path.iterdir()) == [folder]
-    assert list(folder.iterdir()) == []
+def assert_all_landed(said: str) -> None:
+    """Fail unless the table has every job, with its status and its newest step."""
     landed = {
         cells[0].rpartition("-")[0]: cells[1:]
-        for line in done.stdout.splitlines()
+        for line in said.splitlines()
         if len(cells := [cell.strip() for cell in line.strip("│┃ ").split("│")]) == 4
     }
     for name, status, newest in (
@@ -77,8 +68,42 @@ def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
     ):
         assert landed[name][0] == status
         assert landed[name][2] == newest
-    assert "missing" not in done.stdout
+    assert "missing" not in said
+
+
+@pytest.mark.soak  # MLflow's server and the local run take many seconds to import what they need
+def test_once_lands_every_run_and_cleans_up(tmp_path: Path) -> None:
+    """``demo --once`` shows every job as landed, ends with 0, and leaves no process and no file."""
+    mark = uuid.uuid4().hex
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    # A user has set these for other runs than the demo's.
+    users = {"MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_RUN_ID": "r7", "MLFLOW_REGISTRY_URI": "sqlite://"}
+    environ = {MARK: mark, "TMPDIR": str(folder), **users}
+    done = run("demo", "--once", *port(), cwd=tmp_path, env=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left_behind(mark) == []
+    assert list(tmp_path.iterdir()) == [folder]
+    assert list(folder.iterdir()) == []
+    assert_all_landed(done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_once_shows_every_run(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The passes of ``demo --once`` land every job, and a local run that fails is exit code 1."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    first_import = tmp_path / "mlflow.py"
+    first_import.write_text("raise SystemExit")
+    assert to_the_end(uri, demo_jobs, threading.Event(), Children()) == 0
+    said = capsys.readouterr().out
+    assert_all_landed(said)
+    assert "the local run failed" not in said
+    first_import.write_text("raise ImportError('no such luck')")
+    assert to_the_end(uri, lambda now: demo_jobs(now)[1:2], threading.Event(), Children()) == 1
+    said = capsys.readouterr().out
+    assert said.count("the local run failed: ImportError: no such luck") == 1
 
 
 def test_the_reason_of_a_failed_local_run_is_printed_once(
