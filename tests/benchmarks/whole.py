@@ -67,6 +67,7 @@ def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table
         "of it start, database and one job",
         "script / all",
         "script / all but these",
+        "ms per further job",
     ):
         table.add_column(heading, justify="right" if heading else "left")
     with Provider(jobs=jobs) as provider, Provider(jobs=1) as single:
@@ -85,8 +86,15 @@ def tables(jobs: int, rounds: int, say: Callable[[str], None]) -> Iterator[Table
     }
     script, script_start = medians[_SCRIPT]
     for name, (whole, start) in medians.items():
-        rest = (script - script_start) / (whole - start)
-        table.add_row(name, f"{whole:.1f}", f"{start:.1f}", f"{script / whole:.1f}", f"{rest:.1f}")
+        rest = whole - start
+        table.add_row(
+            name,
+            f"{whole:.1f}",
+            f"{start:.1f}",
+            f"{script / whole:.1f}",
+            f"{(script - script_start) / rest:.1f}",
+            f"{rest / (jobs - 1) * 1000:.0f}",
+        )
     yield table
 
 
