@@ -155,7 +155,7 @@ def end_of(snapshot: Snapshot, start: int, now: int) -> int:
 
 def last_sign(run: RecordedRun) -> int:
     """Return a job's last sign of life, or its start, in Unix milliseconds."""
-    return max(run.start_time, _training_began(run), *(time for _, time in run.newest.values()), 0)
+    return max(run.start_time, _training_began(run), *(time for _, time in run.newest.values()))
 
 
 def is_training(run: RecordedRun) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -116,6 +117,28 @@ def test_an_outage_keeps_what_was_read(jobs_after_outage: tuple[RecentJobs, Read
     reads.is_down = False
     jobs(DONE)
     assert [job.line.job_id for job in jobs.view()] == ["3"]
+
+
+def test_a_pass_does_not_wait_for_a_reading_under_way() -> None:
+    """A pass that ends during a reading goes on at once, and the next pass reads its changes."""
+    reads, during = 0, list[bool]()
+
+    def read() -> Iterator[RecentJob]:
+        nonlocal reads
+        reads += 1
+        if reads == 1:
+            for event in (DELETION, DONE):
+                other = threading.Thread(target=jobs, args=(event,), daemon=True)
+                other.start()
+                other.join(30)
+                during.append(other.is_alive())
+        yield RecentJob(line(str(reads)))
+
+    jobs = RecentJobs(read)
+    jobs(DONE)
+    assert during == [False, False]
+    jobs(DONE)
+    assert [job.line.job_id for job in jobs.view()] == ["2"]
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Sign
         process.wait_for("job recorded")
         process.send(number)
         assert process.end() == 0, process.said
-    assert process.count("stopped") == 1
+    assert process.count("Z [info     ] stopped") == 1, process.said
     assert "Traceback" not in process.said
 
 
@@ -368,7 +368,11 @@ def test_patience_may_end_while_a_pass_is_waited_for(
         release.wait(60)
         return None
 
-    with Simulator(clock=clock, intercept=hang) as simulator, ThreadPoolExecutor(1) as thread:
+    with (
+        Simulator(clock=clock, intercept=hang) as simulator,
+        ThreadPoolExecutor(1) as thread,
+        capture_logs() as lines,
+    ):
         sync = make_sync(simulator, tracking, executor, clock)
         done = thread.submit(
             daemon.run,
@@ -390,6 +394,7 @@ def test_patience_may_end_while_a_pass_is_waited_for(
         finally:
             release.set()
     assert codes == [0]
+    assert "stopped early" in [line["event"] for line in lines]
 
 
 def test_a_pass_under_way_ends_in_order(

@@ -111,6 +111,24 @@ def test_a_new_job_that_stalls_is_found_in_its_experiment() -> None:
     assert (found.run_id, found.experiment_id, found.name) == ("r", "7", "openai/job")
 
 
+def test_a_point_that_another_process_writes_is_a_sign_of_life() -> None:
+    """A point that another process writes counts as soon as its run is read."""
+    watch, run = Watch(), training()
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == []
+    watch.clock.now += 2 * HOUR
+    newer = training(at=NOW + HOUR)
+    assert watch.pass_over(outcome("a", run=newer), runs=(newer,)) == []
+
+
+def test_jobs_of_two_providers_may_have_one_id() -> None:
+    """Jobs of two providers with the same id are both reported."""
+    watch, run = Watch(), training(at=NOW - 9 * HOUR)
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == ["a"]
+    watch.stalls(JobDone(replace(outcome("a", run=run), provider="mistral")))
+    watch.stalls(PassEnded(Report(provider="mistral"), 1.0))
+    assert [each.provider for each in watch.found] == ["openai", "mistral"]
+
+
 def test_a_wait_is_not_a_stall() -> None:
     """The time counts from the start of training, or else from its first sight."""
     watch = Watch()

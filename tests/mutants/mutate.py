@@ -110,12 +110,18 @@ def _defined(statement: ast.stmt) -> frozenset[str]:
 def uses(module: ast.Module, names: Collection[str]) -> frozenset[int]:
     """Return the lines of functions that use one of these names, or an attribute of that name."""
     return frozenset(
-        node.lineno
+        # The default of an argument is evaluated at import, and matters in the whole function.
+        line
         for function in ast.walk(module)
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
         if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names)
         or (isinstance(node, ast.Attribute) and node.attr in names)
+        for line in (
+            [node.lineno]
+            if node.lineno >= function.body[0].lineno
+            else range(function.body[0].lineno, (function.end_lineno or 0) + 1)
+        )
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bridge.model import Meaning
 from bridge.plan.metric_names import (
+    Losses,
     MetricNames,
     closest_preset,
     epoch_of,
@@ -492,6 +493,14 @@ def test_a_mapping_is_weighed_like_a_preset() -> None:
     enough = {"train_loss": "loss", "full_valid_loss": "eval_loss"}
     assert closest_preset([(openai(enough), runs)]) is None
     assert closest_preset([(openai({"train_loss": "loss"}), runs)]) == "huggingface"
+
+
+def test_the_charts_are_those_of_the_losses_that_say_most() -> None:
+    """The charts are training, and validation over the whole set or else over a batch."""
+    train, valid, batch = ("t",), ("v",), ("b",)
+    assert Losses(train=train, valid=valid, batch_valid=batch).charts == ("t", "v")
+    assert Losses(train=train, batch_valid=batch).charts == ("t", "b")
+    assert Losses(train=train, valid=valid).charts == ("t", "v")
 
 
 def test_shared_charts_are_counted_by_run() -> None:

@@ -95,7 +95,7 @@ def note(
         "perplexity": metric(perplexity) if perplexity else "",
         "metric": metric,
         "best": best,
-        "measure": metric(measure) if best and measure else "",
+        "measure": metric(measure) if measure else "",
         "is_highest": is_highest,
         "count": len(checkpoints),
     }
