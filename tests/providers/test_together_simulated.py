@@ -228,6 +228,7 @@ NEXT = job(
     "ft-next", "together", base_model=model_name(FIRST), created_at=NOW + 100, validation=False
 )
 ALL = (FIRST, FAILED, CANCELLED, WAITING, NEXT)
+LAST_ENDED = NEXT.settled_at
 END = NOW + 400
 
 
@@ -288,7 +289,7 @@ def test_jobs_that_are_followed_end_up_as_if_they_were_backfilled(
     """Followed jobs end up as backfilled ones, while each pass requests only new metrics."""
     with Simulator(jobs=ALL, clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind="together")
-        while clock.now < END:
+        while clock.now < LAST_ENDED:
             if restarts:
                 sync = make_sync(simulator, tracking, executor, clock, kind="together")
             assert sync.run().is_well

@@ -169,6 +169,10 @@ def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[s
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
     os.environ.clear()
     os.environ.update(env)
+    if encoding := env.get("PYTHONIOENCODING"):  # an interpreter reads it when it starts
+        for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+            assert isinstance(stream, io.TextIOWrapper)
+            stream.reconfigure(encoding=encoding, errors=errors)
     if measuring := Coverage.current():
         # The code that it executes counts as executed by the test that started it: see
         # tests/mutants.

@@ -90,15 +90,13 @@ def killed_when(is_so: Callable[[], bool], config: Path) -> bool:
         return process.end() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("serial", [1, 41])
-def test_killed_at_a_request(
-    uri: str, tmp_path: Path, undisturbed: dict[str, RunRows], serial: int
-) -> None:
+def test_killed_at_a_request(uri: str, tmp_path: Path, undisturbed: dict[str, RunRows]) -> None:
     """The backfill after a ``kill -9`` at any request completes the expected rows."""
     with StaticServer(CASES) as server:
         config = server.write_config(tmp_path, uri)
-        killed_at(server, config, serial)
-        assert recorded(uri) != undisturbed
+        for serial in (1, 41):
+            killed_at(server, config, serial)
+            assert recorded(uri) != undisturbed
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert recorded(uri) == undisturbed
@@ -126,16 +124,16 @@ SOAK = os.environ.get("SOAK", "")
 ROUNDS = int(SOAK) if SOAK.isdecimal() else int(bool(SOAK))
 BETWEEN = STATEMENTS // 40
 MOMENTS = [
-    1 + moment + BETWEEN * number // ROUNDS
+    [1 + moment + BETWEEN * number // ROUNDS]
     for number in range(ROUNDS)
     for moment in range(0, STATEMENTS, BETWEEN)
-] or [1, STATEMENTS // 3, STATEMENTS // 2]
+] or [[1, STATEMENTS // 3, STATEMENTS // 2]]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moments", MOMENTS, ids=str)
 def test_killed_while_the_database_is_made(
-    tmp_path: Path, undisturbed: dict[str, RunRows], moment: int
+    tmp_path: Path, undisturbed: dict[str, RunRows], moments: list[int]
 ) -> None:
     """A new database appears whole or not at all, and the next backfill is complete."""
     database = tmp_path / "home" / "mlflow.db"
@@ -143,10 +141,11 @@ def test_killed_while_the_database_is_made(
     with StaticServer(CASES) as server:
         config = server.write_config(tmp_path, f"sqlite:///{database}")
         said = tmp_path / "said"
-        assert killed_at_statement(moment, "backfill", "--config", config, output=said) == (
-            -signal.SIGKILL
-        ), said.read_text()
-        assert not database.exists()
+        for moment in moments:
+            assert killed_at_statement(moment, "backfill", "--config", config, output=said) == (
+                -signal.SIGKILL
+            ), said.read_text()
+            assert not database.exists()
         done = invoke("backfill", "--config", config)
     assert done.exit_code == 0, done.output
     assert recorded(f"sqlite:///{database}") == undisturbed
