@@ -29,8 +29,9 @@ INSTALL = @install() { \
 	install --constraint config/constraints.txt
 COMPAT ?= .compat
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Two for each core: many tests wait for processes and servers that they start.
-PARALLEL := -n $(shell expr $(CORES) \* 2) --dist worksteal
+# Three for two cores: many tests wait for processes and servers that they start, but each worker
+# takes seven seconds of a core to import and collect everything, and for a process to fork from.
+PARALLEL := -n $(shell expr $(CORES) \* 3 / 2) --dist worksteal
 CORE := bridge/*.py,bridge/plan/*,bridge/sync/*,bridge/http/*,bridge/tracking/*
 export MLFLOW_DISABLE_TELEMETRY := true
 # pytest rewrites the asserts of all test files, which takes each worker five seconds unless Python
