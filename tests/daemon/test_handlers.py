@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from bridge.bootstrap.bridge import assemble
 from bridge.daemon.handlers import handlers_of
@@ -26,6 +29,7 @@ from bridge.sync.report import Report
 from tests.daemon.test_delivery import Service
 from tests.support.config_file import write_config
 from tests.support.passes import AWAY
+from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
 
@@ -78,3 +82,29 @@ def test_shutdowns_are_known_although_an_experiment_is_missing(uri: str, tmp_pat
         }
     begins = datetime.fromisoformat(f"{day}T00:00Z").timestamp()
     assert known["ftbridge_next_shutdown_timestamp_seconds"] == begins
+
+
+def test_a_heartbeat_follows_a_pass(uri: str, tmp_path: Path) -> None:
+    """The configured heartbeat is requested after a successful pass."""
+    asked: list[str] = []
+
+    async def service(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await Response()(scope, receive, send)
+
+    with listening(Address("127.0.0.1", 0), service) as at:
+        heartbeat = {"url": f"http://{at}/alive", "allow_http": True}
+        with ended(tmp_path, uri, Report(provider="openai"), {"openai": {}}, heartbeat=heartbeat):
+            wait_until(lambda: asked == ["/alive"])
+
+
+def test_the_page_has_no_link_to_a_database(uri: str, tmp_path: Path) -> None:
+    """The page links to MLflow's UI only if it is a server: a database has no address."""
+    at = f"127.0.0.1:{free_port()}"
+    with (
+        ended(tmp_path, uri, Report(provider="openai"), {"openai": {}}, listen=at),
+        httpx.Client(trust_env=False) as client,
+    ):
+        page = client.get(f"http://{at}/").text
+    assert "/metrics" in page
+    assert ">MLflow</a>" not in page
