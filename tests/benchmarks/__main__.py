@@ -39,7 +39,7 @@ def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
     stores = wanted.store or [*STORES]
     size = speed.Size(
         jobs=jobs,
-        rounds=wanted.rounds,
+        rounds=wanted.rounds or 3,
         stores=stores,
         workers=wanted.workers,
         latencies=wanted.latency or speed.LATENCIES,
@@ -49,7 +49,7 @@ def _speed(wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _whole(wanted: argparse.Namespace) -> Iterator[Table]:
-    return whole.tables(wanted.jobs or 150, wanted.rounds, _say)
+    return whole.tables(wanted.jobs or 150, wanted.rounds or 5, _say)
 
 
 def _requests(_wanted: argparse.Namespace) -> Iterator[Table]:
@@ -62,7 +62,7 @@ def _history(wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _active(wanted: argparse.Namespace) -> Iterator[Table]:
-    return active.tables(1000 if wanted.full else 100, wanted.rounds, _say)
+    return active.tables(1000 if wanted.full else 100, wanted.rounds or 3, _say)
 
 
 def _start(_wanted: argparse.Namespace) -> Iterator[Table]:
@@ -74,7 +74,7 @@ def _first_curve(_wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _features(wanted: argparse.Namespace) -> Iterator[Table]:
-    return features.tables(wanted.rounds)
+    return features.tables(wanted.rounds or 3)
 
 
 def _shares(wanted: argparse.Namespace) -> Iterator[Table]:
@@ -82,7 +82,7 @@ def _shares(wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _dask(wanted: argparse.Namespace) -> Iterator[Table]:
-    return cluster.tables(wanted.jobs or (300 if wanted.full else 60), wanted.rounds, _say)
+    return cluster.tables(wanted.jobs or (300 if wanted.full else 60), wanted.rounds or 3, _say)
 
 
 _PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Table]]]] = {
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(_PARTS)}; default: all")
     parser.add_argument("--full", action="store_true", help="sizes that take an hour")
     parser.add_argument("--jobs", type=int, help="jobs of the speed, shares and dask tables")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
+    parser.add_argument("--rounds", type=int, help="medians are of so many; default: 3, whole 5")
     parser.add_argument("--workers", type=int, default=16, help="of the bridge in the speed table")
     parser.add_argument("--latency", type=int, action="append", help="ms; default: 0 and 150")
     parser.add_argument("--store", action="append", choices=[*STORES], help="default: all")

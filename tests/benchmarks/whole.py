@@ -47,7 +47,6 @@ def _backfill(executor: str, mlflow: Mapping[str, bool]) -> Command:
 _SCRIPT: Final = "script"
 _CONTENDERS: Final[Mapping[str, Command]] = {
     _SCRIPT: _script,
-    "backfill, bare, one process": _backfill("threads", BARE),
     "backfill, bare": _backfill("auto", BARE),
     "backfill, everything, one process": _backfill("threads", {}),
     "backfill, everything (the default)": _backfill("auto", {}),
