@@ -66,7 +66,7 @@ def _active(wanted: argparse.Namespace) -> Iterator[Table]:
 
 
 def _start(_wanted: argparse.Namespace) -> Iterator[Table]:
-    return start.tables(9)
+    return start.tables(5)
 
 
 def _first_curve(_wanted: argparse.Namespace) -> Iterator[Table]:

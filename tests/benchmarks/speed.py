@@ -7,8 +7,9 @@ results are per job, and their ratios hold on other machines.
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +27,7 @@ _MANNERS: Final = {"metrics, params, tags": False, "everything (the default)": T
 _SHARES: Final = {"openai": 5 / 6, "mistral": 1 / 6}
 """Shares of the jobs, which the table shows."""
 _SAMPLE: Final = 20
-"""Jobs of each provider that the slow ones record each round."""
+"""OpenAI jobs that the slow ones record each round, with a fifth as many of Mistral."""
 _SAMPLE_OVER_HTTP: Final = 7
 """The same over a server, which keeps each of the script's calls waiting: 21 in three rounds."""
 
@@ -49,20 +50,20 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class _Slow:
-    """Return the contenders that record a sample."""
+    """The contenders that record a sample."""
 
     script: Script
     logger: contenders.WandbLogger
-    jobs: int
-    """Return the number of jobs of each provider in a round."""
+    jobs: Mapping[str, int]
+    """The number of jobs of each provider in a round."""
 
 
 def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
     """Measure, and yield the table at the end."""
     table = Table(
         title=f"{size.jobs} OpenAI and {size.jobs // 5} Mistral jobs of 90 steps: ms a job,"
-        f" medians of {size.rounds}; {size.workers} workers; script and W&B: {_SAMPLE} jobs of each"
-        f" a round, over a server {_SAMPLE_OVER_HTTP}; all clients are made once"
+        f" medians of {size.rounds}; {size.workers} workers; script and W&B: {_SAMPLE} and"
+        f" {_SAMPLE // 5} a round, over a server {_SAMPLE_OVER_HTTP} and 2; clients are made once"
     )
     for heading in (
         *("tracking store", "latency", "recorded"),
@@ -75,10 +76,11 @@ def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
         for store in size.stores:
             with STORES[store]() as uri:
                 contenders.bridge(provider, uri, "first calls", full=True)
+                openai = _SAMPLE if uri.startswith("sqlite") else _SAMPLE_OVER_HTTP
                 slow = _Slow(
                     Script(provider.url, uri),
                     contenders.WandbLogger(provider),
-                    _SAMPLE if uri.startswith("sqlite") else _SAMPLE_OVER_HTTP,
+                    {"openai": openai, "mistral": max(openai // 5, 2)},
                 )
                 slow.script("first calls of the script", [plans[0].job_id, plans[-1].job_id])
                 slow.logger([plans[0].job_id])
@@ -90,6 +92,12 @@ def tables(size: Size, say: Callable[[str], None]) -> Iterator[Table]:
                         table.add_row(store, f"{latency} ms", *row)
                 provider.latency(0.0)
     yield table
+
+
+def _part(ids: Sequence[str], number: int, turn: int) -> list[str]:
+    """Return the jobs of a round, other ones each time while there are any."""
+    every = itertools.islice(itertools.cycle(ids), turn * number, (turn + 1) * number)
+    return [*every]
 
 
 def _rows(
@@ -104,7 +112,6 @@ def _rows(
         found.setdefault(what, []).append(seconds * 1000)
 
     requests: dict[bool, float] = {}
-    each = slow.jobs
     for turn in range(size.rounds):
         for full in _MANNERS.values():
             place = f"{name} {full} {turn}"
@@ -115,7 +122,7 @@ def _rows(
             note(f"bridge {full}", seconds / jobs)
             seconds = contenders.limit(plans, uri, f"limit of {place}", full=full)
             note(f"limit {full}", seconds / jobs)
-        sample = {kind: (ids[kind] * each * size.rounds)[turn * each :][:each] for kind in ids}
+        sample = {kind: _part(ids[kind], each, turn) for kind, each in slow.jobs.items()}
         weighed = [
             slow.script(f"script {name} {turn}", some) / len(some) * share
             for some, share in zip(sample.values(), _SHARES.values(), strict=True)

@@ -78,7 +78,7 @@ def test_a_service_manager_gets_each_state_of_a_whole_life(uri: str, tmp_path: P
             assert process.count("cannot be used") == 1, process.said
 
             asked = len(simulator.requests)
-            wait_until(lambda: len(simulator.requests) > asked + 3, "passes", process)
+            wait_until(lambda: len(simulator.requests) > asked + 1, "passes", process)
             assert keys() == {"Bearer the-first-key"}
 
             write(tmp_path, uri, {"first": entry, "second": entry})
