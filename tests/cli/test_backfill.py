@@ -555,7 +555,8 @@ def test_ctrl_c_ends_in_order(uri: str, tmp_path: Path) -> None:
         return None
 
     with StaticServer(SHORT) as server:
-        config = server.write_config(tmp_path, uri)
+        # Fewer workers than jobs, because those in hand are finished.
+        config = server.write_config(tmp_path, uri, poll={"workers": 2})
         with started("backfill", "--config", config) as process:
             server.hook = hook
             code = process.end()
