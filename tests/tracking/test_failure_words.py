@@ -102,6 +102,7 @@ def test_what_was_to_be_written_is_not_the_reason() -> None:
     found = meaning(MlflowException(DRIVER + words), one_job=True)
     cancelled = f"The database of MLflow at {URI} cancelled a request (deadlock detected)"
     assert found.sentence == cancelled
+    assert not isinstance(found, TrackingDown)
 
 
 @pytest.mark.parametrize("one_job", [True, False])
