@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -32,6 +32,7 @@ from bridge.simulator import (
     json_reply,
 )
 from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.config_file import write_config
@@ -184,38 +185,46 @@ class Service:
         return None if self.is_open else json_reply({"error": {"message": "Gone"}}, 410)
 
 
+@contextlib.contextmanager
+def followed(syncs: Sequence[ProviderSync], pace: Callable[[], daemon.Pace]) -> Iterator[None]:
+    """Follow two providers in another thread within the context, each at such a pace."""
+    stopping = threading.Event()
+    syncs[1].name = "another"
+    paces = {each.name: pace() for each in syncs}
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
+        try:
+            yield
+        finally:
+            stopping.set()
+        done.result(timeout=60)
+
+
 def test_a_service_that_has_ended_is_asked_less_often(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A service that has ended is requested rarely after three passes, until it answers again."""
-    ended, other, stopping = Service(), Service(), threading.Event()
+    ended, other = Service(), Service()
     ended.is_open = False
     with (
         Simulator(clock=clock, intercept=ended) as first,
         Simulator(clock=clock, intercept=other) as second,
-        ThreadPoolExecutor(1) as thread,
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
-        syncs[1].name = "another"
-        paces = {each.name: daemon.Pace(0.1, steps=[3.0]) for each in syncs}
-        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
-        try:
+        with followed(syncs, lambda: daemon.Pace(0.1, steps=[3.0])):
             wait_until(lambda: ended.asked == 3)
             before = other.asked
             wait_until(lambda: other.asked > before + 5)
             assert ended.asked == 3
             ended.is_open = True
             wait_until(lambda: ended.asked > 10)
-        finally:
-            stopping.set()
-        done.result(timeout=60)
 
 
 def test_passes_over_one_provider_do_not_overlap(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A provider that hangs gets no second pass, although others get many meanwhile."""
-    other, stopping, release = Service(), threading.Event(), threading.Event()
+    other, release = Service(), threading.Event()
     asked: list[Request] = []
 
     def hang(request: Request) -> Reply | None:
@@ -226,44 +235,32 @@ def test_passes_over_one_provider_do_not_overlap(
     with (
         Simulator(clock=clock, intercept=hang) as first,
         Simulator(clock=clock, intercept=other) as second,
-        ThreadPoolExecutor(1) as thread,
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
-        syncs[1].name = "another"
-        paces = {each.name: daemon.Pace(0.1) for each in syncs}
-        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
-        try:
-            wait_until(lambda: asked and other.asked > 3)
-            assert len(asked) == 1
-        finally:
-            release.set()
-            stopping.set()
-        done.result(timeout=60)
+        with followed(syncs, lambda: daemon.Pace(0.1)):
+            try:
+                wait_until(lambda: asked and other.asked > 3)
+                assert len(asked) == 1
+            finally:
+                release.set()
 
 
 def test_a_provider_without_open_jobs_is_asked_less_often(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A provider is requested at its pace with an open job, and rarely without one."""
-    busy, idle, stopping = Service(), Service(), threading.Event()
+    busy, idle = Service(), Service()
     slow = job("ftjob-slow", seconds_per_step=1000.0)
     with (
         Simulator(jobs=[slow], clock=clock, intercept=busy) as first,
         Simulator(clock=clock, intercept=idle) as second,
-        ThreadPoolExecutor(1) as thread,
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
-        syncs[1].name = "another"
-        paces = {each.name: daemon.Pace(0.1, idle=3600.0) for each in syncs}
-        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
-        try:
+        with followed(syncs, lambda: daemon.Pace(0.1, idle=3600.0)):
             wait_until(lambda: idle.asked > 0 and busy.asked > 20)
             asked = idle.asked
             wait_until(lambda: busy.asked > 40)
             assert idle.asked == asked
-        finally:
-            stopping.set()
-        done.result(timeout=60)
 
 
 def test_a_clock_that_is_set_back_delays_no_pass(
