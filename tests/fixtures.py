@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import hypothesis
@@ -64,6 +65,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     servers = {"server", "postgres", "postgres_server"}
     items.sort(key=lambda item: servers.isdisjoint(getattr(item, "fixturenames", ())))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the fork server in the workers of a whole run, while they collect the tests.
+
+    It imports MLflow, and the first test that wants a process would wait. A room may want none.
+    """
+    if hasattr(session.config, "workerinput"):
+        forkserver.ensure_running()
 
 
 def pytest_collection_finish() -> None:

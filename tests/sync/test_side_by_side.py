@@ -52,8 +52,8 @@ WIRE: Final = httpx.Client(verify=False)  # noqa: S501 - plain HTTP, and certifi
 
 
 def history(provider: Provider) -> list[SimulatedJob]:
-    """Return jobs of all endings, one of them trained on preferences if the provider has these."""
-    jobs = [
+    """Return jobs that have ended; the cancelled one was trained on preferences where it can be."""
+    return [
         job(f"{provider}-old", provider, suffix="old", created_at=YESTERDAY, seed=1),
         job(
             f"{provider}-broken",
@@ -70,41 +70,29 @@ def history(provider: Provider) -> list[SimulatedJob]:
             created_at=YESTERDAY + 120,
             outcome=Outcome.CANCELLED,
             ends_at_step=5,
+            method="supervised" if provider == "mistral" else "dpo",
             validation=False,
+            seed=2,
         ),
     ]
-    if provider != "mistral":
-        jobs.append(
-            job(
-                f"{provider}-preferred",
-                provider,
-                suffix="preferred",
-                created_at=YESTERDAY + 180,
-                method="dpo",
-                seed=2,
-            )
-        )
-    return jobs
 
 
-def live(provider: Provider) -> list[SimulatedJob]:
-    """Return jobs of today, one of which ends before its last step."""
-    return [
-        job(f"{provider}-live", provider, suffix="live", created_at=NOW + 60, seed=3),
-        job(
-            f"{provider}-cut",
-            provider,
-            suffix="cut",
-            created_at=NOW + 60,
-            outcome=Outcome.CANCELLED,
-            ends_at_step=10,
-            seed=4,
-        ),
-    ]
+def live(provider: Provider) -> SimulatedJob:
+    """Return a job of today; every other provider's ends before its last step."""
+    is_cut = PROVIDERS.index(provider) % 2 == 1
+    return job(
+        f"{provider}-live",
+        provider,
+        suffix="live",
+        created_at=NOW + 60,
+        outcome=Outcome.CANCELLED if is_cut else Outcome.SUCCEEDED,
+        ends_at_step=10 if is_cut else 0,
+        seed=3,
+    )
 
 
 HISTORY: Final = [each for provider in PROVIDERS for each in history(provider)]
-LIVE: Final = [each for provider in PROVIDERS for each in live(provider)]
+LIVE: Final = [live(provider) for provider in PROVIDERS]
 
 
 def held(simulator: Simulator, job: SimulatedJob) -> list[Point]:
