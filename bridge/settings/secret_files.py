@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 _SUFFIX: Final = "_FILE"
 _LONGEST: Final = 64 * 2**10
 """Largest file in bytes; keys are shorter."""
+_MOUNTED: Final = Path("/run/secrets")
+"""Folder in which Docker and Kubernetes mount secrets."""
 _UNREAD: Final = "unread"
 """Stands for an unreadable value, so that it is not also reported as missing."""
 
@@ -24,8 +27,10 @@ class KeyFiles(Mapping[str, str]):
         warnings: what works but is unsafe.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, mounted: Path = _MOUNTED) -> None:
+        """Read secrets of ``environ``; those below ``mounted`` are a container's."""
         self._environ = environ
+        self._mounted = mounted
         self._known: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.warnings: list[str] = []
@@ -65,7 +70,9 @@ class KeyFiles(Mapping[str, str]):
             )
             self.problems[where] = f"names a file that {what}"
             return _UNREAD
-        if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+        # The modes of mounted files are the platform's, and only the container has these files.
+        is_mounted = Path(path).resolve().is_relative_to(self._mounted)
+        if stat.S_ISREG(mode) and mode & stat.S_IROTH and not is_mounted:
             self.warnings.append(
                 f"{where}: names a file that every user of this machine can read; chmod 600 it"
             )

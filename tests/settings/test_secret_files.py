@@ -161,6 +161,26 @@ def test_a_file_that_everybody_can_read_is_warned_of(
     assert all("OPENAI_API_KEY_FILE" in each and "chmod 600" in each for each in warnings)
 
 
+def test_a_mounted_secret_is_not_warned_of(folder: Path) -> None:
+    """A secret that a container platform mounts may have any mode, also behind a link.
+
+    Compose keeps the mode of the file on the host, which the container's user has to read.
+    """
+    mounted = folder / "secrets"
+    mounted.mkdir()
+    (folder / "link").symlink_to(written(mounted / "key", KEY.encode(), 0o644))
+    names = {
+        "A_FILE": str(mounted / "key"),
+        "B_FILE": str(folder / "link"),
+        "C_FILE": str(mounted / ".." / "other"),
+    }
+    written(folder / "other", KEY.encode(), 0o644)
+    files = KeyFiles(names, mounted=mounted)
+    assert [files["A"], files["B"], files["C"]] == [KEY] * 3
+    (warning,) = files.warnings
+    assert warning.startswith("C_FILE: ")
+
+
 def test_a_command_shows_the_warning(folder: Path) -> None:
     """Every command shows the warning on stderr, because stdout is for results."""
     environ = {
