@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from bridge.model import JobStatus
 from bridge.plan import tags
-from bridge.plan.ownership import Fate, resolve
+from bridge.plan.ownership import Fate, Ownership, resolve
 from bridge.plan.recorded import RecordedRun
 from bridge.plan.repair import farewell
 from bridge.tracking import Tracking, Written
@@ -66,10 +66,12 @@ class Checks:
     """Ids of the jobs to check; empty: all."""
     _active: dict[str, bool] = field(default_factory=dict)
     """Whether a run exists and is not in the trash, by run id."""
+    owned: Ownership | None = None
+    """Owners of the jobs, once ``runs`` has read them."""
 
     def runs(self) -> Iterator[Finding]:
         """Yield a finding for each surplus run of a job."""
-        owned = resolve(self._seen())
+        self.owned = owned = resolve(self._seen())
         for duplicate in owned.duplicates:
             run = self.tracking.run(duplicate.run_id)
             if run is None or duplicate.fate is Fate.WAITS:

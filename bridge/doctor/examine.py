@@ -107,8 +107,10 @@ class Doctor:
             if self.is_stopping():
                 break  # the comparison below reports it
             found.treated += [self._treated(finding) for finding in list(check())]
+        # The runs of a long history take long to read, so only a repair has them read again.
+        owned = None if any(each.is_fixed for each in found.treated) else checks.owned
         try:
-            self._compare(places, found)
+            self._compare(places, owned or resolve(self._runs(places)), found)
         except errors.BridgeError as error:
             found.report.stopped = error
         except Exception as error:  # noqa: BLE001 - a defect in one provider must not end the others
@@ -130,8 +132,7 @@ class Doctor:
             return Treated(finding, is_fixed=False, error=error)
         return Treated(finding, is_fixed=True)
 
-    def _compare(self, places: Sequence[str], found: Examination) -> None:
-        owned = resolve(self._runs(places))
+    def _compare(self, places: Sequence[str], owned: Ownership, found: Examination) -> None:
         given_up = {each.finding.run_id for each in found.treated if each.finding.remedy == GIVE_UP}
         runs = RunBatches(self.job_sync.tracking, places, owned.run_ids.values())
         pool = WorkerPool(self.executor, JobExaminer(self.job_sync, runs, self.wants_all_files))

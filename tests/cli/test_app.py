@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from bridge import __version__
 from bridge.cli.app import app
 from bridge.providers.registry import TYPES
 from bridge.settings.load import STARTER, load
 from bridge.simulator import Simulator
+from tests.support import processes
 from tests.support.ports import free_port
 from tests.support.processes import run, started
 from tests.support.recorded import active_runs
@@ -45,7 +46,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def invoke(*arguments: str, environ: Mapping[str, str] | None = None) -> Result:
     """Run a command in this process; no exception leaves it."""
-    result = CliRunner().invoke(app, arguments, env={"OPENAI_API_KEY": KEY, **(environ or {})})
+    result = processes.invoke(*arguments, env={"OPENAI_API_KEY": KEY, **(environ or {})})
     assert isinstance(result.exception, SystemExit | None), repr(result.exception)
     assert "Traceback" not in result.output
     return result

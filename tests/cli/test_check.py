@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from typer.testing import CliRunner
 
-from bridge.cli.app import app
 from bridge.simulator import Intercept, Reply, Request, Simulator, json_reply
 from tests.support.config_file import simulated, write_config
 from tests.support.ports import free_port
-from tests.support.processes import run
+from tests.support.processes import invoke, run
 from tests.support.world import KEY, job
 
 HTML = Reply(headers={"Content-Type": "text/html"}, body=b"<html><body>Welcome</body></html>")
@@ -60,7 +58,7 @@ def environ(base_url: str, uri: str, **more: str) -> dict[str, str]:
 
 def check(variables: Mapping[str, str], *options: str) -> tuple[int, str]:
     """Return exit code and output of ``ftbridge check``, which never ends in a traceback."""
-    result = CliRunner().invoke(app, ["check", *options], env=dict(variables))
+    result = invoke("check", *options, env=variables)
     assert isinstance(result.exception, SystemExit | None), repr(result.exception)
     assert "Traceback" not in result.output
     return result.exit_code, result.stdout + result.stderr
@@ -92,7 +90,7 @@ def test_all_well_is_exit_code_0(simulator: Simulator, uri: str) -> None:
 
 def test_all_well_as_json(simulator: Simulator, uri: str) -> None:
     """``--json`` is one document with the same findings."""
-    result = CliRunner().invoke(app, ["check", "--json"], env=environ(simulator.openai_url, uri))
+    result = invoke("check", "--json", env=environ(simulator.openai_url, uri))
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert document["ok"] is True

@@ -22,10 +22,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from starlette.responses import HTMLResponse
-from typer.testing import CliRunner
 
 from bridge import errors
-from bridge.cli.app import app, main
+from bridge.cli.app import main
 from bridge.cli.jobs import age
 from bridge.cli.status import status as watch_status
 from bridge.cli.terminal.tally import tally
@@ -42,7 +41,7 @@ from bridge.sync.events import NextPass, PassBegan, PassEnded
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.ports import free_port
-from tests.support.processes import FORKS, wait_until
+from tests.support.processes import FORKS, invoke, wait_until
 from tests.support.world import NOW, Clock, job, make_sync
 
 KEY = "sk-that-must-not-show"
@@ -70,7 +69,7 @@ def environ(uri: str, **more: str) -> dict[str, str]:
 
 def status(variables: Mapping[str, str], *options: str) -> str:
     """Return the output of a healthy ``ftbridge status``."""
-    result = CliRunner().invoke(app, ["status", *options], env=dict(variables))
+    result = invoke("status", *options, env=variables)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -349,7 +348,7 @@ def test_an_mlflow_that_is_down_is_one_sentence() -> None:
     """Without MLflow there is one sentence with the remedy, and exit code 1."""
     url = f"http://127.0.0.1:{free_port()}"
     variables = environ(url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
-    result = CliRunner().invoke(app, ["status"], env=variables)
+    result = invoke("status", env=variables)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert not result.stdout

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
 from coverage import Coverage
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from bridge.cli.app import app, main
@@ -60,9 +61,25 @@ def run(
         return subprocess.CompletedProcess(arguments, code, *process.streams)
 
 
-def invoke(*arguments: str | Path) -> Result:
+_COMMANDS: Final = get_command(app)
+"""Commands, made once; ``CliRunner.invoke`` makes all of them for each call."""
+
+
+def invoke(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Result:
     """Run ``ftbridge`` in this process, which spares the seconds of importing MLflow."""
-    return CliRunner().invoke(app, list(map(str, arguments)))
+    runner, code = CliRunner(), 0
+    failure: BaseException | None = None
+    with runner.isolation(env=env) as streams:
+        try:
+            _COMMANDS.main(list(map(str, arguments)), prog_name="ftbridge")
+        except SystemExit as left:
+            code, failure = int(left.code or 0), left if left.code else None
+        except Exception as error:  # noqa: BLE001 - the test decides about it
+            code, failure = 1, error
+        sys.stdout.flush()
+        sys.stderr.flush()
+        stdout, stderr, output = (stream.getvalue() for stream in streams)
+    return Result(runner, stdout, stderr, output, None, code, failure)
 
 
 class Started:
