@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from bridge.sync.history import History
 from bridge.sync.memory import Memory
 from bridge.sync.outcome import Result
 from bridge.tracking import Tracking, Written
+from tests.support.databases import file_of, refill
 from tests.support.models import client_of
 from tests.support.recorded import active_runs, recorded
 from tests.support.run_states import run_state
@@ -31,13 +33,30 @@ from tests.support.world import NOW, Clock, job, make_sync
 
 APART = 3 * 86_400.0
 """Seconds between two jobs, more than clocks can differ by."""
-JOBS = [job(f"ftjob-{n}", total_steps=2, created_at=NOW + n * APART) for n in range(6)]
+JOBS = [job(f"ftjob-{n}", total_steps=2, created_at=NOW + n * APART) for n in range(4)]
 SIZES = [1000, 2]
 
 
 def later(jobs: list[SimulatedJob]) -> Clock:
     """Return a clock at a moment when all jobs have long ended."""
     return Clock(now=max(each.settled_at for each in jobs) + 1000)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """Return a database in which all jobs are recorded and ended."""
+    database = Path(shutil.copy(empty_database, tmp_path_factory.mktemp("complete") / "mlflow.db"))
+    clock = later(JOBS)
+    with Simulator(jobs=JOBS, clock=clock) as simulator, ThreadPoolExecutor(4) as executor:
+        tracking = Tracking(f"sqlite:///{database}")
+        assert make_sync(simulator, tracking, executor, clock).run().is_well
+    return database
+
+
+@pytest.fixture
+def uri(uri: str, complete: Path) -> str:
+    """Return a store in which all jobs are recorded and ended."""
+    return refill(file_of(uri), complete)
 
 
 def start_long_ago(uri: str, *run_ids: str) -> None:
@@ -76,7 +95,6 @@ def test_a_new_job_does_not_wait_for_the_history(uri: str, executor: ThreadPoolE
     clock = later([*JOBS, new])
     events: list[Event] = []
     with Simulator(jobs=JOBS, clock=clock) as simulator:
-        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
         before = recorded(uri)
         simulator.add(new)
         report = make_sync(simulator, Held(uri), executor, clock).run(handler=events.append)
@@ -121,7 +139,6 @@ def test_an_owner_on_an_unread_page_is_completed(
     """Another process's run on the last page is completed if its smaller id makes it the owner."""
     clock = later(JOBS)
     with Simulator(jobs=JOBS, clock=clock) as simulator:
-        assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
         whole = recorded(uri)
         client, owners = client_of(uri), set()
         for run in active_runs(uri):
@@ -198,8 +215,9 @@ def test_an_open_job_deep_in_the_history_is_followed_at_once(
 
 def test_a_short_history_is_searched_once(uri: str, executor: ThreadPoolExecutor) -> None:
     """A history of one page shows its open runs, which no search requests."""
-    clock = later(JOBS[:1])
-    with Simulator(jobs=JOBS, clock=clock) as simulator:
+    running = job("ftjob-running", total_steps=2000)
+    clock = Clock(now=running.step_at(2))
+    with Simulator(jobs=[running], clock=clock) as simulator:
         assert make_sync(simulator, Tracking(uri), executor, clock).run().is_well
         tracking = Restarted(uri)
         tracking.page_size = 1000
