@@ -22,7 +22,7 @@ from bridge.cli.terminal.progress import watching
 from bridge.cli.terminal.selection import Asked, ids_of, select, without_strangers
 from bridge.cli.terminal.turn import turn
 from bridge.daemon.signals import stop_on_signals
-from bridge.errors import BridgeError, TrackingError
+from bridge.errors import BridgeError, TrackingDown, TrackingError
 from bridge.settings.model import Settings
 from bridge.sync.outcome import Result
 from bridge.sync.report import Report, Selection
@@ -171,7 +171,8 @@ def _say_next(bridge: Bridge, selection: Selection, reports: Sequence[Report]) -
         out().print(f"{what}: nothing was written.")
     for line in link_lines(bridge.tracking, _links(bridge, reports)):
         out().print(line)
-    _say_names(bridge)
+    if not any(isinstance(report.stopped, TrackingDown) for report in reports):
+        _say_names(bridge)  # a store that does not answer would be waited for once more
     running = sum(report.open for report in reports)
     if running and not any(report.is_dry for report in reports):
         are, them = ("is", "it") if running == 1 else ("are", "them")

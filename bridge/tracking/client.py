@@ -108,8 +108,10 @@ class TrackingClient:
                 message = self.redactor.text(str(error))
                 raise refused(error, message, self.shown_uri, one_job=False) from error
             return
+        is_opened = self._connected is not None
         with self.asked() as client:
-            client.search_experiments(max_results=1)
+            if is_opened:  # otherwise it has just answered
+                client.search_experiments(max_results=1)
 
     @property
     def is_missing(self) -> bool:
