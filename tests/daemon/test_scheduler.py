@@ -31,7 +31,7 @@ from bridge.simulator import (
     all_end_by,
     json_reply,
 )
-from bridge.sync.events import Event, JobDone, NextPass, PassBegan, PassEnded, RunsRead
+from bridge.sync.events import Event, Handler, JobDone, NextPass, PassBegan, PassEnded, RunsRead
 from bridge.sync.provider_sync import ProviderSync
 from bridge.sync.report import Report
 from bridge.tracking import Tracking
@@ -82,28 +82,6 @@ def test_a_wrong_path_is_asked_less_and_less_often() -> None:
     assert paces_after(daemon.Pace(7200.0), *[gone] * 4) == [7200] * 4
 
 
-def test_steps_appear_while_a_job_trains(uri: str, tmp_path: Path) -> None:
-    """Each new step is in MLflow after the next pass, and so is the end of the job."""
-    clock = Clock()
-    one = job("ftjob-live", created_at=NOW, validating_seconds=1, queued_seconds=1)
-    with (
-        Simulator(jobs=[one], clock=clock) as simulator,
-        started_daemon(tmp_path, uri, ("openai", simulator)) as process,
-    ):
-        wait_until(lambda: recorded(uri).keys() == {one.id}, "run", process)
-        # MLflow creates every run as a running one.
-        wait_until(lambda: recorded(uri)[one.id].status == "SCHEDULED", "status", process)
-        for step in (1, 2, 5):
-            clock.now = one.step_at(step)
-            wait_until(lambda n=step: steps(uri, one.id) == [*range(1, n + 1)], "step", process)  # type: ignore[misc] # a default binds it
-        wait_until(lambda: recorded(uri)[one.id].status == "RUNNING", "status", process)
-        clock.now = all_end_by([one])
-        wait_until(lambda: recorded(uri)[one.id].status == "FINISHED", "end", process)
-        assert steps(uri, one.id) == [*range(1, 13)]
-        process.send(signal.SIGTERM)
-        assert process.end() == 0, process.said
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Signals) -> None:
     """SIGTERM and SIGINT end the daemon with 0, one line, and no traceback."""
@@ -141,35 +119,29 @@ def test_a_second_signal_ends_it_at_once(uri: str, tmp_path: Path) -> None:
             release.set()
 
 
-def test_an_outage_is_reported_once(uri: str, tmp_path: Path) -> None:
-    """An outage and its end are one line each, and the other provider's jobs continue meanwhile."""
-    clock = Clock()
-    there, away = job("ftjob-there"), job("ftjob-away", total_steps=40)
-    with (
-        Simulator(jobs=[there], clock=clock) as steady,
-        contextlib.ExitStack() as stack,
-    ):
-        fragile = Simulator(jobs=[away], clock=clock)
-        stack.enter_context(fragile)
-        process = stack.enter_context(
-            started_daemon(tmp_path, uri, ("steady", steady), ("fragile", fragile))
-        )
-        wait_until(lambda: recorded(uri).keys() == {there.id, away.id}, "runs", process)
-        fragile.__exit__(None, None, None)
-        process.wait_for("] outage ")
-        clock.now = there.step_at(3)
-        wait_until(lambda: steps(uri, there.id) == [1, 2, 3], "steps of the other", process)
-        # Some more passes fail, and have nothing new to report.
-        passes = len(steady.requests)
-        wait_until(lambda: len(steady.requests) > passes + 10, "passes", process)
-        fragile.__enter__()
-        process.wait_for("] recovered ")
-        wait_until(lambda: steps(uri, away.id) == [1, 2, 3], "steps after it", process)
-        assert process.count("] outage ") == 1, process.said
-        assert process.count("] recovered ") == 1, process.said
-        process.send(signal.SIGTERM)
-        assert process.end() == 0
-        assert "Traceback" not in process.said
+class Heard:
+    """Records the events that it gets."""
+
+    def __init__(self) -> None:
+        self.reported: list[str] = []
+        self.seconds: list[float] = []
+        self.moments: list[float] = []
+
+    def __call__(self, event: Event) -> None:
+        """Record an event."""
+        match event:
+            case RunsRead(provider=provider, owned=owned):
+                self.reported.append(f"{provider} has {len(owned.open)} open, {owned.is_complete=}")
+            case JobDone(outcome=outcome):
+                self.reported.append(f"{outcome.result} {outcome.job_id}")
+            case PassBegan(provider=provider):
+                self.reported.append(f"{provider} begins")
+            case PassEnded(report=report, seconds=seconds):
+                self.reported.append(f"{report.provider} ended")
+                self.seconds.append(seconds)
+            case NextPass(provider=provider, at=at):
+                self.reported.append(f"{provider} is due")
+                self.moments.append(at)
 
 
 class Service:
@@ -186,13 +158,27 @@ class Service:
 
 
 @contextlib.contextmanager
-def followed(syncs: Sequence[ProviderSync], pace: Callable[[], daemon.Pace]) -> Iterator[None]:
-    """Follow two providers in another thread within the context, each at such a pace."""
+def followed(
+    syncs: Sequence[ProviderSync],
+    pace: Callable[[], daemon.Pace] = lambda: daemon.Pace(0.1),
+    handlers: Sequence[Handler] = (),
+    wall: Callable[[], float] = time.time,
+) -> Iterator[None]:
+    """Follow providers in another thread within the context, each at such a pace."""
     stopping = threading.Event()
-    syncs[1].name = "another"
+    for other in syncs[1:]:
+        other.name = "another"
     paces = {each.name: pace() for each in syncs}
     with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(daemon.run, syncs, paces=paces, stopping=stopping)
+        done = thread.submit(
+            daemon.run,
+            syncs,
+            paces=paces,
+            stopping=stopping,
+            handlers=handlers,
+            wall=wall,
+            elapsed=lambda: 0.0,
+        )
         try:
             yield
         finally:
@@ -200,10 +186,66 @@ def followed(syncs: Sequence[ProviderSync], pace: Callable[[], daemon.Pace]) -> 
         done.result(timeout=60)
 
 
+def test_steps_appear_while_a_job_trains(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """Each new step is in MLflow after the next pass, and so is the end of the job."""
+    one = job("ftjob-live", created_at=NOW, validating_seconds=1, queued_seconds=1)
+    with Simulator(jobs=[one], clock=clock) as simulator:
+        sync = make_sync(simulator, tracking, executor, clock)
+        with followed([sync]):
+            wait_until(lambda: recorded(uri).keys() == {one.id}, "run")
+            # MLflow creates every run as a running one.
+            wait_until(lambda: recorded(uri)[one.id].status == "SCHEDULED", "status")
+            for step in (1, 2, 5):
+                clock.now = one.step_at(step)
+                wait_until(lambda n=step: steps(uri, one.id) == [*range(1, n + 1)], "step")  # type: ignore[misc] # a default binds it
+            wait_until(lambda: recorded(uri)[one.id].status == "RUNNING", "status")
+            clock.now = all_end_by([one])
+            wait_until(lambda: recorded(uri)[one.id].status == "FINISHED", "end")
+            assert steps(uri, one.id) == [*range(1, 13)]
+
+
+def test_an_outage_is_reported_once(
+    uri: str, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """An outage and its end are one line each, and the other provider's jobs continue meanwhile."""
+    there, away = job("ftjob-there"), job("ftjob-away", total_steps=40)
+    heard = Heard()
+    fragile = Simulator(jobs=[away], clock=clock)
+    with (
+        Simulator(jobs=[there], clock=clock) as steady,
+        contextlib.ExitStack() as stack,
+        capture_logs() as lines,
+    ):
+        stack.enter_context(fragile)
+        syncs = [make_sync(each, tracking, executor, clock) for each in (steady, fragile)]
+
+        def count_of(event: str) -> int:
+            return [line["event"] for line in lines].count(event)
+
+        with followed(syncs, handlers=[heard]):
+            wait_until(lambda: recorded(uri).keys() == {there.id, away.id}, "runs")
+            fragile.__exit__(None, None, None)
+            wait_until(lambda: count_of("outage"), "outage")
+            clock.now = there.step_at(3)
+            wait_until(lambda: steps(uri, there.id) == [1, 2, 3], "steps of the other")
+            # Some more passes fail, and have nothing new to report.
+            failed = heard.reported.count("another ended")
+            wait_until(lambda: heard.reported.count("another ended") > failed + 2, "passes")
+            fragile.__enter__()
+            wait_until(lambda: count_of("recovered"), "recovery")
+            wait_until(lambda: steps(uri, away.id) == [1, 2, 3], "steps after it")
+    assert (count_of("outage"), count_of("recovered")) == (1, 1)
+
+
 def test_a_service_that_has_ended_is_asked_less_often(
     tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
-    """A service that has ended is requested rarely after three passes, until it answers again."""
+    """A service that has ended is requested rarely after three passes, until it answers again.
+
+    A clock that is set back takes the place of the wait for the rare request.
+    """
     ended, other = Service(), Service()
     ended.is_open = False
     with (
@@ -211,13 +253,14 @@ def test_a_service_that_has_ended_is_asked_less_often(
         Simulator(clock=clock, intercept=other) as second,
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
-        with followed(syncs, lambda: daemon.Pace(0.1, steps=[3.0])):
+        with followed(syncs, lambda: daemon.Pace(0.1, steps=[3600.0]), wall=clock):
             wait_until(lambda: ended.asked == 3)
             before = other.asked
             wait_until(lambda: other.asked > before + 5)
             assert ended.asked == 3
             ended.is_open = True
-            wait_until(lambda: ended.asked > 10)
+            clock.now -= 86_400
+            wait_until(lambda: ended.asked > 6)
 
 
 def test_passes_over_one_provider_do_not_overlap(
@@ -237,7 +280,7 @@ def test_passes_over_one_provider_do_not_overlap(
         Simulator(clock=clock, intercept=other) as second,
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
-        with followed(syncs, lambda: daemon.Pace(0.1)):
+        with followed(syncs):
             try:
                 wait_until(lambda: asked and other.asked > 3)
                 assert len(asked) == 1
@@ -257,9 +300,9 @@ def test_a_provider_without_open_jobs_is_asked_less_often(
     ):
         syncs = [make_sync(each, tracking, executor, clock) for each in (first, second)]
         with followed(syncs, lambda: daemon.Pace(0.1, idle=3600.0)):
-            wait_until(lambda: idle.asked > 0 and busy.asked > 20)
-            asked = idle.asked
-            wait_until(lambda: busy.asked > 40)
+            wait_until(lambda: idle.asked > 0 and busy.asked > 6)
+            asked, asked_of_busy = idle.asked, busy.asked
+            wait_until(lambda: busy.asked > asked_of_busy + 9)
             assert idle.asked == asked
 
 
@@ -285,31 +328,6 @@ def test_a_clock_that_is_set_back_delays_no_pass(
         finally:
             stopping.set()
         done.result(timeout=60)
-
-
-class Heard:
-    """Records the events that it gets."""
-
-    def __init__(self) -> None:
-        self.reported: list[str] = []
-        self.seconds: list[float] = []
-        self.moments: list[float] = []
-
-    def __call__(self, event: Event) -> None:
-        """Record an event."""
-        match event:
-            case RunsRead(provider=provider, owned=owned):
-                self.reported.append(f"{provider} has {len(owned.open)} open, {owned.is_complete=}")
-            case JobDone(outcome=outcome):
-                self.reported.append(f"{outcome.result} {outcome.job_id}")
-            case PassBegan(provider=provider):
-                self.reported.append(f"{provider} begins")
-            case PassEnded(report=report, seconds=seconds):
-                self.reported.append(f"{report.provider} ended")
-                self.seconds.append(seconds)
-            case NextPass(provider=provider, at=at):
-                self.reported.append(f"{provider} is due")
-                self.moments.append(at)
 
 
 def test_handlers_get_the_events_of_every_pass(
