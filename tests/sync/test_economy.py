@@ -48,18 +48,17 @@ def test_new_runs_are_recorded_without_reading_the_old_ones_again(
 ) -> None:
     """New runs are recorded without reading old ones again, by a search over their time."""
     day = 86_400.0
-    jobs = [job(f"ftjob-old-{n:02}", outcome=Outcome.FAILED) for n in range(12)]
+    jobs = [job(f"ftjob-old-{n:02}", outcome=Outcome.FAILED) for n in range(6)]
     new = [
-        job(f"ftjob-new-{n:02}", outcome=Outcome.FAILED, created_at=NOW + 9 * day)
-        for n in range(12)
+        job(f"ftjob-new-{n:02}", outcome=Outcome.FAILED, created_at=NOW + 9 * day) for n in range(6)
     ]
     with Simulator(jobs=jobs + new, clock=clock) as simulator:
         tracking = Reader(uri)
         sync = make_sync(simulator, tracking, executor, clock)
         clock.now += day
-        assert sync.run().jobs[Result.NEW] == 12
+        assert sync.run().jobs[Result.NEW] == 6
         clock.now += 9 * day
-        assert sync.run().jobs[Result.NEW] == 12
+        assert sync.run().jobs[Result.NEW] == 6
         assert tracking.read == 0
 
 
@@ -99,7 +98,7 @@ def asked(simulator: Simulator, sync: ProviderSync) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", [100, 10_000 if os.environ.get("SOAK") else 600])
+@pytest.mark.parametrize("size", [100, 10_000 if os.environ.get("SOAK") else 300])
 def test_a_settled_history_costs_one_request_whatever_its_size(
     size: int, uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
@@ -124,7 +123,7 @@ def test_an_active_job_costs_few_requests_a_pass(
     kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """OpenAI's open job costs its checkpoints and newest events, Mistral's a single reply."""
-    jobs = [job(f"ftjob-{n}", kind, total_steps=1000) for n in range(5)]
+    jobs = [job(f"ftjob-{n}", kind, total_steps=1000) for n in range(2)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         sync = make_sync(simulator, tracking, executor, clock, kind=kind)
         for seconds in (100, 60, 60, 60):
@@ -137,7 +136,7 @@ def test_a_finished_job_costs_few_requests(
     kind: Provider, most: int, tracking: Tracking, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:
     """A finished job costs few requests, besides those for the list and the models' end dates."""
-    jobs = [job(f"ftjob-{n}", kind, total_steps=90) for n in range(5)]
+    jobs = [job(f"ftjob-{n}", kind, total_steps=90) for n in range(2)]
     with Simulator(jobs=jobs, clock=clock) as simulator:
         clock.now += 1000
         sync = make_sync(simulator, tracking, executor, clock, kind=kind, archive=True)
@@ -150,8 +149,8 @@ def test_no_request_is_made_twice_in_a_pass(
 ) -> None:
     """A pass makes no request twice, even with long jobs, changing jobs and several pages."""
     jobs = [
-        job("ftjob-long", total_steps=450),
-        job("ftjob-plain", total_steps=150, validation=False),
+        job("ftjob-long", total_steps=120),
+        job("ftjob-plain", total_steps=45, validation=False),
         job("ftjob-late", total_steps=30, late_seconds=60.0),
         *(job(f"ftjob-{outcome}", outcome=outcome, ends_at_step=3) for outcome in Outcome),
         *(job(f"ftjob-{n:03}", outcome=Outcome.FAILED, created_at=NOW + 1) for n in range(5)),

@@ -76,7 +76,7 @@ def jobs() -> list[SimulatedJob]:
     """Return jobs that end before the storm, train through it, and begin in it."""
     return [
         job("ftjob-before", created_at=NOW - 9000),
-        job("ftjob-through", total_steps=200, seconds_per_step=30.0),
+        job("ftjob-through", total_steps=int(STORM // 20), seconds_per_step=30.0),
         job("ftjob-within", created_at=BEGIN + 300, seconds_per_step=60.0),
     ]
 
