@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
+from mlflow.artifacts import list_artifacts
 from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 
@@ -138,12 +139,16 @@ def datasets(run: Run) -> list[tuple[str, str]]:
 
 def artifacts(uri: str, run: Run) -> dict[str, int]:
     """Return the size of each of a run's artifacts, by path."""
-    return dict(_artifacts(client_of(uri), run.info.run_id, None))
+    return dict(_artifacts(uri, run.info.artifact_uri, ""))
 
 
-def _artifacts(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
-    for found in client.list_artifacts(run_id, folder):
+def _artifacts(uri: str, root: str, folder: str) -> Iterator[tuple[str, int]]:
+    # By the address of a folder, as MLflow would read the run for each of its folders.
+    place = f"{root}/{folder}" if folder else root
+    for found in list_artifacts(artifact_uri=place, tracking_uri=uri):
+        name = found.path.rpartition("/")[2]  # what is before depends on the store
+        path = f"{folder}/{name}" if folder else name
         if found.is_dir:
-            yield from _artifacts(client, run_id, found.path)
+            yield from _artifacts(uri, root, path)
         else:
-            yield found.path, found.file_size or 0
+            yield path, found.file_size or 0

@@ -27,15 +27,13 @@ class Undisturbed:
         return next(write for write, name in self.writes.items() if what in name)
 
 
-def store(
-    folder: Path, empty_database: Path, provider: Simulator, *, archive: bool = True
-) -> tuple[str, Path]:
+def store(folder: Path, empty_database: Path, provider: Simulator) -> tuple[str, Path]:
     """Return an empty database and a configuration for it."""
     folder.mkdir(exist_ok=True)
     shutil.copy(empty_database, folder / "mlflow.db")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     # With one provider the writes have an order.
-    return uri, write_config(folder, provider, uri, TRIAL, kinds=("openai",), archive=archive)
+    return uri, write_config(folder, provider, uri, TRIAL, kinds=("openai",))
 
 
 def undisturbed_backfill(folder: Path, empty_database: Path) -> Undisturbed:

@@ -66,17 +66,24 @@ def experiments(trial: str) -> tuple[str, ...]:
     return tuple(f"{trial}-{name}" for name in ("openai", "mistral"))
 
 
-def everything(uri: str, trial: str) -> dict[str, dict[str, object]]:
-    """Return everything that is recorded of each job, without the ids that MLflow generates."""
-    prefix = f"{trial}-of-"
+def everything(uri: str, trial: str, *, server: str | None = None) -> dict[str, dict[str, object]]:
+    """Return everything that is recorded of each job, without the ids that MLflow generates.
+
+    Args:
+        uri: The tracking store.
+        trial: The part of every name.
+        server: The server that has the artifacts, if ``uri`` is its database.
+    """
     return {
         job_id: found
         for experiment in experiments(trial)
-        for job_id, found in _recorded_in(uri, experiment, prefix).items()
+        for job_id, found in _recorded_in(uri, experiment, f"{trial}-of-", server or uri).items()
     }
 
 
-def _recorded_in(uri: str, experiment: str, prefix: str) -> dict[str, dict[str, object]]:
+def _recorded_in(
+    uri: str, experiment: str, prefix: str, archive: str
+) -> dict[str, dict[str, object]]:
     runs = {run.data.tags["fine_tuning_job_id"]: run for run in active_runs(uri, experiment)}
     if not runs:
         return {}
@@ -90,7 +97,7 @@ def _recorded_in(uri: str, experiment: str, prefix: str) -> dict[str, dict[str, 
         job_id: {
             "rows": replace(rows[job_id], tags=_tags(run, names)),
             "datasets": datasets(run),
-            "artifacts": artifacts(uri, run),
+            "artifacts": artifacts(archive, run),
             "models": {
                 name: replace(model, tags=_without_numbers(model.tags, prefix))
                 for name, model in known.items()

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from bridge.simulator import Simulator
+from tests.support.databases import file_of, refill
 from tests.support.forked import Forked, Stop
 from tests.support.processes import dump, invoke
 from tests.support.recorded import recorded
-from tests.support.undisturbed import TRIAL, Undisturbed, store
-from tests.support.whole import JOBS, everything
+from tests.support.undisturbed import TRIAL, Undisturbed
+from tests.support.whole import JOBS, everything, write_config
 from tests.support.world import Clock, job
 from tests.support.write_proxy import Write
 
@@ -40,8 +41,9 @@ def boundaries(writes: list[Write], share: int) -> list[Write]:
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_killed_at_a_commit(
+def test_killed_at_a_commit(  # noqa: PLR0917 - pytest's fixtures
     empty_database: Path,
+    uri: str,
     provider: Simulator,
     tmp_path: Path,
     undisturbed: Undisturbed,
@@ -51,36 +53,37 @@ def test_killed_at_a_commit(
     commits = {write.number for write in undisturbed.writes if write.is_done}
     assert len(undisturbed.writes) > 2 * len(commits) > 40  # commits from both sides, and files
     for at in boundaries([*undisturbed.writes], share):
-        folder = tmp_path / f"{at.number}-{at.is_done}"
-        uri, config = store(folder, empty_database, provider)
-        stop = Stop(at, signal.SIGKILL)
-        with Forked("backfill", "--config", config, output=folder / "said", stop=stop) as process:
+        refill(file_of(uri), empty_database)
+        config = write_config(tmp_path, provider, uri, TRIAL, kinds=("openai",))
+        stop, said = Stop(at, signal.SIGKILL), tmp_path / f"{at.number}-{at.is_done}"
+        with Forked("backfill", "--config", config, output=said, stop=stop) as process:
             assert process.end() == -signal.SIGKILL, (at, process.said)
         done = invoke("backfill", "--config", config)
         assert done.exit_code == 0, done.output
         assert everything(uri, TRIAL) == undisturbed.whole, at
-        before = dump(folder / "mlflow.db")
+        before = dump(file_of(uri))
         assert invoke("backfill", "--config", config).exit_code == 0
-        assert dump(folder / "mlflow.db") == before
+        assert dump(file_of(uri)) == before
 
 
 def test_killed_between_the_points_and_the_tags_of_a_batch(
-    empty_database: Path, tmp_path: Path, clock: Clock
+    empty_database: Path, uri: str, tmp_path: Path, clock: Clock
 ) -> None:
     """A batch that lost its tags is completed, though only the first read shows the start."""
     started = "fine_tuning_started_at"
-    one = job("ftjob-one", total_steps=300)  # more events than a page has
-    with Simulator(jobs=[one], clock=clock) as simulator:
+    one = job("ftjob-one", total_steps=40)  # more events than a page has
+    with Simulator(jobs=[one], clock=clock, page_limit=10) as simulator:
         found = {}
         metrics: Write | None = None
         for name in ("undisturbed", "killed"):
             clock.now = one.created_at + 1
-            uri, config = store(tmp_path / name, empty_database, simulator, archive=False)
+            refill(file_of(uri), empty_database)
+            config = write_config(tmp_path, simulator, uri, TRIAL, kinds=("openai",), archive=False)
             assert invoke("backfill", "--config", config).exit_code == 0
             assert started not in recorded(uri, f"{TRIAL}-openai")[one.id].tags
-            clock.now = one.step_at(150)
+            clock.now = one.step_at(20)
             stop = Stop(metrics, signal.SIGKILL) if metrics else None
-            said = tmp_path / name / "said"
+            said = tmp_path / name
             with Forked("backfill", "--config", config, output=said, stop=stop) as process:
                 if metrics:
                     assert process.end() == -signal.SIGKILL, process.said

@@ -25,9 +25,11 @@ from tests.support.write_proxy import Write, WriteProxy
 
 pytestmark = pytest.mark.long
 EVERY = bool(os.environ.get("EVERY_BOUNDARY"))
-SHARES = 6 if EVERY else 3
+SHARES = 6 if EVERY else 1
 FEW = 4 if EVERY else 1
 """Shares of the writes: each is a test, so that several can run at a time."""
+SAMPLE = 3
+"""Writes of the sample."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def proxy(server: str) -> Iterator[WriteProxy]:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    server: str, provider: Simulator, tmp_path_factory: pytest.TempPathFactory
+    server: str, server_database: str, provider: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, dict[str, object]], int]:
     """Return the rows and the number of writes of an undisturbed backfill."""
     with WriteProxy(server) as proxy:
@@ -54,61 +56,79 @@ def undisturbed(
         done = invoke("backfill", "--config", config)
         assert done.exit_code == 0, done.output
         count = len(proxy.writes)
-    found = everything(server, "alone")
+    found = everything(server_database, "alone", server=server)
     assert len(found) == len(JOBS)
+    assert all(each["artifacts"] for each in found.values())
     return found, count
 
 
-def boundaries(writes: int, share: int, shares: int) -> list[Write]:
-    """Return the writes to kill at: a sample, or, on request, a whole share."""
+@pytest.fixture
+def over_sqlite(server: str, server_database: str) -> tuple[str, str]:
+    """Return a server and its database."""
+    return server, server_database
+
+
+@pytest.fixture
+def over_postgres(postgres_server: str, postgres: str) -> tuple[str, str]:
+    """Return a server and its database, to which it has several connections."""
+    return postgres_server, postgres
+
+
+def boundaries(writes: int, share: int, shares: int) -> list[list[Write]]:
+    """Return the writes to kill at in each trial: on request those of a share, one by one.
+
+    The sample is one trial, in which each backfill goes on from where the one before was killed.
+    """
     every = [Write(n, is_done) for n in range(1, writes + 1) for is_done in (False, True)]
     if EVERY:
-        return every[share::shares]
-    return [every[(2 * share + 1) * len(every) // (2 * shares)]]
+        return [[each] for each in every[share::shares]]
+    return [[every[(2 * n + 1) * len(every) // (2 * SAMPLE)] for n in range(SAMPLE)]]
 
 
 @pytest.mark.parametrize("share", range(SHARES))
 def test_killed_at_a_write(
-    server: str,
+    over_sqlite: tuple[str, str],
     provider: Simulator,
     tmp_path: Path,
     undisturbed: tuple[dict[str, dict[str, object]], int],
     share: int,
 ) -> None:
     """A ``kill -9`` before or after any write leaves the expected rows to the next backfill."""
-    kill_and_repeat(server, provider, tmp_path, undisturbed, (share, SHARES))
+    kill_and_repeat(over_sqlite, provider, tmp_path, undisturbed, (share, SHARES))
 
 
 @pytest.mark.soak  # one more server to start, for two conditions that are tested by themselves
 @pytest.mark.parametrize("share", range(FEW))
 def test_killed_at_a_write_to_postgres(
-    postgres_server: str,
+    over_postgres: tuple[str, str],
     provider: Simulator,
     tmp_path: Path,
     undisturbed: tuple[dict[str, dict[str, object]], int],
     share: int,
 ) -> None:
     """The same holds for a server with several connections to PostgreSQL."""
-    kill_and_repeat(postgres_server, provider, tmp_path, undisturbed, (share, FEW))
+    kill_and_repeat(over_postgres, provider, tmp_path, undisturbed, (share, FEW))
 
 
 def kill_and_repeat(
-    server: str,
+    store: tuple[str, str],
     provider: Simulator,
     folder: Path,
     undisturbed: tuple[dict[str, dict[str, object]], int],
     part: tuple[int, int],
 ) -> None:
-    """Kill at each write of a share, one after the other."""
+    """Kill at the writes of a share, in a server that has this database."""
     wanted, writes = undisturbed
-    for at in boundaries(writes, *part):
-        trial = f"trial-{at.number}-{'after' if at.is_done else 'before'}"
+    server, database = store
+    for kills in boundaries(writes, *part):
+        trial = f"trial-{kills[0].number}-{'after' if kills[0].is_done else 'before'}"
         with WriteProxy(server) as proxy:
             config = write_config(folder, provider, proxy.url, trial)
-            kill_at(proxy, at, config)
+            for at in kills:
+                kill_at(proxy, at, config)
             done = invoke("backfill", "--config", config)
             assert done.exit_code == 0, done.output
-            assert everything(server, trial) == wanted, (trial, proxy.writes)
+            assert everything(database, trial, server=server) == wanted, (trial, proxy.writes)
             proxy.writes.clear()
             assert invoke("backfill", "--config", config).exit_code == 0
             assert proxy.writes == []
@@ -130,17 +150,15 @@ def kill_at(proxy: WriteProxy, at: Write, config: Path) -> None:
     assert code == -signal.SIGKILL, process.said
 
 
-def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
-    server: str,
+@pytest.mark.usefixtures("impatient")
+def test_replies_that_are_lost(
+    server_database: str,
     proxy: WriteProxy,
     provider: Simulator,
     tmp_path: Path,
     undisturbed: tuple[dict[str, dict[str, object]], int],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A write that MLflow's client sends again, even of a run or a version, leaves one of each."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     lost: set[str] = set()
 
     def hook(write: Write) -> bool:
@@ -157,7 +175,7 @@ def test_replies_that_are_lost(  # noqa: PLR0917 - pytest's fixtures
         if done.exit_code == 0:
             break
     assert done.exit_code == 0, done.output
-    assert everything(server, "lost") == undisturbed[0]
+    assert everything(server_database, "lost", server=proxy.url) == undisturbed[0]
     kinds = {kind.rpartition("mlflow/")[2] for kind in lost}
     assert kinds >= {"runs/create", "logged-models", "runs/outputs", "model-versions/create"}
 
