@@ -118,7 +118,7 @@ class Tracking(Relations):
 
     def _models(self, client: MlflowClient, plan: Plan, run: RecordedRun) -> dict[str, str]:
         """Create a plan's models; return their ids by full name, none if the store lacks models."""
-        if plan.models and self.capabilities.has(Feature.MODELS):
+        if plan.models:
             with self.capabilities.trying(Feature.MODELS, client):
                 known = {} if plan.is_new else outputs_of(client, run)
                 return logged_models.create_missing(client, run, plan, known)

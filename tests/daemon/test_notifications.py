@@ -254,6 +254,7 @@ def test_a_late_job_of_the_history_is_news_the_next_time() -> None:
     reported = InMemoryProvider()
     reported.pass_over(ended("late", "RUNNING", is_final=False, is_settling=True))
     assert reported.pass_over(ended("late", "RUNNING", is_final=False)) == []
+    assert reported.pass_over(ended("new")) == ["failed"], "another job is news meanwhile"
     assert reported.pass_over(ended("late")) == []
     assert reported.pass_over(ended("late")) == ["failed"]
 

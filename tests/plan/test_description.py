@@ -605,13 +605,14 @@ def test_numbers_that_cannot_be_are_left_out(number: int) -> None:
 def test_an_accuracy_above_1_is_explained() -> None:
     """An accuracy above 1, which is a perplexity, gets an explanation."""
 
-    def said(accuracy: float) -> str:
-        metrics = {"valid_loss": 0.5, "valid_mean_token_accuracy": accuracy}
+    def said(accuracy: float, **others: float) -> str:
+        metrics = {"valid_loss": 0.5, "valid_mean_token_accuracy": accuracy, **others}
         checkpoint = Checkpoint(step=1, created_at=CREATED, metrics=metrics)
         snapshot = Snapshot(job=JOB, checkpoints=(checkpoint,))
         return note("mistral", snapshot, started_at=None, best=None, lineage=Lineage())
 
     assert "`valid_mean_token_accuracy` is above 1" in said(1.414)
+    assert "`train_accuracy` is above 1" in said(1.414, train_accuracy=2.0), "the first by name"
     assert "is above 1" not in said(1.0)
     assert "perplexity" in said(1.414)
     assert "perplexity" not in said(0.9)

@@ -330,6 +330,16 @@ def test_no_epoch(total_steps: int | None, wanted: str) -> None:
     assert found.conflicts == ()
 
 
+def test_an_epoch_that_keeps_its_name_is_not_added() -> None:
+    """Names with the epoch that the run already has add no epoch, even where one is missing."""
+    run = history(curve("loss", (1, 2)), [MetricPoint("epoch", 1, 0.25, START + 1)])
+    old = openai("huggingface")
+    new = dataclasses.replace(old, metrics={**old.metrics, "train_loss": "train/loss"})
+    found = make_renaming(run, {}, old, new, total_steps=12, epochs=3)
+    assert found.renamed == {"loss": "train/loss"}
+    assert epochs(found) == {}
+
+
 def test_a_step_after_the_last_has_no_epoch() -> None:
     """A step after the last has no epoch, and the others keep theirs."""
     found = make_renaming(

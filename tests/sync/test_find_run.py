@@ -65,6 +65,21 @@ def test_a_named_run_in_an_unreadable_experiment_costs_the_job_nothing(uri: str)
     assert "is in an experiment that cannot be read" in sentence
 
 
+class DownAtNames(Tracking):
+    """A store that goes down before it returns the name of an experiment."""
+
+    def experiment_name(self, experiment_id: str) -> str:
+        """Fail for every job."""
+        raise TrackingDown(f"MLflow is down at {experiment_id}")
+
+
+def test_mlflow_that_goes_down_is_no_reason_for_another_run(uri: str) -> None:
+    """A job that names a run gets no second run because MLflow goes down meanwhile."""
+    wish = {RUN_KEY: named_run(uri)}
+    with pytest.raises(TrackingDown):
+        finder(DownAtNames(uri)).find(ended_job("ftjob-a", metadata=wish))
+
+
 def test_a_run_that_its_user_deleted_where_only_its_job_points_is_not_made_again(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.errors import ArchiveFailed, RunChanged
 from bridge.model import MetricPoint
 from bridge.plan import tags
+from bridge.plan.models import HostedModel
 from bridge.plan.plan import Plan
+from bridge.plan.rename import Renaming
 from bridge.tracking import Tracking, Written
 from tests.support.in_memory import START
 from tests.support.plans import plan
 from tests.support.ports import free_port
+from tests.support.wrapped_store import WrappedTracking
 
 OURS = {tags.PROVIDER: "openai", tags.JOB: "a", tags.BRIDGE: tags.OWNED}
 
@@ -72,6 +77,45 @@ def test_a_run_has_what_its_plan_says(tracking: Tracking) -> None:
     assert (found.tags["new"], found.tags[tags.STARTED]) == ("1", "then")
     assert tracking.history(found) == {"loss": [point]}
     assert tracking.steps(found) == {"loss": frozenset({3})}
+
+
+def test_a_new_run_has_its_tags_from_the_beginning(uri: str) -> None:
+    """A new run is created with its tags, so that none of them costs another request."""
+    calls: list[partial[Any]] = []
+
+    def note(_name: str, call: partial[Any]) -> object:
+        calls.append(call)
+        return call()
+
+    place = written(WrappedTracking(uri, note), tags=OURS | {tags.STARTED: "then"})
+    assert place.run.tags[tags.STARTED] == "then"
+    (batch,) = [call for call in calls if call.func.__name__ == "log_batch"]
+    assert batch.keywords["tags"] == []
+    assert "set_tag" not in {call.func.__name__ for call in calls}
+
+
+@pytest.mark.parametrize("label", ["huggingface", None])
+def test_a_renamed_curve_measures_the_same_models(tracking: Tracking, label: str | None) -> None:
+    """A curve's copy measures the models that it measures, and a whole renaming has a tag."""
+    point = MetricPoint("train_loss", 3, 0.5, START)
+    about = {tags.MODEL: "ft:a", **OURS}
+    model = HostedModel(
+        model="ft:a", name="a-step-3", step=3, metrics=(("train_loss", 3),), about=about
+    )
+    place = written(tracking, points=(point,), models=(model,))
+    copies = replace(point, name="loss"), replace(point, name="loss", step=4)
+    renaming = Renaming(
+        points=copies, params={"epochs": "2"}, renamed={"train_loss": "loss"}, conflicts=()
+    )
+    tracking.rename(place.run, renaming, label)
+    run = tracking.run(place.run_id)
+    assert run
+    assert (run.params, run.tags.get(tags.METRIC_NAMES)) == ({"epochs": "2"}, label)
+    assert tracking.history(run)["loss"] == [*copies]
+    with tracking.asked() as client:
+        measured = client.get_logged_model(place.model_ids["ft:a"]).metrics
+    assert measured
+    assert sorted((each.key, each.step) for each in measured) == [("loss", 3), ("train_loss", 3)]
 
 
 def test_a_deleted_run_takes_nothing(tracking: Tracking) -> None:
