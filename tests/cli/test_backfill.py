@@ -427,7 +427,7 @@ def test_wrong_types_do_not_lose_a_job(uri: str, tmp_path: Path) -> None:
     assert differences(expected(good), others) == []
 
 
-ODD_ROWS: list[dict[str, list[Json]]] = [
+ODD_ROWS: list[dict[str, list[object]]] = [
     {"checkpoints": [{"step_number": "three", "metrics": {"train_loss": 1.0}}]},
     {"checkpoints": [None, 7, "x", [], {}]},
     {"checkpoints": [{"step_number": 2**80, "metrics": {"train_loss": 1.0}}]},

@@ -310,6 +310,7 @@ def test_what_only_a_provider_could_tell_cannot_be_chosen(place: Place, option: 
     assert dump(place.database) == before
 
 
+@pytest.mark.usefixtures("impatient")
 def test_without_mlflow_it_says_so(tmp_path: Path) -> None:
     """Without MLflow there is one sentence, exit code 1, and no traceback."""
     with StaticServer() as server:

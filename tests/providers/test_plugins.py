@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -54,8 +55,10 @@ def test_a_package_may_bring_a_provider(package: Path, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(package)}
     with Simulator(jobs=demo_jobs(NOW), clock=Clock()) as simulator:
         config = configured(tmp_path, "openai", simulator.openai_url)
-        done = run("check", "--config", config, env=environment, fresh=True)
+        done = run("check", "--json", "--config", config, env=environment, fresh=True)
         assert done.returncode == 0, done.stdout + done.stderr
+        # Whatever MLflow and its libraries print while they are imported, stdout is one document.
+        assert isinstance(json.loads(done.stdout), dict)
         assert not (package / "loaded").exists()
         config = configured(tmp_path, "acme", simulator.openai_url)
         done = run("backfill", "--dry-run", "--config", config, env=environment, fresh=True)

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -54,9 +55,10 @@ def run(
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
     fresh: bool = False,
+    largest_file: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``ftbridge`` in a separate process to its end; see ``started``."""
-    with started(*arguments, cwd=cwd, env=env, fresh=fresh) as process:
+    with started(*arguments, cwd=cwd, env=env, fresh=fresh, largest_file=largest_file) as process:
         code = process.end()
         return subprocess.CompletedProcess(arguments, code, *process.streams)
 
@@ -152,19 +154,20 @@ def started(
     env: dict[str, str] | None = None,
     fresh: bool = False,
     is_parent: bool = False,
+    largest_file: int | None = None,
 ) -> Iterator[Started]:
     """Start ``ftbridge`` in a separate process, which ends with the context at the latest.
 
     It is a fork of a process that has imported everything, and gets killed. With ``fresh`` it is a
     new interpreter, as its user starts it. With either ``fresh`` or ``is_parent`` it may end the
-    processes that it has started itself.
+    processes that it has started itself. Its disk is full when a file has ``largest_file`` bytes.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "stdout", Path(folder) / "stderr"
         surroundings = {**os.environ, **_WIDE, **(env or {})}
         process = FORKS.Process(
             target=_new if fresh else _fork,
-            args=([*map(str, arguments)], files, cwd or Path.cwd(), surroundings),
+            args=([*map(str, arguments)], files, cwd or Path.cwd(), surroundings, largest_file),
         )
         running = Started(process, *files)
         process.start()
@@ -179,11 +182,24 @@ def started(
             running.keep_output()
 
 
-def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[str, str]) -> None:
-    """Become ``ftbridge``, with the imports already done."""
+def _prepare(files: tuple[Path, Path], cwd: Path, largest_file: int | None) -> None:
+    """Give this process its folder, its output and its limit."""
     os.chdir(cwd)
     write_to(*files)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+
+def _fork(
+    arguments: list[str],
+    files: tuple[Path, Path],
+    cwd: Path,
+    env: dict[str, str],
+    largest_file: int | None,
+) -> None:
+    """Become ``ftbridge``, with the imports already done."""
+    _prepare(files, cwd, largest_file)
     os.environ.clear()
     os.environ.update(env)
     if encoding := env.get("PYTHONIOENCODING"):  # an interpreter reads it when it starts
@@ -198,11 +214,15 @@ def _fork(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[s
     main()
 
 
-def _new(arguments: list[str], files: tuple[Path, Path], cwd: Path, env: dict[str, str]) -> None:
+def _new(
+    arguments: list[str],
+    files: tuple[Path, Path],
+    cwd: Path,
+    env: dict[str, str],
+    largest_file: int | None,
+) -> None:
     """Become ``ftbridge`` in a new interpreter."""
-    os.chdir(cwd)
-    write_to(*files)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
+    _prepare(files, cwd, largest_file)
     os.execve(sys.executable, command(*arguments), env)  # noqa: S606 - the bridge itself
 
 

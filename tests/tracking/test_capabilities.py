@@ -9,6 +9,7 @@ import pytest
 
 from bridge.doctor.examine import Doctor, Examination
 from bridge.errors import TrackingDown
+from bridge.model import Snapshot
 from bridge.plan.options import RecordingOptions
 from bridge.sync.provider_sync import ProviderSync
 from bridge.tracking import Tracking
@@ -39,11 +40,15 @@ def proxy(server: str) -> Iterator[WriteProxy]:
 
 
 def sync_of(
-    proxy: WriteProxy, executor: ThreadPoolExecutor, *, register: bool = False
+    proxy: WriteProxy,
+    executor: ThreadPoolExecutor,
+    *,
+    family: tuple[Snapshot, ...] = FAMILY,
+    register: bool = False,
 ) -> ProviderSync:
     """Make passes of a new process."""
     tracking = Tracking(proxy.url)
-    return InMemoryProvider(*FAMILY).sync(
+    return InMemoryProvider(*family).sync(
         tracking, executor, register="{suffix}" if register else None
     )
 
@@ -86,14 +91,15 @@ def test_a_server_that_is_upgraded_gets_its_models(
 ) -> None:
     """``doctor --fix`` adds the models after an upgrade of the server, and no row changes."""
     proxy.lacks = (MODELS,)
-    assert sync_of(proxy, executor).run().is_well
+    one = (snapshot_of("ftjob-upgraded", 0.9, 0.4),)
+    assert sync_of(proxy, executor, family=one).run().is_well
     before = {job_id: run.rows for job_id, run in recorded(server).items()}
     assert models(server) == {}
     proxy.lacks = ()
-    assert examined(sync_of(proxy, executor), executor).is_well
-    assert {model.job_id for model in models(server).values()} == set(before)
+    assert examined(sync_of(proxy, executor, family=one), executor).is_well
+    assert [model.job_id for model in models(server).values()] == [*before] * 2
     assert {job_id: run.rows for job_id, run in recorded(server).items()} == before
-    assert examined(sync_of(proxy, executor), executor).treated == []
+    assert examined(sync_of(proxy, executor, family=one), executor).treated == []
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +19,7 @@ from bridge.sync.report import Report
 from bridge.tracking import Tracking
 from tests.support.config_file import write_config
 from tests.support.in_memory import InMemoryProvider, snapshot_of
-from tests.support.processes import PATIENCE, command, invoke
+from tests.support.processes import PATIENCE, invoke, run
 from tests.support.recorded import active_runs, recorded
 from tests.support.world import Clock, job, make_sync
 from tests.support.write_proxy import WriteProxy
@@ -103,19 +101,11 @@ def test_a_database_that_others_have_locked(
 
 def test_a_disk_that_is_full(new_uri: str, tmp_path: Path, later: Clock) -> None:
     """A full disk is reported without a traceback, and the next backfill completes."""
-    room = file_of(new_uri).stat().st_size // 1024 + 40
-    limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash"]
+    room = file_of(new_uri).stat().st_size + 40_000
     with Simulator(jobs=JOBS, clock=later) as simulator:
         providers = {"openai": simulator.openai_url}
         config = write_config(tmp_path, new_uri, providers, mlflow={"archive": False})
-        full = subprocess.run(
-            [*limited, *command("backfill", "--config", config)],
-            env=os.environ | {"COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        full = run("backfill", "--config", config, largest_file=room)
         assert full.returncode == 1
         assert "cannot write to its disk" in full.stdout
         assert "Traceback" not in full.stdout + full.stderr
