@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 
 from rich.table import Table
 
@@ -68,12 +69,13 @@ def rename(
     redactor = redactor_of(settings, environ)
     log.set_up(redactor)
     tracking = Tracking(settings.mlflow.tracking_uri, redactor=redactor)
+    known = _Experiments(tracking)
     done = [
-        _renamed(settings, provider, tracking, job_ids, dry_run=dry_run)
+        _renamed(settings, provider, known, job_ids, dry_run=dry_run)
         for provider in settings.providers
     ]
     if not (dry_run or job_ids or any(each.failures or each.conflicts for each in done)):
-        _show_names(settings, tracking)
+        _show_names(settings, known)
     unknown = [job_id for job_id in job_ids if not any(job_id in each.job_ids for each in done)]
     is_well = not unknown and not any(each.failures or each.conflicts for each in done)
     if as_json:
@@ -89,16 +91,29 @@ def rename(
     return 0 if is_well else 1
 
 
+class _Experiments:
+    """Experiments in MLflow, each of which is read once, however many providers share it."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.tracking = tracking
+        self.id_of = cache(partial(tracking.experiment, create=False))
+        self.local_names = cache(lambda place: preset_of(tracking.local_metric_names(place)))
+        self.is_named_otherwise = cache(
+            lambda place, label: tracking.is_named_otherwise([place], label)
+        )
+
+
 def _renamed(
     settings: Settings,
     provider: ProviderSettings,
-    tracking: Tracking,
+    known: _Experiments,
     job_ids: tuple[str, ...],
     *,
     dry_run: bool,
 ) -> Renamed:
     done = Renamed(provider.name)
-    wanted = dict(_wanted_names(settings, provider, tracking))
+    tracking = known.tracking
+    wanted = dict(_wanted_names(settings, provider, known))
     runs = [
         run
         for run in tracking.runs(list(wanted), provider.name)
@@ -126,36 +141,37 @@ def _renamed(
     return done
 
 
-def _show_names(settings: Settings, tracking: Tracking) -> None:
+def _show_names(settings: Settings, known: _Experiments) -> None:
     """Record the names in the experiments, and show the losses of all providers in their views."""
     shown: dict[str, tuple[str, Losses]] = {}
     for provider in settings.providers:
-        for place, names in _wanted_names(settings, provider, tracking):
+        for place, names in _wanted_names(settings, provider, known):
             _, losses = shown.get(place, ("", Losses()))
             shown[place] = names.label, losses | names.losses
     for place, (label, losses) in shown.items():
-        tracking.name_experiment(place, label, losses)
+        known.tracking.name_experiment(place, label, losses)
 
 
 def _wanted_names(
-    settings: Settings, provider: ProviderSettings, tracking: Tracking
+    settings: Settings, provider: ProviderSettings, known: _Experiments
 ) -> Iterator[tuple[str, MetricNames]]:
     """Yield a provider's experiments, each with the metric names that its runs should have."""
     options = recording_options_of(settings, provider)
     for name in router_of(settings, provider).experiments:
-        if place := tracking.experiment(name, create=False):
-            local = options.is_auto and preset_of(tracking.local_metric_names(place))
+        if place := known.id_of(name):
+            local = options.is_auto and known.local_names(place)
             yield place, (options.named(local) if local else options).metric_names
 
 
 def is_due(settings: Settings, tracking: Tracking) -> str | None:
     """Return the names that some runs lack; ``None`` if every run has its names."""
+    known = _Experiments(tracking)
     for provider in settings.providers:
         is_auto = recording_options_of(settings, provider).is_auto
-        for place, names in _wanted_names(settings, provider, tracking):
+        for place, names in _wanted_names(settings, provider, known):
             # Without local runs, other names have no use.
             is_asked_for = not is_auto or names.label != "provider"
-            if is_asked_for and tracking.is_named_otherwise([place], names.label):
+            if is_asked_for and known.is_named_otherwise(place, names.label):
                 return names.label
     return None
 

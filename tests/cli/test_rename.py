@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from bridge.cli.rename import is_due
+from bridge.settings.load import load
+from bridge.tracking import Tracking
+from tests.support.config_file import write_config
 from tests.support.databases import file_of, refill
 from tests.support.processes import dump, invoke
 from tests.support.recorded import Row, RunRows, active_runs, recorded
@@ -383,3 +387,25 @@ def test_runs_without_the_tag_have_the_providers_names(place: Place) -> None:
     found = recorded(place.uri)[MISTRAL.id]
     assert found.tags[LABEL] == "huggingface"
     assert "loss" in {name for name, *_ in found.rows}
+
+
+class Reader(Tracking):
+    """A tracking store that notes the experiments whose local runs are read."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.read: list[str] = []
+
+    def local_metric_names(self, experiment_id: str) -> list[frozenset[str]]:
+        """Note the experiment."""
+        self.read.append(experiment_id)
+        return super().local_metric_names(experiment_id)
+
+
+def test_an_experiment_that_providers_share_is_read_once(uri: str, tmp_path: Path) -> None:
+    """The hint at the end of a backfill costs one reading for each experiment."""
+    tracking = Reader(uri)
+    place = tracking.experiment("hosted-fine-tunes", create=True)
+    urls = {name: f"http://127.0.0.1:9/{name}" for name in ("openai", "mistral", "nebius")}
+    assert is_due(load(write_config(tmp_path, uri, urls), {}), tracking) is None
+    assert tracking.read == [place]

@@ -232,7 +232,7 @@ def test_a_job_is_finished_as_soon_as_its_metrics_are_there(
         assert (run.status, len(run.rows) >= 36) == ("FINISHED", True)
 
 
-@pytest.mark.parametrize("every", [2.9, 11.0])
+@pytest.mark.parametrize("every", [4.7, 11.0])
 def test_a_job_is_followed_while_it_trains(
     uri: str,
     tracking: Tracking,
