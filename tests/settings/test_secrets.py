@@ -11,7 +11,7 @@ import logging
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -195,15 +195,19 @@ def store_below(folder: Path, name: str = "mlflow") -> str:
 
 
 def configured(
-    path: Path, front: Simulator, sections: Mapping[str, object] | None = None, **mlflow: object
+    path: Path,
+    front: Simulator,
+    sections: Mapping[str, object] | None = None,
+    types: Collection[str] = TYPES,
+    **mlflow: object,
 ) -> Path:
-    """Write a configuration with all types of providers, whose keys are in the environment."""
+    """Write a configuration with these types of providers, whose keys are in the environment."""
     urls = {str(name): url for name, url in front.base_urls.items()}
     urls["azure"] = urls["azure"].replace("//", "//me:${PASSWORD}@")
     urls["nebius"] = urls["openai"]
     providers: dict[str, dict[str, object]] = {
         name: {"api_key": None, "base_url": urls[name], **front.more_settings(name)}
-        for name in TYPES
+        for name in types
     }
     providers["openai"]["headers"] = {"X-Team": "${HEADER}"}
     return write_config(
@@ -247,6 +251,7 @@ def test_no_command_gives_a_secret_away(
             tmp_path / "c.yaml",
             simulator,
             watched(simulator),
+            types=("openai", "azure", "mistral"),  # backfill has the others' replies
             tracking_uri=store_below(tmp_path, "live"),
             register=False,  # backfill does
         )
