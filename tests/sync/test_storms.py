@@ -25,7 +25,7 @@ from tests.support.world import NOW, Clock, job, make_sync
 
 pytestmark = pytest.mark.long
 
-STORM = 3600.0 if os.environ.get("SOAK") else 1200.0
+STORM = 3600.0 if os.environ.get("SOAK") else 600.0
 """Duration of a storm in seconds."""
 LATER = 7200.0
 """Seconds after which every job has ended."""
@@ -76,7 +76,7 @@ def jobs() -> list[SimulatedJob]:
     """Return jobs that end before the storm, train through it, and begin in it."""
     return [
         job("ftjob-before", created_at=NOW - 9000),
-        job("ftjob-through", total_steps=int(STORM // 20), seconds_per_step=30.0),
+        job("ftjob-through", total_steps=int(STORM // 15), seconds_per_step=30.0),
         job("ftjob-within", created_at=BEGIN + 300, seconds_per_step=60.0),
     ]
 
