@@ -122,13 +122,13 @@ class Stalls:
         if plan.is_final:
             self._jobs.pop(key, None)
             return
-        is_waiting = known is not None and not known.trains
+        has_waited = known is not None and not known.trains
         if known is None:
             known = _Watched.of(run) if run else _Watched(name=plan.run_name, last=plan.start_time)
         state = plan.tags.get(tags.STATE)
         trains = known.trains if state is None else state == JobStatus.RUNNING
         moments = [known.last, *(point.timestamp for point in plan.points)]
-        if trains and is_waiting:  # not every provider gives the start of training
+        if has_waited:  # not every provider gives the start of training
             moments.append(int(self._wall() * 1000))
         self._jobs[key] = replace(
             known,

@@ -81,3 +81,21 @@ def test_a_day_has_one_look() -> None:
     ends.clock.now += DAY
     ends.shutdowns(WELL)
     assert len(ends.found) == 1
+
+
+def test_a_date_that_is_withdrawn_is_forgotten() -> None:
+    """A provider that ends no models any more has no next day, also if it had one."""
+    ends = Ends({"2025-12-01": ["ft:a"]})
+    ends.shutdowns(WELL)
+    ends.days.clear()
+    ends.clock.now += DAY
+    ends.shutdowns(WELL)
+    assert ends.known == [("openai", 1_764_547_200), ("openai", None)]
+
+
+def test_ten_models_are_named() -> None:
+    """A message names ten models, and counts the others only if there are any."""
+    ends = Ends({"2025-10-16": [f"ft:{number}" for number in range(10)]})
+    ends.shutdowns(WELL)
+    (ending,) = ends.found
+    assert ending.models.endswith("ft:8, ft:9")

@@ -96,6 +96,33 @@ def test_a_long_history_may_be_read_late() -> None:
     assert watch.found == []
 
 
+def test_a_job_that_is_recorded_before_the_history_is_read_is_watched() -> None:
+    """A job whose new run is on no page of the history is watched all the same."""
+    watch = Watch()
+    new = outcome("a", "RUNNING", at=NOW - 9 * HOUR, tags={"fine_tuning_state": "running"})
+    watch.stalls(JobDone(new))
+    watch.stalls(RunsRead("openai", Ownership(is_complete=True)))
+    watch.stalls(PassEnded(Report(provider="openai"), 1.0))
+    assert [each.job_id for each in watch.found] == ["a"]
+
+
+def test_a_stalled_job_stays_on_the_page_while_a_pass_reads() -> None:
+    """A stalled job is shown until its pass ends, and a pass over another provider hides none."""
+    watch, run = Watch(), training(at=NOW - 9 * HOUR)
+    assert watch.pass_over(outcome("a", run=run), runs=(run,)) == ["a"]
+    watch.stalls(RunsRead("openai", Ownership(open={"a": run})))
+    watch.stalls(RunsRead("mistral", Ownership()))
+    assert [each.job_id for each in watch.stalls.view()] == ["a"]
+
+
+def test_a_job_that_another_run_carries_is_linked_there() -> None:
+    """A job whose run lost a race stalls with the run that owns it."""
+    watch, run = Watch(), training(at=NOW - 9 * HOUR)
+    moved = replace(outcome("a", run=run), run_id="owner")
+    assert watch.pass_over(moved, runs=(run,)) == ["a"]
+    assert [each.run_id for each in watch.found] == ["owner"]
+
+
 def test_a_new_job_that_stalls_is_found_in_its_experiment() -> None:
     """A job that this process has recorded stalls with its run and experiment."""
     watch = Watch()

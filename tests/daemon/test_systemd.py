@@ -73,6 +73,13 @@ def test_signs_of_life_come_twice_as_often_as_needed(manager: NotifySocket, cloc
     assert counts == [1, 1, 2, 2, 3]
 
 
+def test_the_first_sign_of_life_waits_for_nothing(manager: NotifySocket) -> None:
+    """The first sign of life comes at once, also if the machine has just been started."""
+    clock = Clock(0.0)
+    systemd(manager, clock, WATCHDOG_USEC="20000000").beat(well(clock), is_alive=True)
+    assert "WATCHDOG=1" in manager.listen()
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -118,6 +125,18 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(clock: Clock) -> None:
         hangs.append(any(each.is_hanging for each in progress.view().providers.values()))
         clock.now += LONGEST_SILENCE - 1
     assert hangs == [False, False, False, True, True, True, False, False]
+
+
+def test_one_pass_that_hangs_is_enough(manager: NotifySocket, clock: Clock) -> None:
+    """One hanging provider of two makes systemd restart the daemon."""
+    progress, reported = status(clock), systemd(manager, clock, WATCHDOG_USEC="2000000")
+    progress(PassBegan("openai"))
+    clock.now += LONGEST_SILENCE + 1
+    reported.beat(progress.view(), is_alive=True)
+    assert "WATCHDOG=1" not in manager.listen()
+    progress(PassEnded(Report(provider="openai"), 1.0))
+    reported.beat(progress.view(), is_alive=True)
+    assert "WATCHDOG=1" in manager.listen()
 
 
 def test_the_status_says_what_goes_on(manager: NotifySocket, clock: Clock) -> None:

@@ -385,6 +385,30 @@ def test_a_query_goes_along_with_every_request(
     assert [dict(url.params) for url in files] == [{**sent, **without_cursor}] * 2
 
 
+@pytest.mark.parametrize(
+    ("address", "is_below"),
+    [
+        ("https://provider.example", True),
+        ("https://PROVIDER.example/", True),
+        ("https://provider.ex", False),
+        (BASE_URL, False),
+    ],
+)
+def test_an_address_is_below_another_by_whole_parts(address: str, *, is_below: bool) -> None:
+    """An API is below another address only from a slash on: other hosts may begin alike."""
+    assert script().http().is_below(address) is is_below
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    """A name and password in the address are hidden whole, also if the password has an @."""
+    base = BASE_URL.replace("://", "://user:pass@word@")
+    transport = httpx.MockTransport(script(Answer(200, b"<html>", {})))
+    http = connect(base, headers={}, redactor=Redactor(), sleep=NoSleep(), transport=transport)
+    with pytest.raises(errors.BadReply) as caught:
+        http.get_object(PATH)
+    assert caught.value.sentence.startswith(BASE_URL)
+
+
 def test_a_parameter_of_the_address_may_stand_twice() -> None:
     """A parameter that the address has twice is sent twice, as written."""
     scripted = script(answer(200))
@@ -398,7 +422,13 @@ def test_the_query_of_the_address_is_not_shown() -> None:
     """The query of the address is hidden, because any of its parameters can be a key."""
     scripted = script(Answer(200, b"<html>", {}))
     transport = httpx.MockTransport(scripted)
-    http = connect(f"{BASE_URL}?code={KEY}", headers={}, redactor=Redactor(), transport=transport)
+    http = connect(
+        f"{BASE_URL}?code={KEY}",
+        headers={},
+        redactor=Redactor(),
+        sleep=NoSleep(),
+        transport=transport,
+    )
     with pytest.raises(errors.BadReply) as caught:
         http.get_object(PATH)
     assert not [text for text in shown(caught.value) if KEY in text]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.plan.ownership import Fate, Ownership, may_delete, resolve
+from bridge.plan.ownership import Claims, Fate, Ownership, may_delete, resolve
 from bridge.plan.recorded import FINAL_RUN_STATUS, RecordedRun
 from bridge.plan.tags import ADOPTED, BRIDGE, COMPLETED, INCOMPLETE_SINCE, OWNED
 
@@ -200,6 +200,17 @@ def test_a_run_that_is_listed_twice_is_as_it_was_seen_last() -> None:
     ended, other = run_of("1", status="FINISHED"), run_of("2", "b", status="FINISHED")
     assert resolve([other, run_of("1"), ended]).settled == {"a", "b"}
     assert resolve([other, ended, run_of("1")]).open.keys() == {"a"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_deleted_run_beside_an_open_one_settles_nothing(order: int) -> None:
+    """A job that trains is not settled by a deleted run of it, also before all runs are read."""
+    claims = Claims()
+    for run in (run_of("1"), run_of("2", is_deleted=True))[::order]:
+        claims.add(run)
+    assert not claims.is_settled("a")
+    claims.add(run_of("3", "b", is_deleted=True))
+    assert claims.is_settled("b"), "its user wants no run"
 
 
 def test_an_owner_without_an_end_goes_once_its_job_is_lost() -> None:

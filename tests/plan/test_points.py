@@ -115,6 +115,21 @@ def test_time_does_not_run_backwards_along_what_is_logged() -> None:
     assert [(point.step, point.timestamp) for point in found] == [(4, BEGAN + 30), (6, BEGAN + 60)]
 
 
+@pytest.mark.parametrize("logged", [20, 40])
+def test_a_logged_step_that_gets_another_time_keeps_the_order(logged: int) -> None:
+    """A step is not later than the next one, by the time in MLflow or the provider's new one."""
+    curve = (CurvePoint("loss", 4, 0.5, BEGAN + 50), CurvePoint("loss", 5, 0.4, BEGAN + 30))
+    found, _ = new_points(
+        Snapshot(job=JOB, curve=curve),
+        MetricNames(),
+        {"loss": {5}},
+        fallback=BEGAN,
+        now=NOW,
+        newest={"loss": (5, BEGAN + logged)},
+    )
+    assert [(point.step, point.timestamp) for point in found] == [(4, BEGAN + min(logged, 30))]
+
+
 def test_a_step_between_has_the_time_of_the_one_before() -> None:
     """A step between two others has the time of the one before."""
     times = {1: BEGAN + 10, 3: BEGAN + 30}

@@ -61,6 +61,9 @@ CASES = {
     "limit reached with earlier pages": Case(
         selection=Selection(limit=4), before=2, due="cb", is_last=True
     ),
+    "later pass, the open job is not wanted: it may be listed before others": Case(
+        settled={"b", "a"}, has_listed_all=True, selection=Selection(until=2), unchanged=1
+    ),
     "settled jobs count for the limit": Case(
         settled={"c"}, selection=Selection(limit=2), due="b", unchanged=1, is_last=True
     ),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from bridge.cli.terminal.tally import tally
+from bridge.errors import TrackingDown
 from bridge.model import JobStatus, Snapshot
 from bridge.plan import tags
 from bridge.plan.recorded import RecordedRun
@@ -379,6 +380,27 @@ def test_only_a_final_run_without_its_date_is_tagged(
     dates.write()
     dates.write()
     assert noted == [("run-a", tags.SHUTDOWN, tags.day(START))] * is_tagged
+
+
+def test_a_date_that_mlflow_refused_is_tagged_by_the_next_pass(uri: str) -> None:
+    """A date that MLflow does not take now is not forgotten."""
+    noted: list[str] = []
+
+    class Fragile(Tracking):
+        """A store that is down at the first tag."""
+
+        def tag(self, run_id: str, name: str, value: str) -> None:
+            """Note one."""
+            noted.append(f"{run_id} {name} {value}")
+            if len(noted) == 1:
+                raise TrackingDown("MLflow is down")
+
+    dates = ShutdownDates(Dated(), Fragile(uri), lambda: START)
+    dates.learn(replace(run_state("a", "FINISHED"), tags=OURS | {tags.MODEL: MADE}))
+    with pytest.raises(TrackingDown):
+        dates.write()
+    dates.write()
+    assert noted == [f"run-a {tags.SHUTDOWN} {tags.day(START)}"] * 2
 
 
 def test_a_pass_adds_late_dates_at_its_end(

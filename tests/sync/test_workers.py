@@ -175,6 +175,24 @@ def test_where_no_other_job_would_fare_better_no_further_one_is_taken(
     assert next(numbers, 100) == bad + 1
 
 
+def test_the_first_of_two_outages_is_the_reason() -> None:
+    """A pass that two outages end reports the first, and neither job."""
+    held = Held()
+    pool = WorkerPool(held, Work())
+
+    def tasks() -> Iterator[Task]:
+        yield from map(task, range(2))
+        first, second = held.futures
+        second.set_running_or_notify_cancel()
+        for future, error in ((first, TrackingDown("MLflow")), (second, ProviderDown("down"))):
+            future.set_result(Failed(provider="openai", job_id="x", error=error))
+
+    found, stopped = collected(pool, tasks())
+    assert found == []
+    assert isinstance(stopped, TrackingDown)
+    assert pool.unreached == 2
+
+
 @pytest.mark.parametrize("error", [ProviderDown("down"), Stopped("Asked to stop")])
 def test_work_that_waits_is_left_where_the_list_ends_it_all(error: BridgeError) -> None:
     """Work that has begun is finished, and work that waits is dropped with the list."""

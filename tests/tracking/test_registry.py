@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -29,6 +31,7 @@ from tests.support.in_memory import START, InMemoryProvider, snapshot_of
 from tests.support.models import client_of, logged_models, newest, run_of, versions
 from tests.support.processes import dump
 from tests.support.world import Clock, job, make_sync
+from tests.support.wrapped_store import WrappedTracking
 
 
 def test_a_result_becomes_a_version(
@@ -201,6 +204,50 @@ def test_a_version_that_was_made_twice_is_cleared_up(uri: str) -> None:
         "bot", str(first.source), run_id=first.run_id, tags=dict(first.tags)
     )
     client_of(uri).set_registered_model_alias("bot", "newest", "2")
+    both = [{"name": "bot", "version": str(number)} for number in (1, 2)]
+    (model,) = logged_models(uri)
+    linked = {"mlflow.modelVersions": json.dumps(both)}  # as a server does
+    client_of(uri).set_logged_model_tags(model.model_id, linked)
     results.register(0)
     assert [str(version.version) for version in versions(uri, "bot")] == ["1"]
     assert newest(uri, "bot") == "ft:ftjob-0"
+    (model,) = logged_models(uri)
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "bot", "version": "1"}]
+
+
+def test_the_first_of_two_versions_stays_by_number(uri: str) -> None:
+    """Of the versions 9 and 10 of a run, 9 is the first, which every process keeps."""
+    results, client = Results(uri, 1), client_of(uri)
+    client.create_registered_model("bot")
+    run_id, ours = run_of(uri, "ftjob-0").info.run_id, {"fine_tuning_bridge": "ftbridge"}
+    for number in range(1, 11):
+        facts = {"run_id": run_id, "tags": ours} if number > 8 else {}
+        client.create_model_version("bot", "openai:/x", **facts)
+    results.register(0)
+    assert [str(each.version) for each in versions(uri, "bot")] == [*map(str, range(1, 10))]
+
+
+def test_ends_of_either_form_are_compared(uri: str) -> None:
+    """An end in milliseconds, as version 0.1 wrote it, is not later than a newer job's."""
+    results, client = Results(uri, 1), client_of(uri)
+    client.create_registered_model("bot")
+    older = {"fine_tuning_bridge": "ftbridge", "fine_tuning_ended_at": str(START - 1)}
+    client.create_model_version("bot", "openai:/x", tags=older)
+    results.register(0)
+    assert newest(uri, "bot") == "ft:ftjob-0"
+
+
+def test_an_alias_moves_before_its_version_goes(uri: str) -> None:
+    """An interruption between the two leaves the alias at a version that exists."""
+    results = Results(uri, 2)
+    results.register(0)
+    results.register(1)
+    calls: list[str] = []
+
+    def note(name: str, call: partial[Any]) -> object:
+        calls.append(name)
+        return call()
+
+    WrappedTracking(uri, note).delete([run_of(uri, "ftjob-1").info.run_id])
+    assert newest(uri, "bot") == "ft:ftjob-0"
+    assert calls.index("set_registered_model_alias") < calls.index("delete_model_version")
