@@ -101,6 +101,7 @@ def test_mlflow_is_asked_after_a_pass_that_changed_something(
     jobs(DONE)
     assert (reads.count, [job.line.job_id for job in jobs.view()]) == (1, ["1"])
     jobs(event)
+    jobs(JobDone(outcome("c")))  # a job without anything new
     jobs(DONE)
     assert reads.count == 1 + is_read
     for _ in range(3):

@@ -82,6 +82,21 @@ def test_a_wrong_path_is_asked_less_and_less_often() -> None:
     assert paces_after(daemon.Pace(7200.0), *[gone] * 4) == [7200] * 4
 
 
+def test_the_pace_is_that_of_what_is_known() -> None:
+    """The idle pace holds after a pass without open jobs: no outage, and no request to stop."""
+    pace = daemon.Pace(60.0, idle=600.0)
+
+    def changes(stopped: errors.BridgeError | None = None, *, jobs: int = 0) -> tuple[bool, float]:
+        return pace.changes(Report(provider="openai", stopped=stopped, open=jobs)), pace.seconds
+
+    assert changes() == (True, 600.0)
+    assert changes() == (False, 600.0)
+    assert changes(errors.Stopped("Asked to stop")) == (False, 600.0)
+    assert changes(errors.Unreachable("No connection")) == (True, 60.0)
+    assert changes(jobs=1) == (False, 60.0)
+    assert changes() == (True, 600.0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(uri: str, tmp_path: Path, number: signal.Signals) -> None:
     """SIGTERM and SIGINT end the daemon with 0, one line, and no traceback."""

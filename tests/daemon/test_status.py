@@ -65,6 +65,22 @@ def test_a_job_that_ends_twice_in_a_pass_counts_once(picture: DaemonStatus) -> N
     assert jobs(picture) == {"succeeded": 1}
 
 
+def test_what_is_recorded_meanwhile_is_newer_than_the_history(picture: DaemonStatus) -> None:
+    """Jobs that start or end while the history is read count as this process has seen them."""
+    waiting = run_state("a", "SCHEDULED")
+    picture(JobDone(outcome("a", "RUNNING", run=waiting)))
+    picture(JobDone(outcome("b", "FAILED", is_final=True)))
+    picture(JobDone(outcome("c", "KILLED", is_final=True)))
+    history = Ownership(
+        is_complete=True,
+        open={"a": waiting, "b": run_state("b")},
+        settled={"c"},
+        ends=Counter(KILLED=1),
+    )
+    picture(RunsRead("openai", history))
+    assert jobs(picture) == {"running": 1, "failed": 1, "cancelled": 1}
+
+
 def test_a_job_that_its_provider_has_lost_is_not_waited_for(picture: DaemonStatus) -> None:
     """A job that its provider has lost has no lag, although its run stays open in MLflow."""
     ledger = Ownership(open={"a": run_state("a", at=int(NOW))})

@@ -240,6 +240,7 @@ def test_two_metrics_onto_one_name() -> None:
         ((), {"method": "supervised"}, "train_total_loss"),
         ((), {"method": "preference"}, "preference_optimization_train_loss"),
         (("preference_optimization_train_loss",), {}, None),
+        (("train_total_loss",), {"method": "preference"}, None),
     ],
 )
 def test_one_of_two_names_of_a_meaning_comes_back(

@@ -170,6 +170,20 @@ def test_a_named_run_is_continued_if_it_may_be(tracking: Tracking, wish: Wish) -
         assert str(wish.answer) in sentence
 
 
+def test_a_run_in_another_experiment_of_the_configuration_is_found(tracking: Tracking) -> None:
+    """A job that a new rule sends elsewhere keeps the run that it has."""
+    router = Router(
+        provider="openai", experiment=HOME, rules=(Rule(experiment="ruled", base_model="gpt-*"),)
+    )
+    with tracking.asked() as client:
+        place = client.create_experiment(HOME)
+        client.create_experiment("ruled")
+        run_id = client.create_run(place, tags=JOB_TAGS).info.run_id
+    found = RunFinder(tracking=tracking, router=router).find(ended_job("ftjob-a"))
+    assert isinstance(found, Existing)
+    assert found.run.run_id == run_id
+
+
 def test_a_claim_fits_into_a_param(uri: str) -> None:
     """A claim has at most 500 characters, the most that every MLflow takes."""
     wish = {RUN_KEY: named_run(uri)}

@@ -445,6 +445,17 @@ def test_a_pass_says_what_it_chooses(tracking: Tracking, executor: ThreadPoolExe
     assert events(Selection(job_ids=("c",))) == ordered(RunsRead, (1, "", ""), "c")
 
 
+def test_an_open_job_that_is_not_selected_is_left_alone(
+    tracking: Tracking, executor: ThreadPoolExecutor
+) -> None:
+    """A pass over newer jobs does not read an older one, although it is still open."""
+    running = {"status": JobStatus.RUNNING, "provider_status": "running", "finished_at": None}
+    provider = Asked(snapshot_of("a", 0.5, fine_tuned_model=None, **running))
+    assert provider.sync(tracking, executor).run().is_well
+    assert provider.sync(tracking, executor).run(Selection(since=START + 1)).is_well
+    assert len(provider.logged) == 1
+
+
 def test_an_owner_that_shows_late_is_completed(
     uri: str, tracking: Tracking, executor: ThreadPoolExecutor
 ) -> None:

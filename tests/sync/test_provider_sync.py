@@ -214,6 +214,28 @@ def test_a_lost_race_is_no_loss_where_the_winner_has_died(
         assert recorded(uri) == rows
 
 
+def test_a_lost_race_is_completed_by_a_later_pass_too(
+    uri: str, clock: Clock, executor: ThreadPoolExecutor
+) -> None:
+    """A dead winner's run that cannot be completed at once is completed by the next pass."""
+    refusing: list[bool] = []
+
+    def refuse(request: Request) -> Reply | None:
+        is_refused = refusing and request.path.endswith("/ftjob-a")
+        return json_reply({"error": {"message": "no"}}, 422) if is_refused else None
+
+    with Simulator(jobs=[job("ftjob-a")], clock=clock, intercept=refuse) as simulator:
+        clock.now += 200
+        tracking = Raced(uri, lambda: refusing.append(True))
+        sync = make_sync(simulator, tracking, executor, clock)
+        ((job_id, _),) = sync.run().failures
+        assert job_id == "ftjob-a"
+        refusing.clear()
+        assert sync.run().is_well
+        (active,) = active_runs(uri)
+        assert (active.info.run_id, active.info.status) == (tracking.other, "FINISHED")
+
+
 def test_a_lost_race_is_no_loss_where_the_provider_forgets_the_job(
     uri: str, clock: Clock, executor: ThreadPoolExecutor
 ) -> None:

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from bridge.tracking import Tracking
 from bridge.tracking.newest import curve, models_ending, newest_jobs, next_shutdown
 from tests.support.in_memory import START, InMemoryProvider, snapshot_of
+from tests.support.wrapped_store import WrappedTracking
 
 
 @pytest.fixture
@@ -84,3 +85,9 @@ def test_the_next_day_is_found_among_all(uri: str, tracking: Tracking) -> None:
     assert first("2026-02-04") is None
     assert first("2025-10-09", "azure") is None
     assert first("2025-10-09", places=()) is None
+
+
+def test_jobs_beyond_the_first_page_are_listed_too(uri: str, experiment_id: str) -> None:
+    """A list of jobs goes on to the next page."""
+    paged = WrappedTracking(uri, lambda _name, call: call(), page_size=2)
+    assert [each.run.job_id for each in newest_jobs(paged, [experiment_id])] == ["b", "c", "a"]

@@ -124,6 +124,15 @@ def test_rivals_began_when_ours_did(store: Store) -> None:
         assert ids(store.tracking.others(store.places, "openai", own)) == near | {*ours}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_rivals_of_many_runs_are_found_in_parts(store: Store, order: int) -> None:
+    """The runs of a long pass are no rivals of each other, in whatever order they are given."""
+    ours, rival = store.run(at=START + 1), store.run(at=START + 1 + CLOCK_SKEW)
+    others = [(f"{number:032x}", START) for number in range(1000)]
+    own = dict([*others, (ours, START + 1)][::order])
+    assert ids(store.tracking.others(store.places, "openai", own)) == {rival}
+
+
 def test_a_run_is_there_or_not(store: Store) -> None:
     """A run exists or not, and a deleted one exists as deleted."""
     one, gone = store.run(), store.run(deleted=True)

@@ -12,11 +12,12 @@ import pytest
 from bridge.errors import ArchiveFailed, RunChanged
 from bridge.model import MetricPoint
 from bridge.plan import tags
-from bridge.plan.models import HostedModel
+from bridge.plan.models import HostedModel, Registration
 from bridge.plan.plan import Plan
 from bridge.plan.rename import Renaming
 from bridge.tracking import Tracking, Written
 from tests.support.in_memory import START
+from tests.support.models import client_of
 from tests.support.plans import plan
 from tests.support.ports import free_port
 from tests.support.wrapped_store import WrappedTracking
@@ -116,6 +117,54 @@ def test_a_renamed_curve_measures_the_same_models(tracking: Tracking, label: str
         measured = client.get_logged_model(place.model_ids["ft:a"]).metrics
     assert measured
     assert sorted((each.key, each.step) for each in measured) == [("loss", 3), ("train_loss", 3)]
+
+
+def test_the_status_is_the_last_word_but_for_a_mark(uri: str) -> None:
+    """A run is not final before what is no longer true is removed."""
+    calls: list[str] = []
+
+    def note(name: str, call: partial[Any]) -> object:
+        calls.append(name)
+        return call()
+
+    tracking = WrappedTracking(uri, note)
+    place = written(tracking, tags=OURS | {"gone": "x"})
+    calls.clear()
+    ended = plan("a", removed_tags=("gone",), status="FINISHED", end_time=START + 5)
+    tracking.finish(place, replace(ended, last_tags={"last": "z"}))
+    assert calls == ["delete_tag", "set_terminated", "set_tag"]
+
+
+def test_a_run_that_loses_takes_its_models_along(uri: str) -> None:
+    """A run that lost a race goes after its models, and so does one that is made meanwhile."""
+    calls: list[str] = []
+    about = {tags.MODEL: "ft:a", **OURS}
+    model = HostedModel(model="ft:a", name="a-step-3", step=3, metrics=(), about=about)
+
+    def note(name: str, call: partial[Any]) -> object:
+        calls.append(name)
+        if name == "delete_run":
+            run = client_of(uri).get_run(place.run_id)
+            client_of(uri).create_logged_model(
+                run.info.experiment_id, name="late", source_run_id=place.run_id, tags=about
+            )
+        return call()
+
+    tracking = WrappedTracking(uri, note)
+    place = written(tracking, models=(model,))
+    tracking.delete([place.run_id])
+    changes = [name for name in calls if name.startswith("delete_")]
+    assert changes == ["delete_logged_model", "delete_run", "delete_logged_model"]
+    assert client_of(uri).search_logged_models([place.run.experiment_id]) == []
+
+
+def test_a_result_without_a_model_is_not_registered(tracking: Tracking) -> None:
+    """A version belongs to a model: where the store took none, none is registered."""
+    place = written(tracking)
+    registration = Registration(name="bot", model="ft:a", source="openai:/ft:a", at=START)
+    tracking.register(place, plan("a", registration=registration))
+    with tracking.asked() as client:
+        assert client.search_registered_models() == []
 
 
 def test_a_deleted_run_takes_nothing(tracking: Tracking) -> None:
