@@ -53,9 +53,9 @@ def content(uri: str, experiment: str, *, server: str | None = None) -> dict[str
     """Return the content of MLflow beside the runs' rows, without the ids that MLflow generates.
 
     Args:
-        uri: The tracking store.
-        experiment: Name of the experiment.
-        server: The server that has the artifacts, if ``uri`` is its database.
+        uri: the tracking store.
+        experiment: name of the experiment.
+        server: the server that has the artifacts, if ``uri`` is its database.
     """
     hosted = models(uri, experiment)
     links = {
