@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -44,8 +45,8 @@ ENDED = 1000
 """Seconds after which every job here has ended."""
 UNDER_WAY = 35
 """Seconds after which both jobs train."""
-PASSES = 12 if os.environ.get("SOAK") else 2
-"""Number of passes while jobs train."""
+WAITS = [7.0] * 12 if os.environ.get("SOAK") else [21.0]
+"""Seconds before each of the passes while jobs train."""
 
 
 @dataclass(slots=True)
@@ -275,8 +276,8 @@ def test_in_a_healthy_world_nothing_is_found(
         provided = Provided(clock)
         provided.simulator = simulator
         place = Place(uri, provided, kinds=(kind,))
-        for _ in range(PASSES):
-            clock.now += 84 / PASSES
+        for seconds in WAITS:
+            clock.now += seconds
             place.call("backfill")
         clock.now += 100
         place.backfill()
@@ -672,7 +673,12 @@ def test_what_its_user_deleted_stays_deleted(healthy: Place) -> None:
 
 @pytest.mark.parametrize(
     ("experiment", "arguments"),
-    [(EXPERIMENT, ()), ("launches", ()), ("launches", ("--job", "ftjob-c"))],
+    [
+        ("launches", ()),
+        (EXPERIMENT, ("--job", "ftjob-c")),
+        pytest.param(EXPERIMENT, (), marks=pytest.mark.soak),
+        pytest.param("launches", ("--job", "ftjob-c"), marks=pytest.mark.soak),
+    ],
 )
 def test_a_users_run_gets_only_what_every_adopted_run_gets(
     place: Place, provided: Provided, experiment: str, arguments: tuple[str, ...]
@@ -752,9 +758,9 @@ def test_runs_elsewhere_are_compared_too(place: Place, provided: Provided) -> No
     provided.clock.now += ENDED
     place.backfill()
     run_id = run_of(place.uri, "ftjob-c", "support").info.run_id
-    for arguments in ((), ("--job", "ftjob-c")):
+    for examine in (partial(repaired, place), partial(place.doctor, "--fix", "--job", "ftjob-c")):
         client_of(place.uri).delete_tag(run_id, "base_model")
-        (finding,) = repaired(place, *arguments).findings
+        (finding,) = examine().findings
         assert (finding["run"], finding["what"]) == (run_id, "lacks 1 tag")
 
 
