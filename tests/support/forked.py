@@ -34,7 +34,6 @@ from tests.support.processes import FORKS, PATIENCE, Started, write_to
 from tests.support.write_proxy import Write
 
 gc.freeze()  # forks share what is imported until they look there for garbage
-gc.set_threshold(10_000)  # as in tests.fixtures
 
 _CHANGE: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\s+(?:INTO\s+|FROM\s+)?(\w+)")
 
