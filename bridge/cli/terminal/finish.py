@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +71,5 @@ def finish(work: Callable[[], int]) -> NoReturn:
         code = USAGE
     except BridgeError as error:
         typer.echo(f"ftbridge: {error}", err=True)
-        code = 1
-    except BrokenPipeError:
-        # The reader of the output has gone, as with `| head`; silence the interpreter's own
-        # message.
-        sys.stderr.close()
         code = 1
     raise typer.Exit(code)
