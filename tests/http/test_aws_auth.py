@@ -141,7 +141,13 @@ def test_a_bucket_in_another_region_is_asked_there() -> None:
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize(
-    ("service", "named"), [(S3, "evil.example"), (S3, "eu-west-1.evil"), ("bedrock", "eu-west-1")]
+    ("service", "named"),
+    [
+        (S3, "evil.example"),
+        (S3, "eu-west-1.evil"),
+        (S3, "us-east-1"),  # it is there already
+        ("bedrock", "eu-west-1"),
+    ],
 )
 def test_only_a_bucket_moves_and_only_to_a_region(service: str, named: str) -> None:
     """A reply that names anything but a region, or is not S3's, is not followed anywhere."""

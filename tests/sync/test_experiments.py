@@ -93,6 +93,18 @@ def test_an_experiment_is_created_once_and_not_in_a_dry_run(
             assert found.open(HOME, create=create, is_dry=is_dry) == created
 
 
+@pytest.mark.parametrize("is_dry", [True, False])
+def test_an_experiment_that_exists_gets_views_but_not_in_a_dry_run(
+    tracking: Tracking, *, is_dry: bool
+) -> None:
+    """A dry run changes nothing of an experiment that a user has created."""
+    found = local_runs(tracking, "loss")
+    assert experiments(tracking).open(HOME, create=True, is_dry=is_dry) == found
+    with tracking.asked() as client:
+        tags_of = client.get_experiment(found).tags
+    assert (tags_of == {}) is is_dry
+
+
 def test_an_experiment_is_named_as_its_local_runs_are(tracking: Tracking) -> None:
     """An experiment gets the names of its local runs and remembers them, except in a dry run."""
     place = local_runs(tracking, "loss", "eval_loss", "train_runtime", "grad_norm")

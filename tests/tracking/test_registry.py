@@ -216,7 +216,7 @@ def test_a_version_that_was_made_twice_is_cleared_up(uri: str) -> None:
 
 
 def test_the_first_of_two_versions_stays_by_number(uri: str) -> None:
-    """Of the versions 9 and 10 of a run, 9 is the first, which every process keeps."""
+    """A run with the versions 9 and 10 keeps 9, whatever their order as text is."""
     results, client = Results(uri, 1), client_of(uri)
     client.create_registered_model("bot")
     run_id, ours = run_of(uri, "ftjob-0").info.run_id, {"fine_tuning_bridge": "ftbridge"}

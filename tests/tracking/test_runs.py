@@ -126,7 +126,7 @@ def test_rivals_began_when_ours_did(store: Store) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_rivals_of_many_runs_are_found_in_parts(store: Store, order: int) -> None:
-    """The runs of a long pass are no rivals of each other, in whatever order they are given."""
+    """A long pass finds the rivals of all its runs, and none of these, in any order of them."""
     ours, rival = store.run(at=START + 1), store.run(at=START + 1 + CLOCK_SKEW)
     others = [(f"{number:032x}", START) for number in range(1000)]
     own = dict([*others, (ours, START + 1)][::order])
