@@ -84,7 +84,7 @@ def live(provider: Provider) -> SimulatedJob:
         f"{provider}-live",
         provider,
         suffix="live",
-        created_at=NOW + 60,
+        created_at=NOW,
         outcome=Outcome.CANCELLED if is_cut else Outcome.SUCCEEDED,
         ends_at_step=10 if is_cut else 0,
         seed=3,
@@ -219,55 +219,74 @@ def rows_in(uri: str) -> int:
         return int(connection.execute("SELECT count(*) FROM metrics").fetchone()[0])
 
 
-def shows(uri: str, wanted: Mapping[str, Shown], before: int) -> bool:
-    """Return whether MLflow has exactly these runs, beside so many points of others."""
-    is_complete = rows_in(uri) >= before + sum(len(points) for _, points in wanted.values())
+def shows(uri: str, wanted: Mapping[str, Shown]) -> bool:
+    """Return whether MLflow has exactly these runs."""
+    is_complete = rows_in(uri) >= sum(len(points) for _, points in wanted.values())
     return is_complete and shown(uri, wanted) == wanted
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the providers' clock; S3 accepts only signatures."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-access-key")
+    return Clock()
+
+
 def configured(folder: Path, uri: str, simulator: Simulator) -> Path:
-    """Return one configuration of every provider."""
+    """Write one configuration of every provider."""
     poll = {"interval": "1s", "workers": 2}
     return write_config(folder, uri, simulated(simulator), poll=poll)
 
 
-def test_all_providers_are_copied_and_followed_in_one_experiment(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def backfill(config: Path) -> None:
+    """Copy all jobs."""
+    done = run("backfill", "--config", config, cwd=config.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_all_providers_are_copied_into_one_experiment(
+    uri: str, tmp_path: Path, clock: Clock
 ) -> None:
-    """One experiment has exactly the simulator's rows, in mid-training and at the end."""
+    """One experiment has exactly the simulator's rows, and a second backfill changes nothing."""
     assert {*PROVIDERS} == {*TYPES}
-    # S3 accepts only signatures.
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-access-key")
-    clock = Clock()
-    with Simulator(jobs=HISTORY + LIVE, clock=clock, api_key=KEY) as simulator:
+    with Simulator(jobs=HISTORY, clock=clock, api_key=KEY) as simulator:
         config = configured(tmp_path, uri, simulator)
-        filled = run("backfill", "--config", config, cwd=tmp_path)
-        assert filled.returncode == 0, filled.stdout + filled.stderr
-        old, before = runs_in(uri), rows_in(uri)
+        backfill(config)
         wanted = reported(simulator, HISTORY)
-        assert shown(uri, old) == wanted
+        assert shown(uri, runs_in(uri)) == wanted
         assert {name: max(step for _, step, _ in rows) for name, (_, rows) in wanted.items()} == {
             name_of(each): each.last_step for each in HISTORY
         }
+        content = dump(file_of(uri))
+        backfill(config)
+        assert dump(file_of(uri)) == content
+
+
+def test_all_providers_are_followed_in_one_experiment(
+    uri: str, tmp_path: Path, clock: Clock
+) -> None:
+    """One experiment has exactly the simulator's rows, in mid-training and at the end.
+
+    Jobs that ended earlier are recorded beside them, and a backfill afterwards changes nothing.
+    """
+    ended = HISTORY[::4]
+    with Simulator(jobs=[*ended, *LIVE], clock=clock, api_key=KEY) as simulator:
+        config = configured(tmp_path, uri, simulator)
         with started("run", "--config", config, cwd=tmp_path) as process:
+            past = reported(simulator, ended)
+            wait_until(partial(shows, uri, past), "all jobs that have ended", process)
             clock.now = LIVE[0].step_at(9)
             wanted = reported(simulator, LIVE, "RUNNING")
             assert {max(at for _, at, _ in rows) for _, rows in wanted.values()} == {9}
-            is_there = partial(shows, uri, wanted, before)
-            wait_until(is_there, "step 9 of all live jobs", process)
+            wait_until(partial(shows, uri, past | wanted), "step 9 of all live jobs", process)
             clock.now = all_end_by(LIVE)
-            is_there = partial(shows, uri, reported(simulator, LIVE), before)
-            wait_until(is_there, "end of all jobs", process)
+            wanted = past | reported(simulator, LIVE)
+            wait_until(partial(shows, uri, wanted), "end of all jobs", process)
             process.send(signal.SIGTERM)
             assert process.end() == 0, process.said
             assert "Traceback" not in process.said
-
-        database = file_of(uri)
-        content = dump(database)
-        runs = runs_in(uri)
-        assert len(runs) == len(HISTORY) + len(LIVE)
-        assert {name: runs[name] for name in old} == old
-        again = run("backfill", "--config", config, cwd=tmp_path)
-        assert again.returncode == 0, again.stdout + again.stderr
-        assert dump(database) == content
+        assert runs_in(uri).keys() == wanted.keys()
+        content = dump(file_of(uri))
+        backfill(config)
+        assert dump(file_of(uri)) == content
