@@ -91,6 +91,8 @@ def run(
             # The scheduler waits for a time of day, which a clock set back has moved further away.
             for sync in syncs:
                 scheduler.modify_job(sync.name, next_run_time=datetime.now(UTC))
+    # The service manager learns of the end even if no work is in hand, which would be waited for.
+    beat(True)  # noqa: FBT003 - its only argument
     _finish(scheduler, pool, patience=patience, beat=beat, leave=leave)
 
 
