@@ -139,17 +139,32 @@ def test_work_is_shared(uri: str, tmp_path: Path, in_threads: Rows) -> None:
 
 
 @pytest.mark.parametrize(
-    "how",
-    [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)],
+    ("how", "again", "code"),
+    [
+        (signal.SIGKILL, False, -signal.SIGKILL),
+        (signal.SIGINT, True, 128 + signal.SIGINT),
+        # Each waits five seconds for the work in hand.
+        pytest.param(signal.SIGINT, False, 1, marks=pytest.mark.soak),
+        pytest.param(signal.SIGTERM, False, 1, marks=pytest.mark.soak),
+    ],
 )
-def test_no_process_survives_the_end(uri: str, tmp_path: Path, how: signal.Signals) -> None:
-    """A signal to one process or to all of them ends all, even during work."""
+def test_no_process_survives_the_end(
+    uri: str, tmp_path: Path, how: signal.Signals, code: int, *, again: bool
+) -> None:
+    """A signal to one process or to all of them ends all, even during work; another one at once."""
     gates = Gates()
     with backfilling(tmp_path, uri, gates) as (process, _, pid):
         if how is not signal.SIGKILL:
             os.kill(pid, how)
         process.send(how)
-        assert process.end() in {1, -how}, process.said
+
+        def has_ended() -> bool:
+            if again:
+                process.send(how)
+            return process.exit_code is not None
+
+        wait_until(has_ended, "end", process)
+        assert process.end() == code, process.said
         wait_until(lambda: is_gone(pid), "end of the further process")
         assert "Traceback" not in process.said
 
