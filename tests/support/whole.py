@@ -70,9 +70,9 @@ def everything(uri: str, trial: str, *, server: str | None = None) -> dict[str, 
     """Return everything that is recorded of each job, without the ids that MLflow generates.
 
     Args:
-        uri: The tracking store.
-        trial: The part of every name.
-        server: The server that has the artifacts, if ``uri`` is its database.
+        uri: the tracking store.
+        trial: the beginning of every name.
+        server: the server that has the artifacts, if ``uri`` is its database.
     """
     return {
         job_id: found
