@@ -174,6 +174,10 @@ def test_a_job_that_cannot_be_read_may_train_well() -> None:
     old = training(at=NOW - 9 * HOUR)
     lost = Failed(provider="openai", job_id="a", error=DOWN)
     assert Watch().pass_over(lost, runs=(old,)) == []
+    watch, new = Watch(), training()
+    assert watch.pass_over(outcome("a", run=new), runs=(new,)) == []
+    watch.clock.now += 9 * HOUR
+    assert watch.pass_over(lost, runs=(new,)) == []
     watch = Watch()
     assert watch.pass_over(outcome("a", run=old), runs=(old,), well=False) == []
     watch.stalls(PassEnded(Report(provider="mistral"), 1.0))
