@@ -66,12 +66,17 @@ class Checks:
     """Ids of the jobs to check; empty: all."""
     _active: dict[str, bool] = field(default_factory=dict)
     """Whether a run exists and is not in the trash, by run id."""
-    owned: Ownership | None = None
-    """Owners of the jobs, once ``runs`` has read them."""
+    _owners: Ownership | None = None
+
+    def owners(self, *, again: bool = False) -> Ownership:
+        """Return the owners of the jobs, which are read once, or ``again`` after a repair."""
+        if again or self._owners is None:  # the runs of a long history take long to read
+            self._owners = resolve(self._seen())
+        return self._owners
 
     def runs(self) -> Iterator[Finding]:
         """Yield a finding for each surplus run of a job."""
-        self.owned = owned = resolve(self._seen())
+        owned = self.owners()
         for duplicate in owned.duplicates:
             run = self.tracking.run(duplicate.run_id)
             if run is None or duplicate.fate is Fate.WAITS:

@@ -20,8 +20,7 @@ from bridge.doctor.comparison import compared, withheld_parts
 from bridge.doctor.job_examiner import JobExaminer
 from bridge.doctor.run_batches import RunBatches
 from bridge.model import Job
-from bridge.plan.ownership import Ownership, resolve
-from bridge.plan.recorded import RecordedRun
+from bridge.plan.ownership import Ownership
 from bridge.sync.events import Handler, JobDone, JobsChosen
 from bridge.sync.find_run import Existing, Found, Settled
 from bridge.sync.job_sync import JobSync, Task
@@ -107,10 +106,9 @@ class Doctor:
             if self.is_stopping():
                 break  # the comparison below reports it
             found.treated += [self._treated(finding) for finding in list(check())]
-        # The runs of a long history take long to read, so only a repair has them read again.
-        owned = None if any(each.is_fixed for each in found.treated) else checks.owned
         try:
-            self._compare(places, owned or resolve(self._runs(places)), found)
+            owned = checks.owners(again=any(each.is_fixed for each in found.treated))
+            self._compare(places, owned, found)
         except errors.BridgeError as error:
             found.report.stopped = error
         except Exception as error:  # noqa: BLE001 - a defect in one provider must not end the others
@@ -141,10 +139,6 @@ class Doctor:
                 self._note(outcome, found, given_up)
         finally:
             found.report.unreached += pool.unreached
-
-    def _runs(self, places: Sequence[str]) -> Iterator[RecordedRun]:
-        for job_id in self.job_ids or (None,):
-            yield from self.job_sync.tracking.runs(places, self.job_sync.name, job_id=job_id)
 
     def _tasks(self, owned: Ownership, report: Report) -> Iterator[Task]:
         sync = self.job_sync
