@@ -166,8 +166,9 @@ def started(
         files = Path(folder) / "stdout", Path(folder) / "stderr"
         surroundings = {**os.environ, **_WIDE, **(env or {})}
         process = FORKS.Process(
-            target=_new if fresh else _fork,
-            args=([*map(str, arguments)], files, cwd or Path.cwd(), surroundings, largest_file),
+            target=_become,
+            args=([*map(str, arguments)], files, cwd or Path.cwd(), surroundings),
+            kwargs={"largest_file": largest_file, "fresh": fresh},
         )
         running = Started(process, *files)
         process.start()
@@ -182,24 +183,23 @@ def started(
             running.keep_output()
 
 
-def _prepare(files: tuple[Path, Path], cwd: Path, largest_file: int | None) -> None:
-    """Give this process its folder, its output and its limit."""
+def _become(
+    arguments: list[str],
+    files: tuple[Path, Path],
+    cwd: Path,
+    env: dict[str, str],
+    *,
+    largest_file: int | None,
+    fresh: bool,
+) -> None:
+    """Become ``ftbridge``, with the imports already done or, if ``fresh``, a new interpreter."""
     os.chdir(cwd)
     write_to(*files)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
-
-def _fork(
-    arguments: list[str],
-    files: tuple[Path, Path],
-    cwd: Path,
-    env: dict[str, str],
-    largest_file: int | None,
-) -> None:
-    """Become ``ftbridge``, with the imports already done."""
-    _prepare(files, cwd, largest_file)
+    if fresh:
+        os.execve(sys.executable, command(*arguments), env)  # noqa: S606 - the bridge itself
     os.environ.clear()
     os.environ.update(env)
     if encoding := env.get("PYTHONIOENCODING"):  # an interpreter reads it when it starts
@@ -212,18 +212,6 @@ def _fork(
         measuring.switch_context(env.get("PYTEST_CURRENT_TEST", "").partition(" (")[0])
     sys.argv = ["ftbridge", *arguments]
     main()
-
-
-def _new(
-    arguments: list[str],
-    files: tuple[Path, Path],
-    cwd: Path,
-    env: dict[str, str],
-    largest_file: int | None,
-) -> None:
-    """Become ``ftbridge`` in a new interpreter."""
-    _prepare(files, cwd, largest_file)
-    os.execve(sys.executable, command(*arguments), env)  # noqa: S606 - the bridge itself
 
 
 def write_to(stdout: Path, stderr: Path) -> None:
