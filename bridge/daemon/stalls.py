@@ -128,7 +128,7 @@ class Stalls:
         state = plan.tags.get(tags.STATE)
         trains = known.trains if state is None else state == JobStatus.RUNNING
         moments = [known.last, *(point.timestamp for point in plan.points)]
-        if has_waited:  # not every provider gives the start of training
+        if has_waited:  # it trains from now on at the earliest; not every provider gives the start
             moments.append(int(self._wall() * 1000))
         self._jobs[key] = replace(
             known,

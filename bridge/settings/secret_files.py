@@ -22,13 +22,16 @@ class KeyFiles(Mapping[str, str]):
 
     No sentence shows a file's name, because a user may have written the key there.
 
+    Args:
+        environ: the environment.
+        mounted: folder in which a container platform mounts secrets, whose modes are its own.
+
     Attributes:
         problems: what is wrong, by the variable or key that names the file.
         warnings: what works but is unsafe.
     """
 
     def __init__(self, environ: Mapping[str, str], *, mounted: Path = _MOUNTED) -> None:
-        """Read secrets of ``environ``; those below ``mounted`` are a container's."""
         self._environ = environ
         self._mounted = mounted
         self._known: dict[str, str] = {}
